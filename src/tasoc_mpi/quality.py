@@ -1,0 +1,151 @@
+"""Quality flags of frames, light curves and pixels, and how to read them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CorrectorQualityFlags", "PixelQualityFlags", "QualityFlagsBase", "TESSQualityFlags"]
+
+
+class QualityFlagsBase:
+    """What the three families of flags have in common."""
+
+    DEFAULT_BITMASK: ClassVar[int] = 0
+    STRINGS: ClassVar[dict[int, str]] = {}
+
+    @classmethod
+    def decode(cls, quality: int) -> list[str]:
+        """Names of the flags that are set.
+
+        Parameters
+        ----------
+        quality : int
+            One quality value.
+
+        Returns
+        -------
+        list of str
+            One name a flag, in order of the bits. Bits without a name are not listed.
+        """
+        return [name for flag, name in sorted(cls.STRINGS.items()) if int(quality) & flag]
+
+    @classmethod
+    def filter(cls, quality: Any, flags: int | None = None) -> NDArray[np.bool_]:
+        """Where none of the given flags is set.
+
+        Parameters
+        ----------
+        quality : int or array_like of int
+            Quality values, any shape.
+        flags : int, optional
+            The bits that make a value bad. Default: `DEFAULT_BITMASK`.
+
+        Returns
+        -------
+        ndarray of bool
+            True for good values; same shape as `quality`.
+        """
+        mask = cls.DEFAULT_BITMASK if flags is None else int(flags)
+        return (np.asarray(quality) & mask) == 0
+
+    @staticmethod
+    def binary_repr(quality: int) -> str:
+        """The value as 32 binary digits, most significant first."""
+        return np.binary_repr(int(quality), width=32)
+
+
+class TESSQualityFlags(QualityFlagsBase):
+    """Flags of a cadence as set by the TESS mission (`PIXEL_QUALITY` of a light curve)."""
+
+    AttitudeTweak = 1
+    SafeMode = 2
+    CoarsePoint = 4
+    EarthPoint = 8
+    ZeroCrossing = 16
+    Desat = 32
+    ApertureCosmic = 64
+    ManualExclude = 128
+    SensitivityDropout = 256
+    ImpulsiveOutlier = 512
+    CollateralCosmic = 1024
+    EarthMoonPlanetInFOV = 2048
+    ScatteredLight = 4096
+
+    DEFAULT_BITMASK = (
+        AttitudeTweak
+        | SafeMode
+        | CoarsePoint
+        | EarthPoint
+        | Desat
+        | ApertureCosmic
+        | ManualExclude
+        | ScatteredLight
+    )
+    HARD_BITMASK = DEFAULT_BITMASK | SensitivityDropout | CollateralCosmic
+    #: Flags that mean something for a full frame image, to be taken over from target pixel files.
+    FFI_RELEVANT_BITMASK = (
+        AttitudeTweak | SafeMode | CoarsePoint | EarthPoint | Desat | EarthMoonPlanetInFOV | ScatteredLight
+    )
+
+    STRINGS: ClassVar[dict[int, str]] = {
+        1: "Attitude tweak",
+        2: "Safe mode",
+        4: "Spacecraft in coarse point",
+        8: "Spacecraft in Earth point",
+        16: "Reaction wheel zero crossing",
+        32: "Reaction wheel desaturation event",
+        64: "Cosmic ray in optimal aperture pixel",
+        128: "Manual exclude",
+        256: "Sudden sensitivity dropout",
+        512: "Impulsive outlier",
+        1024: "Cosmic ray in collateral data",
+        2048: "Earth, Moon or other planet in camera field of view",
+        4096: "Scattered light",
+    }
+
+
+class CorrectorQualityFlags(QualityFlagsBase):
+    """Flags of a point of a light curve (`QUALITY` of a light curve)."""
+
+    FlaggedBadData = 1
+    ManualExclude = 2
+    SigmaClip = 4
+    JumpAdditiveConstant = 8
+    JumpAdditiveLinear = 16
+    JumpMultiplicativeConstant = 32
+    JumpMultiplicativeLinear = 64
+    Interpolated = 128
+    BackgroundShenanigans = 256
+
+    DEFAULT_BITMASK = FlaggedBadData | ManualExclude | SigmaClip | BackgroundShenanigans
+
+    STRINGS: ClassVar[dict[int, str]] = {
+        1: "Bad data based on pixel flags",
+        2: "Manual exclude",
+        4: "Point removed due to sigma clipping",
+        8: "Jump corrected using additive constant",
+        16: "Jump corrected using additive linear trend",
+        32: "Jump corrected using multiplicative constant",
+        64: "Jump corrected using multiplicative linear trend",
+        128: "Point has been interpolated",
+        256: "Background shenanigans",
+    }
+
+
+class PixelQualityFlags(QualityFlagsBase):
+    """Flags of a pixel in a frame (`pixel_flags` of a cube)."""
+
+    NotUsedForBackground = 1
+    ManualExclude = 2
+    BackgroundShenanigans = 4
+
+    DEFAULT_BITMASK = ManualExclude
+
+    STRINGS: ClassVar[dict[int, str]] = {
+        1: "Not used for background",
+        2: "Manual exclude",
+        4: "Background shenanigans",
+    }

@@ -1,0 +1,32 @@
+"""What became of one star's photometry."""
+
+import enum
+
+__all__ = ["STATUS"]
+
+
+class STATUS(enum.IntEnum):
+    """Status of the photometry of one star, as kept in the work list (`todo.sqlite`).
+
+    A row of the work list that was never tried has no status (NULL).
+    """
+
+    UNKNOWN = 0
+    """Not tried yet."""
+    OK = 1
+    """A light curve was made and nothing unusual was seen."""
+    ERROR = 2
+    """The photometry failed; the diagnostics say why. There is no light curve."""
+    WARNING = 3
+    """A light curve was made, but something about it deserves a look; the diagnostics say what."""
+    ABORT = 4
+    """The calculation was ended from outside (it took too long, or it took its process down)."""
+    SKIPPED = 5
+    """Another star's mask holds this star, and its light curve is published instead."""
+    STARTED = 6
+    """Handed to a worker, which has not answered yet."""
+
+    @property
+    def has_lightcurve(self) -> bool:
+        """Whether a star of this status has a light curve of its own."""
+        return self in (STATUS.OK, STATUS.WARNING)
