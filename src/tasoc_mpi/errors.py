@@ -1,6 +1,6 @@
 """The errors a user can cause: each is one line that names the file or star and the way out."""
 
-__all__ = ["InputError", "TasocError", "UsageError"]
+__all__ = ["InputError", "MissingInput", "TasocError", "UsageError"]
 
 
 class TasocError(Exception):
@@ -11,6 +11,10 @@ class TasocError(Exception):
 
 class InputError(TasocError, ValueError):
     """A file or a star that cannot be used as it is."""
+
+
+class MissingInput(TasocError, FileNotFoundError):
+    """A file or a folder that is not there."""
 
 
 class UsageError(TasocError, ValueError):

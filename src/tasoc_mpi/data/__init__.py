@@ -1,0 +1,1 @@
+"""Settings and small tables that are installed with the package."""

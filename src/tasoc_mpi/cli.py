@@ -1,0 +1,90 @@
+"""The command line: `tasoc-mpi COMMAND ...`, one module of `tasoc_mpi.commands` for each command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from .errors import TasocError
+
+__all__ = ["main", "parse"]
+
+#: In the order in which a user meets them.
+COMMANDS = ("simulate", "catalog", "prepare", "todo", "run", "status", "summary")
+
+
+def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line options as a namespace whose `run` is the command's function.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 if the options are wrong, 0 after ``--help`` and ``--version``.
+    """
+    parser = argparse.ArgumentParser(
+        prog="tasoc-mpi", description="Light curves of every star of a TESS sector, from full frame images."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
+    parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = importlib.import_module(f"tasoc_mpi.commands.{name}")
+        sub = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.configure(sub)
+        sub.set_defaults(run=module.main)
+    return parser.parse_args(options)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("tasoc-mpi")
+
+
+def main(options: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    options : sequence of str, optional
+        The command line without the program's name. Default: that of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    args = parse(options)
+    level = logging.DEBUG if args.debug else logging.WARNING if args.quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    if not args.debug:
+        for name in ("numba", "h5py", "matplotlib"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        return args.run(args)
+    except TasocError as error:
+        if args.debug:
+            raise
+        print(f"tasoc-mpi {args.command}: error: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of our output has gone (`tasoc-mpi status | head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if args.debug:
+            raise
+        print(f"tasoc-mpi {args.command}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"tasoc-mpi {args.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of the command line, each parsed and run by one module."""

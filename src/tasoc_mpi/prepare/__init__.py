@@ -1,0 +1,1 @@
+"""From frames to cubes, catalogs and work lists."""

@@ -1,0 +1,1 @@
+"""Files in and out, each format in one module."""

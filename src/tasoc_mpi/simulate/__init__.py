@@ -1,0 +1,1 @@
+"""TESS-like data whose truth is known."""
