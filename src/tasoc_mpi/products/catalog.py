@@ -1,0 +1,330 @@
+"""The star catalog of one CCD: an SQLite file with the stars in its footprint and around it.
+
+Positions are those at the epoch of observation; the positions at J2000 are kept beside them.
+`docs/formats.md` lists every table and column.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+import urllib.parse
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError, MissingInput
+
+__all__ = [
+    "STAR_DTYPE",
+    "CatalogSettings",
+    "StarCatalog",
+    "catalog_name",
+    "open_catalog",
+    "parse_footprint",
+    "stars_in_polygon",
+    "unit_vectors",
+    "write_catalog",
+]
+
+#: One star: degrees, mas/yr (the proper motion in right ascension includes cos(dec)), magnitudes, K.
+#: NaN for what is not known. `ra` and `decl` are at the epoch of observation.
+STAR_DTYPE = np.dtype(
+    [("starid", "i8")]
+    + [(name, "f8") for name in ("ra", "decl", "ra_J2000", "decl_J2000", "pm_ra", "pm_decl", "tmag", "teff")]
+)
+
+_SETTINGS_COLUMNS = {
+    "sector": "INTEGER NOT NULL",
+    "camera": "INTEGER NOT NULL",
+    "ccd": "INTEGER NOT NULL",
+    "ticver": "TEXT NOT NULL",
+    "reference_time": "REAL NOT NULL",
+    "epoch": "REAL NOT NULL",
+    "coord_buffer": "REAL NOT NULL",
+    "camera_centre_ra": "REAL NOT NULL",
+    "camera_centre_dec": "REAL NOT NULL",
+    "footprint": "TEXT NOT NULL",
+}
+
+#: Slack in comparisons of unit vectors: rounding of coordinates in degrees, some 1e-10 degrees.
+_ROUNDING = 2e-12
+
+
+@dataclass(frozen=True)
+class CatalogSettings:
+    """What a catalog was made for.
+
+    Attributes
+    ----------
+    sector, camera, ccd : int
+    ticver : str
+        Version of the TESS Input Catalog.
+    reference_time : float
+        Julian date (TDB) the positions belong to.
+    epoch : float
+        The same as a Julian year.
+    coord_buffer : float
+        Stars up to this far outside the footprint are included, degrees.
+    camera_centre_ra, camera_centre_dec : float
+        Where the camera points, degrees.
+    footprint : str
+        Corners of the convex polygon, ``"ra,dec;ra,dec;..."`` in degrees.
+    """
+
+    sector: int
+    camera: int
+    ccd: int
+    ticver: str
+    reference_time: float
+    epoch: float
+    coord_buffer: float
+    camera_centre_ra: float
+    camera_centre_dec: float
+    footprint: str
+
+
+@dataclass(frozen=True)
+class StarCatalog:
+    """The stars of one CCD.
+
+    Attributes
+    ----------
+    path : Path
+        Where they were read from.
+    settings : CatalogSettings
+    stars : ndarray of STAR_DTYPE, shape (N,)
+        Sorted by `starid`.
+    """
+
+    path: Path
+    settings: CatalogSettings
+    stars: NDArray[np.void]
+
+    def __len__(self) -> int:
+        return len(self.stars)
+
+    def index(self, starid: int) -> int:
+        """Place of a star in `stars`.
+
+        Raises
+        ------
+        InputError
+            If the catalog has no such star.
+        """
+        starids = self.stars["starid"]
+        i = int(np.searchsorted(starids, starid))
+        if i == len(starids) or starids[i] != starid:
+            raise InputError(
+                f"TIC {starid} is not in {self.path}; tasoc-mpi catalog makes it from a table that has the star"
+            )
+        return i
+
+
+def catalog_name(sector: int, camera: int, ccd: int) -> str:
+    """File name of a CCD's catalog."""
+    return f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
+
+
+def write_catalog(path: str | os.PathLike[str], settings: CatalogSettings, stars: NDArray[np.void]) -> None:
+    """Write a catalog file; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        An existing file is replaced.
+    settings : CatalogSettings
+    stars : ndarray of STAR_DTYPE
+        In any order.
+
+    Raises
+    ------
+    InputError
+        If a star is there twice or has no position.
+    OSError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    stars = np.sort(np.asarray(stars, dtype=STAR_DTYPE), order="starid")
+    twice = stars["starid"][1:][np.diff(stars["starid"]) == 0]
+    if len(twice):
+        raise InputError(f"{path}: TIC {twice[0]} is there twice; remove one of its rows from the table")
+    lost = ~(np.isfinite(stars["ra"]) & np.isfinite(stars["decl"]))
+    if lost.any():
+        raise InputError(f"{path}: TIC {stars['starid'][lost][0]} has no position; remove it from the table")
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    try:
+        _fill(temporary, settings, stars)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: cannot be written ({error}); is there room on the disk?") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _fill(path: str, settings: CatalogSettings, stars: NDArray[np.void]) -> None:
+    connection = sqlite3.connect(path)
+    try:
+        # The file is nobody's yet: no journal is needed to undo anything.
+        connection.execute("PRAGMA journal_mode = OFF")
+        columns = ", ".join(f"{name} {kind}" for name, kind in _SETTINGS_COLUMNS.items())
+        connection.execute(f"CREATE TABLE settings ({columns})")
+        connection.execute(
+            "CREATE TABLE catalog (starid INTEGER PRIMARY KEY NOT NULL, ra REAL NOT NULL, decl REAL NOT NULL, "
+            "ra_J2000 REAL, decl_J2000 REAL, pm_ra REAL, pm_decl REAL, tmag REAL, teff REAL)"
+        )
+        marks = ", ".join("?" * len(_SETTINGS_COLUMNS))
+        connection.execute(f"INSERT INTO settings VALUES ({marks})", astuple(settings))
+        # NaN becomes NULL.
+        marks = ", ".join("?" * len(STAR_DTYPE))
+        connection.executemany(f"INSERT INTO catalog VALUES ({marks})", stars.tolist())
+        connection.execute("CREATE INDEX ra_decl_idx ON catalog (ra, decl)")
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
+    """Read a catalog file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    StarCatalog
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If the file is not SQLite, is corrupt, or has not the tables of a catalog.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(f"{path}: no such catalog; tasoc-mpi catalog makes it")
+    # A catalog is replaced as a whole and never changed: without locks it can be read by any number of
+    # processes and from file systems that have none.
+    uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro&immutable=1"
+    connection = None
+    try:
+        connection = sqlite3.connect(uri, uri=True)
+        rows = connection.execute(f"SELECT {', '.join(_SETTINGS_COLUMNS)} FROM settings").fetchall()
+        if len(rows) != 1:
+            raise ValueError(f"{len(rows)} rows of settings instead of one")
+        # Older catalogs hold NULL where a value was not known.
+        kinds = {
+            "int": int,
+            "float": lambda x: np.nan if x is None else float(x),
+            "str": lambda x: str(x or ""),
+        }
+        settings = CatalogSettings(
+            *(kinds[str(f.type)](x) for f, x in zip(fields(CatalogSettings), rows[0], strict=True))
+        )
+        cursor = connection.execute(
+            f"SELECT {', '.join(STAR_DTYPE.names or ())} FROM catalog ORDER BY starid"
+        )
+        stars = np.fromiter(cursor, dtype=STAR_DTYPE)
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a catalog ({error}); remove it and run tasoc-mpi catalog"
+        ) from None
+    finally:
+        if connection is not None:
+            connection.close()
+    return StarCatalog(path, settings, stars)
+
+
+def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
+    """Unit vectors of positions in degrees, shape (..., 3)."""
+    ra, dec = np.deg2rad(np.asarray(ra, dtype="f8")), np.deg2rad(np.asarray(dec, dtype="f8"))
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def parse_footprint(text: str) -> NDArray[np.float64]:
+    """Corners (ra, dec) in degrees of the text of a footprint, shape (V, 2).
+
+    Raises
+    ------
+    InputError
+        If the text is not ``"ra,dec;ra,dec;..."`` with at least three corners.
+    """
+    try:
+        corners = np.array([[float(x) for x in pair.split(",")] for pair in text.split(";")], dtype="f8")
+        if corners.ndim != 2 or corners.shape[0] < 3 or corners.shape[1] != 2:
+            raise ValueError(text)
+    except ValueError:
+        raise InputError(
+            f"footprint {text!r}: expected ra,dec;ra,dec;... with three corners or more"
+        ) from None
+    return corners
+
+
+def stars_in_polygon(
+    ra: ArrayLike,
+    dec: ArrayLike,
+    corners: Sequence[Sequence[float]] | NDArray[np.float64],
+    buffer: float = 0.0,
+) -> NDArray[np.bool_]:
+    """Which stars lie inside a convex polygon of great circles, or close to it.
+
+    Every edge is a plane through the centre of the sphere, and a star is inside where it is on the inner
+    side of all of them: the same at the poles and across RA = 0 as anywhere else.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (N,)
+        Of the stars, degrees.
+    corners : array_like, shape (V, 2)
+        (ra, dec) of the corners in order around the polygon, in either sense, degrees. The polygon is
+        smaller than a hemisphere.
+    buffer : float
+        Stars up to this far outside every edge's great circle are in, degrees; at the corners not
+        further from the middle than the furthest corner plus the buffer.
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
+        False where a position is not finite.
+
+    Raises
+    ------
+    InputError
+        If the polygon has no area or is not convex.
+    """
+    vertices = unit_vectors(*np.asarray(corners, dtype="f8").T)
+    centre = vertices.sum(axis=0)
+    centre /= np.linalg.norm(centre)
+    normals = np.cross(vertices, np.roll(vertices, -1, axis=0))
+    lengths = np.linalg.norm(normals, axis=1)
+    # A corner given twice makes no edge.
+    normals = normals[lengths > 1e-14] / lengths[lengths > 1e-14, None]
+    sides = normals @ centre
+    if len(normals) < 3 or not (np.abs(sides) > 1e-14).all():
+        raise InputError("footprint: the polygon has no area")
+    normals *= np.sign(sides)[:, None]
+    if (vertices @ normals.T < -1e-9).any():
+        raise InputError("footprint: the polygon is not convex")
+    stars = unit_vectors(ra, dec)
+    margin = np.deg2rad(buffer)
+    reach = np.arccos(np.clip((vertices @ centre).min(), -1.0, 1.0)) + margin
+    # The cone comes first: it leaves few stars for the edges, and without it a buffer larger than the
+    # polygon would let in the opposite point of the sky.
+    inside = stars @ centre >= np.cos(min(reach, np.pi / 2)) - _ROUNDING
+    (near,) = np.nonzero(inside)
+    inside[near] = (stars[near] @ normals.T >= -np.sin(margin) - _ROUNDING).all(axis=1)
+    return inside
