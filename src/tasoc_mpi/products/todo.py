@@ -1,0 +1,474 @@
+"""The work list `todo.sqlite`: what is to be computed, what became of it, and who may write it.
+
+The tables `todolist`, `diagnostics` and `photometry_skipped` are those that other programs read; `skipped_by` and
+`photometry_skipped.priority` are priorities of `todolist`. Three more are the run's own memory:
+
+- `photometry_results`: the status that each computed star ended with by itself, before the skip rule.
+- `photometry_claims`: the stars (TIC ids) that each computed star asked to skip.
+- `photometry_trash`: light curves that are no longer listed and whose files may still have to be deleted.
+
+The skip rule is a function of the first two alone, so that it can be applied again at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingInput
+from ..status import STATUS
+
+__all__ = [
+    "DIAGNOSTICS",
+    "TODO_DTYPE",
+    "TODO_NAME",
+    "Constraints",
+    "create_todo",
+    "load_todo",
+    "lock_todo",
+    "open_todo",
+    "read_todo",
+    "transaction",
+]
+
+#: Name of the work list in the input folder.
+TODO_NAME = "todo.sqlite"
+
+#: One row of `todolist`; method '' is NULL (choose by the star).
+TODO_DTYPE = np.dtype(
+    [
+        ("priority", "i8"),
+        ("starid", "i8"),
+        ("sector", "i4"),
+        ("datasource", "U24"),
+        ("camera", "i4"),
+        ("ccd", "i4"),
+        ("cadence", "i4"),
+        ("method", "U16"),
+        ("tmag", "f8"),
+        ("cbv_area", "i4"),
+    ]
+)
+
+#: A row as loaded: with its status, where NULL is UNKNOWN.
+LOADED_DTYPE = np.dtype([*((name, TODO_DTYPE[name]) for name in TODO_DTYPE.names or ()), ("status", "i4")])
+
+#: The columns of `diagnostics` that are numbers and may be unknown (NULL, NaN in memory).
+DIAGNOSTICS = (
+    "mean_flux",
+    "variance",
+    "variability",
+    "rms_hour",
+    "ptp",
+    "pos_row",
+    "pos_column",
+    "contamination",
+    "mask_size",
+    "edge_flux",
+    "stamp_width",
+    "stamp_height",
+    "stamp_resizes",
+)
+
+_TODOLIST = """
+CREATE TABLE IF NOT EXISTS todolist (
+    priority INTEGER PRIMARY KEY ASC NOT NULL,
+    starid INTEGER NOT NULL,
+    sector INTEGER NOT NULL,
+    datasource TEXT NOT NULL DEFAULT 'ffi',
+    camera INTEGER NOT NULL,
+    ccd INTEGER NOT NULL,
+    cadence INTEGER NOT NULL,
+    method TEXT DEFAULT NULL,
+    tmag REAL,
+    status INTEGER DEFAULT NULL,
+    cbv_area INTEGER
+);
+CREATE UNIQUE INDEX IF NOT EXISTS todolist_unique_idx
+    ON todolist (starid, datasource, sector, camera, ccd, cadence);
+CREATE INDEX IF NOT EXISTS todolist_status_idx ON todolist (status);
+"""
+
+_RESULTS = """
+CREATE TABLE IF NOT EXISTS diagnostics (
+    priority INTEGER PRIMARY KEY ASC NOT NULL REFERENCES todolist (priority),
+    lightcurve TEXT,
+    method_used TEXT NOT NULL,
+    elaptime REAL NOT NULL,
+    worker_wait_time REAL,
+    mean_flux REAL,
+    variance REAL,
+    variability REAL,
+    rms_hour REAL,
+    ptp REAL,
+    pos_row REAL,
+    pos_column REAL,
+    contamination REAL,
+    mask_size INTEGER,
+    edge_flux REAL,
+    stamp_width INTEGER,
+    stamp_height INTEGER,
+    stamp_resizes INTEGER,
+    errors TEXT
+);
+CREATE UNIQUE INDEX IF NOT EXISTS diagnostics_lightcurve_idx ON diagnostics (lightcurve);
+CREATE TABLE IF NOT EXISTS photometry_skipped (
+    priority INTEGER NOT NULL REFERENCES todolist (priority),
+    skipped_by INTEGER NOT NULL REFERENCES todolist (priority)
+);
+CREATE INDEX IF NOT EXISTS photometry_skipped_idx ON photometry_skipped (priority);
+CREATE TABLE IF NOT EXISTS photometry_results (
+    priority INTEGER PRIMARY KEY ASC NOT NULL REFERENCES todolist (priority),
+    status INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS photometry_claims (
+    priority INTEGER NOT NULL REFERENCES todolist (priority),
+    starid INTEGER NOT NULL,
+    PRIMARY KEY (priority, starid)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS photometry_trash (lightcurve TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS photometry_settings (output TEXT NOT NULL, version INTEGER NOT NULL);
+"""
+
+#: How long a transaction waits for another program's lock: a reader (`tasoc-mpi status`, a copy of the file) holds
+#: it for seconds at most; after a minute something is wrong.
+BUSY_TIMEOUT = 60.0
+
+_ROWS_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Which rows of the work list are meant; a constraint that is None (or has no values) admits all.
+
+    The first six hold any number of accepted values, the magnitudes are inclusive limits. A `datasource` of ``tpf``
+    admits secondary targets (``tpf:STARID``) too; a `method` of ``''`` admits the rows without one.
+    """
+
+    sector: tuple[int, ...] | None = None
+    camera: tuple[int, ...] | None = None
+    ccd: tuple[int, ...] | None = None
+    cadence: tuple[int, ...] | None = None
+    datasource: tuple[str, ...] | None = None
+    starid: tuple[int, ...] | None = None
+    priority: tuple[int, ...] | None = None
+    method: tuple[str, ...] | None = None
+    tmag_min: float | None = None
+    tmag_max: float | None = None
+
+    def mask(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Which of `rows` (TODO_DTYPE or LOADED_DTYPE) fulfil all constraints."""
+        mask = np.ones(len(rows), dtype=bool)
+        for name in ("sector", "camera", "ccd", "cadence", "starid", "priority", "method"):
+            accepted = getattr(self, name)
+            if accepted:
+                mask &= np.isin(rows[name], np.asarray(accepted))
+        if self.datasource:
+            match = np.isin(rows["datasource"], np.asarray(self.datasource))
+            if "tpf" in self.datasource:
+                match |= np.char.startswith(rows["datasource"], "tpf:")
+            mask &= match
+        if self.tmag_min is not None:
+            mask &= rows["tmag"] >= self.tmag_min
+        if self.tmag_max is not None:
+            mask &= rows["tmag"] <= self.tmag_max
+        return mask
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) not in (None, ()) for field in fields(self))
+
+
+def create_todo(path: str | os.PathLike[str], rows: NDArray[np.void]) -> None:
+    """Write a new work list in which nothing is done yet, in place of any old one.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, usually ``INPUT/todo.sqlite``. It appears whole or not at all.
+    rows : ndarray of TODO_DTYPE
+        The stars. Priorities must be unique, and so must (starid, datasource, sector, camera, ccd, cadence).
+
+    Raises
+    ------
+    InputError
+        If rows clash, the file cannot be written, or a run is using it.
+    """
+    path = Path(path)
+    rows = np.asarray(rows, dtype=TODO_DTYPE)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with lock_todo(path), contextlib.ExitStack() as stack:
+            stack.callback(temporary.unlink, missing_ok=True)
+            temporary.unlink(missing_ok=True)
+            conn = stack.enter_context(contextlib.closing(sqlite3.connect(temporary, isolation_level=None)))
+            conn.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _TODOLIST + _RESULTS)
+            conn.execute("BEGIN")
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                conn.executemany(
+                    "INSERT INTO todolist (priority, starid, sector, datasource, camera, ccd, cadence, method, tmag,"
+                    " cbv_area) VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?)",
+                    rows[start : start + _ROWS_AT_ONCE].tolist(),
+                )
+            conn.execute("COMMIT")
+            conn.close()
+            _sync(temporary)
+            # A journal that a killed run left behind belongs to the old file: applied to the new one it would
+            # destroy it.
+            path.with_name(path.name + "-journal").unlink(missing_ok=True)
+            os.replace(temporary, path)
+            _sync(path.parent)
+    except sqlite3.IntegrityError as error:
+        raise InputError(f"{path}: two rows are the same star of the same data ({error})") from None
+    except (sqlite3.Error, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be written ({error}); check the folder and the disk space"
+        ) from None
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.Connection:
+    """Open a work list and check that it is one.
+
+    The journal is a rollback journal, not a write-ahead log: the latter keeps its index in shared memory, which a
+    network file system does not share between hosts, and a reader on another node would see a torn file.
+    ``synchronous=FULL`` waits for the disk at every transaction; there are few transactions, each of many rows, so
+    this costs little, and a transaction that was committed survives a loss of power. The journal is truncated, not
+    deleted, which saves the change of the folder.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    write : bool, optional
+        Open for writing, and add the tables of results if they are missing.
+
+    Returns
+    -------
+    sqlite3.Connection
+        In autocommit mode: transactions are begun by `transaction`.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If it is not a work list, damaged, locked by another program, or not writable where it must be.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
+    if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise InputError(
+            f"{path}: the work list and its folder must be writable for a run; change their permissions"
+        )
+    conn = None
+    try:
+        uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
+        conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+        _check_schema(conn, path)
+        if write:
+            conn.execute("PRAGMA journal_mode=TRUNCATE")
+            conn.execute("PRAGMA synchronous=FULL")
+            with transaction(conn, path):
+                for statement in filter(str.strip, _RESULTS.split(";")):
+                    conn.execute(statement)
+    except sqlite3.Error as error:
+        if conn is not None:
+            conn.close()
+        raise explain(path, error) from None
+    except InputError:
+        if conn is not None:
+            conn.close()
+        raise
+    return conn
+
+
+def explain(path: Path, error: sqlite3.Error) -> InputError:
+    """The line for the user that an SQLite error on a work list deserves."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return InputError(
+            f"{path}: locked by another program; end it (`fuser {path}` names it) and try again"
+        )
+    if "not a database" in text:
+        return InputError(f"{path}: not an SQLite file; make a new one with `tasoc-mpi todo {path.parent}`")
+    if "malformed" in text:
+        return InputError(
+            f"{path}: damaged ({text}); restore a copy, or make a new one with `tasoc-mpi todo`"
+        )
+    if "readonly" in text:
+        return InputError(f"{path}: not writable; change the permissions of the file and its folder")
+    if "full" in text:
+        return InputError(
+            f"{path}: the disk is full; free some space and run again, nothing that was written is lost"
+        )
+    if "diagnostics.lightcurve" in text:
+        return InputError(
+            f"{path}: two rows name the same light curve file; make a new one with `tasoc-mpi todo`"
+        )
+    return InputError(f"{path}: cannot be used ({text})")
+
+
+def _check_schema(conn: sqlite3.Connection, path: Path) -> None:
+    """Raise InputError where a column is missing of the tables that are there."""
+    found = {
+        table: {row[1] for row in conn.execute(f"PRAGMA table_info({table})")}
+        for table in ("todolist", "diagnostics", "photometry_skipped")
+    }
+    wanted = {
+        "todolist": {*(TODO_DTYPE.names or ()), "status"},
+        "diagnostics": {
+            "priority",
+            "lightcurve",
+            "method_used",
+            "elaptime",
+            "worker_wait_time",
+            *DIAGNOSTICS,
+            "errors",
+        },
+        "photometry_skipped": {"priority", "skipped_by"},
+    }
+    if not found["todolist"]:
+        raise InputError(f"{path}: no table `todolist`; make a work list with `tasoc-mpi todo {path.parent}`")
+    for table, columns in wanted.items():
+        missing = sorted(columns - found[table])
+        if found[table] and missing:
+            raise InputError(
+                f"{path}: another schema, `{table}` has no {', '.join(missing)}; make a new one with `tasoc-mpi todo`"
+            )
+
+
+@contextlib.contextmanager
+def transaction(conn: sqlite3.Connection, path: str | os.PathLike[str]) -> Iterator[None]:
+    """All or nothing: commit at the end, roll back on any error.
+
+    Raises
+    ------
+    InputError
+        If SQLite refuses (locked, full disk, damaged): the line names `path`.
+    """
+    try:
+        conn.execute("BEGIN IMMEDIATE")
+        yield
+        conn.execute("COMMIT")
+    except sqlite3.Error as error:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise explain(Path(path), error) from error
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+def read_todo(conn: sqlite3.Connection, path: str | os.PathLike[str]) -> NDArray[np.void]:
+    """All rows of an open work list.
+
+    Returns
+    -------
+    ndarray of LOADED_DTYPE
+        In order of priority. A status of NULL is STATUS.UNKNOWN, a method of NULL is '', a tmag of NULL is NaN.
+
+    Raises
+    ------
+    InputError
+        If there are no rows, a value is of the wrong kind, or the file is damaged.
+    """
+    names = ", ".join(TODO_DTYPE.names or ())
+    blocks = []
+    try:
+        cursor = conn.execute(
+            f"SELECT {names}, COALESCE(status, {STATUS.UNKNOWN:d}) FROM todolist ORDER BY priority".replace(
+                "method,", "COALESCE(method, ''),"
+            ).replace("cbv_area", "COALESCE(cbv_area, 0)")
+        )
+        while block := cursor.fetchmany(_ROWS_AT_ONCE):
+            blocks.append(np.array(block, dtype=LOADED_DTYPE))
+    except sqlite3.Error as error:
+        raise explain(Path(path), error) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: a row of `todolist` has a value of the wrong kind ({error})") from None
+    if not blocks:
+        raise InputError(
+            f"{path}: no stars in the work list; check the catalogs' magnitudes and run `tasoc-mpi todo`"
+        )
+    return np.concatenate(blocks)
+
+
+def load_todo(path: str | os.PathLike[str], constraints: Constraints | None = None) -> NDArray[np.void]:
+    """The rows of a work list that fulfil the constraints.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    constraints : Constraints, optional
+        Default: all rows.
+
+    Returns
+    -------
+    ndarray of LOADED_DTYPE
+        In order of priority; may be empty only because of the constraints.
+
+    Raises
+    ------
+    MissingInput, InputError
+        As `open_todo` and `read_todo`.
+    """
+    with contextlib.closing(open_todo(path)) as conn:
+        rows = read_todo(conn, path)
+    return rows if constraints is None else rows[constraints.mask(rows)]
+
+
+@contextlib.contextmanager
+def lock_todo(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Be the only program that may change a work list.
+
+    The lock is a POSIX record lock (`fcntl.lockf`) on ``todo.sqlite.lock``: network file systems carry it to the
+    other hosts, and it falls when its process ends, however it ends. The file itself stays and names its last owner.
+
+    Raises
+    ------
+    InputError
+        If another process has it: the line names the host and the process.
+    """
+    import fcntl
+    import socket
+
+    lock = Path(path).with_name(Path(path).name + ".lock")
+    try:
+        handle = open(lock, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise InputError(
+            f"{lock}: cannot be written ({error.strerror}); the folder must be writable"
+        ) from None
+    with handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            handle.seek(0)
+            owner = " ".join(handle.read().split()) or "another process"
+            raise InputError(f"{path}: in use by {owner}; wait for it or end it") from None
+        except OSError as error:
+            raise InputError(
+                f"{lock}: this file system has no locks ({error.strerror}); mount it with them (Lustre: flock)"
+            ) from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        handle.flush()
+        yield
