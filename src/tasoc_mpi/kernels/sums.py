@@ -1,0 +1,92 @@
+"""Sums of a cube's pixels over a mask, in every frame, straight from the (mapped) cube."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+__all__ = ["flagged_frames", "sum_pixels"]
+
+
+@numba.njit(cache=True)
+def sum_pixels(images, errors, rows, columns):
+    """Flux, its error and the centroid of a mask in every frame.
+
+    A frame in which a pixel of the mask is NaN has no flux; nor has one in which all are zero.
+
+    Parameters
+    ----------
+    images, errors : ndarray of float32, shape (R, C, T)
+        Flux and its one-sigma error.
+    rows, columns : ndarray of int64, shape (P,)
+        The mask's pixels as indices of the arrays.
+
+    Returns
+    -------
+    ndarray of float64, shape (4, T)
+        Flux; its error (root of the sum of squares); flux-weighted mean column and row of the
+        positive pixels, as indices of the arrays. NaN where there is none.
+    """
+    n_time = images.shape[2]
+    out = np.zeros((4, n_time))
+    flux, variance, column_sum, row_sum = out[0], out[1], out[2], out[3]
+    weight = np.zeros(n_time)
+    empty = np.ones(n_time, dtype=np.bool_)
+    for k in range(rows.shape[0]):
+        r = rows[k]
+        c = columns[k]
+        line = images[r, c]
+        line_error = errors[r, c]
+        for t in range(n_time):
+            value = np.float64(line[t])
+            error = np.float64(line_error[t])
+            positive = value if value > 0.0 else 0.0
+            flux[t] += value
+            variance[t] += error * error
+            weight[t] += positive
+            column_sum[t] += c * positive
+            row_sum[t] += r * positive
+            empty[t] &= value == 0.0
+    for t in range(n_time):
+        if empty[t] or math.isnan(flux[t]):
+            flux[t] = math.nan
+            variance[t] = math.nan
+            column_sum[t] = math.nan
+            row_sum[t] = math.nan
+            continue
+        variance[t] = math.sqrt(variance[t])
+        if weight[t] > 0.0:
+            column_sum[t] /= weight[t]
+            row_sum[t] /= weight[t]
+        else:
+            column_sum[t] = math.nan
+            row_sum[t] = math.nan
+    return out
+
+
+@numba.njit(cache=True)
+def flagged_frames(flags, row_min, row_max, col_min, col_max, bit):
+    """Frames in which any pixel of a stamp has a flag.
+
+    Parameters
+    ----------
+    flags : ndarray of uint8, shape (R, C, T)
+    row_min, row_max, col_min, col_max : int
+        The stamp as indices of the array, half open.
+    bit : int
+        The flag.
+
+    Returns
+    -------
+    ndarray of bool, shape (T,)
+    """
+    n_time = flags.shape[2]
+    seen = np.zeros(n_time, dtype=np.uint8)
+    for r in range(row_min, row_max):
+        for c in range(col_min, col_max):
+            line = flags[r, c]
+            for t in range(n_time):
+                seen[t] |= line[t]
+    return (seen & np.uint8(bit)) != 0

@@ -1,0 +1,183 @@
+"""The light curve file: one star's FITS file, complete and compressed, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fitsbytes import CardTuple, hdu_bytes, image_bytes, image_cards
+
+__all__ = ["LightCurve", "lightcurve_name", "write_lightcurve"]
+
+#: Column, format, dtype, unit, display format, what it is.
+_COLUMNS = (
+    ("TIME", "D", ">f8", "BJD - 2457000, days", "D14.7", "data time stamps"),
+    ("TIMECORR", "E", ">f4", "d", "E13.6", "barycenter - timeslice correction"),
+    ("CADENCENO", "J", ">i4", "", "I10", "unique cadence number"),
+    ("FLUX_RAW", "D", ">f8", "e-/s", "E26.17", "photometric flux"),
+    ("FLUX_RAW_ERR", "D", ">f8", "e-/s", "E26.17", "error of the photometric flux"),
+    ("FLUX_BKG", "D", ">f8", "e-/s", "E26.17", "photometric background flux"),
+    ("FLUX_CORR", "D", ">f8", "ppm", "E26.17", "corrected photometric flux"),
+    ("FLUX_CORR_ERR", "D", ">f8", "ppm", "E26.17", "error of the corrected photometric flux"),
+    ("QUALITY", "J", ">i4", "", "B16.16", "photometry quality flags"),
+    ("PIXEL_QUALITY", "J", ">i4", "", "B16.16", "pixel quality flags"),
+    ("MOM_CENTR1", "D", ">f8", "pixels", "F10.5", "moment-derived column centroid"),
+    ("MOM_CENTR2", "D", ">f8", "pixels", "F10.5", "moment-derived row centroid"),
+    ("POS_CORR1", "D", ">f8", "pixels", "F14.7", "column position correction"),
+    ("POS_CORR2", "D", ">f8", "pixels", "F14.7", "row position correction"),
+)
+_ROW = np.dtype([(name, dtype) for name, _, dtype, *_ in _COLUMNS])
+
+
+@dataclass
+class LightCurve:
+    """Everything that one file holds.
+
+    Attributes
+    ----------
+    starid, sector, camera, ccd, cadence, data_rel, version : int
+    columns : mapping
+        Arrays of shape (T,): `time` (BJD - 2457000), `timecorr` (d), `cadenceno`, `flux`, `flux_err`,
+        `flux_background` (e-/s), `quality` and `pixel_quality`; of shape (T, 2): `pos_centroid` (column,
+        row; 1-based) and `pos_corr` (column, row).
+    primary_cards, table_cards, wcs_cards : sequence of (keyword, value, comment)
+        Cards after the structural ones of the primary header, the table, and both images.
+    sumimage : ndarray of float32, shape (R, C)
+    aperture : ndarray of int32, shape (R, C)
+    """
+
+    starid: int
+    sector: int
+    camera: int
+    ccd: int
+    cadence: int
+    data_rel: int
+    version: int
+    columns: Mapping[str, NDArray[Any]]
+    sumimage: NDArray[np.float32]
+    aperture: NDArray[np.int32]
+    primary_cards: Sequence[CardTuple] = field(default_factory=list)
+    table_cards: Sequence[CardTuple] = field(default_factory=list)
+    wcs_cards: Sequence[CardTuple] = field(default_factory=list)
+
+
+def lightcurve_name(starid: int, sector: int, camera: int, ccd: int, cadence: int, data_rel: int, version: int) -> str:
+    """Path of a light curve below the output folder."""
+    star = f"{starid:011d}"
+    return (
+        f"c{cadence:04d}/{star[:5]}/tess{star}-s{sector:03d}-{camera:d}-{ccd:d}-c{cadence:04d}"
+        f"-dr{data_rel:02d}-v{version:02d}-tasoc_lc.fits.gz"
+    )
+
+
+def write_lightcurve(folder: Path, lightcurve: LightCurve) -> str:
+    """Write a light curve file.
+
+    Parameters
+    ----------
+    folder : Path
+        The output folder; sub-folders are made.
+    lightcurve : LightCurve
+
+    Returns
+    -------
+    str
+        The file's path relative to `folder`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing of it is left then.
+    """
+    # The file is small and there are millions of them: the fast compressor is worth its dependency.
+    from isal import igzip
+
+    lc = lightcurve
+    name = lightcurve_name(lc.starid, lc.sector, lc.camera, lc.ccd, lc.cadence, lc.data_rel, lc.version)
+    path = folder / name
+    data = igzip.compress(lightcurve_bytes(lc), 1, mtime=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    return name
+
+
+def lightcurve_bytes(lc: LightCurve) -> bytes:
+    """The uncompressed FITS file."""
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    primary: list[CardTuple] = [
+        ("SIMPLE", True, "conforms to FITS standards"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 0, "number of array dimensions"),
+        ("EXTEND", True, "file contains extensions"),
+        ("NEXTEND", 3, "number of standard extensions"),
+        ("EXTNAME", "PRIMARY", "name of extension"),
+        ("ORIGIN", "TASOC/Aarhus", "institution responsible for creating this file"),
+        ("DATE", today, "date the file was created"),
+        *lc.primary_cards,
+    ]
+    sumimage = np.asarray(lc.sumimage, dtype=np.float32)
+    aperture = np.asarray(lc.aperture, dtype=np.int32)
+    return b"".join(
+        [
+            hdu_bytes(primary),
+            hdu_bytes([*_table_cards(len(lc.columns["time"])), *lc.table_cards], _table_bytes(lc.columns)),
+            hdu_bytes([*image_cards("SUMIMAGE", sumimage), *lc.wcs_cards], image_bytes(sumimage)),
+            hdu_bytes([*image_cards("APERTURE", aperture), *lc.wcs_cards], image_bytes(aperture)),
+        ]
+    )
+
+
+def _table_cards(n_rows: int) -> list[CardTuple]:
+    cards: list[CardTuple] = [
+        ("XTENSION", "BINTABLE", "binary table extension"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"),
+        ("NAXIS1", _ROW.itemsize, "length of first array dimension"),
+        ("NAXIS2", n_rows, "length of second array dimension"),
+        ("PCOUNT", 0, "number of group parameters"),
+        ("GCOUNT", 1, "number of groups"),
+        ("TFIELDS", len(_COLUMNS), "number of table fields"),
+    ]
+    for i, (name, form, _, unit, display, what) in enumerate(_COLUMNS, start=1):
+        cards.append((f"TTYPE{i}", name, f"column title: {what}"))
+        cards.append((f"TFORM{i}", form, "column format"))
+        if unit:
+            cards.append((f"TUNIT{i}", unit, "column units"))
+        cards.append((f"TDISP{i}", display, "column display format"))
+    cards.append(("INHERIT", True, "inherit the primary header"))
+    cards.append(("EXTNAME", "LIGHTCURVE", "name of extension"))
+    return cards
+
+
+def _table_bytes(columns: Mapping[str, NDArray[Any]]) -> bytes:
+    table = np.zeros(len(columns["time"]), dtype=_ROW)
+    table["TIME"] = columns["time"]
+    table["TIMECORR"] = columns["timecorr"]
+    table["CADENCENO"] = columns["cadenceno"]
+    table["FLUX_RAW"] = columns["flux"]
+    table["FLUX_RAW_ERR"] = columns["flux_err"]
+    table["FLUX_BKG"] = columns["flux_background"]
+    table["FLUX_CORR"] = np.nan
+    table["FLUX_CORR_ERR"] = np.nan
+    table["QUALITY"] = columns["quality"]
+    table["PIXEL_QUALITY"] = columns["pixel_quality"]
+    table["MOM_CENTR1"] = columns["pos_centroid"][:, 0]
+    table["MOM_CENTR2"] = columns["pos_centroid"][:, 1]
+    table["POS_CORR1"] = columns["pos_corr"][:, 0]
+    table["POS_CORR2"] = columns["pos_corr"][:, 1]
+    return table.tobytes()
