@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,7 +121,7 @@ class StarCatalog:
         i = int(np.searchsorted(starids, starid))
         if i == len(starids) or starids[i] != starid:
             raise InputError(
-                f"TIC {starid} is not in {self.path}; tasoc-mpi catalog makes it from a table that has the star"
+                f"TIC {starid} is not in {self.path}; tasoc-mpi catalog takes it from a table with the star"
             )
         return i
 
@@ -182,13 +183,13 @@ def _fill(path: str, settings: CatalogSettings, stars: NDArray[np.void]) -> None
         columns = ", ".join(f"{name} {kind}" for name, kind in _SETTINGS_COLUMNS.items())
         connection.execute(f"CREATE TABLE settings ({columns})")
         connection.execute(
-            "CREATE TABLE catalog (starid INTEGER PRIMARY KEY NOT NULL, ra REAL NOT NULL, decl REAL NOT NULL, "
+            "CREATE TABLE catalog (starid INTEGER PRIMARY KEY, ra REAL NOT NULL, decl REAL NOT NULL, "
             "ra_J2000 REAL, decl_J2000 REAL, pm_ra REAL, pm_decl REAL, tmag REAL, teff REAL)"
         )
         marks = ", ".join("?" * len(_SETTINGS_COLUMNS))
         connection.execute(f"INSERT INTO settings VALUES ({marks})", astuple(settings))
         # NaN becomes NULL.
-        marks = ", ".join("?" * len(STAR_DTYPE))
+        marks = ", ".join("?" * len(stars.dtype.names or ()))
         connection.executemany(f"INSERT INTO catalog VALUES ({marks})", stars.tolist())
         connection.execute("CREATE INDEX ra_decl_idx ON catalog (ra, decl)")
         connection.commit()
@@ -226,15 +227,7 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
         rows = connection.execute(f"SELECT {', '.join(_SETTINGS_COLUMNS)} FROM settings").fetchall()
         if len(rows) != 1:
             raise ValueError(f"{len(rows)} rows of settings instead of one")
-        # Older catalogs hold NULL where a value was not known.
-        kinds = {
-            "int": int,
-            "float": lambda x: np.nan if x is None else float(x),
-            "str": lambda x: str(x or ""),
-        }
-        settings = CatalogSettings(
-            *(kinds[str(f.type)](x) for f, x in zip(fields(CatalogSettings), rows[0], strict=True))
-        )
+        settings = _settings(rows[0])
         cursor = connection.execute(
             f"SELECT {', '.join(STAR_DTYPE.names or ())} FROM catalog ORDER BY starid"
         )
@@ -247,6 +240,17 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
         if connection is not None:
             connection.close()
     return StarCatalog(path, settings, stars)
+
+
+def _settings(row: tuple[Any, ...]) -> CatalogSettings:
+    """The row of settings; NULL stands for numbers and words that were not known."""
+    convert = {
+        "int": int,
+        "float": lambda x: np.nan if x is None else float(x),
+        "str": lambda x: str(x or ""),
+    }
+    kinds = [convert[str(field.type)] for field in fields(CatalogSettings)]
+    return CatalogSettings(*(kind(x) for kind, x in zip(kinds, row, strict=True)))  # type: ignore[operator]
 
 
 def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:

@@ -1,0 +1,371 @@
+"""Target pixel files: the stamps around single stars that the mission sends down at 120 s or 20 s."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingInput
+from .framewcs import FrameWCS
+
+__all__ = ["TPF", "TPFInfo", "find_tpfs", "parse_tpf_name", "read_tpf"]
+
+logger = logging.getLogger(__name__)
+
+_NAMES = (
+    re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_(?P<fast>fast-)?tp\.fits(\.gz)?"),
+    re.compile(
+        r"hlsp_tess-data-alerts_tess_phot_(?P<starid>\d{11})-s(?P<sector>\d{2})_tess_v1_(?P<fast>fast-)?tp"
+        r"\.fits(\.gz)?"
+    ),
+)
+
+#: Cards of the FLUX column's world coordinates, with the column's number for the dash, and of an image's.
+_COLUMN_CARDS = {
+    "1CTYP-": "CTYPE1",
+    "2CTYP-": "CTYPE2",
+    "1CRPX-": "CRPIX1",
+    "2CRPX-": "CRPIX2",
+    "1CRVL-": "CRVAL1",
+    "2CRVL-": "CRVAL2",
+    "1CUNI-": "CUNIT1",
+    "2CUNI-": "CUNIT2",
+    "1CDLT-": "CDELT1",
+    "2CDLT-": "CDELT2",
+    "11PC-": "PC1_1",
+    "12PC-": "PC1_2",
+    "21PC-": "PC2_1",
+    "22PC-": "PC2_2",
+}
+#: The pixels of TESS are 21 arcsec wide. The WCS fitted to a cut-out of one or few pixels can be anything:
+#: one whose pixels are out of these bounds along some direction (degrees) is not used.
+_PIXEL_SIZE = (21 / 3600 / 2, 21 / 3600 * 2)
+
+#: What astropy and the reading of its tables raise for damaged headers.
+_UNREADABLE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    NameError,
+    ArithmeticError,
+    EOFError,
+)
+
+_WAY_OUT = "download it again, or remove it"
+
+
+@dataclass(frozen=True, order=True)
+class TPFInfo:
+    """A target pixel file as its name tells.
+
+    Attributes
+    ----------
+    path : Path
+    starid, sector : int
+    cadence : int
+        Seconds: 120 or 20.
+    """
+
+    path: Path
+    starid: int
+    sector: int
+    cadence: int
+
+
+@dataclass(frozen=True)
+class TPF:
+    """A target pixel file in memory, without the rows that have no time.
+
+    Attributes
+    ----------
+    path : Path
+    header, table_header : astropy.io.fits.Header
+        Of the primary HDU and of the pixel table.
+    starid, sector, camera, ccd : int
+        0 where a cut-out does not know its star.
+    cadence : int
+        Seconds.
+    time : ndarray of float64, shape (T,)
+        BJD - 2457000, days.
+    timecorr : ndarray of float32, shape (T,)
+        Barycentric correction in `time`, days.
+    cadenceno, quality : ndarray of int32, shape (T,)
+    images, images_err, backgrounds : ndarray of float32, shape (R, C, T)
+        e-/s, C-contiguous, read-only. The background is already taken out of the images.
+    pos_corr : ndarray of float32, shape (T, 2)
+        (column, row) offset of the star by pointing and differential aberration, pixels.
+    aperture : ndarray of int32, shape (R, C)
+        Bits of the mission: 1 collected, 2 in the optimal aperture, 4 background, 8 position.
+    row_offset, column_offset : int
+        Full frame image pixel (0-based) of the stamp's first pixel.
+    wcs : FrameWCS
+        One frame, in full frame image pixels; not good where the file has no usable one.
+    wcs_header : astropy.io.fits.Header
+        The same for the stamp's own pixels, as cards of an image.
+    """
+
+    path: Path
+    header: Any
+    table_header: Any
+    starid: int
+    sector: int
+    camera: int
+    ccd: int
+    cadence: int
+    time: NDArray[np.float64]
+    timecorr: NDArray[np.float32]
+    cadenceno: NDArray[np.int32]
+    quality: NDArray[np.int32]
+    images: NDArray[np.float32]
+    images_err: NDArray[np.float32]
+    backgrounds: NDArray[np.float32]
+    pos_corr: NDArray[np.float32]
+    aperture: NDArray[np.int32]
+    row_offset: int
+    column_offset: int
+    wcs: FrameWCS
+    wcs_header: Any
+
+    @property
+    def stamp(self) -> tuple[int, int, int, int]:
+        """(row_min, row_max, col_min, col_max), half open, full frame image pixels."""
+        rows, columns = self.aperture.shape
+        return self.row_offset, self.row_offset + rows, self.column_offset, self.column_offset + columns
+
+
+def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:
+    """What the name of a target pixel file says, or None for another kind of name."""
+    path = Path(path)
+    for pattern in _NAMES:
+        match = pattern.fullmatch(path.name)
+        if match:
+            cadence = 20 if match["fast"] else 120
+            return TPFInfo(path, int(match["starid"]), int(match["sector"]), cadence)
+    return None
+
+
+def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
+    """The target pixel files in a folder and its sub-folders.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    list of TPFInfo
+        One for each star, sector and cadence, in this order. Where there are several, the newest name
+        is taken and the log says so; data alerts are older than everything else.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingInput(f"{folder}: no such folder")
+    found: dict[tuple[int, int, int], list[TPFInfo]] = {}
+    for path in _files(folder):
+        info = parse_tpf_name(path)
+        if info is not None:
+            found.setdefault((info.starid, info.sector, info.cadence), []).append(info)
+    chosen = []
+    for key in sorted(found):
+        infos = sorted(found[key], key=lambda i: (i.path.name.startswith("tess"), i.path.name, i.path))
+        chosen.append(infos[-1])
+        for other in infos[:-1]:
+            logger.warning("%s is left out: %s is newer", other.path, infos[-1].path)
+    return chosen
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files of a folder and its sub-folders, links to folders followed once."""
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in names:
+            yield Path(root, name)
+
+
+def read_tpf(path: str | os.PathLike[str]) -> TPF:
+    """Read a target pixel file of the mission, or a cut-out of the same form.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS, gzipped or not.
+
+    Returns
+    -------
+    TPF
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If the file is truncated or corrupt, has not the extensions and columns of a target pixel file,
+        or no row with a time.
+    """
+    from astropy.io import fits
+
+    path = Path(path)
+    data = _content(path)
+    try:
+        # A truncated file is only a warning for astropy; the sizes are checked here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=False) as hdus:
+                _check_size(path, hdus, len(data))
+                return _read(path, hdus)
+    except InputError:
+        raise
+    except (fits.VerifyError, *_UNREADABLE) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {_WAY_OUT}") from None
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unpacked if they are gzipped (whatever the name says)."""
+    from isal import igzip, isal_zlib
+
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise MissingInput(f"{path}: no such target pixel file") from None
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return igzip.decompress(data)
+    except (OSError, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
+        raise InputError(f"{path}: cannot be unpacked ({error}); {_WAY_OUT}") from None
+
+
+def _check_size(path: Path, hdus: Any, size: int) -> None:
+    for hdu in hdus:
+        # What astropy makes of a header that it cannot read has no such method.
+        info = hdu.fileinfo() if hasattr(hdu, "fileinfo") else None
+        if info is None or info["datLoc"] + hdu.size > size:
+            raise InputError(f"{path}: truncated or corrupt; {_WAY_OUT}")
+    if len(hdus) < 3:
+        raise InputError(f"{path}: truncated, or not a target pixel file; {_WAY_OUT}")
+
+
+def _read(path: Path, hdus: Any) -> TPF:
+    header, table = hdus[0].header, hdus[1]
+    aperture = np.ascontiguousarray(hdus["APERTURE"].data, dtype="i4")
+    if aperture.ndim != 2:
+        raise ValueError("APERTURE is not an image")
+    rows = table.data
+    time = rows["TIME"].astype("f8")
+    keep = np.isfinite(time)
+    if not keep.any():
+        raise InputError(f"{path}: no row has a time; remove it")
+    name = parse_tpf_name(path)
+    starid = _integer(header, "TICID", name.starid if name else 0)
+    if name and starid != name.starid:
+        raise InputError(f"{path}: of TIC {starid} by its header, of another star by its name; {_WAY_OUT}")
+
+    column = table.columns.names.index("FLUX") + 1
+    table_header = table.header
+    for each in (header, table_header):
+        # Cards are parsed when they are read: damaged ones are to be found here and not later.
+        dict(each.items())
+    column_offset = int(table_header[f"1CRV{column}P"]) - int(table_header.get(f"1CRP{column}P", 1))
+    row_offset = int(table_header[f"2CRV{column}P"]) - int(table_header.get(f"2CRP{column}P", 1))
+    wcs, wcs_header = _wcs(path, hdus["APERTURE"].header, table_header, column, (column_offset, row_offset))
+    return TPF(
+        path=path,
+        header=header,
+        table_header=table_header,
+        starid=starid,
+        sector=_integer(header, "SECTOR", name.sector if name else 0),
+        camera=int(header["CAMERA"]),
+        ccd=int(header["CCD"]),
+        cadence=name.cadence if name else _cadence(table_header),
+        time=np.ascontiguousarray(time[keep]),
+        timecorr=_column(rows, "TIMECORR", "f4", keep),
+        cadenceno=_column(rows, "CADENCENO", "i4", keep),
+        quality=_column(rows, "QUALITY", "i4", keep),
+        images=_cube(rows, "FLUX", aperture.shape, keep),
+        images_err=_cube(rows, "FLUX_ERR", aperture.shape, keep),
+        backgrounds=_cube(rows, "FLUX_BKG", aperture.shape, keep),
+        pos_corr=np.stack([_column(rows, f"POS_CORR{i}", "f4", keep) for i in (1, 2)], axis=-1),
+        aperture=aperture,
+        row_offset=row_offset,
+        column_offset=column_offset,
+        wcs=wcs,
+        wcs_header=wcs_header,
+    )
+
+
+def _column(rows: Any, name: str, dtype: str, keep: NDArray[np.bool_]) -> NDArray[Any]:
+    return np.ascontiguousarray(rows[name][keep], dtype=dtype)
+
+
+def _cube(rows: Any, name: str, shape: tuple[int, ...], keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A column of images, turned so that a pixel's time series is one run of bytes."""
+    frames = rows[name].reshape(len(keep), -1)
+    if frames.shape[1] != shape[0] * shape[1]:
+        raise ValueError(f"{name} has another shape than APERTURE")
+    cube = np.ascontiguousarray(frames[keep].T, dtype="f4").reshape(*shape, -1)
+    cube.flags.writeable = False
+    return cube
+
+
+def _integer(header: Mapping[str, Any], key: str, default: int) -> int:
+    """A card's integer; `default` where it is missing or, as in cut-outs, empty."""
+    value = header.get(key)
+    return int(value) if isinstance(value, (int, float)) else default
+
+
+def _cadence(header: Mapping[str, Any]) -> int:
+    """Seconds between rows, from the table's header."""
+    frames, length = header.get("NUM_FRM"), header.get("FRAMETIM")
+    if isinstance(frames, (int, float)) and isinstance(length, (int, float)):
+        return round(frames * length)
+    return round(float(header["TIMEDEL"]) * 86400)
+
+
+def _wcs(
+    path: Path, image: Any, table: Mapping[str, Any], column: int, offset: tuple[int, int]
+) -> tuple[FrameWCS, Any]:
+    """World coordinates from the APERTURE image's cards, or else from the FLUX column's."""
+    from astropy.io import fits
+
+    candidates = [fits.Header(), fits.Header()]
+    for key, name in _COLUMN_CARDS.items():
+        if name in image:
+            candidates[0].append(image.cards[name])
+        card = key.replace("-", str(column))
+        if card in table:
+            candidates[1][name] = table[card]
+    results = []
+    for header in candidates:
+        try:
+            wcs = FrameWCS.from_headers([header], offset)
+        except InputError as error:
+            raise InputError(f"{path}: {error}; {_WAY_OUT}") from None
+        if wcs.good[0]:
+            sizes = np.linalg.svd(wcs.cd[0], compute_uv=False)
+            wcs.good[0] = _PIXEL_SIZE[0] <= sizes.min() and sizes.max() <= _PIXEL_SIZE[1]
+        results.append((wcs, header))
+    return results[0] if results[0][0].good[0] or not results[1][0].good[0] else results[1]
