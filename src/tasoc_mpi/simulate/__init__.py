@@ -1,1 +1,46 @@
-"""TESS-like data whose truth is known."""
+"""From truth to frames: TESS-like full frame images, target pixel files, a star catalog and the truth.
+
+The work is in `tasoc_mpi.simulate.run`, which is loaded when `simulate` is first called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from .options import SimulationOptions, SimulationPaths
+
+__all__ = ["SimulationOptions", "SimulationPaths", "simulate"]
+
+
+def simulate(
+    folder: str | os.PathLike[str],
+    options: SimulationOptions | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> SimulationPaths:
+    """Write the simulated observation of one CCD into a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made if it is not there. The full frame images go into its folder `ffi`, the target pixel
+        files into `tpf`, the catalog and the truth into itself.
+    options : SimulationOptions, optional
+    progress : callable, optional
+        Called with what is being written, how many are done, and of how many.
+
+    Returns
+    -------
+    SimulationPaths
+
+    Raises
+    ------
+    UsageError
+        If the options cannot be met (a region outside the CCD, a sector without a known pointing,
+        more target pixel files than there are stars).
+    InputError
+        If the folder holds an earlier simulation of this CCD, or the disk is too small.
+    """
+    from .run import run
+
+    return run(folder, options or SimulationOptions(), progress)

@@ -1,0 +1,199 @@
+"""What can be asked of the simulator, and what cannot."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+
+__all__ = [
+    "CAMERA_CENTRES",
+    "CCD_COLUMNS",
+    "CCD_ROWS",
+    "FIRST_COLUMN",
+    "FRAME_COLUMNS",
+    "FRAME_ROWS",
+    "SimulationOptions",
+    "SimulationPaths",
+]
+
+#: Size of a full frame image, and of its science pixels, whose first column is `FIRST_COLUMN`.
+FRAME_ROWS, FRAME_COLUMNS = 2078, 2136
+CCD_ROWS, CCD_COLUMNS = 2048, 2048
+FIRST_COLUMN = 44
+
+#: Full frame image (row, column) of the camera centre as seen from each (camera, ccd).
+CAMERA_CENTRES = {
+    (1, 1): (2099.52, 2158.22),
+    (1, 2): (2098.02, -5.65),
+    (1, 3): (2099.87, 2141.51),
+    (1, 4): (2100.12, -22.41),
+    (2, 1): (2094.03, 2148.59),
+    (2, 2): (2095.81, -16.81),
+    (2, 3): (2105.75, 2151.35),
+    (2, 4): (2105.98, -13.12),
+    (3, 1): (2092.34, 2152.18),
+    (3, 2): (2093.11, -10.49),
+    (3, 3): (2107.88, 2145.03),
+    (3, 4): (2105.30, -17.37),
+    (4, 1): (2091.43, 2149.26),
+    (4, 2): (2093.35, -12.91),
+    (4, 3): (2110.73, 2148.91),
+    (4, 4): (2111.34, -14.63),
+}
+
+
+@dataclass(frozen=True)
+class SimulationOptions:
+    """What to simulate.
+
+    Attributes
+    ----------
+    sector, camera, ccd : int
+    frames : int
+        Number of full frame images.
+    rows, columns : int
+        Size of the simulated region of the CCD's science pixels.
+    row0, column0 : int or None
+        Full frame image row and column of the region's first pixel (the first science column is 44);
+        None puts the region in the middle of the CCD.
+    full_frame : bool
+        The whole CCD with its collateral pixels, 2078 rows x 2136 columns; `rows` to `column0` are not used.
+    tpfs : int
+        Number of stars with a target pixel file at 120 s.
+    seed : int
+        Not negative. The same options give the same files.
+    cadence : int
+        Seconds: 1800, 600 or 200.
+    first_frame : int
+        The frame of the sector to begin with.
+    tmag_max : float
+        Faintest TESS magnitude of a star.
+    density : float
+        Number of stars relative to a sparse field (20,000 of Tmag < 15 on a CCD).
+    bright : bool
+        Have at least one saturated star (Tmag 3.5 to 6) in a region of 200 x 200 pixels or more.
+    jitter : bool
+        Spacecraft jitter and roll, momentum dumps and differential velocity aberration.
+    variables : bool
+        Variable stars.
+    cosmics : bool
+        Cosmic rays.
+    noise : bool
+        Photon and read noise.
+    sky : float
+        Factor of the sky's brightness; 0 for none.
+    gap : float or None
+        Length in days of the gap in the middle of the sector; None: 1 day where the frames
+        cover at least 10 days, else none.
+    prf : Path or None
+        Folder of TESS PRF files; None for the analytic model.
+    gzip : bool
+        Write fits.gz.
+    overwrite : bool
+        Replace an earlier simulation of the same CCD.
+    """
+
+    sector: int = 1
+    camera: int = 1
+    ccd: int = 1
+    frames: int = 1282
+    rows: int = 512
+    columns: int = 512
+    row0: int | None = None
+    column0: int | None = None
+    full_frame: bool = False
+    tpfs: int = 20
+    seed: int = 1
+    cadence: int = 1800
+    first_frame: int = 0
+    tmag_max: float = 18.0
+    density: float = 1.0
+    bright: bool = True
+    jitter: bool = True
+    variables: bool = True
+    cosmics: bool = True
+    noise: bool = True
+    sky: float = 1.0
+    gap: float | None = None
+    prf: Path | None = None
+    gzip: bool = False
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError with one line for the first option that cannot be met."""
+        _within("--sector", self.sector, 1, 9999)
+        _within("--camera", self.camera, 1, 4)
+        _within("--ccd", self.ccd, 1, 4)
+        _within("--frames", self.frames, 1, 100_000)
+        _within("--first-frame", self.first_frame, 0, 100_000)
+        _within("--tpfs", self.tpfs, 0, 100_000)
+        _within("--seed", self.seed, 0, 2**63 - 1)
+        _within("--tmag-max", self.tmag_max, 2.5, 22.0)
+        _within("--density", self.density, 0.0, 1000.0)
+        _within("--sky", self.sky, 0.0, 1000.0)
+        if self.gap is not None:
+            _within("--gap", self.gap, 0.0, 20.0)
+        if self.cadence not in (200, 600, 1800):
+            raise UsageError(f"--cadence {self.cadence}: full frame images have 1800, 600 or 200 s")
+        if not self.full_frame:
+            _within("--rows", self.rows, 16, CCD_ROWS)
+            _within("--columns", self.columns, 16, CCD_COLUMNS)
+            row0, column0, rows, columns = self.science
+            if row0 < 0 or row0 + rows > CCD_ROWS:
+                raise UsageError(
+                    f"--row0 {row0} with --rows {rows}: outside the CCD, whose science rows are 0 to {CCD_ROWS - 1}"
+                )
+            last = FIRST_COLUMN + CCD_COLUMNS - 1
+            if column0 < FIRST_COLUMN or column0 + columns > last + 1:
+                raise UsageError(
+                    f"--column0 {column0} with --columns {columns}: outside the CCD, whose science columns "
+                    f"are {FIRST_COLUMN} to {last}"
+                )
+        if self.prf is not None and not Path(self.prf).is_dir():
+            raise UsageError(f"--prf {self.prf}: no such folder; leave it out for the analytic PRF")
+
+    @property
+    def science(self) -> tuple[int, int, int, int]:
+        """Full frame image row and column of the first simulated science pixel, number of rows and columns."""
+        if self.full_frame:
+            return 0, FIRST_COLUMN, CCD_ROWS, CCD_COLUMNS
+        row0 = (CCD_ROWS - self.rows) // 2 if self.row0 is None else self.row0
+        column0 = FIRST_COLUMN + (CCD_COLUMNS - self.columns) // 2 if self.column0 is None else self.column0
+        return row0, column0, self.rows, self.columns
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Rows and columns of an image in the files."""
+        return (FRAME_ROWS, FRAME_COLUMNS) if self.full_frame else (self.rows, self.columns)
+
+    @property
+    def image_origin(self) -> tuple[int, int]:
+        """Full frame image (row, column) of the first pixel in the files."""
+        return (0, 0) if self.full_frame else self.science[:2]
+
+
+@dataclass(frozen=True)
+class SimulationPaths:
+    """The files of a simulation.
+
+    Attributes
+    ----------
+    folder : Path
+    ffis, tpfs : tuple of Path
+        In order of time, and of the stars' magnitude.
+    catalog, truth : Path
+    """
+
+    folder: Path
+    ffis: tuple[Path, ...]
+    tpfs: tuple[Path, ...]
+    catalog: Path
+    truth: Path
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise UsageError(f"{name} {value}: must be from {low} to {high}")
