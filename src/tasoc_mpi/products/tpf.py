@@ -205,13 +205,15 @@ def _files(folder: Path) -> Iterator[Path]:
             yield Path(root, name)
 
 
-def read_tpf(path: str | os.PathLike[str]) -> TPF:
+def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True) -> TPF:
     """Read a target pixel file of the mission, or a cut-out of the same form.
 
     Parameters
     ----------
     path : path-like
         FITS, gzipped or not.
+    pixels : bool
+        Whether to read the images; without them the three cubes have no frames.
 
     Returns
     -------
@@ -235,7 +237,7 @@ def read_tpf(path: str | os.PathLike[str]) -> TPF:
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=False) as hdus:
                 _check_size(path, hdus, len(data))
-                return _read(path, hdus)
+                return _read(path, hdus, pixels)
     except InputError:
         raise
     except (fits.VerifyError, *_UNREADABLE) as error:
@@ -269,7 +271,7 @@ def _check_size(path: Path, hdus: Any, size: int) -> None:
         raise InputError(f"{path}: truncated, or not a target pixel file; {_WAY_OUT}")
 
 
-def _read(path: Path, hdus: Any) -> TPF:
+def _read(path: Path, hdus: Any, pixels: bool) -> TPF:
     header, table = hdus[0].header, hdus[1]
     aperture = np.ascontiguousarray(hdus["APERTURE"].data, dtype="i4")
     if aperture.ndim != 2:
@@ -277,6 +279,7 @@ def _read(path: Path, hdus: Any) -> TPF:
     rows = table.data
     time = rows["TIME"].astype("f8")
     keep = np.isfinite(time)
+    frames = keep if pixels else np.zeros_like(keep)
     if not keep.any():
         raise InputError(f"{path}: no row has a time; remove it")
     name = parse_tpf_name(path)
@@ -305,9 +308,9 @@ def _read(path: Path, hdus: Any) -> TPF:
         timecorr=_column(rows, "TIMECORR", "f4", keep),
         cadenceno=_column(rows, "CADENCENO", "i4", keep),
         quality=_column(rows, "QUALITY", "i4", keep),
-        images=_cube(rows, "FLUX", aperture.shape, keep),
-        images_err=_cube(rows, "FLUX_ERR", aperture.shape, keep),
-        backgrounds=_cube(rows, "FLUX_BKG", aperture.shape, keep),
+        images=_cube(rows, "FLUX", aperture.shape, frames),
+        images_err=_cube(rows, "FLUX_ERR", aperture.shape, frames),
+        backgrounds=_cube(rows, "FLUX_BKG", aperture.shape, frames),
         pos_corr=np.stack([_column(rows, f"POS_CORR{i}", "f4", keep) for i in (1, 2)], axis=-1),
         aperture=aperture,
         row_offset=row_offset,
@@ -326,7 +329,7 @@ def _cube(rows: Any, name: str, shape: tuple[int, ...], keep: NDArray[np.bool_])
     frames = rows[name].reshape(len(keep), -1)
     if frames.shape[1] != shape[0] * shape[1]:
         raise ValueError(f"{name} has another shape than APERTURE")
-    cube = np.ascontiguousarray(frames[keep].T, dtype="f4").reshape(*shape, -1)
+    cube = np.ascontiguousarray(frames[keep].T, dtype="f4").reshape(*shape, np.count_nonzero(keep))
     cube.flags.writeable = False
     return cube
 

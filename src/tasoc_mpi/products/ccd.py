@@ -1,0 +1,150 @@
+"""Where a CCD is: its science pixels in the full frame image, its camera's centre, its outline on the sky."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from .framewcs import FrameWCS
+
+__all__ = [
+    "CAMERA_CENTRES",
+    "SCIENCE_STAMP",
+    "camera_centre_sky",
+    "convex_hull_sky",
+    "stamp_outline",
+]
+
+#: The science pixels: (row_min, row_max, col_min, col_max), half open, full frame image pixels.
+SCIENCE_STAMP = (0, 2048, 44, 2092)
+
+#: (column, row) of the camera's optical axis in full frame image pixels, for (camera, ccd).
+CAMERA_CENTRES = {
+    (1, 1): (2158.22, 2099.52),
+    (1, 2): (-5.65, 2098.02),
+    (1, 3): (2141.51, 2099.87),
+    (1, 4): (-22.41, 2100.12),
+    (2, 1): (2148.59, 2094.03),
+    (2, 2): (-16.81, 2095.81),
+    (2, 3): (2151.35, 2105.75),
+    (2, 4): (-13.12, 2105.98),
+    (3, 1): (2152.18, 2092.34),
+    (3, 2): (-10.49, 2093.11),
+    (3, 3): (2145.03, 2107.88),
+    (3, 4): (-17.37, 2105.30),
+    (4, 1): (2149.26, 2091.43),
+    (4, 2): (-12.91, 2093.35),
+    (4, 3): (2148.91, 2110.73),
+    (4, 4): (-14.63, 2111.34),
+}
+
+#: Points on each side of an outline: distortion bends a side of 2048 pixels by a few pixels, between
+#: neighbours among 17 points by less than 0.1.
+_POINTS_A_SIDE = 17
+#: A corner of an outline this close to the line between its neighbours (radians; 0.02 arcsec) is none.
+_STRAIGHT = 1e-7
+
+
+def camera_centre_sky(wcs: FrameWCS, frame: int, camera: int, ccd: int) -> tuple[float, float]:
+    """Where the camera of a CCD points, by the WCS of one frame of the CCD.
+
+    Parameters
+    ----------
+    wcs : FrameWCS
+    frame : int
+        A good one.
+    camera, ccd : int
+
+    Returns
+    -------
+    (float, float)
+        (ra, dec) in degrees.
+
+    Raises
+    ------
+    InputError
+        If there is no such camera or CCD.
+    """
+    try:
+        column, row = CAMERA_CENTRES[camera, ccd]
+    except KeyError:
+        raise InputError(f"camera {camera}, CCD {ccd}: TESS has cameras 1-4 with CCDs 1-4") from None
+    ra, dec = wcs.sky(np.array([column]), np.array([row]), frame)[0]
+    return float(ra), float(dec)
+
+
+def stamp_outline(wcs: FrameWCS, frame: int, stamp: tuple[int, int, int, int]) -> NDArray[np.float64]:
+    """Positions on the sky around the outer edges of a stamp's pixels.
+
+    Parameters
+    ----------
+    wcs : FrameWCS
+    frame : int
+        A good one.
+    stamp : (int, int, int, int)
+        (row_min, row_max, col_min, col_max), half open, full frame image pixels.
+
+    Returns
+    -------
+    ndarray, shape (P, 2)
+        (ra, dec) in degrees.
+    """
+    row_min, row_max, col_min, col_max = np.array(stamp) - 0.5
+    rows = np.linspace(row_min, row_max, _POINTS_A_SIDE)
+    columns = np.linspace(col_min, col_max, _POINTS_A_SIDE)
+    side = np.ones(_POINTS_A_SIDE)
+    row = np.concatenate([rows, rows, row_min * side, row_max * side])
+    column = np.concatenate([col_min * side, col_max * side, columns, columns])
+    return wcs.sky(column, row, frame)
+
+
+def convex_hull_sky(positions: ArrayLike) -> NDArray[np.float64]:
+    """Corners of the smallest convex polygon of great circles around positions on the sky.
+
+    Parameters
+    ----------
+    positions : array_like, shape (P, 2)
+        (ra, dec) in degrees, within less than a hemisphere.
+
+    Returns
+    -------
+    ndarray, shape (V, 2)
+        (ra, dec) of the corners in order around the polygon, degrees; ra in [0, 360).
+
+    Raises
+    ------
+    InputError
+        If the positions are all on one great circle.
+    """
+    from scipy.spatial import ConvexHull, QhullError
+
+    ra, dec = np.deg2rad(np.asarray(positions, dtype="f8")).T
+    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    centre = vectors.mean(axis=0)
+    centre /= np.linalg.norm(centre)
+    # The gnomonic projection about the middle takes great circles to straight lines.
+    first = np.cross(centre, np.eye(3)[np.argmin(np.abs(centre))])
+    first /= np.linalg.norm(first)
+    second = np.cross(centre, first)
+    depth = vectors @ centre
+    plane = np.stack([vectors @ first, vectors @ second], axis=-1) / depth[:, None]
+    try:
+        corners = _drop_straight(plane, ConvexHull(plane).vertices.tolist())
+    except QhullError:
+        raise InputError("footprint: the positions span no area") from None
+    return np.rad2deg(np.stack([ra[corners] % (2 * np.pi), dec[corners]], axis=-1))
+
+
+def _drop_straight(plane: NDArray[np.float64], corners: list[int]) -> list[int]:
+    """Leave out corners that are as good as on the line between their neighbours."""
+    i = 0
+    while i < len(corners) and len(corners) > 3:
+        before, here, after = plane[corners[i - 1]], plane[corners[i]], plane[corners[(i + 1) % len(corners)]]
+        line = after - before
+        area = line[0] * (here[1] - before[1]) - line[1] * (here[0] - before[0])
+        if abs(area) < _STRAIGHT * np.hypot(*line):
+            del corners[i]
+        else:
+            i += 1
+    return corners
