@@ -1,0 +1,380 @@
+"""Where stars move: the change of a place on the CCD from the reference frame to any time.
+
+Positions are (column, row), 0-based, in pixels of the full frame image (column 44 is the first science
+column). A kernel maps a position in the reference to the position in a frame.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._align import align, prepare_image
+from .errors import InputError
+from .products.framewcs import FrameWCS
+
+__all__ = ["WARPMODES", "ImageMovementKernel"]
+
+logger = logging.getLogger(__name__)
+
+#: Number of parameters of each kind of kernel.
+WARPMODES = {"wcs": 1, "unchanged": 0, "translation": 2, "euclidian": 3, "affine": 6}
+
+
+class ImageMovementKernel:
+    """How the images of a series move relative to a reference.
+
+    Parameters
+    ----------
+    warpmode : str
+        What a kernel holds, in pixels and radians; (x, y) is a position (column, row):
+
+        - ``'wcs'``: a world coordinate system a frame; a position is taken to the sky by the one of
+          the reference frame and back by the frame's own.
+        - ``'unchanged'``: nothing.
+        - ``'translation'``: (dx, dy), to x + dx, y + dy.
+        - ``'euclidian'``: (dx, dy, angle), to x cos - y sin + dx, x sin + y cos + dy: a rotation
+          about pixel (0, 0) of the full frame image, from columns towards rows.
+        - ``'affine'``: (a, b, dx, c, d, dy), to a x + b y + dx, c x + d y + dy.
+    image_ref : ndarray, shape (R, C), optional
+        Reference image of `calc_kernel`.
+    wcs_ref : int, optional
+        Index of the reference frame in a series of world coordinate systems.
+    origin : (float, float)
+        (column, row) of the first pixel of `image_ref`, and of the images aligned with it.
+
+    Attributes
+    ----------
+    n_params : int
+        Number of parameters of a kernel.
+    series_times : ndarray, shape (T,), or None
+        Times of the frames, increasing.
+    series_kernels : ndarray, shape (T, n_params), or FrameWCS, or None
+
+    Raises
+    ------
+    ValueError
+        If `warpmode` is not one of these.
+    """
+
+    def __init__(
+        self,
+        warpmode: str = "euclidian",
+        image_ref: NDArray[Any] | None = None,
+        wcs_ref: int | None = None,
+        origin: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        if warpmode not in WARPMODES:
+            raise ValueError(f"warpmode {warpmode!r}: it is one of {', '.join(WARPMODES)}")
+        self.warpmode = warpmode
+        self.n_params = WARPMODES[warpmode]
+        self.wcs_ref = wcs_ref
+        self.origin = (float(origin[0]), float(origin[1]))
+        self.series_times: NDArray[np.float64] | None = None
+        self.series_kernels: NDArray[np.float64] | FrameWCS | None = None
+        self._good: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        self._reference = None if image_ref is None else prepare_image(image_ref)
+
+    def __repr__(self) -> str:
+        frames = 0 if self.series_times is None else len(self.series_times)
+        return f"<ImageMovementKernel {self.warpmode}, {frames} frames>"
+
+    def load_series(self, times: ArrayLike, kernels: ArrayLike | FrameWCS) -> None:
+        """Take the kernels of a series of frames.
+
+        Parameters
+        ----------
+        times : array_like, shape (T,)
+            Times of the frames, days, increasing.
+        kernels : array_like, shape (T, n_params), or FrameWCS
+            A kernel with a NaN, and a frame whose WCS is not good, is interpolated over.
+
+        Raises
+        ------
+        InputError
+            If times and kernels do not match, times do not increase, no kernel is usable, or the
+            reference frame's WCS is not good.
+        """
+        times = np.array(times, dtype="f8", ndmin=1)
+        if times.ndim != 1 or not np.all(np.diff(times) > 0) or not np.all(np.isfinite(times)):
+            raise InputError("image movement: frame times have to be known and increase")
+        if self.warpmode == "wcs":
+            good = self._check_wcs(kernels)
+        else:
+            if isinstance(kernels, FrameWCS):
+                raise ValueError(f"warpmode {self.warpmode!r} takes arrays of parameters, not a FrameWCS")
+            kernels = (
+                np.array(kernels, dtype="f8").reshape(-1, self.n_params)
+                if self.n_params
+                else np.empty((len(times), 0))
+            )
+            good = np.isfinite(kernels).all(axis=1)
+        if len(good) != len(times):
+            raise InputError(f"image movement: {len(times)} frame times, but {len(good)} kernels")
+        if not good.any():
+            raise InputError("image movement: not one frame has a usable kernel; take warpmode 'unchanged'")
+        self.series_times = times
+        self.series_kernels = kernels
+        self._good = np.flatnonzero(good)
+
+    def _check_wcs(self, kernels: Any) -> NDArray[np.bool_]:
+        if not isinstance(kernels, FrameWCS):
+            raise ValueError("warpmode 'wcs' takes a FrameWCS")
+        if self.wcs_ref is None or not 0 <= self.wcs_ref < len(kernels):
+            raise InputError(f"image movement: no frame {self.wcs_ref} to refer to among {len(kernels)}")
+        if not kernels.good[self.wcs_ref]:
+            raise InputError(f"image movement: reference frame {self.wcs_ref} has a WCS that does not invert")
+        return kernels.good
+
+    def load_wcs(self, times: ArrayLike, framewcs: FrameWCS, ref_frame: int) -> None:
+        """Take the world coordinate systems of a series and the index of its reference frame.
+
+        Raises
+        ------
+        InputError
+            See `load_series`.
+        """
+        if self.warpmode != "wcs":
+            raise ValueError(f"warpmode {self.warpmode!r} has no use for world coordinate systems")
+        self.wcs_ref = int(ref_frame)
+        self.load_series(times, framewcs)
+
+    @classmethod
+    def from_wcs(cls, times: ArrayLike, framewcs: FrameWCS, ref_frame: int) -> ImageMovementKernel:
+        """The movement that the frames' world coordinate systems tell; see `load_wcs`."""
+        self = cls("wcs")
+        self.load_wcs(times, framewcs, ref_frame)
+        return self
+
+    @classmethod
+    def from_pos_corr(
+        cls, times: ArrayLike, pos_corr: ArrayLike, reference_time: float | None = None
+    ) -> ImageMovementKernel:
+        """Translations from the position corrections of a target pixel file.
+
+        Parameters
+        ----------
+        times : array_like, shape (T,)
+            Times of the cadences in days; rows without a time are left out.
+        pos_corr : array_like, shape (T, 2)
+            POS_CORR1 (column) and POS_CORR2 (row), pixels; rows with a NaN are interpolated over.
+        reference_time : float, optional
+            Time at which a star is where the catalog says, on the scale of `times`. Outside of them the
+            nearest correction is taken; without a time the corrections count from zero.
+
+        Returns
+        -------
+        ImageMovementKernel
+            Of warpmode 'translation', or 'unchanged' (and a warning in the log) where there is no
+            correction at all.
+        """
+        when = np.array(times, dtype="f8", ndmin=1)
+        shift = np.array(pos_corr, dtype="f8").reshape(len(when), 2)
+        when, shift = when[np.isfinite(when)], shift[np.isfinite(when)]
+        good = np.isfinite(shift).all(axis=1)
+        if not good.any():
+            logger.warning("No position corrections (POS_CORR): the stars are taken not to move")
+            return cls("unchanged")
+        if reference_time is not None:
+            shift = shift - np.array([np.interp(reference_time, when[good], x) for x in shift[good].T])
+        self = cls("translation")
+        self.load_series(when, shift)
+        return self
+
+    def matrices(self, kernels: ArrayLike) -> NDArray[np.float64]:
+        """Kernels as matrices that take (column, row, 1) to (column, row).
+
+        Parameters
+        ----------
+        kernels : array_like, shape (..., n_params)
+
+        Returns
+        -------
+        ndarray, shape (..., 2, 3)
+        """
+        kernels = np.asarray(kernels, dtype="f8")
+        out = np.zeros((*kernels.shape[:-1], 2, 3))
+        out[..., 0, 0] = out[..., 1, 1] = 1.0
+        if self.warpmode == "affine":
+            return kernels.reshape(out.shape)
+        if self.warpmode in ("translation", "euclidian"):
+            out[..., :, 2] = kernels[..., :2]
+        if self.warpmode == "euclidian":
+            cos, sin = np.cos(kernels[..., 2]), np.sin(kernels[..., 2])
+            out[..., 0, 0], out[..., 0, 1], out[..., 1, 0], out[..., 1, 1] = cos, -sin, sin, cos
+        return out
+
+    def apply_kernel(self, xy: ArrayLike, kernel: ArrayLike | int) -> NDArray[np.float64]:
+        """Positions in a frame of positions in the reference.
+
+        Parameters
+        ----------
+        xy : array_like, shape (2,) or (N, 2)
+            (column, row).
+        kernel : array_like, shape (n_params,), or int
+            Parameters; for warpmode 'wcs' the index of the frame.
+
+        Returns
+        -------
+        ndarray, of the shape of `xy`
+            NaN in a frame without a good WCS.
+        """
+        xy = np.asarray(xy, dtype="f8")
+        if self.warpmode != "wcs":
+            m = self.matrices(kernel)
+            return xy @ m[:, :2].T + m[:, 2]
+        wcs, frame = self._wcs(), int(np.asarray(kernel).item())
+        if not wcs.good[frame]:
+            return np.full(xy.shape, np.nan)
+        sky = wcs.sky(xy.reshape(-1, 2)[:, 0], xy.reshape(-1, 2)[:, 1], self._ref())
+        return wcs.stars(sky[:, 0], sky[:, 1], frame).reshape(xy.shape)
+
+    def interpolate(self, time: ArrayLike, xy: ArrayLike) -> NDArray[np.float64]:
+        """Changes of positions at given times, relative to the reference.
+
+        Linear in time between the frames with a usable kernel; held at the first and the last of them.
+
+        Parameters
+        ----------
+        time : float or array_like, shape (T,)
+            On the scale of the series. NaN gives NaN.
+        xy : array_like, shape (2,) or (N, 2)
+            (column, row) in the reference.
+
+        Returns
+        -------
+        ndarray, shape ``time.shape + xy.shape``
+            Changes of (column, row), pixels.
+
+        Raises
+        ------
+        InputError
+            If a time is further outside of the series than its median time step (a ValueError).
+        """
+        time, xy = np.asarray(time, dtype="f8"), np.asarray(xy, dtype="f8")
+        if self.warpmode == "unchanged" or self.series_times is None:
+            if self.warpmode != "unchanged":
+                raise InputError("image movement: no series of kernels is loaded; see load_series")
+            return np.zeros(time.shape + xy.shape)
+        self._check_times(time)
+        if xy.ndim == 1:
+            moved = self._everywhere(xy)
+            # A star may have no place in the plane of a frame that is fine for others.
+            placed = np.isfinite(moved).all(axis=1)
+            frames = self.series_times[self._good][placed]
+            if not placed.any():
+                return np.full(time.shape + xy.shape, np.nan)
+            return np.stack([np.interp(time, frames, m) for m in (moved[placed] - xy).T], axis=-1)
+        if time.ndim:
+            return np.stack([self.interpolate(t, xy) for t in time])
+        if np.isnan(time):
+            return np.full(xy.shape, np.nan)
+        return self._at(float(time), xy) - xy
+
+    def jitter(self, time: ArrayLike, column: float, row: float) -> NDArray[np.float64]:
+        """Change of the position of one place with time.
+
+        Parameters
+        ----------
+        time : float or array_like, shape (T,)
+        column, row : float
+            Place in the reference.
+
+        Returns
+        -------
+        ndarray, shape (T, 2)
+            Changes of (column, row), pixels; one row for a scalar time.
+
+        Raises
+        ------
+        InputError
+            If a time is further outside of the series than its median time step (a ValueError).
+        """
+        return self.interpolate(np.atleast_1d(np.asarray(time, dtype="f8")), (float(column), float(row)))
+
+    def calc_kernel(self, image: NDArray[Any], start: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Kernel of an image, by alignment with the reference image.
+
+        The enhanced correlation coefficient (Evangelidis & Psarakis 2008, IEEE TPAMI 30, 1858) of the
+        Scharr gradient magnitudes of the logarithms of the images is maximised, from no movement or from
+        `start`. Movements should be below about two pixels.
+
+        Parameters
+        ----------
+        image : ndarray, shape (R, C)
+            As the reference image: same pixels; NaN where unknown.
+        start : array_like, shape (n_params,), optional
+
+        Returns
+        -------
+        ndarray, shape (n_params,)
+            NaN, and a warning in the log, where the images cannot be aligned (an empty image, or no maximum).
+
+        Raises
+        ------
+        ValueError
+            If there is no reference image, the shapes differ, or the warpmode is 'wcs'.
+        """
+        if self.warpmode == "wcs":
+            raise ValueError("warpmode 'wcs': kernels come from headers, not from images")
+        if self._reference is None:
+            raise ValueError("no reference image: give image_ref")
+        if np.shape(image) != self._reference.shape:
+            raise ValueError(f"image of {np.shape(image)} pixels, reference of {self._reference.shape}")
+        if self.warpmode == "unchanged":
+            return np.empty(0)
+        first = None if start is None else self.matrices(start)
+        matrix = align(self._reference, prepare_image(image), self.warpmode, self.origin, first)
+        if matrix is None:
+            logger.warning("An image cannot be aligned with the reference; its movement is interpolated")
+            return np.full(self.n_params, np.nan)
+        if self.warpmode == "affine":
+            return matrix.ravel()
+        return np.array([matrix[0, 2], matrix[1, 2], np.arctan2(matrix[1, 0], matrix[0, 0])])[: self.n_params]
+
+    def _wcs(self) -> FrameWCS:
+        if not isinstance(self.series_kernels, FrameWCS):
+            raise InputError("image movement: no world coordinate systems are loaded; see load_wcs")
+        return self.series_kernels
+
+    def _ref(self) -> int:
+        assert self.wcs_ref is not None  # load_series has checked it
+        return self.wcs_ref
+
+    def _check_times(self, time: NDArray[np.float64]) -> None:
+        assert self.series_times is not None
+        if np.all(np.isnan(time)):
+            return
+        first, last = self.series_times[0], self.series_times[-1]
+        step = float(np.median(np.diff(self.series_times))) if len(self.series_times) > 1 else 0.0
+        low, high = np.nanmin(time), np.nanmax(time)
+        if low < first - step or high > last + step:
+            raise InputError(
+                f"image movement: times {low:.5f} to {high:.5f} are outside of the frames' "
+                f"{first:.5f} to {last:.5f} by more than a step of {step:.5f} d"
+            )
+
+    def _everywhere(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Position of one place in every usable frame, shape (G, 2)."""
+        if self.warpmode == "wcs":
+            wcs = self._wcs()
+            ra, dec = wcs.sky(xy[:1], xy[1:], self._ref())[0]
+            return wcs.positions(ra, dec)[self._good]
+        m = self.matrices(self.series_kernels[self._good])  # type: ignore[index]
+        return m[:, :, :2] @ xy + m[:, :, 2]
+
+    def _at(self, time: float, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Positions of many places at one time, from the frames before and after it."""
+        assert self.series_times is not None
+        frames = self.series_times[self._good]
+        after = int(np.clip(np.searchsorted(frames, time), 0, len(frames) - 1))
+        before = max(after - 1, 0) if time < frames[after] else after
+        kernels: Any = range(len(self.series_times)) if self.warpmode == "wcs" else self.series_kernels
+        later = self.apply_kernel(xy, kernels[self._good[after]])
+        if before == after:
+            return later
+        weight = (time - frames[before]) / (frames[after] - frames[before])
+        return later * weight + self.apply_kernel(xy, kernels[self._good[before]]) * (1.0 - weight)
