@@ -1,0 +1,48 @@
+"""Light curves of every star of a TESS sector, from full frame images, on a laptop or under MPI.
+
+`BasePhotometry` is what a method of photometry subclasses; `tessphot` runs one star. They are imported
+when first used, so that `import tasoc_mpi` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = [
+    "PSF",
+    "STATUS",
+    "AperturePhotometry",
+    "BasePhotometry",
+    "CorrectorQualityFlags",
+    "ImageMovementKernel",
+    "PixelQualityFlags",
+    "TESSQualityFlags",
+    "load_settings",
+    "tessphot",
+]
+
+_HOMES = {
+    "PSF": "psf",
+    "STATUS": "status",
+    "AperturePhotometry": "photometry.aperture",
+    "BasePhotometry": "photometry.base",
+    "CorrectorQualityFlags": "quality",
+    "ImageMovementKernel": "motion",
+    "PixelQualityFlags": "quality",
+    "TESSQualityFlags": "quality",
+    "load_settings": "settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tessphot":
+        # Also the name of a module: the function is what is meant.
+        return importlib.import_module(".photometry", __name__).tessphot
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

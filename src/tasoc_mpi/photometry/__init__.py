@@ -1,0 +1,9 @@
+"""Photometry of one star: `BasePhotometry`, the methods, and `tessphot`, which chooses one."""
+
+from ..status import STATUS
+from .aperture import AperturePhotometry
+from .base import BasePhotometry
+from .result import PhotometryResult
+from .tessphot import tessphot
+
+__all__ = ["STATUS", "AperturePhotometry", "BasePhotometry", "PhotometryResult", "tessphot"]

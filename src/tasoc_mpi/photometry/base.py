@@ -1,0 +1,469 @@
+"""`BasePhotometry`: one star's pixels, positions, times and catalog, for a method to turn into a light curve."""
+
+from __future__ import annotations
+
+import configparser
+import logging
+import os
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..products.lightcurve import LightCurve, write_lightcurve
+from ..quality import TESSQualityFlags
+from ..settings import load_settings
+from ..status import STATUS
+from . import cards
+from .columns import background_shenanigans, lightcurve_table, make_columns
+from .diagnostics import edge_flux, light_curve_diagnostics
+from .pixels import StampPixels
+from .result import PhotometryResult
+from .source import Source, load_ffi, load_tpf
+from .stamps import default_size
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from astropy.wcs import WCS
+
+    from ..motion import ImageMovementKernel
+    from ..psf import PSF
+
+__all__ = ["STAMP_STAR_DTYPE", "BasePhotometry"]
+
+#: A star of a stamp's catalog: degrees at the time of observation, full frame image pixels, stamp pixels.
+STAMP_STAR_DTYPE = np.dtype(
+    [("starid", "i8")]
+    + [(name, "f8") for name in ("tmag", "ra", "dec", "row", "column", "row_stamp", "column_stamp")]
+)
+
+
+class BasePhotometry(StampPixels):
+    """Photometry of one star; a method is a subclass with a `do_photometry`.
+
+    Parameters
+    ----------
+    starid : int
+        TIC number of the star.
+    input_folder, output_folder : path-like
+        Where the cubes, catalogs and target pixel files are, and where light curves go.
+    datasource : str
+        ``'ffi'`` for full frame images, ``'tpf'`` for the star's own target pixel file, ``'tpf:STARID'``
+        for the file of another star.
+    sector, camera, ccd : int, optional
+        Needed for ``'ffi'``. For target pixel files the sector is needed where there are several.
+    cadence : int, optional
+        Seconds. Not used for ``'ffi'``.
+    plot : bool
+        Whether to draw pictures of what was done into `plot_folder`.
+    cache : {'none', 'basic', 'full'}
+        ``'basic'`` keeps what the stars of a CCD share in memory, and the pixels of the current stamp;
+        ``'none'`` reads everything when it is asked for; ``'full'`` holds the whole CCD in memory.
+    version : int
+        Version of the light curves, in their headers and file names.
+
+    Attributes
+    ----------
+    starid, sector, camera, ccd, cadence, data_rel, n_readout, version : int
+    input_folder, output_folder, plot_folder : str
+        `plot_folder` is None where nothing is plotted.
+    datasource, method : str
+        The method's name, from the name of the class.
+    header : mapping
+        Primary header of the target pixel file, or the attributes of the cube.
+    target : dict
+        The star's row of the catalog: starid, ra, decl (at the time of observation), ra_J2000, decl_J2000
+        (degrees), pm_ra, pm_decl (mas/yr), tmag, teff (K).
+    target_pos_column, target_pos_row : float
+        Reference position on the CCD, 0-based full frame image pixels.
+    target_pos_column_stamp, target_pos_row_stamp : float
+        The same relative to the stamp.
+    final_phot_mask, final_position_mask : ndarray of bool or None
+        Pixels of the stamp that were used for the flux and for the positions.
+    additional_headers : dict
+        Further cards of the primary header: keyword to (value, comment).
+    contamination : float
+        Set by methods that know it: the fraction of light in the mask that is not the target's.
+    halo_advised : bool
+        Set by methods that find that halo photometry would do better.
+
+    Raises
+    ------
+    InputError
+        A ValueError: on an invalid `datasource` or `cache`, without the sector, camera and CCD for
+        ``'ffi'``, if the star is not in the catalog or outside of the pixels, or if a file cannot be used.
+    MissingInput
+        A FileNotFoundError: if a cube, catalog or target pixel file is not there.
+    """
+
+    def __init__(
+        self,
+        starid: int,
+        input_folder: str | os.PathLike[str],
+        output_folder: str | os.PathLike[str],
+        datasource: str = "ffi",
+        sector: int | None = None,
+        camera: int | None = None,
+        ccd: int | None = None,
+        cadence: int | None = None,
+        plot: bool = False,
+        cache: str = "basic",
+        version: int = 6,
+    ) -> None:
+        if cache not in ("none", "basic", "full"):
+            raise UsageError(f"cache {cache!r}: none, basic or full")
+        self.input_folder = os.fspath(input_folder)
+        self.output_folder = os.fspath(output_folder)
+        self.datasource = datasource
+        self.plot = bool(plot)
+        self.version = int(version)
+        self.logger = logging.getLogger(f"tasoc_mpi.photometry.{type(self).__name__}")
+        self.method = type(self).__name__.removesuffix("Photometry").lower()
+
+        source = _open(Path(self.input_folder), int(starid), datasource, sector, camera, ccd, cadence, cache)
+        i = source.catalog.index(int(starid))
+        star = source.catalog.stars[i]
+        self.target: dict[str, Any] = {name: star[name].item() for name in star.dtype.names}
+        super().__init__(source, int(starid), source.places[i, 1].item(), source.places[i, 0].item(), cache)
+        self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
+        self.cadence = source.cadence
+        self.header = source.header
+        self.data_rel = int(source.facts["DATA_REL"] or 0)
+        self.n_readout = int(source.facts["NREADOUT"] or 0)
+
+        self.additional_headers: dict[str, tuple[Any, str]] = {}
+        self.contamination = float("nan")
+        self.halo_advised = False
+        self.result = PhotometryResult(method_used=self.method)
+        self._columns = make_columns(
+            source,
+            self.starid,
+            self.target["ra"],
+            self.target["decl"],
+            self.target_pos_column,
+            self.target_pos_row,
+        )
+        self._table: Table | None = None
+        self.plot_folder = self._make_plot_folder() if plot else None
+
+    def _make_plot_folder(self) -> str:
+        name = f"plots/{self.starid:011d}-s{self.sector:03d}-{self.camera}-{self.ccd}-c{self.cadence:04d}"
+        folder = os.path.join(self.output_folder, name)
+        os.makedirs(folder, exist_ok=True)
+        return folder
+
+    def __enter__(self) -> BasePhotometry:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything that was read for this star."""
+        self.clear_cache()
+
+    def delete_plots(self) -> None:
+        """Delete the pictures of this star, if it makes any."""
+        if self.plot_folder is not None:
+            for path in Path(self.plot_folder).iterdir():
+                if path.is_file():
+                    path.unlink()
+
+    @property
+    def status(self) -> STATUS:
+        """The status of the photometry."""
+        return self.result.status
+
+    @property
+    def settings(self) -> configparser.ConfigParser:
+        """Settings and constants of the pipeline; see `tasoc_mpi.settings.load_settings`."""
+        return load_settings()
+
+    def default_stamp(self) -> tuple[int, int]:
+        """Rows and columns of the first stamp around the star (full frame images only)."""
+        return default_size(self.target["tmag"])
+
+    # --- Stars and their motion ----------------------------------------------------------------------
+
+    @property
+    def stamp_stars(self) -> NDArray[np.void]:
+        """The catalog of the stamp as an array of `STAMP_STAR_DTYPE`; see `catalog`."""
+        return self._get("stamp_stars", self._find_stars)
+
+    def _find_stars(self) -> NDArray[np.void]:
+        row_min, row_max, col_min, col_max = self._stamp
+        margin = self.settings.getfloat("photometry", "catalog_buffer")
+        source = self._source
+        # Pixels reach half a pixel to both sides of their centre.
+        inside = source.stars_within(
+            row_min - 0.5 - margin, row_max - 0.5 + margin, col_min - 0.5 - margin, col_max - 0.5 + margin
+        )
+        known, places = source.catalog.stars[inside], source.places[inside]
+        stars = np.empty(len(inside), dtype=STAMP_STAR_DTYPE)
+        for name, column in (("starid", "starid"), ("tmag", "tmag"), ("ra", "ra"), ("dec", "decl")):
+            stars[name] = known[column]
+        stars["column"], stars["row"] = places[:, 0], places[:, 1]
+        stars["row_stamp"] = stars["row"] - row_min
+        stars["column_stamp"] = stars["column"] - col_min
+        return stars
+
+    @property
+    def catalog(self) -> Table:
+        """Stars in the stamp and up to 5 pixels around it.
+
+        Columns: starid, tmag, ra, dec (degrees, at the time of observation), row, column (0-based full
+        frame image pixels), row_stamp, column_stamp.
+        """
+        from astropy.table import Table
+
+        return Table(self.stamp_stars, copy=True)
+
+    def catalog_attime(self, time: float) -> Table:
+        """The catalog with the stars where they are at a time.
+
+        Parameters
+        ----------
+        time : float
+            On the time axis of the light curve, BJD - 2457000 in days.
+
+        Returns
+        -------
+        astropy.table.Table
+            As `catalog`, with row, column, row_stamp and column_stamp at that time.
+
+        Raises
+        ------
+        ValueError
+            If the time is more than one time step outside of the series.
+        """
+        table = self.catalog
+        places = np.stack([table["column"], table["row"]], axis=-1)
+        change = self.MovementKernel.interpolate(float(time), places)
+        for k, name in enumerate(("column", "row")):
+            table[name] += change[:, k]
+            table[f"{name}_stamp"] += change[:, k]
+        return table
+
+    @property
+    def MovementKernel(self) -> ImageMovementKernel:
+        """Positions on the focal plane as a function of time; its times are those of the light curve."""
+        return self._get("movement", lambda: self._source.movement_kernel(self._columns["time"]))
+
+    @property
+    def wcs(self) -> WCS:
+        """World coordinates: of the stamp for target pixel files, else of the full frame image."""
+        return self._get("wcs", self._source.astropy_wcs)
+
+    @property
+    def psf(self) -> PSF:
+        """Point spread function in the middle of the stamp."""
+        from ..psf import PSF
+
+        return self._get("psf", lambda: PSF(self.sector, self.camera, self.ccd, self.stamp))
+
+    # --- The light curve -----------------------------------------------------------------------------
+
+    @property
+    def lightcurve(self) -> Table:
+        """The light curve, to be filled by `do_photometry`.
+
+        Columns of shape (T,): time (BJD - 2457000), timecorr (days), cadenceno, quality (of the TESS
+        mission), flux, flux_err, flux_background (e-/s; NaN at first); of shape (T, 2), (column, row):
+        pos_centroid (1-based CCD pixels; NaN at first) and pos_corr (pixels).
+        """
+        if self._table is None:
+            self._table = lightcurve_table(self._columns)
+        return self._table
+
+    def set_lightcurve(
+        self,
+        flux: NDArray[np.float64],
+        flux_err: NDArray[np.float64],
+        background: NDArray[np.float64],
+        centroid: NDArray[np.float64],
+    ) -> None:
+        """Fill the light curve at once: arrays of shape (T,), the centroid (T, 2) as (column, row)."""
+        for name, values in (
+            ("flux", flux),
+            ("flux_err", flux_err),
+            ("flux_background", background),
+            ("pos_centroid", centroid),
+        ):
+            self._columns[name][...] = values
+        if self._table is not None:
+            self._table = lightcurve_table(self._columns)
+
+    def _final_columns(self) -> dict[str, NDArray[Any]]:
+        """The columns as they are now, whichever way they were filled."""
+        if self._table is None:
+            return self._columns
+        return {name: np.asarray(self._table[name]) for name in self._columns}
+
+    def do_photometry(self) -> STATUS:
+        """Fill the light curve. To be written by every method.
+
+        Returns
+        -------
+        STATUS
+
+        Raises
+        ------
+        NotImplementedError
+            Here.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no do_photometry")
+
+    def photometry(self, *args: Any, **kwargs: Any) -> None:
+        """Run `do_photometry`, check what it made, and compute the diagnostics into `result`.
+
+        Raises
+        ------
+        ValueError
+            If `do_photometry` gives no final status, or its light curve or errors are all NaN.
+        """
+        messages = _Messages()
+        package = logging.getLogger("tasoc_mpi")
+        package.addHandler(messages)
+        try:
+            self.result.status = STATUS.ERROR  # until proven otherwise
+            status = self.do_photometry(*args, **kwargs)
+            if status not in (STATUS.OK, STATUS.WARNING, STATUS.ERROR, STATUS.ABORT, STATUS.SKIPPED):
+                raise ValueError(
+                    f"{type(self).__name__}.do_photometry returned {status!r} instead of a final status"
+                )
+            if status in (STATUS.OK, STATUS.WARNING):
+                status = self._diagnose(STATUS(status))
+            self.result.status = STATUS(status)
+        finally:
+            package.removeHandler(messages)
+            self.result.errors.extend(messages.lines)
+            row_min, row_max, col_min, col_max = self._stamp
+            self.result.stamp_height, self.result.stamp_width = row_max - row_min, col_max - col_min
+            self.result.stamp_resizes = self._resizes
+
+    def _diagnose(self, status: STATUS) -> STATUS:
+        columns = self._final_columns()
+        good = TESSQualityFlags.filter(columns["quality"])
+        numbers = light_curve_diagnostics(
+            columns["time"], columns["flux"], columns["flux_err"], columns["pos_centroid"], good
+        )
+        result = self.result
+        for name in ("mean_flux", "variance", "rms_hour", "ptp", "variability", "pos_row", "pos_column"):
+            setattr(result, name, getattr(numbers, name))
+        result.contamination = float(self.contamination)
+        if self.final_phot_mask is not None:
+            result.mask_size = int(self.final_phot_mask.sum())
+            result.edge_flux = edge_flux(self.sumimage, self.final_phot_mask)
+        if not numbers.mean_flux > 0:
+            self.logger.warning(
+                "TIC %d: the median flux is %.4g e-/s: there is no relative light curve",
+                self.starid,
+                numbers.mean_flux,
+            )
+            return STATUS.WARNING
+        return status
+
+    def report_details(self, error: str | None = None, skip_targets: list[int] | None = None) -> None:
+        """Tell the scheduler about this star.
+
+        Parameters
+        ----------
+        error : str, optional
+            A message for the diagnostics.
+        skip_targets : list of int, optional
+            Stars that need no light curve of their own.
+        """
+        if error is not None:
+            self.result.errors.append(error)
+        if skip_targets is not None:
+            self.result.skip_targets = [int(starid) for starid in skip_targets]
+
+    def save_lightcurve(
+        self, output_folder: str | os.PathLike[str] | None = None, version: int | None = None
+    ) -> str:
+        """Write the light curve file.
+
+        Parameters
+        ----------
+        output_folder : path-like, optional
+            Default: the attribute `output_folder`.
+        version : int, optional
+            Default: the attribute `version`.
+
+        Returns
+        -------
+        str
+            Path of the file. `result.lightcurve` is its path relative to the output folder.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        folder = self.output_folder if output_folder is None else os.fspath(output_folder)
+        version = self.version if version is None else int(version)
+        source, columns = self._source, self._final_columns()
+        aperture = self.aperture.copy()
+        for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):
+            if mask is not None:
+                aperture[mask] |= bit
+        quality = background_shenanigans(source, self._stamp, columns["time"] - columns["timecorr"])
+        file = LightCurve(
+            starid=self.starid,
+            sector=self.sector,
+            camera=self.camera,
+            ccd=self.ccd,
+            cadence=self.cadence,
+            data_rel=self.data_rel,
+            version=version,
+            columns={**columns, "pixel_quality": columns["quality"], "quality": quality},
+            sumimage=self.sumimage,
+            aperture=aperture,
+            primary_cards=cards.primary_cards(
+                source, self.target, self.method, version, self.additional_headers
+            ),
+            table_cards=cards.table_cards(source, columns),
+            wcs_cards=cards.wcs_cards(source, self._stamp),
+        )
+        self.result.lightcurve = write_lightcurve(Path(folder), file)
+        return os.path.join(folder, self.result.lightcurve)
+
+
+class _Messages(logging.Handler):
+    """Collects the messages of one star, from level WARNING on."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+def _open(
+    folder: Path,
+    starid: int,
+    datasource: str,
+    sector: int | None,
+    camera: int | None,
+    ccd: int | None,
+    cadence: int | None,
+    cache: str,
+) -> Source:
+    """The source that a star's pixels come from."""
+    if datasource == "ffi":
+        if sector is None or camera is None or ccd is None:
+            raise UsageError(f"TIC {starid}: datasource 'ffi' needs the sector, the camera and the ccd")
+        return load_ffi(folder, int(sector), int(camera), int(ccd), cache)
+    kind, _, owner = datasource.partition(":")
+    if kind != "tpf" or (owner and not owner.isdecimal()) or datasource.endswith(":"):
+        raise UsageError(f"TIC {starid}: datasource {datasource!r}: ffi, tpf or tpf:STARID")
+    return load_tpf(folder, int(owner or starid), sector, cadence, cache)

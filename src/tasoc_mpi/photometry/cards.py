@@ -1,0 +1,193 @@
+"""Header cards of a light curve file."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..products.fitsbytes import CardTuple
+from ..quality import TESSQualityFlags
+from .source import Source
+from .stamps import Stamp
+
+__all__ = ["primary_cards", "table_cards", "wcs_cards"]
+
+_JD_EPOCH = 2457000
+_FACT_COMMENTS = {
+    "PROCVER": "version of the processing of the pixels",
+    "DATA_REL": "data release number",
+    "CRMITEN": "spacecraft cosmic ray mitigation enabled",
+    "CRBLKSZ": "[exposures] s/c cosmic ray mitigation block size",
+    "CRSPOC": "SPOC cosmic ray cleaning enabled",
+}
+
+
+def _known(value: float) -> float | None:
+    """NaN as an undefined value."""
+    return value if math.isfinite(value) else None
+
+
+def primary_cards(
+    source: Source,
+    target: Mapping[str, Any],
+    method: str,
+    version: int,
+    additional: Mapping[str, tuple[Any, str]],
+) -> list[CardTuple]:
+    """Cards of the primary header after the structural ones.
+
+    Parameters
+    ----------
+    source : Source
+    target : mapping
+        The star's row of the catalog.
+    method : str
+        Name of the method of photometry.
+    version : int
+        Version of the light curve.
+    additional : mapping
+        The method's own: keyword to (value, comment).
+    """
+    pm = math.hypot(target["pm_ra"], target["pm_decl"])
+    facts = [(key, source.facts[key], comment) for key, comment in _FACT_COMMENTS.items()]
+    return [
+        ("TELESCOP", "TESS", "telescope"),
+        ("INSTRUME", "TESS Photometer", "detector type"),
+        ("FILTER", "TESS", "photometric bandpass"),
+        ("OBJECT", f"TIC {target['starid']}", "string version of TICID"),
+        ("TICID", target["starid"], "unique TESS target identifier"),
+        ("CAMERA", source.camera, "camera number"),
+        ("CCD", source.ccd, "CCD number"),
+        ("SECTOR", source.sector, "observing sector"),
+        *facts[:1],
+        ("FILEVER", "1.5", "file format version"),
+        *facts[1:2],
+        ("VERSION", version, "version of the light curve"),
+        ("PHOTMET", method, "photometric method used"),
+        ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
+        ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
+        ("RA_OBJ", _known(target["ra_J2000"]), "[deg] right ascension (J2000)"),
+        ("DEC_OBJ", _known(target["decl_J2000"]), "[deg] declination (J2000)"),
+        ("PMRA", _known(target["pm_ra"]), "[mas/yr] RA proper motion"),
+        ("PMDEC", _known(target["pm_decl"]), "[mas/yr] Dec proper motion"),
+        ("PMTOTAL", _known(pm), "[mas/yr] total proper motion"),
+        ("TESSMAG", _known(target["tmag"]), "[mag] TESS magnitude"),
+        ("TEFF", _known(target["teff"]), "[K] effective temperature"),
+        ("TICVER", source.catalog.settings.ticver, "version of the TESS input catalog"),
+        *facts[2:],
+        *((key, value, comment) for key, (value, comment) in additional.items()),
+        ("DATAVAL", 0, "data validation flags"),
+    ]
+
+
+@functools.lru_cache(maxsize=64)
+def _tdb_minus_utc(day: int) -> float:
+    """TDB - UTC in seconds on a day of BTJD, to the millisecond; the leap seconds are astropy's."""
+    from astropy.time import Time
+
+    time = Time(_JD_EPOCH + day, format="jd", scale="tdb")
+    return round((time.tdb.jd2 - time.utc.jd2 + time.tdb.jd1 - time.utc.jd1) * 86400.0, 3)
+
+
+def _calendar(btjd: float) -> str:
+    """A time as a UTC calendar date with milliseconds."""
+    utc = btjd - _tdb_minus_utc(math.floor(btjd)) / 86400.0
+    start = datetime.datetime(2014, 12, 8, 12)  # JD 2457000.0
+    date = start + datetime.timedelta(milliseconds=round(utc * 86400e3))
+    return f"{date.isoformat(timespec='milliseconds')}Z"
+
+
+def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[CardTuple]:
+    """Cards of the light curve table after the structural ones.
+
+    Parameters
+    ----------
+    source : Source
+    columns : mapping
+        The columns of the light curve.
+    """
+    int_time, frame_time = 1.98, 2.0
+    facts = source.facts
+    dead_time = int_time / frame_time
+    if facts["CRMITEN"] and facts["CRBLKSZ"]:
+        # Of every block of exposures the brightest and the faintest value of a pixel are dropped.
+        dead_time *= (facts["CRBLKSZ"] - 2) / facts["CRBLKSZ"]
+    step = source.cadence / 86400.0
+    time = columns["time"]
+    start, stop = time[0].item() - step / 2, time[-1].item() + step / 2
+    used = np.isfinite(columns["flux"]) & TESSQualityFlags.filter(columns["quality"])
+    n_frames = facts["NUM_FRM"] or round(source.cadence / frame_time)
+    exposure = n_frames * frame_time * dead_time
+    return [
+        ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
+        ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
+        ("BJDREFI", _JD_EPOCH, "integer part of BTJD reference date"),
+        ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
+        ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
+        ("TSTART", start, "observation start time in BTJD"),
+        ("TSTOP", stop, "observation stop time in BTJD"),
+        ("DATE-OBS", _calendar(start), "TSTART as UTC calendar date"),
+        ("DATE-END", _calendar(stop), "TSTOP as UTC calendar date"),
+        ("MJD-BEG", start + _JD_EPOCH - 2400000.5, "observation start time in MJD (TDB)"),
+        ("MJD-END", stop + _JD_EPOCH - 2400000.5, "observation stop time in MJD (TDB)"),
+        ("TELAPSE", stop - start, "[d] TSTOP - TSTART"),
+        ("LIVETIME", (stop - start) * dead_time, "[d] TELAPSE multiplied by DEADC"),
+        ("DEADC", dead_time, "deadtime correction"),
+        ("EXPOSURE", int(used.sum()) * exposure / 86400.0, "[d] time on source"),
+        ("XPOSURE", exposure, "[s] duration of exposure"),
+        ("TIMEPIXR", 0.5, "bin time beginning=0 middle=0.5 end=1"),
+        ("TIMEDEL", step, "[d] time resolution of data"),
+        ("INT_TIME", int_time, "[s] photon accumulation time per frame"),
+        ("READTIME", round(frame_time - int_time, 2), "[s] readout time per frame"),
+        ("FRAMETIM", frame_time, "[s] frame time (INT_TIME + READTIME)"),
+        ("NUM_FRM", n_frames, "number of frames per time stamp"),
+        ("NREADOUT", facts["NREADOUT"], "number of reads per cadence"),
+        ("EPHEM", source.ephemeris, "what the barycentric times are from"),
+    ]
+
+
+@functools.lru_cache(maxsize=16)
+def _wcs_template(header: str) -> tuple[tuple[CardTuple, ...], float, float]:
+    """Cards of a WCS without the reference pixel, and the reference pixel (column, row), 1-based."""
+    from astropy.io import fits
+
+    parsed = fits.Header.fromstring(header)
+    keep = (
+        "WCSAXES", "CTYPE", "CRVAL", "CUNIT", "CD1_", "CD2_", "PC1_", "PC2_", "CDELT",
+        "A_", "B_", "AP_", "BP_", "RADESYS", "EQUINOX", "LONPOLE", "LATPOLE",
+    )  # fmt: skip
+    cards = tuple(
+        (c.keyword, c.value, c.comment)
+        for c in parsed.cards
+        if c.keyword.startswith(keep) and not (c.keyword[-1] == "P" and c.keyword[-2:-1].isdigit())
+    )
+    return cards, float(parsed["CRPIX1"]), float(parsed["CRPIX2"])
+
+
+def wcs_cards(source: Source, stamp: Stamp) -> list[CardTuple]:
+    """World coordinates of a stamp's images, celestial and of the CCD (1-based, alternate P)."""
+    row_min, _, col_min, _ = stamp
+    cards, column, row = _wcs_template(source.wcs_header)
+    return [
+        *cards,
+        ("CRPIX1", column - col_min, "[pixel] reference pixel along image axis 1"),
+        ("CRPIX2", row - row_min, "[pixel] reference pixel along image axis 2"),
+        ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
+        ("WCSAXESP", 2, "number of WCS physical axes"),
+        ("CTYPE1P", "RAWX", "physical WCS axis 1 type CCD col"),
+        ("CUNIT1P", "PIXEL", "physical WCS axis 1 unit"),
+        ("CRPIX1P", 1, "reference CCD column"),
+        ("CRVAL1P", col_min + 1, "value at reference CCD column"),
+        ("CDELT1P", 1.0, "physical WCS axis 1 step"),
+        ("CTYPE2P", "RAWY", "physical WCS axis 2 type CCD row"),
+        ("CUNIT2P", "PIXEL", "physical WCS axis 2 unit"),
+        ("CRPIX2P", 1, "reference CCD row"),
+        ("CRVAL2P", row_min + 1, "value at reference CCD row"),
+        ("CDELT2P", 1.0, "physical WCS axis 2 step"),
+    ]

@@ -1,0 +1,109 @@
+"""The columns of a light curve: times, positions and flags of one star."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.sums import flagged_frames
+from ..quality import CorrectorQualityFlags, PixelQualityFlags
+from .source import Source
+from .stamps import Stamp
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+__all__ = ["background_shenanigans", "lightcurve_table", "make_columns"]
+
+
+def make_columns(
+    source: Source, starid: int, ra: float, dec: float, column: float, row: float
+) -> dict[str, NDArray[Any]]:
+    """The columns of a star's light curve, with the flux still NaN.
+
+    Parameters
+    ----------
+    source : Source
+    starid : int
+    ra, dec : float
+        At the time of observation, degrees.
+    column, row : float
+        Reference position, 0-based full frame image pixels.
+
+    Returns
+    -------
+    dict
+        Name to array; see `BasePhotometry.lightcurve`. New arrays for every star.
+    """
+    time, timecorr = source.times(starid, ra, dec)
+    n = len(time)
+    return {
+        "time": np.array(time),
+        "timecorr": np.array(timecorr, dtype="f8"),
+        "cadenceno": source.cadenceno.copy(),
+        "quality": source.quality.copy(),
+        "flux": np.full(n, np.nan),
+        "flux_err": np.full(n, np.nan),
+        "flux_background": np.full(n, np.nan),
+        "pos_centroid": np.full((n, 2), np.nan),
+        "pos_corr": source.motion(ra, dec, column, row),
+    }
+
+
+_UNITS = {
+    "time": "d",
+    "timecorr": "d",
+    "flux": "electron / s",
+    "flux_err": "electron / s",
+    "flux_background": "electron / s",
+    "pos_centroid": "pix",
+    "pos_corr": "pix",
+}
+
+
+def lightcurve_table(columns: dict[str, NDArray[Any]]) -> Table:
+    """A table that shares its memory with the columns."""
+    from astropy.table import Table
+
+    return Table(columns, copy=False, units=_UNITS)
+
+
+def background_shenanigans(
+    source: Source, stamp: Stamp, spacecraft_time: NDArray[np.float64]
+) -> NDArray[np.int32]:
+    """Light curve quality flags of frames in which the background of the stamp misbehaves.
+
+    Parameters
+    ----------
+    source : Source
+    stamp : Stamp
+    spacecraft_time : ndarray, shape (T,)
+        Times of the light curve in the frame of the spacecraft, days.
+
+    Returns
+    -------
+    ndarray of int32, shape (T,)
+    """
+    flags = np.zeros(len(spacecraft_time), dtype=np.int32)
+    if source.pixel_flags is None or source.flag_spans is None:
+        return flags
+    row, column = source.flags_origin
+    bad = flagged_frames(
+        source.pixel_flags,
+        stamp[0] - row,
+        stamp[1] - row,
+        stamp[2] - column,
+        stamp[3] - column,
+        PixelQualityFlags.BackgroundShenanigans,
+    )
+    if not source.is_tpf:
+        flags[bad] = CorrectorQualityFlags.BackgroundShenanigans
+        return flags
+    # A short cadence is as bad as the full frame image during whose exposure it was taken.
+    start, stop = source.flag_spans[:, 0], source.flag_spans[:, 1]
+    frame = np.searchsorted(start, spacecraft_time, side="right") - 1
+    during = (frame >= 0) & (spacecraft_time < stop[np.maximum(frame, 0)])
+    flags[during & bad[np.maximum(frame, 0)]] = CorrectorQualityFlags.BackgroundShenanigans
+    return flags

@@ -1,0 +1,269 @@
+"""The pixels of one star's stamp: where the stamp is, how it grows, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..kernels.sums import sum_pixels
+from .diagnostics import MaskSums
+from .source import Source
+from .stamps import Stamp, stamp_around
+
+__all__ = ["StampPixels"]
+
+
+class StampPixels:
+    """A stamp on a CCD or target pixel file, and its pixels.
+
+    All cubes have the shape (rows, columns, times), e-/s. Iterating goes through the frames, and gives
+    images of shape (rows, columns).
+
+    Parameters
+    ----------
+    source : Source
+    starid : int
+        The star, for messages.
+    row, column : float
+        Its reference position, 0-based full frame image pixels.
+    cache : {'none', 'basic', 'full'}
+        Whether the cubes of the stamp are kept once read (all but ``'none'``).
+    """
+
+    def __init__(self, source: Source, starid: int, row: float, column: float, cache: str) -> None:
+        self._source = source
+        self.starid = starid
+        self.target_pos_row = row
+        self.target_pos_column = column
+        self.cache = cache
+        self.final_phot_mask: NDArray[np.bool_] | None = None
+        self.final_position_mask: NDArray[np.bool_] | None = None
+        self._resizes = 0
+        self._cached: dict[str, Any] = {}
+        self._stamp: Stamp = self._first_stamp()
+
+    def default_stamp(self) -> tuple[int, int]:
+        """Rows and columns of the first stamp around the star (full frame images only)."""
+        raise NotImplementedError
+
+    def clear_cache(self) -> None:
+        """Forget the pixels of the current stamp; they are read again when asked for."""
+        self._cached.clear()
+
+    def _get(self, name: str, read: Callable[[], Any]) -> Any:
+        """What `read` gives, once for a stamp."""
+        if self.cache == "none":
+            return read()
+        if name not in self._cached:
+            self._cached[name] = read()
+        return self._cached[name]
+
+    @property
+    def _limits(self) -> Stamp:
+        """The pixels that the source has."""
+        row, column = self._source.origin
+        n_rows, n_columns, _ = self._source.images.shape
+        return (row, row + n_rows, column, column + n_columns)
+
+    def _first_stamp(self) -> Stamp:
+        if self._source.is_tpf:
+            stamp_around(self.target_pos_row, self.target_pos_column, (1, 1), self._limits, self.starid)
+            return self._limits
+        return stamp_around(
+            self.target_pos_row, self.target_pos_column, self.default_stamp(), self._limits, self.starid
+        )
+
+    @property
+    def stamp(self) -> Stamp:
+        """The stamp as (row_min, row_max, col_min, col_max): half open, full frame image pixels."""
+        return self._stamp
+
+    def resize_stamp(
+        self,
+        down: int | None = None,
+        up: int | None = None,
+        left: int | None = None,
+        right: int | None = None,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> bool:
+        """Make the stamp larger (or, with negative numbers, smaller).
+
+        Parameters
+        ----------
+        down, up, left, right : int, optional
+            Pixels to add towards lower rows, higher rows, lower columns, higher columns.
+        width, height : int, optional
+            Columns and rows around the star; they win over the other four.
+
+        Returns
+        -------
+        bool
+            Whether the stamp changed. It never leaves the CCD or the target pixel file.
+
+        Raises
+        ------
+        InputError
+            If nothing would be left of the stamp.
+        """
+        row_min, row_max, col_min, col_max = self._stamp
+        row_min, row_max = row_min - (down or 0), row_max + (up or 0)
+        col_min, col_max = col_min - (left or 0), col_max + (right or 0)
+        if height is not None:
+            row_min = round(self.target_pos_row) - height // 2
+            row_max = row_min + height
+        if width is not None:
+            col_min = round(self.target_pos_column) - width // 2
+            col_max = col_min + width
+        limits = self._limits
+        stamp = (
+            max(row_min, limits[0]),
+            min(row_max, limits[1]),
+            max(col_min, limits[2]),
+            min(col_max, limits[3]),
+        )
+        if stamp[0] >= stamp[1] or stamp[2] >= stamp[3]:
+            raise InputError(f"TIC {self.starid}: nothing would be left of the stamp")
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        self._resizes += 1
+        self.final_phot_mask = self.final_position_mask = None
+        self.clear_cache()
+        return True
+
+    @property
+    def _slices(self) -> tuple[slice, slice]:
+        row, column = self._source.origin
+        return (
+            slice(self._stamp[0] - row, self._stamp[1] - row),
+            slice(self._stamp[2] - column, self._stamp[3] - column),
+        )
+
+    @property
+    def target_pos_column_stamp(self) -> float:
+        """Reference column of the star relative to the stamp, 0-based."""
+        return self.target_pos_column - self._stamp[2]
+
+    @property
+    def target_pos_row_stamp(self) -> float:
+        """Reference row of the star relative to the stamp, 0-based."""
+        return self.target_pos_row - self._stamp[0]
+
+    def get_pixel_grid(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Columns and rows of the stamp's pixels, 1-based, each of shape (rows, columns)."""
+        row_min, row_max, col_min, col_max = self._stamp
+        columns, rows = np.meshgrid(np.arange(col_min + 1, col_max + 1), np.arange(row_min + 1, row_max + 1))
+        return columns, rows
+
+    # --- Pixels --------------------------------------------------------------------------------------
+
+    def _stamp_of(self, array: NDArray[Any]) -> NDArray[Any]:
+        return np.array(array[self._slices])
+
+    @property
+    def images_cube(self) -> NDArray[np.float32]:
+        """Flux of every frame, the large-scale background subtracted, e-/s."""
+        return self._get("images", lambda: self._stamp_of(self._source.images))
+
+    @property
+    def images_err_cube(self) -> NDArray[np.float32]:
+        """One-sigma errors of the flux, e-/s."""
+        return self._get("images_err", lambda: self._stamp_of(self._source.images_err))
+
+    @property
+    def backgrounds_cube(self) -> NDArray[np.float32]:
+        """The background that was subtracted, e-/s."""
+        rows, columns = self._slices
+        return self._get(
+            "backgrounds",
+            lambda: self._source.background.stamp(rows.start, rows.stop, columns.start, columns.stop),
+        )
+
+    @property
+    def pixelflags_cube(self) -> NDArray[np.uint8]:
+        """Pixel flags on the times of the full frame images, shape (rows, columns, frames).
+
+        Zero, with no frames, for a target pixel file on a CCD without a cube.
+        """
+        return self._get("pixelflags", self._read_pixelflags)
+
+    def _read_pixelflags(self) -> NDArray[np.uint8]:
+        row_min, row_max, col_min, col_max = self._stamp
+        flags = self._source.pixel_flags
+        if flags is None:
+            return np.zeros((row_max - row_min, col_max - col_min, 0), dtype=np.uint8)
+        row, column = self._source.flags_origin
+        return np.array(flags[row_min - row : row_max - row, col_min - column : col_max - column])
+
+    @property
+    def images(self) -> Iterator[NDArray[np.float32]]:
+        """Iterator over the images; see `images_cube`."""
+        return _frames(self.images_cube)
+
+    @property
+    def images_err(self) -> Iterator[NDArray[np.float32]]:
+        """Iterator over the images of errors; see `images_err_cube`."""
+        return _frames(self.images_err_cube)
+
+    @property
+    def backgrounds(self) -> Iterator[NDArray[np.float32]]:
+        """Iterator over the images of the background; see `backgrounds_cube`."""
+        return _frames(self.backgrounds_cube)
+
+    @property
+    def pixelflags(self) -> Iterator[NDArray[np.uint8]]:
+        """Iterator over the images of pixel flags; see `pixelflags_cube`."""
+        return _frames(self.pixelflags_cube)
+
+    @property
+    def sumimage(self) -> NDArray[np.float32]:
+        """Mean of the images of good quality, e-/s, shape (rows, columns)."""
+        return self._get("sumimage", lambda: self._stamp_of(self._source.sumimage))
+
+    @property
+    def aperture(self) -> NDArray[np.int32]:
+        """Flags of every pixel, as defined by the TESS data products description, shape (rows, columns).
+
+        1 collected, 4 used for the background, 32, 64, 128, 256 the outputs A to D of the CCD. The bits 2
+        (used for the flux) and 8 (for the position) are set in the light curve file.
+        """
+        return self._get("aperture", lambda: self._stamp_of(self._source.collected))
+
+    def sum_mask(self, mask: NDArray[np.bool_]) -> MaskSums:
+        """Sum the pixels of a mask in every frame.
+
+        Parameters
+        ----------
+        mask : ndarray of bool, shape (rows, columns)
+            Pixels of the stamp.
+
+        Returns
+        -------
+        MaskSums
+            NaN in frames in which a pixel of the mask is NaN, or all are zero.
+
+        Raises
+        ------
+        ValueError
+            If the mask is empty or has another shape than the stamp.
+        """
+        if mask.shape != self.sumimage.shape or not mask.any():
+            raise ValueError(f"TIC {self.starid}: mask of shape {mask.shape} with {int(mask.sum())} pixels")
+        rows, columns = np.nonzero(mask)
+        rows += self._slices[0].start
+        columns += self._slices[1].start
+        flux, error, column, row = sum_pixels(self._source.images, self._source.images_err, rows, columns)
+        background = self._source.background.total(rows, columns)
+        background[np.isnan(flux)] = np.nan
+        origin = self._source.origin
+        # One more: pixels are counted from 1 in what is published.
+        return MaskSums(flux, error, background, column + origin[1] + 1, row + origin[0] + 1)
+
+
+def _frames(cube: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return iter(np.moveaxis(cube, -1, 0))

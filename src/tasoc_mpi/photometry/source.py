@@ -1,0 +1,456 @@
+"""Where a star's pixels come from: a CCD's cube or a target pixel file, with everything that the stars
+on it have in common. Made once, used by every star."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..barycentre import ephemeris, light_time
+from ..errors import InputError, MissingInput
+from ..motion import ImageMovementKernel
+from ..products.catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
+from ..products.cube import Cube, cube_name, open_cube
+from ..products.framewcs import FrameWCS
+from ..products.tpf import TPF, find_tpfs, read_tpf
+from ..quality import TESSQualityFlags
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+__all__ = ["Background", "Source", "clear_sources", "load_ffi", "load_tpf"]
+
+logger = logging.getLogger(__name__)
+
+#: CCDs and target pixel files whose common facts are kept in memory: those that a worker's batches
+#: alternate between, and no more (a CCD's are 10 to 60 MB).
+_KEEP = 4
+
+#: Header cards that are the same for all stars, and what they say.
+FACTS = ("PROCVER", "DATA_REL", "CRMITEN", "CRBLKSZ", "CRSPOC", "NUM_FRM", "NREADOUT")
+
+
+class Background(Protocol):
+    """The background that was subtracted: a model, or pixels of their own."""
+
+    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
+        """In a stamp of array pixels, shape (rows, columns, T)."""
+        ...
+
+    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum over pixels of the arrays in every frame, shape (T,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelBackground:
+    """A background that is given pixel by pixel, shape (R, C, T)."""
+
+    pixels: NDArray[np.float32]
+
+    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
+        """In a stamp of array pixels, shape (rows, columns, T)."""
+        return np.array(self.pixels[row_min:row_max, col_min:col_max])
+
+    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum over pixels of the arrays in every frame, shape (T,)."""
+        return self.pixels[rows, columns].sum(axis=0, dtype="f8")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pixels of one CCD or target pixel file, and what its stars share.
+
+    Attributes
+    ----------
+    path : Path
+    sector, camera, ccd, cadence : int
+        The cadence in seconds.
+    header : mapping
+        Primary header of a target pixel file, attributes of a cube.
+    facts : mapping
+        Values of `FACTS`; None for what is not known.
+    images, images_err : ndarray of float32, shape (R, C, T)
+    background : Background
+    sumimage : ndarray of float32, shape (R, C)
+    collected : ndarray of int32, shape (R, C)
+        Aperture flags of every pixel (1 collected, 4 background, 32 to 256 output).
+    origin : (int, int)
+        Full frame image (row, column) of the arrays' first pixel.
+    time, timecorr : ndarray, shape (T,)
+        BJD - 2457000 as given by the source and its barycentric correction, days.
+    own_star : int or None
+        The star for which `time` is right (target pixel files).
+    cadenceno, quality : ndarray of int32, shape (T,)
+    positions : ndarray, shape (T, 3)
+        Barycentric position of TESS, light-days.
+    ephemeris : str
+        What the positions were computed from.
+    catalog : StarCatalog
+    places : ndarray, shape (N, 2)
+        (column, row) of every catalog star in the reference frame.
+    wcs : FrameWCS
+        Of every frame of a cube; one of a target pixel file.
+    ref_frame : int
+    wcs_header : str
+        FITS header of the reference WCS, with pixels of the full frame image.
+    movement : Cube or TPF
+        What holds the motion of the stars.
+    pixel_flags : ndarray of uint8, shape (R, C, F), or None
+        On the times of the full frame images; None where there are none.
+    flags_origin : (int, int)
+        Full frame image (row, column) of the first pixel of `pixel_flags`.
+    flag_spans : ndarray, shape (F, 2), or None
+        Start and stop of the frames of `pixel_flags` in the frame of the spacecraft, days.
+    """
+
+    path: Path
+    sector: int
+    camera: int
+    ccd: int
+    cadence: int
+    header: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    images: NDArray[np.float32]
+    images_err: NDArray[np.float32]
+    background: Background
+    sumimage: NDArray[np.float32]
+    collected: NDArray[np.int32]
+    origin: tuple[int, int]
+    time: NDArray[np.float64]
+    timecorr: NDArray[np.float64]
+    own_star: int | None
+    cadenceno: NDArray[np.int32]
+    quality: NDArray[np.int32]
+    positions: NDArray[np.float64]
+    ephemeris: str
+    catalog: StarCatalog
+    places: NDArray[np.float64]
+    wcs: FrameWCS
+    ref_frame: int
+    wcs_header: str
+    movement: Cube | TPF
+    pixel_flags: NDArray[np.uint8] | None
+    flags_origin: tuple[int, int]
+    flag_spans: NDArray[np.float64] | None
+
+    @property
+    def is_tpf(self) -> bool:
+        """Whether the pixels are those of a target pixel file."""
+        return isinstance(self.movement, TPF)
+
+    @functools.cached_property
+    def _by_row(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Catalog stars ordered by row, and their rows (stars without a place last)."""
+        order = np.argsort(self.places[:, 1], kind="stable")
+        return order, self.places[order, 1]
+
+    def stars_within(
+        self, row_min: float, row_max: float, col_min: float, col_max: float
+    ) -> NDArray[np.intp]:
+        """Indices of the catalog stars whose reference place lies in a rectangle, in order of TIC id."""
+        order, rows = self._by_row
+        near = order[np.searchsorted(rows, row_min, "left") : np.searchsorted(rows, row_max, "right")]
+        columns = self.places[near, 0]
+        return np.sort(near[(columns >= col_min) & (columns <= col_max)])
+
+    def times(self, starid: int, ra: float, dec: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Barycentric times of a star and their corrections, days, shape (T,) each."""
+        if starid == self.own_star:
+            return self.time, self.timecorr
+        correction = light_time(self.positions, ra, dec)
+        return self.time - self.timecorr + correction, correction
+
+    def motion(self, ra: float, dec: float, column: float, row: float) -> NDArray[np.float64]:
+        """Change of a star's (column, row) in every frame from its reference place, shape (T, 2).
+
+        Frames without a usable WCS are interpolated over in time.
+        """
+        if isinstance(self.movement, TPF) or self.movement.warpmode != "wcs":
+            return self.movement_kernel(self.time).jitter(self.time, column, row)
+        moved = self.wcs.positions(ra, dec) - (column, row)
+        lost = np.isnan(moved).any(axis=1)
+        if lost.any() and not lost.all():
+            for k in range(2):
+                moved[lost, k] = np.interp(self.time[lost], self.time[~lost], moved[~lost, k])
+        return moved
+
+    def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
+        """The motion of the stars as a function of time, the frames being at the given times."""
+        if isinstance(self.movement, TPF):
+            reference = self.catalog.settings.reference_time - 2457000
+            return ImageMovementKernel.from_pos_corr(times, self.movement.pos_corr, reference)
+        if self.movement.warpmode == "wcs":
+            return ImageMovementKernel.from_wcs(times, self.wcs, self.ref_frame)
+        kernel = ImageMovementKernel(self.movement.warpmode)
+        kernel.load_series(times, self.movement.movement_kernel)
+        return kernel
+
+    def astropy_wcs(self) -> WCS:
+        """World coordinates: of the stamp for a target pixel file, else of the full frame image."""
+        from astropy.io import fits
+        from astropy.wcs import WCS
+
+        if isinstance(self.movement, TPF):
+            return WCS(self.movement.wcs_header)
+        return WCS(fits.Header.fromstring(self.wcs_header))
+
+
+_kept: OrderedDict[tuple[Any, ...], Source] = OrderedDict()
+
+
+def clear_sources() -> None:
+    """Forget every CCD and target pixel file that is kept in memory."""
+    _kept.clear()
+
+
+def _keep(key: tuple[Any, ...], make: Callable[[], Source], cache: str) -> Source:
+    if cache == "none":
+        return make()
+    if key not in _kept:
+        while len(_kept) >= _KEEP:
+            _kept.popitem(last=False)
+        _kept[key] = make()
+    _kept.move_to_end(key)
+    return _kept[key]
+
+
+def _stamp_of(path: Path) -> int | None:
+    """Modification time: a file that was made anew is read anew."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
+    """The pixels of one CCD.
+
+    Parameters
+    ----------
+    folder : Path
+        The input folder.
+    sector, camera, ccd : int
+    cache : {'none', 'basic', 'full'}
+        With ``'full'`` the whole cube is read into memory.
+
+    Raises
+    ------
+    MissingInput
+        If the cube or the catalog is not there.
+    InputError
+        If one of them cannot be used, or does not fit into memory.
+    """
+    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
+    key = (path, _stamp_of(path), _stamp_of(catalog), cache)
+    return _keep(key, functools.partial(_make_ffi, path, catalog, cache), cache)
+
+
+def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
+    cube = open_cube(path)
+    catalog = open_catalog(catalog_path)
+    images, errors = cube.images, cube.images_err
+    if cache == "full":
+        images, errors = _in_memory(path, images), _in_memory(path, errors)
+    places = cube.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], cube.ref_frame)
+    columns = np.arange(cube.shape[1]) + cube.column_offset + 1
+    collected = np.ones(cube.shape[:2], dtype=np.int32)
+    collected |= np.where(cube.backgrounds_pixels_used, 4, 0).astype("i4")
+    # The four outputs of a CCD: 512 columns each, the first science column is 45 (1-based).
+    collected |= (32 << np.clip((columns - 45) // 512, 0, 3)).astype("i4")[None, :]
+    spacecraft = np.stack([cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr], axis=-1)
+    return Source(
+        path=path,
+        sector=int(cube.attributes["SECTOR"]),
+        camera=int(cube.attributes["CAMERA"]),
+        ccd=int(cube.attributes["CCD"]),
+        cadence=int(cube.attributes["CADENCE"]),
+        header=cube.attributes,
+        facts={key: cube.attributes.get(key) for key in FACTS},
+        images=images,
+        images_err=errors,
+        background=cube.background,
+        sumimage=cube.sumimage,
+        collected=collected,
+        origin=(cube.row_offset, cube.column_offset),
+        time=cube.time,
+        timecorr=cube.timecorr,
+        own_star=None,
+        cadenceno=cube.cadenceno,
+        quality=cube.quality,
+        positions=cube.ephemeris,
+        ephemeris=cube.ephemeris_source,
+        catalog=catalog,
+        places=places,
+        wcs=cube.wcs,
+        ref_frame=cube.ref_frame,
+        wcs_header=cube.wcs_headers[cube.ref_frame],
+        movement=cube,
+        pixel_flags=cube.pixel_flags,
+        flags_origin=(cube.row_offset, cube.column_offset),
+        flag_spans=spacecraft,
+    )
+
+
+def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    try:
+        copy = np.array(array)
+    except MemoryError:
+        raise InputError(
+            f"{path}: {array.nbytes / 1e9:.1f} GB do not fit into memory; use --cache basic"
+        ) from None
+    copy.setflags(write=False)
+    return copy
+
+
+@functools.lru_cache(maxsize=8)
+def _tpfs(folder: Path) -> dict[int, list[tuple[int, int, Path]]]:
+    """(sector, cadence, path) of the target pixel files of every star in a folder."""
+    found: dict[int, list[tuple[int, int, Path]]] = {}
+    for info in find_tpfs(folder):
+        found.setdefault(info.starid, []).append((info.sector, info.cadence, info.path))
+    return found
+
+
+def _find_tpf(folder: Path, starid: int, sector: int | None, cadence: int | None) -> Path:
+    found = [
+        (s, c, path)
+        for s, c, path in _tpfs(folder).get(starid, [])
+        if sector in (None, s) and cadence in (None, c)
+    ]
+    which = "" if sector is None else f" in sector {sector}"
+    if not found:
+        raise MissingInput(
+            f"{folder}: no target pixel file of TIC {starid}{which}; put it there, in any sub-folder"
+        )
+    if len(found) > 1:
+        ways = "; ".join(f"sector {s}, {c} s" for s, c, _ in sorted(found))
+        raise InputError(
+            f"TIC {starid} has several target pixel files ({ways}); name the sector and the cadence"
+        )
+    return found[0][2]
+
+
+def load_tpf(
+    folder: Path, starid: int, sector: int | None = None, cadence: int | None = None, cache: str = "basic"
+) -> Source:
+    """The pixels of the target pixel file of a star.
+
+    Without a catalog of its CCD the star's own header is the catalog, and without a cube there are no
+    pixel flags; both are logged.
+
+    Parameters
+    ----------
+    folder : Path
+        The input folder; the file may be in any sub-folder.
+    starid : int
+    sector, cadence : int, optional
+        Needed where the star has several files.
+    cache : {'none', 'basic', 'full'}
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If there are several, or the file cannot be used.
+    """
+    if cache == "none":
+        _tpfs.cache_clear()
+    path = _find_tpf(folder, starid, sector, cadence)
+    key = (path, _stamp_of(path))
+    return _keep(key, functools.partial(_make_tpf, folder, path), cache)
+
+
+def _make_tpf(folder: Path, path: Path) -> Source:
+    tpf = read_tpf(path)
+    ccd = (tpf.sector, tpf.camera, tpf.ccd)
+    if not tpf.wcs.good[0]:
+        raise InputError(f"{path}: its world coordinates cannot be inverted; no star can be placed on it")
+    try:
+        catalog = open_catalog(folder / catalog_name(*ccd))
+    except MissingInput as error:
+        logger.info("%s; TIC %d is taken from the header of its target pixel file", error, tpf.starid)
+        catalog = catalog_from_tpf(tpf)
+    flags, flags_origin, spans = _flags_of(folder, tpf)
+    i = catalog.index(tpf.starid)
+    ra, dec = catalog.stars["ra"][i], catalog.stars["decl"][i]
+    positions, how = ephemeris(tpf.time - tpf.timecorr, tpf.timecorr, ra, dec)
+    good = TESSQualityFlags.filter(tpf.quality)
+    sumimage = _mean(tpf.images[:, :, good] if good.any() else tpf.images)
+    facts = {key: tpf.header.get(key, tpf.table_header.get(key)) for key in FACTS}
+    return Source(
+        path=path,
+        sector=tpf.sector,
+        camera=tpf.camera,
+        ccd=tpf.ccd,
+        cadence=tpf.cadence,
+        header=tpf.header,
+        facts=facts,
+        images=tpf.images,
+        images_err=tpf.images_err,
+        background=PixelBackground(tpf.backgrounds),
+        sumimage=sumimage,
+        # Which pixels SPOC used for its own flux and positions is not what we use.
+        collected=(tpf.aperture & ~(2 | 8)).astype(np.int32),
+        origin=(tpf.row_offset, tpf.column_offset),
+        time=tpf.time,
+        timecorr=tpf.timecorr,
+        own_star=tpf.starid,
+        cadenceno=tpf.cadenceno,
+        quality=tpf.quality,
+        positions=positions,
+        ephemeris=how,
+        catalog=catalog,
+        places=tpf.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], 0),
+        wcs=tpf.wcs,
+        ref_frame=0,
+        wcs_header=_ccd_header(tpf),
+        movement=tpf,
+        pixel_flags=flags,
+        flags_origin=flags_origin,
+        flag_spans=spans,
+    )
+
+
+def _ccd_header(tpf: TPF) -> str:
+    """The world coordinates of a target pixel file, counted in full frame image pixels."""
+    header = tpf.wcs_header.copy()
+    header["CRPIX1"] += tpf.column_offset
+    header["CRPIX2"] += tpf.row_offset
+    return header.tostring()
+
+
+def _flags_of(
+    folder: Path, tpf: TPF
+) -> tuple[NDArray[np.uint8] | None, tuple[int, int], NDArray[np.float64] | None]:
+    """Pixel flags of a target pixel file's CCD, where there is a cube that covers it."""
+    path = folder / cube_name(tpf.sector, tpf.camera, tpf.ccd)
+    try:
+        cube = open_cube(path)
+    except MissingInput:
+        logger.info("%s: no such cube; %s is processed without pixel flags", path, tpf.path.name)
+        return None, (0, 0), None
+    row, column = tpf.row_offset - cube.row_offset, tpf.column_offset - cube.column_offset
+    n_rows, n_columns = tpf.images.shape[:2]
+    if row < 0 or column < 0 or row + n_rows > cube.shape[0] or column + n_columns > cube.shape[1]:
+        logger.info("%s does not cover %s, which is processed without pixel flags", path, tpf.path.name)
+        return None, (0, 0), None
+    spans = np.stack([cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr], axis=-1)
+    return cube.pixel_flags, (cube.row_offset, cube.column_offset), spans
+
+
+def _mean(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over frames without the NaN ones, NaN where there are only such."""
+    finite = np.isfinite(images)
+    count = finite.sum(axis=-1)
+    total = np.where(finite, images, 0).sum(axis=-1, dtype="f8")
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype("f4")

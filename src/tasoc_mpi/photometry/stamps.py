@@ -1,0 +1,71 @@
+"""Which pixels around a star to look at: the default stamp and the arithmetic of stamps.
+
+A stamp is (row_min, row_max, col_min, col_max), half open, in pixels of the full frame image.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import InputError
+
+__all__ = ["Stamp", "default_size", "stamp_around"]
+
+Stamp = tuple[int, int, int, int]
+
+_TMAG = (
+    0.0, 0.526, 1.053, 1.579, 2.105, 2.632, 3.158, 3.684, 4.211, 4.737, 5.263,
+    5.789, 6.316, 6.842, 7.368, 7.895, 8.421, 8.947, 9.474, 10.0, 13.0,
+)  # fmt: skip
+_HEIGHT = (
+    832.0, 533.6, 344.1, 223.7, 147.3, 98.8, 68.0, 48.4, 36.0, 28.1, 23.0,
+    19.9, 17.8, 16.6, 15.7, 15.2, 14.9, 14.7, 14.5, 14.5, 14.0,
+)  # fmt: skip
+#: Bleed columns make the stamps of saturated stars higher than wide.
+_WIDTH = (157.7, 125.1, 100.0, 80.6, 65.7, 54.2, 45.3, 38.4, 33.2, *_HEIGHT[9:])
+_SMALLEST = 15
+
+
+def default_size(tmag: float) -> tuple[int, int]:
+    """Rows and columns of the default stamp of a star of TESS magnitude `tmag`."""
+    height = math.ceil(float(np.interp(tmag, _TMAG, _HEIGHT)))
+    width = math.ceil(float(np.interp(tmag, _TMAG, _WIDTH)))
+    return max(height, _SMALLEST), max(width, _SMALLEST)
+
+
+def stamp_around(row: float, column: float, size: tuple[int, int], limits: Stamp, starid: int) -> Stamp:
+    """The stamp of a size around a position, cut at the limits.
+
+    Parameters
+    ----------
+    row, column : float
+        Position, full frame image pixels.
+    size : (int, int)
+        Rows and columns; the stamp has one more where they are even.
+    limits : Stamp
+        The pixels that there are.
+    starid : int
+        For the message.
+
+    Raises
+    ------
+    InputError
+        If no pixel is left: the star is not on the CCD, or has no position.
+    """
+    if not (math.isfinite(row) and math.isfinite(column)):
+        raise InputError(f"TIC {starid} has no place on the CCD: it is far outside of the field of view")
+    r, c = round(row), round(column)
+    stamp = (
+        max(r - size[0] // 2, limits[0]),
+        min(r + size[0] // 2 + 1, limits[1]),
+        max(c - size[1] // 2, limits[2]),
+        min(c + size[1] // 2 + 1, limits[3]),
+    )
+    if stamp[0] >= stamp[1] or stamp[2] >= stamp[3]:
+        raise InputError(
+            f"TIC {starid} is at row {row:.1f}, column {column:.1f}, outside of the pixels that there are "
+            f"(rows {limits[0]} to {limits[1] - 1}, columns {limits[2]} to {limits[3] - 1})"
+        )
+    return stamp
