@@ -259,15 +259,9 @@ class ImageMovementKernel:
             if self.warpmode != "unchanged":
                 raise InputError("image movement: no series of kernels is loaded; see load_series")
             return np.zeros(time.shape + xy.shape)
-        self._check_times(time)
         if xy.ndim == 1:
-            moved = self._everywhere(xy)
-            # A star may have no place in the plane of a frame that is fine for others.
-            placed = np.isfinite(moved).all(axis=1)
-            frames = self.series_times[self._good][placed]
-            if not placed.any():
-                return np.full(time.shape + xy.shape, np.nan)
-            return np.stack([np.interp(time, frames, m) for m in (moved[placed] - xy).T], axis=-1)
+            return self._follow(time, xy)
+        self._check_times(time)
         if time.ndim:
             return np.stack([self.interpolate(t, xy) for t in time])
         if np.isnan(time):
@@ -357,12 +351,27 @@ class ImageMovementKernel:
                 f"{first:.5f} to {last:.5f} by more than a step of {step:.5f} d"
             )
 
+    def _follow(self, time: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Changes of one place with time, shape ``time.shape + (2,)``."""
+        assert self.series_times is not None
+        change = self._everywhere(xy) - xy
+        placed = np.isfinite(change[:, 0])
+        if placed.all() and len(placed) == len(self.series_times) and np.array_equal(time, self.series_times):
+            return change  # what is nearly always asked for
+        self._check_times(time)
+        # A star may have no place in the plane of a frame that is fine for others.
+        frames, change = self.series_times[self._good][placed], change[placed]
+        if not len(frames):
+            return np.full(time.shape + xy.shape, np.nan)
+        return np.stack([np.interp(time, frames, x) for x in change.T], axis=-1)
+
     def _everywhere(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Position of one place in every usable frame, shape (G, 2)."""
         if self.warpmode == "wcs":
             wcs = self._wcs()
             ra, dec = wcs.sky(xy[:1], xy[1:], self._ref())[0]
-            return wcs.positions(ra, dec)[self._good]
+            moved = wcs.positions(ra, dec)
+            return moved if len(self._good) == len(moved) else moved[self._good]
         m = self.matrices(self.series_kernels[self._good])  # type: ignore[index]
         return m[:, :, :2] @ xy + m[:, :, 2]
 
