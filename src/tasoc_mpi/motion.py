@@ -82,7 +82,7 @@ class ImageMovementKernel:
         frames = 0 if self.series_times is None else len(self.series_times)
         return f"<ImageMovementKernel {self.warpmode}, {frames} frames>"
 
-    def load_series(self, times: ArrayLike, kernels: ArrayLike | FrameWCS) -> None:
+    def load_series(self, times: ArrayLike, kernels: Any) -> None:
         """Take the kernels of a series of frames.
 
         Parameters
