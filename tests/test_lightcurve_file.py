@@ -94,7 +94,11 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)))
+@given(
+    st.one_of(
+        st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(allow_nan=False, allow_infinity=False)
+    )
+)
 def test_a_number_survives_its_card(value):
     read = fits.Card.fromstring(fitsbytes.card("KEY", value, "a comment")).value
     assert read == value

@@ -78,9 +78,7 @@ def test_light_curve_file(folder: Path) -> None:
     with SpocMask(25155310, folder, folder / "out", datasource="tpf") as pho:
         pho.photometry()
         path = Path(pho.save_lightcurve())
-        assert path == (
-            folder / "out/c0120/00025/tess00025155310-s001-4-1-c0120-dr00-v06-tasoc_lc.fits.gz"
-        )
+        assert path == (folder / "out/c0120/00025/tess00025155310-s001-4-1-c0120-dr00-v06-tasoc_lc.fits.gz")
         with fits.open(path, checksum=True) as hdus:
             hdus.verify("exception")
             header = hdus[0].header
