@@ -117,6 +117,11 @@ class StarCatalog:
     def __len__(self) -> int:
         return len(self.stars)
 
+    def __contains__(self, starid: int) -> bool:
+        starids = self.stars["starid"]
+        i = np.searchsorted(starids, starid)
+        return bool(i < len(starids) and starids[i] == starid)
+
     def index(self, starid: int) -> int:
         """Place of a star in `stars`.
 
@@ -125,13 +130,11 @@ class StarCatalog:
         InputError
             If the catalog has no such star.
         """
-        starids = self.stars["starid"]
-        i = int(np.searchsorted(starids, starid))
-        if i == len(starids) or starids[i] != starid:
+        if starid not in self:
             raise InputError(
                 f"TIC {starid} is not in {self.path}; tasoc-mpi catalog takes it from a table with the star"
             )
-        return i
+        return int(np.searchsorted(self.stars["starid"], starid))
 
 
 def catalog_name(sector: int, camera: int, ccd: int) -> str:

@@ -1,4 +1,4 @@
-"""Where a CCD is: its science pixels in the full frame image, its camera's centre, its outline on the sky."""
+"""Where a CCD is: its camera's centre and its outline on the sky."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from .framewcs import FrameWCS
 
 __all__ = [
     "CAMERA_CENTRES",
-    "SCIENCE_STAMP",
     "camera_centre_sky",
     "convex_hull_sky",
     "stamp_outline",
 ]
-
-#: The science pixels: (row_min, row_max, col_min, col_max), half open, full frame image pixels.
-SCIENCE_STAMP = (0, 2048, 44, 2092)
 
 #: (column, row) of the camera's optical axis in full frame image pixels, for (camera, ccd).
 CAMERA_CENTRES = {

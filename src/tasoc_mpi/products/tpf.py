@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingInput
 from .framewcs import FrameWCS
 
-__all__ = ["TPF", "TPFInfo", "find_tpfs", "parse_tpf_name", "read_tpf"]
+__all__ = ["TPF", "TPFInfo", "find_tpfs", "parse_tpf_name", "read_tpf", "tpf_ccd"]
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +205,32 @@ def _files(folder: Path) -> Iterator[Path]:
             yield Path(root, name)
 
 
+def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Camera and CCD of a target pixel file; only its first header is read.
+
+    Raises
+    ------
+    MissingInput, InputError
+        As `read_tpf`, as far as the first header goes.
+    """
+    from astropy.io import fits
+    from isal import igzip, isal_zlib
+
+    path = Path(path)
+    try:
+        with open(path, "rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            stream = igzip.GzipFile(fileobj=raw) if packed else raw
+            header = fits.Header.fromfile(stream)
+            return _ccd(header)
+    except FileNotFoundError:
+        raise MissingInput(f"{path}: no such target pixel file") from None
+    except (fits.VerifyError, isal_zlib.error, *_UNREADABLE) as error:  # type: ignore[misc]
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {_WAY_OUT}") from None
+
+
 def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True) -> TPF:
     """Read a target pixel file of the mission, or a cut-out of the same form.
 
@@ -284,8 +310,12 @@ def _read(path: Path, hdus: Any, pixels: bool) -> TPF:
         raise InputError(f"{path}: no row has a time; remove it")
     name = parse_tpf_name(path)
     starid = _integer(header, "TICID", name.starid if name else 0)
-    if name and starid != name.starid:
-        raise InputError(f"{path}: of TIC {starid} by its header, of another star by its name; {_WAY_OUT}")
+    sector = _integer(header, "SECTOR", name.sector if name else 0)
+    camera, ccd = _ccd(header)
+    if name and (starid, sector) != (name.starid, name.sector):
+        raise InputError(
+            f"{path}: TIC {starid} in sector {sector} by its header, another by its name; {_WAY_OUT}"
+        )
 
     column = table.columns.names.index("FLUX") + 1
     table_header = table.header
@@ -300,9 +330,9 @@ def _read(path: Path, hdus: Any, pixels: bool) -> TPF:
         header=header,
         table_header=table_header,
         starid=starid,
-        sector=_integer(header, "SECTOR", name.sector if name else 0),
-        camera=int(header["CAMERA"]),
-        ccd=int(header["CCD"]),
+        sector=sector,
+        camera=camera,
+        ccd=ccd,
         cadence=name.cadence if name else _cadence(table_header),
         time=np.ascontiguousarray(time[keep]),
         timecorr=_column(rows, "TIMECORR", "f4", keep),
@@ -338,6 +368,13 @@ def _integer(header: Mapping[str, Any], key: str, default: int) -> int:
     """A card's integer; `default` where it is missing or, as in cut-outs, empty."""
     value = header.get(key)
     return int(value) if isinstance(value, (int, float)) else default
+
+
+def _ccd(header: Mapping[str, Any]) -> tuple[int, int]:
+    camera, ccd = int(header["CAMERA"]), int(header["CCD"])
+    if not (1 <= camera <= 4 and 1 <= ccd <= 4):
+        raise ValueError(f"camera {camera}, CCD {ccd}")
+    return camera, ccd
 
 
 def _cadence(header: Mapping[str, Any]) -> int:

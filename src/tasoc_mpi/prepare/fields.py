@@ -1,0 +1,207 @@
+"""Which CCDs a folder holds data of, and which part of the sky each of them sees."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingInput
+from ..products.ccd import camera_centre_sky, convex_hull_sky, stamp_outline
+from ..products.cube import open_cube
+from ..products.ffi import find_ffis, scan_ffi
+from ..products.framewcs import FrameWCS
+from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf, tpf_ccd
+
+__all__ = ["CCDField", "CCDKey", "find_cubes", "find_fields", "group_tpfs"]
+
+logger = logging.getLogger(__name__)
+
+#: (sector, camera, ccd)
+CCDKey = tuple[int, int, int]
+
+_CUBE_NAME = re.compile(r"sector(\d{3,4})_camera([1-4])_ccd([1-4])\.hdf5")
+#: From the times in files to Julian dates.
+_JD_ZERO = 2457000.0
+
+
+@dataclass(frozen=True)
+class CCDField:
+    """What one CCD saw in one sector.
+
+    Attributes
+    ----------
+    sector, camera, ccd : int
+    reference_time : float
+        Julian date (TDB) of the middle frame.
+    corners : ndarray, shape (V, 2)
+        (ra, dec) of the convex polygon around its pixels, degrees.
+    centre : (float, float)
+        (ra, dec) of the camera's centre, degrees.
+    source : str
+        What kind of file this was read from.
+    """
+
+    sector: int
+    camera: int
+    ccd: int
+    reference_time: float
+    corners: NDArray[np.float64]
+    centre: tuple[float, float]
+    source: str
+
+    @property
+    def name(self) -> str:
+        """The CCD in words."""
+        return f"sector {self.sector} camera {self.camera} CCD {self.ccd}"
+
+
+def find_cubes(folder: str | os.PathLike[str]) -> dict[CCDKey, Path]:
+    """The cube files of a folder, sorted by sector, camera and CCD.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingInput(f"{folder}: no such folder")
+    cubes = {}
+    for path in folder.iterdir():
+        match = _CUBE_NAME.fullmatch(path.name)
+        if match:
+            cubes[int(match[1]), int(match[2]), int(match[3])] = path
+    return dict(sorted(cubes.items()))
+
+
+def group_tpfs(infos: Iterable[TPFInfo]) -> dict[CCDKey, list[TPFInfo]]:
+    """Target pixel files by the CCD that their headers name.
+
+    Raises
+    ------
+    InputError
+        If a header cannot be read.
+    """
+    groups: dict[CCDKey, list[TPFInfo]] = {}
+    for info in infos:
+        groups.setdefault((info.sector, *tpf_ccd(info.path)), []).append(info)
+    return dict(sorted(groups.items()))
+
+
+def find_fields(
+    folder: str | os.PathLike[str],
+    sector: int | None = None,
+    camera: int | None = None,
+    ccd: int | None = None,
+) -> list[CCDField]:
+    """The CCDs with full frame images, a cube or target pixel files in a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+    sector, camera, ccd : int, optional
+        Only these.
+
+    Returns
+    -------
+    list of CCDField
+        Sorted by sector, camera and CCD. Full frame images tell the most about a CCD, then its cube; of
+        a CCD with target pixel files alone the field is what these cover.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder, or no such data in it.
+    InputError
+        If a file cannot be read, or a CCD has no usable WCS.
+    """
+    folder = Path(folder)
+
+    def wanted(key: CCDKey) -> bool:
+        return all(want in (None, value) for want, value in zip((sector, camera, ccd), key, strict=True))
+
+    frames = find_ffis(folder)
+    cubes = find_cubes(folder)
+    tpfs = group_tpfs(find_tpfs(folder))
+    fields = []
+    for key in sorted(filter(wanted, {*frames, *cubes, *tpfs})):
+        if key in frames:
+            fields.append(_field_of_frames(key, frames[key]))
+        elif key in cubes:
+            fields.append(_field_of_cube(key, cubes[key]))
+        else:
+            field = _field_of_tpfs(key, tpfs[key])
+            if field is not None:
+                fields.append(field)
+    if not fields:
+        which = "" if sector is camera is ccd is None else " of that sector, camera and CCD"
+        raise MissingInput(
+            f"{folder}: no full frame images, cubes or target pixel files with a WCS{which}; "
+            "put some there or name another folder"
+        )
+    return fields
+
+
+def _field(
+    key: CCDKey, time: float, wcs: FrameWCS, frame: int, outline: NDArray[np.float64], source: str
+) -> CCDField:
+    centre = camera_centre_sky(wcs, frame, key[1], key[2])
+    return CCDField(*key, _JD_ZERO + time, convex_hull_sky(outline), centre, source)
+
+
+def _outwards(n: int) -> Iterator[int]:
+    """0 .. n-1 from the middle on."""
+    yield from sorted(range(n), key=lambda i: (abs(i - n // 2), i))
+
+
+def _field_of_frames(key: CCDKey, paths: Sequence[Path]) -> CCDField:
+    middle = scan_ffi(paths[len(paths) // 2])
+    time = (middle.number("TSTART") + middle.number("TSTOP")) / 2
+    for i in _outwards(len(paths)):
+        info = middle if i == len(paths) // 2 else scan_ffi(paths[i])
+        wcs = FrameWCS.from_headers([info.wcs_cards], info.file_offset)
+        if wcs.good[0]:
+            row, column = info.row_offset, info.column_offset
+            stamp = (row, row + info.shape[0], column, column + info.shape[1])
+            return _field(key, time, wcs, 0, stamp_outline(wcs, 0, stamp), "full frame images")
+    raise InputError(
+        f"{middle.path}: neither it nor the other {len(paths) - 1} frames of its CCD have a WCS that can be "
+        "inverted; remove them, or fetch them again"
+    )
+
+
+def _field_of_cube(key: CCDKey, path: Path) -> CCDField:
+    cube = open_cube(path)
+    frame = cube.ref_frame
+    if not cube.wcs.good[frame]:
+        raise InputError(
+            f"{path}: its reference frame has no usable WCS; remove it and run tasoc-mpi prepare"
+        )
+    row, column = cube.row_offset, cube.column_offset
+    stamp = (row, row + cube.shape[0], column, column + cube.shape[1])
+    time = float(cube.time[len(cube.time) // 2])
+    return _field(key, time, cube.wcs, frame, stamp_outline(cube.wcs, frame, stamp), "cube")
+
+
+def _field_of_tpfs(key: CCDKey, infos: Sequence[TPFInfo]) -> CCDField | None:
+    """What the stamps cover together; None where none has a WCS."""
+    first: TPF | None = None
+    outlines = []
+    for info in infos:
+        tpf = read_tpf(info.path, pixels=False)
+        if not tpf.wcs.good[0]:
+            logger.warning("%s has no usable WCS: the footprint of its CCD is made without it", info.path)
+            continue
+        first = first or tpf
+        outlines.append(stamp_outline(tpf.wcs, 0, tpf.stamp))
+    if first is None:
+        return None
+    time = float(first.time[len(first.time) // 2])
+    return _field(key, time, first.wcs, 0, np.concatenate(outlines), "target pixel files")

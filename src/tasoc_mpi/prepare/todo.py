@@ -1,0 +1,423 @@
+"""Filling the work list: which stars of which data are to be processed, brightest first."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingInput, UsageError
+from ..products.catalog import (
+    STAR_DTYPE,
+    StarCatalog,
+    catalog_from_tpf,
+    catalog_name,
+    open_catalog,
+    unit_vectors,
+)
+from ..products.ccd import CAMERA_CENTRES
+from ..products.cube import Cube, open_cube
+from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
+from ..products.todo import TODO_DTYPE, TODO_NAME, create_todo
+from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf
+from ..settings import load_settings
+from .fields import CCDKey, find_cubes, group_tpfs
+
+__all__ = ["METHODS", "Rule", "TodoSummary", "cbv_area", "fill_todo", "read_rules"]
+
+logger = logging.getLogger(__name__)
+
+#: Names of the methods of photometry.
+METHODS = ("aperture", "psf", "linpsf", "halo")
+
+#: Half the diagonal of a camera's field of 24 x 24 degrees.
+_FIELD_RADIUS = float(np.hypot(12.0, 12.0))
+#: Degrees per pixel, for distances where there is no WCS.
+_PIXEL = 21.0 / 3600.0
+#: Bit of an APERTURE image for a pixel that was sent down.
+_COLLECTED = 1
+
+
+@dataclass(frozen=True)
+class TodoSummary:
+    """How many rows a CCD has in the work list.
+
+    Attributes
+    ----------
+    sector, camera, ccd : int
+    ffi, tpf, secondary : int
+        Stars of full frame images, of their own target pixel file, of another star's.
+    """
+
+    sector: int
+    camera: int
+    ccd: int
+    ffi: int
+    tpf: int
+    secondary: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A line of a file of exclusions or methods.
+
+    Attributes
+    ----------
+    starid : int
+    sector : int or None
+        None for all.
+    datasource : str
+        ``*`` for all.
+    method : str
+        Empty for an exclusion.
+    """
+
+    starid: int
+    sector: int | None
+    datasource: str
+    method: str = ""
+
+    def fits(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Which rows of TODO_DTYPE the rule is about."""
+        fits = rows["starid"] == self.starid
+        if self.sector is not None:
+            fits &= rows["sector"] == self.sector
+        if self.datasource != "*":
+            fits &= rows["datasource"] == self.datasource
+        return fits
+
+
+def read_rules(path: str | os.PathLike[str] | None, methods: bool) -> list[Rule]:
+    """Read a file of exclusions or of methods.
+
+    Parameters
+    ----------
+    path : path-like or None
+        None for the packaged file.
+    methods : bool
+        Whether it is a file of methods; else of exclusions.
+
+    Returns
+    -------
+    list of Rule
+        In order of the lines.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If a line is not of the form that the packaged files explain.
+    """
+    if path is None:
+        name = "todo-methods.txt" if methods else "todo-exclude.txt"
+        text = (resources.files("tasoc_mpi") / "data" / name).read_text("utf-8")
+    else:
+        try:
+            text = Path(path).read_text("utf-8")
+        except FileNotFoundError:
+            option = "--methods" if methods else "--exclude"
+            raise MissingInput(f"{path}: no such file; {option} names it") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path}: not a text file; write it with one rule a line") from None
+    rules = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#", 1)[0].split()
+        if words:
+            rules.append(_rule(f"{path}, line {number}", words, methods))
+    return rules
+
+
+def _rule(where: str, words: Sequence[str], methods: bool) -> Rule:
+    form = "STARID SECTOR DATASOURCE METHOD" if methods else "STARID SECTOR DATASOURCE"
+    if len(words) != len(form.split()):
+        raise InputError(f"{where}: {len(words)} words, expected {form}")
+    try:
+        starid = int(words[0])
+        sector = None if words[1] == "*" else int(words[1])
+    except ValueError:
+        raise InputError(f"{where}: STARID and SECTOR are numbers, SECTOR may be *") from None
+    kind, _, primary = words[2].partition(":")
+    if words[2] not in ("ffi", "tpf", "*") and not (kind == "tpf" and primary.isdecimal()):
+        raise InputError(f"{where}: datasource {words[2]!r}, expected ffi, tpf, tpf:STARID or *")
+    if methods and words[3] not in METHODS:
+        raise InputError(f"{where}: method {words[3]!r}, expected one of {', '.join(METHODS)}")
+    return Rule(starid, sector, words[2], words[3] if methods else "")
+
+
+def cbv_area(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], camera: int, ccd: int, centre: tuple[float, float]
+) -> NDArray[np.int32]:
+    """Area of the CCD whose stars share trends: 100*camera + 10*ccd + 1..4 from the camera's centre outwards.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (N,)
+        Of the stars, degrees.
+    camera, ccd : int
+    centre : (float, float)
+        (ra, dec) of the camera's centre, degrees.
+
+    Returns
+    -------
+    ndarray of int32, shape (N,)
+    """
+    cosine = unit_vectors(ra, dec) @ unit_vectors(*centre)
+    return _area(np.rad2deg(np.arccos(np.clip(cosine, -1.0, 1.0))), camera, ccd)
+
+
+def _area(distance: NDArray[np.float64], camera: int, ccd: int) -> NDArray[np.int32]:
+    """The same from distances to the camera's centre in degrees."""
+    ring = np.digitize(distance, np.array([0.25, 0.5, 0.75]) * _FIELD_RADIUS) + 1
+    return (100 * camera + 10 * ccd + ring).astype(np.int32)
+
+
+def fill_todo(
+    folder: str | os.PathLike[str],
+    faint_limit: float | None = None,
+    exclude: str | os.PathLike[str] | None = None,
+    methods: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> list[TodoSummary]:
+    """Write the work list of a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds catalogs, cubes and target pixel files; `todo.sqlite` is written there.
+    faint_limit : float, optional
+        Stars have to be brighter than this (Tmag), except those that have a target pixel file.
+        Default: of the settings.
+    exclude, methods : path-like, optional
+        Files of exclusions and of methods. Default: the packaged ones.
+    overwrite : bool
+        Replace a work list that is there, with all its results.
+
+    Returns
+    -------
+    list of TodoSummary
+        One for each CCD, sorted by sector, camera and CCD.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder or file.
+    InputError
+        If a work list is there already, a file cannot be read, or there is nothing to list.
+    """
+    folder = Path(folder)
+    cubes = find_cubes(folder)
+    todo = folder / TODO_NAME
+    if todo.exists() and not overwrite:
+        raise InputError(f"{todo}: is there already; --overwrite replaces it and forgets its results")
+    if faint_limit is None:
+        faint_limit = load_settings().getfloat("todo", "faint_limit")
+    if not np.isfinite(faint_limit):
+        raise UsageError(f"a faint limit of {faint_limit}: give a magnitude")
+    exclusions, overrides = read_rules(exclude, methods=False), read_rules(methods, methods=True)
+    tpfs = group_tpfs(find_tpfs(folder))
+    parts = [np.zeros(0, dtype=TODO_DTYPE)]
+    for key in sorted({*cubes, *tpfs}):
+        path = folder / catalog_name(*key)
+        catalog = open_catalog(path) if path.exists() else None
+        if key in cubes:
+            if catalog is None:
+                logger.warning(
+                    "%s: no such catalog, so no star of this CCD's full frame images is listed", path
+                )
+            else:
+                parts.append(_ffi_rows(open_cube(cubes[key]), catalog, faint_limit))
+        if key in tpfs:
+            if catalog is None:
+                logger.warning(
+                    "%s: no such catalog, so only the targets of its target pixel files are listed", path
+                )
+            parts.append(_tpf_rows(tpfs[key], catalog, faint_limit))
+    rows = _apply(np.concatenate(parts), exclusions, overrides)
+    if not len(rows):
+        raise InputError(
+            f"{folder}: no star brighter than Tmag {faint_limit:g} to list; it needs catalogs (tasoc-mpi catalog) "
+            "with cubes (tasoc-mpi prepare) or target pixel files"
+        )
+    create_todo(todo, prioritise(rows))
+    return _summaries(rows, {*cubes, *tpfs})
+
+
+def prioritise(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Rows of TODO_DTYPE sorted from bright to faint, with priorities from 1 on.
+
+    Stars as bright as each other go by TIC number, then datasource, cadence, sector, camera and CCD, so
+    that the order never depends on how the rows were found. Unknown magnitudes come last.
+    """
+    keys = ("ccd", "camera", "sector", "cadence", "datasource", "starid", "tmag")
+    rows = rows[np.lexsort([rows[key] for key in keys])]
+    rows["priority"] = np.arange(1, len(rows) + 1)
+    return rows
+
+
+def _rows(n: int, key: CCDKey, datasource: str, cadence: int) -> NDArray[np.void]:
+    rows = np.zeros(n, dtype=TODO_DTYPE)
+    rows["sector"], rows["camera"], rows["ccd"] = key
+    rows["datasource"], rows["cadence"] = datasource, cadence
+    return rows
+
+
+def _check_key(path: Path, key: CCDKey, found: CCDKey) -> None:
+    """A file of one CCD under the name of another would give light curves of the wrong stars."""
+    if key != found:
+        raise InputError(
+            f"{path}: of sector {found[0]}, camera {found[1]}, CCD {found[2]} by its own account; rename it"
+        )
+
+
+def _catalog_key(catalog: StarCatalog) -> CCDKey:
+    return catalog.settings.sector, catalog.settings.camera, catalog.settings.ccd
+
+
+def _centre(catalog: StarCatalog) -> tuple[float, float]:
+    return catalog.settings.camera_centre_ra, catalog.settings.camera_centre_dec
+
+
+def _ffi_rows(cube: Cube, catalog: StarCatalog, faint_limit: float) -> NDArray[np.void]:
+    """The stars of a catalog on the science pixels of a cube."""
+    attributes = cube.attributes
+    key = (int(attributes["SECTOR"]), int(attributes["CAMERA"]), int(attributes["CCD"]))
+    _check_key(catalog.path, key, _catalog_key(catalog))
+    stars = catalog.stars[catalog.stars["tmag"] < faint_limit]
+    if not cube.wcs.good[cube.ref_frame]:
+        raise InputError(f"{cube.path}: its reference frame has no WCS; remove it and run tasoc-mpi prepare")
+    column, row = cube.wcs.stars(stars["ra"], stars["decl"], cube.ref_frame).T
+    with np.errstate(invalid="ignore"):
+        rows_of = np.rint(row) - cube.row_offset
+        columns_of = np.rint(column) - cube.column_offset
+        inside = (rows_of >= 0) & (rows_of < cube.shape[0]) & (columns_of >= 0) & (columns_of < cube.shape[1])
+        inside &= (np.rint(row) >= SCIENCE_ROWS[0]) & (np.rint(row) < SCIENCE_ROWS[1])
+        inside &= (np.rint(column) >= SCIENCE_COLUMNS[0]) & (np.rint(column) < SCIENCE_COLUMNS[1])
+    stars = stars[inside]
+    rows = _rows(len(stars), key, "ffi", int(attributes["CADENCE"]))
+    rows["starid"], rows["tmag"] = stars["starid"], stars["tmag"]
+    rows["method"][stars["tmag"] <= load_settings().getfloat("todo", "halo_tmag_limit")] = "halo"
+    rows["cbv_area"] = cbv_area(stars["ra"], stars["decl"], key[1], key[2], _centre(catalog))
+    return rows
+
+
+def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit: float) -> NDArray[np.void]:
+    """The targets of the target pixel files of one CCD, and the other stars in their stamps."""
+    parts = [np.zeros(0, dtype=TODO_DTYPE)]
+    secondaries, edges = [np.zeros(0, dtype=TODO_DTYPE)], [np.zeros(0)]
+    stars = np.zeros(0, dtype=STAR_DTYPE) if catalog is None else catalog.stars
+    stars = stars[stars["tmag"] < faint_limit]
+    vectors = unit_vectors(stars["ra"], stars["decl"])
+    for info in infos:
+        tpf = read_tpf(info.path, pixels=False)
+        key = (tpf.sector, tpf.camera, tpf.ccd)
+        if catalog is not None:
+            _check_key(catalog.path, key, _catalog_key(catalog))
+        parts.append(_primary(tpf, catalog))
+        if catalog is None:
+            continue
+        if not tpf.wcs.good[0]:
+            logger.warning("%s has no usable WCS: the other stars in it are not listed", tpf.path)
+            continue
+        near = stars[vectors @ _middle(tpf) > np.cos(_reach(tpf))]
+        rows, edge = _secondaries(tpf, near, _centre(catalog))
+        secondaries.append(rows)
+        edges.append(edge)
+    targets = [info.starid for info in infos]
+    rows, edge = np.concatenate(secondaries), np.concatenate(edges)
+    free = ~np.isin(rows["starid"], targets)
+    parts.append(_farthest_from_edge(rows[free], edge[free]))
+    return np.concatenate(parts)
+
+
+def _primary(tpf: TPF, catalog: StarCatalog | None) -> NDArray[np.void]:
+    """The row of a file's own star: from the catalog, or from the file's header."""
+    rows = _rows(1, (tpf.sector, tpf.camera, tpf.ccd), "tpf", tpf.cadence)
+    if catalog is not None and tpf.starid not in catalog:
+        logger.warning("TIC %d has a target pixel file, but is not in %s", tpf.starid, catalog.path)
+        catalog = None
+    if catalog is None:
+        catalog = catalog_from_tpf(tpf)
+    star = catalog.stars[catalog.index(tpf.starid)]
+    rows["starid"], rows["tmag"] = tpf.starid, star["tmag"]
+    centre = _centre(catalog)
+    if np.isfinite(centre).all():
+        rows["cbv_area"] = cbv_area(star["ra"][None], star["decl"][None], tpf.camera, tpf.ccd, centre)
+    else:
+        row_min, row_max, col_min, col_max = tpf.stamp
+        column, row = CAMERA_CENTRES[tpf.camera, tpf.ccd]
+        distance = np.hypot((row_min + row_max) / 2 - row, (col_min + col_max) / 2 - column) * _PIXEL
+        rows["cbv_area"] = _area(np.array([distance]), tpf.camera, tpf.ccd)
+    return rows
+
+
+def _middle(tpf: TPF) -> NDArray[np.float64]:
+    """Unit vector of the middle of a stamp."""
+    row_min, row_max, col_min, col_max = tpf.stamp
+    column, row = np.array([(col_min + col_max - 1) / 2]), np.array([(row_min + row_max - 1) / 2])
+    return unit_vectors(*tpf.wcs.sky(column, row, 0)[0])
+
+
+def _reach(tpf: TPF) -> float:
+    """A radius around the middle of a stamp that is sure to hold it, radians."""
+    return np.deg2rad(2 * _PIXEL) * (float(np.hypot(*tpf.aperture.shape)) / 2 + 1)
+
+
+def _secondaries(
+    tpf: TPF, stars: NDArray[np.void], centre: tuple[float, float]
+) -> tuple[NDArray[np.void], NDArray[np.float64]]:
+    """The other stars on collected pixels of a stamp, and their distances from its edge (pixels)."""
+    row_min, row_max, col_min, col_max = tpf.stamp
+    stars = stars[stars["starid"] != tpf.starid]
+    column, row = tpf.wcs.stars(stars["ra"], stars["decl"], 0).T
+    with np.errstate(invalid="ignore"):
+        inside = (np.rint(row) >= row_min) & (np.rint(row) < row_max)
+        inside &= (np.rint(column) >= col_min) & (np.rint(column) < col_max)
+    stars, row, column = stars[inside], row[inside], column[inside]
+    pixels = np.rint(row).astype(int) - row_min, np.rint(column).astype(int) - col_min
+    collected = (tpf.aperture[pixels] & _COLLECTED) != 0
+    stars, row, column = stars[collected], row[collected], column[collected]
+    key = (tpf.sector, tpf.camera, tpf.ccd)
+    rows = _rows(len(stars), key, f"tpf:{tpf.starid}", tpf.cadence)
+    rows["starid"], rows["tmag"] = stars["starid"], stars["tmag"]
+    rows["cbv_area"] = cbv_area(stars["ra"], stars["decl"], tpf.camera, tpf.ccd, centre)
+    edge = np.min([row - row_min, row_max - 1 - row, column - col_min, col_max - 1 - column], axis=0) + 0.5
+    return rows, edge
+
+
+def _farthest_from_edge(rows: NDArray[np.void], edge: NDArray[np.float64]) -> NDArray[np.void]:
+    """Of the rows of a star at one cadence, the one whose stamp's edge is farthest from it."""
+    # The datasource decides between equals, so that the order of files does not.
+    order = np.lexsort([rows["datasource"], -edge, rows["cadence"], rows["starid"]])
+    rows = rows[order]
+    first = np.ones(len(rows), dtype=bool)
+    first[1:] = np.diff(rows["starid"]) != 0
+    first[1:] |= np.diff(rows["cadence"]) != 0
+    return rows[first]
+
+
+def _apply(rows: NDArray[np.void], exclusions: Sequence[Rule], overrides: Sequence[Rule]) -> NDArray[np.void]:
+    """Rows without the excluded ones, with the methods of the overrides."""
+    keep = np.ones(len(rows), dtype=bool)
+    for rule in exclusions:
+        keep &= ~rule.fits(rows)
+    rows = rows[keep]
+    for rule in overrides:
+        rows["method"][rule.fits(rows)] = rule.method
+    return rows
+
+
+def _summaries(rows: NDArray[np.void], keys: set[CCDKey]) -> list[TodoSummary]:
+    summaries = []
+    for key in sorted(keys):
+        of_ccd = (rows["sector"] == key[0]) & (rows["camera"] == key[1]) & (rows["ccd"] == key[2])
+        source = rows["datasource"][of_ccd]
+        ffi, tpf = int(np.sum(source == "ffi")), int(np.sum(source == "tpf"))
+        summaries.append(TodoSummary(*key, ffi, tpf, len(source) - ffi - tpf))
+    return summaries
