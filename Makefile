@@ -1,0 +1,44 @@
+# One command each; set-up included. Needs Python 3.11 or later, make, and a network to install from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Worker ranks and rank 0, which is idle most of the time.
+RANKS ?= 3
+SHELL := /bin/bash
+
+.PHONY: demo test lint bench clean
+
+help:
+	@echo "make demo   simulate a CCD and make the light curves of its stars under MPI (3 minutes, 2 GB)"
+	@echo "make test   run the tests"
+	@echo "make lint   check style and types"
+	@echo "make bench  measure speed and precision (10 minutes, 6 GB)"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tasoc-mpi needs Python 3.11 or later")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mpich,plot]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mpich,test,lint]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@PATH="$(abspath $(BIN)):$$PATH" RANKS=$(RANKS) ./benchmarks/demo.sh demo
+
+test: $(VENV)/.test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py
+
+clean:
+	rm -rf demo bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis
