@@ -34,7 +34,7 @@ def load_settings() -> configparser.ConfigParser:
         If the file named by ``TESSPHOT_SETTINGS`` cannot be read or has an unknown key.
     """
     settings = configparser.ConfigParser(inline_comment_prefixes=(";",))
-    settings.read_string((resources.files("tasoc_mpi") / "data" / "settings.ini").read_text("utf-8"))
+    settings.read_string((resources.files("tasoc_mpi.data") / "settings.ini").read_text("utf-8"))
     path = os.environ.get("TESSPHOT_SETTINGS")
     if path:
         override = configparser.ConfigParser(inline_comment_prefixes=(";",))
@@ -42,11 +42,15 @@ def load_settings() -> configparser.ConfigParser:
             override.read_string(Path(path).read_text("utf-8"), source=path)
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{path}: cannot be read as settings ({reason}); see TESSPHOT_SETTINGS") from None
+            raise InputError(
+                f"{path}: cannot be read as settings ({reason}); see TESSPHOT_SETTINGS"
+            ) from None
         for section in override.sections():
             for key, value in override.items(section):
                 if not settings.has_option(section, key):
-                    raise InputError(f"{path}: no setting [{section}] {key}; TESSPHOT_SETTINGS names the file")
+                    raise InputError(
+                        f"{path}: no setting [{section}] {key}; TESSPHOT_SETTINGS names the file"
+                    )
                 settings.set(section, key, value)
     return settings
 

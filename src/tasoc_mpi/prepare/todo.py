@@ -117,7 +117,7 @@ def read_rules(path: str | os.PathLike[str] | None, methods: bool) -> list[Rule]
     """
     if path is None:
         name = "todo-methods.txt" if methods else "todo-exclude.txt"
-        text = (resources.files("tasoc_mpi") / "data" / name).read_text("utf-8")
+        text = (resources.files("tasoc_mpi.data") / name).read_text("utf-8")
     else:
         try:
             text = Path(path).read_text("utf-8")
@@ -242,8 +242,8 @@ def fill_todo(
     rows = _apply(np.concatenate(parts), exclusions, overrides)
     if not len(rows):
         raise InputError(
-            f"{folder}: no star brighter than Tmag {faint_limit:g} to list; it needs catalogs (tasoc-mpi catalog) "
-            "with cubes (tasoc-mpi prepare) or target pixel files"
+            f"{folder}: no star brighter than Tmag {faint_limit:g} to list; it needs catalogs (tasoc-mpi "
+            "catalog) with cubes (tasoc-mpi prepare) or target pixel files"
         )
     create_todo(todo, prioritise(rows))
     return _summaries(rows, {*cubes, *tpfs})
