@@ -1,0 +1,238 @@
+"""What scheduler and workers say to each other: dtypes, tags, and how a message is laid out in bytes.
+
+A worker sends `RESULTS` (at first an empty one, which says that it is there); rank 0 answers with `TASKS` or,
+at the end, `STOP`. Every message is one block of bytes that starts with a count of what it holds, so that one
+that was cut or belongs to another version is recognised. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import TasocError
+
+__all__ = [
+    "DIAGNOSTICS",
+    "RESULT_DTYPE",
+    "TASK_DTYPE",
+    "ProtocolError",
+    "Results",
+    "Tag",
+    "pack_results",
+    "pack_stop",
+    "pack_tasks",
+    "unpack_results",
+    "unpack_stop",
+    "unpack_tasks",
+]
+
+
+class Tag(IntEnum):
+    """MPI tags."""
+
+    RESULTS = 1
+    """Worker to rank 0: results of one batch."""
+    TASKS = 2
+    """Rank 0 to worker: the next batch."""
+    STOP = 3
+    """Rank 0 to worker: nothing is left; carries the exit status."""
+
+
+class ProtocolError(TasocError):
+    """A message that does not hold what it says."""
+
+
+#: One star to be computed. `priority` names its row of the work list; a method of b'' is not chosen yet.
+TASK_DTYPE = np.dtype(
+    [
+        ("priority", "i8"),
+        ("starid", "i8"),
+        ("sector", "i4"),
+        ("camera", "i4"),
+        ("ccd", "i4"),
+        ("cadence", "i4"),
+        ("datasource", "S24"),
+        ("method", "S16"),
+    ]
+)
+
+#: The numbers that describe a light curve; NaN where not known. Columns of the table `diagnostics`.
+DIAGNOSTICS = (
+    "mean_flux",
+    "variance",
+    "variability",
+    "rms_hour",
+    "ptp",
+    "pos_row",
+    "pos_column",
+    "contamination",
+    "mask_size",
+    "edge_flux",
+    "stamp_width",
+    "stamp_height",
+    "stamp_resizes",
+)
+
+#: The numbers of one result: seconds spent on the star and in waiting for it, diagnostics, and the lengths of
+#: what is sent beside them (bytes of the strings, -1 for none; count of the skip list).
+RESULT_DTYPE = np.dtype(
+    [
+        ("priority", "i8"),
+        ("elaptime", "f8"),
+        ("worker_wait_time", "f8"),
+        *((name, "f8") for name in DIAGNOSTICS),
+        ("status", "i4"),
+        ("lightcurve_size", "i4"),
+        ("method_used_size", "i4"),
+        ("errors_size", "i4"),
+        ("skip_count", "i4"),
+    ]
+)
+
+_STRINGS = ("lightcurve", "method_used", "errors")
+
+#: First bytes of every message: a magic number (which changes with the layout) and three counts.
+_MAGIC = 0x7A50C_0001
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results of several stars.
+
+    Parameters
+    ----------
+    numbers : ndarray of RESULT_DTYPE
+        Sizes and counts are filled by `pack_results`; only `skip_count` must be right before.
+    lightcurve : sequence of (str or None)
+        Path of the light curve below the output folder.
+    method_used : sequence of (str or None)
+        Name of the photometry method.
+    errors : sequence of (str or None)
+        Messages, one a line.
+    skips : ndarray of int64
+        TIC ids of all skip lists, one list behind the other, `skip_count` of them a star.
+    """
+
+    numbers: NDArray[np.void]
+    lightcurve: Sequence[str | None]
+    method_used: Sequence[str | None]
+    errors: Sequence[str | None]
+    skips: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @classmethod
+    def empty(cls) -> Results:
+        """No results."""
+        return cls(np.zeros(0, RESULT_DTYPE), (), (), (), np.zeros(0, np.int64))
+
+    def skip_list(self, index: int) -> NDArray[np.int64]:
+        """Skip list of the star at `index`."""
+        counts = self.numbers["skip_count"]
+        start = int(counts[:index].sum())
+        return self.skips[start : start + int(counts[index])]
+
+
+def _header(*counts: int) -> bytes:
+    return np.array([_MAGIC, *counts, *([0] * (3 - len(counts)))], dtype="<i8").tobytes()
+
+
+def _read_header(buffer: memoryview, what: str) -> list[int]:
+    if len(buffer) < 32:
+        raise ProtocolError(f"a message of {what} has only {len(buffer)} bytes")
+    magic, *counts = np.frombuffer(buffer[:32], dtype="<i8").tolist()
+    if magic != _MAGIC or min(counts) < 0:
+        raise ProtocolError(
+            f"a message of {what} is of another version; run the same tasoc-mpi on every rank"
+        )
+    return counts
+
+
+def _check_size(buffer: memoryview, size: int, what: str) -> None:
+    if len(buffer) != size:
+        raise ProtocolError(f"a message of {what} has {len(buffer)} bytes instead of {size}")
+
+
+def pack_tasks(tasks: NDArray[np.void]) -> bytes:
+    """A batch (array of TASK_DTYPE) as bytes."""
+    return _header(len(tasks)) + np.ascontiguousarray(tasks, dtype=TASK_DTYPE).tobytes()
+
+
+def unpack_tasks(message: bytes | bytearray | memoryview) -> NDArray[np.void]:
+    """The batch that `pack_tasks` packed.
+
+    Raises
+    ------
+    ProtocolError
+        If the message is not one, or of the wrong size.
+    """
+    buffer = memoryview(message)
+    count, _, _ = _read_header(buffer, "tasks")
+    _check_size(buffer, 32 + count * TASK_DTYPE.itemsize, "tasks")
+    return np.frombuffer(buffer[32:], dtype=TASK_DTYPE)
+
+
+def pack_stop(exit_status: int) -> bytes:
+    """The end of the work, with the exit status of the program."""
+    return _header(exit_status)
+
+
+def unpack_stop(message: bytes | bytearray | memoryview) -> int:
+    """The exit status that `pack_stop` packed; raises ProtocolError as `unpack_tasks`."""
+    buffer = memoryview(message)
+    _check_size(buffer, 32, "stop")
+    return _read_header(buffer, "stop")[0]
+
+
+def pack_results(results: Results) -> bytes:
+    """Results as bytes. Characters that UTF-8 cannot hold (lone surrogates) are escaped."""
+    numbers = np.array(results.numbers, dtype=RESULT_DTYPE)
+    texts = []
+    for name in _STRINGS:
+        encoded = [
+            None if text is None else text.encode("utf-8", "backslashreplace")
+            for text in getattr(results, name)
+        ]
+        numbers[f"{name}_size"] = [-1 if text is None else len(text) for text in encoded]
+        texts.extend(text for text in encoded if text)
+    text = b"".join(texts)
+    skips = np.ascontiguousarray(results.skips, dtype="<i8")
+    if numbers["skip_count"].sum() != len(skips):
+        raise ProtocolError(f"results of {len(numbers)} stars with {len(skips)} stars to skip: counts differ")
+    return b"".join((_header(len(numbers), len(text), len(skips)), numbers.tobytes(), skips.tobytes(), text))
+
+
+def unpack_results(message: bytes | bytearray | memoryview) -> Results:
+    """The results that `pack_results` packed.
+
+    Raises
+    ------
+    ProtocolError
+        If the message is not one, or its sizes do not add up.
+    """
+    buffer = memoryview(message)
+    count, text_size, skip_count = _read_header(buffer, "results")
+    skips_at = 32 + count * RESULT_DTYPE.itemsize
+    text_at = skips_at + 8 * skip_count
+    _check_size(buffer, text_at + text_size, "results")
+    numbers = np.frombuffer(buffer[32:skips_at], dtype=RESULT_DTYPE)
+    skips = np.frombuffer(buffer[skips_at:text_at], dtype="<i8")
+    sizes = [numbers[f"{name}_size"] for name in _STRINGS]
+    total = sum(int(np.maximum(size, 0).sum(dtype=np.int64)) for size in sizes)
+    if total != text_size or (numbers["skip_count"] < 0).any() or numbers["skip_count"].sum() != skip_count:
+        raise ProtocolError("a message of results has lengths that do not add up")
+    at = text_at
+    strings: list[list[str | None]] = []
+    for column in sizes:
+        texts: list[str | None] = []
+        for size in column.tolist():
+            texts.append(None if size < 0 else bytes(buffer[at : at + size]).decode("utf-8", "replace"))
+            at += max(size, 0)
+        strings.append(texts)
+    return Results(numbers, *strings, skips)
