@@ -1,11 +1,12 @@
 """The work list `todo.sqlite`: what is to be computed, what became of it, and who may write it.
 
-The tables `todolist`, `diagnostics` and `photometry_skipped` are those that other programs read; `skipped_by` and
-`photometry_skipped.priority` are priorities of `todolist`. Three more are the run's own memory:
+The tables `todolist`, `diagnostics` and `photometry_skipped` are those that other programs read; `skipped_by`
+is a priority of `todolist`. The others are the run's own memory:
 
 - `photometry_results`: the status that each computed star ended with by itself, before the skip rule.
 - `photometry_claims`: the stars (TIC ids) that each computed star asked to skip.
 - `photometry_trash`: light curves that are no longer listed and whose files may still have to be deleted.
+- `photometry_settings`: one row: output folder and version of the results, and whether a run has not ended.
 
 The skip rule is a function of the first two alone, so that it can be applied again at any time.
 """
@@ -23,14 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
+from ..protocol import DIAGNOSTICS
 from ..status import STATUS
 
 __all__ = [
-    "DIAGNOSTICS",
+    "LOADED_DTYPE",
     "TODO_DTYPE",
     "TODO_NAME",
     "Constraints",
     "create_todo",
+    "explain",
     "load_todo",
     "lock_todo",
     "open_todo",
@@ -59,23 +62,6 @@ TODO_DTYPE = np.dtype(
 
 #: A row as loaded: with its status, where NULL is UNKNOWN.
 LOADED_DTYPE = np.dtype([*((name, TODO_DTYPE[name]) for name in TODO_DTYPE.names or ()), ("status", "i4")])
-
-#: The columns of `diagnostics` that are numbers and may be unknown (NULL, NaN in memory).
-DIAGNOSTICS = (
-    "mean_flux",
-    "variance",
-    "variability",
-    "rms_hour",
-    "ptp",
-    "pos_row",
-    "pos_column",
-    "contamination",
-    "mask_size",
-    "edge_flux",
-    "stamp_width",
-    "stamp_height",
-    "stamp_resizes",
-)
 
 _TODOLIST = """
 CREATE TABLE IF NOT EXISTS todolist (
@@ -134,11 +120,15 @@ CREATE TABLE IF NOT EXISTS photometry_claims (
     PRIMARY KEY (priority, starid)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS photometry_trash (lightcurve TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS photometry_settings (output TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS photometry_settings (
+    output TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    unfinished INTEGER NOT NULL
+);
 """
 
-#: How long a transaction waits for another program's lock: a reader (`tasoc-mpi status`, a copy of the file) holds
-#: it for seconds at most; after a minute something is wrong.
+#: How long a transaction waits for another program's lock (seconds): a reader (`tasoc-mpi status`, a copy of
+#: the file) holds it for seconds at most; after a minute something is wrong.
 BUSY_TIMEOUT = 60.0
 
 _ROWS_AT_ONCE = 20_000
@@ -148,8 +138,8 @@ _ROWS_AT_ONCE = 20_000
 class Constraints:
     """Which rows of the work list are meant; a constraint that is None (or has no values) admits all.
 
-    The first six hold any number of accepted values, the magnitudes are inclusive limits. A `datasource` of ``tpf``
-    admits secondary targets (``tpf:STARID``) too; a `method` of ``''`` admits the rows without one.
+    The magnitudes are inclusive limits, the others hold any number of accepted values. A `datasource` of
+    ``tpf`` admits secondary targets (``tpf:STARID``) too; a `method` of ``''`` admits the rows without one.
     """
 
     sector: tuple[int, ...] | None = None
@@ -208,12 +198,12 @@ def create_todo(path: str | os.PathLike[str], rows: NDArray[np.void]) -> None:
             stack.callback(temporary.unlink, missing_ok=True)
             temporary.unlink(missing_ok=True)
             conn = stack.enter_context(contextlib.closing(sqlite3.connect(temporary, isolation_level=None)))
-            conn.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _TODOLIST + _RESULTS)
+            conn.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_TODOLIST} {_RESULTS}")
             conn.execute("BEGIN")
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 conn.executemany(
-                    "INSERT INTO todolist (priority, starid, sector, datasource, camera, ccd, cadence, method, tmag,"
-                    " cbv_area) VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?)",
+                    f"INSERT INTO todolist ({', '.join(TODO_DTYPE.names or ())})"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?)",
                     rows[start : start + _ROWS_AT_ONCE].tolist(),
                 )
             conn.execute("COMMIT")
@@ -227,9 +217,7 @@ def create_todo(path: str | os.PathLike[str], rows: NDArray[np.void]) -> None:
     except sqlite3.IntegrityError as error:
         raise InputError(f"{path}: two rows are the same star of the same data ({error})") from None
     except (sqlite3.Error, OSError) as error:
-        raise InputError(
-            f"{path}: cannot be written ({error}); check the folder and the disk space"
-        ) from None
+        raise InputError(f"{path}: cannot be written ({error}); check the disk space") from None
 
 
 def _sync(path: Path) -> None:
@@ -244,11 +232,11 @@ def _sync(path: Path) -> None:
 def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.Connection:
     """Open a work list and check that it is one.
 
-    The journal is a rollback journal, not a write-ahead log: the latter keeps its index in shared memory, which a
-    network file system does not share between hosts, and a reader on another node would see a torn file.
-    ``synchronous=FULL`` waits for the disk at every transaction; there are few transactions, each of many rows, so
-    this costs little, and a transaction that was committed survives a loss of power. The journal is truncated, not
-    deleted, which saves the change of the folder.
+    The journal is a rollback journal, not a write-ahead log: the latter keeps its index in shared memory,
+    which a network file system does not share between hosts, and a reader on another node would see a torn
+    file. ``synchronous=FULL`` waits for the disk at every transaction; there are few of them, each of many
+    rows, so this costs little, and a transaction that was committed survives a loss of power. The journal is
+    truncated, not deleted: its end is then itself synchronised, without a change of the folder.
 
     Parameters
     ----------
@@ -273,9 +261,7 @@ def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.C
     if not path.is_file():
         raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
     if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
-        raise InputError(
-            f"{path}: the work list and its folder must be writable for a run; change their permissions"
-        )
+        raise InputError(f"{path}: a run must be able to write it and its folder; change their permissions")
     conn = None
     try:
         uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
@@ -285,8 +271,7 @@ def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.C
             conn.execute("PRAGMA journal_mode=TRUNCATE")
             conn.execute("PRAGMA synchronous=FULL")
             with transaction(conn, path):
-                for statement in filter(str.strip, _RESULTS.split(";")):
-                    conn.execute(statement)
+                _add_results(conn)
     except sqlite3.Error as error:
         if conn is not None:
             conn.close()
@@ -302,26 +287,36 @@ def explain(path: Path, error: sqlite3.Error) -> InputError:
     """The line for the user that an SQLite error on a work list deserves."""
     text = str(error)
     if "locked" in text or "busy" in text:
-        return InputError(
-            f"{path}: locked by another program; end it (`fuser {path}` names it) and try again"
-        )
+        return InputError(f"{path}: locked by another program (`fuser` names it); end it and try again")
     if "not a database" in text:
         return InputError(f"{path}: not an SQLite file; make a new one with `tasoc-mpi todo {path.parent}`")
     if "malformed" in text:
-        return InputError(
-            f"{path}: damaged ({text}); restore a copy, or make a new one with `tasoc-mpi todo`"
-        )
+        return InputError(f"{path}: damaged ({text}); restore a copy or make a new one with `tasoc-mpi todo`")
     if "readonly" in text:
         return InputError(f"{path}: not writable; change the permissions of the file and its folder")
     if "full" in text:
-        return InputError(
-            f"{path}: the disk is full; free some space and run again, nothing that was written is lost"
-        )
+        return InputError(f"{path}: the disk is full; free some space and run again, results are kept")
     if "diagnostics.lightcurve" in text:
         return InputError(
-            f"{path}: two rows name the same light curve file; make a new one with `tasoc-mpi todo`"
+            f"{path}: two rows name the same light curve file; make it anew with `tasoc-mpi todo`"
         )
     return InputError(f"{path}: cannot be used ({text})")
+
+
+def _add_results(conn: sqlite3.Connection) -> None:
+    """Add the tables of results that are missing; results without the run's own memory of them give it."""
+    known = conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'photometry_results'").fetchone()
+    for statement in filter(str.strip, _RESULTS.split(";")):
+        conn.execute(statement)
+    if not known:
+        conn.execute(
+            "INSERT INTO photometry_results SELECT priority, status FROM todolist"
+            f" WHERE status IN ({STATUS.OK:d}, {STATUS.ERROR:d}, {STATUS.WARNING:d}, {STATUS.ABORT:d})"
+        )
+        conn.execute(
+            "INSERT OR IGNORE INTO photometry_claims SELECT skipped_by, starid FROM photometry_skipped"
+            " JOIN todolist USING (priority)"
+        )
 
 
 def _check_schema(conn: sqlite3.Connection, path: Path) -> None:
@@ -349,7 +344,7 @@ def _check_schema(conn: sqlite3.Connection, path: Path) -> None:
         missing = sorted(columns - found[table])
         if found[table] and missing:
             raise InputError(
-                f"{path}: another schema, `{table}` has no {', '.join(missing)}; make a new one with `tasoc-mpi todo`"
+                f"{path}: another schema, no {', '.join(missing)} in `{table}`; make it with `tasoc-mpi todo`"
             )
 
 
@@ -382,7 +377,7 @@ def read_todo(conn: sqlite3.Connection, path: str | os.PathLike[str]) -> NDArray
     Returns
     -------
     ndarray of LOADED_DTYPE
-        In order of priority. A status of NULL is STATUS.UNKNOWN, a method of NULL is '', a tmag of NULL is NaN.
+        In order of priority. NULL is STATUS.UNKNOWN for a status, '' for a method, NaN for a tmag.
 
     Raises
     ------
@@ -404,9 +399,7 @@ def read_todo(conn: sqlite3.Connection, path: str | os.PathLike[str]) -> NDArray
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: a row of `todolist` has a value of the wrong kind ({error})") from None
     if not blocks:
-        raise InputError(
-            f"{path}: no stars in the work list; check the catalogs' magnitudes and run `tasoc-mpi todo`"
-        )
+        raise InputError(f"{path}: no stars in the work list; check the catalogs and run `tasoc-mpi todo`")
     return np.concatenate(blocks)
 
 
@@ -439,8 +432,9 @@ def load_todo(path: str | os.PathLike[str], constraints: Constraints | None = No
 def lock_todo(path: str | os.PathLike[str]) -> Iterator[None]:
     """Be the only program that may change a work list.
 
-    The lock is a POSIX record lock (`fcntl.lockf`) on ``todo.sqlite.lock``: network file systems carry it to the
-    other hosts, and it falls when its process ends, however it ends. The file itself stays and names its last owner.
+    The lock is a POSIX record lock (`fcntl.lockf`) on ``todo.sqlite.lock``: network file systems carry it to
+    the other hosts, and it falls when its process ends, however it ends. The file stays and names its last
+    owner.
 
     Raises
     ------
@@ -454,9 +448,7 @@ def lock_todo(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         handle = open(lock, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise InputError(
-            f"{lock}: cannot be written ({error.strerror}); the folder must be writable"
-        ) from None
+        raise InputError(f"{lock}: cannot be written ({error.strerror}); check the folder") from None
     with handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -466,7 +458,7 @@ def lock_todo(path: str | os.PathLike[str]) -> Iterator[None]:
             raise InputError(f"{path}: in use by {owner}; wait for it or end it") from None
         except OSError as error:
             raise InputError(
-                f"{lock}: this file system has no locks ({error.strerror}); mount it with them (Lustre: flock)"
+                f"{lock}: no locks on this file system ({error.strerror}); mount it with them (Lustre: flock)"
             ) from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
