@@ -1,0 +1,121 @@
+"""The house: which part may import which, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: Each part imports only from parts of a lower number; parts of one number do not import each other.
+FLOORS = {
+    "status": 0,
+    "quality": 0,
+    "errors": 0,
+    "settings": 0.5,
+    "data": 0,
+    "protocol": 0.5,
+    "transport": 0.7,
+    "kernels": 0.5,
+    "products": 1,
+    "_align": 1.5,
+    "_prf_files": 1.5,
+    "barycentre": 2,
+    "motion": 2,
+    "psf": 2,
+    "photometry": 3,
+    "prepare": 3,
+    "simulate": 3,
+    "report": 4,
+    "scheduler": 4,
+    "worker": 4,
+    "slurm": 4,
+    "commands": 5,
+    "cli": 6,
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for folder, prefix in (
+        ("src/tasoc_mpi", ""),
+        ("scheduler", "scheduler."),
+        ("worker", "worker."),
+        ("slurm", "slurm."),
+    ):
+        for path in (ROOT / folder).rglob("*.py"):
+            name = prefix + ".".join(path.relative_to(ROOT / folder).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    found.pop("__init__")
+    return found
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """Names below tasoc_mpi that a module imports, wherever in its code."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package[: len(package) - node.level + 1]
+            elif (node.module or "").split(".")[0] == "tasoc_mpi":
+                base = (node.module or "").split(".")[1:]
+                node.module = None
+            else:
+                continue
+            target = base + (node.module.split(".") if node.module else [])
+            found |= {".".join(target)} if target else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.removeprefix("tasoc_mpi.") for a in node.names if a.name.startswith("tasoc_mpi.")}
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_floors(name):
+    part = name.split(".")[0]
+    assert part in FLOORS, f"{part} has no floor"
+    for imported in imports(name, modules()[name]):
+        other = imported.split(".")[0]
+        if other not in (part, "") and other in FLOORS:
+            assert FLOORS[other] < FLOORS[part], f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", sorted(n for n in modules() if n.startswith("kernels.")))
+def test_kernels_know_nothing_of_ours_but_kernels(name):
+    assert all(i.split(".")[0] == "kernels" for i in imports(name, modules()[name]))
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = {"numba", "matplotlib", "astropy", "scipy", "h5py", "mpi4py", "numpy"}
+    assert not heavy & loaded_after("import tasoc_mpi")
+
+
+def test_the_command_line_parses_without_anything_heavy():
+    heavy = {"numba", "matplotlib", "astropy", "scipy", "h5py", "mpi4py"}
+    statement = "from tasoc_mpi import cli; cli.parse(['run', 'folder'])"
+    assert not heavy & loaded_after(statement)
+
+
+def test_the_scheduler_stays_small():
+    names = [n for n in modules() if n.startswith("scheduler")]
+    loaded = loaded_after("; ".join(f"import tasoc_mpi.{name}" for name in names))
+    assert not {"numba", "matplotlib", "astropy", "scipy", "h5py"} & loaded
+
+
+def test_public_names_are_there():
+    import tasoc_mpi
+
+    for name in tasoc_mpi.__all__:
+        assert getattr(tasoc_mpi, name) is not None
+    assert callable(tasoc_mpi.tessphot)
+    assert tasoc_mpi.STATUS(3).name == "WARNING"
