@@ -348,6 +348,11 @@ class BasePhotometry(StampPixels):
             row_min, row_max, col_min, col_max = self._stamp
             self.result.stamp_height, self.result.stamp_width = row_max - row_min, col_max - col_min
             self.result.stamp_resizes = self._resizes
+            if self.plot_folder is not None:
+                # Also, and above all, of a star that fails.
+                from .plots import plot_star
+
+                plot_star(self, Path(self.plot_folder))
 
     def _diagnose(self, status: STATUS) -> STATUS:
         columns = self._final_columns()

@@ -1,0 +1,184 @@
+"""What a star costs, stage by stage, and what a run reaches: the figures of docs/benchmarks.md.
+
+Simulates a CCD of 512 x 512 pixels with 1,282 frames in ./bench (kept for the next time), prepares it, times the
+stages on one core with the cube in the page cache, and runs it alone and under mpiexec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+BIN = Path(sys.executable).parent
+
+
+def command(*words: str) -> None:
+    """Run one of the program's commands, and say so."""
+    print("$", *words, flush=True)
+    subprocess.run([str(BIN / words[0]), *words[1:]], check=True)
+
+
+def make_input(folder: Path) -> None:
+    """Simulate and prepare, unless that was done before."""
+    if not (folder / "todo.sqlite").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        where = ["--sector", "1", "--camera", "1", "--ccd", "1"]
+        size = ["--frames", "1282", "--rows", "512", "--columns", "512", "--tpfs", "20", "--seed", "1"]
+        command("tasoc-mpi", "simulate", str(folder), *where, *size)
+        start = time.perf_counter()
+        command("tasoc-mpi", "prepare", str(folder))
+        print(f"prepare: {(time.perf_counter() - start) / 1282 * 1e3:.1f} ms a frame")
+        command("tasoc-mpi", "todo", str(folder))
+
+
+class Stages:
+    """Time spent in each stage, a sample a star."""
+
+    def __init__(self) -> None:
+        self.samples: dict[str, list[float]] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        start = time.perf_counter()
+        yield
+        self.samples.setdefault(name, []).append(time.perf_counter() - start)
+
+    def show(self) -> None:
+        """Print mean and median of every stage."""
+        print(f"{'stage':<34}{'mean ms':>10}{'median ms':>11}")
+        for name, values in self.samples.items():
+            print(f"{name:<34}{1e3 * statistics.fmean(values):>10.3f}{1e3 * statistics.median(values):>11.3f}")
+
+
+def time_stages(folder: Path, n_stars: int) -> None:
+    """Every stage of a star on its own, then the whole star, on one core."""
+    from tasoc_mpi.photometry import AperturePhotometry, tessphot
+    from tasoc_mpi.photometry.diagnostics import light_curve_diagnostics
+    from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
+    from tasoc_mpi.products.todo import load_todo
+    from tasoc_mpi.quality import TESSQualityFlags
+
+    todo = load_todo(folder / "todo.sqlite")
+    ffi = todo[todo["datasource"] == "ffi"]
+    stars = np.random.default_rng(1).permutation(ffi["starid"])[:n_stars]
+    output = folder / "stages"
+    where = {"input_folder": folder, "output_folder": output, "sector": 1, "camera": 1, "ccd": 1}
+    for starid in stars:  # compile, and read the cube into the page cache
+        with tessphot(None, int(starid), **where) as pho:
+            pho.save_lightcurve() if pho.status.has_lightcurve else None
+    stages = Stages()
+    for starid in stars:
+        with AperturePhotometry(int(starid), **where) as pho:
+            source, star = pho._source, pho.target
+            rows, columns = pho._slices
+            with stages.of("plain numpy read of the stamp"):
+                np.array(source.images[rows, columns]), np.array(source.images_err[rows, columns])
+            with stages.of("positions in every frame"):
+                source.motion(star["ra"], star["decl"], pho.target_pos_column, pho.target_pos_row)
+            with stages.of("barycentric times"):
+                source.times(int(starid), star["ra"], star["decl"])
+            parameters, near = K2P2Parameters.from_settings(pho.settings), pho.stamp_stars
+            with stages.of("mask"):
+                k2p2_masks(pho.sumimage, near["row_stamp"], near["column_stamp"], near["tmag"], parameters)
+            pho.photometry()
+            if not pho.status.has_lightcurve:
+                continue
+            with stages.of("pixel sums"):
+                pho.sum_mask(pho.final_phot_mask)
+            lc = pho._columns
+            good = TESSQualityFlags.filter(lc["quality"])
+            with stages.of("diagnostics"):
+                light_curve_diagnostics(lc["time"], lc["flux"], lc["flux_err"], lc["pos_centroid"], good)
+            with stages.of("light curve file"):
+                pho.save_lightcurve()
+    for starid in stars:
+        with stages.of("whole star, with its file"):
+            pho = tessphot(None, int(starid), **where)
+            pho.save_lightcurve() if pho.status.has_lightcurve else None
+            pho.close()
+    print(f"\nOne core, {len(stars)} stars, {source.images.shape} cube in the page cache:")
+    stages.show()
+    shutil.rmtree(output)
+
+
+def private_memory(pid: int) -> float:
+    """Memory of a process that it shares with nobody, MB."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
+
+
+def ranks_of(pid: int) -> list[int]:
+    """Processes below a process that run Python."""
+    found, todo = [], [pid]
+    while todo:
+        parent = todo.pop()
+        try:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+            if "tasoc-mpi" in Path(f"/proc/{parent}/cmdline").read_text() and not children:
+                found.append(parent)
+        except OSError:
+            continue
+        todo += map(int, children)
+    return found
+
+
+def time_run(folder: Path, ranks: int, prefix: list[str]) -> None:
+    """A whole run from an empty work list."""
+    output = folder / f"run{ranks}"
+    shutil.rmtree(output, ignore_errors=True)
+    words = [*prefix, str(BIN / "tasoc-mpi"), "--quiet", "run", str(folder), "--output", str(output), "--overwrite"]
+    start = time.perf_counter()
+    peak = 0.0
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max([peak, *map(private_memory, ranks_of(process.pid))])
+            time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit status {process.returncode}")
+    wall = time.perf_counter() - start
+    summary = json.loads((output / "summary.json").read_text())
+    stars = summary["tasks_run"]
+    print(
+        f"{'mpiexec -n ' + str(ranks) if prefix else 'alone':<14}{stars:>8} stars "
+        f"{stars / summary['seconds']:>8.0f} stars/s in the loop {stars / wall:>8.0f} stars/s of wall time "
+        f"{peak:>7.0f} MB private memory of a rank at most"
+    )
+    shutil.rmtree(output)
+
+
+def main() -> None:
+    """Run all of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("bench"))
+    parser.add_argument("--stars", type=int, default=300)
+    args = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
+    make_input(args.folder)
+    time_stages(args.folder, args.stars)
+    print()
+    runs: list[Callable[[], None]] = [
+        lambda: time_run(args.folder, 1, []),
+        lambda: time_run(args.folder, 3, [str(BIN / "mpiexec"), "-n", "3"]),
+    ]
+    for run in runs:
+        run()
+
+
+if __name__ == "__main__":
+    main()
