@@ -1,0 +1,348 @@
+"""The background of a frame: the sky on a mesh of boxes plus the corner glow as a profile in radius.
+
+Both parts are fitted in turn. The glow is what the rings around the camera's centre show above the sky
+at the innermost ring: a constant could as well belong to the mesh, and given to the rings it would make
+a step at their inner edge that no mesh of 64 px boxes can follow. So the radial part starts from zero, the
+division into the two parts is unique, and the rounds converge: a round only moves into the rings what
+the boxes were too coarse to take up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import interpolate, ndimage
+
+from ..kernels import background as model_kernel
+from ..kernels import sky
+
+__all__ = [
+    "BOX",
+    "CAMERA_CENTRES",
+    "SkyGeometry",
+    "average_in_time",
+    "fit_background",
+    "mesh_coefficients",
+    "mesh_levels",
+    "sky_geometry",
+    "usable_pixels",
+    "window_length",
+]
+
+#: Side of a box of the mesh, pixels.
+BOX = 64
+#: Pixels above this are saturated or close to it, e-/s.
+FLUX_CUTOFF = 8e4
+#: Sigma clipping of a box.
+_SIGMA, _CLIP_ROUNDS = 3.0, 5
+#: Boxes with a larger part of their pixels masked or clipped are left out.
+_LARGEST_MASKED = 0.5
+#: Neighbours from which a box that was left out is filled, weighted by 1/distance.
+_NEIGHBOURS = 10
+
+#: The corner glow begins at this distance from the camera's centre, pixels.
+_RADIAL_FIRST = 2400.0
+_RING = 15.0
+#: Distance between the nodes of the stored profile, which is linear between them; with 5 px it is within
+#: 0.1% of the spline for a glow that doubles every 100 px.
+_NODE_STEP = 5.0
+#: Rings with fewer usable pixels have no value: a density estimate of fewer is dominated by its noise.
+_FEWEST_IN_RING = 50
+_FEWEST_RINGS = 3
+#: Several times the noise of a pixel's sky, e-/s.
+_LOWEST_PEDESTAL = 20.0
+_ROUNDS = 3
+#: The rounds end when the profile changes by less than this fraction of the sky.
+_CONVERGED = 1e-3
+
+#: Full frame image (row, column) of the camera's centre as seen from each (camera, CCD).
+CAMERA_CENTRES = {
+    (1, 1): (2099.52, 2158.22),
+    (1, 2): (2098.02, -5.65),
+    (1, 3): (2099.87, 2141.51),
+    (1, 4): (2100.12, -22.41),
+    (2, 1): (2094.03, 2148.59),
+    (2, 2): (2095.81, -16.81),
+    (2, 3): (2105.75, 2151.35),
+    (2, 4): (2105.98, -13.12),
+    (3, 1): (2092.34, 2152.18),
+    (3, 2): (2093.11, -10.49),
+    (3, 3): (2107.88, 2145.03),
+    (3, 4): (2105.30, -17.37),
+    (4, 1): (2091.43, 2149.26),
+    (4, 2): (2093.35, -12.91),
+    (4, 3): (2110.73, 2148.91),
+    (4, 4): (2111.34, -14.63),
+}
+
+
+@dataclass(frozen=True)
+class SkyGeometry:
+    """Where the boxes and rings of a region lie.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of a frame.
+    origin : (int, int)
+        0-based full frame image (row, column) of its first pixel.
+    centre : (float, float)
+        Full frame image (row, column) of the camera's centre.
+    mesh_shape : (int, int)
+        Number of boxes.
+    pixels : ndarray of int64, shape (P,)
+        Flat indices of the pixels from 2400 px on, ring after ring.
+    radii : ndarray of float64, shape (P,)
+        Their distances from the centre, pixels.
+    starts : ndarray of int64, shape (K + 1,)
+        First of `pixels` of every ring, and P.
+    ring_radii : ndarray, shape (K,)
+        Mean distance of a ring's pixels; NaN for rings without any.
+    nodes : ndarray, shape (N,)
+        Distances of the profile's nodes, pixels; none where the region has no such pixels.
+    """
+
+    shape: tuple[int, int]
+    origin: tuple[int, int]
+    centre: tuple[float, float]
+    mesh_shape: tuple[int, int]
+    pixels: NDArray[np.int64]
+    radii: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    ring_radii: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+
+    @property
+    def radial_first(self) -> float:
+        """Distance of the first node, pixels."""
+        return _RADIAL_FIRST
+
+    @property
+    def radial_step(self) -> float:
+        """Distance between nodes, pixels."""
+        return _NODE_STEP
+
+
+def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, ccd: int) -> SkyGeometry:
+    """Boxes and rings of a region of a CCD.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns.
+    origin : (int, int)
+        0-based full frame image (row, column) of the first pixel.
+    camera, ccd : int
+    """
+    centre = CAMERA_CENTRES[camera, ccd]
+    row = np.arange(shape[0])[:, None] + (origin[0] - centre[0])
+    column = np.arange(shape[1])[None, :] + (origin[1] - centre[1])
+    radius = np.hypot(row, column).ravel()
+    pixels = np.flatnonzero(radius >= _RADIAL_FIRST)
+    ring = ((radius[pixels] - _RADIAL_FIRST) // _RING).astype("i8")
+    order = np.argsort(ring, kind="stable")
+    pixels, ring = pixels[order], ring[order]
+    count = int(ring[-1]) + 1 if len(ring) else 0
+    starts = np.searchsorted(ring, np.arange(count + 1)).astype("i8")
+    nodes = np.empty(0)
+    if count:
+        length = int(np.ceil((radius.max() - _RADIAL_FIRST) / _NODE_STEP)) + 1
+        nodes = _RADIAL_FIRST + _NODE_STEP * np.arange(max(length, 2))
+    return SkyGeometry(
+        shape=shape,
+        origin=origin,
+        centre=centre,
+        mesh_shape=(-(-shape[0] // BOX), -(-shape[1] // BOX)),
+        pixels=pixels,
+        radii=radius[pixels],
+        starts=starts,
+        ring_radii=_mean_radii(radius[pixels], ring, starts),
+        nodes=nodes,
+    )
+
+
+def _mean_radii(
+    radii: NDArray[np.float64], ring: NDArray[np.int64], starts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mean distance of every ring's pixels."""
+    with np.errstate(invalid="ignore"):
+        return np.bincount(ring, radii, len(starts) - 1) / np.diff(starts)
+
+
+def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> NDArray[np.bool_]:
+    """Pixels that show the sky: finite, not negative, not above 8e4 e-/s, not left out by hand.
+
+    Parameters
+    ----------
+    image : ndarray, shape (R, C)
+        e-/s.
+    excluded : int, optional
+        First column that is left out by hand.
+    """
+    # Comparisons with NaN are false.
+    usable = (image >= 0) & (image <= FLUX_CUTOFF)
+    if excluded is not None:
+        usable[:, excluded:] = False
+    return usable
+
+
+def fit_background(
+    image: NDArray[np.float32], usable: NDArray[np.bool_], geometry: SkyGeometry
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Background of one frame.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+        e-/s.
+    usable : ndarray of bool, shape (R, C)
+        See `usable_pixels`.
+    geometry : SkyGeometry
+
+    Returns
+    -------
+    mesh : ndarray of float32, shape `geometry.mesh_shape`
+        Cubic B-spline coefficients of the boxes, e-/s (`products.cube.BackgroundModel`).
+    radial : ndarray of float32, shape (N,)
+        Profile at the nodes, e-/s.
+        None instead of both where no box has enough usable pixels.
+    """
+    image = np.where(usable, image, np.float32(np.nan))
+    radial = np.zeros(len(geometry.nodes), dtype="f4")
+    levels = mesh_levels(image)
+    if levels is None:
+        return None
+    if len(geometry.nodes):
+        # What the rings are measured against, and so where the logarithm is taken: near the sky's own
+        # level, never near zero, where the noise would leave half of the pixels without a logarithm.
+        level = float(np.median(levels))
+        pedestal = max(level, _LOWEST_PEDESTAL)
+        smooth = np.full(len(geometry.pixels), level)
+        ring_pixels = image.ravel()[geometry.pixels]
+        for _ in range(_ROUNDS):
+            before = radial
+            radial = _radial_profile(ring_pixels - smooth + pedestal, geometry)
+            if np.max(np.abs(radial - before)) <= _CONVERGED * pedestal:
+                radial = before
+                break
+            rest = image.copy()
+            rest.ravel()[geometry.pixels] -= np.interp(geometry.radii, geometry.nodes, radial)
+            levels = mesh_levels(rest)
+            if levels is None:
+                return None
+            smooth = _mesh_image(mesh_coefficients(levels), geometry).ravel()[geometry.pixels]
+    return mesh_coefficients(levels), radial
+
+
+def mesh_levels(image: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """Level of the sky in every box, without gaps and outliers.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+        NaN where a pixel is not to be used.
+
+    Returns
+    -------
+    ndarray, shape (M, N), or None
+        Boxes over half of whose pixels are masked, clipped or beyond the frame's edge are filled from the
+        ten nearest others, weighted by 1/distance; then every box is the median of the 3 x 3 boxes
+        around it (fewer at the edges). None where no box is left.
+    """
+    area = min(BOX, image.shape[0]) * min(BOX, image.shape[1])
+    levels = sky.box_levels(
+        np.ascontiguousarray(image, dtype="f4"), BOX, (1 - _LARGEST_MASKED) * area, _SIGMA, _CLIP_ROUNDS
+    )
+    good = np.isfinite(levels)
+    if not good.any():
+        return None
+    if not good.all():
+        levels = _filled(levels, good)
+    padded = np.pad(levels, 1, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
+    return np.nanmedian(windows.reshape(*levels.shape, 9), axis=-1)
+
+
+def _filled(levels: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Boxes that were left out, from their neighbours."""
+    out = levels.copy()
+    there = np.argwhere(good)
+    values = levels[good]
+    for i, j in np.argwhere(~good):
+        distance = np.hypot(there[:, 0] - i, there[:, 1] - j)
+        nearest = np.argsort(distance, kind="stable")[:_NEIGHBOURS]
+        weights = 1 / distance[nearest]
+        out[i, j] = weights @ values[nearest] / weights.sum()
+    return out
+
+
+def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:
+    """B-spline coefficients of the surface through the boxes' levels, mirrored at the outer edges."""
+    return ndimage.spline_filter(levels, order=3, mode="reflect").astype("f4")
+
+
+def _mesh_image(mesh: NDArray[np.float32], geometry: SkyGeometry) -> NDArray[np.float32]:
+    none = np.empty(0, dtype="f4")
+    return model_kernel.model_frame(geometry.shape, (0.0, 0.0), (0.0, 0.0), BOX, mesh, none, 0.0, 1.0)
+
+
+def _radial_profile(values: NDArray[np.float64], geometry: SkyGeometry) -> NDArray[np.float32]:
+    """Glow at the nodes, from the ring pixels whose sky has been replaced by the pedestal.
+
+    Pixels without a logarithm are left out; with the pedestal under them they are far out in the noise.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log10(values.astype("f4"))
+    modes = sky.ring_modes(logs, geometry.starts, _FEWEST_IN_RING)
+    (rings,) = np.nonzero(np.isfinite(modes))
+    if len(rings) < _FEWEST_RINGS:
+        return np.zeros(len(geometry.nodes), dtype="f4")
+    # A median does not move the values of a monotonic profile, the ends included.
+    smooth = ndimage.median_filter(modes[rings], 3, mode="nearest")
+    radii = geometry.ring_radii[rings]
+    spline = interpolate.CubicSpline(radii, smooth, bc_type="natural")
+    start = _RADIAL_FIRST + _RING * rings[0]
+    profile = 10.0 ** _extended(spline, geometry.nodes) - 10.0 ** _extended(spline, np.array([start]))
+    profile[geometry.nodes < start] = 0.0
+    return profile.astype("f4")
+
+
+def _extended(spline: interpolate.CubicSpline, radii: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A spline, going on as a straight line for up to a ring's width beyond its ends, constant farther out."""
+    inside = np.clip(radii, spline.x[0], spline.x[-1])
+    return spline(inside) + spline(inside, 1) * np.clip(radii - inside, -_RING, _RING)
+
+
+def window_length(cadence: int) -> int:
+    """Number of frames over which the background is averaged: 3 at 1800 s, 9 at 600 s, 27 at 200 s."""
+    return 2 * round((5400 / cadence - 1) / 2) + 1 if cadence < 5400 else 1
+
+
+def average_in_time(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """Running mean over the last axis, without NaN frames, shorter at the ends.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (..., T)
+        A frame without a background is NaN throughout, and stays so.
+    length : int
+        Odd.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., T)
+    """
+    half = length // 2
+    n = values.shape[-1]
+    good = np.isfinite(values)
+    filled = np.where(good, values, 0).astype("f8")
+    total = np.zeros(values.shape)
+    count = np.zeros(values.shape)
+    for shift in range(-half, half + 1):
+        to = slice(max(0, -shift), min(n, n - shift))
+        source = slice(max(0, shift), min(n, n + shift))
+        total[..., to] += filled[..., source]
+        count[..., to] += good[..., source]
+    return np.where(good, total / np.maximum(count, 1), np.nan).astype("f4")

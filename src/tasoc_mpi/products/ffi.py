@@ -1,0 +1,468 @@
+"""Full frame images: finding them, their headers, and their science pixels.
+
+A sector has 11,700 frames a CCD, and astropy takes 20 ms to parse the headers of one. Only two kinds of
+HDU occur, so the cards are read here directly and the pixels by their place in the file, which also
+lets a caller read some rows of a frame only. Files that are cut to a region of the CCD say which one by
+their physical world coordinates: CRVAL1P, CRVAL2P are the column and row (1-based) of the first pixel.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingInput
+
+__all__ = [
+    "SCIENCE_COLUMNS",
+    "SCIENCE_ROWS",
+    "FFIFrame",
+    "FFIInfo",
+    "find_ffis",
+    "parse_ffi_name",
+    "read_ffi",
+    "read_rows",
+    "scan_ffi",
+]
+
+#: Rows and columns (0-based, half open) of the full frame image that see the sky.
+SCIENCE_ROWS = (0, 2048)
+SCIENCE_COLUMNS = (44, 2092)
+
+_NAME = re.compile(
+    r"tess(?P<time>\d+)-s(?P<sector>\d{4})-(?P<camera>[1-4])-(?P<ccd>[1-4])-\d{4}-[a-z]_ffic\.fits(\.gz)?"
+)
+_BLOCK = 2880
+_CARD = 80
+#: Longer headers than this are not headers: TESS has 7 blocks of cards.
+_MAX_BLOCKS = 200
+_DTYPES = {-32: ">f4", -64: ">f8"}
+_WAY_OUT = "fetch it again, or remove it"
+#: Keywords of the cards that make up a frame's WCS.
+_WCS_CARD = re.compile(
+    r"(WCSAXES|RADESYS|EQUINOX|(CTYPE|CRVAL|CRPIX|CUNIT|CDELT)[12]|(CD|PC)[12]_[12]|LONPOLE|LATPOLE"
+    r"|[AB]P?_(ORDER|DMAX|\d_\d))"
+)
+
+
+@dataclass(frozen=True)
+class FFIInfo:
+    """What the headers of a full frame image say; its pixels are still in the file.
+
+    Attributes
+    ----------
+    path : Path
+    sector, camera, ccd : int
+    header : mapping
+        Values of the primary header and of the calibrated image's, which wins. None for undefined ones.
+    cards : mapping
+        The cards themselves (80 characters) of the calibrated image's header.
+    shape : (int, int)
+        Rows and columns of science pixels in the file.
+    row_offset, column_offset : int
+        0-based full frame image pixel of the first science pixel.
+    file_offset : (int, int)
+        0-based full frame image (column, row) of the file's first pixel.
+    """
+
+    path: Path
+    sector: int
+    camera: int
+    ccd: int
+    header: Mapping[str, Any] = field(repr=False)
+    cards: Mapping[str, str] = field(repr=False)
+    shape: tuple[int, int]
+    row_offset: int
+    column_offset: int
+    file_offset: tuple[int, int]
+    image: _Extension = field(repr=False)
+    error: _Extension | None = field(repr=False)
+
+    def number(self, key: str) -> float:
+        """A finite number of the header; InputError names the file and the card otherwise."""
+        value = self.header.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+            raise InputError(f"{self.path}: no number in header card {key}; {_WAY_OUT}")
+        return float(value)
+
+    @property
+    def cadence(self) -> int:
+        """Time from frame to frame, seconds."""
+        frame_time = self.number("FRAMETIM") if "FRAMETIM" in self.header else 2.0
+        return round(self.number("NUM_FRM") * frame_time)
+
+    @property
+    def wcs_cards(self) -> dict[str, Any]:
+        """Values of the cards that make up the WCS, for the file's own pixels."""
+        return {key: self.header[key] for key in self.cards if _WCS_CARD.fullmatch(key)}
+
+    def wcs_string(self) -> str:
+        """The WCS as FITS cards for 1-based pixels of the full frame image; empty without one."""
+        lines = []
+        for key, card in self.cards.items():
+            if not _WCS_CARD.fullmatch(key):
+                continue
+            if key in ("CRPIX1", "CRPIX2"):
+                value = self.number(key) + self.file_offset[0 if key == "CRPIX1" else 1]
+                card = f"{key:<8}= {value!r:>20}".ljust(_CARD)
+            lines.append(card)
+        return "".join(lines)
+
+
+@dataclass(frozen=True)
+class _Extension:
+    """Where the pixels of an image are in the (uncompressed) file."""
+
+    start: int
+    dtype: str
+    shape: tuple[int, int]
+
+    @property
+    def stop(self) -> int:
+        return self.start + np.dtype(self.dtype).itemsize * self.shape[0] * self.shape[1]
+
+    @property
+    def end(self) -> int:
+        """Where the next HDU starts."""
+        return -(-self.stop // _BLOCK) * _BLOCK
+
+
+@dataclass(frozen=True)
+class FFIFrame:
+    """The science pixels of a full frame image.
+
+    Attributes
+    ----------
+    info : FFIInfo
+    flux : ndarray of float32, shape (R, C)
+        Calibrated pixels, e-/s.
+    error : ndarray of float32 or None, shape (R, C)
+        Their uncertainties, e-/s.
+    """
+
+    info: FFIInfo
+    flux: NDArray[np.float32]
+    error: NDArray[np.float32] | None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.info.path
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """Values of the primary header and of the calibrated image's, which wins."""
+        return self.info.header
+
+    @property
+    def row_offset(self) -> int:
+        """0-based full frame image row of ``flux[0, 0]``."""
+        return self.info.row_offset
+
+    @property
+    def column_offset(self) -> int:
+        """0-based full frame image column of ``flux[0, 0]``."""
+        return self.info.column_offset
+
+
+def parse_ffi_name(path: str | os.PathLike[str]) -> tuple[int, int, int, str] | None:
+    """(sector, camera, ccd, time) of a file name; None if it is not that of a full frame image."""
+    match = _NAME.fullmatch(Path(path).name)
+    if match is None:
+        return None
+    return int(match["sector"]), int(match["camera"]), int(match["ccd"]), match["time"]
+
+
+def find_ffis(folder: str | os.PathLike[str]) -> dict[tuple[int, int, int], list[Path]]:
+    """All full frame images in a folder and the folders in it.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    dict
+        From (sector, camera, ccd), sorted, to the files in order of the time in their names.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingInput(f"{folder}: no such folder; give the one that holds the full frame images")
+    found: dict[tuple[int, int, int], list[tuple[str, str, Path]]] = {}
+    for path in _files(folder):
+        name = parse_ffi_name(path)
+        if name is not None:
+            found.setdefault(name[:3], []).append((name[3], path.name, path))
+    return {key: [path for *_, path in sorted(found[key])] for key in sorted(found)}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files of a folder and of its sub-folders, linked ones too, each folder once."""
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in names:
+            yield Path(root, name)
+
+
+def read_ffi(path: str | os.PathLike[str], errors: bool = True) -> FFIFrame:
+    """Read the science pixels of a full frame image.
+
+    Parameters
+    ----------
+    path : path-like
+        A calibrated full frame image, ``.fits`` or ``.fits.gz``, whole or a region of the CCD.
+    errors : bool
+        Read the uncertainties too.
+
+    Returns
+    -------
+    FFIFrame
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If the file is truncated, is not a full frame image, has no science pixels, is of another CCD than
+        its name says, or (with `errors`) has uncertainties of another size than the image.
+    """
+    info = scan_ffi(path)
+    flux, error = read_rows(info, 0, info.shape[0], errors=errors)
+    return FFIFrame(info, flux, error)
+
+
+def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
+    """Read the headers of a full frame image.
+
+    Errors are those of `read_ffi`, except for damages of the pixels of compressed files.
+    """
+    path = Path(path)
+    name = parse_ffi_name(path)
+    if name is None:
+        raise InputError(
+            f"{path}: not named like a full frame image (tess*-sSSSS-C-D-XXXX-s_ffic.fits, also .gz)"
+        )
+    with _Reader(path) as reader:
+        primary, _ = reader.header(0)
+        values, cards = reader.header(reader.position)
+        image = _extension(path, values, reader.position)
+        error = None
+        if not reader.compressed:
+            error = reader.error(image)
+            reader.check_size(image.end if error is None else error.end)
+    header = {**primary, **values}
+    sector = header.get("SECTOR")
+    if sector not in (None, name[0]) or (header.get("CAMERA"), header.get("CCD")) != name[1:3]:
+        raise InputError(
+            f"{path}: its header is of sector {sector}, camera {header.get('CAMERA')}, CCD "
+            f"{header.get('CCD')}, not what its name says; {_WAY_OUT}"
+        )
+    column, row = (_first_pixel(path, header, axis) for axis in (1, 2))
+    rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + image.shape[0]))
+    columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + image.shape[1]))
+    if rows[0] >= rows[1] or columns[0] >= columns[1]:
+        raise InputError(f"{path}: no science pixels in it; {_WAY_OUT}")
+    return FFIInfo(
+        path=path,
+        sector=name[0],
+        camera=name[1],
+        ccd=name[2],
+        header=header,
+        cards=cards,
+        shape=(rows[1] - rows[0], columns[1] - columns[0]),
+        row_offset=rows[0],
+        column_offset=columns[0],
+        file_offset=(column, row),
+        image=image,
+        error=error,
+    )
+
+
+def read_rows(
+    info: FFIInfo, first: int, last: int, errors: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Read some rows of science pixels.
+
+    Parameters
+    ----------
+    info : FFIInfo
+    first, last : int
+        Rows of the science pixels, half open.
+    errors : bool
+        Read the uncertainties too.
+
+    Returns
+    -------
+    flux, error : ndarray of float32, shape (last - first, C)
+        `error` is None without `errors`.
+
+    Raises
+    ------
+    MissingInput, InputError
+        As `read_ffi`.
+    """
+    with _Reader(info.path) as reader:
+        flux = _pixels(reader, info, info.image, first, last)
+        if not errors:
+            return flux, None
+        extension = info.error or reader.error(info.image)
+        if extension is None:
+            raise InputError(f"{info.path}: no uncertainties in it; {_WAY_OUT}")
+        if extension.shape != info.image.shape:
+            raise InputError(
+                f"{info.path}: the uncertainties have {extension.shape[0]} rows x {extension.shape[1]} columns, "
+                f"the image {info.image.shape[0]} x {info.image.shape[1]}; {_WAY_OUT}"
+            )
+        return flux, _pixels(reader, info, extension, first, last)
+
+
+def _pixels(
+    reader: _Reader, info: FFIInfo, extension: _Extension, first: int, last: int
+) -> NDArray[np.float32]:
+    """Science pixels of some rows of one image of the file."""
+    width = extension.shape[1]
+    dtype = np.dtype(extension.dtype)
+    row0 = first + info.row_offset - info.file_offset[1]
+    column0 = info.column_offset - info.file_offset[0]
+    data = reader.read(
+        extension.start + row0 * width * dtype.itemsize, (last - first) * width * dtype.itemsize
+    )
+    rows = np.frombuffer(data, dtype).reshape(last - first, width)
+    return np.ascontiguousarray(rows[:, column0 : column0 + info.shape[1]], dtype=np.float32)
+
+
+def _first_pixel(path: Path, header: Mapping[str, Any], axis: int) -> int:
+    """0-based full frame image pixel of the file's first one along FITS axis 1 (column) or 2 (row)."""
+    value, pixel = header.get(f"CRVAL{axis}P", 1), header.get(f"CRPIX{axis}P", 1)
+    try:
+        first = int(value) - int(pixel)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{path}: CRVAL{axis}P and CRPIX{axis}P are not numbers; {_WAY_OUT}") from None
+    return first
+
+
+def _extension(path: Path, values: Mapping[str, Any], start: int) -> _Extension:
+    """Place of the pixels of an image HDU with these cards, whose data start there."""
+    dtype = _DTYPES.get(values.get("BITPIX", 0))
+    shape = (values.get("NAXIS2"), values.get("NAXIS1"))
+    image = values.get("XTENSION") == "IMAGE" and values.get("NAXIS") == 2
+    if not image or dtype is None or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise InputError(f"{path}: its first extension is not an image of float pixels; {_WAY_OUT}")
+    if values.get("BSCALE", 1) != 1 or values.get("BZERO", 0) != 0:
+        raise InputError(f"{path}: scaled pixels (BSCALE, BZERO) are not known of TESS; {_WAY_OUT}")
+    return _Extension(start, dtype, shape)  # type: ignore[arg-type]
+
+
+class _Reader:
+    """A FITS file open for reading, plain or gzip; its errors name the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.compressed = path.name.endswith(".gz")
+        self.position = 0
+        try:
+            self._stream = self._open()
+        except FileNotFoundError:
+            raise MissingInput(f"{path}: no such file") from None
+
+    def _open(self) -> IO[bytes]:
+        if not self.compressed:
+            return open(self.path, "rb", buffering=0)
+        from isal import igzip
+
+        return igzip.open(self.path, "rb")
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, start: int, size: int) -> bytes:
+        """`size` bytes from `start` on."""
+        try:
+            self._stream.seek(start)
+            data = self._stream.read(size)
+            while data and len(data) < size:
+                more = self._stream.read(size - len(data))
+                if not more:
+                    break
+                data += more
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise InputError(f"{self.path}: cannot be unpacked ({error}); {_WAY_OUT}") from None
+        if len(data) < size:
+            raise InputError(f"{self.path}: truncated, it ends before byte {start + size}; {_WAY_OUT}")
+        return data
+
+    def check_size(self, size: int) -> None:
+        """InputError unless a plain file has `size` bytes."""
+        there = os.fstat(self._stream.fileno()).st_size
+        if there < size:
+            raise InputError(f"{self.path}: truncated, {there} of {size} bytes; {_WAY_OUT}")
+
+    def header(self, start: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """Values and cards of the header at `start`; leaves `position` at the data behind it."""
+        values: dict[str, Any] = {}
+        cards: dict[str, str] = {}
+        for block in range(_MAX_BLOCKS):
+            text = self.read(start + block * _BLOCK, _BLOCK).decode("ascii", "replace")
+            if block == 0 and not text.startswith(("SIMPLE  =", "XTENSION=")):
+                break
+            for i in range(0, _BLOCK, _CARD):
+                card = text[i : i + _CARD]
+                key = card[:8].rstrip()
+                if key == "END":
+                    self.position = start + (block + 1) * _BLOCK
+                    return values, cards
+                if card[8:10] == "= " and key not in cards:
+                    cards[key] = card
+                    values[key] = _value(card[10:])
+        raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {_WAY_OUT}")
+
+    def error(self, image: _Extension) -> _Extension | None:
+        """Place of the uncertainties behind the image; None where there is nothing."""
+        if not self.compressed and os.fstat(self._stream.fileno()).st_size <= image.end:
+            self.check_size(image.end)
+            return None
+        values, _ = self.header(image.end)
+        return _extension(self.path, values, self.position)
+
+
+def _value(text: str) -> Any:
+    """Value of a card from column 11 on; None if it is undefined or not understood."""
+    text = text.strip()
+    if text.startswith("'"):
+        match = re.match(r"'((?:[^']|'')*)'", text)
+        return match[1].replace("''", "'").rstrip() if match else None
+    text = text.split("/", 1)[0].strip()
+    if text in ("T", "F"):
+        return text == "T"
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text.replace("D", "E").replace("d", "e"))
+    except ValueError:
+        return None
