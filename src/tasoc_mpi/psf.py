@@ -1,0 +1,164 @@
+"""How a star's light spreads over the pixels at one place of a CCD."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._prf_files import SAMPLES, SIZE, analytic_table, find_folder, read_grid
+from .errors import InputError
+from .kernels.prf_table import add_table_stars
+
+__all__ = ["PSF"]
+
+logger = logging.getLogger(__name__)
+
+
+class PSF:
+    """Point spread function in the middle of a stamp.
+
+    Parameters
+    ----------
+    sector, camera, ccd : int
+    stamp : (int, int, int, int)
+        (row_min, row_max, col_min, col_max), half open, in 0-based pixels of the full frame image.
+    prf_folder : path-like, optional
+        Folder of the TESS PRF files as MAST publishes them; else the environment variable
+        ``TESSPHOT_PRF`` names it. Without either, the analytic model is used, and the log says so.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of the stamp.
+    ref_row, ref_column : float
+        Middle of the stamp in 0-based full frame image pixels, where the function is taken.
+    table : ndarray, shape (117, 117)
+        Share of a star's light in a pixel by the distance of the pixel's centre from the star in
+        (row, column); 9 samples a pixel, no distance in sample 58.
+    source : str
+        What the function is from.
+
+    Raises
+    ------
+    MissingInput
+        If the folder has no files for the CCD.
+    InputError
+        If files are corrupt or missing among them, or there is no such CCD or stamp.
+    """
+
+    def __init__(
+        self,
+        sector: int,
+        camera: int,
+        ccd: int,
+        stamp: tuple[int, int, int, int],
+        prf_folder: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if camera not in (1, 2, 3, 4) or ccd not in (1, 2, 3, 4) or sector < 1:
+            raise InputError(
+                f"sector {sector}, camera {camera}, CCD {ccd}: there is no such CCD (1 to 4 each)"
+            )
+        row_min, row_max, col_min, col_max = stamp
+        if row_max <= row_min or col_max <= col_min:
+            raise InputError(
+                f"stamp {tuple(stamp)}: no pixels in (row_min, row_max, col_min, col_max), half open"
+            )
+        self.sector, self.camera, self.ccd = int(sector), int(camera), int(ccd)
+        self.stamp = (int(row_min), int(row_max), int(col_min), int(col_max))
+        self.shape = (self.stamp[1] - self.stamp[0], self.stamp[3] - self.stamp[2])
+        self.ref_row = (row_min + row_max - 1) / 2.0
+        self.ref_column = (col_min + col_max - 1) / 2.0
+        name = prf_folder or os.environ.get("TESSPHOT_PRF")
+        if name:
+            folder = find_folder(Path(name), self.sector, self.camera, self.ccd)
+            table = read_grid(folder, self.camera, self.ccd).table(self.ref_row, self.ref_column)
+            self.source = f"TESS PRF files ({folder.parent.name}/{folder.name})"
+        else:
+            _say_analytic()
+            table = analytic_table(self.ref_row, self.ref_column, self.camera, self.ccd)
+            self.source = "analytic (two Gaussians)"
+        self.table: NDArray[np.float64] = np.ascontiguousarray(table)
+
+    def __repr__(self) -> str:
+        place = f"camera {self.camera} CCD {self.ccd} at row {self.ref_row:g}, column {self.ref_column:g}"
+        return f"<PSF {place}: {self.source}>"
+
+    def integrate_to_image(self, params: ArrayLike, cutoff_radius: float | None = 5.0) -> NDArray[np.float64]:
+        """Image of stars, integrated over the pixels.
+
+        Parameters
+        ----------
+        params : array_like, shape (N, 3)
+            (row, column, flux) of the stars: 0-based pixels of the stamp (integers are pixel centres) and
+            e-/s. A star whose place is NaN is left out.
+        cutoff_radius : float or None
+            Pixels whose centre is further from a star are not reached by it. Within 5 pixels lie about
+            98.5% of the light, of which `flux` is the whole. None: as far as is known (6.4 pixels
+            in row and in column).
+
+        Returns
+        -------
+        ndarray, shape (R, C)
+            e-/s.
+
+        Raises
+        ------
+        ValueError
+            If `params` has another shape.
+        """
+        stars = np.asarray(params, dtype="f8")
+        if stars.size == 0:
+            return np.zeros(self.shape)
+        stars = np.atleast_2d(stars)
+        if stars.ndim != 2 or stars.shape[1] != 3:
+            raise ValueError(f"params of shape {stars.shape}: (row, column, flux) of each star are needed")
+        image = np.zeros(self.shape)
+        rows, columns, fluxes = np.ascontiguousarray(stars.T)
+        cutoff = float(SIZE) if cutoff_radius is None else float(cutoff_radius)
+        add_table_stars(image, self.table, SAMPLES, rows, columns, fluxes, cutoff)
+        return image
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the function, and a star in the middle of the pixels beside it.
+
+        Parameters
+        ----------
+        ax : pair of matplotlib Axes, optional
+            For the function and for the pixels; a new figure by default.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from matplotlib.colors import LogNorm
+        from matplotlib.figure import Figure
+
+        if ax is None:
+            ax = Figure(figsize=(10, 4.5), layout="constrained").subplots(1, 2)
+        pixels = SIZE // SAMPLES
+        star, place = np.zeros((pixels, pixels)), np.array([float(pixels // 2)])
+        add_table_stars(star, self.table, SAMPLES, place, place, np.ones(1), float(SIZE))
+        peak = float(self.table.max())
+        norm = LogNorm(peak * 1e-4, peak, clip=True)
+        extent = (-pixels / 2.0, pixels / 2.0) * 2
+        for axes, image, title in zip(
+            ax, (self.table, star), ("response", "star on a pixel's centre"), strict=True
+        ):
+            drawn = axes.imshow(image, origin="lower", extent=extent, norm=norm, interpolation="nearest")
+            axes.set(xlabel="column from the star (pixels)", ylabel="row from the star (pixels)", title=title)
+        figure = ax[0].figure
+        figure.colorbar(drawn, ax=list(ax), label="share of the star's light in a pixel")
+        figure.suptitle(f"Sector {self.sector}, camera {self.camera}, CCD {self.ccd}: {self.source}")
+        return figure
+
+
+@functools.cache
+def _say_analytic() -> None:
+    """Say once in a program that measured functions would be better."""
+    logger.info("No TESS PRF files (TESSPHOT_PRF is not set): the analytic pixel response is used")
