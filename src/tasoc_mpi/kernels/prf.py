@@ -121,10 +121,10 @@ def add_stars(image, origin, rows, columns, fluxes, scales, radii):
         if not (math.isfinite(y) and math.isfinite(x)):
             continue
         radius = min(radii[k], _MAX_SIDE // 2)
-        r0 = max(int(math.floor(y + 0.5)) - radius, 0)
-        r1 = min(int(math.floor(y + 0.5)) + radius + 1, image.shape[0])
-        c0 = max(int(math.floor(x + 0.5)) - radius, 0)
-        c1 = min(int(math.floor(x + 0.5)) + radius + 1, image.shape[1])
+        r0 = max(math.floor(y + 0.5) - radius, 0)
+        r1 = min(math.floor(y + 0.5) + radius + 1, image.shape[0])
+        c0 = max(math.floor(x + 0.5) - radius, 0)
+        c1 = min(math.floor(x + 0.5) + radius + 1, image.shape[1])
         if r1 <= r0 or c1 <= c0:
             continue
         _profile(r0, r1 - r0, y, CORE_SIGMA * scales[k], core_y)

@@ -85,9 +85,9 @@ class SimulationOptions:
         Photon and read noise.
     sky : float
         Factor of the sky's brightness; 0 for none.
-    gap : float or None
-        Length in days of the gap in the middle of the sector; None: 1 day where the frames
-        cover at least 10 days, else none.
+    gap : float
+        Length in days of the gap in the middle of the sector (13.7 days after its beginning), when the
+        data are sent down. Frames in it are not taken; `frames` is the number that are.
     prf : Path or None
         Folder of TESS PRF files; None for the analytic model.
     gzip : bool
@@ -117,7 +117,7 @@ class SimulationOptions:
     cosmics: bool = True
     noise: bool = True
     sky: float = 1.0
-    gap: float | None = None
+    gap: float = 1.0
     prf: Path | None = None
     gzip: bool = False
     overwrite: bool = False
@@ -134,8 +134,7 @@ class SimulationOptions:
         _within("--tmag-max", self.tmag_max, 2.5, 22.0)
         _within("--density", self.density, 0.0, 1000.0)
         _within("--sky", self.sky, 0.0, 1000.0)
-        if self.gap is not None:
-            _within("--gap", self.gap, 0.0, 20.0)
+        _within("--gap", self.gap, 0.0, 20.0)
         if self.cadence not in (200, 600, 1800):
             raise UsageError(f"--cadence {self.cadence}: full frame images have 1800, 600 or 200 s")
         if not self.full_frame:
@@ -144,7 +143,8 @@ class SimulationOptions:
             row0, column0, rows, columns = self.science
             if row0 < 0 or row0 + rows > CCD_ROWS:
                 raise UsageError(
-                    f"--row0 {row0} with --rows {rows}: outside the CCD, whose science rows are 0 to {CCD_ROWS - 1}"
+                    f"--row0 {row0} with --rows {rows}: outside the CCD, whose science rows "
+                    f"are 0 to {CCD_ROWS - 1}"
                 )
             last = FIRST_COLUMN + CCD_COLUMNS - 1
             if column0 < FIRST_COLUMN or column0 + columns > last + 1:
@@ -157,7 +157,7 @@ class SimulationOptions:
 
     @property
     def science(self) -> tuple[int, int, int, int]:
-        """Full frame image row and column of the first simulated science pixel, number of rows and columns."""
+        """First simulated science pixel (full frame image row, column), number of rows and columns."""
         if self.full_frame:
             return 0, FIRST_COLUMN, CCD_ROWS, CCD_COLUMNS
         row0 = (CCD_ROWS - self.rows) // 2 if self.row0 is None else self.row0

@@ -1,0 +1,93 @@
+"""Simulate one CCD: TESS-like full frame images, target pixel files, the star catalog and the truth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+HELP = "make TESS-like frames, target pixel files, a catalog and the truth"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add = parser.add_argument
+    add("folder", metavar="DIR", type=Path, help="where to write; made if it is not there")
+    add("--sector", type=int, default=1, help="default: %(default)s")
+    add("--camera", type=int, default=1, help="1 to 4; default: %(default)s")
+    add("--ccd", type=int, default=1, help="1 to 4; default: %(default)s")
+    add("--frames", type=int, default=1282, help="number of full frame images; default: %(default)s")
+    add("--cadence", type=int, default=1800, help="1800, 600 or 200 s; default: %(default)s")
+    add(
+        "--first-frame",
+        type=int,
+        default=0,
+        metavar="N",
+        help="frame of the sector to begin with; default: 0",
+    )
+    add("--rows", type=int, default=512, help="height of the region, pixels; default: %(default)s")
+    add("--columns", type=int, default=512, help="width of the region, pixels; default: %(default)s")
+    add(
+        "--row0",
+        type=int,
+        metavar="ROW",
+        help="its first row, 0 to 2047; default: the region is in the middle",
+    )
+    add("--column0", type=int, metavar="COLUMN", help="its first column, 44 to 2091; likewise")
+    add("--full-frame", action="store_true", help="the whole CCD with its collateral pixels, 2136 x 2078")
+    add(
+        "--tpfs",
+        type=int,
+        default=20,
+        metavar="N",
+        help="stars with a target pixel file; default: %(default)s",
+    )
+    add("--seed", type=int, default=1, help="the same seed gives the same files; default: %(default)s")
+    add("--tmag-max", type=float, default=18.0, metavar="TMAG", help="faintest stars; default: %(default)s")
+    add("--density", type=float, default=1.0, help="number of stars relative to a sparse field; default: 1")
+    add("--sky", type=float, default=1.0, help="factor of the sky's brightness; default: 1")
+    add("--gap", type=float, default=1.0, metavar="DAYS", help="data gap in mid-sector; default: %(default)s")
+    add("--prf", type=Path, metavar="FOLDER", help="TESS PRF files; default: an analytic PRF")
+    for name, words in (
+        ("jitter", "spacecraft motion and differential aberration"),
+        ("variables", "variable stars"),
+        ("cosmics", "cosmic rays"),
+        ("noise", "photon and read noise"),
+        ("bright", "star added where the region has no saturated one"),
+    ):
+        add(f"--no-{name}", dest=name, action="store_false", help=f"without {words}")
+    add("--gzip", action="store_true", help="write fits.gz files")
+    add("--overwrite", action="store_true", help="replace an earlier simulation of this CCD")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Simulate."""
+    from dataclasses import fields
+
+    from ..simulate import SimulationOptions, simulate
+
+    options = SimulationOptions(
+        **{field.name: getattr(args, field.name) for field in fields(SimulationOptions)}
+    )
+    paths = simulate(args.folder, options, None if args.quiet else _progress())
+    print(
+        f"{args.folder}: {len(paths.ffis)} full frame images, {len(paths.tpfs)} target pixel files, "
+        f"{paths.catalog.name}, {paths.truth.name}"
+    )
+    return 0
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """A line on standard error: rewritten on a terminal, at every quarter elsewhere."""
+    import sys
+
+    terminal = sys.stderr.isatty()
+
+    def show(what: str, done: int, total: int) -> None:
+        last = done == total
+        if terminal:
+            print(f"\r{what}: {done} of {total}", end="\n" if last else "", file=sys.stderr, flush=True)
+        elif last or done * 4 // total > (done - 1) * 4 // total:
+            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+    return show

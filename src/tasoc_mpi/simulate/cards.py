@@ -1,0 +1,141 @@
+"""Header cards that the mission's full frame images and target pixel files have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..products.fitsbytes import CardTuple
+from .timeline import CAMERA_DELAY, CCD_DELAY, DAY
+
+__all__ = [
+    "CRBLKSZ",
+    "DATA_REL",
+    "GAIN",
+    "INT_TIME",
+    "PROCVER",
+    "READ_NOISE",
+    "SCCONFIG",
+    "calendar",
+    "detector_cards",
+    "exposure_cards",
+    "fixed_offset",
+    "output_bit",
+    "physical_cards",
+    "reads",
+    "time_cards",
+]
+
+#: Seconds of light in a read, and from one read to the next.
+INT_TIME, FRAME_TIME = 1.98, 2.0
+#: Of this many reads the brightest and the faintest value of each pixel are dropped on board.
+CRBLKSZ = 10
+#: Electrons a count and electrons a read, the same for the four outputs of the simulated CCDs.
+GAIN, READ_NOISE = 5.24, 10.0
+#: A release whose times need no correction and whose frames are numbered.
+DATA_REL = 42
+PROCVER = "tasoc-mpi-simulate-1"
+SCCONFIG = 120
+OUTPUTS = "ABCD"
+
+
+def reads(seconds: int) -> tuple[int, int]:
+    """Reads in an exposure, and those of them that are added up."""
+    frames = round(seconds / FRAME_TIME)
+    return frames, frames * (CRBLKSZ - 2) // CRBLKSZ
+
+
+def output_bit(columns: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Bit of the CCD output that reads a 0-based full frame image column: 32, 64, 128 or 256."""
+    output = np.clip((np.asarray(columns) - 44) // 512, 0, 3)
+    return (32 << output).astype("i4")
+
+
+def calendar(time: ArrayLike) -> list[str]:
+    """TJD (TDB) as UTC calendar dates to the millisecond."""
+    from astropy.time import Time
+
+    moments = Time(2457000.0, np.atleast_1d(time), format="jd", scale="tdb", precision=3)
+    return [f"{text}Z" for text in moments.utc.isot]
+
+
+def exposure_cards(seconds: int) -> list[CardTuple]:
+    """INT_TIME to TIMEDEL."""
+    frames, _ = reads(seconds)
+    return [
+        ("INT_TIME", INT_TIME, "[s] photon accumulation time per frame"),
+        ("READTIME", round(FRAME_TIME - INT_TIME, 2), "[s] readout time per frame"),
+        ("FRAMETIM", FRAME_TIME, "[s] frame time (INT_TIME + READTIME)"),
+        ("NUM_FRM", frames, "number of frames per time stamp"),
+        ("TIMEDEL", seconds / DAY, "[d] time resolution of data"),
+    ]
+
+
+def time_cards(begin: float, end: float, dates: tuple[str, str], exposure: float) -> list[CardTuple]:
+    """EXPOSURE to TIERRELA of an extension; times as BTJD, `exposure` the days on source."""
+    deadc = deadtime()
+    return [
+        ("EXPOSURE", exposure, "[d] time on source"),
+        ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
+        ("TASSIGN", "SPACECRAFT", "where time is assigned"),
+        ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
+        ("BJDREFI", 2457000, "integer part of BTJD reference date"),
+        ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
+        ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
+        ("TELAPSE", end - begin, "[d] TSTOP - TSTART"),
+        ("LIVETIME", (end - begin) * deadc, "[d] TELAPSE multiplied by DEADC"),
+        ("TSTART", begin, "observation start time in BTJD"),
+        ("TSTOP", end, "observation stop time in BTJD"),
+        ("DATE-OBS", dates[0], "TSTART as UTC calendar date"),
+        ("DATE-END", dates[1], "TSTOP as UTC calendar date"),
+        ("DEADC", deadc, "deadtime correction"),
+        ("TIMEPIXR", 0.5, "bin time beginning=0 middle=0.5 end=1"),
+        ("TIERRELA", 1.16e-5, "[d] relative time error"),
+    ]
+
+
+def deadtime() -> float:
+    """Share of the elapsed time in which light was collected and kept."""
+    return round(INT_TIME / FRAME_TIME * (CRBLKSZ - 2) / CRBLKSZ, 6)
+
+
+def detector_cards(camera: int, ccd: int, seconds: int) -> list[CardTuple]:
+    """BACKAPP is not among them: it differs between images and target pixel files."""
+    _, used = reads(seconds)
+    cards: list[CardTuple] = [
+        ("DEADAPP", True, "deadtime applied"),
+        ("VIGNAPP", True, "vignetting or collimator correction applied"),
+    ]
+    cards += [(f"GAIN{x}", GAIN, f"[electrons/count] CCD output {x} gain") for x in OUTPUTS]
+    cards += [(f"READNOI{x}", READ_NOISE, f"[electrons] read noise CCD output {x}") for x in OUTPUTS]
+    delay = CAMERA_DELAY[camera - 1] + CCD_DELAY * (ccd - 1)
+    cards += [
+        ("NREADOUT", used, "number of read per cadence"),
+        ("FXDOFF", fixed_offset(seconds), "compression fixed offset"),
+        (f"TMOFST{camera}{ccd}", round(delay, 6), f"(s) readout delay for camera {camera} and ccd {ccd}"),
+    ]
+    cards += [(f"MEANBLC{x}", 6500, f"[count] FSW mean black level CCD output {x}") for x in OUTPUTS]
+    return cards
+
+
+def fixed_offset(seconds: int) -> int:
+    """What is added to the counts of an exposure on board."""
+    return 209700 if seconds <= 120 else 3355400
+
+
+def physical_cards(column: int, row: int) -> list[CardTuple]:
+    """The alternate WCS that says where an image lies: 1-based full frame image pixel of its first pixel."""
+    return [
+        ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
+        ("WCSAXESP", 2, "number of WCS physical axes"),
+        ("CTYPE1P", "RAWX", "physical WCS axis 1 type CCD col"),
+        ("CUNIT1P", "PIXEL", "physical WCS axis 1 unit"),
+        ("CRPIX1P", 1, "reference CCD column"),
+        ("CRVAL1P", column, "value at reference CCD column"),
+        ("CDELT1P", 1.0, "physical WCS axis 1 step"),
+        ("CTYPE2P", "RAWY", "physical WCS axis 2 type CCD row"),
+        ("CUNIT2P", "PIXEL", "physical WCS axis 2 units"),
+        ("CRPIX2P", 1, "reference CCD row"),
+        ("CRVAL2P", row, "value at reference CCD row"),
+        ("CDELT2P", 1.0, "physical WCS axis 2 step"),
+    ]

@@ -1,0 +1,167 @@
+"""Where the CCD looks: the world coordinates of a sector, camera and CCD, and of every moment in it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, fields
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+from ..products.framewcs import FrameWCS
+
+__all__ = ["Pointing", "load_pointing", "moved_wcs"]
+
+#: From the Julian date at which the published list of pointings begins a sector to its first frame
+#: (as in sector 1), days.
+_FIRST_FRAME = 0.813
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """World coordinates of one CCD in one sector, in full frame image pixels.
+
+    Attributes
+    ----------
+    sector, camera, ccd : int
+    start : float
+        Spacecraft time (TJD, TDB) of the beginning of the sector's first frame.
+    boresight : ndarray, shape (3,)
+        Right ascension, declination and roll of the spacecraft, degrees.
+    crval, crpix : ndarray, shape (2,)
+        As in FITS: degrees, and pixels counted from 1.
+    cd : ndarray, shape (2, 2)
+        Degrees per pixel.
+    a, b, ap, bp : ndarray, shape (5, 5)
+        SIP polynomials and their approximate inverse, ``[p, q]`` of u^p v^q.
+    """
+
+    sector: int
+    camera: int
+    ccd: int
+    start: float
+    boresight: NDArray[np.float64]
+    crval: NDArray[np.float64]
+    crpix: NDArray[np.float64]
+    cd: NDArray[np.float64]
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    ap: NDArray[np.float64]
+    bp: NDArray[np.float64]
+
+
+def load_pointing(sector: int, camera: int, ccd: int) -> Pointing:
+    """World coordinates of a CCD.
+
+    Those of one CCD (sector 1, camera 1, CCD 1) come with the program, all others from the package tesswcs.
+
+    Raises
+    ------
+    UsageError
+        If tesswcs is needed and not installed, or does not know the sector.
+    """
+    text = (resources.files("tasoc_mpi") / "data" / "simulate_wcs.json").read_text("utf-8")
+    numbers = json.loads(text)
+    if (sector, camera, ccd) == tuple(numbers[key] for key in ("sector", "camera", "ccd")):
+        return _pointing(numbers)
+    try:
+        import tesswcs
+    except ImportError:
+        raise UsageError(
+            f"sector {sector}, camera {camera}, CCD {ccd}: only the world coordinates of sector 1, camera 1, "
+            "CCD 1 come with the program; for others: pip install 'tasoc-mpi[simulate]'"
+        ) from None
+    rows = [row for row in tesswcs.pointings if int(row["Sector"]) == sector]
+    if not rows:
+        known = max(s for s in map(int, tesswcs.pointings["Sector"]) if s < 1000)
+        raise UsageError(
+            f"--sector {sector}: tesswcs {tesswcs.__version__} knows no pointing for it, "
+            f"only for sectors 1 to {known}"
+        )
+    # A predicted pointing is announced on tesswcs's own logger: once is enough, in our words.
+    logging.getLogger("tesswcs").setLevel(logging.ERROR)
+    if sector > tesswcs.latest_sector:
+        logging.getLogger(__name__).warning("the pointing of sector %d is a prediction", sector)
+    wcs = tesswcs.WCS.from_sector(sector, camera, ccd)
+    start = float(rows[0]["Start"]) - 2457000.0 + _FIRST_FRAME
+    return _pointing(
+        {
+            "sector": sector,
+            "camera": camera,
+            "ccd": ccd,
+            "start": numbers["start"] if sector == numbers["sector"] else start,
+            "boresight": [wcs.ra, wcs.dec, wcs.roll],
+            "crval": wcs.wcs.crval,
+            "crpix": wcs.wcs.crpix,
+            "cd": np.diag(wcs.wcs.cdelt) @ wcs.wcs.get_pc(),
+            "a": wcs.sip.a,
+            "b": wcs.sip.b,
+            "ap": wcs.sip.ap,
+            "bp": wcs.sip.bp,
+        }
+    )
+
+
+def _pointing(numbers: dict[str, object]) -> Pointing:
+    values = {field.name: numbers[field.name] for field in fields(Pointing)}
+    for name, value in values.items():
+        if name not in ("sector", "camera", "ccd", "start"):
+            values[name] = np.array(value, dtype="f8")
+    return Pointing(**values)  # type: ignore[arg-type]
+
+
+def moved_wcs(pointing: Pointing, shift: NDArray[np.float64], matrix: NDArray[np.float64]) -> FrameWCS:
+    """World coordinates after the stars have moved on the CCD, with changed CRVAL and CD alone.
+
+    A star at undistorted pixel offset U from the reference pixel moves to ``matrix @ U + shift``.
+
+    Parameters
+    ----------
+    pointing : Pointing
+    shift : ndarray, shape (T, 2)
+        (column, row), pixels.
+    matrix : ndarray, shape (T, 2, 2)
+        Near the unit matrix.
+
+    Returns
+    -------
+    FrameWCS
+        Of T frames.
+    """
+    n = len(shift)
+    cd = pointing.cd @ np.linalg.inv(matrix)
+    # The point of the sky that lies on the reference pixel now, in the old tangent plane.
+    xi, eta = np.deg2rad(-np.einsum("tij,tj->ti", cd, shift)).T
+    ra0, dec0 = np.deg2rad(pointing.crval)
+    x = np.cos(dec0) - eta * np.sin(dec0)
+    ra = ra0 + np.arctan2(xi, x)
+    dec = np.arctan2(np.sin(dec0) + eta * np.cos(dec0), np.hypot(xi, x))
+    # North at the new reference point is turned against north at the old one, carried along.
+    turn = _meridian_angle(ra0, dec0, ra, dec)
+    c, s = np.cos(turn), np.sin(turn)
+    rotation = np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)
+    return FrameWCS(
+        crval=np.stack([np.rad2deg(ra) % 360.0, np.rad2deg(dec)], axis=-1),
+        cd=np.ascontiguousarray(rotation @ cd),
+        crpix=np.tile(pointing.crpix, (n, 1)),
+        sip_a=np.tile(pointing.a, (n, 1, 1)),
+        sip_b=np.tile(pointing.b, (n, 1, 1)),
+        good=np.ones(n, dtype=bool),
+    )
+
+
+def _meridian_angle(
+    ra0: float, dec0: float, ra: NDArray[np.float64], dec: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Angle from the local axes at (ra, dec) to those of (ra0, dec0), carried there without turning."""
+    east0 = np.array([-np.sin(ra0), np.cos(ra0), 0.0])
+    pole0 = np.array([np.cos(dec0) * np.cos(ra0), np.cos(dec0) * np.sin(ra0), np.sin(dec0)])
+    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
+    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
+    pole = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    # Rotation that takes pole0 to pole along the great circle, applied to east0.
+    carried = east0 - (pole @ east0 / (1.0 + pole @ pole0))[:, None] * (pole + pole0)
+    return np.arctan2(np.sum(carried * north, axis=-1), np.sum(carried * east, axis=-1))
