@@ -310,7 +310,7 @@ def _radial_profile(values: NDArray[np.float64], geometry: SkyGeometry) -> NDArr
 
 
 def _extended(spline: interpolate.CubicSpline, radii: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A spline, going on as a straight line for up to a ring's width beyond its ends, constant farther out."""
+    """A spline that goes on as a straight line for up to a ring's width, then as a constant."""
     inside = np.clip(radii, spline.x[0], spline.x[-1])
     return spline(inside) + spline(inside, 1) * np.clip(radii - inside, -_RING, _RING)
 

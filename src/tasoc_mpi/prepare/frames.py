@@ -151,8 +151,8 @@ def _series(
     bad = np.flatnonzero(~wcs.good)
     if len(bad) == len(infos):
         raise InputError(
-            f"{info.path.parent}: none of the {len(infos)} frames of sector {info.sector}, camera {info.camera}, "
-            f"CCD {info.ccd} has a WCS that can be inverted; fetch the files again"
+            f"{info.path.parent}: none of the {len(infos)} frames of sector {info.sector} "
+            f"camera {info.camera} CCD {info.ccd} has a WCS that can be inverted; fetch the files again"
         )
     if len(bad):
         logger.warning(

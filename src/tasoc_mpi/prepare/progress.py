@@ -45,7 +45,9 @@ def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T
             if now - last >= every or (terminal and n == total):
                 last = now
                 rate = n / max(now - start, 1e-9)
-                text = f"{what}: {n}/{total} {unit}, {rate:.1f} {unit}/s, {_duration((total - n) / rate)} left"
+                text = (
+                    f"{what}: {n}/{total} {unit}, {rate:.1f} {unit}/s, {_duration((total - n) / rate)} left"
+                )
                 if terminal:
                     sys.stderr.write(f"\r{text:<78}")
                     sys.stderr.flush()

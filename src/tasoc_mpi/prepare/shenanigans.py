@@ -97,7 +97,9 @@ def _usual_level(
     return _between(level, np.arange(images.shape[1]), grid_columns, axis=1).astype("f4")
 
 
-def _between(values: NDArray[np.float64], at: NDArray[np.int64], grid: NDArray[np.int64], axis: int) -> NDArray:
+def _between(
+    values: NDArray[np.float64], at: NDArray[np.int64], grid: NDArray[np.int64], axis: int
+) -> NDArray:
     """Linear interpolation along one axis of a regular grid."""
     if len(grid) == 1:
         return np.repeat(values, len(at), axis=axis)

@@ -44,9 +44,21 @@ class State:
     """
 
     def __init__(
-        self, path: Path, key: str, frames: int, rows: int, mesh_shape: tuple[int, int], nodes: int, parameters: int
+        self,
+        path: Path,
+        key: str,
+        frames: int,
+        rows: int,
+        mesh_shape: tuple[int, int],
+        nodes: int,
+        parameters: int,
     ) -> None:
-        background = [("crc", "<u4"), ("kind", "<u4"), ("mesh", "<f4", mesh_shape), ("radial", "<f4", (nodes,))]
+        background = [
+            ("crc", "<u4"),
+            ("kind", "<u4"),
+            ("mesh", "<f4", mesh_shape),
+            ("radial", "<f4", (nodes,)),
+        ]
         movement = [("crc", "<u4"), ("values", "<f8", (parameters,))]
         dtype = np.dtype(
             [
@@ -88,10 +100,16 @@ class State:
 
     def backgrounds_done(self) -> NDArray[np.bool_]:
         """Frames whose background is known, shape (T,)."""
-        return np.array([_crc(record) == record["crc"] and record["kind"] > 0 for record in self._data["frames"]])
+        return np.array(
+            [_crc(record) == record["crc"] and record["kind"] > 0 for record in self._data["frames"]]
+        )
 
     def set_background(
-        self, frame: int, kind: int, mesh: NDArray[np.float32] | None = None, radial: NDArray[np.float32] | None = None
+        self,
+        frame: int,
+        kind: int,
+        mesh: NDArray[np.float32] | None = None,
+        radial: NDArray[np.float32] | None = None,
     ) -> None:
         """Note the background of a frame; NaN if none is given."""
         record = self._data["frames"][frame]
@@ -112,7 +130,9 @@ class State:
 
     def movements_done(self) -> NDArray[np.bool_]:
         """Frames whose movement kernel is known, shape (T,)."""
-        return np.array([_crc(record) == record["crc"] and record["crc"] > 0 for record in self._data["movement"]])
+        return np.array(
+            [_crc(record) == record["crc"] and record["crc"] > 0 for record in self._data["movement"]]
+        )
 
     def set_movement(self, frame: int, values: NDArray[np.float64]) -> None:
         """Note the movement kernel of a frame."""

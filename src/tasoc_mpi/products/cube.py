@@ -338,7 +338,9 @@ def open_cube(path: str | os.PathLike[str]) -> Cube:
 def _check(path: Path, file: h5py.File) -> None:
     if file.attrs.get("FORMAT") != FORMAT:
         if "images" in file and isinstance(file["images"], h5py.Group):
-            raise InputError(f"{path}: one dataset a frame, as the TASOC pipeline writes it; convert it first")
+            raise InputError(
+                f"{path}: one dataset a frame, as the TASOC pipeline writes it; convert it first"
+            )
         raise InputError(f"{path}: not a cube; remove it and run tasoc-mpi prepare")
     version = int(file.attrs["FORMAT_VERSION"])
     if version != FORMAT_VERSION:
@@ -377,7 +379,8 @@ def _read(path: Path, file: h5py.File) -> Cube:
         backgrounds_pixels_used=file["backgrounds_pixels_used"][()].astype(bool),
         frames=tuple(file["frames"].asstr()[()]),
         wcs=FrameWCS(
-            *(wcs[name][()] for name in ("crval", "cd", "crpix", "sip_a", "sip_b")), wcs["good"][()].astype(bool)
+            *(wcs[name][()] for name in ("crval", "cd", "crpix", "sip_a", "sip_b")),
+            wcs["good"][()].astype(bool),
         ),
         wcs_headers=tuple(wcs["headers"].asstr()[()]),
         ref_frame=int(wcs.attrs["ref_frame"]),

@@ -329,7 +329,7 @@ def read_rows(
             raise InputError(f"{info.path}: no uncertainties in it; {_WAY_OUT}")
         if extension.shape != info.image.shape:
             raise InputError(
-                f"{info.path}: the uncertainties have {extension.shape[0]} rows x {extension.shape[1]} columns, "
+                f"{info.path}: the uncertainties have {extension.shape[0]} x {extension.shape[1]} pixels, "
                 f"the image {info.image.shape[0]} x {info.image.shape[1]}; {_WAY_OUT}"
             )
         return flux, _pixels(reader, info, extension, first, last)

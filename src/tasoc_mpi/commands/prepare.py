@@ -1,0 +1,54 @@
+"""Make image cubes from the full frame images in a folder and its sub-folders."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "make image cubes from full frame images"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        metavar="DIR",
+        help="folder with full frame images; gets the cubes (default: TESSPHOT_INPUT)",
+    )
+    parser.add_argument("--sector", type=int, help="only this sector")
+    parser.add_argument("--camera", type=int, choices=range(1, 5), help="only this camera")
+    parser.add_argument("--ccd", type=int, choices=range(1, 5), help="only this CCD")
+    parser.add_argument(
+        "--memory", type=float, metavar="GB", help="memory that may be used (default: half of what is free)"
+    )
+    parser.add_argument(
+        "--movement-kernel",
+        choices=("translation", "euclidian", "affine"),
+        help="also measure how the images move (default: the frames' world coordinates tell)",
+    )
+    parser.add_argument(
+        "--spice",
+        type=Path,
+        metavar="FOLDER",
+        help="SPICE kernels of TESS's orbit (default: DIR/spice, if there is one)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make finished cubes anew")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..prepare.cubes import PrepareOptions, prepare_folder
+    from ..settings import input_folder
+
+    options = PrepareOptions(
+        sector=args.sector,
+        camera=args.camera,
+        ccd=args.ccd,
+        memory=args.memory,
+        overwrite=args.overwrite,
+        movement_kernel=args.movement_kernel,
+        spice=args.spice,
+    )
+    prepare_folder(input_folder(args.folder), options)
+    return 0

@@ -1,0 +1,477 @@
+"""From the full frame images of a folder to the cube of every CCD."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingInput, TasocError, UsageError
+from ..products.catalog import catalog_name, open_catalog
+from ..products.cube import (
+    BackgroundModel,
+    allocate_cube,
+    cube_name,
+    finish_cube,
+    open_cube,
+    write_background,
+    write_wcs,
+)
+from ..products.ffi import find_ffis
+from ..products.tpf import TPFInfo, find_tpfs
+from ..quality import TESSQualityFlags
+from .background import BOX, SkyGeometry, average_in_time, sky_geometry, window_length
+from .fields import group_tpfs
+from .frames import FrameSeries, read_series, reference_frame
+from .passes import CubeFile, fit_backgrounds, measure_movements, write_rows
+from .progress import progress
+from .state import LEFT_OUT, State, exclusive
+from .tpfquality import tpf_quality
+
+__all__ = ["MOVEMENT_KERNELS", "CubeSummary", "PrepareOptions", "prepare_ccd", "prepare_folder"]
+
+logger = logging.getLogger(__name__)
+
+MOVEMENT_KERNELS = ("translation", "euclidian", "affine")
+#: BJD of times 0.
+_BJD_REFERENCE = 2457000.0
+#: Changes whenever the same frames would give other backgrounds or other cubes.
+_ALGORITHM = 1
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How cubes are made.
+
+    Attributes
+    ----------
+    sector, camera, ccd : int or None
+        Only these; None for all.
+    memory : float or None
+        Gigabytes that may be used; None for half of what is free.
+    overwrite : bool
+        Make finished cubes anew.
+    movement_kernel : str or None
+        Also measure how the images move: 'translation', 'euclidian' or 'affine'.
+    spice : Path or None
+        Folder of SPICE kernels; None for the folder 'spice' beside the cubes, if there is one.
+    """
+
+    sector: int | None = None
+    camera: int | None = None
+    ccd: int | None = None
+    memory: float | None = None
+    overwrite: bool = False
+    movement_kernel: str | None = None
+    spice: Path | None = None
+
+    def check(self) -> None:
+        """Raise UsageError for impossible values."""
+        if self.memory is not None and not 0 < self.memory < 1e6:
+            raise UsageError(f"--memory {self.memory}: give gigabytes, more than 0")
+        if self.movement_kernel not in (None, *MOVEMENT_KERNELS):
+            raise UsageError(
+                f"--movement-kernel {self.movement_kernel}: one of {', '.join(MOVEMENT_KERNELS)}"
+            )
+        if self.spice is not None and not self.spice.is_dir():
+            raise MissingInput(f"{self.spice}: no such folder; --spice names one with SPICE kernels")
+
+
+@dataclass(frozen=True)
+class CubeSummary:
+    """What came of one CCD.
+
+    Attributes
+    ----------
+    path : Path
+        The cube.
+    shape : (int, int, int)
+        Rows, columns, frames.
+    made : bool
+        False where the cube was there already.
+    seconds : float
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    made: bool
+    seconds: float
+
+
+def prepare_folder(
+    folder: str | os.PathLike[str], options: PrepareOptions | None = None
+) -> list[CubeSummary]:
+    """Make the cubes of all CCDs whose full frame images are in a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+        Holds the frames in any sub-folder; gets the cubes.
+    options : PrepareOptions, optional
+
+    Returns
+    -------
+    list of CubeSummary
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder, or no frame in it.
+    UsageError
+        If an option has an impossible value.
+    InputError
+        If the frames of a CCD cannot be used. Where there are several CCDs the others are made first.
+    """
+    options = options or PrepareOptions()
+    options.check()
+    folder = Path(folder)
+    found = {
+        key: paths
+        for key, paths in find_ffis(folder).items()
+        if all(
+            want in (None, have)
+            for want, have in zip((options.sector, options.camera, options.ccd), key, strict=True)
+        )
+    }
+    if not found:
+        raise MissingInput(
+            f"{folder}: no full frame images (tess*-sSSSS-C-D-XXXX-s_ffic.fits, also .gz) in it or its "
+            "sub-folders that were asked for; copy them there, or see tasoc-mpi simulate"
+        )
+    tpfs = find_tpfs(folder)
+    summaries, failed = [], 0
+    for paths in found.values():
+        try:
+            summaries.append(prepare_ccd(paths, folder, options, tpfs))
+        except TasocError as error:
+            if len(found) == 1:
+                raise
+            logger.error("%s", error)
+            failed += 1
+    if failed:
+        raise InputError(f"{folder}: {failed} of {len(found)} CCDs could not be prepared; see above")
+    return summaries
+
+
+def prepare_ccd(
+    paths: Sequence[Path], folder: Path, options: PrepareOptions, tpfs: Sequence[TPFInfo] = ()
+) -> CubeSummary:
+    """Make the cube of one CCD, or go on where an interrupted attempt stopped.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Its frames in order of time.
+    folder : Path
+        Gets the cube.
+    options : PrepareOptions
+    tpfs : sequence of TPFInfo
+        Target pixel files whose quality flags the frames take over; those of other CCDs are not used.
+
+    Returns
+    -------
+    CubeSummary
+
+    Raises
+    ------
+    InputError
+        If the frames cannot be used, the disk is too small, or another process makes the same cube.
+    """
+    from ..products.ffi import parse_ffi_name
+
+    start = time.monotonic()
+    name = parse_ffi_name(paths[0])
+    if name is None:
+        raise InputError(f"{paths[0]}: not named like a full frame image")
+    path = folder / cube_name(*name[:3])
+    if path.exists() and not options.overwrite:
+        return _finished(path)
+    label = f"sector {name[0]} camera {name[1]} CCD {name[2]}"
+    with exclusive(path.with_name(path.name + ".lock")):
+        series = read_series(paths, progress(paths, len(paths), f"{label}: headers", "frames"))
+        quality = series.quality | _quality_of_tpfs(series, tpfs, name[:3])
+        _make(path, series, quality, options, label)
+    shape = (*series.shape, len(series))
+    seconds = time.monotonic() - start
+    logger.info("%s: %d frames of %d x %d pixels in %s, %.1f s", label, shape[2], *shape[:2], path, seconds)
+    return CubeSummary(path, shape, True, seconds)
+
+
+def _finished(path: Path) -> CubeSummary:
+    try:
+        shape = open_cube(path).shape
+    except InputError as error:
+        raise InputError(f"{error} (--overwrite makes it anew)") from None
+    logger.info("%s: finished before; --overwrite makes it anew", path)
+    return CubeSummary(path, shape, False, 0.0)
+
+
+def _quality_of_tpfs(
+    series: FrameSeries, tpfs: Sequence[TPFInfo], key: tuple[int, int, int]
+) -> NDArray[np.int32]:
+    of_sector = [info for info in tpfs if info.sector == key[0]]
+    own = group_tpfs(of_sector).get(key, [])
+    return tpf_quality(own, series.time_start - series.timecorr, series.time_stop - series.timecorr)
+
+
+def _make(
+    path: Path, series: FrameSeries, quality: NDArray[np.int32], options: PrepareOptions, label: str
+) -> None:
+    """Both passes, and the file around them."""
+    part, state_path = (path.with_name(path.name + suffix) for suffix in (".part", ".state"))
+    geometry = sky_geometry(
+        series.shape, series.origin, series.attributes["CAMERA"], series.attributes["CCD"]
+    )
+    state = _open_state(state_path, series, geometry, options)
+    _check_disk(part, series, label)
+    fit_backgrounds(series, geometry, state, label)
+    kinds, mesh, radial = state.backgrounds()
+    left_out = kinds == LEFT_OUT
+    if left_out.all():
+        raise InputError(
+            f"{path.parent}: none of the {len(series)} frames of {label} has a background; "
+            "are these calibrated full frame images?"
+        )
+    window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
+    model = BackgroundModel(
+        mesh=average_in_time(mesh, window),
+        box=BOX,
+        radial=average_in_time(radial, window),
+        radial_first=geometry.radial_first,
+        radial_step=geometry.radial_step,
+        centre=geometry.centre,
+        origin=geometry.origin,
+    )
+    content = _content(path, series, quality, left_out, model, options, state, label)
+    key = content.key()
+    cube = _continued(part, state, key)
+    if cube is None:
+        cube = _allocate(part, series, content, key)
+        state.begin_rows(key)
+    excluded = np.where(left_out, 0, series.excluded).astype("i4")
+    good = TESSQualityFlags.filter(quality) & ~left_out
+    if not good.any():
+        logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
+        good = ~left_out
+    write_rows(series, model, excluded, good, cube, state, _memory(options), label)
+    with h5py.File(part, "r+") as file:
+        finish_cube(file)
+    _publish(part, path)
+    del state
+    state_path.unlink()
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Give a whole file its name, all of it on the disk."""
+    descriptor = os.open(part, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(part, path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Everything of a cube but its pixels."""
+
+    series: FrameSeries
+    quality: NDArray[np.int32]
+    model: BackgroundModel
+    ref_frame: int
+    ephemeris: NDArray[np.float64]
+    ephemeris_source: str
+    movement: NDArray[np.float64] | None
+    warpmode: str | None
+
+    @property
+    def arrays(self) -> dict[str, NDArray]:
+        """Datasets, by name."""
+        s = self.series
+        return {
+            "time": s.time,
+            "timecorr": s.timecorr,
+            "time_start": s.time_start,
+            "time_stop": s.time_stop,
+            "cadenceno": s.cadenceno,
+            "quality": self.quality,
+            "ephemeris": self.ephemeris,
+        }
+
+    def key(self) -> str:
+        """Hexadecimal digest of all of it, and of the frames' files."""
+        digest = hashlib.sha256(_digest(self.series).encode())
+        for array in (*self.arrays.values(), self.model.mesh, self.model.radial, self.movement):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
+        settings = dict(self.series.attributes)
+        words = [settings, self.ref_frame, self.ephemeris_source, self.warpmode, self.series.wcs_headers]
+        digest.update(json.dumps(words, sort_keys=True).encode())
+        return digest.hexdigest()
+
+
+def _digest(series: FrameSeries) -> str:
+    """What the backgrounds depend on: the files, the region and this program's algorithm."""
+    files = []
+    for info in series.infos:
+        stat = info.path.stat()
+        files.append((info.path.name, stat.st_size, stat.st_mtime_ns))
+    words = [
+        _ALGORITHM,
+        files,
+        series.shape,
+        series.origin,
+        series.background_applied,
+        series.excluded.tolist(),
+    ]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def _open_state(path: Path, series: FrameSeries, geometry: SkyGeometry, options: PrepareOptions) -> State:
+    parameters = 0
+    if options.movement_kernel:
+        from ..motion import WARPMODES
+
+        parameters = WARPMODES[options.movement_kernel]
+    state = State(
+        path,
+        hashlib.sha256(f"{_digest(series)} {options.movement_kernel}".encode()).hexdigest(),
+        len(series),
+        series.shape[0],
+        geometry.mesh_shape,
+        len(geometry.nodes),
+        parameters,
+    )
+    if state.continued:
+        logger.info("%s: continuing an interrupted prepare", path)
+    return state
+
+
+def _content(
+    path: Path,
+    series: FrameSeries,
+    quality: NDArray[np.int32],
+    left_out: NDArray[np.bool_],
+    model: BackgroundModel,
+    options: PrepareOptions,
+    state: State,
+    label: str,
+) -> _Content:
+    """Reference frame, ephemeris and movements."""
+    from ..barycentre import ephemeris
+
+    wcs_good = series.wcs.good & ~left_out
+    if not wcs_good.any():
+        raise InputError(
+            f"{path.parent}: no frame of {label} has both pixels and a WCS; fetch the files again"
+        )
+    ref_frame = reference_frame(
+        series.time, TESSQualityFlags.filter(quality), wcs_good, _reference_time(path.parent, series)
+    )
+    sky = series.wcs.sky(np.array([series.btc_pixel[0]]), np.array([series.btc_pixel[1]]), ref_frame)[0]
+    spice = options.spice
+    if spice is None and (path.parent / "spice").is_dir():
+        spice = path.parent / "spice"
+    positions, source = ephemeris(
+        series.time - series.timecorr, series.timecorr, float(sky[0]), float(sky[1]), spice
+    )
+    movement = None
+    if options.movement_kernel:
+        movement = measure_movements(
+            series, model, ~left_out, ref_frame, options.movement_kernel, state, label
+        )
+    return _Content(series, quality, model, ref_frame, positions, source, movement, options.movement_kernel)
+
+
+def _reference_time(folder: Path, series: FrameSeries) -> float | None:
+    """Of the CCD's catalog on the frames' scale; None where there is no catalog yet."""
+    name = catalog_name(*(series.attributes[key] for key in ("SECTOR", "CAMERA", "CCD")))
+    if not (folder / name).exists():
+        return None
+    return open_catalog(folder / name).settings.reference_time - _BJD_REFERENCE
+
+
+def _check_disk(part: Path, series: FrameSeries, label: str) -> None:
+    """Say how much disk is needed; InputError if it is not there."""
+    needed = 9 * series.shape[0] * series.shape[1] * len(series)
+    there = part.stat().st_blocks * 512 if part.exists() else 0
+    free = shutil.disk_usage(part.parent).free
+    logger.info(
+        "%s: %d frames; the cube needs %.2f GB of the %.1f GB that are free",
+        label,
+        len(series),
+        needed / 1e9,
+        free / 1e9,
+    )
+    if needed - there > free:
+        raise InputError(
+            f"{part.parent}: {label} needs {needed / 1e9:.2f} GB of disk and only {free / 1e9:.2f} GB are "
+            "free; make room"
+        )
+
+
+def _memory(options: PrepareOptions) -> float:
+    """Bytes that may be used."""
+    if options.memory is not None:
+        return options.memory * 1e9
+    return 0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _continued(part: Path, state: State, key: str) -> CubeFile | None:
+    """The unfinished cube that some rows were written to; None if there is no such thing."""
+    if state.cube_key != key or not part.exists():
+        return None
+    try:
+        with h5py.File(part, "r") as file:
+            if file.attrs["PREPARE_KEY"] != key:
+                return None
+            return CubeFile(part, {name: file[name].id.get_offset() for name in _PIXELS})
+    except (OSError, KeyError):
+        # Killed while the file was begun, or while it was finished: the rows are written again.
+        return None
+
+
+#: Datasets that are written as bytes at their place in the file, without the HDF5 library, which can
+#: leave an unreadable file behind when it is killed.
+_PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
+
+
+def _allocate(part: Path, series: FrameSeries, content: _Content, key: str) -> CubeFile:
+    """An unfinished cube in which only the pixels are missing."""
+    part.unlink(missing_ok=True)
+    try:
+        allocate_cube(part, (*series.shape, len(series)), series.attributes)
+        with h5py.File(part, "r+") as file:
+            for name, array in content.arrays.items():
+                file.create_dataset(name, data=array)
+            file["ephemeris"].attrs["source"] = content.ephemeris_source
+            names = np.array([info.path.name for info in series.infos], dtype=object)
+            file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
+            file.create_dataset("sumimage", data=np.full(series.shape, np.nan, dtype="f4"))
+            file.create_dataset("backgrounds_pixels_used", data=np.zeros(series.shape, dtype="u1"))
+            write_wcs(file, series.wcs, list(series.wcs_headers), content.ref_frame)
+            write_background(file, content.model)
+            if content.movement is not None:
+                file.create_dataset("movement_kernel", data=content.movement)
+                file["movement_kernel"].attrs["warpmode"] = content.warpmode
+            file.attrs["PREPARE_KEY"] = key
+            cube = CubeFile(part, {name: file[name].id.get_offset() for name in _PIXELS})
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None
+    return cube
