@@ -1,0 +1,414 @@
+"""Pictures of one star, for a look at what its photometry did."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..quality import CorrectorQualityFlags, TESSQualityFlags
+from . import plots_mask
+from .columns import background_shenanigans
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .base import BasePhotometry
+
+__all__ = ["COLOURS", "new_figure", "plot_star", "relative_unit", "robust_limits", "save_figure"]
+
+#: Colours that remain different for colour-blind eyes (Okabe & Ito 2008).
+COLOURS = {
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "red": "#D55E00",
+    "pink": "#CC79A7",
+    "grey": "#888888",
+}
+_DPI = 110
+#: Marks of the kinds of flags, in order of the bits: colour, symbol, size. Those of one point do not hide
+#: each other.
+_MARKS = [
+    ("orange", "s", 6),
+    ("red", "^", 8),
+    ("pink", "D", 9),
+    ("sky", "o", 11),
+    ("green", "v", 8),
+    ("blue", "<", 8),
+    ("grey", ">", 8),
+    ("black", "p", 12),
+]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, that no global list of figures knows.
+
+    Raises
+    ------
+    InputError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("pictures need matplotlib: pip install 'tasoc-mpi[plot]'") from None
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as PNG, whole or not at all, and let go of what is in it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # No version of the program in the file: the same data give the same bytes.
+        figure.savefig(part, format="png", metadata={"Software": None})
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder") from None
+    finally:
+        part.unlink(missing_ok=True)
+        figure.clear()
+    return path
+
+
+def robust_limits(values: NDArray[Any], margin: float = 0.15, cut: float = 0.5) -> tuple[float, float] | None:
+    """Limits of an axis that a few outliers do not set.
+
+    Parameters
+    ----------
+    values : ndarray
+        NaN for missing ones.
+    margin : float
+        Room on each side, relative to the range.
+    cut : float
+        Percentage of the values on each side that may lie outside by more than half of the range.
+
+    Returns
+    -------
+    (float, float) or None
+        None where no value is finite.
+    """
+    values = np.asarray(values, dtype="f8")
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return None
+    low, high = np.percentile(values, [cut, 100 - cut])
+    reach = 0.5 * (high - low)
+    low, high = max(values.min(), low - reach), min(values.max(), high + reach)
+    room = margin * (high - low) or 1e-3 * abs(high) or 1.0
+    return float(low - room), float(high + room)
+
+
+def relative_unit(relative: NDArray[Any]) -> tuple[float, str]:
+    """Factor and name of the unit in which a relative flux reads well: percent or parts per million."""
+    limits = robust_limits(relative, margin=0.0)
+    if limits is not None and limits[1] - limits[0] > 0.02:
+        return 1e2, "%"
+    return 1e6, "ppm"
+
+
+def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]:
+    """Draw what the photometry of one star saw and did.
+
+    Works for every method and every outcome: what is not there (a mask, a finite flux) is said in the
+    picture.
+
+    Parameters
+    ----------
+    pho : BasePhotometry
+        After `photometry`, with whatever status.
+    folder : path-like
+        Made if it is not there.
+
+    Returns
+    -------
+    list of Path
+        ``sumimage.png``, ``lightcurve.png``, ``centroid.png`` and, for aperture photometry, ``mask.png``
+        with the steps of the mask making.
+
+    Raises
+    ------
+    InputError
+        If matplotlib is not installed or a file cannot be written.
+    """
+    folder = Path(folder)
+    figures = {"sumimage": _draw_sumimage, "lightcurve": _draw_lightcurve, "centroid": _draw_centroid}
+    if pho.method == "aperture":
+        figures["mask"] = plots_mask.draw_mask_making
+    sizes = {"sumimage": (7.5, 7.0), "lightcurve": (11.0, 8.0), "centroid": (11.0, 7.0), "mask": (12.0, 8.0)}
+    new_figure(1, 1)  # a missing matplotlib is said before anything is made
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in figures.items():
+        figure = new_figure(*sizes[name])
+        figure.suptitle(_title(pho), fontsize=11)
+        draw(pho, figure)
+        paths.append(save_figure(figure, folder / f"{name}.png"))
+    return paths
+
+
+def _title(pho: BasePhotometry) -> str:
+    status = pho.result.status.name
+    pixels = "no mask" if pho.final_phot_mask is None else f"{int(pho.final_phot_mask.sum())} px"
+    return (
+        f"TIC {pho.starid}   Tmag {pho.target['tmag']:.2f}   sector {pho.sector}, camera {pho.camera}, "
+        f"CCD {pho.ccd}, {pho.cadence} s   {pho.datasource}, {pho.method}, {pixels}: {status}"
+    )
+
+
+# --- Sum image -----------------------------------------------------------------------------------------
+
+
+def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
+    axes = figure.add_subplot()
+    image = plots_mask.show_image(axes, pho.sumimage, pho.stamp)
+    everything = np.ones(pho.sumimage.shape, dtype=bool)
+    plots_mask.outline(axes, everything, pho.stamp, color=COLOURS["grey"], linewidth=0.6)
+    figure.colorbar(image, ax=axes, label="mean flux (e$^-$/s), asinh scale", shrink=0.8, pad=0.02)
+    # Pixels of a target pixel file that were not sent down belong to no image.
+    collected = (pho.aperture & 1) > 0
+    if not collected.all():
+        plots_mask.outline(axes, collected, pho.stamp, color=COLOURS["grey"], linewidth=1.0, linestyle=":")
+    if pho.final_phot_mask is not None:
+        plots_mask.outline(axes, pho.final_phot_mask, pho.stamp, color=COLOURS["orange"], linewidth=2.2)
+    _draw_stars(axes, pho)
+    row_min, row_max, col_min, col_max = pho.stamp
+    room = 6.0  # the catalog of a stamp reaches 5 pixels beyond it
+    axes.set_xlim(col_min - room, col_max - 1 + room)
+    axes.set_ylim(row_min - room, row_max - 1 + room)
+    axes.set_xlabel("column (full frame image pixel, from 0)")
+    axes.set_ylabel("row (full frame image pixel, from 0)")
+
+
+def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
+    """Catalog stars as circles by magnitude, with the magnitudes of the brightest, and a legend."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
+
+    stars = pho.stamp_stars
+    target = stars["starid"] == pho.starid
+    area = _star_area(stars["tmag"])
+    for chosen, colour, width in ((~target, "blue", 1.1), (target, "red", 1.8)):
+        axes.scatter(
+            stars["column"][chosen],
+            stars["row"][chosen],
+            s=area[chosen],
+            facecolors="none",
+            edgecolors=COLOURS[colour],
+            linewidths=width,
+            path_effects=[withStroke(linewidth=width + 1.2, foreground="white")],
+            zorder=4,
+        )
+    named = np.argsort(np.where(np.isfinite(stars["tmag"]), stars["tmag"], np.inf), kind="stable")[:12]
+    for i in np.union1d(named, np.flatnonzero(target)):
+        axes.annotate(
+            f"{stars['tmag'][i]:.1f}",
+            (stars["column"][i], stars["row"][i]),
+            xytext=(0.5 * np.sqrt(area[i]) + 2, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=COLOURS["red" if target[i] else "blue"],
+            va="center",
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+            annotation_clip=True,
+            clip_on=True,
+            zorder=5,
+        )
+    handles = [
+        _circle(tmag, "red" if k == 0 else "blue", k)
+        for k, tmag in enumerate((float(pho.target["tmag"]), 8.0, 12.0, 16.0))
+    ]
+    handles[0].set_label("target")
+    if pho.final_phot_mask is not None:
+        handles.insert(0, Line2D([], [], color=COLOURS["orange"], linewidth=2.2, label="mask"))
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(handles), fontsize=8,
+        frameon=False,
+    )  # fmt: skip
+
+
+def _star_area(tmag: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area of a star's circle in points squared: its diameter falls linearly with the magnitude."""
+    known = np.where(np.isfinite(tmag), tmag, 18.0)
+    return (4.0 + 1.6 * np.clip(18.0 - known, 0.0, 14.0)) ** 2
+
+
+def _circle(tmag: float, colour: str, k: int) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], linestyle="none", marker="o", markerfacecolor="none", markeredgecolor=COLOURS[colour],
+        markersize=float(np.sqrt(_star_area(np.array(tmag)))), label=f"Tmag {tmag:.0f}" if k else None,
+    )  # fmt: skip
+
+
+# --- Light curve ---------------------------------------------------------------------------------------
+
+
+def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
+    lightcurve = pho.lightcurve
+    time = np.asarray(lightcurve["time"], dtype="f8")
+    flux, error = (np.asarray(lightcurve[name], dtype="f8") for name in ("flux", "flux_err"))
+    quality = np.asarray(lightcurve["quality"])
+    good = TESSQualityFlags.filter(quality)
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [3, 3, 2]})
+
+    _points_with_errors(top, time, flux, error)
+    _mark_flags(pho, top, time, flux, quality)
+    _limit(top, flux)
+    top.set_ylabel("flux (e$^-$/s)\nall points")
+
+    median = _median(flux[good])
+    if median > 0:
+        relative = np.where(good, flux / median - 1, np.nan)
+        factor, unit = relative_unit(relative)
+        _points_with_errors(middle, time, factor * relative, np.where(good, factor * error / median, np.nan))
+        middle.axhline(0, color=COLOURS["grey"], linewidth=0.8)
+        _limit(middle, factor * relative)
+        middle.set_ylabel(f"relative flux ({unit})\ngood points")
+        middle.set_title(_numbers(pho), fontsize=9, loc="left")
+    else:
+        middle.set_ylabel("relative flux")
+        middle.set_yticks([])
+        _say(middle, f"no relative flux: the median flux of good points is {median:.4g} e$^-$/s")
+
+    background = np.asarray(lightcurve["flux_background"], dtype="f8")
+    bottom.plot(time, background, ".", color=COLOURS["blue"], markersize=3)
+    _limit(bottom, background)
+    bottom.set_ylabel("background\nin mask (e$^-$/s)")
+    bottom.set_xlabel("time (BJD $-$ 2457000, days)")
+    limits = robust_limits(time, margin=0.02, cut=0.0)
+    if limits is not None:
+        bottom.set_xlim(*limits)
+
+
+def _numbers(pho: BasePhotometry) -> str:
+    result = pho.result
+    return (
+        f"1-hour scatter {1e6 * result.rms_hour:.4g} ppm   point to point {1e6 * result.ptp:.4g} ppm   "
+        f"variability {result.variability:.3g}   contamination {result.contamination:.3g}"
+    )
+
+
+def _points_with_errors(axes: Axes, time: NDArray[Any], value: NDArray[Any], error: NDArray[Any]) -> None:
+    known = np.isfinite(error) & np.isfinite(value)
+    # A line collection: error bars of thousands of points as an artist each would take seconds.
+    axes.vlines(
+        time[known], (value - error)[known], (value + error)[known], color="0.8", linewidth=0.7, zorder=1
+    )
+    axes.plot(time, value, ".", color=COLOURS["black"], markersize=2.5, zorder=2)
+    axes.ticklabel_format(axis="y", useOffset=False)
+
+
+def _mark_flags(
+    pho: BasePhotometry, axes: Axes, time: NDArray[Any], flux: NDArray[Any], quality: NDArray[Any]
+) -> None:
+    """Mark the points with flags; one whose flux is missing gets its mark on the lower edge."""
+    kinds: list[tuple[str, NDArray[np.bool_]]] = []
+    for bit, name in sorted(TESSQualityFlags.STRINGS.items()):
+        kinds.append((name, (quality & bit) > 0))
+    spacecraft = time - np.asarray(pho.lightcurve["timecorr"], dtype="f8")
+    shenanigans = background_shenanigans(pho._source, pho.stamp, spacecraft) > 0
+    kinds.append((CorrectorQualityFlags.STRINGS[CorrectorQualityFlags.BackgroundShenanigans], shenanigans))
+    transform = axes.get_xaxis_transform()
+    marked = 0
+    for name, flagged in kinds:
+        if not flagged.any():
+            continue
+        colour, symbol, size = _MARKS[marked % len(_MARKS)]
+        marked += 1
+        style: dict[str, Any] = {
+            "linestyle": "none", "marker": symbol, "markersize": size, "markerfacecolor": "none",
+            "markeredgecolor": COLOURS[colour], "zorder": 3,
+        }  # fmt: skip
+        seen = flagged & np.isfinite(flux)
+        axes.plot(time[seen], flux[seen], label=f"{name} ({int(flagged.sum())})", **style)
+        missing = flagged & ~np.isfinite(flux)
+        axes.plot(time[missing], np.full(int(missing.sum()), 0.02), transform=transform, **style)
+    if marked:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, frameon=False, ncols=3)
+
+
+def _limit(axes: Axes, values: NDArray[Any]) -> None:
+    """Set the limits of the values' axis, and say how many points lie outside."""
+    limits = robust_limits(values)
+    if limits is None:
+        _say(axes, "no finite value")
+        axes.set_yticks([])
+        return
+    axes.set_ylim(*limits)
+    outside = int(((values < limits[0]) | (values > limits[1])).sum())
+    if outside:
+        axes.text(
+            0.995, 0.97, f"{outside} outside", transform=axes.transAxes, ha="right", va="top", fontsize=8,
+            color=COLOURS["red"],
+        )  # fmt: skip
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=COLOURS["red"])
+
+
+def _median(values: NDArray[Any]) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else float("nan")
+
+
+# --- Centroid ------------------------------------------------------------------------------------------
+
+
+def _draw_centroid(pho: BasePhotometry, figure: Figure) -> None:
+    lightcurve = pho.lightcurve
+    time = np.asarray(lightcurve["time"], dtype="f8")
+    good = TESSQualityFlags.filter(np.asarray(lightcurve["quality"]))
+    axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": [2.6, 1]})
+    for k, name in enumerate(("column", "row")):
+        centroid = np.asarray(lightcurve["pos_centroid"], dtype="f8")[:, k]
+        expected = np.asarray(lightcurve["pos_corr"], dtype="f8")[:, k]
+        # Both as differences from where they are on a typical good point.
+        moved, due = centroid - _median(centroid[good]), expected - _median(expected[good])
+        series, against = axes[k]
+        series.plot(time[~good], moved[~good], ".", color=COLOURS["sky"], markersize=5, label="flagged")
+        series.plot(time[good], moved[good], ".", color=COLOURS["black"], markersize=3, label="centroid")
+        series.plot(
+            time, due, "-", color=COLOURS["red"], linewidth=0.9, alpha=0.8, label="star's motion (POS_CORR)"
+        )
+        series.set_ylabel(f"{name} $-$ {_median(centroid[good]):.3f} (px)")
+        _limit_two(series, moved[good], due[good])
+        against.plot(due[~good], moved[~good], ".", color=COLOURS["sky"], markersize=5)
+        against.plot(due[good], moved[good], ".", color=COLOURS["black"], markersize=3)
+        against.axline((0, 0), slope=1, color=COLOURS["red"], linewidth=0.9)
+        against.set_xlabel(f"POS_CORR, {name} (px)")
+        against.set_ylabel(f"centroid, {name} (px)")
+        _limit_two(against, moved[good])
+        limits = robust_limits(due[good])
+        if limits is not None:
+            against.set_xlim(*limits)
+        against.locator_params(axis="x", nbins=5)
+        if not np.isfinite(moved).any():
+            _say(series, "no finite centroid")
+    axes[0, 0].sharex(axes[1, 0])
+    axes[0, 0].tick_params(labelbottom=False)
+    axes[1, 0].set_xlabel("time (BJD $-$ 2457000, days)")
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, frameon=False, ncols=3)
+
+
+def _limit_two(axes: Axes, *values: NDArray[Any]) -> None:
+    limits = [found for found in map(robust_limits, values) if found is not None]
+    if limits:
+        axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
