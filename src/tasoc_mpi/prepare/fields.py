@@ -72,7 +72,7 @@ def find_cubes(folder: str | os.PathLike[str]) -> dict[CCDKey, Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise MissingInput(f"{folder}: no such folder")
+        raise MissingInput(f"{folder}: no such folder; name the one with the data")
     cubes = {}
     for path in folder.iterdir():
         match = _CUBE_NAME.fullmatch(path.name)

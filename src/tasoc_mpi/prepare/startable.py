@@ -330,7 +330,7 @@ def query_mast(corners: NDArray[np.float64], buffer: float, tmag_max: float) -> 
                 Tmag=[-10.0, float(tmag_max)],
             )
         except (OSError, NoAnswerError, RemoteServiceError, InvalidQueryError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:100]
             raise InputError(
                 f"MAST does not answer ({reason}); try again later, or give a table of stars"
             ) from None

@@ -63,7 +63,7 @@ _UNREADABLE = (
     EOFError,
 )
 
-_WAY_OUT = "download it again, or remove it"
+_WAY_OUT = "fetch it again, or remove it"
 
 
 @dataclass(frozen=True, order=True)
@@ -176,7 +176,7 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise MissingInput(f"{folder}: no such folder")
+        raise MissingInput(f"{folder}: no such folder; name the one with the data")
     found: dict[tuple[int, int, int], list[TPFInfo]] = {}
     for path in _files(folder):
         info = parse_tpf_name(path)
@@ -225,7 +225,7 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
             header = fits.Header.fromfile(stream)
             return _ccd(header)
     except FileNotFoundError:
-        raise MissingInput(f"{path}: no such target pixel file") from None
+        raise MissingInput(f"{path}: no such target pixel file; fetch it again") from None
     except (fits.VerifyError, isal_zlib.error, *_UNREADABLE) as error:  # type: ignore[misc]
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {_WAY_OUT}") from None
@@ -278,7 +278,7 @@ def _content(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise MissingInput(f"{path}: no such target pixel file") from None
+        raise MissingInput(f"{path}: no such target pixel file; fetch it again") from None
     if data[:2] != b"\x1f\x8b":
         return data
     try:
