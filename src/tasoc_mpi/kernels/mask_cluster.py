@@ -1,0 +1,105 @@
+"""Clusters of significant pixels: DBSCAN (Ester et al. 1996) on the pixel lattice."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+__all__ = ["core_clusters", "label_connected"]
+
+
+@numba.njit(cache=True)
+def _disc(radius):
+    """Offsets (row, column) of the pixels within `radius` of a pixel, itself not among them."""
+    reach = int(math.floor(radius + 1e-9))
+    out = np.empty(((2 * reach + 1) ** 2, 2), dtype=np.int64)
+    n = 0
+    for i in range(-reach, reach + 1):
+        for j in range(-reach, reach + 1):
+            if (i != 0 or j != 0) and i * i + j * j <= radius * radius + 1e-9:
+                out[n, 0] = i
+                out[n, 1] = j
+                n += 1
+    return out[:n]
+
+
+@numba.njit(cache=True)
+def label_connected(selected, offsets):
+    """Connected groups of pixels, numbered from 1 in the order of their first pixels.
+
+    Parameters
+    ----------
+    selected : ndarray of bool, shape (R, C)
+    offsets : ndarray of int64, shape (N, 2)
+        (row, column) from a pixel to each of its neighbours; with every one its opposite.
+
+    Returns
+    -------
+    labels : ndarray of int32, shape (R, C)
+        0 where not selected.
+    count : int
+        Number of groups.
+    """
+    n_row, n_col = selected.shape
+    labels = np.zeros((n_row, n_col), dtype=np.int32)
+    stack = np.empty(n_row * n_col, dtype=np.int64)
+    count = 0
+    for r in range(n_row):
+        for c in range(n_col):
+            if not selected[r, c] or labels[r, c] != 0:
+                continue
+            count += 1
+            labels[r, c] = count
+            stack[0] = r * n_col + c
+            top = 1
+            while top > 0:
+                top -= 1
+                row = stack[top] // n_col
+                column = stack[top] % n_col
+                for k in range(offsets.shape[0]):
+                    i = row + offsets[k, 0]
+                    j = column + offsets[k, 1]
+                    if 0 <= i < n_row and 0 <= j < n_col and selected[i, j] and labels[i, j] == 0:
+                        labels[i, j] = count
+                        stack[top] = i * n_col + j
+                        top += 1
+    return labels, count
+
+
+@numba.njit(cache=True)
+def core_clusters(significant, min_points, radius):
+    """Clusters of the core points of DBSCAN; its border points belong to none.
+
+    Parameters
+    ----------
+    significant : ndarray of bool, shape (R, C)
+        The points: pixels over the threshold.
+    min_points : int
+        A point with at least this many points (itself one of them) within `radius` is a core point.
+    radius : float
+        Distance up to which points are neighbours, pixels; sqrt(2) is the eight around.
+
+    Returns
+    -------
+    clusters : ndarray of int32, shape (R, C)
+        Number of the cluster from 1 on, in order of their first pixels; 0 where there is none.
+    count : int
+        Number of clusters.
+    """
+    n_row, n_col = significant.shape
+    offsets = _disc(radius)
+    core = np.zeros((n_row, n_col), dtype=np.bool_)
+    for r in range(n_row):
+        for c in range(n_col):
+            if not significant[r, c]:
+                continue
+            points = 1
+            for k in range(offsets.shape[0]):
+                i = r + offsets[k, 0]
+                j = c + offsets[k, 1]
+                if 0 <= i < n_row and 0 <= j < n_col and significant[i, j]:
+                    points += 1
+            core[r, c] = points >= min_points
+    return label_connected(core, offsets)

@@ -1,0 +1,314 @@
+"""One segment a star: markers in each cluster of significant pixels, and the watershed from them."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from .mask_cluster import label_connected
+from .mask_saturated import highest_pixels, saturated_run, summed_tmag
+
+__all__ = ["flood", "smooth", "watershed_markers"]
+
+#: Neighbours of a pixel: those with which it shares a side.
+SIDES = np.array([[-1, 0], [0, -1], [0, 1], [1, 0]], dtype=np.int64)
+
+
+@numba.njit(cache=True, inline="always")
+def _mirror(i, n):
+    """Index mirrored at the outer edges of the first and last pixel (c b a | a b c | c b a)."""
+    while i < 0 or i >= n:
+        i = -1 - i if i < 0 else 2 * n - 1 - i
+    return i
+
+
+@numba.njit(cache=True)
+def smooth(image, sigma):
+    """Image smoothed by a Gaussian, cut at 4 sigma, the image continued by its mirror image.
+
+    Parameters
+    ----------
+    image : ndarray of float64, shape (R, C)
+    sigma : float
+        Pixels; 0 leaves the image as it is.
+
+    Returns
+    -------
+    ndarray of float64, shape (R, C)
+        As `scipy.ndimage.gaussian_filter` with its defaults.
+    """
+    n_row, n_col = image.shape
+    reach = int(4.0 * sigma + 0.5)
+    if reach == 0:
+        return image.copy()
+    weight = np.empty(reach + 1)
+    for k in range(reach + 1):
+        weight[k] = math.exp(-0.5 * (k / sigma) ** 2)
+    weight /= 2.0 * weight.sum() - weight[0]
+    half = np.empty_like(image)
+    for r in range(n_row):
+        for c in range(n_col):
+            value = weight[0] * image[r, c]
+            for k in range(1, reach + 1):
+                value += weight[k] * (image[_mirror(r - k, n_row), c] + image[_mirror(r + k, n_row), c])
+            half[r, c] = value
+    out = np.empty_like(image)
+    for r in range(n_row):
+        for c in range(n_col):
+            value = weight[0] * half[r, c]
+            for k in range(1, reach + 1):
+                value += weight[k] * (half[r, _mirror(c - k, n_col)] + half[r, _mirror(c + k, n_col)])
+            out[r, c] = value
+    return out
+
+
+@numba.njit(cache=True)
+def _boxes(clusters, count):
+    """First row, end row, first column and end column of each cluster; shape (count, 4)."""
+    n_row, n_col = clusters.shape
+    box = np.empty((count, 4), dtype=np.int64)
+    box[:, 0] = n_row
+    box[:, 1] = 0
+    box[:, 2] = n_col
+    box[:, 3] = 0
+    for r in range(n_row):
+        for c in range(n_col):
+            k = clusters[r, c] - 1
+            if k >= 0:
+                box[k, 0] = min(box[k, 0], r)
+                box[k, 1] = max(box[k, 1], r + 1)
+                box[k, 2] = min(box[k, 2], c)
+                box[k, 3] = max(box[k, 3], c + 1)
+    return box
+
+
+@numba.njit(cache=True)
+def _local_maxima(image, lowest):
+    """Pixels that none of their eight neighbours exceeds and that are above `lowest`: (N, 2), their heights."""
+    n_row, n_col = image.shape
+    place = np.empty((image.size, 2), dtype=np.int64)
+    height = np.empty(image.size)
+    n = 0
+    for r in range(n_row):
+        for c in range(n_col):
+            value = image[r, c]
+            if not value > lowest:
+                continue
+            top = True
+            for i in range(max(r - 1, 0), min(r + 2, n_row)):
+                for j in range(max(c - 1, 0), min(c + 2, n_col)):
+                    if image[i, j] > value:
+                        top = False
+            if top:
+                place[n, 0] = r
+                place[n, 1] = c
+                height[n] = value
+                n += 1
+    return place[:n], height[:n]
+
+
+@numba.njit(cache=True)
+def _nearest(place, height, row, column, reach):
+    """Index of the candidate nearest to a star within `reach`, else -1. The higher of two as near."""
+    best = -1
+    least = reach * reach + 1e-9
+    for k in range(place.shape[0]):
+        distance = (place[k, 0] - row) ** 2 + (place[k, 1] - column) ** 2
+        if distance < least or (distance == least and best >= 0 and height[k] > height[best]):
+            best = k
+            least = distance
+    return best
+
+
+@numba.njit(cache=True)
+def _keep_highest(place, height, chosen, patches):
+    """Of the chosen candidates in one patch only the highest stays (the first of equally high ones)."""
+    n = place.shape[0]
+    for k in range(n):
+        patch = patches[place[k, 0], place[k, 1]]
+        if not chosen[k] or patch == 0:
+            continue
+        for m in range(n):
+            if m != k and chosen[m] and patches[place[m, 0], place[m, 1]] == patch:
+                if height[m] > height[k] or (height[m] == height[k] and m < k):
+                    chosen[k] = False
+                    break
+
+
+@numba.njit(cache=True)
+def watershed_markers(
+    image, significant, clusters, count, rows, columns, tmags, blur, reach, reach_bright, bright_tmag, ratio
+):
+    """Where the watershed of each cluster starts: the local maxima that belong to a catalog star.
+
+    Candidates are the local maxima (3 x 3 pixels, edges of the image too, above the image's minimum) of
+    the cluster's flux, zero elsewhere, smoothed. The candidate nearest to a star, if near enough, becomes
+    a marker. A bright star saturates pixels, whose noise is no sign of stars: of the markers in one
+    4-connected patch of saturated pixels only the highest stays.
+
+    Parameters
+    ----------
+    image : ndarray of float64, shape (R, C)
+        Sum image, e-/s.
+    significant : ndarray of bool, shape (R, C)
+    clusters : ndarray of int32, shape (R, C)
+        Numbers of the clusters from 1 to `count`.
+    count : int
+    rows, columns, tmags : ndarray of float64, shape (N,)
+        Stars: position in the image (0-based) and magnitude. One with a NaN takes no marker.
+    blur : float
+        Sigma of the Gaussian, pixels.
+    reach, reach_bright : float
+        Largest distance of a marker from its star, pixels; `reach_bright` up to magnitude `bright_tmag`.
+    bright_tmag : float
+        Clusters whose stars together are at least this bright may be saturated.
+    ratio : float
+        See `mask_saturated.saturated_run`.
+
+    Returns
+    -------
+    markers : ndarray of int32, shape (R, C)
+        Numbers from 1 on in order of the pixels; 4-connected markers have the same number.
+    number : int
+        The largest number.
+    candidates : ndarray of bool, shape (R, C)
+    patches : ndarray of bool, shape (R, C)
+        Saturated pixels as found in the unsplit clusters.
+    """
+    n_row, n_col = image.shape
+    marked = np.zeros((n_row, n_col), dtype=np.bool_)
+    candidates = np.zeros((n_row, n_col), dtype=np.bool_)
+    patches = np.zeros((n_row, n_col), dtype=np.bool_)
+    margin = int(4.0 * blur + 0.5) + 1
+    furthest = max(reach, reach_bright) + 1.0
+    boxes = _boxes(clusters, count)
+    totals = summed_tmag(clusters, count, rows, columns, tmags)
+    highest = highest_pixels(image, clusters, count)
+    for k in range(count):
+        r0, r1 = max(boxes[k, 0] - margin, 0), min(boxes[k, 1] + margin, n_row)
+        c0, c1 = max(boxes[k, 2] - margin, 0), min(boxes[k, 3] + margin, n_col)
+        flux = np.zeros((r1 - r0, c1 - c0))
+        for r in range(boxes[k, 0], boxes[k, 1]):
+            for c in range(boxes[k, 2], boxes[k, 3]):
+                if clusters[r, c] == k + 1:
+                    flux[r - r0, c - c0] = image[r, c]
+        flux = smooth(flux, blur)
+        lowest = flux.min() if flux.size == image.size else 0.0
+        place, height = _local_maxima(flux, lowest)
+        place[:, 0] += r0
+        place[:, 1] += c0
+        chosen = np.zeros(place.shape[0], dtype=np.bool_)
+        for s in range(rows.shape[0]):
+            inside = r0 - furthest < rows[s] < r1 + furthest and c0 - furthest < columns[s] < c1 + furthest
+            if inside and tmags[s] == tmags[s]:
+                limit = reach_bright if tmags[s] <= bright_tmag else reach
+                best = _nearest(place, height, rows[s], columns[s], limit)
+                if best >= 0:
+                    chosen[best] = True
+        if totals[k] <= bright_tmag:
+            own = np.zeros((n_row, n_col), dtype=np.bool_)
+            for c in range(boxes[k, 2], boxes[k, 3]):
+                first, last = saturated_run(image, significant, clusters, k + 1, c, highest[k], ratio)
+                own[first:last, c] = True
+            patches |= own
+            _keep_highest(place, height, chosen, label_connected(own, SIDES)[0])
+        for m in range(place.shape[0]):
+            candidates[place[m, 0], place[m, 1]] = True
+            if chosen[m]:
+                marked[place[m, 0], place[m, 1]] = True
+    markers, number = label_connected(marked, SIDES)
+    return markers, number, candidates, patches
+
+
+@numba.njit(cache=True, inline="always")
+def _before(heights, ages, i, j):
+    """Whether entry `i` of the heap comes before entry `j`: lower first, then older."""
+    return heights[i] < heights[j] or (heights[i] == heights[j] and ages[i] < ages[j])
+
+
+@numba.njit(cache=True)
+def _swap(heights, ages, pixels, i, j):
+    heights[i], heights[j] = heights[j], heights[i]
+    ages[i], ages[j] = ages[j], ages[i]
+    pixels[i], pixels[j] = pixels[j], pixels[i]
+
+
+@numba.njit(cache=True)
+def _push(heights, ages, pixels, n, height, pixel, age):
+    """Add an entry to a binary heap of `n` entries."""
+    heights[n] = height
+    ages[n] = age
+    pixels[n] = pixel
+    i = n
+    while i > 0 and _before(heights, ages, i, (i - 1) // 2):
+        _swap(heights, ages, pixels, i, (i - 1) // 2)
+        i = (i - 1) // 2
+
+
+@numba.njit(cache=True)
+def _pop(heights, ages, pixels, n):
+    """Move the first entry of a binary heap of `n` entries behind the others."""
+    _swap(heights, ages, pixels, 0, n - 1)
+    i = 0
+    while True:
+        first = i
+        for child in (2 * i + 1, 2 * i + 2):
+            if child < n - 1 and _before(heights, ages, child, first):
+                first = child
+        if first == i:
+            return pixels[n - 1]
+        _swap(heights, ages, pixels, i, first)
+        i = first
+
+
+@numba.njit(cache=True)
+def flood(image, inside, markers):
+    """Watershed by flooding from markers (Meyer 1991), the highest pixels first.
+
+    The next pixel is the highest one that touches a flooded one; of equally high pixels the one that was
+    reached first; the sides of a pixel are taken in the order of `SIDES`, and markers in that of the pixels.
+
+    Parameters
+    ----------
+    image : ndarray of float64, shape (R, C)
+        Its negative is flooded.
+    inside : ndarray of bool, shape (R, C)
+        Where the flood may go. Flood runs over the sides of pixels, not over their corners.
+    markers : ndarray of int32, shape (R, C)
+        Positive where the flood starts.
+
+    Returns
+    -------
+    ndarray of int32, shape (R, C)
+        The number of the marker that reached each pixel; 0 where none did.
+    """
+    n_row, n_col = image.shape
+    labels = np.zeros((n_row, n_col), dtype=np.int32)
+    heights = np.empty(image.size)
+    ages = np.empty(image.size, dtype=np.int64)
+    pixels = np.empty(image.size, dtype=np.int64)
+    n = 0
+    age = 0
+    for r in range(n_row):
+        for c in range(n_col):
+            if markers[r, c] > 0 and inside[r, c]:
+                labels[r, c] = markers[r, c]
+                _push(heights, ages, pixels, n, -image[r, c], r * n_col + c, age)
+                n += 1
+                age += 1
+    while n > 0:
+        pixel = _pop(heights, ages, pixels, n)
+        n -= 1
+        row = pixel // n_col
+        column = pixel % n_col
+        for k in range(4):
+            i = row + SIDES[k, 0]
+            j = column + SIDES[k, 1]
+            if 0 <= i < n_row and 0 <= j < n_col and inside[i, j] and labels[i, j] == 0:
+                labels[i, j] = labels[row, column]
+                _push(heights, ages, pixels, n, -image[i, j], i * n_col + j, age)
+                n += 1
+                age += 1
+    return labels

@@ -1,0 +1,210 @@
+"""Pixel masks of all stars in a stamp, from its sum image (K2P2; Lund et al. 2015, ApJ 806, 30)."""
+
+from __future__ import annotations
+
+import configparser
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..kernels.mask_cluster import core_clusters
+from ..kernels.mask_density import flux_threshold
+from ..kernels.mask_saturated import extend_columns, tidy_segments
+from ..kernels.mask_watershed import flood, watershed_markers
+
+__all__ = ["K2P2Parameters", "K2P2Result", "k2p2_masks"]
+
+
+@dataclass(frozen=True)
+class K2P2Parameters:
+    """Thresholds of the mask making; the defaults are those of the packaged settings, section [k2p2]."""
+
+    threshold: float = 0.8
+    """Significance of a pixel over the mode of the sum image, in robust standard deviations."""
+    trim: float = 0.15
+    """Fraction of the positive pixels, the brightest, left out of the density estimate."""
+    saturation_flux: float = 70000.0
+    """Pixels from this value on are left out of the density estimate, too (e-/s)."""
+    min_pixels: int = 4
+    """Fewest pixels of a mask."""
+    min_cluster: int = 4
+    """Fewest significant pixels, itself one of them, around a pixel of a cluster."""
+    cluster_radius: float = 2.0**0.5
+    """Distance up to which they are counted, and up to which pixels are of one cluster (pixels)."""
+    watershed_blur: float = 0.5
+    """Sigma of the Gaussian in front of the search for markers (pixels)."""
+    marker_distance: float = 2.0 * 2.0**0.5
+    """A star takes a local maximum as its marker up to this distance (pixels) ..."""
+    marker_distance_saturated: float = 5.0 * 2.0**0.5
+    """... and a star that may be saturated up to this one."""
+    saturation_tmag: float = 7.0
+    """Stars and masks at least this bright may be saturated (TESS magnitude)."""
+    saturation_ratio: float = 0.01
+    """A column is flat, thus saturated, if the median step along it is below this part of its maximum."""
+
+    @classmethod
+    def from_settings(cls, settings: configparser.ConfigParser) -> K2P2Parameters:
+        """The parameters of the section [k2p2]; a key that is not there keeps its default.
+
+        Raises
+        ------
+        ValueError
+            If a value is not a number.
+        """
+        section = settings["k2p2"]
+        values: dict[str, float | int] = {}
+        for name, default in vars(cls()).items():
+            if name in section:
+                values[name] = section.getint(name) if isinstance(default, int) else section.getfloat(name)
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class K2P2Result:
+    """Masks of a stamp, and the steps on the way to them.
+
+    The masks before the extension of saturated columns share no pixel and are kept as one image of labels;
+    what the extension adds may overlap with another mask and is kept as a list. `mask` gives both.
+    """
+
+    labels: NDArray[np.int32]
+    """Number of the mask of each pixel, from 1 to `count`, before the extension; 0 for none. Shape (R, C)."""
+    count: int
+    """Number of masks."""
+    extension: NDArray[np.int32]
+    """(label, row, column) of the pixels that masks gain along saturated columns. Shape (E, 3)."""
+    mode: float
+    """Mode of the flux, e-/s; NaN if the image has no positive pixel to estimate it from."""
+    mad: float
+    """Robust standard deviation of the flux below the mode, e-/s."""
+    threshold: float
+    """Pixels above this are significant, e-/s."""
+    bandwidth: float
+    """Bandwidth of the density estimate, e-/s."""
+    significant: NDArray[np.bool_]
+    """Significant pixels. Shape (R, C)."""
+    clusters: NDArray[np.int32]
+    """Number of the cluster of each pixel, from 1 on; 0 for none. Shape (R, C)."""
+    candidates: NDArray[np.bool_]
+    """Local maxima of the smoothed clusters. Shape (R, C)."""
+    markers: NDArray[np.int32]
+    """Where the watershed started, numbered from 1 on. Shape (R, C)."""
+    saturated: NDArray[np.bool_]
+    """Saturated pixels as found in the clusters before the watershed. Shape (R, C)."""
+
+    def mask(self, label: int) -> NDArray[np.bool_]:
+        """The mask of a number from 1 to `count`; shape (R, C)."""
+        mask = self.labels == label
+        own = self.extension[self.extension[:, 0] == label]
+        mask[own[:, 1], own[:, 2]] = True
+        return mask
+
+    def labels_at(self, row: int, column: int) -> list[int]:
+        """Numbers of the masks that hold a pixel of the stamp, ascending; none outside of the stamp."""
+        n_row, n_col = self.labels.shape
+        if not (0 <= row < n_row and 0 <= column < n_col):
+            return []
+        found = {int(self.labels[row, column])} - {0}
+        at = (self.extension[:, 1] == row) & (self.extension[:, 2] == column)
+        return sorted(found | {int(label) for label in self.extension[at, 0]})
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """All masks; shape (count, R, C)."""
+        out = np.zeros((self.count, *self.labels.shape), dtype=bool)
+        for label in range(1, self.count + 1):
+            out[label - 1] = self.mask(label)
+        return out
+
+
+def k2p2_masks(
+    sumimage: ArrayLike,
+    star_rows: ArrayLike,
+    star_columns: ArrayLike,
+    star_tmags: ArrayLike,
+    parameters: K2P2Parameters | None = None,
+) -> K2P2Result:
+    """Masks of the stars in a sum image.
+
+    Pixels over a threshold are clustered by DBSCAN, of which core points stay; each cluster is split by a
+    watershed that starts at the local maxima near catalog stars. Where the definition leaves a choice:
+
+    - the bandwidth of the density estimate is the sample standard deviation times n**(-1/5);
+    - of n positive pixels, n - floor(trim n) enter it;
+    - clusters are 8-connected, the flood runs over the sides of pixels, so that masks are 4-connected
+      before saturated columns are added;
+    - a star between two markers equally near takes the higher one, then the first in row and column;
+    - equally high pixels are flooded in the order in which the flood reached them;
+    - "highest" among the markers in a saturated patch is in the smoothed image;
+    - a cluster counts as saturated under the same condition on magnitude as a mask;
+    - an enclosed pixel that is NaN is not filled in.
+
+    The result depends on the arguments alone, and not on the order of the stars.
+
+    Parameters
+    ----------
+    sumimage : array_like, shape (R, C)
+        Mean image, e-/s. Pixels that are not finite are not in any mask.
+    star_rows, star_columns : array_like, shape (N,)
+        Positions of the catalog's stars in the stamp: 0-based, integers are pixel centres. Stars outside of
+        the stamp are welcome.
+    star_tmags : array_like, shape (N,)
+        Their magnitudes. A star of magnitude NaN is left out.
+    parameters : K2P2Parameters, optional
+
+    Returns
+    -------
+    K2P2Result
+
+    Raises
+    ------
+    ValueError
+        If `sumimage` is not two-dimensional or the stars' arrays differ in length.
+    """
+    par = parameters or K2P2Parameters()
+    image = np.array(sumimage, dtype=np.float64, order="C")
+    if image.ndim != 2:
+        raise ValueError(f"the sum image has {image.ndim} dimensions, not 2")
+    rows, columns, tmags = (
+        np.ascontiguousarray(a, dtype=np.float64).ravel() for a in (star_rows, star_columns, star_tmags)
+    )
+    if not rows.size == columns.size == tmags.size:
+        raise ValueError("rows, columns and magnitudes of the stars differ in length")
+    image[~np.isfinite(image)] = np.nan
+    mode, mad, threshold, bandwidth = flux_threshold(image, par.trim, par.saturation_flux, par.threshold)
+    significant = image > threshold
+    clusters, n_clusters = core_clusters(significant, par.min_cluster, par.cluster_radius)
+    markers, n_markers, candidates, saturated = watershed_markers(
+        image,
+        significant,
+        clusters,
+        n_clusters,
+        rows,
+        columns,
+        tmags,
+        par.watershed_blur,
+        par.marker_distance,
+        par.marker_distance_saturated,
+        par.saturation_tmag,
+        par.saturation_ratio,
+    )
+    segments = flood(image, clusters > 0, markers)
+    labels, count = tidy_segments(image, segments, n_markers, par.min_pixels)
+    extension = extend_columns(
+        image, significant, labels, count, rows, columns, tmags, par.saturation_tmag, par.saturation_ratio
+    )
+    return K2P2Result(
+        labels=labels,
+        count=count,
+        extension=extension,
+        mode=mode,
+        mad=mad,
+        threshold=threshold,
+        bandwidth=bandwidth,
+        significant=significant,
+        clusters=clusters,
+        candidates=candidates,
+        markers=markers,
+        saturated=saturated,
+    )
