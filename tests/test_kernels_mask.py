@@ -202,7 +202,9 @@ def make_markers(image, stars, significant=None):
 
 
 def test_marker_reaches_further_for_a_bright_star():
-    image = np.fromfunction(lambda r, c: 1000 * np.exp(-((r - 10) ** 2 + (c - 10) ** 2) / 8) + 1 + r, (21, 21))
+    image = np.fromfunction(
+        lambda r, c: 1000 * np.exp(-((r - 10) ** 2 + (c - 10) ** 2) / 8) + 1 + r, (21, 21)
+    )
     for distance, tmag, found in [(2.8, 9, 1), (2.9, 9, 0), (2.9, 7.0, 1), (7.0, 7.0, 1), (7.2, 5, 0)]:
         assert make_markers(image, [(10, 10 + distance, tmag)])[1] == found, (distance, tmag)
 

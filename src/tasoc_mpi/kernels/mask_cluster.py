@@ -13,7 +13,7 @@ __all__ = ["core_clusters", "label_connected"]
 @numba.njit(cache=True)
 def _disc(radius):
     """Offsets (row, column) of the pixels within `radius` of a pixel, itself not among them."""
-    reach = int(math.floor(radius + 1e-9))
+    reach = math.floor(radius + 1e-9)
     out = np.empty(((2 * reach + 1) ** 2, 2), dtype=np.int64)
     n = 0
     for i in range(-reach, reach + 1):

@@ -181,7 +181,7 @@ def flux_threshold(image, trim, ceiling, sigmas):
             flux[n] = value
             n += 1
     flux = np.sort(flux[:n])
-    n -= int(math.floor(trim * n + 1e-9))
+    n -= math.floor(trim * n + 1e-9)
     while n > 0 and flux[n - 1] >= ceiling:
         n -= 1
     flux = flux[:n]

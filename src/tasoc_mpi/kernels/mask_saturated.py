@@ -153,9 +153,9 @@ def tidy_segments(image, segments, count, min_pixels):
     for r in range(1, n_row - 1):
         for c in range(1, n_col - 1):
             k = kept[r - 1, c]
-            if kept[r, c] == 0 and k > 0 and np.isfinite(image[r, c]):
-                if kept[r + 1, c] == k and kept[r, c - 1] == k and kept[r, c + 1] == k:
-                    labels[r, c] = k
+            around = kept[r + 1, c] == k and kept[r, c - 1] == k and kept[r, c + 1] == k
+            if kept[r, c] == 0 and k > 0 and around and np.isfinite(image[r, c]):
+                labels[r, c] = k
     return labels, number
 
 
@@ -182,7 +182,7 @@ def extend_columns(image, significant, labels, count, rows, columns, tmags, brig
     ndarray of int32, shape (E, 3)
         Label, row and column of each pixel gained. It may belong to another mask, too.
     """
-    n_row, n_col = image.shape
+    n_col = image.shape[1]
     totals = summed_tmag(labels, count, rows, columns, tmags)
     highest = highest_pixels(image, labels, count)
     bright = np.flatnonzero(totals <= bright_tmag)

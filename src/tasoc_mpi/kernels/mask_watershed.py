@@ -86,7 +86,7 @@ def _boxes(clusters, count):
 
 @numba.njit(cache=True)
 def _local_maxima(image, lowest):
-    """Pixels that none of their eight neighbours exceeds and that are above `lowest`: (N, 2), their heights."""
+    """Pixels above `lowest` that none of their eight neighbours exceeds, shape (N, 2), and their heights."""
     n_row, n_col = image.shape
     place = np.empty((image.size, 2), dtype=np.int64)
     height = np.empty(image.size)
@@ -131,10 +131,10 @@ def _keep_highest(place, height, chosen, patches):
         if not chosen[k] or patch == 0:
             continue
         for m in range(n):
-            if m != k and chosen[m] and patches[place[m, 0], place[m, 1]] == patch:
-                if height[m] > height[k] or (height[m] == height[k] and m < k):
-                    chosen[k] = False
-                    break
+            rival = m != k and chosen[m] and patches[place[m, 0], place[m, 1]] == patch
+            if rival and (height[m] > height[k] or (height[m] == height[k] and m < k)):
+                chosen[k] = False
+                break
 
 
 @numba.njit(cache=True)
