@@ -432,7 +432,8 @@ def stars_in_polygon(
     normals *= np.sign(sides)[:, None]
     if (vertices @ normals.T < -1e-9).any():
         raise InputError("footprint: the polygon is not convex")
-    stars = unit_vectors(ra, dec)
+    with np.errstate(invalid="ignore"):
+        stars = unit_vectors(ra, dec)
     margin = np.deg2rad(buffer)
     reach = np.arccos(np.clip((vertices @ centre).min(), -1.0, 1.0)) + margin
     # The cone comes first: it leaves few stars for the edges, and without it a buffer larger than the
