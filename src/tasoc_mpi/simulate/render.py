@@ -8,9 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.prf import add_stars
-
-__all__ = ["FULL_WELL", "add_cosmics", "add_noise", "add_sky", "bleed", "render_series"]
+__all__ = ["FULL_WELL", "add_cosmics", "add_noise", "add_sky", "add_sky_series", "bleed"]
 
 #: A pixel holds no more than this, e-/s (200,000 electrons in a read of 2 s).
 FULL_WELL = 1.0e5
@@ -157,24 +155,19 @@ def add_cosmics(image: NDArray[np.float32], rng: np.random.Generator, seconds: f
 
 
 @numba.njit(cache=True)
-def render_series(images, origin, rows, columns, fluxes, scales, radii, patterns, levels, full_well):
-    """Stars, sky and bleeding in a series of small images.
+def add_sky_series(images, patterns, levels, full_well):
+    """Sky and bleeding in a series of small images.
 
     Parameters
     ----------
     images : ndarray of float32, shape (T, R, C)
-        Zero; changed in place.
-    origin : (float, float)
-        Full frame image (row, column) of the first pixel.
-    rows, columns, fluxes : ndarray, shape (T, N)
-        Of the stars in each image.
-    scales : ndarray, shape (N,)
-    radii : ndarray of int64, shape (N,)
+        Stars; changed in place.
     patterns : ndarray of float32, shape (K, R, C)
     levels : ndarray, shape (T, K)
+        e-/s.
     full_well : float
+        e-/s.
     """
     for t in range(images.shape[0]):
-        add_stars(images[t], origin, rows[t], columns[t], fluxes[t], scales, radii)
         add_sky(images[t], patterns, levels[t])
         bleed(images[t], full_well)

@@ -22,6 +22,7 @@ from .ffi import BTC_PIXEL, FrameFacts, facts_of, ffi_bytes, ffi_name, ffi_size,
 from .options import CAMERA_CENTRES, SimulationOptions, SimulationPaths
 from .pointing import Pointing, load_pointing, moved_wcs
 from .render import FULL_WELL, add_cosmics, add_noise, add_sky, bleed
+from .response import Response, draw, make_response
 from .sky import SKY_PARTS, sky_levels, sky_patterns
 from .stars import KINDS, MARGIN, Stars, Variability, j2000, make_stars, make_variability
 from .timeline import DAY, Exposures, Timeline, frame_times, make_timeline, stamp_times, tess_position
@@ -57,6 +58,7 @@ class Scene:
     reference_time: float
     stars: Stars
     variability: Variability
+    response: Response
 
     @property
     def epoch(self) -> float:
@@ -121,6 +123,7 @@ def _scene(options: SimulationOptions) -> Scene:
         reference_time=float(reference_time),
         stars=stars,
         variability=make_variability(options, stars, float(frames.begin[0]), days),
+        response=make_response(options, stars),
     )
 
 
@@ -167,6 +170,7 @@ def _write_ffis(
     patterns = sky_patterns(options, row0 + np.arange(rows), column0 + np.arange(columns))
     levels = sky_levels(options, frames.middle, scene.timeline.sector_start)
     factors = _factors(scene)
+    everyone = np.arange(len(stars))
     sip = sip_cards(scene.pointing)
     _, used = cards.reads(options.cadence)
     exposure = used * cards.INT_TIME
@@ -178,15 +182,7 @@ def _write_ffis(
         flux = stars.flux.copy()
         flux[scene.variability.star] *= factors[:, t]
         image = np.zeros((rows, columns), dtype="f4")
-        prf.add_stars(
-            image,
-            (float(row0), float(column0)),
-            np.ascontiguousarray(place[:, 1]),
-            np.ascontiguousarray(place[:, 0]),
-            flux,
-            stars.scale,
-            stars.radius,
-        )
+        draw(scene.response, everyone, image, (row0, column0), place, flux)
         add_sky(image, patterns, levels[t])
         overflow[t] = bleed(image, FULL_WELL)
         if options.cosmics:
@@ -259,7 +255,9 @@ def _write_tpfs(
         path = folder / tpf_name(scene.options, starid, date)
         paths.append(path)
         written.append(path)
-        _write_file(path, tpf_bytes(scene.options, scene.stars, scene.variability, observation, stamp))
+        _write_file(
+            path, tpf_bytes(scene.options, scene.stars, scene.variability, scene.response, observation, stamp)
+        )
         progress("target pixel files", i + 1, len(stamps))
     return paths
 
@@ -388,7 +386,7 @@ def _truth_attributes(scene: Scene) -> dict[str, object]:
         "JITTER": o.jitter,
         "VARIABLES": o.variables,
         "REF_FRAME": scene.reference,
-        "PRF": "two Gaussians integrated over the pixels (tasoc_mpi.kernels.prf)",
+        "PRF": scene.response.words,
         "CORE_SIGMA": prf.CORE_SIGMA,
         "CORE_WEIGHT": prf.CORE_WEIGHT,
         "WING_SIGMA": prf.WING_SIGMA,

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..kernels.prf import prf_image
 from ..products.fitsbytes import CardTuple, hdu_bytes
 from ..products.framewcs import FrameWCS
 from . import cards as c
 from . import tpfcards
 from .options import SimulationOptions
-from .render import FULL_WELL, add_cosmics, add_noise, render_series
+from .render import FULL_WELL, add_cosmics, add_noise, add_sky_series
+from .response import Response, draw
 from .sky import sky_levels, sky_patterns
 from .stars import Stars, Variability, j2000
 from .timeline import DAY, Exposures
@@ -141,11 +141,16 @@ def _stamp(options: SimulationOptions, stars: Stars, k: int) -> Stamp | None:
 
 
 def tpf_bytes(
-    options: SimulationOptions, stars: Stars, variability: Variability, observation: Observation, stamp: Stamp
+    options: SimulationOptions,
+    stars: Stars,
+    variability: Variability,
+    response: Response,
+    observation: Observation,
+    stamp: Stamp,
 ) -> bytes:
     """The whole file, uncompressed, with valid checksums."""
-    table, correction = _table(options, stars, variability, observation, stamp)
-    aperture, facts = _aperture(stars, stamp, table)
+    table, correction = _table(options, stars, variability, response, observation, stamp)
+    aperture, facts = _aperture(stars, response, stamp, table)
     begin = observation.exposures.begin
     end = begin + observation.exposures.seconds / DAY
     (quiet,) = np.nonzero(~observation.exposures.gap)
@@ -178,7 +183,12 @@ def tpf_bytes(
 
 
 def _table(
-    options: SimulationOptions, stars: Stars, variability: Variability, observation: Observation, stamp: Stamp
+    options: SimulationOptions,
+    stars: Stars,
+    variability: Variability,
+    response: Response,
+    observation: Observation,
+    stamp: Stamp,
 ) -> tuple[NDArray[np.void], NDArray[np.float64]]:
     """The rows of the PIXELS table, and the barycentric correction of each in days."""
     exposures = observation.exposures
@@ -187,7 +197,7 @@ def _table(
     rng = np.random.default_rng(
         [options.seed, options.sector, options.camera, options.ccd, 5, int(stars.starid[stamp.star])]
     )
-    images, sky, where = _expected(options, stars, variability, observation, stamp)
+    images, sky, where = _expected(options, stars, variability, response, observation, stamp)
     _, used = c.reads(exposures.seconds)
     exposure = used * c.INT_TIME
     if options.cosmics:
@@ -228,7 +238,12 @@ def _table(
 
 
 def _expected(
-    options: SimulationOptions, stars: Stars, variability: Variability, observation: Observation, stamp: Stamp
+    options: SimulationOptions,
+    stars: Stars,
+    variability: Variability,
+    response: Response,
+    observation: Observation,
+    stamp: Stamp,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
     """Images without noise and their sky, shape (T, R, C), and the star's (column, row), shape (T, 2)."""
     exposures = observation.exposures
@@ -250,18 +265,9 @@ def _expected(
     images = np.zeros((n, rows, stamp.columns), dtype="f4")
     patterns = sky_patterns(options, row + np.arange(rows), stamp.column + np.arange(stamp.columns))
     levels = sky_levels(options, exposures.middle, observation.sector_start)
-    render_series(
-        images,
-        (float(row), float(stamp.column)),
-        np.ascontiguousarray(places[:, :, 1]),
-        np.ascontiguousarray(places[:, :, 0]),
-        fluxes,
-        stars.scale[members],
-        stars.radius[members],
-        patterns,
-        levels,
-        FULL_WELL,
-    )
+    for t in range(n):
+        draw(response, members, images[t], (row, stamp.column), places[t], fluxes[t])
+    add_sky_series(images, patterns, levels, FULL_WELL)
     inner = slice(padding, padding + stamp.rows)
     sky = np.einsum("tk,krc->trc", levels, patterns[:, inner].astype("f8")).astype("f4")
     (own_place,) = np.nonzero(members == stamp.star)
@@ -281,12 +287,14 @@ def _unit(ra: float, dec: float) -> NDArray[np.float64]:
 
 
 def _aperture(
-    stars: Stars, stamp: Stamp, table: NDArray[np.void]
+    stars: Stars, response: Response, stamp: Stamp, table: NDArray[np.void]
 ) -> tuple[NDArray[np.int32], tpfcards.ApertureFacts]:
     """The mask with the best signal to noise of the star, and what it holds."""
-    origin, shape = (float(stamp.row), float(stamp.column)), (stamp.rows, stamp.columns)
-    k = slice(stamp.star, stamp.star + 1)
-    own = prf_image(shape, origin, stars.row[k], stars.column[k], stars.flux[k], stars.scale[k], 25)
+    shape = (stamp.rows, stamp.columns)
+    own = np.zeros(shape, dtype="f4")
+    k = np.array([stamp.star])
+    place = np.stack([stars.column[k], stars.row[k]], axis=-1)
+    draw(response, k, own, (stamp.row, stamp.column), place, stars.flux[k])
     good = table["QUALITY"] == 0
     if not good.any():
         good[:] = True
