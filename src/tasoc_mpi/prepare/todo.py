@@ -229,14 +229,18 @@ def fill_todo(
         if key in cubes:
             if catalog is None:
                 logger.warning(
-                    "%s: no such catalog, so no star of this CCD's full frame images is listed", path
+                    "%s: no such catalog, so no star of this CCD's full frame images is listed; "
+                    "tasoc-mpi catalog makes it",
+                    path,
                 )
             else:
                 parts.append(_ffi_rows(open_cube(cubes[key]), catalog, faint_limit))
         if key in tpfs:
             if catalog is None:
                 logger.warning(
-                    "%s: no such catalog, so only the targets of its target pixel files are listed", path
+                    "%s: no such catalog, so only the targets of its target pixel files are listed; "
+                    "tasoc-mpi catalog makes it",
+                    path,
                 )
             parts.append(_tpf_rows(tpfs[key], catalog, faint_limit))
     rows = _apply(np.concatenate(parts), exclusions, overrides)
@@ -393,8 +397,8 @@ def _secondaries(
 
 def _farthest_from_edge(rows: NDArray[np.void], edge: NDArray[np.float64]) -> NDArray[np.void]:
     """Of the rows of a star at one cadence, the one whose stamp's edge is farthest from it."""
-    # The datasource decides between equals, so that the order of files does not.
-    order = np.lexsort([rows["datasource"], -edge, rows["cadence"], rows["starid"]])
+    # The datasource decides between equals (to a rounding error), so that the order of files does not.
+    order = np.lexsort([rows["datasource"], -np.round(edge, 6), rows["cadence"], rows["starid"]])
     rows = rows[order]
     first = np.ones(len(rows), dtype=bool)
     first[1:] = np.diff(rows["starid"]) != 0
