@@ -1,0 +1,524 @@
+"""`BasePhotometry` on a simulated CCD: its interface, pixels, stars, times and light curve files."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from tasoc_mpi import STATUS, BasePhotometry, tessphot
+from tasoc_mpi.barycentre import ephemeris, unit_vector
+from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.photometry.stamps import default_size
+from tasoc_mpi.products.catalog import open_catalog, write_catalog
+from tasoc_mpi.products.cube import open_cube
+from tasoc_mpi.products.todo import load_todo
+
+
+class Box(BasePhotometry):
+    """Sums 3 x 3 pixels, as a scientist would write it."""
+
+    def do_photometry(self) -> STATUS:
+        columns, rows = self.get_pixel_grid()
+        distance = np.maximum(abs(columns - 1 - self.target_pos_column), abs(rows - 1 - self.target_pos_row))
+        mask = distance < 1.5
+        self.lightcurve["flux"] = self.images_cube[mask].sum(axis=0)
+        self.lightcurve["flux_err"] = np.sqrt((self.images_err_cube[mask] ** 2).sum(axis=0))
+        self.lightcurve["flux_background"] = self.backgrounds_cube[mask].sum(axis=0)
+        self.final_phot_mask = mask
+        return STATUS.OK
+
+
+WHERE = {"sector": 1, "camera": 1, "ccd": 1}
+
+
+@pytest.fixture
+def stars(simulated):
+    """TIC numbers of stars in the middle of the CCD, brightest first."""
+    todo = load_todo(simulated.folder / "todo.sqlite")
+    cube = open_cube(simulated.folder / "sector001_camera1_ccd1.hdf5")
+    found = []
+    for starid in todo[todo["datasource"] == "ffi"]["starid"]:
+        with Box(int(starid), simulated.folder, "unused", **WHERE) as pho:
+            row, column = pho.target_pos_row - cube.row_offset, pho.target_pos_column - cube.column_offset
+            if 30 < row < 66 and 30 < column < 66 and pho.target["tmag"] > 9:
+                found.append(int(starid))
+    return found
+
+
+@pytest.fixture
+def pho(simulated, stars, tmp_path):
+    with Box(stars[0], simulated.folder, tmp_path, **WHERE) as photometry:
+        yield photometry
+
+
+# --- The interface -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        (
+            "__init__",
+            "self starid input_folder output_folder datasource='ffi' sector=None camera=None ccd=None "
+            "cadence=None plot=False cache='basic' version=6",
+        ),
+        ("catalog_attime", "self time"),
+        ("clear_cache", "self"),
+        ("close", "self"),
+        ("default_stamp", "self"),
+        ("delete_plots", "self"),
+        ("do_photometry", "self"),
+        ("get_pixel_grid", "self"),
+        ("photometry", "self *args **kwargs"),
+        ("report_details", "self error=None skip_targets=None"),
+        ("resize_stamp", "self down=None up=None left=None right=None width=None height=None"),
+        ("save_lightcurve", "self output_folder=None version=None"),
+    ],
+)
+def test_signatures(name, parameters):
+    found = inspect.signature(getattr(BasePhotometry, name)).parameters.values()
+    words = []
+    for p in found:
+        star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        words.append(f"{star}{p.name}" + ("" if p.default is p.empty else f"={p.default!r}"))
+    assert " ".join(words) == parameters
+
+
+def test_attributes(pho, simulated):
+    for name in (
+        "starid input_folder output_folder plot plot_folder method sector camera ccd data_rel n_readout header target "
+        "target_pos_column target_pos_row target_pos_column_stamp target_pos_row_stamp wcs lightcurve final_phot_mask "
+        "final_position_mask additional_headers MovementKernel aperture backgrounds backgrounds_cube catalog images "
+        "images_cube images_err images_err_cube pixelflags pixelflags_cube psf settings stamp status sumimage"
+    ).split():
+        assert hasattr(pho, name), name
+    assert pho.method == "box"
+    assert pho.status is STATUS.UNKNOWN
+    assert pho.data_rel == pho.header["DATA_REL"]
+    assert pho.n_readout == 720
+    assert {"starid", "tmag", "ra", "decl", "pm_ra", "pm_decl", "teff"} <= set(pho.target)
+
+
+def test_base_class_does_no_photometry(simulated, stars, tmp_path):
+    with (
+        BasePhotometry(stars[0], simulated.folder, tmp_path, **WHERE) as pho,
+        pytest.raises(NotImplementedError),
+    ):
+        pho.photometry()
+
+
+# --- Pixels ------------------------------------------------------------------------------------------
+
+
+def test_pixels_are_those_of_the_cube(pho, simulated):
+    cube = open_cube(simulated.folder / "sector001_camera1_ccd1.hdf5")
+    row_min, row_max, col_min, col_max = pho.stamp
+    rows = slice(row_min - cube.row_offset, row_max - cube.row_offset)
+    columns = slice(col_min - cube.column_offset, col_max - cube.column_offset)
+    np.testing.assert_array_equal(pho.images_cube, cube.images[rows, columns])
+    np.testing.assert_array_equal(pho.images_err_cube, cube.images_err[rows, columns])
+    np.testing.assert_array_equal(pho.pixelflags_cube, cube.pixel_flags[rows, columns])
+    np.testing.assert_array_equal(pho.sumimage, cube.sumimage[rows, columns])
+    whole = cube.background.frame(cube.shape[:2], 5)
+    np.testing.assert_allclose(pho.backgrounds_cube[:, :, 5], whole[rows, columns], rtol=1e-5)
+    for iterator, block in (
+        (pho.images, pho.images_cube),
+        (pho.images_err, pho.images_err_cube),
+        (pho.backgrounds, pho.backgrounds_cube),
+        (pho.pixelflags, pho.pixelflags_cube),
+    ):
+        np.testing.assert_array_equal(np.stack(list(iterator), axis=-1), block)
+
+
+def test_sum_of_a_mask_is_the_sum_of_its_pixels(pho):
+    mask = np.zeros(pho.sumimage.shape, dtype=bool)
+    mask[6:9, 5:9] = True
+    sums = pho.sum_mask(mask)
+    np.testing.assert_allclose(sums.flux, pho.images_cube[mask].sum(axis=0, dtype="f8"), rtol=1e-10)
+    np.testing.assert_allclose(sums.background, pho.backgrounds_cube[mask].sum(axis=0, dtype="f8"), rtol=1e-6)
+    columns, rows = pho.get_pixel_grid()
+    light = np.maximum(pho.images_cube[mask].astype("f8"), 0)
+    np.testing.assert_allclose(sums.column, (light * columns[mask][:, None]).sum(axis=0) / light.sum(axis=0))
+    np.testing.assert_allclose(sums.row, (light * rows[mask][:, None]).sum(axis=0) / light.sum(axis=0))
+
+
+@pytest.mark.parametrize("mask", [np.zeros((15, 15), bool), np.ones((3, 3), bool)])
+def test_impossible_masks(pho, mask):
+    with pytest.raises(ValueError, match="mask"):
+        pho.sum_mask(mask)
+
+
+def test_default_stamp_is_around_the_star(pho):
+    assert pho.default_stamp() == default_size(pho.target["tmag"])
+    row_min, row_max, col_min, col_max = pho.stamp
+    assert (row_max - row_min, col_max - col_min) == (15, 15)
+    assert (row_min + row_max - 1) / 2 == round(pho.target_pos_row)
+    assert (col_min + col_max - 1) / 2 == round(pho.target_pos_column)
+    assert pho.target_pos_row_stamp == pytest.approx(pho.target_pos_row - row_min)
+    columns, rows = pho.get_pixel_grid()
+    assert columns[0, 0] == col_min + 1
+    assert rows[-1, 0] == row_max
+    assert columns.shape == pho.sumimage.shape
+
+
+@pytest.mark.parametrize(
+    ("tmag", "size"),
+    [(0.0, (832, 158)), (4.737, (29, 29)), (3.158, (68, 46)), (10.0, (15, 15)), (18.0, (15, 15))],
+)
+def test_default_sizes(tmag, size):
+    assert default_size(tmag) == size
+
+
+def test_resizing(pho):
+    row_min, row_max, col_min, col_max = pho.stamp
+    assert pho.images_err_cube.shape[:2] == (15, 15)
+    assert pho.resize_stamp(down=2, up=1, left=3)
+    assert pho.stamp == (row_min - 2, row_max + 1, col_min - 3, col_max)
+    assert pho.images_cube.shape == pho.images_err_cube.shape == pho.backgrounds_cube.shape
+    assert pho.images_cube.shape[:2] == pho.sumimage.shape == pho.aperture.shape == (18, 18)
+    assert not pho.resize_stamp()
+    assert pho.resize_stamp(width=5, height=7, up=100)
+    assert pho.sumimage.shape == (7, 5)
+    assert 0 <= pho.target_pos_row_stamp < 7
+    assert pho.resize_stamp(down=5000, up=5000, left=5000, right=5000)
+    assert pho.sumimage.shape == (96, 96)
+    assert not pho.resize_stamp(up=1)
+    with pytest.raises(InputError, match="nothing would be left"):
+        pho.resize_stamp(up=-200)
+
+
+@pytest.mark.parametrize("cache", ["none", "full"])
+def test_caches_differ_in_nothing_but_memory(simulated, stars, tmp_path, cache):
+    results = []
+    for mode in ("basic", cache):
+        with Box(stars[1], simulated.folder, tmp_path, **WHERE, cache=mode) as pho:
+            pho.photometry()
+            results.append((pho.lightcurve.as_array().tobytes(), repr(pho.result)))
+    assert results[0] == results[1]
+
+
+# --- Stars and motion --------------------------------------------------------------------------------
+
+
+def test_catalog_is_the_stars_in_and_around_the_stamp(pho, simulated):
+    everything = open_catalog(simulated.folder / "catalog_sector001_camera1_ccd1.sqlite").stars
+    header = fits.Header.fromstring(pho._source.wcs_header)
+    column, row = WCS(header).all_world2pix(everything["ra"], everything["decl"], 0)
+    row_min, row_max, col_min, col_max = pho.stamp
+    inside = (
+        (row >= row_min - 5.5)
+        & (row <= row_max + 4.5)
+        & (column >= col_min - 5.5)
+        & (column <= col_max + 4.5)
+    )
+    table = pho.catalog
+    assert set(table["starid"]) == set(everything["starid"][inside])
+    assert pho.starid in table["starid"]
+    order = np.argsort(everything["starid"][inside])
+    np.testing.assert_allclose(table["column"], column[inside][order], atol=1e-6)
+    np.testing.assert_allclose(table["row_stamp"], row[inside][order] - row_min, atol=1e-6)
+
+
+@pytest.mark.parametrize("frame", [0, 17, 47])
+def test_catalog_at_the_time_of_a_frame_is_that_frames_wcs(pho, frame):
+    cube = pho._source.movement
+    table = pho.catalog_attime(pho.lightcurve["time"][frame])
+    places = WCS(fits.Header.fromstring(cube.wcs_headers[frame])).all_world2pix(table["ra"], table["dec"], 0)
+    np.testing.assert_allclose(table["column"], places[0], atol=1e-6)
+    np.testing.assert_allclose(table["row"], places[1], atol=1e-6)
+    (i,) = np.flatnonzero(table["starid"] == pho.starid)
+    moved = np.array([table["column"][i], table["row"][i]]) - [pho.target_pos_column, pho.target_pos_row]
+    np.testing.assert_allclose(pho.lightcurve["pos_corr"][frame], moved, atol=1e-6)
+
+
+def test_no_positions_before_the_first_frame(pho):
+    with pytest.raises(ValueError, match="outside"):
+        pho.catalog_attime(pho.lightcurve["time"][0] - 1)
+
+
+def test_times_are_those_of_the_stars_own_direction(pho):
+    source = pho._source
+    spacecraft = source.time - source.timecorr
+    positions, _ = ephemeris(spacecraft, source.timecorr, *_centre(source))
+    expected = spacecraft + positions @ unit_vector(pho.target["ra"], pho.target["decl"])
+    np.testing.assert_allclose(pho.lightcurve["time"], expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        pho.lightcurve["time"] - pho.lightcurve["timecorr"], spacecraft, rtol=0, atol=1e-9
+    )
+
+
+def _centre(source):
+    """Where BARYCORR holds: column 1068, row 1024 (1-based) of the reference frame."""
+    return source.wcs.sky(np.array([1067.0]), np.array([1023.0]), source.ref_frame)[0]
+
+
+# --- Photometry --------------------------------------------------------------------------------------
+
+
+def test_a_star_has_its_flux(pho):
+    pho.photometry()
+    assert pho.status is STATUS.OK
+    expected = 10 ** (-0.4 * (pho.target["tmag"] - 20.451))
+    assert 0.6 * expected < pho.result.mean_flux < 1.1 * expected
+    assert pho.result.mask_size == 9
+    assert pho.result.rms_hour < 0.1
+
+
+def test_two_stars_share_nothing(simulated, stars, tmp_path):
+    first = Box(stars[0], simulated.folder, tmp_path, **WHERE)
+    first.photometry()
+    before = np.array(first.lightcurve["flux"])
+    second = Box(stars[1], simulated.folder, tmp_path, **WHERE)
+    second.photometry()
+    np.testing.assert_array_equal(first.lightcurve["flux"], before)
+    assert first.lightcurve is not second.lightcurve
+    first.lightcurve["time"][:] = 0
+    assert second.lightcurve["time"][0] > 0
+    assert Box(stars[0], simulated.folder, tmp_path, **WHERE).lightcurve["time"][0] > 0
+
+
+def test_no_log_handler_stays(simulated, stars, tmp_path):
+    before = [list(logging.getLogger(name).handlers) for name in (None, "tasoc_mpi", "tasoc_mpi.photometry")]
+    for starid in stars[:3]:
+        with Box(starid, simulated.folder, tmp_path, **WHERE) as pho:
+            pho.photometry()
+    assert before == [
+        list(logging.getLogger(name).handlers) for name in (None, "tasoc_mpi", "tasoc_mpi.photometry")
+    ]
+
+
+def test_warnings_of_the_log_are_reported(simulated, stars, tmp_path):
+    class Talks(Box):
+        def do_photometry(self):
+            self.logger.info("not worth reporting")
+            self.logger.warning("TIC %d looks odd", self.starid)
+            self.report_details(error="and so it is", skip_targets=[np.int64(5)])
+            return super().do_photometry()
+
+    with Talks(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        pho.photometry()
+        assert sorted(pho.result.errors) == sorted(["and so it is", f"TIC {stars[0]} looks odd"])
+        assert pho.result.skip_targets == [5]
+
+
+@pytest.mark.parametrize("column", ["flux", "flux_err"])
+def test_light_curves_without_a_value_are_an_error(simulated, stars, tmp_path, column):
+    class Empty(Box):
+        def do_photometry(self):
+            super().do_photometry()
+            self.lightcurve[column] = np.nan
+            return STATUS.OK
+
+    with Empty(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        with pytest.raises(ValueError, match="all NaN"):
+            pho.photometry()
+        assert pho.status is STATUS.ERROR
+
+
+def test_a_flux_below_zero_is_no_relative_light_curve(simulated, stars, tmp_path):
+    class Negative(Box):
+        def do_photometry(self):
+            super().do_photometry()
+            self.lightcurve["flux"] -= 1e6
+            return STATUS.OK
+
+    with Negative(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        pho.photometry()
+        assert pho.status is STATUS.WARNING
+        assert "median flux" in pho.result.errors[0]
+        assert np.isnan(pho.result.rms_hour)
+
+
+@pytest.mark.parametrize("answer", [None, STATUS.UNKNOWN, STATUS.STARTED, "fine"])
+def test_a_method_has_to_say_how_it_ended(simulated, stars, tmp_path, answer):
+    class Vague(Box):
+        def do_photometry(self):
+            return answer
+
+    with (
+        Vague(stars[0], simulated.folder, tmp_path, **WHERE) as pho,
+        pytest.raises(ValueError, match="final status"),
+    ):
+        pho.photometry()
+
+
+# --- The file ----------------------------------------------------------------------------------------
+
+
+def test_the_file_says_what_was_done(pho, tmp_path):
+    pho.additional_headers["BOX_SIZE"] = (3, "[pixel] side of the box")
+    pho.photometry()
+    path = Path(pho.save_lightcurve(version=9))
+    assert path.name == f"tess{pho.starid:011d}-s001-1-1-c1800-dr{pho.data_rel:02d}-v09-tasoc_lc.fits.gz"
+    with fits.open(path, checksum=True) as hdus:
+        hdus.verify("exception")
+        assert hdus[0].header["PHOTMET"] == "box"
+        assert hdus[0].header["BOX_SIZE"] == 3
+        assert hdus[0].header["VERSION"] == 9
+        assert hdus[0].header["OBJECT"] == f"TIC {pho.starid}"
+        np.testing.assert_array_equal(
+            hdus[1].data["FLUX_RAW"], np.asarray(pho.lightcurve["flux"], dtype="f8")
+        )
+        np.testing.assert_array_equal(hdus[1].data["PIXEL_QUALITY"], pho.lightcurve["quality"])
+        aperture = hdus["APERTURE"].data
+        np.testing.assert_array_equal((aperture & 2) != 0, pho.final_phot_mask)
+        assert np.all(aperture & 1)
+        # Outputs A to D are 512 columns each, from column 45 (1-based) on.
+        columns, _ = pho.get_pixel_grid()
+        np.testing.assert_array_equal(aperture & 480, 32 * 2 ** ((columns - 45) // 512))
+        place = WCS(hdus["SUMIMAGE"].header).all_world2pix([[pho.target["ra"], pho.target["decl"]]], 0)[0]
+        np.testing.assert_allclose(place, [pho.target_pos_column_stamp, pho.target_pos_row_stamp], atol=1e-6)
+        assert hdus["SUMIMAGE"].header["CRVAL1P"] == pho.stamp[2] + 1
+        header = hdus[1].header
+        assert header["TIMEDEL"] == pytest.approx(1800 / 86400)
+        assert header["DEADC"] == pytest.approx(0.792)
+        assert header["XPOSURE"] == pytest.approx(1800 * 0.792)
+        assert header["TSTART"] == pytest.approx(pho.lightcurve["time"][0] - 900 / 86400)
+
+
+def test_shenanigans_of_the_stamp_are_in_the_quality(simulated, stars, tmp_path):
+    folder = simulated.copy(tmp_path)
+    with Box(stars[0], folder, tmp_path, **WHERE) as pho:
+        row_min, _, col_min, _ = pho.stamp
+    with h5py.File(folder / "sector001_camera1_ccd1.hdf5", "r+") as file:
+        row, column = (file["images"].attrs[f"PIXEL_OFFSET_{name}"] for name in ("ROW", "COLUMN"))
+        file["pixel_flags"][...] = 0
+        file["pixel_flags"][row_min - row, col_min - column, 11] = 4
+        file["pixel_flags"][row_min - row - 1, col_min - column, 12] = 4  # outside of the stamp
+        file["pixel_flags"][row_min - row + 3, col_min - column, 13] = 1  # another flag
+    with Box(stars[0], folder, tmp_path, **WHERE) as pho:
+        pho.photometry()
+        with fits.open(pho.save_lightcurve()) as hdus:
+            expected = np.zeros(48, dtype=int)
+            expected[11] = 256
+            np.testing.assert_array_equal(hdus[1].data["QUALITY"], expected)
+
+
+# --- Target pixel files ------------------------------------------------------------------------------
+
+
+def test_a_target_pixel_file(simulated, tmp_path):
+    todo = load_todo(simulated.folder / "todo.sqlite")
+    starid = int(todo[todo["datasource"] == "tpf"]["starid"][0])
+    with Box(starid, simulated.folder, tmp_path, datasource="tpf") as pho:
+        pho.photometry()
+        assert pho.cadence == 120
+        assert pho.status is STATUS.OK
+        assert not pho.resize_stamp(up=10, down=10, left=10, right=10)
+        assert pho.pixelflags_cube.shape[2] == 48
+        assert pho.images_cube.shape[2] > 600
+        path = Path(pho.save_lightcurve())
+        assert "c0120" in path.name
+        expected = 10 ** (-0.4 * (pho.target["tmag"] - 20.451))
+        assert 0.6 * expected < pho.result.mean_flux < 1.1 * expected
+
+
+def test_a_target_pixel_file_alone(simulated, tmp_path, caplog):
+    """No catalog and no cube: the file's own header has to do, and the log says so."""
+    caplog.set_level(logging.INFO)
+    (path, *_) = sorted((simulated.folder / "tpf").glob("*_tp.fits*"))
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+    starid = fits.getheader(path)["TICID"]
+    with Box(starid, tmp_path, tmp_path, datasource="tpf") as pho:
+        pho.photometry()
+        assert pho.status is STATUS.OK
+        assert list(pho.catalog["starid"]) == [starid]
+        assert pho.pixelflags_cube.shape[2] == 0
+        pho.save_lightcurve()
+    assert "taken from the header" in caplog.text
+    assert "without pixel flags" in caplog.text
+
+
+def test_short_cadences_inherit_the_flags_of_their_frame(simulated, tmp_path):
+    folder = simulated.copy(tmp_path)
+    todo = load_todo(folder / "todo.sqlite")
+    starid = int(todo[todo["datasource"] == "tpf"]["starid"][0])
+    with h5py.File(folder / "sector001_camera1_ccd1.hdf5", "r+") as file:
+        file["pixel_flags"][...] = 0
+        file["pixel_flags"][:, :, 20] = 4
+        start, stop = (file[f"time_{name}"][20] - file["timecorr"][20] for name in ("start", "stop"))
+    with Box(starid, folder, tmp_path, datasource="tpf") as pho:
+        pho.photometry()
+        with fits.open(pho.save_lightcurve()) as hdus:
+            data = hdus[1].data
+            spacecraft = data["TIME"] - data["TIMECORR"]
+            flagged = data["QUALITY"] == 256
+            np.testing.assert_array_equal(flagged, (spacecraft >= start) & (spacecraft < stop))
+            assert flagged.sum() == 15
+
+
+# --- Choosing the method -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["psf", "linpsf", "halo"])
+def test_methods_that_are_not_there_say_so(simulated, stars, tmp_path, method):
+    with pytest.raises(InputError, match=f"{method}.*not built yet"):
+        tessphot(method, stars[0], simulated.folder, tmp_path, **WHERE)
+
+
+def test_unknown_method(simulated, stars, tmp_path):
+    with pytest.raises(UsageError, match="aperture"):
+        tessphot("magic", stars[0], simulated.folder, tmp_path, **WHERE)
+
+
+# --- Bad input ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("datasource", ["", "FFI", "tpf:", "tpf:abc", "tpf:1:2", "cube"])
+def test_unknown_datasource(simulated, stars, datasource):
+    with pytest.raises(ValueError, match="datasource"):
+        Box(stars[0], simulated.folder, "unused", datasource, **WHERE)
+
+
+@pytest.mark.parametrize("missing", ["sector", "camera", "ccd"])
+def test_full_frame_images_need_their_ccd(simulated, stars, missing):
+    with pytest.raises(ValueError, match="needs the sector, the camera and the ccd"):
+        Box(stars[0], simulated.folder, "unused", **{**WHERE, missing: None})
+
+
+def test_unknown_cache(simulated, stars):
+    with pytest.raises(ValueError, match="none, basic or full"):
+        Box(stars[0], simulated.folder, "unused", **WHERE, cache="some")
+
+
+def test_star_that_is_not_in_the_catalog(simulated):
+    with pytest.raises(InputError, match=r"TIC 99999999999.*catalog"):
+        Box(99999999999, simulated.folder, "unused", **WHERE)
+
+
+@pytest.mark.parametrize("name", ["sector001_camera1_ccd1.hdf5", "catalog_sector001_camera1_ccd1.sqlite"])
+def test_missing_files(simulated, stars, tmp_path, name):
+    folder = simulated.copy(tmp_path)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        Box(stars[0], folder, "unused", **WHERE)
+
+
+def test_missing_target_pixel_file(simulated, tmp_path):
+    with pytest.raises(MissingInput, match="TIC 12345"):
+        Box(12345, simulated.folder, tmp_path, datasource="tpf")
+
+
+def test_star_outside_of_the_pixels(simulated, tmp_path):
+    folder = simulated.copy(tmp_path)
+    cube = open_cube(folder / "sector001_camera1_ccd1.hdf5")
+    catalog = open_catalog(folder / "catalog_sector001_camera1_ccd1.sqlite")
+    extra = catalog.stars[:2].copy()
+    extra["starid"] = [777, 778]
+    rows = np.array([cube.row_offset - 4.0, cube.row_offset - 40.0])
+    sky = cube.wcs.sky(np.full(2, cube.column_offset + 50.0), rows, cube.ref_frame)
+    extra["ra"], extra["decl"] = sky.T
+    write_catalog(catalog.path, catalog.settings, np.concatenate([catalog.stars, extra]))
+    with Box(777, folder, tmp_path, **WHERE) as pho:
+        # A star just off the edge still has pixels in its stamp: what to do with them is the method's to say.
+        assert pho.stamp[0] == cube.row_offset
+        assert pho.sumimage.shape[0] == 4
+    with pytest.raises(InputError, match=r"TIC 778 is at row .*outside of the pixels"):
+        Box(778, folder, tmp_path, **WHERE)
