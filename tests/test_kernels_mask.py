@@ -209,7 +209,7 @@ def test_marker_reaches_further_for_a_bright_star():
         assert make_markers(image, [(10, 10 + distance, tmag)])[1] == found, (distance, tmag)
 
 
-def bled_star(tmag_scale=1.0):
+def bled_star():
     """A star whose charge has bled along columns 9 to 11, flat with ripples, over rows 2 to 18."""
     image = np.fromfunction(lambda r, c: 1000 + 50 * np.exp(-((r - 10) ** 2 + (c - 10) ** 2) / 50), (21, 21))
     rows = np.arange(2, 19)

@@ -53,11 +53,8 @@ class K2P2Parameters:
             If a value is not a number.
         """
         section = settings["k2p2"]
-        values: dict[str, float | int] = {}
-        for name, default in vars(cls()).items():
-            if name in section:
-                values[name] = section.getint(name) if isinstance(default, int) else section.getfloat(name)
-        return cls(**values)  # type: ignore[arg-type]
+        known = {name: default for name, default in vars(cls()).items() if name in section}
+        return cls(**{name: type(default)(section[name]) for name, default in known.items()})
 
 
 @dataclass(frozen=True)
