@@ -60,10 +60,10 @@ def test_sums_are_the_published_ones(real: Path, folder: Path) -> None:
 
 
 def test_times_of_the_star_are_those_of_its_file(real: Path, folder: Path) -> None:
-    with SpocMask(25155310, folder, folder / "out", datasource="tpf") as pho:
-        with fits.open(folder / TPF_NAME) as hdus:
-            np.testing.assert_array_equal(pho.lightcurve["time"], hdus[1].data["TIME"])
-            np.testing.assert_array_equal(pho.lightcurve["timecorr"], hdus[1].data["TIMECORR"])
+    pho = SpocMask(25155310, folder, folder / "out", datasource="tpf")
+    with pho, fits.open(folder / TPF_NAME) as hdus:
+        np.testing.assert_array_equal(pho.lightcurve["time"], hdus[1].data["TIME"])
+        np.testing.assert_array_equal(pho.lightcurve["timecorr"], hdus[1].data["TIMECORR"])
 
 
 def test_star_is_where_the_light_is(folder: Path) -> None:
