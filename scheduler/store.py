@@ -140,10 +140,9 @@ class Store:
             for table in ("photometry_skipped", "photometry_results", "photometry_claims"):
                 self.conn.executemany(f"DELETE FROM {table} WHERE priority = ?", priorities)
             self.conn.executemany("UPDATE todolist SET status = NULL WHERE priority = ?", priorities)
-        self.status[chosen] = self.own[chosen] = STATUS.UNKNOWN
+        self._forget(chosen)
+        self.status[chosen] = STATUS.UNKNOWN
         self.skipped_by[chosen] = -1
-        for row in np.flatnonzero(chosen).tolist():
-            self.claims.pop(row, None)
         self.empty_trash(output)
 
     def publish(self, skipped_by: NDArray[np.int64], output: Path) -> bool:
@@ -156,8 +155,11 @@ class Store:
         status = np.where(skipped, STATUS.SKIPPED, np.where(self.listed, self.status, STATUS.UNKNOWN))
         restated = status != self.status
         reassigned = skipped_by != self.skipped_by
+        forgotten = self._claimed(skipped_by) & (self.own != STATUS.UNKNOWN)
         with transaction(self.conn, self.path):
             _unlist(self.conn, self._priorities(skipped & self.listed))
+            for table in ("photometry_results", "photometry_claims"):
+                self.conn.executemany(f"DELETE FROM {table} WHERE priority = ?", self._priorities(forgotten))
             self.conn.executemany(
                 f"UPDATE todolist SET status = NULLIF(?, {STATUS.UNKNOWN:d}) WHERE priority = ?",
                 zip(status[restated].tolist(), self.rows["priority"][restated].tolist(), strict=True),
@@ -174,10 +176,28 @@ class Store:
                     strict=True,
                 ),
             )
+        self._forget(forgotten)
         self.status[:] = status
         self.skipped_by[:] = skipped_by
         self.empty_trash(output)
         return bool(restated.any() or reassigned.any())
+
+    def _claimed(self, skipped_by: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which stars are skipped because the skipping star named them.
+
+        What they ended with by themselves has no influence on anything (see `skip_rule`); it is forgotten, so
+        that the file is the same whether they were computed before they were skipped or not.
+        """
+        claimed = np.zeros(len(self.rows), dtype=bool)
+        for row in np.flatnonzero(skipped_by >= 0).tolist():
+            by = int(skipped_by[row])
+            claimed[row] = by in self.claims and self.rows["starid"][row] in self.claims[by]
+        return claimed
+
+    def _forget(self, chosen: NDArray[np.bool_]) -> None:
+        self.own[chosen] = STATUS.UNKNOWN
+        for row in np.flatnonzero(chosen).tolist():
+            self.claims.pop(row, None)
 
     def _priorities(self, chosen: NDArray[np.bool_]) -> list[tuple[int]]:
         return [(priority,) for priority in self.rows["priority"][chosen].tolist()]
@@ -202,18 +222,19 @@ class Store:
             If there are results in another folder or of another version: one work list is one set of files.
         """
         known = self.conn.execute("SELECT output, version, unfinished FROM photometry_settings").fetchone()
+        source = self.path.parent.resolve()
         output = output.resolve()
         if known and self.listed.any():
-            folder, known_version, _ = known
+            folder, known_version = source / known[0], known[1]
             if anew:
                 # Their files are where they were made.
-                self.reset(np.ones(len(self.rows), dtype=bool), Path(folder))
+                self.reset(np.ones(len(self.rows), dtype=bool), folder)
             elif known_version != version:
                 raise InputError(
                     f"{self.path}: its results are of version {known_version}; run with that --version,"
                     " or with --overwrite to compute all again"
                 )
-            elif Path(folder) != output and Path(folder).is_dir():
+            elif folder != output and folder.is_dir():
                 raise InputError(
                     f"{self.path}: its light curves are in {folder}; name it with --output, or move it"
                 )
@@ -222,7 +243,9 @@ class Store:
             self.sweep(output, version)
         with transaction(self.conn, self.path):
             self.conn.execute("DELETE FROM photometry_settings")
-            self.conn.execute("INSERT INTO photometry_settings VALUES (?, ?, 1)", (str(output), version))
+            # Below the input folder the name is relative, so that both can be moved or copied together.
+            name = output.relative_to(source) if output.is_relative_to(source) else output
+            self.conn.execute("INSERT INTO photometry_settings VALUES (?, ?, 1)", (str(name), version))
 
     def end(self) -> None:
         """Note that the run came to its end."""

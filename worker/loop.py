@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import time
 import traceback
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import TasocError
+from ..errors import InputError, TasocError
 from ..protocol import (
     DIAGNOSTICS,
     RESULT_DTYPE,
@@ -29,7 +29,9 @@ from ..transport import receive
 
 __all__ = ["Job", "compute", "work"]
 
-logger = logging.getLogger(__name__)
+
+#: What the output folder's file system says when nothing more can be written.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 #: `photometry(method=..., starid=..., ...)` returns an object with `result`, `save_lightcurve()` and
 #: `close()`.
@@ -123,6 +125,11 @@ def _one_star(
     except TasocError as error:
         # These are written for the user: the place in the program adds nothing.
         return None, method or "", [f"{type(error).__name__}: {error}"], []
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            # Not this star's fault, and it would be every other star's.
+            raise InputError(f"{job.output_folder}: {error.strerror}; make room and run again") from error
+        return None, method or "", [traceback.format_exc().rstrip()], []
     except Exception:  # noqa: BLE001 - the star's boundary: whatever happens to one star is that star's ERROR
         return None, method or "", [traceback.format_exc().rstrip()], []
     finally:

@@ -193,15 +193,15 @@ def unpack_stop(message: bytes | bytearray | memoryview) -> int:
 def pack_results(results: Results) -> bytes:
     """Results as bytes. Characters that UTF-8 cannot hold (lone surrogates) are escaped."""
     numbers = np.array(results.numbers, dtype=RESULT_DTYPE)
-    texts = []
+    parts: list[bytes] = []
     for name in _STRINGS:
         encoded = [
             None if text is None else text.encode("utf-8", "backslashreplace")
             for text in getattr(results, name)
         ]
         numbers[f"{name}_size"] = [-1 if text is None else len(text) for text in encoded]
-        texts.extend(text for text in encoded if text)
-    text = b"".join(texts)
+        parts.extend(text for text in encoded if text)
+    text = b"".join(parts)
     skips = np.ascontiguousarray(results.skips, dtype="<i8")
     if numbers["skip_count"].sum() != len(skips):
         raise ProtocolError(f"results of {len(numbers)} stars with {len(skips)} stars to skip: counts differ")
@@ -235,4 +235,5 @@ def unpack_results(message: bytes | bytearray | memoryview) -> Results:
             texts.append(None if size < 0 else bytes(buffer[at : at + size]).decode("utf-8", "replace"))
             at += max(size, 0)
         strings.append(texts)
-    return Results(numbers, *strings, skips)
+    lightcurve, method_used, errors = strings
+    return Results(numbers, lightcurve, method_used, errors, skips)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 HELP = "compute the light curves (alone, or under mpiexec)"
 
@@ -54,20 +54,12 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | None = None)
     int
         Exit status, the same on all ranks.
     """
-    import traceback
-
     from ..transport import world
 
     comm = world()
     if comm is None:
         return _alone(args, photometry)
-    try:
-        return _rank_0(args, comm) if comm.Get_rank() == 0 else _worker(args, comm, photometry)
-    except SystemExit:
-        raise
-    except BaseException:
-        _abort(comm, 1, f"rank {comm.Get_rank()} ends the run: {traceback.format_exc()}")
-        raise
+    return _rank_0(args, comm) if comm.Get_rank() == 0 else _worker(args, comm, photometry)
 
 
 def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> int:
@@ -91,29 +83,21 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
 
     crew = Crew(comm)
     try:
-        exit_status = _schedule(args, crew.drain, workers=crew.workers, ranks=comm.Get_size())
-    except (TasocError, OSError, KeyboardInterrupt) as error:
-        exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 1)
-        if any(crew.held.values()):
-            # Workers may be busy for long, or gone.
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error}"
-            _abort(comm, exit_status, f"tasoc-mpi run: {reason}")
-        crew.stop(exit_status)
-        raise
-    crew.stop(exit_status)
-    return exit_status
-
-
-def _abort(comm: Any, exit_status: int, message: str) -> None:
-    """Say why, and end all ranks."""
-    import sys
-    import time
-
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
-    # What mpiexec has not read when the rank dies is lost.
-    time.sleep(0.2)
-    comm.Abort(exit_status)
+        try:
+            exit_status = _schedule(args, crew.drain, workers=crew.workers, ranks=comm.Get_size())
+        except (TasocError, OSError) as error:
+            if any(crew.held.values()):
+                # Workers may be busy for long, or gone.
+                raise
+            # Said once, by this rank.
+            crew.stop(getattr(error, "exit_status", 1))
+            failed = error
+        else:
+            crew.stop(exit_status)
+            return exit_status
+    except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
+        _abort(comm, error)
+    raise failed
 
 
 def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | None) -> int:
@@ -127,7 +111,33 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
             computes.append(_computer(args, photometry))
         return computes[0](tasks, waited)
 
-    return work(comm, compute_batch)
+    try:
+        return work(comm, compute_batch)
+    except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
+        _abort(comm, error)
+
+
+def _abort(comm: Any, error: BaseException) -> NoReturn:
+    """Say why, and end all ranks."""
+    import sys
+    import time
+    import traceback
+
+    from ..errors import TasocError
+
+    exit_status, rank = 1, comm.Get_rank()
+    if isinstance(error, KeyboardInterrupt):
+        exit_status, reason = 130, "interrupted"
+    elif isinstance(error, TasocError):
+        exit_status, reason = error.exit_status, f"error: {error}"
+    else:
+        reason = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"tasoc-mpi run: rank {rank} ends the run: {reason}\n")
+    sys.stderr.flush()
+    # What mpiexec has not read when the rank dies is lost.
+    time.sleep(0.2)
+    comm.Abort(exit_status)
+    raise error
 
 
 def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> Callable[..., Any]:

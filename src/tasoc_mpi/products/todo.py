@@ -264,7 +264,8 @@ def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.C
         raise InputError(f"{path}: a run must be able to write it and its folder; change their permissions")
     conn = None
     try:
-        uri = f"{path.resolve().as_uri()}?mode={'rw' if write else 'ro'}"
+        # Also for reading 'rw' if possible: after a kill, the next to open it must undo what is half done.
+        uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path, os.W_OK) else 'ro'}"
         conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
         _check_schema(conn, path)
         if write:

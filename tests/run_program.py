@@ -1,0 +1,159 @@
+"""`tasoc-mpi run` with a photometry that takes no time: what it reports is a function of the star alone.
+
+Run as a program by the tests, alone and under mpiexec: ``run_program.py OPTIONS OF RUN``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import pathlib
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from tasoc_mpi import cli
+from tasoc_mpi.commands import run
+from tasoc_mpi.photometry.result import PhotometryResult
+from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
+from tasoc_mpi.scheduler import store
+from tasoc_mpi.status import STATUS
+
+
+class Photometry:
+    """Stands in for `BasePhotometry`: every status, skip lists among neighbours, and stars that raise."""
+
+    def __init__(self, starid, output_folder, sector, camera, ccd, cadence, version, method, **_):
+        self.starid = starid
+        chance = int(hashlib.sha256(str(starid).encode()).hexdigest()[:8], 16)
+        self.path = os.path.join(
+            output_folder,
+            f"c{cadence:04d}/{starid:011d}"[:11],
+            f"tess{starid:011d}-s{sector:03d}-{camera}-{ccd}-c{cadence:04d}-dr01-v{version:02d}-tasoc_lc.fits.gz",
+        )
+        time.sleep(float(os.environ.get("RUN_PROGRAM_SECONDS", "0")))
+        if starid == int(os.environ.get("RUN_PROGRAM_EXIT", "-1")):
+            raise SystemExit(3)
+        if starid == int(os.environ.get("RUN_PROGRAM_FULL", "-1")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if chance % 11 == 0:
+            raise ValueError(f"star {starid} is bad")
+        status = (STATUS.ERROR, STATUS.WARNING)[chance % 2] if chance % 7 == 0 else STATUS.OK
+        near = [starid - 2, starid - 1, starid + 1, starid + 3]
+        self.result = PhotometryResult(
+            status=status,
+            method_used=method or "aperture",
+            mean_flux=chance / 7,
+            mask_size=float(chance % 40),
+            errors=[f"chance {chance}"] if status != STATUS.OK else [],
+            skip_targets=[other for i, other in enumerate(near) if chance >> i & 1]
+            if chance % 3 == 0
+            else [],
+        )
+
+    def save_lightcurve(self):
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(f"light curve of {self.starid}")
+        return self.path
+
+    def close(self):
+        pass
+
+
+def make_input(folder: pathlib.Path, stars: int, ccds: int = 2) -> None:
+    """A work list of `stars` stars, their TIC ids and magnitudes in no order."""
+    rows = np.zeros(stars, TODO_DTYPE)
+    rng = np.random.default_rng(stars)
+    rows["priority"] = np.arange(1, stars + 1)
+    rows["starid"] = 1000 + rng.permutation(stars)
+    rows["tmag"] = np.sort(rng.integers(20, 150, stars) / 10)
+    rows["datasource"] = "ffi"
+    rows["sector"], rows["camera"], rows["cadence"] = 1, 1, 1800
+    rows["ccd"] = 1 + (rows["starid"] - 1000) * ccds // stars
+    rows["method"][::5] = "aperture"
+    folder.mkdir(parents=True)
+    create_todo(folder / "todo.sqlite", rows)
+
+
+def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[str, object]:
+    """Everything that a run leaves behind, times aside, in a form that can be compared."""
+    output = output or folder / "output"
+    queries = {
+        "todolist": "SELECT * FROM todolist ORDER BY priority",
+        "skipped": "SELECT * FROM photometry_skipped ORDER BY 1, 2",
+        "results": "SELECT * FROM photometry_results ORDER BY 1",
+        "claims": "SELECT * FROM photometry_claims ORDER BY 1, 2",
+        "trash": "SELECT * FROM photometry_trash",
+        "settings": "SELECT version, unfinished FROM photometry_settings",
+    }
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found: dict[str, object] = {name: conn.execute(query).fetchall() for name, query in queries.items()}
+        columns = [row[1] for row in conn.execute("PRAGMA table_info(diagnostics)")]
+        kept = ", ".join(name for name in columns if name not in ("elaptime", "worker_wait_time"))
+        found["diagnostics"] = conn.execute(f"SELECT {kept} FROM diagnostics ORDER BY priority").fetchall()
+    files = (path for path in output.rglob("*") if path.is_file() and path.name != "summary.json")
+    found["files"] = {str(path.relative_to(output)): path.read_bytes() for path in files}
+    return found
+
+
+def kill_at(step: int) -> None:
+    """End this process by SIGKILL before or after the given change of the work list or of a file."""
+    count = 0
+
+    def count_step() -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    transaction, unlink, save = store.transaction, pathlib.Path.unlink, Photometry.save_lightcurve
+
+    @contextlib.contextmanager
+    def killing_transaction(conn, path) -> Iterator[None]:
+        with transaction(conn, path):
+            yield
+            count_step()
+        count_step()
+
+    def killing_unlink(self, missing_ok=False):
+        unlink(self, missing_ok)
+        count_step()
+
+    def killing_save(self):
+        path = save(self)
+        count_step()
+        return path
+
+    store.transaction = killing_transaction
+    pathlib.Path.unlink = killing_unlink
+    Photometry.save_lightcurve = killing_save
+    # Several transactions also of a few stars.
+    store.FLUSH_COUNT = 7
+
+
+def call(options: list[str]) -> int:
+    """`tasoc-mpi run OPTIONS` in this process."""
+    commands, cli.COMMANDS = cli.COMMANDS, ("run",)
+    original = run.main
+    run.main = lambda args: original(args, Photometry)
+    try:
+        return cli.main(["run", *options])
+    finally:
+        run.main = original
+        cli.COMMANDS = commands
+
+
+if __name__ == "__main__":
+    used = time.process_time()
+    exit_status = call(sys.argv[1:])
+    if "RUN_PROGRAM_SECONDS" in os.environ:
+        print(f"processor time {time.process_time() - used:.2f} s", file=sys.stderr)
+    sys.exit(exit_status)

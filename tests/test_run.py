@@ -1,0 +1,370 @@
+"""The run, with a photometry that takes no time: the result does not depend on how it was computed."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import run_program
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from run_program import call, content, make_input
+
+PROGRAM = [sys.executable, run_program.__file__]
+STARS = 120
+
+
+def mpiexec(ranks: int) -> list[str]:
+    """The start of a command line under MPI; skips where there is none."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    name = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if name is None:
+        pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
+    return [name, "-n", str(ranks)]
+
+
+def launch(ranks: int, *options: str, seconds: float = 60, **environment: str) -> subprocess.CompletedProcess:
+    """Run the program on this many ranks; a hang is a failure."""
+    command = [*(mpiexec(ranks) if ranks > 1 else []), *PROGRAM, *options]
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory) -> Path:
+    """An input folder in which nothing is done."""
+    folder = tmp_path_factory.mktemp("blank") / "input"
+    make_input(folder, STARS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(blank, tmp_path_factory) -> dict:
+    """What one process makes of it, undisturbed."""
+    folder = fresh(blank, tmp_path_factory.mktemp("expected"))
+    assert call([str(folder)]) == 0
+    found = content(folder)
+    status = [row[9] for row in found["todolist"]]
+    # The comparison is worth something only if everything happens in it.
+    assert {1, 2, 3, 5} == set(status)
+    assert status.count(5) == len(found["skipped"]) > 5
+    return found
+
+
+def fresh(blank: Path, parent: Path) -> Path:
+    """A copy of the blank input."""
+    folder = parent / "input"
+    shutil.rmtree(folder, ignore_errors=True)
+    return Path(shutil.copytree(blank, folder))
+
+
+def test_files_are_those_of_the_stars_that_have_a_light_curve(expected):
+    listed = {row[1] for row in expected["diagnostics"] if row[1]}
+    assert listed == set(expected["files"])
+    published = {row[0] for row in expected["todolist"] if row[9] in (1, 3)}
+    assert published == {row[0] for row in expected["diagnostics"] if row[1]}
+    assert expected["settings"] == [(6, 0)]
+
+
+def test_statuses_follow_from_the_results(expected):
+    """Diagnostics of a star come from its own photometry, and a failed one says why."""
+    starid = {row[0]: row[1] for row in expected["todolist"]}
+    status = {row[0]: row[9] for row in expected["todolist"]}
+    for priority, lightcurve, *_ in expected["diagnostics"]:
+        assert status[priority] in (1, 2, 3)
+        if lightcurve:
+            assert f"tess{starid[priority]:011d}" in lightcurve
+            assert expected["files"][lightcurve] == f"light curve of {starid[priority]}".encode()
+    errors = [row[-1] for row in expected["diagnostics"] if status[row[0]] == 2]
+    assert any("is bad" in text and "Traceback" in text for text in errors)
+    assert any(text.startswith("chance") for text in errors)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("batch", ["1", "100", None])
+def test_same_result_on_any_number_of_ranks(blank, expected, tmp_path, ranks, batch):
+    folder = fresh(blank, tmp_path)
+    done = launch(ranks, str(folder), *(["--batch", batch] if batch else []))
+    assert done.returncode == 0, done.stderr
+    assert content(folder) == expected
+    summary = json.loads((folder / "output" / "summary.json").read_text())
+    assert (summary["numtasks"], summary["tasks_run"]) == (STARS, STARS)
+    assert summary["SKIPPED"] == len(expected["skipped"])
+
+
+def test_one_rank_under_mpiexec(blank, expected, tmp_path):
+    folder = fresh(blank, tmp_path)
+    done = subprocess.run([*mpiexec(1), *PROGRAM, str(folder)], capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert content(folder) == expected
+
+
+@pytest.mark.parametrize("batch", ["1", "100"])
+def test_same_result_of_any_batch_size(blank, expected, tmp_path, batch):
+    folder = fresh(blank, tmp_path)
+    assert call([str(folder), "--batch", batch]) == 0
+    assert content(folder) == expected
+
+
+def test_more_ranks_than_stars(tmp_path):
+    for ranks in (1, 4):
+        make_input(tmp_path / f"{ranks}", 2)
+        assert launch(ranks, str(tmp_path / f"{ranks}")).returncode == 0
+    assert content(tmp_path / "1") == content(tmp_path / "4")
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_same_result_of_any_sequence_of_parts(blank, expected, tmp_path, data):
+    """Filters choose what is computed first; what they leave comes later, to the same end."""
+    folder = fresh(blank, tmp_path)
+    starids = [row[1] for row in expected["todolist"]]
+    for _ in range(data.draw(st.integers(1, 3))):
+        some = data.draw(st.lists(st.sampled_from(starids), min_size=1, max_size=STARS, unique=True))
+        again = ["--overwrite"] if data.draw(st.booleans()) else []
+        assert call([str(folder), *again, "--starid", *map(str, some)]) == 0
+        # At any time, what is listed is there, and nothing else.
+        now = content(folder)
+        assert {row[1] for row in now["diagnostics"] if row[1]} == set(now["files"])
+    assert call([str(folder)]) == 0
+    assert content(folder) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_same_result_after_a_kill_at_any_step(tmp_path, overwrite):
+    """Between any two changes of the work list and of the files."""
+    start = tmp_path / "blank"
+    make_input(start, 45)
+    assert call([str(fresh(start, tmp_path))]) == 0
+    expected = content(tmp_path / "input")
+    if overwrite:
+        start = Path(shutil.move(tmp_path / "input", tmp_path / "done"))
+    step = 0
+    killed = True
+    while killed:
+        # Steps of saved light curves are many and alike: not each of them.
+        step += 1 if step < 8 else 4
+        folder = fresh(start, tmp_path)
+        killed = forked([str(folder), *["--overwrite"] * overwrite], step)
+        assert call([str(folder)]) == 0
+        assert content(folder) == expected, f"killed at step {step}"
+    assert step > 30
+
+
+def forked(options: list[str], step: int) -> bool:
+    """Run in a child that is killed at a step; whether it was."""
+    child = os.fork()
+    if child == 0:
+        os.close(2)
+        os.close(1)
+        run_program.kill_at(step)
+        os._exit(call(options))
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def test_same_result_after_killing_a_whole_job(blank, expected, tmp_path):
+    """SIGKILL for mpiexec and all ranks, at some moments of the run."""
+    folder = fresh(blank, tmp_path)
+    for seconds in (0.9, 1.2, 1.5):
+        command = [*mpiexec(3), *PROGRAM, str(folder), "--batch", "3"]
+        environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.02"}
+        with subprocess.Popen(
+            command,
+            env=environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as job:
+            time.sleep(seconds)
+            os.killpg(job.pid, signal.SIGKILL)
+        wait_for_lock(folder)
+    done = launch(2, str(folder))
+    assert done.returncode == 0, done.stderr
+    assert content(folder) == expected
+
+
+def wait_for_lock(folder: Path) -> None:
+    """Ranks in sessions of their own end by themselves when mpiexec is gone: wait for rank 0."""
+    from tasoc_mpi.errors import InputError
+    from tasoc_mpi.products.todo import lock_todo
+
+    for _ in range(200):
+        try:
+            with lock_todo(folder / "todo.sqlite"):
+                return
+        except InputError:
+            time.sleep(0.1)
+    raise AssertionError("rank 0 outlived mpiexec")
+
+
+def test_a_rank_that_fails_ends_the_job(blank, tmp_path):
+    """Whatever leaves a worker's loop gives a non-zero exit status and no hang."""
+    folder = fresh(blank, tmp_path)
+    done = launch(3, str(folder), "--batch", "2", RUN_PROGRAM_EXIT="1050")
+    assert done.returncode != 0
+    assert "ends the run" in done.stderr
+    assert "SystemExit: 3" in done.stderr
+
+
+def test_disk_full_ends_the_job_with_its_reason(blank, expected, tmp_path):
+    folder = fresh(blank, tmp_path)
+    done = launch(3, str(folder), RUN_PROGRAM_FULL="1050")
+    assert done.returncode == 1
+    assert "No space left on device; make room and run again" in done.stderr
+    assert call([str(folder)]) == 0
+    assert content(folder) == expected
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize(
+    ("options", "exit_status", "message"),
+    [
+        (["--camera", "5"], 2, "--camera 5: must be from 1 to 4"),
+        (["--tmag-min", "9", "--tmag-max", "8"], 2, "no star is both"),
+        (["--starid", "3"], 1, "none of its 120 stars fulfils the filters"),
+    ],
+)
+def test_errors_of_the_user_are_said_once(blank, tmp_path, ranks, options, exit_status, message):
+    folder = fresh(blank, tmp_path)
+    done = launch(ranks, str(folder), *options)
+    assert done.returncode == exit_status
+    assert done.stderr.count(message) == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert content_status(folder) == {None}
+
+
+def content_status(folder: Path) -> set:
+    return {row[9] for row in content(folder)["todolist"]}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--batch", "0"],
+        ["--datasource", "cube"],
+        ["--datasource", "tpf:x"],
+        ["--version", "100"],
+        ["--sector", "0"],
+        ["--starid", "-5"],
+        ["--cache", "some"],
+        ["--camera", "one"],
+    ],
+)
+def test_wrong_values_are_usage_errors(blank, options, capsys):
+    try:
+        status = call([str(blank), *options])
+    except SystemExit as stop:
+        status = stop.code
+    assert status == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def test_nothing_to_do(blank, tmp_path, capsys):
+    folder = fresh(blank, tmp_path)
+    assert call([str(folder)]) == 0
+    before = content(folder)
+    stamps = {path: path.stat().st_mtime_ns for path in (folder / "output").rglob("*.gz")}
+    capsys.readouterr()
+    assert call([str(folder)]) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert content(folder) == before
+    assert stamps == {path: path.stat().st_mtime_ns for path in (folder / "output").rglob("*.gz")}
+
+
+def test_filters_choose_the_stars(blank, tmp_path):
+    rows = {}
+    for number, options in enumerate((["--ccd", "2"], ["--tmag-max", "6"], ["--method", "aperture"])):
+        folder = fresh(blank, tmp_path / str(number))
+        assert call([str(folder), *options]) == 0
+        rows[number] = [row for row in content(folder)["todolist"] if row[9] not in (None, 5)]
+    assert {row[5] for row in rows[0]} == {2}
+    assert max(row[8] for row in rows[1]) <= 6
+    assert {row[7] for row in rows[2]} == {"aperture"}
+
+
+def test_stale_started_rows_are_computed(blank, expected, tmp_path):
+    folder = fresh(blank, tmp_path)
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute("UPDATE todolist SET status = 6 WHERE priority % 3 = 0")
+    assert call([str(folder)]) == 0
+    assert content(folder) == expected
+
+
+def test_overwrite_moves_to_another_version(blank, expected, tmp_path, capsys):
+    folder = fresh(blank, tmp_path)
+    assert call([str(folder), "--version", "5"]) == 0
+    assert call([str(folder)]) == 1
+    assert "of version 5" in capsys.readouterr().err
+    assert call([str(folder), "--overwrite"]) == 0
+    assert content(folder) == expected
+
+
+def test_another_output_folder_is_refused_until_the_first_is_moved(blank, tmp_path, capsys):
+    folder = fresh(blank, tmp_path)
+    assert call([str(folder), "--output", str(tmp_path / "a")]) == 0
+    assert call([str(folder), "--output", str(tmp_path / "b")]) == 1
+    assert f"its light curves are in {tmp_path / 'a'}" in capsys.readouterr().err
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert call([str(folder), "--output", str(tmp_path / "c"), "--overwrite", "--ccd", "1"]) == 0
+    listed = {row[1] for row in content(folder, tmp_path / "c")["diagnostics"] if row[1]}
+    assert listed == set(content(folder, tmp_path / "c")["files"])
+
+
+def test_a_second_scheduler_is_refused(blank, tmp_path):
+    folder = fresh(blank, tmp_path)
+    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.1"}
+    with subprocess.Popen([*PROGRAM, str(folder)], env=environment, stderr=subprocess.PIPE) as first:
+        assert b"120 stars" in first.stderr.readline()
+        second = launch(1, str(folder))
+        assert second.returncode == 1
+        assert f"in use by process {first.pid} on " in second.stderr
+        first.kill()
+    # The lock falls with its owner.
+    assert launch(1, str(folder), "--ccd", "1").returncode == 0
+
+
+def test_light_curves_outside_the_output_folder_are_not_deleted(blank, tmp_path, capsys):
+    folder = fresh(blank, tmp_path)
+    assert call([str(folder)]) == 0
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute("INSERT INTO photometry_trash VALUES ('../../precious')")
+    assert call([str(folder)]) == 1
+    assert "not the name of a light curve below" in capsys.readouterr().err
+    assert precious.exists()
+
+
+def test_unwritable_output_folder(blank, tmp_path, capsys):
+    folder = fresh(blank, tmp_path)
+    (tmp_path / "file").write_text("")
+    assert call([str(folder), "--output", str(tmp_path / "file")]) == 1
+    assert "choose another --output" in capsys.readouterr().err
+
+
+def test_waiting_ranks_leave_the_core_alone(blank, tmp_path):
+    """With workers that sleep through their stars, no rank uses its processor to wait for a message."""
+    folder = fresh(blank, tmp_path)
+    done = launch(3, str(folder), "--batch", "10", RUN_PROGRAM_SECONDS="0.05")
+    assert done.returncode == 0
+    used = [float(line.split()[2]) for line in done.stderr.splitlines() if line.startswith("processor time")]
+    summary = json.loads((folder / "output" / "summary.json").read_text())
+    assert len(used) == 3
+    # 120 stars of 50 ms on two ranks.
+    assert summary["seconds"] > 2.5
+    # A rank that spins uses all of it; here it is a few percent and what the start costs.
+    assert max(used) < 0.5 * summary["seconds"]
+    # The first batch is waited for, until all ranks have started; the others lie ready.
+    assert summary["mean_worker_waittime"] < 0.1 * summary["mean_elaptime"]
