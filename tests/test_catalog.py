@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from small_files import sky, tpf_name, write_cube, write_tpf
 
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.prepare import startable
 from tasoc_mpi.prepare.catalog import CatalogOptions, make_catalogs, select_stars
 from tasoc_mpi.prepare.fields import find_fields
 from tasoc_mpi.prepare.startable import _cone_centres, query_mast, read_star_table
@@ -421,6 +422,19 @@ def test_bad_tables_are_named(tmp_path, name, text, words):
         read_star_table(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_long_csv_files_are_read_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(startable, "_ROWS_AT_ONCE", 3)
+    path = tmp_path / "stars.csv"
+    lines = [f"{i},{i / 10},{-i},{10 + i / 10},{'ARTIFACT' if i == 5 else ''}" for i in range(1, 10)]
+    path.write_text("\n".join(["ID,ra,dec,Tmag,disposition", *lines]))
+    stars = read_star_table(path)
+    assert stars["starid"].tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert stars["decl_J2000"].tolist() == [-1, -2, -3, -4, -6, -7, -8, -9]
+    path.write_text("\n".join(["ID,ra,dec,Tmag,disposition", *lines, "11,x,1,1,"]))
+    with pytest.raises(InputError, match="'x' in row 10"):
+        read_star_table(path)
 
 
 def test_tables_of_no_known_kind(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ _UNITS = {
 }
 #: What stands for an empty field.
 _EMPTY = frozenset({"", "null", "none", "nan", "--", "n/a", "masked"})
+
+#: Rows of a text file that are held as words at a time: some 50 MB.
+_ROWS_AT_ONCE = 100_000
 
 #: MAST is asked for cones of this radius (degrees): an answer is then some 10,000 stars, and at most
 #: 200,000 in the densest fields.
@@ -132,17 +135,31 @@ def _read_csv(path: Path) -> dict[str, Any]:
                 raise InputError(f"{path}: separated by blanks; call it .ecsv if it is one, or use commas")
             chosen = _choose(path, names)
             places = [names.index(theirs) for theirs in chosen.values()]
-            columns: list[list[str]] = [[] for _ in places]
+            parts: list[dict[str, NDArray[np.float64]]] = []
+            block: list[list[str]] = []
             for row in rows:
-                if not row:
-                    continue
-                for column, place in zip(columns, places, strict=True):
-                    column.append(row[place])
+                if row:
+                    block.append([row[place] for place in places])
+                if len(block) == _ROWS_AT_ONCE:
+                    parts.append(_block(path, list(chosen), block, len(parts) * _ROWS_AT_ONCE))
+                    block = []
+            parts.append(_block(path, list(chosen), block, len(parts) * _ROWS_AT_ONCE))
     except IndexError:
         raise InputError(f"{path}: row {rows.line_num} is too short; complete or remove it") from None
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, isal_zlib.error) as error:  # type: ignore[misc]
         raise _unreadable(path, error) from None
-    return dict(zip(chosen, columns, strict=True))
+    return {name: np.concatenate([part[name] for part in parts]) for name in chosen}
+
+
+def _block(
+    path: Path, names: Sequence[str], rows: Sequence[Sequence[str]], before: int
+) -> dict[str, NDArray[np.float64]]:
+    """Rows of words as columns of numbers; a disposition becomes 1."""
+    columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
+    return {
+        name: _disposed(words).astype("f8") if name == "disposition" else _numbers(path, name, words, before)
+        for name, words in zip(names, columns, strict=True)
+    }
 
 
 def _read_ecsv(path: Path) -> dict[str, Any]:
@@ -222,8 +239,8 @@ def _from_table(path: object, table: Any) -> dict[str, Any]:
     return columns
 
 
-def _numbers(path: object, name: str, values: Any) -> NDArray[np.float64]:
-    """A column as floats, NaN where it is empty."""
+def _numbers(path: object, name: str, values: Any, before: int = 0) -> NDArray[np.float64]:
+    """A column as floats, NaN where it is empty; there are `before` rows before it."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
         return values.astype("f8")
     try:
@@ -236,7 +253,9 @@ def _numbers(path: object, name: str, values: Any) -> NDArray[np.float64]:
         try:
             out[i] = np.nan if text in _EMPTY else float(text)
         except ValueError:
-            raise InputError(f"{path}: {text!r} in row {i + 1}, column {name}, is not a number") from None
+            raise InputError(
+                f"{path}: {text!r} in row {before + i + 1}, column {name}, is not a number"
+            ) from None
     return out
 
 
