@@ -93,7 +93,7 @@ def test_signatures(name, parameters):
 
 def test_attributes(pho, simulated):
     names = """
-        """ starid input_folder output_folder plot plot_folder method sector camera ccd data_rel n_readout
+        starid input_folder output_folder plot plot_folder method sector camera ccd data_rel n_readout
         header target target_pos_column target_pos_row target_pos_column_stamp target_pos_row_stamp wcs
         lightcurve final_phot_mask final_position_mask additional_headers MovementKernel aperture
         backgrounds backgrounds_cube catalog images images_cube images_err images_err_cube pixelflags
