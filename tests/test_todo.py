@@ -1,0 +1,357 @@
+"""The work list: what is written is read, other programs' view of it, and files that are not one."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasoc_mpi.commands import status as status_command
+from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.products.todo import (
+    LOADED_DTYPE,
+    TODO_DTYPE,
+    Constraints,
+    create_todo,
+    load_todo,
+    lock_todo,
+    open_todo,
+    read_todo,
+    transaction,
+)
+
+
+def some_rows(n: int = 6) -> np.ndarray:
+    rows = np.zeros(n, TODO_DTYPE)
+    rows["priority"] = np.arange(1, n + 1)
+    rows["starid"] = 1000 + np.arange(n)[::-1]
+    rows["sector"], rows["camera"], rows["ccd"], rows["cadence"] = 14, 2, 1 + np.arange(n) % 4, 1800
+    rows["datasource"] = np.array(["ffi", "tpf", "tpf:1000"])[np.arange(n) % 3]
+    rows["method"] = np.where(np.arange(n) % 2, "halo", "")
+    rows["tmag"] = np.linspace(5, 10, n)
+    rows["cbv_area"] = 211
+    return rows
+
+
+@pytest.fixture
+def todo(tmp_path):
+    path = tmp_path / "todo.sqlite"
+    create_todo(path, some_rows())
+    return path
+
+
+def test_rows_come_back(todo):
+    rows = load_todo(todo)
+    assert rows.dtype == LOADED_DTYPE
+    for name in TODO_DTYPE.names:
+        np.testing.assert_array_equal(rows[name], some_rows()[name])
+    assert (rows["status"] == 0).all()
+
+
+def test_unknown_magnitudes_come_back(tmp_path):
+    rows = some_rows()
+    rows["tmag"][2] = np.nan
+    create_todo(tmp_path / "todo.sqlite", rows)
+    np.testing.assert_array_equal(load_todo(tmp_path / "todo.sqlite")["tmag"], rows["tmag"])
+    assert (load_todo(tmp_path / "todo.sqlite", Constraints(tmag_max=99))["priority"] != 3).all()
+
+
+def test_tables_are_those_that_other_programs_read(todo):
+    with contextlib.closing(sqlite3.connect(todo)) as conn:
+        tables = {
+            name: [row[1] for row in conn.execute(f"PRAGMA table_info({name})")]
+            for name in ("todolist", "diagnostics", "photometry_skipped")
+        }
+        first = conn.execute("SELECT method, status FROM todolist WHERE priority = 1").fetchone()
+        with pytest.raises(sqlite3.IntegrityError):
+            conn.execute(
+                "INSERT INTO todolist (starid, datasource, sector, camera, ccd, cadence)"
+                " SELECT starid, datasource, sector, camera, ccd, cadence FROM todolist LIMIT 1"
+            )
+    assert " ".join(tables["todolist"]) == (
+        "priority starid sector datasource camera ccd cadence method tmag status cbv_area"
+    )
+    assert " ".join(tables["diagnostics"]) == (
+        "priority lightcurve method_used elaptime worker_wait_time mean_flux variance variability rms_hour"
+        " ptp pos_row pos_column contamination mask_size edge_flux stamp_width stamp_height stamp_resizes"
+        " errors"
+    )
+    assert tables["photometry_skipped"] == ["priority", "skipped_by"]
+    assert first == (None, None)
+
+
+def test_a_new_list_replaces_the_old_one_with_its_journal(todo):
+    # Left by a kill: it belongs to the old file, and undoing it in the new one would destroy that.
+    journal = todo.with_name("todo.sqlite-journal")
+    journal.write_bytes(os.urandom(4096))
+    create_todo(todo, some_rows(3))
+    assert not journal.exists()
+    assert len(load_todo(todo)) == 3
+    assert sorted(path.name for path in todo.parent.iterdir()) == ["todo.sqlite", "todo.sqlite.lock"]
+
+
+@pytest.mark.parametrize("column", ["priority", "starid"])
+def test_rows_that_clash_leave_the_old_list(todo, column):
+    rows = some_rows(8)
+    rows[:] = rows[0]
+    rows["priority"] = np.arange(8)
+    rows["starid"] = np.arange(8)
+    rows[column] = 1
+    with pytest.raises(InputError, match="two rows"):
+        create_todo(todo, rows)
+    assert len(load_todo(todo)) == 6
+    assert len(list(todo.parent.iterdir())) == 2
+
+
+VALUES = {
+    "sector": st.sampled_from([13, 14]),
+    "camera": st.sampled_from([1, 2]),
+    "ccd": st.integers(1, 4),
+    "cadence": st.sampled_from([120, 1800]),
+    "datasource": st.sampled_from(["ffi", "tpf", "tpf:1000"]),
+    "starid": st.integers(999, 1006),
+    "priority": st.integers(0, 7),
+    "method": st.sampled_from(["", "halo", "psf"]),
+}
+
+
+@given(
+    st.fixed_dictionaries({}, optional={name: st.lists(value, max_size=3) for name, value in VALUES.items()}),
+    st.none() | st.floats(4, 11),
+    st.none() | st.floats(4, 11),
+)
+def test_constraints_are_those_of_sql(chosen, tmag_min, tmag_max):
+    """The masks select what a query with the same conditions would."""
+    rows = some_rows(12)
+    constraints = Constraints(
+        **{name: tuple(values) for name, values in chosen.items()}, tmag_min=tmag_min, tmag_max=tmag_max
+    )
+    with contextlib.closing(sqlite3.connect(":memory:")) as conn:
+        conn.execute(f"CREATE TABLE t ({', '.join(TODO_DTYPE.names)})")
+        conn.executemany(f"INSERT INTO t VALUES ({', '.join('?' * len(TODO_DTYPE))})", rows.tolist())
+        where, values = ["1"], []
+        for name, accepted in chosen.items():
+            if accepted:
+                condition = f"{name} IN ({', '.join('?' * len(accepted))})"
+                if name == "datasource" and "tpf" in accepted:
+                    condition += " OR datasource LIKE 'tpf:%'"
+                where.append(f"({condition})")
+                values += accepted
+        for limit, sign in ((tmag_min, ">="), (tmag_max, "<=")):
+            if limit is not None:
+                where.append(f"tmag {sign} ?")
+                values.append(limit)
+        expected = [
+            row[0] for row in conn.execute(f"SELECT priority FROM t WHERE {' AND '.join(where)}", values)
+        ]
+    assert rows["priority"][constraints.mask(rows)].tolist() == expected
+
+
+def test_constraints_are_true_if_there_are_any():
+    assert not Constraints()
+    assert not Constraints(sector=())
+    for field in fields(Constraints):
+        assert Constraints(**{field.name: 0.0 if field.name.startswith("tmag") else (0,)})
+
+
+def one_line(info: pytest.ExceptionInfo) -> str:
+    text = str(info.value)
+    assert "\n" not in text
+    assert "todo.sqlite" in text
+    return text
+
+
+def test_missing(tmp_path):
+    with pytest.raises(MissingInput) as info:
+        load_todo(tmp_path / "todo.sqlite")
+    assert f"tasoc-mpi todo {tmp_path}" in one_line(info)
+
+
+def test_empty(tmp_path):
+    create_todo(tmp_path / "todo.sqlite", some_rows(0))
+    with pytest.raises(InputError) as info:
+        load_todo(tmp_path / "todo.sqlite")
+    assert "no stars in the work list" in one_line(info)
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("damage", ["text", "short", "blocks", "nothing"])
+def test_not_sqlite_or_damaged(todo, damage, write):
+    data = bytearray(todo.read_bytes())
+    if damage == "text":
+        data = bytearray(b"starid,ra,dec\n" * 100)
+    elif damage == "short":
+        data = data[: len(data) // 3]
+    elif damage == "nothing":
+        data = bytearray()
+    else:
+        data[4096:] = os.urandom(len(data) - 4096)
+    todo.write_bytes(data)
+
+    def read():
+        with contextlib.closing(open_todo(todo, write=write)) as conn:
+            read_todo(conn, todo)
+
+    with pytest.raises(InputError) as info:
+        read()
+    one_line(info)
+
+
+def test_another_schema(todo):
+    with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
+        conn.execute("ALTER TABLE todolist DROP COLUMN cbv_area")
+    with pytest.raises(InputError, match="no cbv_area in `todolist`"):
+        load_todo(todo)
+
+
+def test_another_database(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "todo.sqlite")) as conn, conn:
+        conn.execute("CREATE TABLE catalog (starid)")
+    with pytest.raises(InputError, match="no table `todolist`"):
+        load_todo(tmp_path / "todo.sqlite")
+
+
+def test_values_of_the_wrong_kind(todo):
+    with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
+        conn.execute("UPDATE todolist SET camera = 'left' WHERE priority = 2")
+    with pytest.raises(InputError, match="wrong kind"):
+        load_todo(todo)
+
+
+def test_locked_by_another_program(todo, monkeypatch):
+    monkeypatch.setattr("tasoc_mpi.products.todo.BUSY_TIMEOUT", 0.1)
+    with contextlib.closing(sqlite3.connect(todo, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for write in (False, True):
+            with pytest.raises(InputError) as info:
+                open_todo(todo, write=write).close()
+            assert "locked by another program" in one_line(info)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
+def test_read_only(todo):
+    todo.chmod(0o444)
+    assert len(load_todo(todo)) == 6
+    with pytest.raises(InputError, match="must be able to write"):
+        open_todo(todo, write=True)
+
+
+def test_a_transaction_is_all_or_nothing(todo):
+    def change(conn, then):
+        with transaction(conn, todo):
+            conn.execute("UPDATE todolist SET status = 1")
+            then()
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with contextlib.closing(open_todo(todo, write=True)) as conn:
+        with pytest.raises(InputError, match="cannot be used"):
+            change(conn, lambda: conn.execute("INSERT INTO nothing VALUES (1)"))
+        with pytest.raises(KeyboardInterrupt):
+            change(conn, interrupt)
+        assert not conn.in_transaction
+    assert (load_todo(todo)["status"] == 0).all()
+
+
+def test_a_write_ahead_log_is_turned_into_a_rollback_journal(todo):
+    with contextlib.closing(sqlite3.connect(todo)) as conn:
+        assert conn.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+    with contextlib.closing(open_todo(todo, write=True)) as conn:
+        assert conn.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
+        assert conn.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_a_transaction_cut_by_a_kill_is_undone_by_the_next_reader(tmp_path):
+    path = tmp_path / "todo.sqlite"
+    create_todo(path, some_rows(2000))
+    program = (
+        "import os, sys; from pathlib import Path; from tasoc_mpi.products.todo import *\n"
+        "conn = open_todo(Path(sys.argv[1]), write=True)\n"
+        "conn.execute('PRAGMA cache_size=2')\n"
+        "with transaction(conn, sys.argv[1]):\n"
+        "    conn.execute('UPDATE todolist SET status = 1')\n"
+        f"    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.with_name("todo.sqlite-journal").stat().st_size > 0
+    assert (load_todo(path)["status"] == 0).all()
+
+
+def test_results_of_another_program_get_their_own_memory(todo):
+    """A list with statuses, diagnostics and skips but without this run's tables."""
+    with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
+        for name in ("results", "claims", "trash", "settings"):
+            conn.execute(f"DROP TABLE photometry_{name}")
+        conn.execute("UPDATE todolist SET status = 1 WHERE priority = 1")
+        conn.execute("UPDATE todolist SET status = 5 WHERE priority = 4")
+        conn.execute("INSERT INTO photometry_skipped VALUES (4, 1)")
+    with contextlib.closing(open_todo(todo, write=True)) as conn:
+        assert conn.execute("SELECT * FROM photometry_results").fetchall() == [(1, 1)]
+        assert conn.execute("SELECT * FROM photometry_claims").fetchall() == [(1, 1002)]
+    assert load_todo(todo)["status"].tolist() == [1, 0, 0, 5, 0, 0]
+
+
+def test_the_lock_names_its_owner(todo):
+    program = (
+        "import sys; from tasoc_mpi.products.todo import lock_todo\n"
+        "with lock_todo(sys.argv[1]):\n    print('ready', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(todo)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"ready\n"
+        with pytest.raises(InputError, match=f"in use by process {other.pid} on "), lock_todo(todo):
+            pass
+        with pytest.raises(InputError, match=f"process {other.pid}"):
+            create_todo(todo, some_rows(1))
+        assert len(load_todo(todo)) == 6
+        other.kill()
+        other.wait()
+        with lock_todo(todo):
+            pass
+
+
+def test_status_of_a_new_list(todo, capsys):
+    assert status_command.main(argparse.Namespace(input=str(todo.parent), stars=5)) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == ["CCD", "to", "do", "stars"]
+    assert out.splitlines()[-2].split() == ["all", "6", "6"]
+
+
+def test_status_of_results(todo, capsys):
+    with contextlib.closing(open_todo(todo, write=True)) as conn:
+        conn.execute("UPDATE todolist SET status = 1 WHERE priority < 3")
+        conn.execute("UPDATE todolist SET status = 2 WHERE priority = 3")
+        conn.executemany(
+            "INSERT INTO diagnostics (priority, method_used, elaptime, worker_wait_time, errors)"
+            " VALUES (?, ?, ?, 0.0, ?)",
+            [(1, "aperture", 0.25, None), (2, "halo", 1.5, None), (3, "", 0.004, "Traceback\nIt broke")],
+        )
+        # Also while a run is in the middle of a transaction.
+        conn.execute("BEGIN IMMEDIATE")
+        conn.execute("UPDATE todolist SET status = 5")
+        assert status_command.main(argparse.Namespace(input=str(todo.parent), stars=2)) == 0
+        conn.execute("ROLLBACK")
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["all", "2", "1", "3", "6"] in lines
+    assert ["halo", "1", "1500.0", "1500.0", "0.0%"] in lines
+    slowest = lines[next(i for i, line in enumerate(lines) if line[:1] == ["slowest"]) + 1]
+    assert slowest[:2] == ["TIC", "1004"]
+    assert lines[-1] == ["TIC", "1003:", "It", "broke"]
+
+
+def test_status_of_a_damaged_list(todo):
+    todo.write_bytes(b"x" * 5000)
+    with pytest.raises(InputError) as info:
+        status_command.main(argparse.Namespace(input=str(todo.parent), stars=5))
+    assert "not an SQLite file" in one_line(info)
