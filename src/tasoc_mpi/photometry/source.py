@@ -210,10 +210,14 @@ _kept: OrderedDict[tuple[Any, ...], Source] = OrderedDict()
 def clear_sources() -> None:
     """Forget every CCD and target pixel file that is kept in memory."""
     _kept.clear()
+    _cube.cache_clear()
+    _catalog.cache_clear()
+    _tpfs.cache_clear()
 
 
 def _keep(key: tuple[Any, ...], make: Callable[[], Source], cache: str) -> Source:
     if cache == "none":
+        clear_sources()
         return make()
     if key not in _kept:
         while len(_kept) >= _KEEP:
@@ -229,6 +233,18 @@ def _stamp_of(path: Path) -> int | None:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
+
+
+@functools.lru_cache(maxsize=_KEEP)
+def _cube(path: Path, modified: int | None) -> Cube:
+    """A cube, shared by a CCD's source and those of its target pixel files."""
+    return open_cube(path)
+
+
+@functools.lru_cache(maxsize=_KEEP)
+def _catalog(path: Path, modified: int | None) -> StarCatalog:
+    """A catalog, shared likewise."""
+    return open_catalog(path)
 
 
 def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
@@ -255,8 +271,8 @@ def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "bas
 
 
 def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
-    cube = open_cube(path)
-    catalog = open_catalog(catalog_path)
+    cube = _cube(path, _stamp_of(path))
+    catalog = _catalog(catalog_path, _stamp_of(catalog_path))
     images, errors = cube.images, cube.images_err
     if cache == "full":
         images, errors = _in_memory(path, images), _in_memory(path, errors)
@@ -363,8 +379,6 @@ def load_tpf(
     InputError
         If there are several, or the file cannot be used.
     """
-    if cache == "none":
-        _tpfs.cache_clear()
     path = _find_tpf(folder, starid, sector, cadence)
     key = (path, _stamp_of(path))
     return _keep(key, functools.partial(_make_tpf, folder, path), cache)
@@ -376,7 +390,8 @@ def _make_tpf(folder: Path, path: Path) -> Source:
     if not tpf.wcs.good[0]:
         raise InputError(f"{path}: its world coordinates cannot be inverted; no star can be placed on it")
     try:
-        catalog = open_catalog(folder / catalog_name(*ccd))
+        catalog_path = folder / catalog_name(*ccd)
+        catalog = _catalog(catalog_path, _stamp_of(catalog_path))
     except MissingInput as error:
         logger.info("%s; TIC %d is taken from the header of its target pixel file", error, tpf.starid)
         catalog = catalog_from_tpf(tpf)
@@ -435,7 +450,7 @@ def _flags_of(
     """Pixel flags of a target pixel file's CCD, where there is a cube that covers it."""
     path = folder / cube_name(tpf.sector, tpf.camera, tpf.ccd)
     try:
-        cube = open_cube(path)
+        cube = _cube(path, _stamp_of(path))
     except MissingInput:
         logger.info("%s: no such cube; %s is processed without pixel flags", path, tpf.path.name)
         return None, (0, 0), None
