@@ -338,6 +338,16 @@ def test_folders_with_nothing_to_list(tmp_path, caplog):
     assert not list(tmp_path.glob("todo*"))
 
 
+def test_frames_without_a_cube_are_said_to_be_missing(tmp_path, caplog):
+    write_tpf(tmp_path / tpf_name(100), 100, corner=(500, 600))
+    (tmp_path / "tess2018206192942-s0001-2-3-0120-s_ffic.fits").touch()
+    with caplog.at_level(logging.WARNING):
+        fill_todo(tmp_path)
+    assert (
+        "sector001_camera2_ccd3.hdf5: no such cube, so its 1 full frame images are not listed" in caplog.text
+    )
+
+
 def test_a_work_list_is_only_replaced_when_asked(tmp_path):
     write_tpf(tmp_path / tpf_name(100), 100, corner=(500, 600))
     fill_todo(tmp_path)

@@ -133,6 +133,13 @@ def test_without_pixels_the_rest_is_the_same(tmp_path):
     assert light.stamp == full.stamp
     np.testing.assert_array_equal(light.time, full.time)
     np.testing.assert_array_equal(light.aperture, full.aperture)
+    packed = tmp_path / (tpf_name(7) + ".gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for lightest in (read_tpf(path, rows=False), read_tpf(packed, rows=False)):
+        assert lightest.time.size == lightest.quality.size == 0
+        assert (lightest.stamp, lightest.images.shape) == (full.stamp, (11, 13, 0))
+        np.testing.assert_array_equal(lightest.aperture, full.aperture)
+        np.testing.assert_array_equal(lightest.wcs.cd, full.wcs.cd)
 
 
 def test_wcs_is_taken_from_the_flux_column_where_the_aperture_has_none(tmp_path):

@@ -195,7 +195,7 @@ def _field_of_tpfs(key: CCDKey, infos: Sequence[TPFInfo]) -> CCDField | None:
     first: TPF | None = None
     outlines = []
     for info in infos:
-        tpf = read_tpf(info.path, pixels=False)
+        tpf = read_tpf(info.path, rows=False)
         if not tpf.wcs.good[0]:
             logger.warning("%s has no usable WCS: the footprint of its CCD is made without it", info.path)
             continue
@@ -203,5 +203,6 @@ def _field_of_tpfs(key: CCDKey, infos: Sequence[TPFInfo]) -> CCDField | None:
         outlines.append(stamp_outline(tpf.wcs, 0, tpf.stamp))
     if first is None:
         return None
-    time = float(first.time[len(first.time) // 2])
+    times = read_tpf(first.path, pixels=False).time
+    time = float(times[len(times) // 2])
     return _field(key, time, first.wcs, 0, np.concatenate(outlines), "target pixel files")

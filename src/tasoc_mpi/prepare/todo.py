@@ -22,8 +22,8 @@ from ..products.catalog import (
     unit_vectors,
 )
 from ..products.ccd import CAMERA_CENTRES
-from ..products.cube import Cube, open_cube
-from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
+from ..products.cube import Cube, cube_name, open_cube
+from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
 from ..products.todo import TODO_DTYPE, TODO_NAME, create_todo
 from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf
 from ..settings import load_settings
@@ -223,6 +223,13 @@ def fill_todo(
     exclusions, overrides = read_rules(exclude, methods=False), read_rules(methods, methods=True)
     tpfs = group_tpfs(find_tpfs(folder))
     parts = [np.zeros(0, dtype=TODO_DTYPE)]
+    for key, frames in find_ffis(folder).items():
+        if key not in cubes:
+            logger.warning(
+                "%s: no such cube, so its %d full frame images are not listed; tasoc-mpi prepare makes it",
+                folder / cube_name(*key),
+                len(frames),
+            )
     for key in sorted({*cubes, *tpfs}):
         path = folder / catalog_name(*key)
         catalog = open_catalog(path) if path.exists() else None
@@ -319,7 +326,7 @@ def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit
     stars = stars[stars["tmag"] < faint_limit]
     vectors = unit_vectors(stars["ra"], stars["decl"])
     for info in infos:
-        tpf = read_tpf(info.path, pixels=False)
+        tpf = read_tpf(info.path, rows=False)
         key = (tpf.sector, tpf.camera, tpf.ccd)
         if catalog is not None:
             _check_key(catalog.path, key, _catalog_key(catalog))
@@ -347,7 +354,7 @@ def _primary(tpf: TPF, catalog: StarCatalog | None) -> NDArray[np.void]:
         logger.warning("TIC %d has a target pixel file, but is not in %s", tpf.starid, catalog.path)
         catalog = None
     if catalog is None:
-        catalog = catalog_from_tpf(tpf)
+        catalog = catalog_from_tpf(read_tpf(tpf.path, pixels=False))
     star = catalog.stars[catalog.index(tpf.starid)]
     rows["starid"], rows["tmag"] = tpf.starid, star["tmag"]
     centre = _centre(catalog)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -231,7 +231,7 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {_WAY_OUT}") from None
 
 
-def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True) -> TPF:
+def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = True) -> TPF:
     """Read a target pixel file of the mission, or a cut-out of the same form.
 
     Parameters
@@ -240,6 +240,9 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True) -> TPF:
         FITS, gzipped or not.
     pixels : bool
         Whether to read the images; without them the three cubes have no frames.
+    rows : bool
+        Whether to read the table at all; without it all series are empty, and of a file that is not
+        gzipped only headers and aperture are read.
 
     Returns
     -------
@@ -256,14 +259,14 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True) -> TPF:
     from astropy.io import fits
 
     path = Path(path)
-    data = _content(path)
+    stream, size = _open(path, whole=rows)
     try:
         # A truncated file is only a warning for astropy; the sizes are checked here.
-        with warnings.catch_warnings():
+        with stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=False) as hdus:
-                _check_size(path, hdus, len(data))
-                return _read(path, hdus, pixels)
+            with fits.open(stream, memmap=not rows, lazy_load_hdus=False) as hdus:
+                _check_size(path, hdus, size)
+                return _read(path, hdus, pixels, rows)
     except InputError:
         raise
     except (fits.VerifyError, *_UNREADABLE) as error:
@@ -271,20 +274,26 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True) -> TPF:
         raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {_WAY_OUT}") from None
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file, unpacked if they are gzipped (whatever the name says)."""
+def _open(path: Path, whole: bool) -> tuple[IO[bytes], int]:
+    """A file as a stream of plain FITS and its size; gzipped files (whatever the name says) are unpacked."""
     from isal import igzip, isal_zlib
 
     try:
-        data = path.read_bytes()
+        file = open(path, "rb")  # noqa: SIM115 - closed below or by the caller
     except FileNotFoundError:
         raise MissingInput(f"{path}: no such target pixel file; fetch it again") from None
-    if data[:2] != b"\x1f\x8b":
-        return data
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    if not (whole or packed):
+        return file, os.fstat(file.fileno()).st_size
+    with file:
+        data = file.read()
     try:
-        return igzip.decompress(data)
+        if packed:
+            data = igzip.decompress(data)
     except (OSError, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
         raise InputError(f"{path}: cannot be unpacked ({error}); {_WAY_OUT}") from None
+    return io.BytesIO(data), len(data)
 
 
 def _check_size(path: Path, hdus: Any, size: int) -> None:
@@ -297,16 +306,16 @@ def _check_size(path: Path, hdus: Any, size: int) -> None:
         raise InputError(f"{path}: truncated, or not a target pixel file; {_WAY_OUT}")
 
 
-def _read(path: Path, hdus: Any, pixels: bool) -> TPF:
+def _read(path: Path, hdus: Any, with_pixels: bool, with_rows: bool) -> TPF:
     header, table = hdus[0].header, hdus[1]
     aperture = np.ascontiguousarray(hdus["APERTURE"].data, dtype="i4")
     if aperture.ndim != 2:
         raise ValueError("APERTURE is not an image")
-    rows = table.data
+    rows = table.data if with_rows else table.data[:0]
     time = rows["TIME"].astype("f8")
     keep = np.isfinite(time)
-    frames = keep if pixels else np.zeros_like(keep)
-    if not keep.any():
+    frames = keep if with_pixels else np.zeros_like(keep)
+    if with_rows and not keep.any():
         raise InputError(f"{path}: no row has a time; remove it")
     name = parse_tpf_name(path)
     starid = _integer(header, "TICID", name.starid if name else 0)
@@ -356,9 +365,10 @@ def _column(rows: Any, name: str, dtype: str, keep: NDArray[np.bool_]) -> NDArra
 
 def _cube(rows: Any, name: str, shape: tuple[int, ...], keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     """A column of images, turned so that a pixel's time series is one run of bytes."""
-    frames = rows[name].reshape(len(keep), -1)
-    if frames.shape[1] != shape[0] * shape[1]:
+    frames = rows[name]
+    if frames[:1].size not in (0, shape[0] * shape[1]):
         raise ValueError(f"{name} has another shape than APERTURE")
+    frames = frames.reshape(len(keep), shape[0] * shape[1])
     cube = np.ascontiguousarray(frames[keep].T, dtype="f4").reshape(*shape, np.count_nonzero(keep))
     cube.flags.writeable = False
     return cube
