@@ -12,7 +12,7 @@ import numpy as np
 
 from .background import _node, _place, _reflect, _spline
 
-__all__ = ["column_flags", "means", "scatter", "subtract", "typical_medians"]
+__all__ = ["column_flags", "means", "scatter", "subtract", "time_medians", "window_medians"]
 
 
 @numba.njit(cache=True)
@@ -161,12 +161,43 @@ def _median(values, n):
 
 
 @numba.njit(cache=True)
-def typical_medians(difference, rows, columns, half):
-    """Median over time of the median in a window, on a grid of places.
+def time_medians(images, level, sample):
+    """Median over some frames of images less a level.
 
     Parameters
     ----------
-    difference : ndarray of float32, shape (R, C, S)
+    images : ndarray of float32, shape (R, C, T)
+        NaN where there is no value.
+    level : ndarray of float32, shape (R, C)
+    sample : ndarray of int64, shape (S,)
+        Frames.
+
+    Returns
+    -------
+    ndarray of float32, shape (R, C)
+        NaN where there is no value in any of the frames.
+    """
+    out = np.empty(level.shape, dtype=np.float32)
+    values = np.empty(sample.shape[0], dtype=np.float32)
+    for r in range(level.shape[0]):
+        for c in range(level.shape[1]):
+            n = 0
+            for t in sample:
+                v = images[r, c, t] - level[r, c]
+                if math.isfinite(v):
+                    values[n] = v
+                    n += 1
+            out[r, c] = _median(values, n)
+    return out
+
+
+@numba.njit(cache=True)
+def window_medians(image, rows, columns, half):
+    """Median in a window on a grid of places.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
         NaN where there is no value.
     rows, columns : ndarray of int64
         Places of the grid.
@@ -175,30 +206,21 @@ def typical_medians(difference, rows, columns, half):
 
     Returns
     -------
-    ndarray, shape (rows, columns)
-        NaN where there is no value at any time.
+    ndarray of float32, shape (rows, columns)
+        NaN where a window has no value.
     """
-    n_time = difference.shape[2]
-    out = np.empty((rows.shape[0], columns.shape[0]))
-    values = np.empty((n_time, (2 * half + 1) ** 2), dtype=np.float32)
-    counts = np.empty(n_time, dtype=np.int64)
-    series = np.empty(n_time, dtype=np.float32)
+    out = np.empty((rows.shape[0], columns.shape[0]), dtype=np.float32)
+    values = np.empty((2 * half + 1) ** 2, dtype=np.float32)
     for i in range(rows.shape[0]):
         for j in range(columns.shape[0]):
-            counts[:] = 0
-            for r in range(max(0, rows[i] - half), min(difference.shape[0], rows[i] + half + 1)):
-                for c in range(max(0, columns[j] - half), min(difference.shape[1], columns[j] + half + 1)):
-                    for t in range(n_time):
-                        v = difference[r, c, t]
-                        if math.isfinite(v):
-                            values[t, counts[t]] = v
-                            counts[t] += 1
             n = 0
-            for t in range(n_time):
-                if counts[t]:
-                    series[n] = _median(values[t], counts[t])
-                    n += 1
-            out[i, j] = _median(series, n)
+            for r in range(max(0, rows[i] - half), min(image.shape[0], rows[i] + half + 1)):
+                for c in range(max(0, columns[j] - half), min(image.shape[1], columns[j] + half + 1)):
+                    v = image[r, c]
+                    if math.isfinite(v):
+                        values[n] = v
+                        n += 1
+            out[i, j] = _median(values, n)
     return out
 
 

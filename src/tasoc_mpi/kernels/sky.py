@@ -7,7 +7,9 @@ import math
 import numba
 import numpy as np
 
-__all__ = ["box_levels", "ring_modes"]
+from .background import _place, _reflect, _spline
+
+__all__ = ["box_levels", "ring_modes", "ring_values", "surface", "without_profile"]
 
 #: Bits of one pass of the radix sort; three passes sort 32 bits.
 _RADIX = 11
@@ -100,7 +102,7 @@ def _clipped_level(values, n, sums, squares, sigma, rounds):
 
 
 @numba.njit(cache=True)
-def box_levels(image, box, fewest, sigma, rounds):
+def box_levels(image, box, wanted, fewest, sigma, rounds):
     """Level of the sky in every box of a frame.
 
     Values beyond `sigma` standard deviations from the median are clipped, in up to `rounds` rounds;
@@ -113,6 +115,8 @@ def box_levels(image, box, fewest, sigma, rounds):
         NaN where a pixel is not to be used.
     box : int
         Side of a box, pixels; the last boxes may be cut off by the frame's edge.
+    wanted : ndarray of bool, shape (M, N)
+        Boxes to compute.
     fewest : float
         A box must have more values than this after clipping.
     sigma : float
@@ -121,7 +125,7 @@ def box_levels(image, box, fewest, sigma, rounds):
     Returns
     -------
     ndarray, shape (M, N)
-        NaN where a box has too few values.
+        NaN where a box has too few values or is not wanted.
     """
     m = (image.shape[0] + box - 1) // box
     n = (image.shape[1] + box - 1) // box
@@ -134,6 +138,9 @@ def box_levels(image, box, fewest, sigma, rounds):
     squares = np.empty(box * box + 1)
     for i in range(m):
         for j in range(n):
+            out[i, j] = math.nan
+            if not wanted[i, j]:
+                continue
             k = 0
             for r in range(i * box, min((i + 1) * box, image.shape[0])):
                 for c in range(j * box, min((j + 1) * box, image.shape[1])):
@@ -141,7 +148,6 @@ def box_levels(image, box, fewest, sigma, rounds):
                     if math.isfinite(v):
                         values[k] = v
                         k += 1
-            out[i, j] = math.nan
             if k > fewest:
                 _sort(values, k, keys, other, counts)
                 level, left = _clipped_level(values, k, sums, squares, sigma, rounds)
@@ -180,23 +186,129 @@ def _mode(values, n, density, smooth):
             density[int(j)] += 1.0 - f
             density[int(j) + 1] += f
     reach = int(4.0 * width / step) + 1
+    weights = np.empty(reach + 1)
+    for k in range(reach + 1):
+        weights[k] = math.exp(-0.5 * (k * step / width) ** 2)
     for j in range(bins):
         total = 0.0
         for k in range(max(0, j - reach), min(bins, j + reach + 1)):
-            z = (k - j) * step / width
-            total += density[k] * math.exp(-0.5 * z * z)
+            total += density[k] * weights[abs(k - j)]
         smooth[j] = total
     best = 0
     for j in range(bins):
         if smooth[j] > smooth[best]:
             best = j
-    x = float(best)
+    top = 0.0
     if 0 < best < bins - 1:
         # Top of the parabola through the three highest points.
         curve = smooth[best - 1] - 2.0 * smooth[best] + smooth[best + 1]
         if curve < 0.0:
-            x += 0.5 * (smooth[best - 1] - smooth[best + 1]) / curve
-    return low + x * step
+            top = 0.5 * (smooth[best - 1] - smooth[best + 1]) / curve
+    return low + (best + top) * step
+
+
+@numba.njit(cache=True)
+def surface(mesh, box, rows, columns):
+    """The mesh's cubic spline in a rectangle of pixels.
+
+    Parameters
+    ----------
+    mesh : ndarray of float32, shape (M, N)
+        B-spline coefficients.
+    box : int
+        Side of a box, pixels.
+    rows, columns : (int, int)
+        The rectangle's pixels, half open.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns)
+    """
+    height = rows[1] - rows[0]
+    width = columns[1] - columns[0]
+    out = np.empty((height, width), dtype=np.float32)
+    weights = np.empty((4, width), dtype=np.float32)
+    places = np.empty((4, width), dtype=np.int64)
+    for c in range(width):
+        j0, f = _place(c + columns[0], box)
+        w = _spline(f)
+        for j in range(4):
+            weights[j, c] = w[j]
+            places[j, c] = _reflect(j0 + j, mesh.shape[1])
+    line = np.empty(mesh.shape[1], dtype=np.float32)
+    for r in range(height):
+        i0, f = _place(r + rows[0], box)
+        w = _spline(f)
+        line[:] = 0.0
+        for i in range(4):
+            ii = _reflect(i0 + i, mesh.shape[0])
+            for j in range(mesh.shape[1]):
+                line[j] += w[i] * mesh[ii, j]
+        for c in range(width):
+            value = np.float32(0.0)
+            for j in range(4):
+                value += weights[j, c] * line[places[j, c]]
+            out[r, c] = value
+    return out
+
+
+@numba.njit(cache=True)
+def ring_values(image, pixels, smooth, corner, level):
+    """Pixels of the rings with a level in place of their smooth sky; NaN where that is not positive.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+        NaN where a pixel is not to be used.
+    pixels : ndarray of int64, shape (P,)
+        Flat indices.
+    smooth : ndarray of float32, shape (H, W)
+        The smooth sky in a rectangle that holds all of `pixels`.
+    corner : (int, int)
+        Row and column of the rectangle's first pixel.
+    level : float
+
+    Returns
+    -------
+    ndarray of float32, shape (P,)
+    """
+    width = image.shape[1]
+    out = np.empty(pixels.shape[0], dtype=np.float32)
+    for i in range(pixels.shape[0]):
+        r = pixels[i] // width
+        c = pixels[i] - r * width
+        v = image[r, c] - smooth[r - corner[0], c - corner[1]] + level
+        out[i] = v if v > 0.0 else np.nan
+    return out
+
+
+@numba.njit(cache=True)
+def without_profile(image, pixels, radii, profile, first, step):
+    """The image less a radial profile.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+    pixels : ndarray of int64, shape (P,)
+        Flat indices of the pixels with a profile.
+    radii : ndarray, shape (P,)
+        Their distances from the centre.
+    profile : ndarray of float32, shape (K,)
+        At nodes from `first` on in steps of `step`; linear between them, which cover all pixels.
+    first, step : float
+
+    Returns
+    -------
+    ndarray of float32, shape (R, C)
+    """
+    out = image.copy()
+    flat = out.ravel()
+    for i in range(pixels.shape[0]):
+        x = (radii[i] - first) / step
+        j = min(int(x), profile.shape[0] - 2)
+        f = x - j
+        flat[pixels[i]] -= (1.0 - f) * profile[j] + f * profile[j + 1]
+    return out
 
 
 @numba.njit(cache=True)

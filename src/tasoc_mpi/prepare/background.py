@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
-from ..kernels import background as model_kernel
 from ..kernels import sky
 
 __all__ = [
@@ -23,10 +22,11 @@ __all__ = [
     "CAMERA_CENTRES",
     "SkyGeometry",
     "average_in_time",
+    "box_levels",
     "fit_background",
     "mesh_coefficients",
-    "mesh_levels",
     "sky_geometry",
+    "smoothed_levels",
     "usable_pixels",
     "window_length",
 ]
@@ -100,6 +100,10 @@ class SkyGeometry:
         First of `pixels` of every ring, and P.
     ring_radii : ndarray, shape (K,)
         Mean distance of a ring's pixels; NaN for rings without any.
+    ring_boxes : ndarray of bool, shape `mesh_shape`
+        Boxes with pixels of a ring.
+    ring_rectangle : ((int, int), (int, int))
+        Rows and columns, half open, that hold all pixels of the rings.
     nodes : ndarray, shape (N,)
         Distances of the profile's nodes, pixels; none where the region has no such pixels.
     """
@@ -112,6 +116,8 @@ class SkyGeometry:
     radii: NDArray[np.float64]
     starts: NDArray[np.int64]
     ring_radii: NDArray[np.float64]
+    ring_boxes: NDArray[np.bool_]
+    ring_rectangle: tuple[tuple[int, int], tuple[int, int]]
     nodes: NDArray[np.float64]
 
     @property
@@ -139,14 +145,18 @@ def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, c
     centre = CAMERA_CENTRES[camera, ccd]
     row = np.arange(shape[0])[:, None] + (origin[0] - centre[0])
     column = np.arange(shape[1])[None, :] + (origin[1] - centre[1])
-    radius = np.hypot(row, column).ravel()
+    radius: NDArray[np.float64] = np.hypot(row, column).ravel()
     pixels = np.flatnonzero(radius >= _RADIAL_FIRST)
     ring = ((radius[pixels] - _RADIAL_FIRST) // _RING).astype("i8")
     order = np.argsort(ring, kind="stable")
     pixels, ring = pixels[order], ring[order]
     count = int(ring[-1]) + 1 if len(ring) else 0
+    row_of, column_of = np.divmod(pixels, shape[1])
+    mesh_shape = (-(-shape[0] // BOX), -(-shape[1] // BOX))
+    ring_boxes = np.zeros(mesh_shape, dtype=bool)
+    ring_boxes[row_of // BOX, column_of // BOX] = True
     starts = np.searchsorted(ring, np.arange(count + 1)).astype("i8")
-    nodes = np.empty(0)
+    nodes: NDArray[np.float64] = np.empty(0)
     if count:
         length = int(np.ceil((radius.max() - _RADIAL_FIRST) / _NODE_STEP)) + 1
         nodes = _RADIAL_FIRST + _NODE_STEP * np.arange(max(length, 2))
@@ -154,13 +164,19 @@ def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, c
         shape=shape,
         origin=origin,
         centre=centre,
-        mesh_shape=(-(-shape[0] // BOX), -(-shape[1] // BOX)),
+        mesh_shape=mesh_shape,
         pixels=pixels,
         radii=radius[pixels],
         starts=starts,
+        ring_boxes=ring_boxes,
+        ring_rectangle=(_range(row_of), _range(column_of)),
         ring_radii=_mean_radii(radius[pixels], ring, starts),
         nodes=nodes,
     )
+
+
+def _range(values: NDArray[np.int64]) -> tuple[int, int]:
+    return (int(values.min()), int(values.max()) + 1) if len(values) else (0, 0)
 
 
 def _mean_radii(
@@ -211,53 +227,70 @@ def fit_background(
     """
     image = np.where(usable, image, np.float32(np.nan))
     radial = np.zeros(len(geometry.nodes), dtype="f4")
-    levels = mesh_levels(image)
-    if levels is None:
+    levels = box_levels(image)
+    if not np.isfinite(levels).any():
         return None
+    mesh = mesh_coefficients(smoothed_levels(levels))
     if len(geometry.nodes):
         # What the rings are measured against, and so where the logarithm is taken: near the sky's own
         # level, never near zero, where the noise would leave half of the pixels without a logarithm.
-        level = float(np.median(levels))
+        level = float(np.nanmedian(levels))
         pedestal = max(level, _LOWEST_PEDESTAL)
-        smooth = np.full(len(geometry.pixels), level)
-        ring_pixels = image.ravel()[geometry.pixels]
+        mesh_of_sky = np.full(geometry.mesh_shape, level, dtype="f4")
         for _ in range(_ROUNDS):
             before = radial
-            radial = _radial_profile(ring_pixels - smooth + pedestal, geometry)
+            radial = _radial_profile(image, mesh_of_sky, pedestal, geometry)
             if np.max(np.abs(radial - before)) <= _CONVERGED * pedestal:
                 radial = before
                 break
-            rest = image.copy()
-            rest.ravel()[geometry.pixels] -= np.interp(geometry.radii, geometry.nodes, radial)
-            levels = mesh_levels(rest)
-            if levels is None:
+            rest = sky.without_profile(
+                image, geometry.pixels, geometry.radii, radial, geometry.radial_first, geometry.radial_step
+            )
+            levels = np.where(geometry.ring_boxes, box_levels(rest, geometry.ring_boxes), levels)
+            if not np.isfinite(levels).any():
                 return None
-            smooth = _mesh_image(mesh_coefficients(levels), geometry).ravel()[geometry.pixels]
-    return mesh_coefficients(levels), radial
+            mesh = mesh_of_sky = mesh_coefficients(smoothed_levels(levels))
+    return mesh, radial
 
 
-def mesh_levels(image: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """Level of the sky in every box, without gaps and outliers.
+def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Level of the sky in every box (`kernels.sky.box_levels`).
 
     Parameters
     ----------
     image : ndarray of float32, shape (R, C)
         NaN where a pixel is not to be used.
+    wanted : ndarray of bool, shape (M, N), optional
+        Boxes to compute; default: all.
 
     Returns
     -------
-    ndarray, shape (M, N), or None
-        Boxes over half of whose pixels are masked, clipped or beyond the frame's edge are filled from the
-        ten nearest others, weighted by 1/distance; then every box is the median of the 3 x 3 boxes
-        around it (fewer at the edges). None where no box is left.
+    ndarray, shape (M, N)
+        NaN where over half of a box's pixels are masked, clipped or beyond the frame's edge, and where a
+        box is not wanted.
     """
+    if wanted is None:
+        wanted = np.ones((-(-image.shape[0] // BOX), -(-image.shape[1] // BOX)), dtype=bool)
     area = min(BOX, image.shape[0]) * min(BOX, image.shape[1])
-    levels = sky.box_levels(
-        np.ascontiguousarray(image, dtype="f4"), BOX, (1 - _LARGEST_MASKED) * area, _SIGMA, _CLIP_ROUNDS
-    )
+    fewest = (1 - _LARGEST_MASKED) * area
+    return sky.box_levels(np.ascontiguousarray(image, dtype="f4"), BOX, wanted, fewest, _SIGMA, _CLIP_ROUNDS)
+
+
+def smoothed_levels(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Levels without gaps and outliers.
+
+    Parameters
+    ----------
+    levels : ndarray, shape (M, N)
+        NaN for boxes that were left out; at least one is finite.
+
+    Returns
+    -------
+    ndarray, shape (M, N)
+        Boxes that were left out are filled from the ten nearest others, weighted by 1/distance; then every
+        box is the median of the 3 x 3 boxes around it (fewer at the edges).
+    """
     good = np.isfinite(levels)
-    if not good.any():
-        return None
     if not good.all():
         levels = _filled(levels, good)
     padded = np.pad(levels, 1, constant_values=np.nan)
@@ -283,18 +316,17 @@ def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:
     return ndimage.spline_filter(levels, order=3, mode="reflect").astype("f4")
 
 
-def _mesh_image(mesh: NDArray[np.float32], geometry: SkyGeometry) -> NDArray[np.float32]:
-    none = np.empty(0, dtype="f4")
-    return model_kernel.model_frame(geometry.shape, (0.0, 0.0), (0.0, 0.0), BOX, mesh, none, 0.0, 1.0)
-
-
-def _radial_profile(values: NDArray[np.float64], geometry: SkyGeometry) -> NDArray[np.float32]:
-    """Glow at the nodes, from the ring pixels whose sky has been replaced by the pedestal.
+def _radial_profile(
+    image: NDArray[np.float32], mesh: NDArray[np.float32], pedestal: float, geometry: SkyGeometry
+) -> NDArray[np.float32]:
+    """Glow at the nodes, from the ring pixels whose smooth sky (the mesh) is replaced by the pedestal.
 
     Pixels without a logarithm are left out; with the pedestal under them they are far out in the noise.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log10(values.astype("f4"))
+    rows, columns = geometry.ring_rectangle
+    smooth = sky.surface(mesh, BOX, rows, columns)
+    values = sky.ring_values(image, geometry.pixels, smooth, (rows[0], columns[0]), pedestal)
+    logs = np.log(values) * np.float32(1 / np.log(10))
     modes = sky.ring_modes(logs, geometry.starts, _FEWEST_IN_RING)
     (rings,) = np.nonzero(np.isfinite(modes))
     if len(rings) < _FEWEST_RINGS:

@@ -266,6 +266,8 @@ def _make(
     write_rows(series, model, excluded, good, cube, state, _memory(options), label)
     with h5py.File(part, "r+") as file:
         finish_cube(file)
+        # It depends on the dates of files, and a cube only on what is in them.
+        del file.attrs["PREPARE_KEY"]
     _publish(part, path)
     del state
     state_path.unlink()

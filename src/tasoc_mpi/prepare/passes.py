@@ -61,8 +61,7 @@ def fit_backgrounds(series: FrameSeries, geometry: SkyGeometry, state: State, na
     """First pass: fit the background of every frame that has none in the state."""
     todo = np.flatnonzero(~state.backgrounds_done())
     synced = time.monotonic()
-    for t in progress(todo, len(todo), f"{name}: background", "frames"):
-        t = int(t)
+    for t in progress(todo.tolist(), len(todo), f"{name}: background", "frames"):
         image, _ = read_rows(series.infos[t], 0, series.shape[0], errors=False)
         if not np.any(np.isfinite(image) & (image != 0)):
             logger.warning("%s: nothing but NaN or zero; the frame is left out", series.infos[t].path.name)
@@ -116,9 +115,9 @@ def measure_movements(
         warpmode=warpmode, image_ref=image(ref_frame), origin=(float(column), float(row))
     )
     todo = np.flatnonzero(~state.movements_done())
-    for t in progress(todo, len(todo), f"{name}: movement", "frames"):
-        none = np.full(kernel.n_params, np.nan)
-        state.set_movement(int(t), kernel.calc_kernel(image(int(t))) if usable[t] else none)
+    none = np.full(kernel.n_params, np.nan)
+    for t in progress(todo.tolist(), len(todo), f"{name}: movement", "frames"):
+        state.set_movement(t, kernel.calc_kernel(image(t)) if usable[t] else none)
     state.flush()
     return state.movements()
 
@@ -297,7 +296,7 @@ def _write_block(descriptor: int, cube: CubeFile, block: _Block, n_time: int, co
 
 
 def _write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
-    view = memoryview(np.ascontiguousarray(data)).cast("B")
+    view = memoryview(np.ascontiguousarray(data).view("u1").ravel())
     while view:
         # One call writes at most 2 GB.
         written = os.pwrite(descriptor, view[: 1 << 30], place)

@@ -80,13 +80,15 @@ def _usual_level(
 ) -> NDArray[np.float32]:
     """Median over time of the median-filtered difference, for some rows of a block.
 
-    The grid's rows are the same whatever block they are asked for.
+    The two medians are taken in the other order, a hundred times faster: what the sky of a window does it
+    does in nearly all of its pixels, so both orders agree to a few hundredths of the limit. The grid's
+    rows are the same whatever block they are asked for.
     """
-    difference = np.ascontiguousarray(images[:, :, sample] - sumimage[:, :, None])
+    typical = blocks.time_medians(images, sumimage, sample)
     grid_rows = np.arange((rows[0] + row0) // _GRID, -(-(rows[1] - 1 + row0) // _GRID) + 1) * _GRID
     grid_columns = np.arange(-(-(images.shape[1] - 1) // _GRID) + 1) * _GRID
-    level = blocks.typical_medians(
-        difference,
+    level = blocks.window_medians(
+        typical,
         np.minimum(grid_rows - row0, images.shape[0] - 1),
         np.minimum(grid_columns, images.shape[1] - 1),
         _HALF,

@@ -228,7 +228,7 @@ def map_dataset(path: Path, dataset: h5py.Dataset, mode: str = "r+") -> NDArray[
     offset = dataset.id.get_offset()
     if offset is None:
         raise InputError(f"{path}: {dataset.name} is not stored in one piece; run tasoc-mpi prepare again")
-    return np.memmap(path, dataset.dtype, mode, offset, dataset.shape)
+    return np.memmap(path, dataset.dtype, mode, offset, dataset.shape)  # type: ignore[call-overload]
 
 
 def allocate_cube(path: Path, shape: tuple[int, int, int], attributes: Mapping[str, Any]) -> None:
@@ -379,8 +379,8 @@ def _read(path: Path, file: h5py.File) -> Cube:
         backgrounds_pixels_used=file["backgrounds_pixels_used"][()].astype(bool),
         frames=tuple(file["frames"].asstr()[()]),
         wcs=FrameWCS(
-            *(wcs[name][()] for name in ("crval", "cd", "crpix", "sip_a", "sip_b")),
-            wcs["good"][()].astype(bool),
+            **{name: wcs[name][()] for name in ("crval", "cd", "crpix", "sip_a", "sip_b")},
+            good=wcs["good"][()].astype(bool),
         ),
         wcs_headers=tuple(wcs["headers"].asstr()[()]),
         ref_frame=int(wcs.attrs["ref_frame"]),
