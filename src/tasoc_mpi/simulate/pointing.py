@@ -116,7 +116,9 @@ def _pointing(numbers: dict[str, object]) -> Pointing:
 def moved_wcs(pointing: Pointing, shift: NDArray[np.float64], matrix: NDArray[np.float64]) -> FrameWCS:
     """World coordinates after the stars have moved on the CCD, with changed CRVAL and CD alone.
 
-    A star at undistorted pixel offset U from the reference pixel moves to ``matrix @ U + shift``.
+    A star at undistorted pixel offset U from the reference pixel moves to ``matrix @ U + shift``. A
+    rotation of the sky is not a shift of its tangent plane, so that the shift itself holds at the
+    reference pixel and differs by up to 2% of it in the corners of the CCD.
 
     Parameters
     ----------

@@ -19,7 +19,9 @@ of shape (V, 8). The relative flux is `Variability.factor`.
 shift (T, 2: column, row, pixels), roll (radians), dva_phase, matrix (T, 2, 2), crval, cd (the WCS, as in the
 headers), sky_levels (T, K, e-/s), cosmics (hits), overflow (charge that bled over the image's edge, e-/s),
 tess_position (T, 3, barycentric ICRS, light-days). A star at the undistorted pixel offset U (column, row)
-from the reference pixel of the pointing lies at ``matrix @ U + shift``.
+from the reference pixel of the pointing lies at ``matrix @ U + shift``, near the reference pixel exactly, in
+the corners of the CCD to 2% of the shift (a rotation of the sky is not a shift of its tangent plane); crval
+and cd are exact everywhere.
 
 `sky/`: patterns (K, R, C) of the parts named by the attribute PARTS at the rows and columns `rows`,
 `columns`; the sky of frame t is the sum over k of sky_levels[t, k] * patterns[k].
