@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from astropy import units
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 from hypothesis import assume, given, settings
@@ -624,3 +625,26 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         parser.parse_args([str(tmp_path)])
     assert caught.value.code == 2
+
+
+@pytest.mark.real
+def test_a_frame_without_a_wcs_in_the_middle_is_passed_over(real_ffi_folder):
+    (whole,) = real_ffi_folder.glob("*.fits")
+    names = [whole.name.replace("2018206192942", f"201820{i}000000") for i in (7, 8, 9)]
+    for name in names:
+        shutil.copy(whole, real_ffi_folder / name)
+    whole.unlink()
+
+    def spoil(name):
+        (real_ffi_folder / name).chmod(0o644)
+        with fits.open(real_ffi_folder / name, mode="update") as hdus:
+            for card in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):
+                hdus[1].header[card] = 0.0
+
+    spoil(names[1])
+    (field,) = find_fields(real_ffi_folder)
+    np.testing.assert_allclose(field.centre, (324.5670, -33.1730), atol=0.002)
+    spoil(names[0])
+    spoil(names[2])
+    with pytest.raises(InputError, match=r"208000000.*neither it nor the other 2 frames"):
+        find_fields(real_ffi_folder)
