@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -222,6 +222,20 @@ def fill_todo(
         raise UsageError(f"a faint limit of {faint_limit}: give a magnitude")
     exclusions, overrides = read_rules(exclude, methods=False), read_rules(methods, methods=True)
     tpfs = group_tpfs(find_tpfs(folder))
+    rows = _apply(_all_rows(folder, cubes, tpfs, faint_limit), exclusions, overrides)
+    if not len(rows):
+        raise InputError(
+            f"{folder}: no star brighter than Tmag {faint_limit:g} to list; it needs catalogs (tasoc-mpi "
+            "catalog) with cubes (tasoc-mpi prepare) or target pixel files"
+        )
+    create_todo(todo, prioritise(rows))
+    return _summaries(rows, {*cubes, *tpfs})
+
+
+def _all_rows(
+    folder: Path, cubes: Mapping[CCDKey, Path], tpfs: Mapping[CCDKey, Sequence[TPFInfo]], faint_limit: float
+) -> NDArray[np.void]:
+    """The rows of every CCD; what cannot be listed is said in the log."""
     parts = [np.zeros(0, dtype=TODO_DTYPE)]
     for key, frames in find_ffis(folder).items():
         if key not in cubes:
@@ -250,14 +264,7 @@ def fill_todo(
                     path,
                 )
             parts.append(_tpf_rows(tpfs[key], catalog, faint_limit))
-    rows = _apply(np.concatenate(parts), exclusions, overrides)
-    if not len(rows):
-        raise InputError(
-            f"{folder}: no star brighter than Tmag {faint_limit:g} to list; it needs catalogs (tasoc-mpi "
-            "catalog) with cubes (tasoc-mpi prepare) or target pixel files"
-        )
-    create_todo(todo, prioritise(rows))
-    return _summaries(rows, {*cubes, *tpfs})
+    return np.concatenate(parts)
 
 
 def prioritise(rows: NDArray[np.void]) -> NDArray[np.void]:
