@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("variables", "variable stars"),
         ("cosmics", "cosmic rays"),
         ("noise", "photon and read noise"),
-        ("bright", "star added where the region has no saturated one"),
+        ("bright", "a star added where the region has no saturated one"),
     ):
         add(f"--no-{name}", dest=name, action="store_false", help=f"without {words}")
     add("--gzip", action="store_true", help="write fits.gz files")

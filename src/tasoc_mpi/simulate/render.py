@@ -57,13 +57,12 @@ def bleed(image, full_well):
     n_rows, n_columns = image.shape
     lost = 0.0
     excess = np.empty(n_rows)
+    full = np.zeros(n_columns, dtype=np.bool_)
+    for r in range(n_rows):
+        for c in range(n_columns):
+            full[c] |= image[r, c] > full_well
     for c in range(n_columns):
-        full = False
-        for r in range(n_rows):
-            if image[r, c] > full_well:
-                full = True
-                break
-        if not full:
+        if not full[c]:
             continue
         for r in range(n_rows):
             excess[r] = max(image[r, c] - full_well, 0.0)

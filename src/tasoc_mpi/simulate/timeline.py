@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -157,19 +159,27 @@ def _wobble(
     phase: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Motion along one axis, pixels: slow waves, drifting noise of an hour, fast noise, and the dumps."""
-    from scipy.signal import lfilter
-
     out = np.zeros_like(time)
     for period in rng.uniform([0.3, 1.0, 4.0], [1.0, 4.0, 9.0]):
         out += 0.015 * np.sin(2 * np.pi * (time / period + rng.uniform()))
-    memory = np.exp(-STEP / 3600.0)
-    noise = rng.standard_normal(len(time))
-    out += lfilter([0.010 * np.sqrt(1 - memory**2)], [1.0, -memory], noise)
+    out += 0.010 * _drifting(rng.standard_normal(len(time)), float(np.exp(-STEP / 3600.0)))
     out += 0.03 * rng.standard_normal(len(time))
     # A dump throws the pointing off while it lasts; the hours after it are spent on coming back.
     out += dump * (0.6 * rng.choice([-1.0, 1.0]) + 0.4 * rng.standard_normal(len(time)))
     after = (time >= DUMP_FIRST) * np.exp(-phase / 0.1)
     return out + rng.choice([-0.05, 0.05]) * after
+
+
+@numba.njit(cache=True)
+def _drifting(noise, memory):
+    """Autoregressive noise of unit variance from white noise of unit variance."""
+    out = np.empty_like(noise)
+    kick = math.sqrt(1.0 - memory * memory)
+    last = 0.0
+    for i in range(noise.shape[0]):
+        last = memory * last + kick * noise[i]
+        out[i] = last
+    return out
 
 
 def frame_times(timeline: Timeline) -> Exposures:

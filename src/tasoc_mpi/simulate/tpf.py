@@ -105,7 +105,11 @@ def choose_stamps(options: SimulationOptions, stars: Stars, variability: Variabi
     if options.tpfs == 0:
         return []
     rng = np.random.default_rng([options.seed, options.sector, options.camera, options.ccd, 4])
-    stamps = {k: stamp for k in range(len(stars)) if (stamp := _stamp(options, stars, k)) is not None}
+    (bright,) = np.nonzero(stars.tmag < SATURATED_TMAG)
+    low, high = TMAG_RANGE_WIDE
+    (asked,) = np.nonzero((stars.tmag >= low) & (stars.tmag <= high))
+    found = {int(k): _stamp(options, stars, int(k), bright) for k in asked}
+    stamps = {k: stamp for k, stamp in found.items() if stamp is not None}
     for low, high in (TMAG_RANGE, TMAG_RANGE_WIDE):
         able = np.array([k for k in stamps if low <= stars.tmag[k] <= high], dtype="i8")
         if len(able) >= options.tpfs:
@@ -122,10 +126,8 @@ def choose_stamps(options: SimulationOptions, stars: Stars, variability: Variabi
     return [stamps[int(k)] for k in np.sort(chosen)]
 
 
-def _stamp(options: SimulationOptions, stars: Stars, k: int) -> Stamp | None:
-    """The stamp of a star, or None where it does not fit or a brighter star bleeds into it."""
-    if not TMAG_RANGE_WIDE[0] <= stars.tmag[k] <= TMAG_RANGE_WIDE[1]:
-        return None
+def _stamp(options: SimulationOptions, stars: Stars, k: int, bright: NDArray[np.int64]) -> Stamp | None:
+    """The stamp of a star, or None where it does not fit or another of the `bright` stars bleeds into it."""
     row0, column0, n_rows, n_columns = options.science
     rows = SIDE
     if stars.tmag[k] < SATURATED_TMAG:
@@ -134,10 +136,9 @@ def _stamp(options: SimulationOptions, stars: Stars, k: int) -> Stamp | None:
     row, column = round(float(stars.row[k])) - rows // 2, round(float(stars.column[k])) - SIDE // 2
     if row < row0 or column < column0 or row + rows > row0 + n_rows or column + SIDE > column0 + n_columns:
         return None
-    bright = (stars.tmag < SATURATED_TMAG) & (np.abs(stars.column - stars.column[k]) < SIDE)
-    bright &= np.abs(stars.row - stars.row[k]) < stars.flux / FULL_WELL + rows
-    bright[k] = False
-    return None if bright.any() else Stamp(k, row, column, rows, SIDE)
+    bleeds = np.abs(stars.column[bright] - stars.column[k]) < SIDE
+    bleeds &= np.abs(stars.row[bright] - stars.row[k]) < stars.flux[bright] / FULL_WELL + rows
+    return None if (bleeds & (bright != k)).any() else Stamp(k, row, column, rows, SIDE)
 
 
 def tpf_bytes(
