@@ -114,12 +114,43 @@ def _nearest(place, height, row, column, reach):
     """Index of the candidate nearest to a star within `reach`, else -1. The higher of two as near."""
     best = -1
     least = reach * reach + 1e-9
-    for k in range(place.shape[0]):
+    # Candidates come row by row: bisect to the first row that is near enough.
+    first, last = 0, place.shape[0]
+    while first < last:
+        middle = (first + last) // 2
+        if place[middle, 0] < row - reach - 1.0:
+            first = middle + 1
+        else:
+            last = middle
+    for k in range(first, place.shape[0]):
+        if place[k, 0] > row + reach + 1.0:
+            break
         distance = (place[k, 0] - row) ** 2 + (place[k, 1] - column) ** 2
         if distance < least or (distance == least and best >= 0 and height[k] > height[best]):
             best = k
             least = distance
     return best
+
+
+@numba.njit(cache=True)
+def _alone(image, clusters, cluster, r0, r1, c0, c1):
+    """A part of the image with nothing in it but one cluster."""
+    out = np.zeros((r1 - r0, c1 - c0))
+    for r in range(r0, r1):
+        for c in range(c0, c1):
+            if clusters[r, c] == cluster:
+                out[r - r0, c - c0] = image[r, c]
+    return out
+
+
+@numba.njit(cache=True)
+def _saturated(image, significant, clusters, cluster, highest, ratio):
+    """Saturated pixels of one cluster, and those that they run into."""
+    out = np.zeros(image.shape, dtype=np.bool_)
+    for c in range(image.shape[1]):
+        first, last = saturated_run(image, significant, clusters, cluster, c, highest, ratio)
+        out[first:last, c] = True
+    return out
 
 
 @numba.njit(cache=True)
@@ -184,34 +215,29 @@ def watershed_markers(
     margin = int(4.0 * blur + 0.5) + 1
     furthest = max(reach, reach_bright) + 1.0
     boxes = _boxes(clusters, count)
+    # A star is looked at by the clusters near its row only; stars without a row come last.
+    order = np.argsort(rows)
+    rows, columns, tmags = rows[order], columns[order], tmags[order]
     totals = summed_tmag(clusters, count, rows, columns, tmags)
     highest = highest_pixels(image, clusters, count)
     for k in range(count):
         r0, r1 = max(boxes[k, 0] - margin, 0), min(boxes[k, 1] + margin, n_row)
         c0, c1 = max(boxes[k, 2] - margin, 0), min(boxes[k, 3] + margin, n_col)
-        flux = np.zeros((r1 - r0, c1 - c0))
-        for r in range(boxes[k, 0], boxes[k, 1]):
-            for c in range(boxes[k, 2], boxes[k, 3]):
-                if clusters[r, c] == k + 1:
-                    flux[r - r0, c - c0] = image[r, c]
-        flux = smooth(flux, blur)
+        flux = smooth(_alone(image, clusters, k + 1, r0, r1, c0, c1), blur)
         lowest = flux.min() if flux.size == image.size else 0.0
         place, height = _local_maxima(flux, lowest)
         place[:, 0] += r0
         place[:, 1] += c0
         chosen = np.zeros(place.shape[0], dtype=np.bool_)
-        for s in range(rows.shape[0]):
-            inside = r0 - furthest < rows[s] < r1 + furthest and c0 - furthest < columns[s] < c1 + furthest
-            if inside and tmags[s] == tmags[s]:
+        near = np.searchsorted(rows, r0 - furthest), np.searchsorted(rows, r1 + furthest)
+        for s in range(near[0], near[1]):
+            if c0 - furthest < columns[s] < c1 + furthest and tmags[s] == tmags[s]:
                 limit = reach_bright if tmags[s] <= bright_tmag else reach
                 best = _nearest(place, height, rows[s], columns[s], limit)
                 if best >= 0:
                     chosen[best] = True
         if totals[k] <= bright_tmag:
-            own = np.zeros((n_row, n_col), dtype=np.bool_)
-            for c in range(boxes[k, 2], boxes[k, 3]):
-                first, last = saturated_run(image, significant, clusters, k + 1, c, highest[k], ratio)
-                own[first:last, c] = True
+            own = _saturated(image, significant, clusters, k + 1, highest[k], ratio)
             patches |= own
             _keep_highest(place, height, chosen, label_connected(own, SIDES)[0])
         for m in range(place.shape[0]):

@@ -52,7 +52,7 @@ class K2P2Parameters:
         ValueError
             If a value is not a number.
         """
-        section = settings["k2p2"]
+        section = dict(settings.items("k2p2", raw=True))
         known = {name: default for name, default in vars(cls()).items() if name in section}
         return cls(**{name: type(default)(section[name]) for name, default in known.items()})
 
