@@ -1,7 +1,7 @@
 """What a star costs, stage by stage, and what a run reaches: the figures of docs/benchmarks.md.
 
-Simulates a CCD of 512 x 512 pixels with 1,282 frames in ./bench (kept for the next time), prepares it, times the
-stages on one core with the cube in the page cache, and runs it alone and under mpiexec.
+Simulates a CCD of 512 x 512 pixels with 1,282 frames in ./bench (kept for the next time), prepares it,
+times the stages on one core with the cube in the page cache, and runs it alone and under mpiexec.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def make_input(folder: Path) -> None:
     if not (folder / "todo.sqlite").exists():
         shutil.rmtree(folder, ignore_errors=True)
         where = ["--sector", "1", "--camera", "1", "--ccd", "1"]
-        size = ["--frames", "1282", "--rows", "512", "--columns", "512", "--tpfs", "20", "--seed", "1"]
+        size = ["--frames", "1282", "--rows", "512", "--columns", "512", "--tpfs", "20"]
         command("tasoc-mpi", "simulate", str(folder), *where, *size)
         start = time.perf_counter()
         command("tasoc-mpi", "prepare", str(folder))
@@ -60,7 +60,9 @@ class Stages:
         """Print mean and median of every stage."""
         print(f"{'stage':<34}{'mean ms':>10}{'median ms':>11}")
         for name, values in self.samples.items():
-            print(f"{name:<34}{1e3 * statistics.fmean(values):>10.3f}{1e3 * statistics.median(values):>11.3f}")
+            print(
+                f"{name:<34}{1e3 * statistics.fmean(values):>10.3f}{1e3 * statistics.median(values):>11.3f}"
+            )
 
 
 def time_stages(folder: Path, n_stars: int) -> None:
@@ -142,7 +144,8 @@ def time_run(folder: Path, ranks: int, prefix: list[str]) -> None:
     """A whole run from an empty work list."""
     output = folder / f"run{ranks}"
     shutil.rmtree(output, ignore_errors=True)
-    words = [*prefix, str(BIN / "tasoc-mpi"), "--quiet", "run", str(folder), "--output", str(output), "--overwrite"]
+    words = [*prefix, str(BIN / "tasoc-mpi"), "--quiet", "run", str(folder)]
+    words += ["--output", str(output), "--overwrite"]
     start = time.perf_counter()
     peak = 0.0
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:

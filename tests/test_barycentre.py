@@ -223,4 +223,6 @@ def test_without_spiceypy_the_way_out_is_named(tmp_path, monkeypatch):
 def test_many_times_are_interpolated_to_nanoseconds():
     times = np.linspace(1325.3, 1353.2, 5000)
     alone = np.concatenate([barycentre.earth_position(times[i : i + 1]) for i in range(0, 5000, 250)])
-    np.testing.assert_allclose(barycentre.earth_position(times)[::250] * 86400, alone * 86400, rtol=0, atol=2e-8)
+    np.testing.assert_allclose(
+        barycentre.earth_position(times)[::250] * 86400, alone * 86400, rtol=0, atol=2e-8
+    )

@@ -1,4 +1,4 @@
-"""`BasePhotometry`: one star's pixels, positions, times and catalog, for a method to turn into a light curve."""
+"""`BasePhotometry`: one star's pixels, positions, times and catalog, for a method to work on."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def light_curve_diagnostics(
         raise ValueError("the light curve is all NaN")
     if not np.isfinite(error[good]).any():
         raise ValueError("the errors of the light curve are all NaN")
-    numbers = light_curve_statistics(
+    mean_flux, variance, rms_hour, ptp, variability = light_curve_statistics(
         np.ascontiguousarray(time, dtype="f8"),
         np.ascontiguousarray(flux, dtype="f8"),
         np.ascontiguousarray(error, dtype="f8"),
@@ -79,7 +79,9 @@ def light_curve_diagnostics(
     )
     known = good & np.isfinite(centroid).all(axis=1)
     place = np.median(centroid[known], axis=0) if known.any() else np.full(2, np.nan)
-    return Diagnostics(*(float(x) for x in numbers), float(place[0]), float(place[1]))
+    return Diagnostics(
+        mean_flux, variance, rms_hour, ptp, variability, pos_column=float(place[0]), pos_row=float(place[1])
+    )
 
 
 def edge_flux(sumimage: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:

@@ -1,4 +1,4 @@
-"""What the photometry of one star reports: its status, its diagnostics, and the stars it makes superfluous."""
+"""What the photometry of one star reports: status, diagnostics, and the stars that it makes superfluous."""
 
 from __future__ import annotations
 

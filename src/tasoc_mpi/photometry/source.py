@@ -398,7 +398,8 @@ def _make_tpf(folder: Path, path: Path) -> Source:
     flags, flags_origin, spans = _flags_of(folder, tpf)
     i = catalog.index(tpf.starid)
     ra, dec = catalog.stars["ra"][i], catalog.stars["decl"][i]
-    positions, how = ephemeris(tpf.time - tpf.timecorr, tpf.timecorr, ra, dec)
+    timecorr = tpf.timecorr.astype("f8")
+    positions, how = ephemeris(tpf.time - timecorr, timecorr, ra, dec)
     good = TESSQualityFlags.filter(tpf.quality)
     sumimage = _mean(tpf.images[:, :, good] if good.any() else tpf.images)
     facts = {key: tpf.header.get(key, tpf.table_header.get(key)) for key in FACTS}
@@ -418,7 +419,7 @@ def _make_tpf(folder: Path, path: Path) -> Source:
         collected=(tpf.aperture & ~(2 | 8)).astype(np.int32),
         origin=(tpf.row_offset, tpf.column_offset),
         time=tpf.time,
-        timecorr=tpf.timecorr,
+        timecorr=timecorr,
         own_star=tpf.starid,
         cadenceno=tpf.cadenceno,
         quality=tpf.quality,
