@@ -136,7 +136,9 @@ def test_real_frame_wcs_agrees_with_astropy(real_ffi: Path) -> None:
         warnings.simplefilter("ignore")
         reference = WCS(fits.getheader(real_ffi, 1))
         ours = WCS(fits.Header.fromstring(info.wcs_string()))
-    column, row = (a.ravel().astype("f8") for a in np.meshgrid(np.arange(44, 2092, 97), np.arange(0, 2048, 97)))
+    column, row = (
+        a.ravel().astype("f8") for a in np.meshgrid(np.arange(44, 2092, 97), np.arange(0, 2048, 97))
+    )
     sky = np.stack(reference.all_pix2world(column, row, 0), axis=-1)
     np.testing.assert_allclose(np.stack(ours.all_pix2world(column, row, 0), axis=-1), sky, rtol=0, atol=1e-12)
     wcs = FrameWCS.from_headers([info.wcs_cards], info.file_offset)

@@ -2,9 +2,9 @@
 
 Both parts are fitted in turn. The glow is what the rings around the camera's centre show above the sky
 at the innermost ring: a constant could as well belong to the mesh, and given to the rings it would make
-a step at their inner edge that no mesh of 64 px boxes can follow. So the radial part starts from zero, the
-division into the two parts is unique, and the rounds converge: a round only moves into the rings what
-the boxes were too coarse to take up.
+a step at their inner edge that no mesh of 64 px boxes can follow. So the radial part starts from zero, and a
+round only adds to it what the last one and the boxes left over. What is smooth on the scale of the boxes may
+be in either part; only their sum has a meaning.
 """
 
 from __future__ import annotations
@@ -237,12 +237,14 @@ def fit_background(
         level = float(np.nanmedian(levels))
         pedestal = max(level, _LOWEST_PEDESTAL)
         mesh_of_sky = np.full(geometry.mesh_shape, level, dtype="f4")
+        rest = image
         for _ in range(_ROUNDS):
-            before = radial
-            radial = _radial_profile(image, mesh_of_sky, pedestal, geometry)
-            if np.max(np.abs(radial - before)) <= _CONVERGED * pedestal:
-                radial = before
+            # A steep glow is spread over a ring's values, whose mode is then anywhere among them: the next
+            # round's rings see only what the last profile left.
+            more = _radial_profile(rest, mesh_of_sky, pedestal, geometry)
+            if np.max(np.abs(more)) <= _CONVERGED * pedestal:
                 break
+            radial = radial + more
             rest = sky.without_profile(
                 image, geometry.pixels, geometry.radii, radial, geometry.radial_first, geometry.radial_step
             )
@@ -366,12 +368,12 @@ def average_in_time(values: NDArray[np.float32], length: int) -> NDArray[np.floa
     -------
     ndarray of float32, shape (..., T)
     """
-    half = length // 2
     n = values.shape[-1]
     good = np.isfinite(values)
     filled = np.where(good, values, 0).astype("f8")
     total = np.zeros(values.shape)
     count = np.zeros(values.shape)
+    half = min(length // 2, n - 1)
     for shift in range(-half, half + 1):
         to = slice(max(0, -shift), min(n, n - shift))
         source = slice(max(0, shift), min(n, n + shift))

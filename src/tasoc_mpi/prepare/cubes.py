@@ -33,7 +33,7 @@ from ..quality import TESSQualityFlags
 from .background import BOX, SkyGeometry, average_in_time, sky_geometry, window_length
 from .fields import group_tpfs
 from .frames import FrameSeries, read_series, reference_frame
-from .passes import CubeFile, fit_backgrounds, measure_movements, write_rows
+from .passes import CubeFile, fit_backgrounds, measure_movements, rows_at_once, write_rows
 from .progress import progress
 from .state import LEFT_OUT, State, exclusive
 from .tpfquality import tpf_quality
@@ -232,8 +232,9 @@ def _make(
     geometry = sky_geometry(
         series.shape, series.origin, series.attributes["CAMERA"], series.attributes["CCD"]
     )
-    state = _open_state(state_path, series, geometry, options)
+    most = rows_at_once(series, _memory(options))
     _check_disk(part, series, label)
+    state = _open_state(state_path, series, geometry, options)
     fit_backgrounds(series, geometry, state, label)
     kinds, mesh, radial = state.backgrounds()
     left_out = kinds == LEFT_OUT
@@ -263,7 +264,7 @@ def _make(
     if not good.any():
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
         good = ~left_out
-    write_rows(series, model, excluded, good, cube, state, _memory(options), label)
+    write_rows(series, model, excluded, good, cube, state, most, label)
     with h5py.File(part, "r+") as file:
         finish_cube(file)
         # It depends on the dates of files, and a cube only on what is in them.

@@ -27,7 +27,7 @@ from .progress import progress
 from .shenanigans import HALO, flag_shenanigans, sample_frames
 from .state import FITTED, LEFT_OUT, State
 
-__all__ = ["CubeFile", "fit_backgrounds", "measure_movements", "write_rows"]
+__all__ = ["CubeFile", "fit_backgrounds", "measure_movements", "rows_at_once", "write_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def write_rows(
     good: NDArray[np.bool_],
     cube: CubeFile,
     state: State,
-    memory: float,
+    most: int,
     name: str,
 ) -> None:
     """Second pass: the rows of the cube that are not in the state, block by block.
@@ -144,12 +144,12 @@ def write_rows(
         Frames whose mean is the sum image.
     cube : CubeFile
     state : State
-    memory : float
-        Bytes that may be used.
+    most : int
+        Rows of a block, from `rows_at_once`.
     name : str
         Of the CCD, for messages.
     """
-    work = list(_blocks(~state.rows_done, _rows_at_once(series, memory)))
+    work = list(_blocks(~state.rows_done, most))
     chunks = -(-len(series) // _CHUNK)
     sample = sample_frames(good)
     steps = iter(progress(range(len(work) * chunks), len(work) * chunks, f"{name}: cube", "pieces"))
@@ -197,8 +197,8 @@ class _Block:
         return slice(self.first - self.row0, self.last - self.row0)
 
 
-def _rows_at_once(series: FrameSeries, memory: float) -> int:
-    """Rows of a block that fit into the memory."""
+def rows_at_once(series: FrameSeries, memory: float) -> int:
+    """Rows of a block that fit into the memory (bytes); UsageError where too few do."""
     rows, columns = series.shape
     a_row = columns * len(series)
     compressed = series.infos[0].path.suffix == ".gz"

@@ -1,0 +1,270 @@
+"""The background of a frame against photutils, against scipy's spline and against the truth."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage, stats
+
+from tasoc_mpi.kernels import sky
+from tasoc_mpi.prepare.background import (
+    BOX,
+    CAMERA_CENTRES,
+    average_in_time,
+    box_levels,
+    fit_background,
+    mesh_coefficients,
+    sky_geometry,
+    smoothed_levels,
+    usable_pixels,
+    window_length,
+)
+from tasoc_mpi.products.cube import BackgroundModel
+
+
+def add_stars(image: np.ndarray, count: int, rng: np.random.Generator, brightest: float = 5.0) -> None:
+    """Stars whose number grows tenfold in 4 magnitudes down to Tmag 17."""
+    rows, columns = np.mgrid[-7:8, -7:8]
+    for _ in range(count):
+        tmag = max(17 - rng.exponential(1.7), brightest)
+        y, x = rng.uniform(8, image.shape[0] - 8), rng.uniform(8, image.shape[1] - 8)
+        r, c = int(y), int(x)
+        psf = np.exp(-((rows + r - y) ** 2 + (columns + c - x) ** 2) / (2 * 0.8**2)) / (2 * np.pi * 0.8**2)
+        image[r - 7 : r + 8, c - 7 : c + 8] += 10 ** (-0.4 * (tmag - 20.451)) * psf
+
+
+def frame(shape, origin, camera, ccd, glow, stars_per_box=40, seed=0):
+    """A sky with a gradient and corner glow, noise and stars; and the sky alone."""
+    rng = np.random.default_rng(seed)
+    row, column = np.mgrid[: shape[0], : shape[1]]
+    row, column = row + origin[0], column + origin[1]
+    centre = CAMERA_CENTRES[camera, ccd]
+    distance = np.hypot(row - centre[0], column - centre[1])
+    truth = 100 + 12 * column / 2048 + 8 * np.sin(row / 700) + glow(np.maximum(distance - 2400, 0))
+    image = truth + rng.normal(0, 0.6, shape)
+    add_stars(image, stars_per_box * shape[0] * shape[1] // BOX**2, rng)
+    return image.astype("f4"), truth
+
+
+def model_image(fitted, geometry) -> np.ndarray:
+    mesh, radial = fitted
+    model = BackgroundModel(
+        mesh[..., None],
+        BOX,
+        radial[:, None],
+        geometry.radial_first,
+        geometry.radial_step,
+        geometry.centre,
+        geometry.origin,
+    )
+    return model.frame(geometry.shape, 0)
+
+
+# With boxes beyond the edge several of those left out have more than ten nearest neighbours, of which
+# photutils takes other ones.
+@pytest.mark.parametrize(("shape", "tolerance"), [((256, 320), 2e-6), ((200, 300), 3e-4)])
+def test_mesh_agrees_with_photutils(shape, tolerance) -> None:
+    from astropy.stats import SigmaClip
+    from photutils.background import Background2D, SExtractorBackground
+
+    image, _ = frame(shape, (800, 700), 2, 3, lambda d: 0 * d)
+    masked = np.zeros(shape, dtype=bool)
+    masked[70:120, 60:150] = True
+    masked[image > 3000] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reference = Background2D(
+            image.astype("f8"),
+            BOX,
+            mask=masked,
+            filter_size=3,
+            exclude_percentile=50,
+            sigma_clip=SigmaClip(3, maxiters=5),
+            bkg_estimator=SExtractorBackground(),
+        )
+        expected, expected_image = reference.background_mesh, reference.background
+    levels = box_levels(np.where(masked, np.nan, image))
+    assert np.isnan(levels).any()
+    smooth = smoothed_levels(levels)
+    np.testing.assert_allclose(smooth, expected, rtol=tolerance)
+    # photutils cuts the surface off at the largest and smallest box; a spline is as linear as a mean only
+    # without that.
+    geometry = sky_geometry(shape, (800, 700), 2, 3)
+    ours = model_image((mesh_coefficients(smooth), np.zeros(0, "f4")), geometry)
+    np.testing.assert_allclose(np.clip(ours, smooth.min(), smooth.max()), expected_image, rtol=2 * tolerance)
+
+
+@pytest.mark.parametrize("mesh_shape", [(1, 1), (1, 4), (3, 2), (5, 7)])
+def test_surface_is_scipys_spline(mesh_shape) -> None:
+    values = np.random.default_rng(1).uniform(50, 150, mesh_shape)
+    coefficients = mesh_coefficients(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = ndimage.zoom(values, BOX, order=3, mode="reflect", grid_mode=True)
+    rows, columns = (7, 50), (3, 60)
+    part = sky.surface(coefficients, BOX, rows, columns)
+    np.testing.assert_allclose(part, expected[7:50, 3:60], rtol=2e-5)
+
+
+def clipped_level(values: np.ndarray) -> tuple[float, int]:
+    """The definition, step by step."""
+    for _ in range(5):
+        middle, spread = np.median(values), np.std(values)
+        kept = values[(values >= middle - 3 * spread) & (values <= middle + 3 * spread)]
+        if len(kept) == len(values):
+            break
+        values = kept
+    mean, median, std = np.mean(values), np.median(values), np.std(values)
+    if std == 0:
+        return mean, len(values)
+    if abs(mean - median) / std >= 0.3:
+        return median, len(values)
+    return 2.5 * median - 1.5 * mean, len(values)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 64), st.integers(1, 64), st.floats(0.0, 0.6))
+def test_level_of_a_box(seed: int, height: int, width: int, outliers: float) -> None:
+    rng = np.random.default_rng(seed)
+    box = rng.normal(rng.uniform(-50, 200), rng.uniform(0.1, 10), (height, width)).astype("f4")
+    hit = rng.random(box.shape) < outliers
+    box[hit] += rng.exponential(200, hit.sum()).astype("f4")
+    box[rng.random(box.shape) < 0.1] = np.nan
+    values = box[np.isfinite(box)].astype("f8")
+    level = sky.box_levels(box, BOX, np.ones((1, 1), dtype=bool), 1.0, 3.0, 5)[0, 0]
+    if len(values) <= 1:
+        assert np.isnan(level)
+        return
+    expected, count = clipped_level(values)
+    if count > 1:
+        # Rounding can move one value across a limit of the clipping.
+        assert level == pytest.approx(expected, abs=2e-3 * np.std(values) + 1e-4)
+
+
+def test_ring_mode_is_that_of_a_kernel_density_estimate() -> None:
+    rng = np.random.default_rng(3)
+    rings = []
+    for n in (200, 1000, 5000):
+        values = rng.normal(2.0, 0.02, n)
+        values[: n // 4] += rng.exponential(0.3, n // 4)
+        rings.append(values.astype("f4"))
+    rings.append(np.array([2.0] * 20 + [np.nan] * 400, dtype="f4"))
+    starts = np.cumsum([0] + [len(ring) for ring in rings])
+    modes = sky.ring_modes(np.concatenate(rings), starts, 50)
+    for values, mode in zip(rings[:3], modes[:3], strict=True):
+        quartiles = np.percentile(values, [25, 75])
+        width = 1.06 * min(values.std(), np.diff(quartiles)[0] / 1.349) * len(values) ** -0.2
+        grid = np.linspace(1.9, 2.2, 3001)
+        density = stats.gaussian_kde(values.astype("f8"), bw_method=width / values.std(ddof=1))(grid)
+        assert mode == pytest.approx(grid[np.argmax(density)], abs=0.05 * width)
+    assert np.isnan(modes[3])
+
+
+GLOWS = {
+    "none": lambda d: 0 * d,
+    "gentle": lambda d: 60 * (d / 500) ** 2,
+    "steep": lambda d: 4 * np.expm1(d / 150),
+}
+
+
+@pytest.mark.parametrize("glow", list(GLOWS))
+@pytest.mark.parametrize(
+    ("camera", "ccd", "origin"), [(1, 1, (0, 44)), (2, 4, (0, 1580)), (4, 3, (1536, 300)), (3, 1, (600, 44))]
+)
+def test_background_agrees_with_the_truth(glow, camera, ccd, origin) -> None:
+    shape = (512, 512)
+    image, truth = frame(shape, origin, camera, ccd, GLOWS[glow])
+    geometry = sky_geometry(shape, origin, camera, ccd)
+    fitted = fit_background(image, usable_pixels(image), geometry)
+    assert fitted is not None
+    ratio = model_image(fitted, geometry) / truth - 1
+    assert abs(np.median(ratio)) < 0.003
+    assert np.percentile(np.abs(ratio), 99) < 0.012
+    assert np.abs(ratio).max() < 0.03
+
+
+def test_glow_is_in_the_radial_part_alone() -> None:
+    """The mesh without it is as smooth as the sky; a mesh alone would be off by ten percent in the corner."""
+    image, truth = frame((512, 512), (0, 44), 1, 1, GLOWS["steep"])
+    geometry = sky_geometry((512, 512), (0, 44), 1, 1)
+    mesh, radial = fit_background(image, usable_pixels(image), geometry)
+    expected = GLOWS["steep"](geometry.nodes - 2400)
+    np.testing.assert_allclose(radial, expected, atol=1.0 + 0.06 * expected.max())
+    assert radial[0] == 0
+    assert np.ptp(mesh) < 15
+    alone = model_image((mesh_coefficients(smoothed_levels(box_levels(image))), np.zeros(0, "f4")), geometry)
+    assert np.abs(alone / truth - 1).max() > 0.1
+
+
+def test_no_radial_part_near_the_camera_centre() -> None:
+    assert len(sky_geometry((512, 512), (1000, 1000), 1, 1).nodes) == 0
+    geometry = sky_geometry((2048, 2048), (0, 44), 1, 1)
+    distance = np.hypot(0 - 2099.52, 44 - 2158.22)
+    assert geometry.nodes[0] == 2400
+    assert geometry.nodes[-2] < distance <= geometry.nodes[-1]
+    assert geometry.starts[-1] == len(geometry.pixels) == len(geometry.radii)
+    assert np.all(geometry.radii >= 2400)
+
+
+def test_few_rings_give_no_radial_part() -> None:
+    """A region that reaches only 40 px into the rings has two of them with enough pixels."""
+    origin = (350, 490)
+    shape = (128, 128)
+    geometry = sky_geometry(shape, origin, 1, 1)
+    assert 0 < geometry.radii.max() - 2400 < 30
+    image, truth = frame(shape, origin, 1, 1, GLOWS["none"])
+    mesh, radial = fit_background(image, usable_pixels(image), geometry)
+    assert not radial.any()
+    assert np.abs(model_image((mesh, radial), geometry) / truth - 1).max() < 0.02
+
+
+def test_usable_pixels() -> None:
+    image = np.array([[1.0, 0.0, -1e-3, 8e4, 8.1e4, np.nan, np.inf, 5.0]], dtype="f4")
+    assert usable_pixels(image).tolist() == [[True, True, False, True, False, False, False, True]]
+    assert usable_pixels(image, 3).tolist() == [[True, True, False] + [False] * 5]
+
+
+def test_nothing_to_fit() -> None:
+    geometry = sky_geometry((128, 128), (0, 44), 1, 1)
+    image = np.full((128, 128), 9e4, dtype="f4")
+    assert fit_background(image, usable_pixels(image), geometry) is None
+
+
+@pytest.mark.parametrize(("cadence", "length"), [(1800, 3), (600, 9), (200, 27)])
+def test_window(cadence: int, length: int) -> None:
+    assert window_length(cadence) == length
+
+
+def test_average_in_time() -> None:
+    values = np.array([[1, 2, 3, np.nan, 5, 6, 100]], dtype="f4")
+    expected = [[1.5, 2, 2.5, np.nan, 5.5, 37, 53]]
+    np.testing.assert_allclose(average_in_time(values, 3), expected)
+    np.testing.assert_allclose(average_in_time(values[:, :2], 27), [[1.5, 1.5]])
+    np.testing.assert_array_equal(average_in_time(values, 1), values)
+
+
+@pytest.mark.real
+def test_background_of_the_real_frame(real: Path, tmp_path: Path) -> None:
+    from tasoc_mpi.products.ffi import read_ffi
+
+    name = "tess2018206192942-s0001-1-4-0120-s_ffic"
+    path = shutil.copy(real / "ffi" / f"{name}.crop.fits", tmp_path / f"{name}.fits")
+    flux = read_ffi(path, errors=False).flux
+    geometry = sky_geometry(flux.shape, (0, 44), 1, 4)
+    # Towards the camera's centre, so without corner glow.
+    assert len(geometry.nodes) == 0
+    fitted = fit_background(flux, usable_pixels(flux), geometry)
+    model = model_image(fitted, geometry)
+    rest = flux - model
+    # The sky is the darker part of the pixels, the rest are stars.
+    assert 0.25 < np.mean(rest < 0) < 0.5
+    assert np.percentile(rest, 1) > -8
+    assert np.ptp(model) < 5
+    percentiles = np.percentile(flux, [10, 50])
+    assert np.all((model > percentiles[0]) & (model < percentiles[1]))

@@ -1,0 +1,423 @@
+"""From frames to a finished cube: what is in it, and that it is the same however it was made."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from ffi_files import ffi_name, series, write_ffi
+from scipy import ndimage
+
+from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.prepare import cubes as prepare
+from tasoc_mpi.prepare.background import fit_background, sky_geometry, usable_pixels
+from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
+from tasoc_mpi.products.cube import Cube, open_cube
+
+SHAPE = (70, 80)
+FRAMES = 24
+NAME = "sector030_camera1_ccd1.hdf5"
+#: Blocks of ten rows.
+SMALL_MEMORY = 0.001
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, np.ndarray, Cube]:
+    """A folder with a cube, the pixels of its frames and the cube."""
+    folder = tmp_path_factory.mktemp("made")
+    pixels = series(folder / "ffi", FRAMES, SHAPE)
+    prepare_folder(folder)
+    return folder, pixels, open_cube(folder / NAME)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """All datasets and attributes of an HDF5 file as bytes."""
+    found = {}
+
+    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        for key, value in item.attrs.items():
+            found[f"{name}@{key}"] = repr(value).encode()
+        if isinstance(item, h5py.Dataset):
+            value = item[()]
+            found[name] = repr(value.tolist()).encode() if value.dtype == object else value.tobytes()
+
+    with h5py.File(path) as file:
+        visit("/", file)
+        file.visititems(visit)
+    return found
+
+
+def replace_frame(folder: Path, t: int, flux: np.ndarray, **options) -> Path:
+    (folder / ffi_name(t)).unlink()
+    return write_ffi(folder, t, flux, **options)
+
+
+def test_images_are_frames_less_background(made) -> None:
+    _, pixels, cube = made
+    assert cube.shape == (*SHAPE, FRAMES)
+    for t in range(FRAMES):
+        expected = pixels[t].astype("f8") - cube.background.frame(SHAPE, t)
+        np.testing.assert_allclose(cube.images[:, :, t], expected, rtol=1e-6, atol=2e-5)
+    np.testing.assert_array_equal(cube.images_err, np.float32(0.5))
+    assert cube.images.dtype == np.float32
+
+
+def test_background_is_the_mean_of_nine_frames(made) -> None:
+    _, pixels, cube = made
+    geometry = sky_geometry(SHAPE, (0, 44), 1, 1)
+    fits = [fit_background(image, usable_pixels(image), geometry) for image in pixels]
+    for t in range(FRAMES):
+        around = slice(max(0, t - 4), t + 5)
+        np.testing.assert_allclose(
+            cube.background.mesh[:, :, t], np.mean([f[0] for f in fits[around]], axis=0), rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            cube.background.radial[:, t], np.mean([f[1] for f in fits[around]], axis=0), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_sumimage_and_pixels_used(made) -> None:
+    _, _, cube = made
+    np.testing.assert_allclose(cube.sumimage, cube.images.mean(axis=2, dtype="f8"), rtol=1e-6)
+    np.testing.assert_array_equal(
+        cube.backgrounds_pixels_used, np.mean((cube.pixel_flags & 1) == 0, axis=2) > 0.5
+    )
+    assert not cube.pixel_flags.any()
+
+
+def test_facts_of_the_frames(made) -> None:
+    _, _, cube = made
+    assert cube.frames == tuple(ffi_name(t) for t in range(FRAMES))
+    assert cube.cadenceno.tolist() == list(range(700000, 700000 + FRAMES))
+    assert cube.attributes["CADENCE"] == 600
+    assert (cube.row_offset, cube.column_offset) == (0, 44)
+    assert cube.ref_frame in (FRAMES // 2 - 1, FRAMES // 2)
+    assert cube.wcs.good.all()
+    assert cube.warpmode == "wcs"
+    assert "Earth" in cube.ephemeris_source
+    sky = np.deg2rad(cube.wcs.sky(np.array([1067.0]), np.array([1023.0]), cube.ref_frame)[0])
+    direction = [np.cos(sky[1]) * np.cos(sky[0]), np.cos(sky[1]) * np.sin(sky[0]), np.sin(sky[1])]
+    np.testing.assert_allclose(cube.ephemeris @ direction, cube.timecorr, rtol=0, atol=1e-9)
+
+
+def test_other_programs_read_it(made) -> None:
+    folder, _, cube = made
+    with h5py.File(folder / NAME) as file:
+        assert bool(file.attrs["COMPLETE"])
+        assert "PREPARE_KEY" not in file.attrs
+        for name in ("images", "images_err", "pixel_flags"):
+            assert file[name].chunks is None
+            assert file[name].id.get_offset() % 4096 == 0
+            np.testing.assert_array_equal(file[name][3:5], getattr(cube, name)[3:5])
+
+
+def test_nothing_else_stays_behind(made) -> None:
+    folder, _, _ = made
+    assert sorted(path.name for path in folder.iterdir()) == ["ffi", NAME]
+
+
+def test_finished_cube_is_left_alone(made, caplog) -> None:
+    folder, _, _ = made
+    before = (folder / NAME).stat().st_mtime_ns
+    with caplog.at_level("INFO"):
+        (summary,) = prepare_folder(folder)
+    assert not summary.made
+    assert summary.shape == (*SHAPE, FRAMES)
+    assert (folder / NAME).stat().st_mtime_ns == before
+    assert "--overwrite" in caplog.text
+
+
+@pytest.mark.parametrize("memory", [SMALL_MEMORY, 0.002])
+def test_memory_does_not_change_the_cube(made, tmp_path: Path, memory: float) -> None:
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    prepare_folder(tmp_path, PrepareOptions(memory=memory))
+    assert contents(tmp_path / NAME) == contents(folder / NAME)
+
+
+def test_compressed_frames_give_the_same(made, tmp_path: Path) -> None:
+    folder, _, _ = made
+    for path in (folder / "ffi").iterdir():
+        (tmp_path / (path.name + ".gz")).write_bytes(gzip.compress(path.read_bytes(), 1))
+    prepare_folder(tmp_path)
+    ours, plain = contents(tmp_path / NAME), contents(folder / NAME)
+    assert ours.pop("frames") != plain.pop("frames")
+    assert ours == plain
+
+
+def test_flags_and_frames_left_out(tmp_path: Path, caplog) -> None:
+    pixels = series(tmp_path, FRAMES, SHAPE)
+    bad = pixels[5].copy()
+    bad[3, 4], bad[5, 6], bad[7, 8] = np.nan, -1.0, 9e4
+    replace_frame(tmp_path, 5, bad)
+    replace_frame(tmp_path, 8, np.full(SHAPE, np.nan))
+    replace_frame(tmp_path, 9, np.zeros(SHAPE))
+    replace_frame(tmp_path, 11, pixels[11], DQUALITY=32)
+    replace_frame(tmp_path, 12, pixels[12], DQUALITY=2048)
+    prepare_folder(tmp_path)
+    cube = open_cube(tmp_path / NAME)
+    flags = cube.pixel_flags
+    assert [flags[3, 4, 5], flags[5, 6, 5], flags[7, 8, 5]] == [1, 1, 1]
+    for t in (8, 9):
+        assert np.all(flags[:, :, t] == 3)
+        assert np.isnan(cube.images[:, :, t]).all()
+        assert np.isnan(cube.background.mesh[:, :, t]).all()
+        assert f"{ffi_name(t)}: nothing but NaN or zero" in caplog.text
+    flagged = flags.copy()
+    flagged[[3, 5, 7], [4, 6, 8], 5] = flagged[:, :, 8:10] = 0
+    assert not flagged.any()
+    assert np.isnan(cube.images[3, 4, 5])
+    assert cube.images[5, 6, 5] < -50
+    assert cube.quality[11] == 32
+    assert cube.quality[12] == 2048
+    good = [t for t in range(FRAMES) if t not in (8, 9, 11)]
+    np.testing.assert_allclose(
+        cube.sumimage, np.nanmean(cube.images[:, :, good], axis=2, dtype="f8"), rtol=1e-6, atol=1e-6
+    )
+    # The frames on both sides are averaged without them.
+    assert np.isfinite(cube.background.mesh[:, :, 7]).all()
+
+
+def test_pixels_left_out_by_hand(tmp_path: Path) -> None:
+    """Mars on camera 1, CCD 4: science columns from 1536 on, up to cadence 4724."""
+    for t in range(6):
+        write_ffi(
+            tmp_path,
+            t,
+            np.random.default_rng(t).normal(100, 1, (64, 80)),
+            ccd=4,
+            first=(1540, 0),
+            primary={"FFIINDEX": 4722 + t},
+        )
+    prepare_folder(tmp_path)
+    cube = open_cube(tmp_path / "sector030_camera1_ccd4.hdf5")
+    assert np.all(cube.pixel_flags[:, 40:, :3] == 3)
+    assert np.isnan(cube.images[:, 40:, :3]).all()
+    assert not cube.pixel_flags[:, :40].any()
+    assert not cube.pixel_flags[:, :, 3:].any()
+    assert np.isfinite(cube.sumimage).all()
+    assert np.isfinite(cube.images[:, :40]).all()
+
+
+def test_background_that_is_already_taken_out(tmp_path: Path) -> None:
+    pixels = np.stack([np.random.default_rng(t).normal(0, 1, (64, 70)) for t in range(4)]).astype("f4")
+    for t, image in enumerate(pixels):
+        write_ffi(tmp_path, t, image, BACKAPP=True)
+    prepare_folder(tmp_path)
+    cube = open_cube(tmp_path / NAME)
+    np.testing.assert_array_equal(cube.images, np.moveaxis(pixels, 0, -1))
+    assert not cube.background.mesh.any()
+
+
+def shenanigans(cube: Cube) -> np.ndarray:
+    """The definition: 15 x 15 median of (image - sumimage), less its median over time, beyond 40 e-/s."""
+    images = np.asarray(cube.images)
+    filtered = np.stack(
+        [ndimage.median_filter(images[:, :, t] - cube.sumimage, 15) for t in range(images.shape[2])], axis=-1
+    )
+    return np.abs(filtered - np.median(filtered, axis=2, keepdims=True)) > 40
+
+
+def test_shenanigans(tmp_path: Path) -> None:
+    """Patches and stripes of scattered light, too small for the background and up to half of the time."""
+    pixels = series(tmp_path, FRAMES, (90, 100))
+    rng = np.random.default_rng(5)
+    row, column = np.mgrid[:90, :100]
+    for t in range(FRAMES):
+        changed = pixels[t].copy()
+        if t % 3 == 0:
+            y, x = rng.uniform(10, 80), rng.uniform(10, 90)
+            changed += 150 * np.exp(-((row - y) ** 2 + (column - x) ** 2) / (2 * 9**2))
+        if t in (6, 7):
+            changed[:, 60:80] -= 60
+        if t > 13:
+            # For ten of the frames: part of what is usual there.
+            changed[30:60, 20:50] += 25
+        replace_frame(tmp_path, t, changed)
+    prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY * 1.3))
+    cube = open_cube(tmp_path / NAME)
+    flagged = (cube.pixel_flags & 4) > 0
+    expected = shenanigans(cube)
+    inside = np.s_[8:-8, 8:-8]
+    assert 0.005 < expected[inside].mean() < 0.3
+    assert np.mean(flagged[inside] == expected[inside]) > 0.999
+    # At the edges windows are cut off here, mirrored there.
+    assert np.mean(flagged == expected) > 0.995
+    assert expected[:, :, 6].any()
+
+
+KILLER = """
+    import os, signal, sys
+    import tasoc_mpi.prepare.{module} as module
+    original, calls = module.{function}, []
+
+    def killing(*args, **options):
+        calls.append(None)
+        if len(calls) == {call}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **options)
+
+    module.{function} = killing
+    from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
+    prepare_folder(sys.argv[1], PrepareOptions(memory={memory}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "call"),
+    [
+        ("passes", "fit_background", 7),
+        ("cubes", "allocate_cube", 1),
+        ("cubes", "write_background", 1),
+        ("passes", "_write_at", 13),
+        ("passes", "_sync", 3),
+        ("cubes", "finish_cube", 1),
+        ("cubes", "_publish", 1),
+    ],
+)
+def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, function, call) -> None:
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    script = textwrap.dedent(KILLER.format(module=module, function=function, call=call, memory=SMALL_MEMORY))
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
+    assert killed.returncode == -9, killed.stderr
+    assert not (tmp_path / NAME).exists()
+    fits, blocks = [], []
+    fit, write = prepare_passes().fit_background, prepare_passes()._write_block
+    monkeypatch.setattr(prepare_passes(), "fit_background", lambda *a: fits.append(1) or fit(*a))
+    monkeypatch.setattr(prepare_passes(), "_write_block", lambda *a: blocks.append(a[2].first) or write(*a))
+    prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY))
+    assert contents(tmp_path / NAME) == contents(folder / NAME)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ffi", NAME]
+    # What was done was not done again.
+    assert len(fits) == (FRAMES - 6 if function == "fit_background" else 0)
+    if function in ("_write_at", "_sync"):
+        assert min(blocks) > 0
+    if function == "finish_cube":
+        assert not blocks
+
+
+def prepare_passes():
+    from tasoc_mpi.prepare import passes
+
+    return passes
+
+
+def test_other_frames_start_anew(made, tmp_path: Path) -> None:
+    """An interrupted prepare of other files is no use."""
+    script = textwrap.dedent(
+        KILLER.format(module="passes", function="fit_background", call=7, memory=SMALL_MEMORY)
+    )
+    series(tmp_path / "ffi", FRAMES, SHAPE, seed=1)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
+    folder, _, _ = made
+    assert (tmp_path / f"{NAME}.state").exists()
+    for path in (tmp_path / "ffi").iterdir():
+        path.unlink()
+        (tmp_path / "ffi" / path.name).write_bytes((folder / "ffi" / path.name).read_bytes())
+    prepare_folder(tmp_path)
+    assert contents(tmp_path / NAME) == contents(folder / NAME)
+
+
+def test_only_one_at_a_time(made, tmp_path: Path) -> None:
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    lock = tmp_path / f"{NAME}.lock"
+    with open(lock, "w") as file:
+        file.write("process 1 on there")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"another prepare \(process 1 on there\)"):
+            prepare_folder(tmp_path)
+    # A lock file that nobody holds, left behind by a kill, is no obstacle.
+    assert lock.exists()
+    prepare_folder(tmp_path)
+    assert not lock.exists()
+
+
+def test_no_room_on_the_disk(made, tmp_path: Path, monkeypatch) -> None:
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    usage = prepare.shutil.disk_usage(tmp_path)._replace(free=10**6)
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match="make room"):
+        prepare_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["ffi"]
+
+
+def test_movement_kernels(tmp_path: Path) -> None:
+    """Stars that move by a tenth of a pixel a frame along the columns."""
+    rng = np.random.default_rng(2)
+    stars = rng.uniform(5, 75, (60, 2))
+    row, column = np.mgrid[:80, :80]
+    for t in range(5):
+        image = np.full((80, 80), 100.0)
+        for y, x in stars:
+            image += 800 * np.exp(-((row - y) ** 2 + (column - x - 0.1 * t) ** 2) / 2)
+        write_ffi(tmp_path, t, image + rng.normal(0, 0.3, image.shape))
+    prepare_folder(tmp_path, PrepareOptions(movement_kernel="translation"))
+    cube = open_cube(tmp_path / NAME)
+    assert cube.warpmode == "translation"
+    assert cube.ref_frame == 2
+    expected = np.stack([0.1 * (np.arange(5) - 2), np.zeros(5)], axis=1)
+    np.testing.assert_allclose(cube.movement_kernel, expected, atol=0.01)
+
+
+def test_reference_time_of_the_catalog(made, tmp_path: Path, monkeypatch) -> None:
+    folder, _, cube = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    monkeypatch.setattr(prepare, "_reference_time", lambda path, frames: float(cube.time[20]) + 1e-4)
+    prepare_folder(tmp_path)
+    assert open_cube(tmp_path / NAME).ref_frame == 20
+
+
+def test_missing_input(tmp_path: Path) -> None:
+    with pytest.raises(MissingInput, match="no such folder"):
+        prepare_folder(tmp_path / "nothing")
+    with pytest.raises(MissingInput, match="no full frame images"):
+        prepare_folder(tmp_path)
+    series(tmp_path, 2, (64, 64))
+    with pytest.raises(MissingInput, match="no full frame images"):
+        prepare_folder(tmp_path, PrepareOptions(ccd=3))
+    with pytest.raises(MissingInput, match="--spice"):
+        prepare_folder(tmp_path, PrepareOptions(spice=tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("options", [{"memory": 0.0}, {"memory": 1e-5}, {"movement_kernel": "rotation"}])
+def test_impossible_options(tmp_path: Path, options) -> None:
+    series(tmp_path, 2, (64, 64))
+    with pytest.raises(UsageError, match="--"):
+        prepare_folder(tmp_path, PrepareOptions(**options))
+
+
+def test_one_bad_ccd_does_not_stop_the_others(tmp_path: Path, caplog) -> None:
+    series(tmp_path, 3, (64, 64))
+    series(tmp_path, 3, (64, 64), ccd=2)
+    broken = tmp_path / ffi_name(1)
+    broken.write_bytes(broken.read_bytes()[:20000])
+    with pytest.raises(InputError, match="1 of 2 CCDs"):
+        prepare_folder(tmp_path)
+    assert str(broken) in caplog.text
+    assert open_cube(tmp_path / "sector030_camera1_ccd2.hdf5").shape == (64, 64, 3)
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".part", ".lock", ".state")]
+
+
+def test_frame_damaged_behind_its_headers(tmp_path: Path) -> None:
+    """A compressed file whose end is missing shows it only when its pixels are read."""
+    series(tmp_path, 4, (64, 64))
+    path = tmp_path / ffi_name(2)
+    packed = gzip.compress(path.read_bytes(), 1)
+    path.unlink()
+    broken = path.with_name(path.name + ".gz")
+    broken.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(InputError, match=r"truncated|unpacked") as error:
+        prepare_folder(tmp_path)
+    assert str(broken) in str(error.value)
+    assert not (tmp_path / NAME).exists()
