@@ -40,6 +40,8 @@ class Photometry:
         time.sleep(float(os.environ.get("RUN_PROGRAM_SECONDS", "0")))
         if starid == int(os.environ.get("RUN_PROGRAM_EXIT", "-1")):
             raise SystemExit(3)
+        if starid == int(os.environ.get("RUN_PROGRAM_KILL", "-1")):
+            os.kill(os.getpid(), signal.SIGKILL)
         if starid == int(os.environ.get("RUN_PROGRAM_FULL", "-1")):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if chance % 11 == 0:

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -163,7 +164,10 @@ def test_same_result_after_a_kill_at_any_step(tmp_path, overwrite):
 
 def forked(options: list[str], step: int) -> bool:
     """Run in a child that is killed at a step; whether it was."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Of idle threads of numerical libraries; the child uses none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         os.close(2)
         os.close(1)
@@ -216,6 +220,14 @@ def test_a_rank_that_fails_ends_the_job(blank, tmp_path):
     assert done.returncode != 0
     assert "ends the run" in done.stderr
     assert "SystemExit: 3" in done.stderr
+
+
+def test_a_rank_that_is_killed_ends_the_job(blank, expected, tmp_path):
+    folder = fresh(blank, tmp_path)
+    assert launch(3, str(folder), "--batch", "2", RUN_PROGRAM_KILL="1050").returncode != 0
+    wait_for_lock(folder)
+    assert launch(2, str(folder)).returncode == 0
+    assert content(folder) == expected
 
 
 def test_disk_full_ends_the_job_with_its_reason(blank, expected, tmp_path):
@@ -292,6 +304,33 @@ def test_filters_choose_the_stars(blank, tmp_path):
     assert {row[5] for row in rows[0]} == {2}
     assert max(row[8] for row in rows[1]) <= 6
     assert {row[7] for row in rows[2]} == {"aperture"}
+
+
+def test_folders_from_the_environment(blank, tmp_path, monkeypatch):
+    folder = fresh(blank, tmp_path)
+    monkeypatch.setenv("TESSPHOT_INPUT", str(folder))
+    monkeypatch.setenv("TESSPHOT_OUTPUT", str(tmp_path / "elsewhere"))
+    assert call(["--tmag-max", "6"]) == 0
+    assert content(folder, tmp_path / "elsewhere")["files"]
+    assert not (folder / "output").exists()
+
+
+def test_the_scheduler_stays_small_and_apart():
+    """Rank 0 starts without what only photometry needs, and a worker without the scheduler."""
+    program = "import sys, tasoc_mpi.{}.loop; print(*sys.modules)"
+    modules = {
+        name: subprocess.run(
+            [sys.executable, "-c", program.format(name)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout.split()
+        for name in ("scheduler", "worker")
+    }
+    heavy = {"numba", "matplotlib", "astropy", "h5py", "scipy", "mpi4py.MPI", "tasoc_mpi.photometry"}
+    assert not heavy & set(modules["scheduler"])
+    assert not [name for name in modules["worker"] if name.startswith("tasoc_mpi.scheduler")]
 
 
 def test_stale_started_rows_are_computed(blank, expected, tmp_path):

@@ -301,7 +301,8 @@ def test_results_of_another_program_get_their_own_memory(todo):
     assert load_todo(todo)["status"].tolist() == [1, 0, 0, 5, 0, 0]
 
 
-def test_the_lock_names_its_owner(todo):
+def test_the_lock_names_its_owner(todo, monkeypatch):
+    monkeypatch.setattr("tasoc_mpi.products.todo.LOCK_PATIENCE", 0.1)
     program = (
         "import sys; from tasoc_mpi.products.todo import lock_todo\n"
         "with lock_todo(sys.argv[1]):\n    print('ready', flush=True); sys.stdin.read()\n"

@@ -132,12 +132,6 @@ class Results:
         """No results."""
         return cls(np.zeros(0, RESULT_DTYPE), (), (), (), np.zeros(0, np.int64))
 
-    def skip_list(self, index: int) -> NDArray[np.int64]:
-        """Skip list of the star at `index`."""
-        counts = self.numbers["skip_count"]
-        start = int(counts[:index].sum())
-        return self.skips[start : start + int(counts[index])]
-
 
 def _header(*counts: int) -> bytes:
     return np.array([_MAGIC, *counts, *([0] * (3 - len(counts)))], dtype="<i8").tobytes()

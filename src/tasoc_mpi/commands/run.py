@@ -143,14 +143,25 @@ def _abort(comm: Any, error: BaseException) -> NoReturn:
 def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> Callable[..., Any]:
     """What computes a batch of tasks in this process."""
     import functools
+    import logging
 
     from ..worker.loop import Job, compute
 
+    if not args.debug:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_not_of_one_star)
     if photometry is None:
         from ..photometry import tessphot as photometry
     source, output = _folders(args)
     job = Job(str(source), str(output), args.version, args.plot, args.cache)
     return functools.partial(compute, job, photometry)
+
+
+def _not_of_one_star(record: Any) -> bool:
+    """Whether a log record is to be shown: warnings of one star's photometry stand in its diagnostics."""
+    import logging
+
+    return record.levelno != logging.WARNING or not record.name.startswith("tasoc_mpi.photometry")
 
 
 def _folders(args: argparse.Namespace) -> tuple[Path, Path]:

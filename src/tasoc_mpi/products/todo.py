@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -130,6 +131,9 @@ CREATE TABLE IF NOT EXISTS photometry_settings (
 #: How long a transaction waits for another program's lock (seconds): a reader (`tasoc-mpi status`, a copy of
 #: the file) holds it for seconds at most; after a minute something is wrong.
 BUSY_TIMEOUT = 60.0
+
+#: How long to wait for the lock (seconds): ranks of a job that was ended may outlive its mpiexec for a moment.
+LOCK_PATIENCE = 3.0
 
 _ROWS_AT_ONCE = 20_000
 
@@ -451,16 +455,22 @@ def lock_todo(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{lock}: cannot be written ({error.strerror}); check the folder") from None
     with handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            handle.seek(0)
-            owner = " ".join(handle.read().split()) or "another process"
-            raise InputError(f"{path}: in use by {owner}; wait for it or end it") from None
-        except OSError as error:
-            raise InputError(
-                f"{lock}: no locks on this file system ({error.strerror}); mount it with them (Lustre: flock)"
-            ) from None
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except (BlockingIOError, PermissionError):
+                if time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                handle.seek(0)
+                owner = " ".join(handle.read().split()) or "another process"
+                raise InputError(f"{path}: in use by {owner}; wait for it or end it") from None
+            except OSError as error:
+                raise InputError(
+                    f"{lock}: no locks on this file system ({error.strerror}); mount it with them (flock)"
+                ) from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         handle.flush()
