@@ -92,8 +92,8 @@ def _ccd_table(
         for key, values in sorted(table.items())
     ]
     if len(rows) != 1:
-        sums = [sum(int(row[column]) for row in rows) for column in range(1, len(shown) + 2)]
-        rows.append(("all", *sums))
+        sums = [sum(values.get(value, 0) for values in table.values()) for value in shown]
+        rows.append(("all", *sums, sum(sums)))
     yield from _table("CCD", (*(names.get(value, str(value)) for value in shown), "stars"), rows)
 
 

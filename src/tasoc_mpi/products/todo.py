@@ -132,7 +132,7 @@ CREATE TABLE IF NOT EXISTS photometry_settings (
 #: the file) holds it for seconds at most; after a minute something is wrong.
 BUSY_TIMEOUT = 60.0
 
-#: How long to wait for the lock (seconds): ranks of a job that was ended may outlive its mpiexec for a moment.
+#: Seconds to wait for the lock: ranks of a job that was ended may outlive its mpiexec for a moment.
 LOCK_PATIENCE = 3.0
 
 _ROWS_AT_ONCE = 20_000
