@@ -1,1 +1,1 @@
-"""Pictures and summaries of what a run made."""
+"""What a person looks at after a run: tables, pictures, and the comparison with a simulation's truth."""

@@ -1,0 +1,43 @@
+"""Print a summary of a run: counts by status, precision by magnitude, and, if asked, pictures of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "sum up a run: counts, precision by magnitude, pictures"
+
+__all__ = ["HELP", "configure", "main"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the light curves (default: where the run put them)"
+    )
+    parser.add_argument(
+        "--pictures",
+        action="store_true",
+        help="also draw noise against magnitude and some light curves, into the folder of the light curves",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..errors import MissingInput
+    from ..report.results import read_run
+    from ..report.summary import summary_lines
+    from ..settings import input_folder
+
+    folder = input_folder(args.input)
+    if args.output is not None and not args.output.is_dir():
+        raise MissingInput(f"{args.output}: no such folder; name the --output of the run")
+    run = read_run(folder, args.output)
+    print("\n".join(summary_lines(run)), flush=True)
+    if args.pictures:
+        from ..report.pictures import draw_pictures
+
+        for path in draw_pictures(run, folder):
+            print(f"picture: {path}", flush=True)
+    return 0

@@ -1,0 +1,271 @@
+"""Pictures of a run: noise against magnitude, and a page of light curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..photometry.plots import COLOURS, new_figure, relative_unit, robust_limits, save_figure
+from ..settings import mag2flux
+from .noise import noise_parts
+from .results import Curve, Run, read_curve, sky_level
+from .variables import Variable, injected_variables
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["choose_stars", "draw_lightcurves", "draw_noise", "draw_pictures", "running_median"]
+
+#: Light curves on the page.
+PANELS = 12
+
+
+def draw_pictures(run: Run, folder: Path) -> list[Path]:
+    """Draw ``noise.png`` and ``lightcurves.png`` into the folder of the light curves.
+
+    Parameters
+    ----------
+    run : Run
+    folder : Path
+        The input folder; the truth of a simulation in it names the variable stars.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        If no star is OK, matplotlib is not installed, or a file cannot be read or written.
+    """
+    if not run.ok.any():
+        raise InputError(
+            f"{run.path}: no star is OK, there is nothing to draw; `tasoc-mpi status` lists errors"
+        )
+    if not run.output.is_dir():
+        raise InputError(f"{run.output}: no such folder; name the folder of the light curves with --output")
+    variables = injected_variables(folder, run.stars)
+    return [
+        draw_noise(run, variables, run.output / "noise.png"),
+        draw_lightcurves(run, variables, run.output / "lightcurves.png"),
+    ]
+
+
+# --- Noise against magnitude ---------------------------------------------------------------------------
+
+
+def running_median(
+    x: NDArray[np.float64], y: NDArray[np.float64], grid: NDArray[np.float64], width: float, least: int = 3
+) -> NDArray[np.float64]:
+    """Median of y within half a `width` around each point of a grid; NaN of fewer than `least` points."""
+    x, y = x[np.isfinite(x) & np.isfinite(y)], y[np.isfinite(x) & np.isfinite(y)]
+    near = [y[np.abs(x - g) <= 0.5 * width] for g in grid]
+    return np.array([np.median(values) if len(values) >= least else np.nan for values in near])
+
+
+def draw_noise(run: Run, variables: dict[int, Variable], path: Path) -> Path:
+    """Draw the 1-hour noise of all stars that are OK against magnitude, with what is to be expected."""
+    stars = run.stars[run.ok & np.isfinite(run.stars["tmag"]) & (run.stars["rms_hour"] > 0)]
+    figure = new_figure(9.0, 7.0)
+    axes = figure.add_subplot()
+    axes.set_yscale("log")
+    axes.set_xlabel("TESS magnitude")
+    axes.set_ylabel("1-hour noise (ppm)")
+    axes.set_title(_title(run), fontsize=11)
+    if not len(stars):
+        axes.text(0.5, 0.5, "no star with a noise", transform=axes.transAxes, ha="center")
+        return save_figure(figure, path)
+    is_tpf = np.char.startswith(stars["datasource"], "tpf")
+    size = float(np.clip(4000 / len(stars), 2, 14))
+    for chosen, colour, name in (
+        (~is_tpf, "grey", "full frame images"),
+        (is_tpf, "blue", "target pixel files"),
+    ):
+        if chosen.any():
+            axes.scatter(
+                stars["tmag"][chosen], 1e6 * stars["rms_hour"][chosen], s=size, color=COLOURS[colour],
+                linewidths=0, label=f"{name} ({int(chosen.sum())})", zorder=2, rasterized=True,
+            )  # fmt: skip
+    injected = np.isin(stars["starid"], list(variables))
+    if injected.any():
+        axes.scatter(
+            stars["tmag"][injected], 1e6 * stars["rms_hour"][injected], s=size + 30, facecolors="none",
+            edgecolors=COLOURS["orange"], linewidths=1.0, label=f"injected variables ({int(injected.sum())})",
+            zorder=3,
+        )  # fmt: skip
+    _noise_curves(axes, run, stars, injected)
+    low, high = stars["tmag"].min(), stars["tmag"].max()
+    axes.set_xlim(low - 0.3, high + 0.3)
+    axes.grid(which="major", color="0.9")
+    axes.grid(which="minor", color="0.95", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.legend(fontsize=9, loc="upper left")
+    return save_figure(figure, path)
+
+
+def _title(run: Run) -> str:
+    ccds = np.unique(run.stars[["sector", "camera", "ccd"]])
+    if len(ccds) == 1:
+        sector, camera, ccd = ccds[0].tolist()
+        where = f"sector {sector}, camera {camera}, CCD {ccd}"
+    else:
+        where = f"{len(ccds)} CCDs"
+    return f"{where}: {int(run.ok.sum())} stars OK of {len(run.stars)}"
+
+
+def _noise_curves(axes: Axes, run: Run, stars: NDArray[np.void], injected: NDArray[np.bool_]) -> None:
+    """The running median of the stars, and the parts of the expected noise for masks of typical size."""
+    tmag, mask_size = stars["tmag"], stars["mask_size"]
+    grid = np.arange(np.floor(4 * tmag.min()) / 4, tmag.max() + 0.25, 0.25)
+    constant = ~injected
+    median = running_median(tmag[constant], 1e6 * stars["rms_hour"][constant], grid, 1.0)
+    name = "running median" + (", without injected variables" if injected.any() else "")
+    axes.plot(grid, median, color=COLOURS["black"], linewidth=2.0, label=name, zorder=5)
+    # Where there are few stars the next ones tell the size of the masks.
+    typical = running_median(tmag, mask_size, grid, 1.0, least=1)
+    known = np.isfinite(typical)
+    if not known.any():
+        return
+    pixels = np.interp(grid, grid[known], typical[known])
+    sky, _ = sky_level(run, stars)
+    parts = noise_parts(mag2flux(grid), pixels, sky)  # type: ignore[arg-type]
+    axes.plot(
+        grid, 1e6 * parts.total, color=COLOURS["red"], linewidth=2.0, zorder=6,
+        label=f"expected: masks of {pixels.min():.0f} to {pixels.max():.0f} px, sky {sky:.0f} e$^-$/s a px",
+    )  # fmt: skip
+    for values, style, name in (
+        (parts.star, "--", "star"),
+        (parts.sky, "-.", "sky"),
+        (parts.read, ":", "read-out"),
+    ):
+        axes.plot(grid, 1e6 * values, style, color=COLOURS["red"], linewidth=1.0, label=name, zorder=4)
+    shown = np.concatenate([1e6 * stars["rms_hour"], 1e6 * parts.total])
+    axes.set_ylim(0.5 * np.nanmin(shown), 2.0 * np.nanmax(shown))
+
+
+# --- Light curves --------------------------------------------------------------------------------------
+
+
+def choose_stars(run: Run, variables: dict[int, Variable], number: int = PANELS) -> list[tuple[int, str]]:
+    """Stars for the page: the same for the same results.
+
+    The brightest star that is OK; the brightest injected variable of each kind; the star of the largest
+    variability in each bin of one magnitude from 8 to 13; stars of typical noise at magnitudes 9 to 13; a
+    faint one. Then the brightest of the rest, until there are enough.
+
+    Returns
+    -------
+    list of (int, str)
+        Places in ``run.stars`` and why, brightest first.
+    """
+    stars = run.stars
+    able = np.flatnonzero(run.ok & (stars["lightcurve"] != "") & np.isfinite(stars["tmag"]))
+    able = able[np.lexsort((stars["priority"][able], stars["tmag"][able]))]
+    chosen: dict[int, str] = {}
+
+    def take(candidates: NDArray[np.intp], why: str) -> None:
+        """The first candidate that is not there yet, one light curve a star."""
+        taken = {int(stars["starid"][i]) for i in chosen}
+        for i in candidates:
+            if len(chosen) < number and int(stars["starid"][i]) not in taken:
+                chosen[int(i)] = why
+                return
+
+    take(able, "brightest")
+    kinds: dict[str, list[int]] = {}
+    for i in able:
+        if int(stars["starid"][i]) in variables:
+            kinds.setdefault(variables[int(stars["starid"][i])].kind, []).append(int(i))
+    for kind in sorted(kinds):
+        take(np.array(kinds[kind]), "")
+    tmag = stars["tmag"][able]
+    faint = able[tmag > 14.0] if (tmag > 14.0).any() else able[-1:]
+    take(_typical(faint, stars["rms_hour"]), "faint")
+    for lower in range(8, 13):
+        here = able[(tmag >= lower) & (tmag < lower + 1)]
+        take(
+            here[np.argsort(-_finite(stars["variability"][here]), kind="stable")],
+            "most variable of its magnitude",
+        )
+    for lower in range(9, 14):
+        take(
+            _typical(able[(tmag >= lower) & (tmag < lower + 1)], stars["rms_hour"]),
+            "typical of its magnitude",
+        )
+    for i in able:
+        take(np.array([i]), "")
+    order = sorted(chosen, key=lambda i: (stars["tmag"][i], stars["priority"][i]))
+    return [(i, chosen[i]) for i in order]
+
+
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(values), values, -1.0)
+
+
+def _typical(candidates: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Candidates in order of the distance of their value from the median."""
+    known = candidates[np.isfinite(values[candidates])]
+    if not len(known):
+        return candidates
+    distance = np.abs(values[known] - np.median(values[known]))
+    return known[np.argsort(distance, kind="stable")]
+
+
+def draw_lightcurves(run: Run, variables: dict[int, Variable], path: Path) -> Path:
+    """Draw a page of light curves: relative flux at good points, each on its own scale."""
+    chosen = choose_stars(run, variables)
+    if not chosen:
+        raise InputError(f"{run.path}: no star that is OK has a light curve; run again with --overwrite")
+    columns = 2
+    rows = -(-len(chosen) // columns)
+    figure = new_figure(13.0, 0.6 + 2.0 * rows)
+    figure.suptitle(_title(run), fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    for axes in grid.flat[len(chosen) :]:
+        axes.set_axis_off()
+    span = _draw_curves(list(grid.flat), run, chosen, variables)
+    for axes in grid[-1]:
+        axes.set_xlabel("time (BJD $-$ 2457000, days)")
+    limits = robust_limits(np.array(span), margin=0.01, cut=0.0)
+    if limits is not None:
+        grid[0, 0].set_xlim(*limits)
+    figure.align_ylabels(grid)
+    return save_figure(figure, path)
+
+
+def _draw_curves(
+    panels: Sequence[Axes], run: Run, chosen: Sequence[tuple[int, str]], variables: dict[int, Variable]
+) -> list[float]:
+    """Draw one light curve a panel; returns the first and last times."""
+    span: list[float] = []
+    for axes, (i, why) in zip(panels, chosen, strict=False):
+        star = run.stars[i]
+        curve = read_curve(run.file(star))
+        good = curve.good
+        factor, unit = relative_unit(curve.relative[good])
+        size = 2.5 if good.sum() < 3000 else 1.0
+        axes.plot(
+            curve.time[good], factor * curve.relative[good], ".", markersize=size, color=COLOURS["black"],
+            rasterized=True,
+        )  # fmt: skip
+        limits = robust_limits(factor * curve.relative[good], margin=0.1)
+        if limits is not None:
+            axes.set_ylim(*limits)
+        axes.set_ylabel(unit)
+        axes.ticklabel_format(useOffset=False)
+        variable = variables.get(int(star["starid"]))
+        words = [f"TIC {star['starid']}", f"Tmag {star['tmag']:.2f}", why, _source(curve, star)]
+        axes.set_title("   ".join(word for word in words if word), fontsize=9, loc="left")
+        if variable is not None:
+            axes.set_title(variable.text, fontsize=9, loc="right", color=COLOURS["red"])
+        span += [float(t) for t in curve.time[np.isfinite(curve.time)][[0, -1]]]
+    return span
+
+
+def _source(curve: Curve, star: np.void) -> str:
+    return f"{star['cadence']} s" if str(star["datasource"]).startswith("tpf") else ""

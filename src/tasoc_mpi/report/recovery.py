@@ -1,0 +1,190 @@
+"""Whether what was injected into a light curve comes back from it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..simulate.stars import KINDS, Variability
+from ..simulate.truth import Truth
+from .results import Curve
+
+__all__ = ["RECOVERY_DTYPE", "box_period", "fit_scale", "recover", "wave_period"]
+
+#: One injected variable: periods in days; `match` says how the period came back ('' for not at all); `size`
+#: is the injected amplitude or depth, relative; `scale` the found one over it, with its error.
+RECOVERY_DTYPE = np.dtype(
+    [
+        ("starid", "i8"),
+        ("tmag", "f8"),
+        ("kind", "U10"),
+        ("period", "f8"),
+        ("found", "f8"),
+        ("match", "U6"),
+        ("size", "f8"),
+        ("scale", "f8"),
+        ("scale_error", "f8"),
+    ]
+)
+
+#: Instants over which a frame's model is averaged.
+_INSTANTS = 15
+
+
+def recover(curve: Curve, truth: Truth, starid: int, contamination: float) -> tuple[Any, ...]:
+    """Look for an injected variation in a light curve.
+
+    The period is sought blindly: the highest peak of a Lomb-Scargle periodogram for stars made of sine
+    waves, of a box search for transits and eclipses. It came back if a wave's frequency is met within half a
+    resolution element (one over the length of the series), a box's period within the time that shifts the
+    last event by half its duration; 'half' and 'double' are periods so related.
+
+    Parameters
+    ----------
+    curve : Curve
+    truth : Truth
+    starid : int
+        A variable star of the truth.
+    contamination : float
+        Share of the light in the mask that is not the star's.
+
+    Returns
+    -------
+    tuple
+        One row of `RECOVERY_DTYPE`.
+
+    Raises
+    ------
+    KeyError
+        If the truth has no such variable.
+    """
+    found = truth.variable(starid)
+    if found is None:
+        raise KeyError(starid)
+    variability, i = found
+    kind = KINDS[int(variability.kind[i])]
+    use = curve.good & np.isfinite(curve.error) & (curve.error > 0)
+    time, flux = curve.time[use], curve.relative[use]
+    place = int(np.flatnonzero(truth.stars["starid"] == starid)[0])
+    waves = kind in ("pulsator", "giant")
+    amplitude = variability.amplitude[i]
+    size = float(amplitude.max() if waves else variability.depth[i])
+    period, best, match, scale, error = float(variability.period[i]), np.nan, "", np.nan, np.nan
+    if len(time) >= 20:
+        length = time[-1] - time[0]
+        if waves:
+            best = wave_period(time, flux)
+            close = np.abs(1 / best - variability.frequency[i][amplitude > 0]) <= 0.5 / length
+            match = "yes" if close.any() else ""
+        else:
+            best = box_period(time, flux)
+            match = _box_match(best, period, float(variability.duration[i]), length)
+        cadence = float(truth.attributes["CADENCE"]) / 86400.0
+        scale, error = fit_scale(time, flux, _mean_factor(variability, i, time, cadence))
+        if np.isfinite(contamination) and contamination < 1:
+            scale, error = scale / (1 - contamination), error / (1 - contamination)
+    return (starid, truth.stars["tmag"][place], kind, period, best, match, size, scale, error)
+
+
+def _box_match(found: float, period: float, duration: float, length: float) -> str:
+    for factor, word in ((1.0, "yes"), (0.5, "half"), (2.0, "double")):
+        shift = abs(found - factor * period) * length / (factor * period)
+        if shift <= max(0.5 * duration, 0.02 * period):
+            return word
+    return ""
+
+
+def _mean_factor(
+    variability: Variability, i: int, time: NDArray[np.float64], cadence: float
+) -> NDArray[np.float64]:
+    """Relative flux of the model averaged over each exposure."""
+    offsets = ((np.arange(_INSTANTS) + 0.5) / _INSTANTS - 0.5) * cadence
+    return variability.factor(i, time[:, None] + offsets).mean(axis=1)
+
+
+def wave_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
+    """Period of the highest Lomb-Scargle peak, days.
+
+    From a day, so that drifts are no waves, to the shortest that a regular series can tell (two median time
+    steps).
+    """
+    from astropy.timeseries import LombScargle
+
+    smooth = _flatten(time, flux)
+    highest = 0.5 / float(np.median(np.diff(time)))
+    frequency = np.arange(1.0, highest, 0.1 / (time[-1] - time[0]))
+    power = LombScargle(time, smooth).power(frequency)
+    return float(1.0 / frequency[int(np.argmax(power))])
+
+
+def box_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
+    """Period of the deepest significant box, days, for periods from 0.5 days to half of the series."""
+    from astropy.timeseries import BoxLeastSquares
+
+    smooth = _flatten(time, flux)
+    length = float(time[-1] - time[0])
+    durations = np.array([0.1, 0.15, 0.2])
+    # Steps by which the last event moves by a fifth of the shortest duration.
+    frequency = np.arange(1.0 / (0.6 * length), 2.0, 0.2 * durations[0] / length)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = BoxLeastSquares(time, smooth).power(1.0 / frequency, durations, objective="likelihood")
+    return float(result.period[int(np.nanargmax(result.depth_snr))])
+
+
+def _flatten(
+    time: NDArray[np.float64], flux: NDArray[np.float64], window: float = 1.5
+) -> NDArray[np.float64]:
+    """Flux less its running median over a window in days, so that drifts are no boxes."""
+    first = np.searchsorted(time, time - 0.5 * window)
+    last = np.searchsorted(time, time + 0.5 * window, side="right")
+    return flux - np.array([np.median(flux[a:b]) for a, b in zip(first, last, strict=True)])
+
+
+def _scaled(time: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 2 * (time - time[0]) / (time[-1] - time[0]) - 1
+
+
+def fit_scale(
+    time: NDArray[np.float64], flux: NDArray[np.float64], model: NDArray[np.float64], degree: int = 5
+) -> tuple[float, float]:
+    """How much of a known variation is in a light curve: 1 for all of it.
+
+    Least squares of a polynomial in time plus the polynomial's constant times the variation, with points
+    beyond 4 robust standard deviations left out.
+
+    Parameters
+    ----------
+    time, flux : ndarray, shape (T,)
+        Days; relative to the median.
+    model : ndarray, shape (T,)
+        The known relative flux, around 1.
+    degree : int
+        Of the polynomial, for drifts.
+
+    Returns
+    -------
+    (float, float)
+        The scale and its standard error from the scatter of the residuals.
+    """
+    x = _scaled(time)
+    design = np.column_stack([np.polynomial.legendre.legvander(x, degree), model - 1.0])
+    value, keep = flux + 1.0, np.ones(len(time), dtype=bool)
+    scale = error = float("nan")
+    for _ in range(5):
+        solution, *_ = np.linalg.lstsq(design[keep], value[keep], rcond=None)
+        residual = value - design @ solution
+        sigma = 1.4826 * float(np.median(np.abs(residual[keep])))
+        covariance = np.linalg.pinv(design[keep].T @ design[keep])
+        scale, error = (
+            float(solution[-1] / solution[0]),
+            float(sigma * np.sqrt(covariance[-1, -1]) / solution[0]),
+        )
+        closer = np.abs(residual) <= 4 * sigma
+        if (closer == keep).all() or closer.sum() <= design.shape[1]:
+            break
+        keep = closer
+    return scale, error

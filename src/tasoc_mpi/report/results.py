@@ -1,0 +1,265 @@
+"""The results of a run as they are on disk: the work list with its diagnostics, and light curve files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingInput
+from ..products.todo import TODO_NAME, explain, open_todo
+from ..quality import CorrectorQualityFlags, TESSQualityFlags
+from ..settings import output_folder
+from ..status import STATUS
+
+__all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"]
+
+_NUMBERS = ("elaptime", "mean_flux", "variability", "rms_hour", "ptp", "contamination", "mask_size")
+
+#: One star: its row of the work list and its diagnostics; NaN and '' for what is not there.
+RESULT_DTYPE = np.dtype(
+    [
+        ("priority", "i8"),
+        ("starid", "i8"),
+        ("sector", "i4"),
+        ("camera", "i4"),
+        ("ccd", "i4"),
+        ("cadence", "i4"),
+    ]
+    + [("datasource", "U24"), ("status", "i4"), ("tmag", "f8")]
+    + [(name, "f8") for name in _NUMBERS]
+    + [("lightcurve", "U120")]
+)
+
+#: Sky, e-/s a pixel, where no light curve tells: zodiacal light away from the ecliptic.
+TYPICAL_SKY = 100.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A work list and what became of its stars.
+
+    Attributes
+    ----------
+    path : Path
+        The work list.
+    output : Path
+        Folder of the light curves.
+    stars : ndarray of RESULT_DTYPE
+        In order of priority.
+    """
+
+    path: Path
+    output: Path
+    stars: NDArray[np.void]
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Stars that are OK."""
+        return self.stars["status"] == STATUS.OK
+
+    def file(self, star: np.void) -> Path:
+        """Path of the light curve of one of `stars`.
+
+        Raises
+        ------
+        MissingInput
+            If the star has none.
+        InputError
+            If its name would leave the output folder.
+        """
+        name = str(star["lightcurve"])
+        if not name:
+            raise MissingInput(f"TIC {star['starid']}: no light curve in {self.path}; see its status there")
+        path = os.path.normpath(self.output / name)
+        if os.path.isabs(name) or not path.startswith(f"{os.path.normpath(self.output)}{os.sep}"):
+            raise InputError(
+                f"{name}: not the name of a light curve below {self.output}; {self.path} is damaged"
+            )
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A light curve file in memory.
+
+    Attributes
+    ----------
+    path : Path
+    time, flux, error, background : ndarray, shape (T,)
+        BJD - 2457000 (days); e-/s.
+    cadenceno, quality, pixel_quality : ndarray of int32, shape (T,)
+    mask : ndarray of bool, shape (R, C)
+        Pixels used for the flux.
+    corner : (int, int)
+        0-based full frame image (row, column) of the first pixel of `mask`.
+    """
+
+    path: Path
+    time: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    error: NDArray[np.float64]
+    background: NDArray[np.float64]
+    cadenceno: NDArray[np.int32]
+    quality: NDArray[np.int32]
+    pixel_quality: NDArray[np.int32]
+    mask: NDArray[np.bool_]
+    corner: tuple[int, int]
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Points without a flag that makes them bad, with a flux."""
+        return (
+            TESSQualityFlags.filter(self.pixel_quality)
+            & CorrectorQualityFlags.filter(self.quality)
+            & np.isfinite(self.flux)
+            & np.isfinite(self.time)
+        )
+
+    @property
+    def relative(self) -> NDArray[np.float64]:
+        """Flux over its median at good points, less one; NaN where there is no positive median."""
+        good = self.flux[self.good]
+        median = float(np.median(good)) if good.size else float("nan")
+        return self.flux / median - 1 if median > 0 else np.full_like(self.flux, np.nan)
+
+
+def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Run:
+    """Read the results of a run; nothing is changed.
+
+    Parameters
+    ----------
+    folder : path-like
+        The input folder, with the work list.
+    output : path-like, optional
+        Folder of the light curves. Default: where the work list says that they are, else
+        ``TESSPHOT_OUTPUT``, else ``output`` in the input folder.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If the work list is not there or cannot be used.
+    """
+    path = Path(folder) / TODO_NAME
+    with contextlib.closing(open_todo(path)) as conn:
+        try:
+            conn.execute("BEGIN")  # all tables are of the same moment
+            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            where = _where(conn) if "photometry_settings" in tables else None
+            stars = _stars(conn, "diagnostics" in tables)
+        except sqlite3.Error as error:
+            raise explain(path, error) from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: a value is of the wrong kind ({error}); restore a copy") from None
+    if output is None and where is not None:
+        return Run(path, Path(folder) / where, stars)
+    return Run(path, output_folder(output, Path(folder) / "output"), stars)
+
+
+def _where(conn: sqlite3.Connection) -> str | None:
+    """Output folder of the last run, relative to the input folder where it is inside."""
+    row = conn.execute("SELECT output FROM photometry_settings").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _stars(conn: sqlite3.Connection, with_diagnostics: bool) -> NDArray[np.void]:
+    first = (
+        "t.priority, t.starid, t.sector, t.camera, t.ccd, t.cadence, t.datasource, "
+        f"COALESCE(t.status, {STATUS.UNKNOWN:d}), t.tmag"
+    )
+    if with_diagnostics:
+        rest = ", ".join(f"d.{name}" for name in _NUMBERS) + ", COALESCE(d.lightcurve, '')"
+        source = "todolist t LEFT JOIN diagnostics d ON d.priority = t.priority"
+    else:
+        rest, source = "NULL, " * len(_NUMBERS) + "''", "todolist t"
+    rows = conn.execute(f"SELECT {first}, {rest} FROM {source} ORDER BY t.priority").fetchall()
+    return np.array([tuple(np.nan if x is None else x for x in row) for row in rows], dtype=RESULT_DTYPE)
+
+
+def read_curve(path: str | os.PathLike[str]) -> Curve:
+    """Read a light curve file.
+
+    Raises
+    ------
+    MissingInput
+        If it is not there.
+    InputError
+        If it is not a whole light curve file.
+    """
+    import warnings
+
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(
+            f"{path}: no such light curve; name its folder with --output, or run again with --overwrite"
+        )
+    try:
+        # A truncated file is a warning to astropy, and an error here: its columns are then too short.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            with fits.open(path, memmap=False) as hdus:
+                table = np.asarray(hdus["LIGHTCURVE"].data)
+                mask = (np.asarray(hdus["APERTURE"].data) & 2) > 0
+                header = hdus["APERTURE"].header
+                # The alternate WCS counts pixels from 1.
+                corner = (int(header["CRVAL2P"]) - 1, int(header["CRVAL1P"]) - 1)
+        names = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_BKG")
+        numbers = [np.array(table[name], dtype="f8") for name in names]
+        flags = [np.array(table[name], dtype="i4") for name in ("CADENCENO", "QUALITY", "PIXEL_QUALITY")]
+    except (OSError, KeyError, ValueError, TypeError, IndexError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: not a whole light curve ({reason}); compute it again with --overwrite"
+        ) from None
+    return Curve(
+        path,
+        numbers[0],
+        numbers[1],
+        numbers[2],
+        numbers[3],
+        cadenceno=flags[0],
+        quality=flags[1],
+        pixel_quality=flags[2],
+        mask=mask,
+        corner=corner,
+    )
+
+
+def sky_level(run: Run, stars: NDArray[np.void] | None = None, sample: int = 25) -> tuple[float, int]:
+    """The sky in e-/s a pixel: median over the masks of some light curves.
+
+    Parameters
+    ----------
+    run : Run
+    stars : ndarray of RESULT_DTYPE, optional
+        Which stars. Default: those of the run that are OK.
+    sample : int
+        Read no more than this many files, spread evenly over the work list.
+
+    Returns
+    -------
+    (float, int)
+        The level, and how many light curves it is from; 0 where none tells and it is `TYPICAL_SKY`.
+    """
+    stars = run.stars[run.ok] if stars is None else stars
+    stars = stars[(stars["lightcurve"] != "") & (stars["mask_size"] > 0)]
+    chosen = (
+        stars[np.unique(np.linspace(0, len(stars) - 1, sample).round().astype(int))] if len(stars) else stars
+    )
+    levels = []
+    for star in chosen:
+        path = run.file(star)
+        if path.is_file():
+            curve = read_curve(path)
+            background = curve.background[curve.good & np.isfinite(curve.background)]
+            if background.size:
+                levels.append(float(np.median(background)) / float(star["mask_size"]))
+    return (float(np.median(levels)), len(levels)) if levels else (TYPICAL_SKY, 0)

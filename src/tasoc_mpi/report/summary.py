@@ -1,0 +1,164 @@
+"""A run in a few lines: counts by status, and precision by magnitude beside what is to be expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..status import STATUS
+from .noise import expected_noise
+from .results import Run, sky_level
+
+__all__ = ["MagnitudeBin", "magnitude_bins", "summary_lines", "text_table"]
+
+#: Order and names of the columns of counts.
+_SHOWN = (
+    STATUS.OK,
+    STATUS.WARNING,
+    STATUS.ERROR,
+    STATUS.ABORT,
+    STATUS.SKIPPED,
+    STATUS.STARTED,
+    STATUS.UNKNOWN,
+)
+_NAMES = {**{status: status.name for status in STATUS}, STATUS.UNKNOWN: "to do"}
+
+
+@dataclass(frozen=True)
+class MagnitudeBin:
+    """The stars of one magnitude.
+
+    Attributes
+    ----------
+    tmag : float
+        Lower end; NaN for the stars without a magnitude.
+    counts : dict of STATUS to int
+        All stars.
+    rms_hour, ptp, expected : float
+        Medians over the stars that are OK, relative; the 1-hour noise to be expected of each star's
+        magnitude and mask.
+    mask_size : float
+        Median, pixels.
+    elaptime : float
+        Median over the stars that were computed, seconds.
+    """
+
+    tmag: float
+    counts: dict[STATUS, int]
+    rms_hour: float
+    ptp: float
+    expected: float
+    mask_size: float
+    elaptime: float
+
+
+def magnitude_bins(stars: NDArray[np.void], sky: float, width: float = 1.0) -> list[MagnitudeBin]:
+    """Sort stars into bins of magnitude, brightest first.
+
+    Parameters
+    ----------
+    stars : ndarray of RESULT_DTYPE
+    sky : float
+        e-/s a pixel.
+    width : float
+        Of the bins, magnitudes.
+    """
+    lower = np.floor(stars["tmag"] / width) * width
+    bins = []
+    for tmag in np.unique(lower):  # NaN is one bin, the last
+        here = stars[np.isnan(lower) if np.isnan(tmag) else lower == tmag]
+        ok = here[here["status"] == STATUS.OK]
+        bins.append(
+            MagnitudeBin(
+                float(tmag),
+                {status: int((here["status"] == status).sum()) for status in STATUS},
+                _median(ok["rms_hour"]),
+                _median(ok["ptp"]),
+                _median(expected_noise(ok["tmag"], ok["mask_size"], sky)),
+                _median(ok["mask_size"]),
+                _median(here["elaptime"]),
+            )
+        )
+    return bins
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def summary_lines(run: Run) -> list[str]:
+    """The summary of a run as lines of text, at most 110 characters wide.
+
+    Raises
+    ------
+    InputError
+        If a light curve that the sky's level is read from is damaged.
+    """
+    stars = run.stars
+    lines = [f"{len(stars)} stars in {run.path}: {_counts(stars['status'])}"]
+    skies: list[str] = []
+    for title, group in _groups(stars):
+        sky, files = sky_level(run, group[group["status"] == STATUS.OK])
+        skies.append(f"{sky:.0f} e-/s a pixel{'' if files else ' (assumed)'}")
+        lines += ["", f"{title}: {_counts(group['status'])}", *_bin_table(magnitude_bins(group, sky))]
+    elapsed = stars["elaptime"][np.isfinite(stars["elaptime"])]
+    lines.append("")
+    if elapsed.size:
+        lines.append(
+            f"time a star: median {1e3 * np.median(elapsed):.1f} ms, mean {1e3 * elapsed.mean():.1f} ms, "
+            f"longest {1e3 * elapsed.max():.1f} ms, all {elapsed.sum():.1f} s"
+        )
+    lines += [
+        "1-h noise, point to point (ptp) and mask: medians of the OK stars. Expected: photon, sky and read",
+        f"noise of the same magnitudes and masks and a sky of {' and '.join(skies)}.",
+        f"light curves: {run.output}" + ("" if run.output.is_dir() else " (not there)"),
+    ]
+    return lines
+
+
+def _counts(status: NDArray[np.int32]) -> str:
+    found = [(int((status == s).sum()), _NAMES[s]) for s in _SHOWN]
+    return ", ".join(f"{count} {name}" for count, name in found if count) or "none"
+
+
+def _groups(stars: NDArray[np.void]) -> list[tuple[str, NDArray[np.void]]]:
+    """Stars by kind of data and cadence: their precision differs."""
+    is_tpf = np.char.startswith(stars["datasource"], "tpf")
+    groups = []
+    for tpf in (False, True):
+        for cadence in np.unique(stars["cadence"][is_tpf == tpf]):
+            chosen = stars[(is_tpf == tpf) & (stars["cadence"] == cadence)]
+            kind = "target pixel files" if tpf else "full frame images"
+            groups.append((f"{kind}, {cadence} s", chosen))
+    return groups
+
+
+def _bin_table(bins: Sequence[MagnitudeBin]) -> list[str]:
+    shown = [status for status in _SHOWN if any(b.counts[status] for b in bins)]
+    heads = ["Tmag", *(_NAMES[s] for s in shown), "1-h noise", "expected", "ptp", "mask", "time"]
+    units = ["", *("" for _ in shown), "ppm", "ppm", "ppm", "px", "ms"]
+    rows = [
+        [
+            "none" if np.isnan(b.tmag) else f"{b.tmag:.0f} - {b.tmag + 1:.0f}",
+            *(str(b.counts[s] or ".") for s in shown),
+            *(_number(1e6 * x) for x in (b.rms_hour, b.expected, b.ptp)),
+            _number(b.mask_size),
+            _number(1e3 * b.elaptime, 1),
+        ]
+        for b in bins
+    ]
+    return text_table([heads, units, *rows])
+
+
+def _number(value: float, digits: int = 0) -> str:
+    return "-" if not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def text_table(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
+    """Lines of a table, flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [indent + "  ".join(x.rjust(w) for x, w in zip(row, widths, strict=True)) for row in rows]

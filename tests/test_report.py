@@ -1,0 +1,371 @@
+"""The summary of a run, the expected noise, the pictures, and the comparison with a simulation's truth."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasoc_mpi import cli
+from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
+from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
+from tasoc_mpi.report.noise import expected_noise, noise_parts
+from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_median
+from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
+from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
+from tasoc_mpi.report.summary import magnitude_bins, summary_lines, text_table
+from tasoc_mpi.report.truth import compare, draw_report, isolated_stars, report_lines
+from tasoc_mpi.simulate.truth import Truth
+from tasoc_mpi.status import STATUS
+
+OK, WARNING, ERROR, SKIPPED = STATUS.OK, STATUS.WARNING, STATUS.ERROR, STATUS.SKIPPED
+
+#: tmag, status, rms_hour, ptp, mask_size, elaptime
+STARS = [
+    (8.2, OK, 100e-6, 50e-6, 20, 0.002),
+    (8.5, OK, 140e-6, 70e-6, 30, 0.004),
+    (8.9, OK, 900e-6, 90e-6, 22, 0.003),
+    (8.95, WARNING, 5e-3, 5e-3, 5, 0.009),
+    (11.1, ERROR, None, None, None, 0.001),
+    (11.2, SKIPPED, None, None, None, None),
+    (14.9, None, None, None, None, None),
+    (None, None, None, None, None, None),
+]
+
+
+def make_folder(folder: Path, files: bool = True) -> Path:
+    """A work list with known results, and light curves of its stars that are OK."""
+    rows = np.zeros(len(STARS) + 1, TODO_DTYPE)
+    for k, star in enumerate(STARS):
+        rows[k] = (k + 1, 1000 + k, 1, "ffi", 1, 1, 1800, "", np.nan if star[0] is None else star[0], 111)
+    rows[-1] = (99, 1000, 1, "tpf", 1, 1, 120, "", 8.2, 111)
+    create_todo(folder / "todo.sqlite", rows)
+    with sqlite3.connect(folder / "todo.sqlite") as conn:
+        conn.execute("INSERT INTO photometry_settings VALUES ('curves', 6, 0)")
+        for priority, (_, status, *numbers) in enumerate(STARS, start=1):
+            conn.execute("UPDATE todolist SET status = ? WHERE priority = ?", (status, priority))
+            if numbers[-1] is not None:
+                name = write_curve(folder / "curves", priority) if status == OK and files else None
+                conn.execute(
+                    "INSERT INTO diagnostics (method_used, priority, lightcurve, rms_hour, ptp, mask_size,"
+                    " elaptime) VALUES ('aperture', ?, ?, ?, ?, ?, ?)",
+                    (priority, name, *numbers),
+                )
+    conn.close()
+    return folder
+
+
+def write_curve(folder: Path, priority: int) -> str:
+    """A light curve with a sky of 90 e-/s a pixel, a bad point, and a missing one."""
+    n, pixels = 120, STARS[priority - 1][4]
+    rng = np.random.default_rng(priority)
+    aperture = np.ones((8, 9), "i4")
+    aperture.flat[:pixels] |= 2
+    columns = {
+        "time": 1325.3 + np.arange(n) / 48, "timecorr": np.zeros(n), "cadenceno": np.arange(n),
+        "flux": rng.normal(10000, 2, n), "flux_err": np.full(n, 2.0),
+        "flux_background": np.full(n, 90.0 * pixels),
+        "quality": np.zeros(n, "i4"), "pixel_quality": np.where(np.arange(n) == 5, 32, 0),
+        "pos_centroid": np.ones((n, 2)), "pos_corr": np.zeros((n, 2)),
+    }  # fmt: skip
+    columns["flux"][5], columns["flux"][7] = 1e7, np.nan
+    lightcurve = LightCurve(
+        starid=999 + priority, sector=1, camera=1, ccd=1, cadence=1800, data_rel=1, version=6,
+        columns=columns, sumimage=np.ones((8, 9), "f4"), aperture=aperture,
+        wcs_cards=[("CRVAL1P", 101, ""), ("CRVAL2P", 201, "")],
+    )  # fmt: skip
+    return write_lightcurve(folder, lightcurve)
+
+
+# --- Expected noise ------------------------------------------------------------------------------------
+
+
+def test_expected_noise_against_a_hand_calculation():
+    # Tmag 10: 10**(0.4 * 10.451) = 15149.6 e-/s. An hour: 1440 reads kept, 2851.2 s of light, 4.3194e7
+    # electrons of the star, 25 * 100 * 2851.2 = 7.128e6 of the sky; 25 * 1440 * 10**2 = 3.6e6 of variance by
+    # the read-out. The root of their sum, 5.3922e7, is 7343.2 electrons: 170.0 ppm.
+    assert expected_noise(10.0, 25, 100.0) == pytest.approx(170.0e-6, rel=1e-4)
+
+
+def test_parts_of_the_noise():
+    parts = noise_parts(1000.0, 16, 50.0)
+    assert parts.star == pytest.approx(1 / math.sqrt(1000 * 2851.2))
+    assert parts.sky == pytest.approx(math.sqrt(16 * 50 * 2851.2) / (1000 * 2851.2))
+    assert parts.read == pytest.approx(math.sqrt(16 * 1440) * 10 / (1000 * 2851.2))
+    assert parts.total == pytest.approx(math.hypot(parts.star, parts.sky, parts.read))
+
+
+@settings(deadline=None)
+@given(st.floats(2, 18), st.integers(1, 300), st.floats(0, 1000))
+def test_noise_falls_with_the_root_of_time(tmag, pixels, sky):
+    hour = expected_noise(tmag, pixels, sky)
+    assert expected_noise(tmag, pixels, sky, seconds=4 * 3600.0) == pytest.approx(hour / 2)
+    assert expected_noise(tmag, pixels + 1, sky) > hour
+    assert expected_noise(tmag + 1, pixels, sky) > hour
+
+
+def test_no_flux_has_no_relative_noise():
+    assert np.isnan(noise_parts([0.0, -1.0, np.nan], 4, 100.0).total).all()
+
+
+# --- Summary -------------------------------------------------------------------------------------------
+
+
+def test_bins_hold_the_medians_of_stars_that_are_ok(tmp_path):
+    run = read_run(make_folder(tmp_path))
+    assert run.output == tmp_path / "curves"
+    assert sky_level(run) == (90.0, 3)
+    ffi = run.stars[run.stars["datasource"] == "ffi"]
+    first, second, third, last = magnitude_bins(ffi, 90.0)
+    assert [b.tmag for b in (first, second, third)] == [8.0, 11.0, 14.0]
+    assert np.isnan(last.tmag)
+    assert {s: n for s, n in first.counts.items() if n} == {OK: 3, WARNING: 1}
+    assert {s: n for s, n in second.counts.items() if n} == {ERROR: 1, SKIPPED: 1}
+    assert {s: n for s, n in third.counts.items() if n} == {STATUS.UNKNOWN: 1}
+    assert (first.rms_hour, first.ptp, first.mask_size) == (140e-6, 70e-6, 22)
+    assert first.elaptime == pytest.approx(0.0035)
+    assert first.expected == pytest.approx(np.median(expected_noise([8.2, 8.5, 8.9], [20, 30, 22], 90.0)))
+    assert np.isnan(second.rms_hour)
+    assert second.elaptime == 0.001
+
+
+def test_the_summary_says_the_numbers(tmp_path, capsys):
+    make_folder(tmp_path)
+    assert cli.main(["summary", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f"9 stars in {tmp_path}/todo.sqlite: 3 OK, 1 WARNING, 1 ERROR, 1 SKIPPED, 3 to do" in out
+    assert "full frame images, 1800 s: 3 OK, 1 WARNING, 1 ERROR, 1 SKIPPED, 2 to do" in out
+    assert "target pixel files, 120 s: 1 to do" in out
+    assert "a sky of 90 e-/s a pixel and 100 e-/s a pixel (assumed)" in out
+    assert f"light curves: {tmp_path}/curves" in out
+    line, _ = [line for line in out.splitlines() if line.strip().startswith("8 - 9 ")]
+    assert line.split() == ["8", "-", "9", "3", "1", ".", ".", ".", "140", "79", "70", "22", "3.5"]
+    assert max(map(len, (x for x in out.splitlines() if str(tmp_path) not in x))) <= 110
+
+
+def test_a_work_list_that_was_never_run(tmp_path):
+    rows = np.zeros(1, TODO_DTYPE)
+    rows[0] = (1, 5, 1, "ffi", 1, 1, 1800, "", 10.0, 111)
+    create_todo(tmp_path / "todo.sqlite", rows)
+    with sqlite3.connect(tmp_path / "todo.sqlite") as conn:
+        for table in ("diagnostics", "photometry_settings"):
+            conn.execute(f"DROP TABLE {table}")
+    conn.close()
+    run = read_run(tmp_path)
+    assert run.output == tmp_path / "output"
+    assert "1 to do" in summary_lines(run)[0]
+    assert summary_lines(run)[-1].endswith("(not there)")
+    with pytest.raises(InputError, match="no star is OK"):
+        draw_pictures(run, tmp_path)
+
+
+def test_reading_leaves_the_work_list_as_it_was(tmp_path):
+    make_folder(tmp_path)
+    before = (tmp_path / "todo.sqlite").read_bytes()
+    summary_lines(read_run(tmp_path))
+    assert (tmp_path / "todo.sqlite").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves", "todo.sqlite", "todo.sqlite.lock"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nothing"], "nothing/todo.sqlite: no work list"),
+        (["here", "--output", "there"], "there: no such folder"),
+        (["empty.sqlite"], "not an SQLite file"),
+    ],
+)
+def test_what_is_missing_is_one_line(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    make_folder(tmp_path / "here")
+    (tmp_path / "empty.sqlite").mkdir()
+    (tmp_path / "empty.sqlite" / "todo.sqlite").write_bytes(b"no database" * 500)
+    assert cli.main(["summary", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("tasoc-mpi summary: error: ")
+    assert says in error
+    assert error.count("\n") == 1
+
+
+def test_a_table_is_flush():
+    assert text_table([["a", "bb"], ["ccc", "d"]], indent="") == ["  a  bb", "ccc   d"]
+
+
+# --- Light curve files ---------------------------------------------------------------------------------
+
+
+def test_a_light_curve_file_is_read(tmp_path):
+    path = tmp_path / write_curve(tmp_path, 1)
+    curve = read_curve(path)
+    assert len(curve.time) == 120
+    assert curve.mask.sum() == 20
+    assert curve.corner == (200, 100)
+    assert np.flatnonzero(~curve.good).tolist() == [5, 7]
+    assert np.median(curve.relative[curve.good]) == pytest.approx(0, abs=1e-12)
+    assert curve.flux.dtype == np.float64
+
+
+@pytest.mark.parametrize("size", [0, 100, 3000])
+def test_a_damaged_light_curve_is_one_line(tmp_path, size):
+    path = tmp_path / write_curve(tmp_path, 1)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(InputError, match=r"not a whole light curve \(.*\); compute it again") as caught:
+        read_curve(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_leave_the_output_folder_are_refused(tmp_path):
+    run = read_run(make_folder(tmp_path))
+    star = run.stars[0].copy()
+    star["lightcurve"] = "../todo.sqlite"
+    with pytest.raises(InputError, match="not the name of a light curve"):
+        run.file(star)
+    star["lightcurve"] = ""
+    with pytest.raises(MissingInput, match="TIC 1000: no light curve"):
+        run.file(star)
+    with pytest.raises(MissingInput, match="no such light curve"):
+        read_curve(tmp_path / "x.fits.gz")
+
+
+def test_without_files_the_sky_is_assumed(tmp_path):
+    assert sky_level(read_run(make_folder(tmp_path, files=False))) == (TYPICAL_SKY, 0)
+
+
+# --- Pictures ------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_written_and_named(tmp_path, capsys):
+    make_folder(tmp_path)
+    assert cli.main(["summary", str(tmp_path), "--pictures"]) == 0
+    paths = [tmp_path / "curves" / name for name in ("noise.png", "lightcurves.png")]
+    assert [f"picture: {path}" for path in paths] == capsys.readouterr().out.splitlines()[-2:]
+    from matplotlib.image import imread
+
+    images = [imread(path) for path in paths]
+    assert [image.shape[:2] for image in images] == [(770, 990), (506, 1430)]
+    for image in images:
+        assert len(np.unique(image[:, :, :3].reshape(-1, 3), axis=0)) > 30
+    first = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in draw_pictures(read_run(tmp_path), tmp_path)] == first
+
+
+def test_the_choice_of_light_curves_is_one_a_star_and_bright_first(tmp_path):
+    run = read_run(make_folder(tmp_path))
+    chosen = choose_stars(run, {})
+    assert [int(run.stars["starid"][i]) for i, _ in chosen] == [1000, 1001, 1002]
+    assert chosen[0][1] == "brightest"
+    assert len(choose_stars(run, {}, number=2)) == 2
+
+
+def test_a_missing_light_curve_is_named(tmp_path):
+    run = read_run(make_folder(tmp_path))
+    shutil.rmtree(tmp_path / "curves" / "c1800")
+    with pytest.raises(MissingInput, match="no such light curve"):
+        draw_pictures(run, tmp_path)
+
+
+def test_running_median():
+    x = np.array([0.0, 0.1, 0.2, 1.0, np.nan])
+    y = np.array([1.0, 2.0, 6.0, 9.0, 5.0])
+    found = running_median(x, y, np.array([0.1, 1.0]), 0.5)
+    assert found[0] == 2.0
+    assert np.isnan(found[1])  # a single point is no median
+    assert running_median(x, y, np.array([1.0]), 0.5, least=1)[0] == 9.0
+
+
+# --- Truth ---------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.floats(0.12, 0.9), st.floats(0, 6.28))
+def test_a_wave_comes_back(period, phase):
+    time = np.arange(600) / 48.0
+    drift = 0.01 * ((time - 5) / 6) ** 3
+    flux = 0.004 * np.sin(2 * np.pi * time / period + phase) + drift
+    assert wave_period(time, flux) == pytest.approx(period, rel=0.5 * period / time[-1])
+
+
+@pytest.mark.parametrize("period", [1.37, 2.9, 4.4])
+def test_a_transit_comes_back(period):
+    rng = np.random.default_rng(8)
+    time = np.arange(640) / 48.0
+    inside = np.abs((time - 0.7 + period / 2) % period - period / 2) < 0.08
+    flux = rng.normal(0, 3e-4, len(time)) - 0.006 * inside + 0.004 * np.sin(time / 4)
+    found = box_period(time, flux)
+    assert min(abs(found / period - k) for k in (1.0, 0.5, 2.0)) < 0.02
+    scale, error = fit_scale(time, flux, 1 - 0.006 * inside)
+    assert scale == pytest.approx(1.0, abs=0.05)
+    assert 0.001 < error < 0.03
+
+
+@settings(deadline=None)
+@given(st.floats(0.2, 2.0), st.floats(0.5, 3.0))
+def test_a_scale_is_found_below_drift_and_outliers(scale, level):
+    time = np.linspace(0, 20, 500)
+    model = 1 + 0.01 * np.sin(5 * time)
+    flux = level * (1 + scale * (model - 1)) + 0.001 * time - 1
+    flux[::100] += 0.5
+    found, _ = fit_scale(time, flux, model)
+    assert found == pytest.approx(scale * level / (level + 0.01), rel=0.03)
+
+
+def truth_of(tmag, row, column, kind=None) -> Truth:
+    stars = {
+        "tmag": np.array(tmag, float), "row": np.array(row, float), "column": np.array(column, float),
+        "kind": np.zeros(len(tmag), int) if kind is None else np.array(kind),
+    }  # fmt: skip
+    area = {"ROW0": 0, "COLUMN0": 0, "ROWS": 100, "COLUMNS": 100}
+    return Truth(Path("x"), area, stars, {}, {}, {}, {})
+
+
+def test_which_stars_are_isolated():
+    tmag = [10.0, 12.9, 10.0, 13.1, 10.0, 15.9, 10.0]
+    row = [20.0, 20.0, 50.0, 50.0, 80.0, 80.0, 3.0]
+    column = [20.0, 25.9, 50.0, 55.9, 80.0, 87.0, 50.0]
+    isolated = isolated_stars(truth_of(tmag, row, column, kind=[0, 0, 0, 0, 0, 2, 0]))
+    # A neighbour 2.9 mag fainter; none but one of 3.1 mag; a variable one 7 px away; at the edge.
+    assert isolated.tolist() == [False, False, True, False, False, False, False]
+    alone = isolated_stars(truth_of([10.0, 10.0], [20.0, 20.0], [20.0, 26.1]))
+    assert alone.tolist() == [True, True]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory) -> Path:
+    """A small simulation without jitter that went through the whole pipeline."""
+    from tasoc_mpi.simulate import SimulationOptions, simulate
+
+    folder = tmp_path_factory.mktemp("simulated")
+    simulate(
+        folder, SimulationOptions(frames=72, rows=128, columns=128, tpfs=0, jitter=False, seed=3, density=2.0)
+    )
+    for command in ("prepare", "todo", "run"):
+        assert cli.main(["--quiet", command, str(folder)]) == 0
+    return folder
+
+
+def test_light_curves_of_a_simulation_against_its_truth(simulated, tmp_path):
+    report = compare(simulated)
+    assert not report.jitter
+    assert report.without_own_pixel == []
+    alone = report.stars[report.stars["isolated"] & (report.stars["tmag"] < 14)]
+    assert len(alone) >= 5
+    # With the true sky the photometry has the noise that it must have.
+    assert np.median(alone["noise_true_sky"] / alone["expected"]) == pytest.approx(1.0, abs=0.2)
+    assert np.median(alone["ratio"]) == pytest.approx(1.0, abs=0.05)
+    lines = report_lines(report)
+    assert f"{len(report.stars)} stars OK" in lines[0]
+    assert lines[-1] == "stars OK without their own pixel in the mask: none"
+    assert draw_report([report], tmp_path / "truth.png").stat().st_size > 10_000
+
+
+def test_a_comparison_without_a_truth(tmp_path):
+    with pytest.raises(MissingInput, match=r"truth_sector001_camera1_ccd1\.hdf5: no such truth"):
+        compare(make_folder(tmp_path))
