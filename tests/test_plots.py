@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -246,6 +246,7 @@ def test_no_global_state_of_matplotlib():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@settings(deadline=None)
 @given(arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))))
 def test_an_outline_is_closed_and_as_long_as_the_rim(mask):
     segments = mask_segments(mask, (100, 100 + mask.shape[0], 7, 7 + mask.shape[1]))
@@ -264,6 +265,7 @@ def test_an_outline_is_closed_and_as_long_as_the_rim(mask):
     assert len(ends) >= (4 if mask.any() else 0)
 
 
+@settings(deadline=None)
 @given(arrays("f8", st.integers(1, 300), elements=st.floats(-1e6, 1e6)))
 def test_robust_limits_hold_nearly_all_values(values):
     low, high = plots.robust_limits(values)

@@ -179,7 +179,15 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
     image = plots_mask.show_image(axes, pho.sumimage, pho.stamp)
     everything = np.ones(pho.sumimage.shape, dtype=bool)
     plots_mask.outline(axes, everything, pho.stamp, color=COLOURS["grey"], linewidth=0.6)
-    figure.colorbar(image, ax=axes, label="mean flux (e$^-$/s), asinh scale", shrink=0.8, pad=0.02)
+    figure.colorbar(
+        image,
+        ax=axes,
+        label="mean flux (e$^-$/s), asinh scale",
+        shrink=0.8,
+        pad=0.02,
+        ticks=_decades(*image.get_clim(), image.norm.linear_width),  # type: ignore[attr-defined]
+        format="%g",
+    )
     # Pixels of a target pixel file that were not sent down belong to no image.
     collected = (pho.aperture & 1) > 0
     if not collected.all():
@@ -191,8 +199,17 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
     room = 6.0  # the catalog of a stamp reaches 5 pixels beyond it
     axes.set_xlim(col_min - room, col_max - 1 + room)
     axes.set_ylim(row_min - room, row_max - 1 + room)
+    axes.locator_params(integer=True)
     axes.set_xlabel("column (full frame image pixel, from 0)")
     axes.set_ylabel("row (full frame image pixel, from 0)")
+
+
+def _decades(low: float, high: float, width: float) -> list[float]:
+    """Zero and powers of ten with either sign for a scale that is linear up to a width."""
+    first = int(np.ceil(np.log10(width)))
+    powers = [10.0**k for k in range(first, max(int(np.log10(max(high, -low, width))) + 1, first + 1))]
+    ticks = [-x for x in reversed(powers)] + [0.0] + powers
+    return [x for x in ticks if low <= x <= high]
 
 
 def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
@@ -270,16 +287,17 @@ def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
 
     _points_with_errors(top, time, flux, error)
     _mark_flags(pho, top, time, flux, quality)
-    _limit(top, flux)
+    _limit(top, flux, error)
     top.set_ylabel("flux (e$^-$/s)\nall points")
 
     median = _median(flux[good])
     if median > 0:
         relative = np.where(good, flux / median - 1, np.nan)
         factor, unit = relative_unit(relative)
-        _points_with_errors(middle, time, factor * relative, np.where(good, factor * error / median, np.nan))
+        relative_error = factor * error / median
+        _points_with_errors(middle, time, factor * relative, relative_error)
         middle.axhline(0, color=COLOURS["grey"], linewidth=0.8)
-        _limit(middle, factor * relative)
+        _limit(middle, factor * relative, relative_error)
         middle.set_ylabel(f"relative flux ({unit})\ngood points")
         middle.set_title(_numbers(pho), fontsize=9, loc="left")
     else:
@@ -312,7 +330,7 @@ def _points_with_errors(axes: Axes, time: NDArray[Any], value: NDArray[Any], err
         time[known], (value - error)[known], (value + error)[known], color="0.8", linewidth=0.7, zorder=1
     )
     axes.plot(time, value, ".", color=COLOURS["black"], markersize=2.5, zorder=2)
-    axes.ticklabel_format(axis="y", useOffset=False)
+    axes.ticklabel_format(useOffset=False)
 
 
 def _mark_flags(
@@ -344,9 +362,10 @@ def _mark_flags(
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, frameon=False, ncols=3)
 
 
-def _limit(axes: Axes, values: NDArray[Any]) -> None:
+def _limit(axes: Axes, values: NDArray[Any], errors: NDArray[Any] | None = None) -> None:
     """Set the limits of the values' axis, and say how many points lie outside."""
-    limits = robust_limits(values)
+    bars = values if errors is None else np.concatenate([values - errors, values + errors, values])
+    limits = robust_limits(bars)
     if limits is None:
         _say(axes, "no finite value")
         axes.set_yticks([])
