@@ -27,7 +27,7 @@ from ..products.cube import (
     write_background,
     write_wcs,
 )
-from ..products.ffi import find_ffis
+from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf import TPFInfo, find_tpfs
 from ..quality import TESSQualityFlags
 from .background import BOX, SkyGeometry, average_in_time, sky_geometry, window_length
@@ -35,7 +35,7 @@ from .fields import group_tpfs
 from .frames import FrameSeries, read_series, reference_frame
 from .passes import CubeFile, fit_backgrounds, measure_movements, rows_at_once, write_rows
 from .progress import progress
-from .state import LEFT_OUT, State, exclusive
+from .state import LEFT_OUT, State, exclusive, publish
 from .tpfquality import tpf_quality
 
 __all__ = ["MOVEMENT_KERNELS", "CubeSummary", "PrepareOptions", "prepare_ccd", "prepare_folder"]
@@ -43,6 +43,7 @@ __all__ = ["MOVEMENT_KERNELS", "CubeSummary", "PrepareOptions", "prepare_ccd", "
 logger = logging.getLogger(__name__)
 
 MOVEMENT_KERNELS = ("translation", "euclidian", "affine")
+_PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: BJD of times 0.
 _BJD_REFERENCE = 2457000.0
 #: Changes whenever the same frames would give other backgrounds or other cubes.
@@ -63,6 +64,8 @@ class PrepareOptions:
         Make finished cubes anew.
     movement_kernel : str or None
         Also measure how the images move: 'translation', 'euclidian' or 'affine'.
+    backgrounds : bool
+        Also store the background as pixels, 4 more bytes for each pixel and frame.
     spice : Path or None
         Folder of SPICE kernels; None for the folder 'spice' beside the cubes, if there is one.
     """
@@ -73,6 +76,7 @@ class PrepareOptions:
     memory: float | None = None
     overwrite: bool = False
     movement_kernel: str | None = None
+    backgrounds: bool = False
     spice: Path | None = None
 
     def check(self) -> None:
@@ -145,8 +149,8 @@ def prepare_folder(
     }
     if not found:
         raise MissingInput(
-            f"{folder}: no full frame images (tess*-sSSSS-C-D-XXXX-s_ffic.fits, also .gz) in it or its "
-            "sub-folders that were asked for; copy them there, or see tasoc-mpi simulate"
+            f"{folder}: no full frame images (tess*_ffic.fits, hlsp_tica_tess_ffi_*_img.fits, or .gz) in it "
+            "or its sub-folders that were asked for; copy them there, or see tasoc-mpi simulate"
         )
     tpfs = find_tpfs(folder)
     summaries, failed = [], 0
@@ -164,14 +168,17 @@ def prepare_folder(
 
 
 def prepare_ccd(
-    paths: Sequence[Path], folder: Path, options: PrepareOptions, tpfs: Sequence[TPFInfo] = ()
+    paths: Sequence[Path | FFIInfo],
+    folder: Path,
+    options: PrepareOptions,
+    tpfs: Sequence[TPFInfo] = (),
 ) -> CubeSummary:
     """Make the cube of one CCD, or go on where an interrupted attempt stopped.
 
     Parameters
     ----------
-    paths : sequence of Path
-        Its frames in order of time.
+    paths : sequence of Path or FFIInfo
+        Its frames in order of time; their headers, where these were read already.
     folder : Path
         Gets the cube.
     options : PrepareOptions
@@ -187,24 +194,30 @@ def prepare_ccd(
     InputError
         If the frames cannot be used, the disk is too small, or another process makes the same cube.
     """
-    from ..products.ffi import parse_ffi_name
-
     start = time.monotonic()
-    name = parse_ffi_name(paths[0])
-    if name is None:
-        raise InputError(f"{paths[0]}: not named like a full frame image")
-    path = folder / cube_name(*name[:3])
+    key = _ccd_of(paths[0])
+    path = folder / cube_name(*key)
     if path.exists() and not options.overwrite:
         return _finished(path)
-    label = f"sector {name[0]} camera {name[1]} CCD {name[2]}"
+    label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
     with exclusive(path.with_name(path.name + ".lock")):
         series = read_series(paths, progress(paths, len(paths), f"{label}: headers", "frames"))
-        quality = series.quality | _quality_of_tpfs(series, tpfs, name[:3])
+        quality = series.quality | _quality_of_tpfs(series, tpfs, key)
         _make(path, series, quality, options, label)
     shape = (*series.shape, len(series))
     seconds = time.monotonic() - start
     logger.info("%s: %d frames of %d x %d pixels in %s, %.1f s", label, shape[2], *shape[:2], path, seconds)
     return CubeSummary(path, shape, True, seconds)
+
+
+def _ccd_of(frame: Path | FFIInfo) -> tuple[int, int, int]:
+    """Sector, camera and CCD of a frame."""
+    if isinstance(frame, FFIInfo):
+        return frame.sector, frame.camera, frame.ccd
+    name = parse_ffi_name(frame)
+    if name is None:
+        raise InputError(f"{frame}: not named like a full frame image")
+    return name[:3]
 
 
 def _finished(path: Path) -> CubeSummary:
@@ -232,8 +245,8 @@ def _make(
     geometry = sky_geometry(
         series.shape, series.origin, series.attributes["CAMERA"], series.attributes["CCD"]
     )
-    most = rows_at_once(series, _memory(options))
-    _check_disk(part, series, label)
+    most = rows_at_once(series, _memory(options), options.backgrounds)
+    _check_disk(part, series, options, label)
     state = _open_state(state_path, series, geometry, options)
     fit_backgrounds(series, geometry, state, label)
     kinds, mesh, radial = state.backgrounds()
@@ -255,7 +268,7 @@ def _make(
     )
     content = _content(path, series, quality, left_out, model, options, state, label)
     key = content.key()
-    cube = _continued(part, state, key)
+    cube = _continued(part, state, content.pixels, key)
     if cube is None:
         cube = _allocate(part, series, content, key)
         state.begin_rows(key)
@@ -269,24 +282,9 @@ def _make(
         finish_cube(file)
         # It depends on the dates of files, and a cube only on what is in them.
         del file.attrs["PREPARE_KEY"]
-    _publish(part, path)
+    publish(part, path)
     del state
     state_path.unlink()
-
-
-def _publish(part: Path, path: Path) -> None:
-    """Give a whole file its name, all of it on the disk."""
-    descriptor = os.open(part, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(part, path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -301,6 +299,13 @@ class _Content:
     ephemeris_source: str
     movement: NDArray[np.float64] | None
     warpmode: str | None
+    backgrounds: bool
+
+    @property
+    def pixels(self) -> tuple[str, ...]:
+        """Datasets that are written as bytes at their place in the file, without the HDF5 library, which can
+        leave an unreadable file behind when it is killed."""
+        return (*_PIXELS, "backgrounds") if self.backgrounds else _PIXELS
 
     @property
     def arrays(self) -> dict[str, NDArray]:
@@ -324,6 +329,7 @@ class _Content:
                 digest.update(np.ascontiguousarray(array).tobytes())
         settings = dict(self.series.attributes)
         words = [settings, self.ref_frame, self.ephemeris_source, self.warpmode, self.series.wcs_headers]
+        words.append(self.backgrounds)
         digest.update(json.dumps(words, sort_keys=True).encode())
         return digest.hexdigest()
 
@@ -333,7 +339,7 @@ def _digest(series: FrameSeries) -> str:
     files = []
     for info in series.infos:
         stat = info.path.stat()
-        files.append((info.path.name, stat.st_size, stat.st_mtime_ns))
+        files.append((info.name, stat.st_size, stat.st_mtime_ns))
     words = [
         _ALGORITHM,
         files,
@@ -398,7 +404,17 @@ def _content(
         movement = measure_movements(
             series, model, ~left_out, ref_frame, options.movement_kernel, state, label
         )
-    return _Content(series, quality, model, ref_frame, positions, source, movement, options.movement_kernel)
+    return _Content(
+        series,
+        quality,
+        model,
+        ref_frame,
+        positions,
+        source,
+        movement,
+        options.movement_kernel,
+        options.backgrounds,
+    )
 
 
 def _reference_time(folder: Path, series: FrameSeries) -> float | None:
@@ -409,9 +425,9 @@ def _reference_time(folder: Path, series: FrameSeries) -> float | None:
     return open_catalog(folder / name).settings.reference_time - _BJD_REFERENCE
 
 
-def _check_disk(part: Path, series: FrameSeries, label: str) -> None:
+def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label: str) -> None:
     """Say how much disk is needed; InputError if it is not there."""
-    needed = 9 * series.shape[0] * series.shape[1] * len(series)
+    needed = (13 if options.backgrounds else 9) * series.shape[0] * series.shape[1] * len(series)
     there = part.stat().st_blocks * 512 if part.exists() else 0
     free = shutil.disk_usage(part.parent).free
     logger.info(
@@ -435,7 +451,7 @@ def _memory(options: PrepareOptions) -> float:
     return 0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _continued(part: Path, state: State, key: str) -> CubeFile | None:
+def _continued(part: Path, state: State, pixels: Sequence[str], key: str) -> CubeFile | None:
     """The unfinished cube that some rows were written to; None if there is no such thing."""
     if state.cube_key != key or not part.exists():
         return None
@@ -443,27 +459,22 @@ def _continued(part: Path, state: State, key: str) -> CubeFile | None:
         with h5py.File(part, "r") as file:
             if file.attrs["PREPARE_KEY"] != key:
                 return None
-            return CubeFile(part, {name: file[name].id.get_offset() for name in _PIXELS})
+            return CubeFile(part, {name: file[name].id.get_offset() for name in pixels})
     except (OSError, KeyError):
         # Killed while the file was begun, or while it was finished: the rows are written again.
         return None
-
-
-#: Datasets that are written as bytes at their place in the file, without the HDF5 library, which can
-#: leave an unreadable file behind when it is killed.
-_PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 
 
 def _allocate(part: Path, series: FrameSeries, content: _Content, key: str) -> CubeFile:
     """An unfinished cube in which only the pixels are missing."""
     part.unlink(missing_ok=True)
     try:
-        allocate_cube(part, (*series.shape, len(series)), series.attributes)
+        allocate_cube(part, (*series.shape, len(series)), series.attributes, content.backgrounds)
         with h5py.File(part, "r+") as file:
             for name, array in content.arrays.items():
                 file.create_dataset(name, data=array)
             file["ephemeris"].attrs["source"] = content.ephemeris_source
-            names = np.array([info.path.name for info in series.infos], dtype=object)
+            names = np.array([info.name for info in series.infos], dtype=object)
             file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
             file.create_dataset("sumimage", data=np.full(series.shape, np.nan, dtype="f4"))
             file.create_dataset("backgrounds_pixels_used", data=np.zeros(series.shape, dtype="u1"))
@@ -473,7 +484,7 @@ def _allocate(part: Path, series: FrameSeries, content: _Content, key: str) -> C
                 file.create_dataset("movement_kernel", data=content.movement)
                 file["movement_kernel"].attrs["warpmode"] = content.warpmode
             file.attrs["PREPARE_KEY"] = key
-            cube = CubeFile(part, {name: file[name].id.get_offset() for name in _PIXELS})
+            cube = CubeFile(part, {name: file[name].id.get_offset() for name in content.pixels})
     except OSError as error:
         part.unlink(missing_ok=True)
         raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None

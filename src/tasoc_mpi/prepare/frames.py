@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..barycentre import earth_position, light_time
 from ..errors import InputError
 from ..products.ffi import FFIInfo, scan_ffi
 from ..products.framewcs import FrameWCS
@@ -83,14 +84,16 @@ class FrameSeries:
         return self.infos[0].row_offset, self.infos[0].column_offset
 
 
-def read_series(paths: Sequence[Path], progress: Iterable[Path] | None = None) -> FrameSeries:
+def read_series(
+    paths: Sequence[Path | FFIInfo], progress: Iterable[Path | FFIInfo] | None = None
+) -> FrameSeries:
     """Read and check the headers of all frames of a CCD.
 
     Parameters
     ----------
-    paths : sequence of Path
-        In order of time.
-    progress : iterable of Path, optional
+    paths : sequence of Path or FFIInfo
+        In order of time; headers that were read already are not read again.
+    progress : iterable, optional
         The same, reporting how far it is.
 
     Returns
@@ -109,7 +112,7 @@ def read_series(paths: Sequence[Path], progress: Iterable[Path] | None = None) -
     headers: list[str] = []
     first: dict[str, Any] = {}
     for path in progress or paths:
-        info = scan_ffi(path)
+        info = path if isinstance(path, FFIInfo) else scan_ffi(path)
         settings = _settings(info)
         if not infos:
             first = settings
@@ -118,7 +121,7 @@ def read_series(paths: Sequence[Path], progress: Iterable[Path] | None = None) -
         rows.append(_numbers(info, settings["CADENCE"]))
         if len(rows) > 1 and not rows[-1][0] > rows[-2][0]:
             raise InputError(
-                f"{path}: not later than {infos[-1].path.name}, the frame before it; "
+                f"{info.path.with_name(info.name)}: not later than {infos[-1].name}, the frame before it; "
                 "remove the one that does not belong here"
             )
         wcs_cards.append(info.wcs_cards)
@@ -138,10 +141,13 @@ def _series(
     """Arrays of all frames from what was read of each."""
     info = infos[0]
     start, stop, timecorr, cadenceno, quality = numbers.T
-    mid = (start + stop) / 2
-    excluded = excluded_from(info.camera, info.ccd, cadenceno.astype("i4"), start, mid, info)
     try:
         wcs = FrameWCS.from_headers(wcs_cards, info.file_offset)
+        if info.spacecraft_times:
+            timecorr = _light_times((start + stop) / 2, wcs, btc)
+            start, stop = start + timecorr, stop + timecorr
+        mid = (start + stop) / 2
+        excluded = excluded_from(info.camera, info.ccd, cadenceno.astype("i4"), start, mid, info)
         start, mid, stop, corrected = correct_times(
             start, mid, stop, settings["DATA_REL"], settings["PROCVER"], info.camera, info.ccd
         )
@@ -175,6 +181,16 @@ def _series(
         wcs_headers=tuple(text if good else "" for text, good in zip(headers, wcs.good, strict=True)),
         btc_pixel=btc,
     )
+
+
+def _light_times(time: NDArray[np.float64], wcs: FrameWCS, btc: tuple[float, float]) -> NDArray[np.float64]:
+    """Barycentric correction of times at the spacecraft for the CCD's centre, with the Earth's place."""
+    good = np.flatnonzero(wcs.good)
+    if not len(good):
+        return np.zeros_like(time)
+    frame = int(good[len(good) // 2])
+    ra, dec = wcs.sky(np.array([btc[0]]), np.array([btc[1]]), frame)[0]
+    return light_time(earth_position(time), float(ra), float(dec))
 
 
 def _settings(info: FFIInfo) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
-__all__ = ["FITTED", "LEFT_OUT", "State", "exclusive"]
+__all__ = ["FITTED", "LEFT_OUT", "State", "exclusive", "publish"]
 
 _MAGIC = b"tasoc-mpi prepare 1"
 #: A frame's background was fitted; a frame that has none.
@@ -170,6 +170,18 @@ class State:
 def _crc(record: np.void) -> int:
     # Never 0, the checksum of a record that was not written.
     return zlib.crc32(record.tobytes()[4:]) or 1
+
+
+def publish(part: Path, path: Path) -> None:
+    """Give a whole file its name, all of it on the disk."""
+    for place, mode in ((part, os.O_RDWR), (path.parent, os.O_RDONLY)):
+        if place is not part:
+            os.replace(part, path)
+        descriptor = os.open(place, mode)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

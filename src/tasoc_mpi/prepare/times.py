@@ -24,6 +24,8 @@ _WRONG_VERSIONS = {
     27: ("spoc-4.0.14-20200108", "spoc-4.0.15-20200114", "spoc-4.0.17-20200130"),
     29: ("spoc-4.0.17-20200130", "spoc-4.0.20-20200220", "spoc-4.0.21-20200227"),
 }
+#: Lower numbers are none of the mission's releases (TICA's frames have none).
+_FIRST_RELEASE = 1
 #: All earlier releases are wrong.
 _LAST_WRONG_RELEASE = 26
 #: Seconds to add to start, mid and end times of wrong releases.
@@ -88,6 +90,8 @@ def time_offset(data_rel: int, procver: str | None, camera: int, ccd: int) -> ND
     InputError
         For releases 27 and 29 without a processing version: both right and wrong ones exist.
     """
+    if data_rel < _FIRST_RELEASE:
+        return None
     if data_rel > _LAST_WRONG_RELEASE:
         if data_rel not in _WRONG_VERSIONS:
             return None

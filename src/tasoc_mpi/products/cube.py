@@ -26,6 +26,7 @@ __all__ = [
     "FORMAT_VERSION",
     "BackgroundModel",
     "Cube",
+    "StoredBackground",
     "allocate_cube",
     "cube_name",
     "finish_cube",
@@ -140,6 +141,32 @@ class BackgroundModel:
 
 
 @dataclass(frozen=True)
+class StoredBackground:
+    """A background that is stored pixel by pixel, shape (R, C, T), e-/s; mapped when first used."""
+
+    path: Path
+    offset: int
+    shape: tuple[int, int, int]
+
+    @functools.cached_property
+    def pixels(self) -> NDArray[np.float32]:
+        """All of it; mapped, read-only."""
+        return np.asarray(np.memmap(self.path, np.float32, "r", self.offset, self.shape))
+
+    def frame(self, shape: tuple[int, int], t: int) -> NDArray[np.float32]:
+        """Frame `t`, the first pixels in both directions, shape (rows, columns)."""
+        return np.array(self.pixels[: shape[0], : shape[1], t])
+
+    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
+        """In a stamp of array pixels (half open), shape (rows, columns, T)."""
+        return np.array(self.pixels[row_min:row_max, col_min:col_max])
+
+    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum over pixels of the arrays, in every frame, shape (T,), e-/s."""
+        return self.pixels[rows, columns].sum(axis=0, dtype="f8")
+
+
+@dataclass(frozen=True)
 class Cube:
     """A finished cube, open for reading. Small arrays are in memory, large ones mapped when first used.
 
@@ -162,7 +189,7 @@ class Cube:
         FITS header of each frame's WCS; empty where it cannot be used.
     ref_frame : int
         The reference frame, whose WCS gives the catalog's positions.
-    background : BackgroundModel
+    background : BackgroundModel or StoredBackground
     ephemeris : ndarray, shape (T, 3)
         Barycentric ICRS position of TESS in light-days at `time - timecorr` (TDB).
     ephemeris_source : str
@@ -187,7 +214,7 @@ class Cube:
     wcs: FrameWCS
     wcs_headers: tuple[str, ...]
     ref_frame: int
-    background: BackgroundModel
+    background: BackgroundModel | StoredBackground
     ephemeris: NDArray[np.float64]
     ephemeris_source: str
     movement_kernel: NDArray[np.float64] | None
@@ -231,7 +258,9 @@ def map_dataset(path: Path, dataset: h5py.Dataset, mode: str = "r+") -> NDArray[
     return np.memmap(path, dataset.dtype, mode, offset, dataset.shape)  # type: ignore[call-overload]
 
 
-def allocate_cube(path: Path, shape: tuple[int, int, int], attributes: Mapping[str, Any]) -> None:
+def allocate_cube(
+    path: Path, shape: tuple[int, int, int], attributes: Mapping[str, Any], backgrounds: bool = False
+) -> None:
     """Make an unfinished cube file with room for its three large arrays.
 
     Parameters
@@ -242,6 +271,8 @@ def allocate_cube(path: Path, shape: tuple[int, int, int], attributes: Mapping[s
         Rows, columns, frames.
     attributes : mapping
         The attributes of `images`, all of `ATTRIBUTES`.
+    backgrounds : bool
+        Make room for a background that is stored pixel by pixel, too.
 
     Raises
     ------
@@ -254,7 +285,10 @@ def allocate_cube(path: Path, shape: tuple[int, int, int], attributes: Mapping[s
         file.attrs["FORMAT"] = FORMAT
         file.attrs["FORMAT_VERSION"] = FORMAT_VERSION
         file.attrs["COMPLETE"] = False
-        for name, dtype in (("images", "<f4"), ("images_err", "<f4"), ("pixel_flags", "u1")):
+        datasets = {"images": "<f4", "images_err": "<f4", "pixel_flags": "u1"}
+        if backgrounds:
+            datasets["backgrounds"] = "<f4"
+        for name, dtype in datasets.items():
             create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             create.set_layout(h5py.h5d.CONTIGUOUS)
             create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -339,7 +373,7 @@ def _check(path: Path, file: h5py.File) -> None:
     if file.attrs.get("FORMAT") != FORMAT:
         if "images" in file and isinstance(file["images"], h5py.Group):
             raise InputError(
-                f"{path}: one dataset a frame, as the TASOC pipeline writes it; convert it first"
+                f"{path}: one dataset a frame, as the TASOC pipeline writes it; tasoc-mpi import converts it"
             )
         raise InputError(f"{path}: not a cube; remove it and run tasoc-mpi prepare")
     version = int(file.attrs["FORMAT_VERSION"])
@@ -355,7 +389,7 @@ def _check(path: Path, file: h5py.File) -> None:
 def _read(path: Path, file: h5py.File) -> Cube:
     images = file["images"]
     offsets = {}
-    for name in ("images", "images_err", "pixel_flags"):
+    for name in ("images", "images_err", "pixel_flags", *(["backgrounds"] if "backgrounds" in file else [])):
         dataset = file[name]
         offset = dataset.id.get_offset()
         if offset is None:
@@ -366,7 +400,7 @@ def _read(path: Path, file: h5py.File) -> Cube:
             raise InputError(f"{path}: truncated; remove it and run tasoc-mpi prepare")
         offsets[name] = int(offset)
     attributes = {key: _plain(images.attrs[key]) for key in images.attrs}
-    wcs, back = file["wcs"], file["background"]
+    wcs = file["wcs"]
     movement = file.get("movement_kernel")
     return Cube(
         path=path,
@@ -384,20 +418,28 @@ def _read(path: Path, file: h5py.File) -> Cube:
         ),
         wcs_headers=tuple(wcs["headers"].asstr()[()]),
         ref_frame=int(wcs.attrs["ref_frame"]),
-        background=BackgroundModel(
-            mesh=back["mesh"][()],
-            box=int(back.attrs["box"]),
-            radial=back["radial"][()],
-            radial_first=float(back.attrs["radial_first"]),
-            radial_step=float(back.attrs["radial_step"]),
-            centre=(float(back.attrs["centre"][0]), float(back.attrs["centre"][1])),
-            origin=(int(attributes["PIXEL_OFFSET_ROW"]), int(attributes["PIXEL_OFFSET_COLUMN"])),
+        background=(
+            StoredBackground(path, offsets["backgrounds"], images.shape)
+            if "backgrounds" in offsets
+            else _background_model(file["background"], attributes)
         ),
         ephemeris=file["ephemeris"][()],
         ephemeris_source=str(file["ephemeris"].attrs["source"]),
         movement_kernel=None if movement is None else movement[()],
         warpmode="wcs" if movement is None else str(movement.attrs["warpmode"]),
         offsets=offsets,
+    )
+
+
+def _background_model(group: h5py.Group, attributes: Mapping[str, Any]) -> BackgroundModel:
+    return BackgroundModel(
+        mesh=group["mesh"][()],
+        box=int(group.attrs["box"]),
+        radial=group["radial"][()],
+        radial_first=float(group.attrs["radial_first"]),
+        radial_step=float(group.attrs["radial_step"]),
+        centre=(float(group.attrs["centre"][0]), float(group.attrs["centre"][1])),
+        origin=(int(attributes["PIXEL_OFFSET_ROW"]), int(attributes["PIXEL_OFFSET_COLUMN"])),
     )
 
 

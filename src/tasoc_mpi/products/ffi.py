@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,14 @@ SCIENCE_COLUMNS = (44, 2092)
 _NAME = re.compile(
     r"tess(?P<time>\d+)-s(?P<sector>\d{4})-(?P<camera>[1-4])-(?P<ccd>[1-4])-\d{4}-[a-z]_ffic\.fits(\.gz)?"
 )
+#: What TICA, the quick-look calibration, calls its frames, with or without the orbit.
+_TICA_NAME = re.compile(
+    r"hlsp_tica_tess_ffi_s(?P<sector>\d{4})-(o\d[a-z]?-)?(?P<time>\d{8})-cam(?P<camera>[1-4])-ccd(?P<ccd>[1-4])"
+    r"_tess_v\d+_img\.fits(\.gz)?"
+)
 _BLOCK = 2880
 _CARD = 80
-#: Longer headers than this are not headers: TESS has 7 blocks of cards.
+#: TESS has headers of 7 blocks.
 _MAX_BLOCKS = 200
 _DTYPES = {-32: ">f4", -64: ">f8"}
 _WAY_OUT = "fetch it again, or remove it"
@@ -51,6 +56,14 @@ _WCS_CARD = re.compile(
     r"(WCSAXES|RADESYS|EQUINOX|(CTYPE|CRVAL|CRPIX|CUNIT|CDELT)[12]|(CD|PC)[12]_[12]|LONPOLE|LATPOLE"
     r"|[AB]P?_(ORDER|DMAX|\d_\d))"
 )
+
+
+class PixelReader(Protocol):
+    """Reads the pixels of a frame in another kind of file, as `read_rows`."""
+
+    def read(
+        self, info: FFIInfo, first: int, last: int, errors: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]: ...
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,12 @@ class FFIInfo:
         0-based full frame image pixel of the first science pixel.
     file_offset : (int, int)
         0-based full frame image (column, row) of the file's first pixel.
+    pixels : PixelReader or None
+        What reads the pixels; None for the mission's own files.
+    frame_name : str
+        The frame's own file name, where `path` holds several.
+    spacecraft_times : bool
+        Times are those at the spacecraft; BARYCORR is unknown.
     """
 
     path: Path
@@ -85,6 +104,14 @@ class FFIInfo:
     file_offset: tuple[int, int]
     image: _Extension = field(repr=False)
     error: _Extension | None = field(repr=False)
+    pixels: PixelReader | None = field(default=None, repr=False)
+    frame_name: str = ""
+    spacecraft_times: bool = False
+
+    @property
+    def name(self) -> str:
+        """File name of the frame."""
+        return self.frame_name or self.path.name
 
     def number(self, key: str) -> float:
         """A finite number of the header; InputError names the file and the card otherwise."""
@@ -174,8 +201,9 @@ class FFIFrame:
 
 
 def parse_ffi_name(path: str | os.PathLike[str]) -> tuple[int, int, int, str] | None:
-    """(sector, camera, ccd, time) of a file name; None if it is not that of a full frame image."""
-    match = _NAME.fullmatch(Path(path).name)
+    """(sector, camera, ccd, time or cadence) of a file name; None if it is not that of a frame."""
+    name = Path(path).name
+    match = _NAME.fullmatch(name) or _TICA_NAME.fullmatch(name)
     if match is None:
         return None
     return int(match["sector"]), int(match["camera"]), int(match["ccd"]), match["time"]
@@ -261,6 +289,10 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
         raise InputError(
             f"{path}: not named like a full frame image (tess*-sSSSS-C-D-XXXX-s_ffic.fits, also .gz)"
         )
+    if _TICA_NAME.fullmatch(path.name):
+        from .tica import scan_tica
+
+        return scan_tica(path)
     with _Reader(path) as reader:
         primary, _ = reader.header(0)
         values, cards = reader.header(reader.position)
@@ -320,6 +352,8 @@ def read_rows(
     MissingInput, InputError
         As `read_ffi`.
     """
+    if info.pixels is not None:
+        return info.pixels.read(info, first, last, errors)
     with _Reader(info.path) as reader:
         flux = _pixels(reader, info, info.image, first, last)
         if not errors:
@@ -354,10 +388,9 @@ def _first_pixel(path: Path, header: Mapping[str, Any], axis: int) -> int:
     """0-based full frame image pixel of the file's first one along FITS axis 1 (column) or 2 (row)."""
     value, pixel = header.get(f"CRVAL{axis}P", 1), header.get(f"CRPIX{axis}P", 1)
     try:
-        first = int(value) - int(pixel)
+        return int(value) - int(pixel)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{path}: CRVAL{axis}P and CRPIX{axis}P are not numbers; {_WAY_OUT}") from None
-    return first
 
 
 def _extension(path: Path, values: Mapping[str, Any], start: int) -> _Extension:

@@ -1,0 +1,221 @@
+"""Full frame images of TICA, the quick-look calibration of TESS (Fausnaugh et al. 2020, RNAAS 4, 251).
+
+They differ from the mission's: the image is in the primary HDU, in electrons a cadence instead of
+electrons a second; there are no uncertainties, and times (STARTTJD, ENDTJD) are those at the spacecraft
+without a barycentric correction. The header is translated to the mission's cards, so that everything
+else treats both kinds alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..quality import TESSQualityFlags
+from .ffi import (
+    _DTYPES,
+    _WAY_OUT,
+    SCIENCE_COLUMNS,
+    SCIENCE_ROWS,
+    FFIInfo,
+    _Extension,
+    _first_pixel,
+    _pixels,
+    _Reader,
+    parse_ffi_name,
+)
+
+__all__ = ["scan_tica"]
+
+#: Seconds from read-out to read-out of a CCD.
+_FRAME_TIME = 2.0
+#: Seconds of these 2 in which light is collected.
+_INTEGRATION = 1.98
+#: Of 10 read-outs the highest and the lowest are left out on board against cosmic rays.
+_KEPT = 0.8
+#: Electrons, of one read-out (TESS Instrument Handbook: 7 to 11 for the 64 outputs).
+_READ_NOISE = 10.0
+#: Cadences of full frame images, seconds; and how far the times of a frame may be from one, the two
+#: seconds of a read-out and what times are rounded to.
+_CADENCES = (200, 600, 1800)
+_TOLERANCE = 5.0
+_DAY = 86400.0
+#: The header's zero of times.
+_TJD_ZERO = 2457000.0
+
+
+@dataclass(frozen=True)
+class TicaPixels:
+    """Pixels in electrons a cadence, and what is needed to have them in electrons a second.
+
+    Attributes
+    ----------
+    exposure : float
+        Seconds in which light was collected.
+    read_outs : float
+        Number of read-outs that were added.
+    """
+
+    exposure: float
+    read_outs: float
+
+    def read(
+        self, info: FFIInfo, first: int, last: int, errors: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Some rows of science pixels and their errors, e-/s.
+
+        The errors are those of the photons (of star and sky) and of the read-outs.
+        """
+        with _Reader(info.path) as reader:
+            electrons = _pixels(reader, info, info.image, first, last)
+        flux = electrons / np.float32(self.exposure)
+        if not errors:
+            return flux, None
+        variance = np.maximum(electrons, 0) + np.float32(self.read_outs * _READ_NOISE**2)
+        return flux, np.sqrt(variance) / np.float32(self.exposure)
+
+
+def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
+    """Read the header of a full frame image of TICA.
+
+    Parameters
+    ----------
+    path : path-like
+        ``hlsp_tica_tess_ffi_sSSSS-oO-NNNNNNNN-camC-ccdD_tess_v01_img.fits``, also compressed.
+
+    Returns
+    -------
+    FFIInfo
+        With the mission's cards: TSTART and TSTOP at the spacecraft (BARYCORR is zero and
+        `spacecraft_times` set), FFIINDEX, DQUALITY, NUM_FRM, CRMITEN and so on. DATA_REL is 0.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If the file is truncated, is not a frame of TICA, or is of another CCD than its name says.
+    """
+    path = Path(path)
+    name = parse_ffi_name(path)
+    assert name is not None
+    with _Reader(path) as reader:
+        values, cards = reader.header(0)
+        image = _image(path, values, reader.position)
+        if not reader.compressed:
+            reader.check_size(image.stop)
+    camera, ccd = (values.get(key, values.get(old)) for key, old in (("CAMNUM", "CAM"), ("CCDNUM", "CCD")))
+    if (camera, ccd) != name[1:3]:
+        raise InputError(
+            f"{path}: its header is of camera {camera}, CCD {ccd}, not what its name says; {_WAY_OUT}"
+        )
+    column, row = (_first_pixel(path, values, axis) for axis in (1, 2))
+    rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + image.shape[0]))
+    columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + image.shape[1]))
+    if rows[0] >= rows[1] or columns[0] >= columns[1]:
+        raise InputError(f"{path}: no science pixels in it; {_WAY_OUT}")
+    header, pixels = _translated(path, values, name)
+    return FFIInfo(
+        path=path,
+        sector=name[0],
+        camera=name[1],
+        ccd=name[2],
+        header=header,
+        cards=cards,
+        shape=(rows[1] - rows[0], columns[1] - columns[0]),
+        row_offset=rows[0],
+        column_offset=columns[0],
+        file_offset=(column, row),
+        image=image,
+        error=None,
+        pixels=pixels,
+        spacecraft_times=True,
+    )
+
+
+def _image(path: Path, values: Mapping[str, Any], start: int) -> _Extension:
+    """Place of the pixels behind the primary header."""
+    dtype = _DTYPES.get(values.get("BITPIX", 0))
+    shape = (values.get("NAXIS2"), values.get("NAXIS1"))
+    if values.get("NAXIS") != 2 or dtype is None or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise InputError(f"{path}: no image of float pixels at its beginning; {_WAY_OUT}")
+    units = str(values.get("UNITS") or "electrons").strip().lower()
+    if units not in ("electrons", "electron", "e-", "e"):
+        raise InputError(f"{path}: its pixels are in {units}, not in electrons; {_WAY_OUT}")
+    return _Extension(start, dtype, shape)  # type: ignore[arg-type]
+
+
+def _number(path: Path, values: Mapping[str, Any], key: str) -> float:
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise InputError(f"{path}: no number in header card {key}; {_WAY_OUT}")
+    return float(value)
+
+
+def _translated(
+    path: Path, values: Mapping[str, Any], name: tuple[int, int, int, str]
+) -> tuple[dict[str, Any], TicaPixels]:
+    """The header with the mission's cards, and the exposure."""
+    shift = float(values.get("TJD_ZERO") or _TJD_ZERO) - _TJD_ZERO
+    start, stop = (_number(path, values, key) + shift for key in ("STARTTJD", "ENDTJD"))
+    seconds = (stop - start) * _DAY
+    cadence = min(_CADENCES, key=lambda c: abs(c - seconds))
+    if abs(cadence - seconds) > _TOLERANCE:
+        raise InputError(f"{path}: {seconds:.1f} s from STARTTJD to ENDTJD, not 200, 600 or 1800; {_WAY_OUT}")
+    mitigated = bool(values.get("CRM", True))
+    read_outs = cadence / _FRAME_TIME * (_KEPT if mitigated else 1.0)
+    exposure = read_outs * _INTEGRATION
+    if values.get("EXPTIME") is not None:
+        exposure = _number(path, values, "EXPTIME")
+        if not 0 < exposure <= cadence:
+            raise InputError(f"{path}: EXPTIME = {exposure} s of a cadence of {cadence} s; {_WAY_OUT}")
+    number = round(_number(path, values, "CADENCE")) if "CADENCE" in values else int(name[3])
+    header = {
+        **values,
+        "SECTOR": name[0],
+        "CAMERA": name[1],
+        "CCD": name[2],
+        "TSTART": start,
+        "TSTOP": stop,
+        "BARYCORR": 0.0,
+        "DQUALITY": _quality(values, name[1]),
+        "FFIINDEX": number,
+        "FRAMETIM": _FRAME_TIME,
+        "NUM_FRM": round(cadence / _FRAME_TIME),
+        "NREADOUT": round(read_outs),
+        "CRMITEN": mitigated,
+        "CRBLKSZ": round(_number(path, values, "CRM_N")) if values.get("CRM_N") is not None else 10,
+        "CRSPOC": False,
+        # No release of the mission's: none of its releases' errors of times are in these.
+        "DATA_REL": 0,
+        # The number behind the plus sign changes with every patch within a sector.
+        "PROCVER": f"tica-{values.get('TICAVER') or 'unknown'}",
+        "BACKAPP": False,
+    }
+    return header, TicaPixels(exposure, read_outs)
+
+
+def _quality(values: Mapping[str, Any], camera: int) -> int:
+    """The mission's flags that the header's own ones mean.
+
+    COARSE, RW_DESAT and STRAYLTn are in headers from sector 67 on. QUAL_BIT says that something is
+    wrong, not what.
+    """
+    quality = 0
+    mode = str(values.get("ACS_MODE") or "FP").strip()
+    if values.get("COARSE") or mode not in ("FP", "FINE"):
+        quality |= TESSQualityFlags.CoarsePoint
+    if values.get("RW_DESAT"):
+        quality |= TESSQualityFlags.Desat
+    if values.get(f"STRAYLT{camera}"):
+        quality |= TESSQualityFlags.EarthMoonPlanetInFOV
+    if values.get("QUAL_BIT") and not quality:
+        quality |= TESSQualityFlags.ManualExclude
+    return quality
