@@ -279,7 +279,7 @@ KILLER = """
         ("passes", "_write_at", 13),
         ("passes", "_sync", 3),
         ("cubes", "finish_cube", 1),
-        ("cubes", "_publish", 1),
+        ("cubes", "publish", 1),
     ],
 )
 def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, function, call) -> None:
