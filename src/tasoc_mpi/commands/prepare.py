@@ -33,6 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="SPICE kernels of TESS's orbit (default: DIR/spice, if there is one)",
     )
+    parser.add_argument(
+        "--backgrounds",
+        action="store_true",
+        help="also store the background as pixels, not only as its model (13 instead of 9 bytes a pixel)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="make finished cubes anew")
 
 
@@ -48,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
         memory=args.memory,
         overwrite=args.overwrite,
         movement_kernel=args.movement_kernel,
+        backgrounds=args.backgrounds,
         spice=args.spice,
     )
     prepare_folder(input_folder(args.folder), options)

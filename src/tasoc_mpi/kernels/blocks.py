@@ -33,7 +33,9 @@ def scatter(frames, out, first):
 
 
 @numba.njit(cache=True)
-def subtract(images, flags, excluded, cutoff, row0, origin, centre, box, mesh, radial, first, step):
+def subtract(
+    images, flags, backgrounds, excluded, cutoff, row0, origin, centre, box, mesh, radial, first, step
+):
     """Flag the pixels that do not show the sky, and take the background out of all.
 
     Parameters
@@ -42,6 +44,8 @@ def subtract(images, flags, excluded, cutoff, row0, origin, centre, box, mesh, r
         e-/s. Replaced by images less background; NaN where left out by hand.
     flags : ndarray of uint8, shape (R, C, T)
         Set: 1 where not finite, negative, above `cutoff` or left out by hand; 2 where left out by hand.
+    backgrounds : ndarray of float32, shape (R, C, T)
+        Set to the background, unless it is of size zero.
     excluded : ndarray of int32, shape (T,)
         First column left out by hand.
     cutoff : float
@@ -79,6 +83,9 @@ def subtract(images, flags, excluded, cutoff, row0, origin, centre, box, mesh, r
                 if node >= 0:
                     for t in range(n_time):
                         model[t] += (1.0 - f) * radial[node, t] + f * radial[node + 1, t]
+            if backgrounds.size:
+                for t in range(n_time):
+                    backgrounds[r, c, t] = model[t]
             for t in range(n_time):
                 v = images[r, c, t]
                 if c >= excluded[t]:

@@ -168,7 +168,9 @@ def _mode(values, n, density, smooth):
     variance = 0.0
     for i in range(n):
         variance += (values[i] - mean) ** 2
-    scale = min(scale, math.sqrt(variance / n))
+    deviation = math.sqrt(variance / n)
+    if deviation < scale:
+        scale = np.float64(deviation)
     if not (scale > 0.0):
         return np.float64(values[n // 2])
     width = 1.06 * scale * n ** (-0.2)

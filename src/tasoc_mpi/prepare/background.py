@@ -159,7 +159,7 @@ def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, c
     nodes: NDArray[np.float64] = np.empty(0)
     if count:
         length = int(np.ceil((radius.max() - _RADIAL_FIRST) / _NODE_STEP)) + 1
-        nodes = _RADIAL_FIRST + _NODE_STEP * np.arange(max(length, 2))
+        nodes = _RADIAL_FIRST + _NODE_STEP * np.arange(max(length, 2), dtype="f8")
     return SkyGeometry(
         shape=shape,
         origin=origin,

@@ -50,7 +50,8 @@ class CubeFile:
     path : Path
         The unfinished cube.
     offsets : dict of int
-        First byte of images, images_err, pixel_flags, sumimage and backgrounds_pixels_used.
+        First byte of images, images_err, pixel_flags, sumimage, backgrounds_pixels_used and, if the
+        background is to be stored as pixels too, backgrounds.
     """
 
     path: Path
@@ -158,11 +159,11 @@ def write_rows(
     try:
         with ThreadPoolExecutor(1) as pool:
             for first, last in work:
-                block = _read_block(series, first, last, steps)
+                block = _read_block(series, first, last, "backgrounds" in cube.offsets, steps)
                 _finish_block(block, series, background, excluded, good, sample)
                 if pending is not None:
                     pending.result()
-                _write_block(descriptor, cube, block, len(series), series.shape[1])
+                _write_block(descriptor, cube, block)
                 # The disk works while the next block is computed.
                 pending = pool.submit(_sync, descriptor, state, first, last)
                 del block
@@ -188,6 +189,8 @@ class _Block:
     images: NDArray[np.float32]
     errors: NDArray[np.float32]
     flags: NDArray[np.uint8]
+    #: Of size zero if it is not to be stored.
+    backgrounds: NDArray[np.float32]
     sumimage: NDArray[np.float32]
     used: NDArray[np.uint8]
 
@@ -197,16 +200,19 @@ class _Block:
         return slice(self.first - self.row0, self.last - self.row0)
 
 
-def rows_at_once(series: FrameSeries, memory: float) -> int:
+def rows_at_once(series: FrameSeries, memory: float, backgrounds: bool = False) -> int:
     """Rows of a block that fit into the memory (bytes); UsageError where too few do."""
     rows, columns = series.shape
     a_row = columns * len(series)
     compressed = series.infos[0].path.suffix == ".gz"
-    limit = memory if compressed else min(memory, max(_LARGEST_BLOCK, 5.0 * a_row * 4 * HALO))
+    # Bytes of a value on the sides of a block, and in it; frames on their way into it.
+    sides = 9 if backgrounds else 5
+    inner = sides + 4
     pieces = 2 * _CHUNK * columns * 4
-    most = int((limit - 2 * HALO * (5 * a_row + pieces)) // (9 * a_row + pieces))
+    limit = memory if compressed else min(memory, max(_LARGEST_BLOCK, 4.0 * HALO * inner * a_row))
+    most = int((limit - 2 * HALO * (sides * a_row + pieces)) // (inner * a_row + pieces))
     if most < _FEWEST_ROWS and rows > most:
-        needed = (2 * HALO + _FEWEST_ROWS) * (9 * a_row + pieces) / 1e9
+        needed = (2 * HALO + _FEWEST_ROWS) * (inner * a_row + pieces) / 1e9
         raise UsageError(
             f"--memory {memory / 1e9:.2f} is too little for {len(series)} frames of {columns} columns: "
             f"at least {needed:.2f} GB are needed"
@@ -223,7 +229,9 @@ def _blocks(todo: NDArray[np.bool_], most: int) -> Iterator[tuple[int, int]]:
         yield from zip(places[:-1].tolist(), places[1:].tolist(), strict=True)
 
 
-def _read_block(series: FrameSeries, first: int, last: int, steps: Iterator[Any]) -> _Block:
+def _read_block(
+    series: FrameSeries, first: int, last: int, backgrounds: bool, steps: Iterator[Any]
+) -> _Block:
     """Rows of all frames, time last."""
     rows, columns = series.shape
     row0, row1 = max(0, first - HALO), min(rows, last + HALO)
@@ -235,6 +243,7 @@ def _read_block(series: FrameSeries, first: int, last: int, steps: Iterator[Any]
         images=np.empty((row1 - row0, columns, n_time), dtype="f4"),
         errors=np.empty((last - first, columns, n_time), dtype="f4"),
         flags=np.empty((row1 - row0, columns, n_time), dtype="u1"),
+        backgrounds=np.empty((row1 - row0, columns, n_time) if backgrounds else (0, 0, 0), dtype="f4"),
         sumimage=np.empty((row1 - row0, columns), dtype="f4"),
         used=np.empty((row1 - row0, columns), dtype="u1"),
     )
@@ -265,6 +274,7 @@ def _finish_block(
     blocks.subtract(
         block.images,
         block.flags,
+        block.backgrounds,
         excluded,
         FLUX_CUTOFF,
         block.row0,
@@ -282,21 +292,23 @@ def _finish_block(
     flag_shenanigans(block.images, block.sumimage, block.flags, (inner.start, inner.stop), block.row0, sample)
 
 
-def _write_block(descriptor: int, cube: CubeFile, block: _Block, n_time: int, columns: int) -> None:
+def _write_block(descriptor: int, cube: CubeFile, block: _Block) -> None:
     inner = block.inner
-    for name, rows in (
-        ("images", block.images[inner]),
-        ("images_err", block.errors),
-        ("pixel_flags", block.flags[inner]),
-        ("sumimage", block.sumimage[inner]),
-        ("backgrounds_pixels_used", block.used[inner]),
-    ):
-        a_row = rows.nbytes // len(rows)
-        _write_at(descriptor, cube.offsets[name] + block.first * a_row, rows)
+    pieces: dict[str, NDArray[Any]] = {
+        "images": block.images[inner],
+        "images_err": block.errors,
+        "pixel_flags": block.flags[inner],
+        "sumimage": block.sumimage[inner],
+        "backgrounds_pixels_used": block.used[inner],
+        "backgrounds": block.backgrounds[inner],
+    }
+    for name, offset in cube.offsets.items():
+        rows = pieces[name]
+        _write_at(descriptor, offset + block.first * (rows.nbytes // len(rows)), rows)
 
 
 def _write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
-    view = memoryview(np.ascontiguousarray(data).view("u1").ravel())
+    view = np.ascontiguousarray(data).view("u1").ravel().data
     while view:
         # One call writes at most 2 GB.
         written = os.pwrite(descriptor, view[: 1 << 30], place)

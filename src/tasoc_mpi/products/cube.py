@@ -190,6 +190,7 @@ class Cube:
     ref_frame : int
         The reference frame, whose WCS gives the catalog's positions.
     background : BackgroundModel or StoredBackground
+        The model where there is one, else the pixels.
     ephemeris : ndarray, shape (T, 3)
         Barycentric ICRS position of TESS in light-days at `time - timecorr` (TDB).
     ephemeris_source : str
@@ -419,9 +420,9 @@ def _read(path: Path, file: h5py.File) -> Cube:
         wcs_headers=tuple(wcs["headers"].asstr()[()]),
         ref_frame=int(wcs.attrs["ref_frame"]),
         background=(
-            StoredBackground(path, offsets["backgrounds"], images.shape)
-            if "backgrounds" in offsets
-            else _background_model(file["background"], attributes)
+            _background_model(file["background"], attributes)
+            if "background" in file
+            else StoredBackground(path, offsets["backgrounds"], images.shape)
         ),
         ephemeris=file["ephemeris"][()],
         ephemeris_source=str(file["ephemeris"].attrs["source"]),
