@@ -10,27 +10,30 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
+from .fitsread import WAY_OUT, Extension, Reader, image_extension
 
 __all__ = [
     "SCIENCE_COLUMNS",
     "SCIENCE_ROWS",
     "FFIFrame",
     "FFIInfo",
+    "PixelReader",
     "find_ffis",
     "parse_ffi_name",
     "read_ffi",
     "read_rows",
     "scan_ffi",
+    "science_pixels",
+    "science_region",
 ]
 
 #: Rows and columns (0-based, half open) of the full frame image that see the sky.
@@ -45,12 +48,7 @@ _TICA_NAME = re.compile(
     r"hlsp_tica_tess_ffi_s(?P<sector>\d{4})-(o\d[a-z]?-)?(?P<time>\d{8})-cam(?P<camera>[1-4])-ccd(?P<ccd>[1-4])"
     r"_tess_v\d+_img\.fits(\.gz)?"
 )
-_BLOCK = 2880
 _CARD = 80
-#: TESS has headers of 7 blocks.
-_MAX_BLOCKS = 200
-_DTYPES = {-32: ">f4", -64: ">f8"}
-_WAY_OUT = "fetch it again, or remove it"
 #: Keywords of the cards that make up a frame's WCS.
 _WCS_CARD = re.compile(
     r"(WCSAXES|RADESYS|EQUINOX|(CTYPE|CRVAL|CRPIX|CUNIT|CDELT)[12]|(CD|PC)[12]_[12]|LONPOLE|LATPOLE"
@@ -102,8 +100,8 @@ class FFIInfo:
     row_offset: int
     column_offset: int
     file_offset: tuple[int, int]
-    image: _Extension = field(repr=False)
-    error: _Extension | None = field(repr=False)
+    image: Extension = field(repr=False)
+    error: Extension | None = field(repr=False)
     pixels: PixelReader | None = field(default=None, repr=False)
     frame_name: str = ""
     spacecraft_times: bool = False
@@ -117,7 +115,7 @@ class FFIInfo:
         """A finite number of the header; InputError names the file and the card otherwise."""
         value = self.header.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise InputError(f"{self.path}: no number in header card {key}; {_WAY_OUT}")
+            raise InputError(f"{self.path}: no number in header card {key}; {WAY_OUT}")
         return float(value)
 
     @property
@@ -142,24 +140,6 @@ class FFIInfo:
                 card = f"{key:<8}= {value!r:>20}".ljust(_CARD)
             lines.append(card)
         return "".join(lines)
-
-
-@dataclass(frozen=True)
-class _Extension:
-    """Where the pixels of an image are in the (uncompressed) file."""
-
-    start: int
-    dtype: str
-    shape: tuple[int, int]
-
-    @property
-    def stop(self) -> int:
-        return self.start + np.dtype(self.dtype).itemsize * self.shape[0] * self.shape[1]
-
-    @property
-    def end(self) -> int:
-        """Where the next HDU starts."""
-        return -(-self.stop // _BLOCK) * _BLOCK
 
 
 @dataclass(frozen=True)
@@ -293,10 +273,10 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
         from .tica import scan_tica
 
         return scan_tica(path)
-    with _Reader(path) as reader:
+    with Reader(path) as reader:
         primary, _ = reader.header(0)
         values, cards = reader.header(reader.position)
-        image = _extension(path, values, reader.position)
+        image = image_extension(path, values, reader.position)
         error = None
         if not reader.compressed:
             error = reader.error(image)
@@ -306,13 +286,9 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
     if sector not in (None, name[0]) or (header.get("CAMERA"), header.get("CCD")) != name[1:3]:
         raise InputError(
             f"{path}: its header is of sector {sector}, camera {header.get('CAMERA')}, CCD "
-            f"{header.get('CCD')}, not what its name says; {_WAY_OUT}"
+            f"{header.get('CCD')}, not what its name says; {WAY_OUT}"
         )
-    column, row = (_first_pixel(path, header, axis) for axis in (1, 2))
-    rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + image.shape[0]))
-    columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + image.shape[1]))
-    if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        raise InputError(f"{path}: no science pixels in it; {_WAY_OUT}")
+    region = science_region(path, header, image.shape)
     return FFIInfo(
         path=path,
         sector=name[0],
@@ -320,10 +296,7 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
         ccd=name[2],
         header=header,
         cards=cards,
-        shape=(rows[1] - rows[0], columns[1] - columns[0]),
-        row_offset=rows[0],
-        column_offset=columns[0],
-        file_offset=(column, row),
+        **region,
         image=image,
         error=error,
     )
@@ -354,23 +327,23 @@ def read_rows(
     """
     if info.pixels is not None:
         return info.pixels.read(info, first, last, errors)
-    with _Reader(info.path) as reader:
-        flux = _pixels(reader, info, info.image, first, last)
+    with Reader(info.path) as reader:
+        flux = science_pixels(reader, info, info.image, first, last)
         if not errors:
             return flux, None
         extension = info.error or reader.error(info.image)
         if extension is None:
-            raise InputError(f"{info.path}: no uncertainties in it; {_WAY_OUT}")
+            raise InputError(f"{info.path}: no uncertainties in it; {WAY_OUT}")
         if extension.shape != info.image.shape:
             raise InputError(
                 f"{info.path}: the uncertainties have {extension.shape[0]} x {extension.shape[1]} pixels, "
-                f"the image {info.image.shape[0]} x {info.image.shape[1]}; {_WAY_OUT}"
+                f"the image {info.image.shape[0]} x {info.image.shape[1]}; {WAY_OUT}"
             )
-        return flux, _pixels(reader, info, extension, first, last)
+        return flux, science_pixels(reader, info, extension, first, last)
 
 
-def _pixels(
-    reader: _Reader, info: FFIInfo, extension: _Extension, first: int, last: int
+def science_pixels(
+    reader: Reader, info: FFIInfo, extension: Extension, first: int, last: int
 ) -> NDArray[np.float32]:
     """Science pixels of some rows of one image of the file."""
     width = extension.shape[1]
@@ -384,118 +357,31 @@ def _pixels(
     return np.ascontiguousarray(rows[:, column0 : column0 + info.shape[1]], dtype=np.float32)
 
 
+def science_region(path: Path, header: Mapping[str, Any], shape: tuple[int, int]) -> dict[str, Any]:
+    """Attributes of `FFIInfo` that say where the science pixels of a file with `shape` pixels lie.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    column, row = (_first_pixel(path, header, axis) for axis in (1, 2))
+    rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + shape[0]))
+    columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + shape[1]))
+    if rows[0] >= rows[1] or columns[0] >= columns[1]:
+        raise InputError(f"{path}: no science pixels in it; {WAY_OUT}")
+    return {
+        "shape": (rows[1] - rows[0], columns[1] - columns[0]),
+        "row_offset": rows[0],
+        "column_offset": columns[0],
+        "file_offset": (column, row),
+    }
+
+
 def _first_pixel(path: Path, header: Mapping[str, Any], axis: int) -> int:
     """0-based full frame image pixel of the file's first one along FITS axis 1 (column) or 2 (row)."""
     value, pixel = header.get(f"CRVAL{axis}P", 1), header.get(f"CRPIX{axis}P", 1)
     try:
         return int(value) - int(pixel)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{path}: CRVAL{axis}P and CRPIX{axis}P are not numbers; {_WAY_OUT}") from None
-
-
-def _extension(path: Path, values: Mapping[str, Any], start: int) -> _Extension:
-    """Place of the pixels of an image HDU with these cards, whose data start there."""
-    dtype = _DTYPES.get(values.get("BITPIX", 0))
-    shape = (values.get("NAXIS2"), values.get("NAXIS1"))
-    image = values.get("XTENSION") == "IMAGE" and values.get("NAXIS") == 2
-    if not image or dtype is None or not all(isinstance(n, int) and n > 0 for n in shape):
-        raise InputError(f"{path}: its first extension is not an image of float pixels; {_WAY_OUT}")
-    if values.get("BSCALE", 1) != 1 or values.get("BZERO", 0) != 0:
-        raise InputError(f"{path}: scaled pixels (BSCALE, BZERO) are not known of TESS; {_WAY_OUT}")
-    return _Extension(start, dtype, shape)  # type: ignore[arg-type]
-
-
-class _Reader:
-    """A FITS file open for reading, plain or gzip; its errors name the file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.compressed = path.name.endswith(".gz")
-        self.position = 0
-        try:
-            self._stream = self._open()
-        except FileNotFoundError:
-            raise MissingInput(f"{path}: no such file") from None
-
-    def _open(self) -> IO[bytes]:
-        if not self.compressed:
-            return open(self.path, "rb", buffering=0)
-        from isal import igzip
-
-        return igzip.open(self.path, "rb")
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()
-
-    def read(self, start: int, size: int) -> bytes:
-        """`size` bytes from `start` on."""
-        try:
-            self._stream.seek(start)
-            data = self._stream.read(size)
-            while data and len(data) < size:
-                more = self._stream.read(size - len(data))
-                if not more:
-                    break
-                data += more
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise InputError(f"{self.path}: cannot be unpacked ({error}); {_WAY_OUT}") from None
-        if len(data) < size:
-            raise InputError(f"{self.path}: truncated, it ends before byte {start + size}; {_WAY_OUT}")
-        return data
-
-    def check_size(self, size: int) -> None:
-        """InputError unless a plain file has `size` bytes."""
-        there = os.fstat(self._stream.fileno()).st_size
-        if there < size:
-            raise InputError(f"{self.path}: truncated, {there} of {size} bytes; {_WAY_OUT}")
-
-    def header(self, start: int) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values and cards of the header at `start`; leaves `position` at the data behind it."""
-        values: dict[str, Any] = {}
-        cards: dict[str, str] = {}
-        for block in range(_MAX_BLOCKS):
-            text = self.read(start + block * _BLOCK, _BLOCK).decode("ascii", "replace")
-            if block == 0 and not text.startswith(("SIMPLE  =", "XTENSION=")):
-                break
-            for i in range(0, _BLOCK, _CARD):
-                card = text[i : i + _CARD]
-                key = card[:8].rstrip()
-                if key == "END":
-                    self.position = start + (block + 1) * _BLOCK
-                    return values, cards
-                if card[8:10] == "= " and key not in cards:
-                    cards[key] = card
-                    values[key] = _value(card[10:])
-        raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {_WAY_OUT}")
-
-    def error(self, image: _Extension) -> _Extension | None:
-        """Place of the uncertainties behind the image; None where there is nothing."""
-        if not self.compressed and os.fstat(self._stream.fileno()).st_size <= image.end:
-            self.check_size(image.end)
-            return None
-        values, _ = self.header(image.end)
-        return _extension(self.path, values, self.position)
-
-
-def _value(text: str) -> Any:
-    """Value of a card from column 11 on; None if it is undefined or not understood."""
-    text = text.strip()
-    if text.startswith("'"):
-        match = re.match(r"'((?:[^']|'')*)'", text)
-        return match[1].replace("''", "'").rstrip() if match else None
-    text = text.split("/", 1)[0].strip()
-    if text in ("T", "F"):
-        return text == "T"
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text.replace("D", "E").replace("d", "e"))
-    except ValueError:
-        return None
+        raise InputError(f"{path}: CRVAL{axis}P and CRPIX{axis}P are not numbers; {WAY_OUT}") from None

@@ -19,18 +19,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..quality import TESSQualityFlags
-from .ffi import (
-    _DTYPES,
-    _WAY_OUT,
-    SCIENCE_COLUMNS,
-    SCIENCE_ROWS,
-    FFIInfo,
-    _Extension,
-    _first_pixel,
-    _pixels,
-    _Reader,
-    parse_ffi_name,
-)
+from .ffi import FFIInfo, parse_ffi_name, science_pixels, science_region
+from .fitsread import DTYPES, WAY_OUT, Extension, Reader
 
 __all__ = ["scan_tica"]
 
@@ -73,13 +63,13 @@ class TicaPixels:
 
         The errors are those of the photons (of star and sky) and of the read-outs.
         """
-        with _Reader(info.path) as reader:
-            electrons = _pixels(reader, info, info.image, first, last)
+        with Reader(info.path) as reader:
+            electrons = science_pixels(reader, info, info.image, first, last)
         flux = electrons / np.float32(self.exposure)
         if not errors:
             return flux, None
         variance = np.maximum(electrons, 0) + np.float32(self.read_outs * _READ_NOISE**2)
-        return flux, np.sqrt(variance) / np.float32(self.exposure)
+        return flux, (np.sqrt(variance) / self.exposure).astype("f4")
 
 
 def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
@@ -106,7 +96,7 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
     path = Path(path)
     name = parse_ffi_name(path)
     assert name is not None
-    with _Reader(path) as reader:
+    with Reader(path) as reader:
         values, cards = reader.header(0)
         image = _image(path, values, reader.position)
         if not reader.compressed:
@@ -114,13 +104,9 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
     camera, ccd = (values.get(key, values.get(old)) for key, old in (("CAMNUM", "CAM"), ("CCDNUM", "CCD")))
     if (camera, ccd) != name[1:3]:
         raise InputError(
-            f"{path}: its header is of camera {camera}, CCD {ccd}, not what its name says; {_WAY_OUT}"
+            f"{path}: its header is of camera {camera}, CCD {ccd}, not what its name says; {WAY_OUT}"
         )
-    column, row = (_first_pixel(path, values, axis) for axis in (1, 2))
-    rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + image.shape[0]))
-    columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + image.shape[1]))
-    if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        raise InputError(f"{path}: no science pixels in it; {_WAY_OUT}")
+    region = science_region(path, values, image.shape)
     header, pixels = _translated(path, values, name)
     return FFIInfo(
         path=path,
@@ -129,10 +115,7 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
         ccd=name[2],
         header=header,
         cards=cards,
-        shape=(rows[1] - rows[0], columns[1] - columns[0]),
-        row_offset=rows[0],
-        column_offset=columns[0],
-        file_offset=(column, row),
+        **region,
         image=image,
         error=None,
         pixels=pixels,
@@ -140,22 +123,22 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
     )
 
 
-def _image(path: Path, values: Mapping[str, Any], start: int) -> _Extension:
+def _image(path: Path, values: Mapping[str, Any], start: int) -> Extension:
     """Place of the pixels behind the primary header."""
-    dtype = _DTYPES.get(values.get("BITPIX", 0))
+    dtype = DTYPES.get(values.get("BITPIX", 0))
     shape = (values.get("NAXIS2"), values.get("NAXIS1"))
     if values.get("NAXIS") != 2 or dtype is None or not all(isinstance(n, int) and n > 0 for n in shape):
-        raise InputError(f"{path}: no image of float pixels at its beginning; {_WAY_OUT}")
+        raise InputError(f"{path}: no image of float pixels at its beginning; {WAY_OUT}")
     units = str(values.get("UNITS") or "electrons").strip().lower()
     if units not in ("electrons", "electron", "e-", "e"):
-        raise InputError(f"{path}: its pixels are in {units}, not in electrons; {_WAY_OUT}")
-    return _Extension(start, dtype, shape)  # type: ignore[arg-type]
+        raise InputError(f"{path}: its pixels are in {units}, not in electrons; {WAY_OUT}")
+    return Extension(start, dtype, shape)  # type: ignore[arg-type]
 
 
 def _number(path: Path, values: Mapping[str, Any], key: str) -> float:
     value = values.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise InputError(f"{path}: no number in header card {key}; {_WAY_OUT}")
+        raise InputError(f"{path}: no number in header card {key}; {WAY_OUT}")
     return float(value)
 
 
@@ -168,14 +151,14 @@ def _translated(
     seconds = (stop - start) * _DAY
     cadence = min(_CADENCES, key=lambda c: abs(c - seconds))
     if abs(cadence - seconds) > _TOLERANCE:
-        raise InputError(f"{path}: {seconds:.1f} s from STARTTJD to ENDTJD, not 200, 600 or 1800; {_WAY_OUT}")
+        raise InputError(f"{path}: {seconds:.1f} s from STARTTJD to ENDTJD, not 200, 600 or 1800; {WAY_OUT}")
     mitigated = bool(values.get("CRM", True))
     read_outs = cadence / _FRAME_TIME * (_KEPT if mitigated else 1.0)
     exposure = read_outs * _INTEGRATION
     if values.get("EXPTIME") is not None:
         exposure = _number(path, values, "EXPTIME")
         if not 0 < exposure <= cadence:
-            raise InputError(f"{path}: EXPTIME = {exposure} s of a cadence of {cadence} s; {_WAY_OUT}")
+            raise InputError(f"{path}: EXPTIME = {exposure} s of a cadence of {cadence} s; {WAY_OUT}")
     number = round(_number(path, values, "CADENCE")) if "CADENCE" in values else int(name[3])
     header = {
         **values,
@@ -195,8 +178,8 @@ def _translated(
         "CRSPOC": False,
         # No release of the mission's: none of its releases' errors of times are in these.
         "DATA_REL": 0,
-        # The number behind the plus sign changes with every patch within a sector.
-        "PROCVER": f"tica-{values.get('TICAVER') or 'unknown'}",
+        # Patches may come in the middle of a sector, and change no pixels.
+        "PROCVER": f"tica-{'.'.join(str(values.get('TICAVER') or 'unknown').split('.')[:2])}",
         "BACKAPP": False,
     }
     return header, TicaPixels(exposure, read_outs)
