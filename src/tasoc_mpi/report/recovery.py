@@ -83,7 +83,8 @@ def recover(curve: Curve, truth: Truth, starid: int, contamination: float) -> tu
             best = box_period(time, flux)
             match = _box_match(best, period, float(variability.duration[i]), length)
         cadence = float(truth.attributes["CADENCE"]) / 86400.0
-        scale, error = fit_scale(time, flux, _mean_factor(variability, i, time, cadence))
+        model = _mean_factor(variability, i, time, cadence)
+        scale, error = fit_scale(time, flux, model, _pieces(variability, i, time))
         if np.isfinite(contamination) and contamination < 1:
             scale, error = scale / (1 - contamination), error / (1 - contamination)
     return (starid, truth.stars["tmag"][place], kind, period, best, match, size, scale, error)
@@ -144,17 +145,31 @@ def _flatten(
     return flux - np.array([np.median(flux[a:b]) for a, b in zip(first, last, strict=True)])
 
 
-def _scaled(time: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 2 * (time - time[0]) / (time[-1] - time[0]) - 1
+def _pieces(variability: Variability, i: int, time: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number of the piece of the baseline of each point; -1 for points that are not needed.
+
+    Waves: pieces of 1.5 days. Transits and eclipses: one piece an event, as long as the event before and
+    after it.
+    """
+    if KINDS[int(variability.kind[i])] in ("pulsator", "giant"):
+        return ((time - time[0]) / 1.5).astype(np.int64)
+    spacing = float(variability.period[i]) / (2 if variability.depth2[i] > 0 else 1)
+    event = (time - float(variability.epoch[i])) / spacing
+    number = np.rint(event).astype(np.int64)
+    close = np.abs(event - number) * spacing <= 1.5 * float(variability.duration[i])
+    return np.where(close, number - number.min(), -1)
 
 
 def fit_scale(
-    time: NDArray[np.float64], flux: NDArray[np.float64], model: NDArray[np.float64], degree: int = 5
+    time: NDArray[np.float64],
+    flux: NDArray[np.float64],
+    model: NDArray[np.float64],
+    pieces: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
     """How much of a known variation is in a light curve: 1 for all of it.
 
-    Least squares of a polynomial in time plus the polynomial's constant times the variation, with points
-    beyond 4 robust standard deviations left out.
+    Least squares of a straight line in each piece of time, for drifts, plus the variation; points beyond 4
+    robust standard deviations are left out.
 
     Parameters
     ----------
@@ -162,29 +177,38 @@ def fit_scale(
         Days; relative to the median.
     model : ndarray, shape (T,)
         The known relative flux, around 1.
-    degree : int
-        Of the polynomial, for drifts.
+    pieces : ndarray of int64, shape (T,), optional
+        Number of the piece of each point; negative for points that are not used. Default: one piece.
 
     Returns
     -------
     (float, float)
-        The scale and its standard error from the scatter of the residuals.
+        The scale and its standard error from the scatter of the residuals. NaN where less than 3 points a
+        piece leave nothing to fit.
     """
-    x = _scaled(time)
-    design = np.column_stack([np.polynomial.legendre.legvander(x, degree), model - 1.0])
-    value, keep = flux + 1.0, np.ones(len(time), dtype=bool)
+    pieces = np.zeros(len(time), dtype=np.int64) if pieces is None else pieces
+    numbers, count = np.unique(pieces, return_counts=True)
+    numbers = numbers[(numbers >= 0) & (count >= 3)]
+    keep = np.isin(pieces, numbers)
+    inside = pieces[:, None] == numbers[None, :]
+    # Lines about the middle of each piece: their constants are the levels there.
+    middle = np.array([time[pieces == number].mean() for number in numbers])
+    lines = np.where(inside, time[:, None] - middle[None, :], 0.0)
+    design = np.concatenate([inside.astype("f8"), lines, (model - 1.0)[:, None]], axis=1)
+    value = flux + 1.0
     scale = error = float("nan")
     for _ in range(5):
+        if keep.sum() <= design.shape[1] or not np.ptp(model[keep]) > 0:
+            break
         solution, *_ = np.linalg.lstsq(design[keep], value[keep], rcond=None)
         residual = value - design @ solution
         sigma = 1.4826 * float(np.median(np.abs(residual[keep])))
         covariance = np.linalg.pinv(design[keep].T @ design[keep])
-        scale, error = (
-            float(solution[-1] / solution[0]),
-            float(sigma * np.sqrt(covariance[-1, -1]) / solution[0]),
-        )
-        closer = np.abs(residual) <= 4 * sigma
-        if (closer == keep).all() or closer.sum() <= design.shape[1]:
+        level = float(np.mean(solution[: len(numbers)]))
+        scale = float(solution[-1]) / level
+        error = float(sigma * np.sqrt(covariance[-1, -1])) / level
+        closer = np.isin(pieces, numbers) & (np.abs(residual) <= 4 * sigma)
+        if (closer == keep).all():
             break
         keep = closer
     return scale, error

@@ -322,6 +322,15 @@ def draw_report(reports: list[TruthReport], path: Path) -> Path:
             right.scatter(
                 here["tmag"], here["ratio"], s=size, color=COLOURS[colour], linewidths=0, label=name
             )
+        here = stars[alone & (stars["noise"] > 0)]
+        left.scatter(
+            here["tmag"],
+            here["noise_true_sky"] / here["expected"],
+            s=9,
+            color=COLOURS["red"],
+            linewidths=0,
+            label="isolated and constant, true sky",
+        )
         jitter = "with jitter" if report.jitter else "without jitter"
         left.set_title(f"{jitter}: 1-hour noise over expected noise", fontsize=10)
         right.set_title(f"{jitter}: flux over true flux", fontsize=10)
