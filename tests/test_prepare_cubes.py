@@ -421,3 +421,66 @@ def test_frame_damaged_behind_its_headers(tmp_path: Path) -> None:
         prepare_folder(tmp_path)
     assert str(broken) in str(error.value)
     assert not (tmp_path / NAME).exists()
+
+
+def test_simulated_ccd(tmp_path: Path) -> None:
+    """Frames, target pixel files and catalog of the simulator: flags, reference frame and sky."""
+    from tasoc_mpi.products.catalog import catalog_name, open_catalog
+    from tasoc_mpi.products.tpf import find_tpfs, read_tpf
+    from tasoc_mpi.simulate import SimulationOptions, simulate
+    from tasoc_mpi.simulate.sky import sky_patterns
+
+    options = SimulationOptions(
+        sector=1, frames=12, rows=128, columns=192, row0=0, column0=44, tpfs=2, seed=3, first_frame=54
+    )
+    simulate(tmp_path, options)
+    prepare_folder(tmp_path)
+    cube = open_cube(tmp_path / "sector001_camera1_ccd1.hdf5")
+    assert cube.shape == (128, 192, 12)
+    assert (cube.row_offset, cube.column_offset) == (0, 44)
+    # The frame in which momentum is dumped has the flag from its own header or the 120 s cadences.
+    tpf = read_tpf(find_tpfs(tmp_path)[0].path)
+    start, stop = cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr
+    for t in range(12):
+        inside = (tpf.time - tpf.timecorr >= start[t]) & (tpf.time - tpf.timecorr < stop[t])
+        relevant = np.bitwise_or.reduce(tpf.quality[inside], initial=0) & (1 | 2 | 4 | 8 | 32 | 2048 | 4096)
+        assert cube.quality[t] & relevant == relevant
+    assert np.any(tpf.quality & 32)
+    assert np.any(cube.quality & 32)
+    reference = open_catalog(tmp_path / catalog_name(1, 1, 1)).settings.reference_time - 2457000
+    distance = np.abs(cube.time - reference) + 1e3 * ((cube.quality & 32) > 0)
+    assert cube.ref_frame == np.argmin(distance)
+    with h5py.File(tmp_path / "truth_sector001_camera1_ccd1.hdf5") as truth:
+        levels = truth["frames/sky_levels"][()]
+    patterns = sky_patterns(options, np.arange(128), np.arange(192) + 44)
+    for t in range(12):
+        sky = np.tensordot(levels[max(0, t - 1) : t + 2].mean(axis=0), patterns, 1)
+        ratio = cube.background.frame((128, 192), t) / sky - 1
+        assert abs(np.median(ratio)) < 0.01
+        assert np.abs(ratio).max() < 0.05
+
+
+def test_command_line(tmp_path: Path) -> None:
+    """Status, and the one line that an error is."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tasoc_mpi.cli", "prepare", *words],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    missing = run(str(tmp_path / "nothing"))
+    assert missing.returncode == 1
+    assert missing.stderr.count("\n") == 1
+    assert "no such folder" in missing.stderr
+    series(tmp_path, 3, (64, 64))
+    wrong = run(str(tmp_path), "--memory", "-1")
+    assert wrong.returncode == 2
+    assert "--memory" in wrong.stderr
+    assert run(str(tmp_path), "--camera", "5").returncode == 2
+    done = run(str(tmp_path), "--memory", "1", "--sector", "30")
+    assert done.returncode == 0, done.stderr
+    assert "3 frames of 64 x 64 pixels" in done.stderr
+    assert open_cube(tmp_path / NAME).shape == (64, 64, 3)

@@ -247,6 +247,11 @@ class Cube:
         """Pixel quality flags, shape (R, C, T); mapped, read-only."""
         return self._map("pixel_flags", np.uint8)
 
+    @functools.cached_property
+    def backgrounds(self) -> NDArray[np.float32] | None:
+        """The background as pixels, e-/s, shape (R, C, T); mapped, read-only; None if it is not stored so."""
+        return self._map("backgrounds", np.float32) if "backgrounds" in self.offsets else None
+
     def _map(self, name: str, dtype: type) -> NDArray[Any]:
         return np.asarray(np.memmap(self.path, dtype, "r", self.offsets[name], self.shape))
 
