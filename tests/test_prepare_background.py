@@ -15,7 +15,6 @@ from scipy import ndimage, stats
 from tasoc_mpi.kernels import sky
 from tasoc_mpi.prepare.background import (
     BOX,
-    CAMERA_CENTRES,
     average_in_time,
     box_levels,
     fit_background,
@@ -25,6 +24,7 @@ from tasoc_mpi.prepare.background import (
     usable_pixels,
     window_length,
 )
+from tasoc_mpi.products.ccd import CAMERA_CENTRES
 from tasoc_mpi.products.cube import BackgroundModel
 
 

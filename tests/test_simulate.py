@@ -12,11 +12,11 @@ from scipy.special import erf
 
 from tasoc_mpi.errors import UsageError
 from tasoc_mpi.kernels.prf import add_stars, prf_image, prf_radius, sigma_scale
+from tasoc_mpi.products.ccd import CAMERA_CENTRES
 from tasoc_mpi.products.framewcs import FrameWCS
 from tasoc_mpi.settings import mag2flux
 from tasoc_mpi.simulate import SimulationOptions
 from tasoc_mpi.simulate.cards import calendar, output_bit, reads
-from tasoc_mpi.simulate.options import CAMERA_CENTRES
 from tasoc_mpi.simulate.pointing import load_pointing, moved_wcs
 from tasoc_mpi.simulate.render import add_cosmics, add_noise, add_sky, bleed
 from tasoc_mpi.simulate.sky import sky_levels, sky_patterns

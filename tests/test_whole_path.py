@@ -138,7 +138,8 @@ def test_cubes_that_cannot_be_used(capsys, simulated, tmp_path, spoil):
     # The stars of a run are errors with that reason, and the run goes on.
     assert cli.main(["run", str(folder), "--datasource", "ffi", "--tmag-max", "11"]) == 0
     with sqlite3.connect(folder / "todo.sqlite") as conn:
-        rows = conn.execute("SELECT status, errors FROM todolist JOIN diagnostics USING (priority)").fetchall()
+        join = "todolist JOIN diagnostics USING (priority)"
+        rows = conn.execute(f"SELECT status, errors FROM {join}").fetchall()
     conn.close()
     assert rows
     assert all(s == 2 and CUBE in errors for s, errors in rows)

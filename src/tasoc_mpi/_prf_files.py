@@ -180,8 +180,7 @@ def analytic_table(row: float, column: float, camera: int, ccd: int) -> NDArray[
     from .kernels.prf import prf_image, sigma_scale
     from .products.ccd import CAMERA_CENTRES
 
-    centre_column, centre_row = CAMERA_CENTRES[camera, ccd]
-    scale = sigma_scale(np.array([row]), np.array([column]), (centre_row, centre_column))
+    scale = sigma_scale(np.array([row]), np.array([column]), CAMERA_CENTRES[camera, ccd])
     table = np.empty((SIZE, SIZE))
     pixels = SIZE // SAMPLES
     for i in range(SAMPLES):

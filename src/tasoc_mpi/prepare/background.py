@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
 from ..kernels import sky
+from ..products.ccd import CAMERA_CENTRES
 
 __all__ = [
     "BOX",
-    "CAMERA_CENTRES",
     "SkyGeometry",
     "average_in_time",
     "box_levels",
@@ -56,27 +56,6 @@ _LOWEST_PEDESTAL = 20.0
 _ROUNDS = 3
 #: The rounds end when the profile changes by less than this fraction of the sky.
 _CONVERGED = 1e-3
-
-#: Full frame image (row, column) of the camera's centre as seen from each (camera, CCD).
-CAMERA_CENTRES = {
-    (1, 1): (2099.52, 2158.22),
-    (1, 2): (2098.02, -5.65),
-    (1, 3): (2099.87, 2141.51),
-    (1, 4): (2100.12, -22.41),
-    (2, 1): (2094.03, 2148.59),
-    (2, 2): (2095.81, -16.81),
-    (2, 3): (2105.75, 2151.35),
-    (2, 4): (2105.98, -13.12),
-    (3, 1): (2092.34, 2152.18),
-    (3, 2): (2093.11, -10.49),
-    (3, 3): (2107.88, 2145.03),
-    (3, 4): (2105.30, -17.37),
-    (4, 1): (2091.43, 2149.26),
-    (4, 2): (2093.35, -12.91),
-    (4, 3): (2110.73, 2148.91),
-    (4, 4): (2111.34, -14.63),
-}
-
 
 @dataclass(frozen=True)
 class SkyGeometry:

@@ -369,7 +369,7 @@ def _primary(tpf: TPF, catalog: StarCatalog | None) -> NDArray[np.void]:
         rows["cbv_area"] = cbv_area(star["ra"][None], star["decl"][None], tpf.camera, tpf.ccd, centre)
     else:
         row_min, row_max, col_min, col_max = tpf.stamp
-        column, row = CAMERA_CENTRES[tpf.camera, tpf.ccd]
+        row, column = CAMERA_CENTRES[tpf.camera, tpf.ccd]
         distance = np.hypot((row_min + row_max) / 2 - row, (col_min + col_max) / 2 - column) * _PIXEL
         rows["cbv_area"] = _area(np.array([distance]), tpf.camera, tpf.ccd)
     return rows

@@ -15,24 +15,24 @@ __all__ = [
     "stamp_outline",
 ]
 
-#: (column, row) of the camera's optical axis in full frame image pixels, for (camera, ccd).
+#: Full frame image (row, column) of the camera's optical axis, for (camera, ccd).
 CAMERA_CENTRES = {
-    (1, 1): (2158.22, 2099.52),
-    (1, 2): (-5.65, 2098.02),
-    (1, 3): (2141.51, 2099.87),
-    (1, 4): (-22.41, 2100.12),
-    (2, 1): (2148.59, 2094.03),
-    (2, 2): (-16.81, 2095.81),
-    (2, 3): (2151.35, 2105.75),
-    (2, 4): (-13.12, 2105.98),
-    (3, 1): (2152.18, 2092.34),
-    (3, 2): (-10.49, 2093.11),
-    (3, 3): (2145.03, 2107.88),
-    (3, 4): (-17.37, 2105.30),
-    (4, 1): (2149.26, 2091.43),
-    (4, 2): (-12.91, 2093.35),
-    (4, 3): (2148.91, 2110.73),
-    (4, 4): (-14.63, 2111.34),
+    (1, 1): (2099.52, 2158.22),
+    (1, 2): (2098.02, -5.65),
+    (1, 3): (2099.87, 2141.51),
+    (1, 4): (2100.12, -22.41),
+    (2, 1): (2094.03, 2148.59),
+    (2, 2): (2095.81, -16.81),
+    (2, 3): (2105.75, 2151.35),
+    (2, 4): (2105.98, -13.12),
+    (3, 1): (2092.34, 2152.18),
+    (3, 2): (2093.11, -10.49),
+    (3, 3): (2107.88, 2145.03),
+    (3, 4): (2105.30, -17.37),
+    (4, 1): (2091.43, 2149.26),
+    (4, 2): (2093.35, -12.91),
+    (4, 3): (2110.73, 2148.91),
+    (4, 4): (2111.34, -14.63),
 }
 
 #: Points on each side of an outline: distortion bends a side of 2048 pixels by a few pixels, between
@@ -63,7 +63,7 @@ def camera_centre_sky(wcs: FrameWCS, frame: int, camera: int, ccd: int) -> tuple
         If there is no such camera or CCD.
     """
     try:
-        column, row = CAMERA_CENTRES[camera, ccd]
+        row, column = CAMERA_CENTRES[camera, ccd]
     except KeyError:
         raise InputError(f"camera {camera}, CCD {ccd}: TESS has cameras 1-4 with CCDs 1-4") from None
     ra, dec = wcs.sky(np.array([column]), np.array([row]), frame)[0]

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..kernels import prf
 from ..products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
+from ..products.ccd import CAMERA_CENTRES
 from ..products.framewcs import FrameWCS
 from . import cards
 from .ffi import BTC_PIXEL, FrameFacts, facts_of, ffi_bytes, ffi_name, ffi_size, sip_cards
-from .options import CAMERA_CENTRES, SimulationOptions, SimulationPaths
+from .options import SimulationOptions, SimulationPaths
 from .pointing import Pointing, load_pointing, moved_wcs
 from .render import FULL_WELL, add_cosmics, add_noise, add_sky, bleed
 from .response import Response, draw, make_response

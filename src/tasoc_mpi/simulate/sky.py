@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .options import CAMERA_CENTRES, SimulationOptions
+from ..products.ccd import CAMERA_CENTRES
+from .options import SimulationOptions
 from .timeline import ORBIT_DAYS
 
 __all__ = ["SKY_PARTS", "sky_levels", "sky_patterns"]
