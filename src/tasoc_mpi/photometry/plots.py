@@ -35,6 +35,8 @@ COLOURS = {
     "grey": "#888888",
 }
 _DPI = 110
+#: Pixels around a stamp that are shown: its catalog reaches 5 pixels beyond it.
+_ROOM = 6.0
 #: Marks of the kinds of flags, in order of the bits: colour, symbol, size. Those of one point do not hide
 #: each other.
 _MARKS = [
@@ -196,9 +198,8 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
         plots_mask.outline(axes, pho.final_phot_mask, pho.stamp, color=COLOURS["orange"], linewidth=2.2)
     _draw_stars(axes, pho)
     row_min, row_max, col_min, col_max = pho.stamp
-    room = 6.0  # the catalog of a stamp reaches 5 pixels beyond it
-    axes.set_xlim(col_min - room, col_max - 1 + room)
-    axes.set_ylim(row_min - room, row_max - 1 + room)
+    axes.set_xlim(col_min - _ROOM, col_max - 1 + _ROOM)
+    axes.set_ylim(row_min - _ROOM, row_max - 1 + _ROOM)
     axes.locator_params(integer=True)
     axes.set_xlabel("column (full frame image pixel, from 0)")
     axes.set_ylabel("row (full frame image pixel, from 0)")
@@ -232,14 +233,17 @@ def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
             zorder=4,
         )
     named = np.argsort(np.where(np.isfinite(stars["tmag"]), stars["tmag"], np.inf), kind="stable")[:12]
+    right = pho.stamp[3] - 1 + 0.5 * _ROOM  # further right, a label goes to the left of its star
     for i in np.union1d(named, np.flatnonzero(target)):
+        side = -1 if stars["column"][i] > right else 1
         axes.annotate(
             f"{stars['tmag'][i]:.1f}",
             (stars["column"][i], stars["row"][i]),
-            xytext=(0.5 * np.sqrt(area[i]) + 2, 0),
+            xytext=(side * (0.5 * np.sqrt(area[i]) + 2), 0),
             textcoords="offset points",
             fontsize=8,
             color=COLOURS["red" if target[i] else "blue"],
+            ha="left" if side > 0 else "right",
             va="center",
             path_effects=[withStroke(linewidth=2, foreground="white")],
             annotation_clip=True,
@@ -255,7 +259,7 @@ def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
         handles.insert(0, Line2D([], [], color=COLOURS["orange"], linewidth=2.2, label="mask"))
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(handles), fontsize=8,
-        frameon=False,
+        frameon=False, handletextpad=1.1,
     )  # fmt: skip
 
 
@@ -395,17 +399,27 @@ def _draw_centroid(pho: BasePhotometry, figure: Figure) -> None:
     lightcurve = pho.lightcurve
     time = np.asarray(lightcurve["time"], dtype="f8")
     good = TESSQualityFlags.filter(np.asarray(lightcurve["quality"]))
+    step = np.diff(time)
+    gap = np.append(step > 3 * np.nanmedian(step), False) if step.size else np.zeros(time.size, dtype=bool)
     axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": [2.6, 1]})
     for k, name in enumerate(("column", "row")):
         centroid = np.asarray(lightcurve["pos_centroid"], dtype="f8")[:, k]
         expected = np.asarray(lightcurve["pos_corr"], dtype="f8")[:, k]
         # Both as differences from where they are on a typical good point.
         moved, due = centroid - _median(centroid[good]), expected - _median(expected[good])
+        # The line of the motion is not drawn over gaps and frames during which the star moved far.
+        steady = np.where(good & ~gap, due, np.nan)
         series, against = axes[k]
         series.plot(time[~good], moved[~good], ".", color=COLOURS["sky"], markersize=5, label="flagged")
         series.plot(time[good], moved[good], ".", color=COLOURS["black"], markersize=3, label="centroid")
         series.plot(
-            time, due, "-", color=COLOURS["red"], linewidth=0.9, alpha=0.8, label="star's motion (POS_CORR)"
+            time,
+            steady,
+            "-",
+            color=COLOURS["red"],
+            linewidth=0.9,
+            alpha=0.8,
+            label="star's motion (POS_CORR)",
         )
         series.set_ylabel(f"{name} $-$ {_median(centroid[good]):.3f} (px)")
         _limit_two(series, moved[good], due[good])

@@ -49,7 +49,7 @@ def show_image(axes: Axes, image: NDArray[Any], stamp: Stamp) -> AxesImage:
         origin="lower",
         extent=(col_min - 0.5, col_max - 0.5, row_min - 0.5, row_max - 0.5),
         cmap="gray_r",
-        norm=AsinhNorm(linear_width=max(spread, 1e-3 * (high - low)), vmin=low, vmax=high),
+        norm=AsinhNorm(linear_width=max(spread, 1e-5 * (high - low)), vmin=low, vmax=high),
         interpolation="nearest",
     )
 
