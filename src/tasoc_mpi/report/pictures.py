@@ -198,6 +198,8 @@ def choose_stars(run: Run, variables: dict[int, Variable], number: int = PANELS)
             "typical of its magnitude",
         )
     for i in able:
+        if len(chosen) == number:
+            break
         take(np.array([i]), "")
     order = sorted(chosen, key=lambda i: (stars["tmag"][i], stars["priority"][i]))
     return [(i, chosen[i]) for i in order]
