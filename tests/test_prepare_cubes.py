@@ -486,3 +486,34 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 frames of 64 x 64 pixels" in done.stderr
     assert open_cube(tmp_path / NAME).shape == (64, 64, 3)
+
+
+@pytest.mark.real
+def test_real_frame(real: Path, tmp_path: Path) -> None:
+    """A frame of sector 1, camera 1, CCD 4, cut to the columns whose uncertainties there are."""
+    name = "tess2018206192942-s0001-1-4-0120-s_ffic"
+    with fits.open(real / "ffi" / f"{name}.crop.fits") as hdus:
+        flux, error = hdus[1].data[:, 44:128], hdus[2].data[:, 44:128]
+        for hdu, data in ((hdus[1], flux), (hdus[2], error)):
+            hdu.data = data
+            hdu.header["CRVAL1P"] = 45
+            hdu.header["CRPIX1"] = 1045 - 44
+        hdus.writeto(tmp_path / f"{name}.fits")
+        flux, error = flux.astype("f4"), error.astype("f4")
+    prepare_folder(tmp_path)
+    cube = open_cube(tmp_path / "sector001_camera1_ccd4.hdf5")
+    assert cube.shape == (128, 84, 1)
+    assert (cube.row_offset, cube.column_offset) == (0, 44)
+    assert cube.attributes["CADENCE"] == 1800
+    assert cube.attributes["TIME_OFFSET_CORRECTED"]
+    assert cube.cadenceno.tolist() == [4697]
+    # Release 1, camera 1, CCD 4: start -1.969 + 0.06 s.
+    assert (cube.time_start[0] - 1325.318778691997) * 86400 == pytest.approx(-1.909, abs=1e-4)
+    np.testing.assert_allclose(
+        cube.images[:, :, 0] + cube.background.frame((128, 84), 0), flux, rtol=1e-6, atol=1e-4
+    )
+    np.testing.assert_array_equal(cube.images_err[:, :, 0], error)
+    # The star's place in the full frame image does not depend on the cut.
+    sky = cube.wcs.sky(np.array([100.0]), np.array([50.0]), 0)
+    # From astropy and the uncut header.
+    np.testing.assert_allclose(sky, [[319.5166541294379, -22.252728069634763]], atol=1e-9)
