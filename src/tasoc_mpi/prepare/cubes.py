@@ -3,51 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput, TasocError, UsageError
 from ..products.catalog import catalog_name, open_catalog
-from ..products.cube import (
-    BackgroundModel,
-    allocate_cube,
-    cube_name,
-    finish_cube,
-    open_cube,
-    write_background,
-    write_wcs,
-)
+from ..products.cube import BackgroundModel, cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf import TPFInfo, find_tpfs
 from ..quality import TESSQualityFlags
 from .background import BOX, SkyGeometry, average_in_time, sky_geometry, window_length
 from .fields import group_tpfs
 from .frames import FrameSeries, read_series, reference_frame
-from .passes import CubeFile, fit_backgrounds, measure_movements, rows_at_once, write_rows
+from .passes import fit_backgrounds, measure_movements, rows_at_once, write_rows
 from .progress import progress
-from .state import LEFT_OUT, State, exclusive, publish
+from .state import LEFT_OUT, State, exclusive
 from .tpfquality import tpf_quality
+from .unfinished import CubeContent, begin_cube, end_cube, frames_digest
 
-__all__ = ["MOVEMENT_KERNELS", "CubeSummary", "PrepareOptions", "prepare_ccd", "prepare_folder"]
+__all__ = [
+    "MOVEMENT_KERNELS",
+    "CubeSummary",
+    "PrepareOptions",
+    "available_memory",
+    "finished",
+    "memory_bytes",
+    "prepare_ccd",
+    "prepare_folder",
+]
 
 logger = logging.getLogger(__name__)
 
 MOVEMENT_KERNELS = ("translation", "euclidian", "affine")
-_PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: BJD of times 0.
 _BJD_REFERENCE = 2457000.0
-#: Changes whenever the same frames would give other backgrounds or other cubes.
-_ALGORITHM = 1
 
 
 @dataclass(frozen=True)
@@ -198,7 +196,7 @@ def prepare_ccd(
     key = _ccd_of(paths[0])
     path = folder / cube_name(*key)
     if path.exists() and not options.overwrite:
-        return _finished(path)
+        return finished(path)
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
     with exclusive(path.with_name(path.name + ".lock")):
         series = read_series(paths, progress(paths, len(paths), f"{label}: headers", "frames"))
@@ -220,7 +218,8 @@ def _ccd_of(frame: Path | FFIInfo) -> tuple[int, int, int]:
     return name[:3]
 
 
-def _finished(path: Path) -> CubeSummary:
+def finished(path: Path) -> CubeSummary:
+    """The cube that is there already; InputError if it cannot be used."""
     try:
         shape = open_cube(path).shape
     except InputError as error:
@@ -245,19 +244,60 @@ def _make(
     geometry = sky_geometry(
         series.shape, series.origin, series.attributes["CAMERA"], series.attributes["CCD"]
     )
-    most = rows_at_once(series, _memory(options), options.backgrounds)
+    most = rows_at_once(series, memory_bytes(options), options.backgrounds)
     _check_disk(part, series, options, label)
+    # Whatever can be wrong with the files beside the frames is found before the work begins.
+    reference_time = _reference_time(path.parent, series)
+    positions, source = _ephemeris(path.parent, series, quality, reference_time, options)
     state = _open_state(state_path, series, geometry, options)
-    fit_backgrounds(series, geometry, state, label)
-    kinds, mesh, radial = state.backgrounds()
-    left_out = kinds == LEFT_OUT
-    if left_out.all():
-        raise InputError(
-            f"{path.parent}: none of the {len(series)} frames of {label} has a background; "
-            "are these calibrated full frame images?"
-        )
+    with _discarded_if_wrong(part, state_path):
+        fit_backgrounds(series, geometry, state, label)
+        kinds, *background = state.backgrounds()
+        left_out = kinds == LEFT_OUT
+        if not np.any(series.wcs.good & ~left_out):
+            raise InputError(
+                f"{path.parent}: none of the {len(series)} frames of {label} has a background and a WCS; "
+                "are these calibrated full frame images?"
+            )
+    model = _model(series, geometry, *background)
+    ref_frame = reference_frame(
+        series.time, TESSQualityFlags.filter(quality), series.wcs.good & ~left_out, reference_time
+    )
+    kind, movement = options.movement_kernel, None
+    if kind:
+        movement = measure_movements(series, model, ~left_out, ref_frame, kind, state, label)
+    content = CubeContent(
+        series, quality, model, ref_frame, positions, source, movement, kind, options.backgrounds
+    )
+    cube = begin_cube(part, content, state)
+    excluded = np.where(left_out, 0, series.excluded).astype("i4")
+    good = TESSQualityFlags.filter(quality) & ~left_out
+    if not good.any():
+        logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
+        good = ~left_out
+    with _discarded_if_wrong(part, state_path):
+        write_rows(series, model, excluded, good, cube, state, most, label)
+    end_cube(part, path)
+    state_path.unlink()
+
+
+@contextmanager
+def _discarded_if_wrong(*paths: Path) -> Iterator[None]:
+    """Leave nothing behind of frames that cannot be used: with other frames the work starts anew."""
+    try:
+        yield
+    except InputError:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _model(
+    series: FrameSeries, geometry: SkyGeometry, mesh: NDArray[np.float32], radial: NDArray[np.float32]
+) -> BackgroundModel:
+    """The frames' backgrounds averaged in time."""
     window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
-    model = BackgroundModel(
+    return BackgroundModel(
         mesh=average_in_time(mesh, window),
         box=BOX,
         radial=average_in_time(radial, window),
@@ -266,89 +306,6 @@ def _make(
         centre=geometry.centre,
         origin=geometry.origin,
     )
-    content = _content(path, series, quality, left_out, model, options, state, label)
-    key = content.key()
-    cube = _continued(part, state, content.pixels, key)
-    if cube is None:
-        cube = _allocate(part, series, content, key)
-        state.begin_rows(key)
-    excluded = np.where(left_out, 0, series.excluded).astype("i4")
-    good = TESSQualityFlags.filter(quality) & ~left_out
-    if not good.any():
-        logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
-        good = ~left_out
-    write_rows(series, model, excluded, good, cube, state, most, label)
-    with h5py.File(part, "r+") as file:
-        finish_cube(file)
-        # It depends on the dates of files, and a cube only on what is in them.
-        del file.attrs["PREPARE_KEY"]
-    publish(part, path)
-    del state
-    state_path.unlink()
-
-
-@dataclass(frozen=True)
-class _Content:
-    """Everything of a cube but its pixels."""
-
-    series: FrameSeries
-    quality: NDArray[np.int32]
-    model: BackgroundModel
-    ref_frame: int
-    ephemeris: NDArray[np.float64]
-    ephemeris_source: str
-    movement: NDArray[np.float64] | None
-    warpmode: str | None
-    backgrounds: bool
-
-    @property
-    def pixels(self) -> tuple[str, ...]:
-        """Datasets that are written as bytes at their place in the file, without the HDF5 library, which can
-        leave an unreadable file behind when it is killed."""
-        return (*_PIXELS, "backgrounds") if self.backgrounds else _PIXELS
-
-    @property
-    def arrays(self) -> dict[str, NDArray]:
-        """Datasets, by name."""
-        s = self.series
-        return {
-            "time": s.time,
-            "timecorr": s.timecorr,
-            "time_start": s.time_start,
-            "time_stop": s.time_stop,
-            "cadenceno": s.cadenceno,
-            "quality": self.quality,
-            "ephemeris": self.ephemeris,
-        }
-
-    def key(self) -> str:
-        """Hexadecimal digest of all of it, and of the frames' files."""
-        digest = hashlib.sha256(_digest(self.series).encode())
-        for array in (*self.arrays.values(), self.model.mesh, self.model.radial, self.movement):
-            if array is not None:
-                digest.update(np.ascontiguousarray(array).tobytes())
-        settings = dict(self.series.attributes)
-        words = [settings, self.ref_frame, self.ephemeris_source, self.warpmode, self.series.wcs_headers]
-        words.append(self.backgrounds)
-        digest.update(json.dumps(words, sort_keys=True).encode())
-        return digest.hexdigest()
-
-
-def _digest(series: FrameSeries) -> str:
-    """What the backgrounds depend on: the files, the region and this program's algorithm."""
-    files = []
-    for info in series.infos:
-        stat = info.path.stat()
-        files.append((info.name, stat.st_size, stat.st_mtime_ns))
-    words = [
-        _ALGORITHM,
-        files,
-        series.shape,
-        series.origin,
-        series.background_applied,
-        series.excluded.tolist(),
-    ]
-    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
 def _open_state(path: Path, series: FrameSeries, geometry: SkyGeometry, options: PrepareOptions) -> State:
@@ -359,7 +316,7 @@ def _open_state(path: Path, series: FrameSeries, geometry: SkyGeometry, options:
         parameters = WARPMODES[options.movement_kernel]
     state = State(
         path,
-        hashlib.sha256(f"{_digest(series)} {options.movement_kernel}".encode()).hexdigest(),
+        hashlib.sha256(f"{frames_digest(series)} {options.movement_kernel}".encode()).hexdigest(),
         len(series),
         series.shape[0],
         geometry.mesh_shape,
@@ -371,50 +328,23 @@ def _open_state(path: Path, series: FrameSeries, geometry: SkyGeometry, options:
     return state
 
 
-def _content(
-    path: Path,
+def _ephemeris(
+    folder: Path,
     series: FrameSeries,
     quality: NDArray[np.int32],
-    left_out: NDArray[np.bool_],
-    model: BackgroundModel,
+    reference_time: float | None,
     options: PrepareOptions,
-    state: State,
-    label: str,
-) -> _Content:
-    """Reference frame, ephemeris and movements."""
+) -> tuple[NDArray[np.float64], str]:
+    """Positions of TESS, for a reference frame that may yet turn out to have no pixels."""
     from ..barycentre import ephemeris
 
-    wcs_good = series.wcs.good & ~left_out
-    if not wcs_good.any():
-        raise InputError(
-            f"{path.parent}: no frame of {label} has both pixels and a WCS; fetch the files again"
-        )
-    ref_frame = reference_frame(
-        series.time, TESSQualityFlags.filter(quality), wcs_good, _reference_time(path.parent, series)
-    )
-    sky = series.wcs.sky(np.array([series.btc_pixel[0]]), np.array([series.btc_pixel[1]]), ref_frame)[0]
+    frame = reference_frame(series.time, TESSQualityFlags.filter(quality), series.wcs.good, reference_time)
+    column, row = series.btc_pixel
+    ra, dec = series.wcs.sky(np.array([column]), np.array([row]), frame)[0]
     spice = options.spice
-    if spice is None and (path.parent / "spice").is_dir():
-        spice = path.parent / "spice"
-    positions, source = ephemeris(
-        series.time - series.timecorr, series.timecorr, float(sky[0]), float(sky[1]), spice
-    )
-    movement = None
-    if options.movement_kernel:
-        movement = measure_movements(
-            series, model, ~left_out, ref_frame, options.movement_kernel, state, label
-        )
-    return _Content(
-        series,
-        quality,
-        model,
-        ref_frame,
-        positions,
-        source,
-        movement,
-        options.movement_kernel,
-        options.backgrounds,
-    )
+    if spice is None and (folder / "spice").is_dir():
+        spice = folder / "spice"
+    return ephemeris(series.time - series.timecorr, series.timecorr, float(ra), float(dec), spice)
 
 
 def _reference_time(folder: Path, series: FrameSeries) -> float | None:
@@ -444,48 +374,24 @@ def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label:
         )
 
 
-def _memory(options: PrepareOptions) -> float:
+def memory_bytes(options: PrepareOptions) -> float:
     """Bytes that may be used."""
     if options.memory is not None:
         return options.memory * 1e9
-    return 0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 0.5 * available_memory()
 
 
-def _continued(part: Path, state: State, pixels: Sequence[str], key: str) -> CubeFile | None:
-    """The unfinished cube that some rows were written to; None if there is no such thing."""
-    if state.cube_key != key or not part.exists():
-        return None
+def available_memory() -> float:
+    """Bytes of memory that are free or can be freed, within the limit of this process's control group."""
+    available = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
-        with h5py.File(part, "r") as file:
-            if file.attrs["PREPARE_KEY"] != key:
-                return None
-            return CubeFile(part, {name: file[name].id.get_offset() for name in pixels})
-    except (OSError, KeyError):
-        # Killed while the file was begun, or while it was finished: the rows are written again.
-        return None
-
-
-def _allocate(part: Path, series: FrameSeries, content: _Content, key: str) -> CubeFile:
-    """An unfinished cube in which only the pixels are missing."""
-    part.unlink(missing_ok=True)
-    try:
-        allocate_cube(part, (*series.shape, len(series)), series.attributes, content.backgrounds)
-        with h5py.File(part, "r+") as file:
-            for name, array in content.arrays.items():
-                file.create_dataset(name, data=array)
-            file["ephemeris"].attrs["source"] = content.ephemeris_source
-            names = np.array([info.name for info in series.infos], dtype=object)
-            file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
-            file.create_dataset("sumimage", data=np.full(series.shape, np.nan, dtype="f4"))
-            file.create_dataset("backgrounds_pixels_used", data=np.zeros(series.shape, dtype="u1"))
-            write_wcs(file, series.wcs, list(series.wcs_headers), content.ref_frame)
-            write_background(file, content.model)
-            if content.movement is not None:
-                file.create_dataset("movement_kernel", data=content.movement)
-                file["movement_kernel"].attrs["warpmode"] = content.warpmode
-            file.attrs["PREPARE_KEY"] = key
-            cube = CubeFile(part, {name: file[name].id.get_offset() for name in content.pixels})
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None
-    return cube
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        available = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        group = Path("/proc/self/cgroup").read_text("ascii").rpartition("::")[2].strip()
+        limit = Path(f"/sys/fs/cgroup{group}/memory.max").read_text("ascii").strip()
+        if limit != "max":
+            available = min(available, float(limit))
+    except (OSError, StopIteration, ValueError):
+        # Not Linux, or another kind of control groups: what is free is known all the same.
+        pass
+    return available

@@ -1,0 +1,182 @@
+"""The unfinished cube: all but its pixels is written at once, and found again after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
+from .frames import FrameSeries
+from .passes import CubeFile
+from .state import State, publish
+
+__all__ = ["CubeContent", "begin_cube", "end_cube", "frames_digest"]
+
+_PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
+#: Changes whenever the same frames would give other backgrounds or other cubes.
+_ALGORITHM = 1
+
+
+@dataclass(frozen=True)
+class CubeContent:
+    """Everything of a cube but its pixels.
+
+    Attributes
+    ----------
+    series : FrameSeries
+    quality : ndarray of int32, shape (T,)
+        With the flags of target pixel files.
+    model : BackgroundModel
+        Averaged in time.
+    ref_frame : int
+    ephemeris : ndarray, shape (T, 3)
+        Light-days.
+    ephemeris_source : str
+    movement : ndarray or None, shape (T, n)
+        Movement kernels of the kind `warpmode`.
+    warpmode : str or None
+    backgrounds : bool
+        The background is to be stored as pixels too.
+    """
+
+    series: FrameSeries
+    quality: NDArray[np.int32]
+    model: BackgroundModel
+    ref_frame: int
+    ephemeris: NDArray[np.float64]
+    ephemeris_source: str
+    movement: NDArray[np.float64] | None
+    warpmode: str | None
+    backgrounds: bool
+
+    @property
+    def pixels(self) -> tuple[str, ...]:
+        """Datasets that are written as bytes at their place in the file, without the HDF5 library, which can
+        leave an unreadable file behind when it is killed."""
+        return (*_PIXELS, "backgrounds") if self.backgrounds else _PIXELS
+
+    @property
+    def arrays(self) -> dict[str, NDArray]:
+        """Datasets, by name."""
+        s = self.series
+        return {
+            "time": s.time,
+            "timecorr": s.timecorr,
+            "time_start": s.time_start,
+            "time_stop": s.time_stop,
+            "cadenceno": s.cadenceno,
+            "quality": self.quality,
+            "ephemeris": self.ephemeris,
+        }
+
+    def key(self) -> str:
+        """Hexadecimal digest of all of it, and of the frames' files."""
+        digest = hashlib.sha256(frames_digest(self.series).encode())
+        for array in (*self.arrays.values(), self.model.mesh, self.model.radial, self.movement):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
+        settings = dict(self.series.attributes)
+        words = [settings, self.ref_frame, self.ephemeris_source, self.warpmode, self.series.wcs_headers]
+        words.append(self.backgrounds)
+        digest.update(json.dumps(words, sort_keys=True).encode())
+        return digest.hexdigest()
+
+
+def frames_digest(series: FrameSeries) -> str:
+    """What the backgrounds depend on: the files, the region and this program's algorithm."""
+    files = []
+    for info in series.infos:
+        stat = info.path.stat()
+        files.append((info.name, stat.st_size, stat.st_mtime_ns))
+    words = [
+        _ALGORITHM,
+        files,
+        series.shape,
+        series.origin,
+        series.background_applied,
+        series.excluded.tolist(),
+    ]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def begin_cube(part: Path, content: CubeContent, state: State) -> CubeFile:
+    """The unfinished cube that an interrupted prepare left behind, or a new one without pixels.
+
+    Parameters
+    ----------
+    part : Path
+        Its temporary name.
+    content : CubeContent
+    state : State
+        Knows the rows that are done; forgets them where the cube is new.
+
+    Raises
+    ------
+    InputError
+        If there is no room on the disk.
+    """
+    key = content.key()
+    cube = _continued(part, state, content, key)
+    if cube is None:
+        cube = _allocate(part, content, key)
+        state.begin_rows(key)
+    return cube
+
+
+def end_cube(part: Path, path: Path) -> None:
+    """Mark a cube whose pixels are all there as whole, and give it its name."""
+    with h5py.File(part, "r+") as file:
+        finish_cube(file)
+        # It depends on the dates of files, and a cube only on what is in them.
+        del file.attrs["PREPARE_KEY"]
+    publish(part, path)
+
+
+def _continued(part: Path, state: State, content: CubeContent, key: str) -> CubeFile | None:
+    """The unfinished cube that some rows were written to; None if there is no such thing."""
+    if state.cube_key != key or not part.exists():
+        return None
+    try:
+        with h5py.File(part, "r") as file:
+            if file.attrs["PREPARE_KEY"] != key:
+                return None
+            return CubeFile(part, {name: file[name].id.get_offset() for name in content.pixels})
+    except (OSError, KeyError):
+        # Killed while the file was begun, or while it was finished: the rows are written again.
+        return None
+
+
+def _allocate(part: Path, content: CubeContent, key: str) -> CubeFile:
+    """An unfinished cube in which only the pixels are missing."""
+    part.unlink(missing_ok=True)
+    series = content.series
+    try:
+        allocate_cube(part, (*series.shape, len(series)), series.attributes, content.backgrounds)
+        with h5py.File(part, "r+") as file:
+            for name, array in content.arrays.items():
+                file.create_dataset(name, data=array)
+            file["ephemeris"].attrs["source"] = content.ephemeris_source
+            names = np.array([info.name for info in series.infos], dtype=object)
+            file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
+            file.create_dataset("sumimage", data=np.full(series.shape, np.nan, dtype="f4"))
+            file.create_dataset("backgrounds_pixels_used", data=np.zeros(series.shape, dtype="u1"))
+            write_wcs(file, series.wcs, list(series.wcs_headers), content.ref_frame)
+            write_background(file, content.model)
+            if content.movement is not None:
+                file.create_dataset("movement_kernel", data=content.movement)
+                file["movement_kernel"].attrs["warpmode"] = content.warpmode
+            file.attrs["PREPARE_KEY"] = key
+            cube = CubeFile(part, {name: file[name].id.get_offset() for name in content.pixels})
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(
+            f"{part}: cannot be written ({error}); make room and start again, what was done is kept"
+        ) from None
+    return cube
