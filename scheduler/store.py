@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..products.lightcurve import below
+from ..products.packed import PACK_FOLDER, remove_unlisted_packs, split_name
 from ..products.todo import open_todo, read_todo, transaction
 from ..protocol import DIAGNOSTICS, ProtocolError, Results
 from ..status import STATUS
@@ -38,6 +40,8 @@ _LIGHTCURVE = re.compile(
     r"\.?tess(?P<starid>\d{11})-s(?P<sector>\d{3})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4})-dr\d+"
     r"-v(?P<version>\d+)-tasoc_lc\.fits\.gz.*"
 )
+
+_KEY = ("starid", "sector", "camera", "ccd", "cadence")
 
 
 @dataclass
@@ -203,10 +207,13 @@ class Store:
         return [(priority,) for priority in self.rows["priority"][chosen].tolist()]
 
     def empty_trash(self, output: Path) -> None:
-        """Delete the files of light curves that are no longer listed."""
+        """Delete the files of light curves that are no longer listed.
+
+        Of packed ones these are the files that were unpacked to the same folder, if they were.
+        """
         names = self.conn.execute("SELECT lightcurve FROM photometry_trash").fetchall()
         for (name,) in names:
-            inside_folder(output, name).unlink(missing_ok=True)
+            below(output, split_name(name)[1]).unlink(missing_ok=True)
         if names:
             with transaction(self.conn, self.path):
                 self.conn.execute("DELETE FROM photometry_trash")
@@ -229,6 +236,7 @@ class Store:
             if anew:
                 # Their files are where they were made.
                 self.reset(np.ones(len(self.rows), dtype=bool), folder)
+                self.sweep_packs(folder, known_version)
             elif known_version != version:
                 raise InputError(
                     f"{self.path}: its results are of version {known_version}; run with that --version,"
@@ -241,6 +249,7 @@ class Store:
         self.empty_trash(output)
         if known and known[2]:
             self.sweep(output, version)
+        self.sweep_packs(output, version)
         with transaction(self.conn, self.path):
             self.conn.execute("DELETE FROM photometry_settings")
             # Below the input folder the name is relative, so that both can be moved or copied together.
@@ -259,20 +268,39 @@ class Store:
         names that this work list's stars get are touched.
         """
         names = self.conn.execute("SELECT lightcurve FROM diagnostics WHERE lightcurve IS NOT NULL")
-        listed = {os.path.normpath(name) for (name,) in names}
-        keys = ("starid", "sector", "camera", "ccd", "cadence")
-        ours = set(zip(*(self.rows[key].tolist() for key in keys), strict=True))
-        for folder in {f"c{row[4]:04d}/{row[0]:011d}"[:11] for row in ours}:
+        # Packed ones may also have been unpacked to the same folder.
+        listed = {os.path.normpath(split_name(name)[1]) for (name,) in names}
+        ours = self._keys()
+        for folder in {f"c{key[4]:04d}/{key[0]:011d}"[:11] for key in ours}:
             with contextlib.suppress(FileNotFoundError), os.scandir(output / folder) as entries:
                 for entry in entries:
-                    match = _LIGHTCURVE.fullmatch(entry.name)
-                    if (
-                        match
-                        and int(match["version"]) == version
-                        and tuple(int(match[key]) for key in keys) in ours
-                        and f"{folder}/{entry.name}" not in listed
-                    ):
+                    key = _key(entry.name, version)
+                    if key in ours and f"{folder}/{entry.name}" not in listed:
                         os.unlink(entry.path)
+
+    def sweep_packs(self, output: Path, version: int) -> None:
+        """Delete packs of this work list's light curves of which none is listed; no worker may be writing."""
+        if not (output / PACK_FOLDER).is_dir():
+            return
+        names = self.conn.execute(
+            "SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '#')) FROM diagnostics"
+            " WHERE instr(lightcurve, '#') > 0"
+        )
+        listed = {name.removesuffix("#") for (name,) in names}
+        ours = self._keys()
+        remove_unlisted_packs(output, listed, lambda name: _key(os.path.basename(name), version) in ours)
+
+    def _keys(self) -> set[tuple[int, ...]]:
+        """What identifies the stars of this work list in the names of light curves; see `_key`."""
+        return set(zip(*(self.rows[name].tolist() for name in _KEY), strict=True))
+
+
+def _key(file_name: str, version: int) -> tuple[int, ...] | None:
+    """Which star a light curve of a version is of, by its name; None for other files."""
+    match = _LIGHTCURVE.fullmatch(file_name)
+    if not match or int(match["version"]) != version:
+        return None
+    return tuple(int(match[name]) for name in _KEY)
 
 
 def load_store(path: Path) -> Store:
@@ -303,14 +331,6 @@ def load_store(path: Path) -> Store:
 def _table(conn: sqlite3.Connection, query: str) -> NDArray[np.int64]:
     """Two integer columns, shape (n, 2)."""
     return np.array(conn.execute(query).fetchall(), dtype=np.int64).reshape(-1, 2)
-
-
-def inside_folder(output: Path, name: str) -> Path:
-    """Path of a listed light curve; raises InputError for a name that would leave the output folder."""
-    path = os.path.normpath(output / name)
-    if os.path.isabs(name) or not path.startswith(f"{output}{os.sep}"):
-        raise InputError(f"{name}: not the name of a light curve below {output}; the work list is damaged")
-    return Path(path)
 
 
 def _unlist(conn: sqlite3.Connection, priorities: list[tuple[int]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, TasocError
+from ..products.packed import PackWriter
 from ..protocol import (
     DIAGNOSTICS,
     RESULT_DTYPE,
@@ -40,13 +41,17 @@ Photometry = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all stars of a run; see `BasePhotometry` for the meaning."""
+    """What is the same for all stars of a run; see `BasePhotometry` for the meaning.
+
+    Light curves go to `pack`, where there is one; else each is a file of its own.
+    """
 
     input_folder: str
     output_folder: str
     version: int = 6
     plot: bool = False
     cache: str = "basic"
+    pack: PackWriter | None = None
 
 
 def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: float = 0.0) -> Results:
@@ -85,6 +90,9 @@ def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: f
         errors.append("\n".join(messages) or None)
         skips.extend(skip)
     numbers["worker_wait_time"][:1] = waited
+    if job.pack is not None:
+        # Whoever hears of a light curve finds it.
+        job.pack.flush()
     return Results(numbers, paths, methods, errors, np.array(skips, dtype=np.int64))
 
 
@@ -117,7 +125,8 @@ def _one_star(
         path = None
         if status.has_lightcurve:
             # Where the run looks for it again does not depend on where the output folder is today.
-            path = os.path.relpath(pho.save_lightcurve(), job.output_folder)
+            saved = pho.save_lightcurve() if job.pack is None else pho.save_lightcurve(writer=job.pack)
+            path = os.path.relpath(saved, job.output_folder)
         for name in DIAGNOSTICS:
             row[name] = getattr(result, name)
         row["status"] = status

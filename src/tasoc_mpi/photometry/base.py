@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..products.lightcurve import LightCurve, write_lightcurve
+from ..products.lightcurve import LightCurve, Writer, write_lightcurve
 from ..quality import TESSQualityFlags
 from ..settings import load_settings
 from ..status import STATUS
@@ -392,7 +392,10 @@ class BasePhotometry(StampPixels):
             self.result.skip_targets = [int(starid) for starid in skip_targets]
 
     def save_lightcurve(
-        self, output_folder: str | os.PathLike[str] | None = None, version: int | None = None
+        self,
+        output_folder: str | os.PathLike[str] | None = None,
+        version: int | None = None,
+        writer: Writer | None = None,
     ) -> str:
         """Write the light curve file.
 
@@ -402,6 +405,8 @@ class BasePhotometry(StampPixels):
             Default: the attribute `output_folder`.
         version : int, optional
             Default: the attribute `version`.
+        writer : callable, optional
+            Keeps the file's bytes; see `products.lightcurve.Writer`. Default: in a file of its own.
 
         Returns
         -------
@@ -438,7 +443,7 @@ class BasePhotometry(StampPixels):
             table_cards=cards.table_cards(source, columns),
             wcs_cards=cards.wcs_cards(source, self._stamp),
         )
-        self.result.lightcurve = write_lightcurve(Path(folder), file)
+        self.result.lightcurve = write_lightcurve(Path(folder), file, writer)
         return os.path.join(folder, self.result.lightcurve)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .fitsbytes import CardTuple, hdu_bytes, image_bytes, image_cards
 
-__all__ = ["LightCurve", "lightcurve_name", "write_lightcurve"]
+__all__ = [
+    "LightCurve",
+    "Writer",
+    "below",
+    "creation_date",
+    "lightcurve_bytes",
+    "lightcurve_name",
+    "write_lightcurve",
+    "write_whole",
+]
+
+#: Keeps a light curve: takes its name below the output folder and its compressed bytes, and returns the name
+#: under which it is to be listed.
+Writer = Callable[[str, bytes], str]
 
 #: Column, format, dtype, unit, display format, what it is.
 _COLUMNS = (
@@ -69,7 +83,9 @@ class LightCurve:
     wcs_cards: Sequence[CardTuple] = field(default_factory=list)
 
 
-def lightcurve_name(starid: int, sector: int, camera: int, ccd: int, cadence: int, data_rel: int, version: int) -> str:
+def lightcurve_name(
+    starid: int, sector: int, camera: int, ccd: int, cadence: int, data_rel: int, version: int
+) -> str:
     """Path of a light curve below the output folder."""
     star = f"{starid:011d}"
     return (
@@ -78,7 +94,7 @@ def lightcurve_name(starid: int, sector: int, camera: int, ccd: int, cadence: in
     )
 
 
-def write_lightcurve(folder: Path, lightcurve: LightCurve) -> str:
+def write_lightcurve(folder: Path, lightcurve: LightCurve, writer: Writer | None = None) -> str:
     """Write a light curve file.
 
     Parameters
@@ -86,11 +102,13 @@ def write_lightcurve(folder: Path, lightcurve: LightCurve) -> str:
     folder : Path
         The output folder; sub-folders are made.
     lightcurve : LightCurve
+    writer : callable, optional
+        Keeps the file's bytes in another way than as a file of its own; see `Writer`.
 
     Returns
     -------
     str
-        The file's path relative to `folder`.
+        The name to be listed: the file's path relative to `folder`, or what `writer` returned.
 
     Raises
     ------
@@ -102,8 +120,21 @@ def write_lightcurve(folder: Path, lightcurve: LightCurve) -> str:
 
     lc = lightcurve
     name = lightcurve_name(lc.starid, lc.sector, lc.camera, lc.ccd, lc.cadence, lc.data_rel, lc.version)
-    path = folder / name
     data = igzip.compress(lightcurve_bytes(lc), 1, mtime=0)
+    if writer is not None:
+        return writer(name, data)
+    write_whole(folder / name, data)
+    return name
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there with all of `data` or not at all; its folder is made.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing of it is left then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -113,12 +144,19 @@ def write_lightcurve(folder: Path, lightcurve: LightCurve) -> str:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
-    return name
+
+
+def below(folder: str | os.PathLike[str], name: str) -> Path:
+    """Path of a listed light curve; raises InputError for a name that would leave the folder."""
+    root = os.path.normpath(folder)
+    path = os.path.normpath(os.path.join(root, name))
+    if os.path.isabs(name) or not path.startswith(os.path.join(root, "")):
+        raise InputError(f"{name}: not the name of a light curve below {root}; the work list is damaged")
+    return Path(path)
 
 
 def lightcurve_bytes(lc: LightCurve) -> bytes:
-    """The uncompressed FITS file."""
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    """The uncompressed FITS file; raises InputError as `creation_date`."""
     primary: list[CardTuple] = [
         ("SIMPLE", True, "conforms to FITS standards"),
         ("BITPIX", 8, "array data type"),
@@ -127,7 +165,7 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
         ("NEXTEND", 3, "number of standard extensions"),
         ("EXTNAME", "PRIMARY", "name of extension"),
         ("ORIGIN", "TASOC/Aarhus", "institution responsible for creating this file"),
-        ("DATE", today, "date the file was created"),
+        ("DATE", creation_date(), "date the file was created"),
         *lc.primary_cards,
     ]
     sumimage = np.asarray(lc.sumimage, dtype=np.float32)
@@ -140,6 +178,26 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
             hdu_bytes([*image_cards("APERTURE", aperture), *lc.wcs_cards], image_bytes(aperture)),
         ]
     )
+
+
+def creation_date() -> str:
+    """Today's date in UTC, or that of SOURCE_DATE_EPOCH, with which files can be made again byte for byte.
+
+    Raises
+    ------
+    InputError
+        If the variable is not a number of seconds since 1970.
+    """
+    # The convention of https://reproducible-builds.org/specs/source-date-epoch/
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return datetime.datetime.now(datetime.UTC).date().isoformat()
+    try:
+        return datetime.datetime.fromtimestamp(int(epoch), datetime.UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise InputError(
+            f"SOURCE_DATE_EPOCH={epoch}: not a number of seconds since 1970; correct or unset it"
+        ) from None
 
 
 def _table_cards(n_rows: int) -> list[CardTuple]:

@@ -1,0 +1,352 @@
+"""Packed light curves: the files of many stars in one HDF5 file a process, whole after a kill at any moment.
+
+A million small files are slow to make and to copy on a parallel file system. A pack holds the same bytes:
+
+- `data`, uint8: the compressed FITS files, one behind the other.
+- `index`, a table: for each of them its place in `data`, size, CRC-32, and the path that it has as a file.
+
+Datasets only grow, data before index, and the file is in HDF5's single-writer/multiple-reader mode, which
+keeps what is on disk consistent at all times. What `PackWriter.flush` has returned for is there for readers
+after the writer was killed. A pack is written by one process and never opened again for writing.
+
+A packed light curve is listed as `packed/NAME.hdf5#PATH`. A pack may also hold what is not listed: stars that
+were skipped later, or were written again to another pack. Only what the work list names counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import types
+import zlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, MissingInput, TasocError
+from .lightcurve import below
+
+__all__ = [
+    "PACK_FOLDER",
+    "PackReader",
+    "PackWriter",
+    "open_lightcurve",
+    "remove_unlisted_packs",
+    "split_name",
+]
+
+#: Folder of packs below the output folder.
+PACK_FOLDER = "packed"
+
+_FORMAT_VERSION = 1
+
+_INDEX_DTYPE = np.dtype([("offset", "<u8"), ("size", "<u8"), ("crc32", "<u4"), ("name", "S100")])
+
+#: Some light curves of a sector at 1800 s, one at 200 s: little of the last chunk is wasted, and a chunk that
+#: is written again because it has grown is cheap.
+_DATA_CHUNK = 1 << 18
+_INDEX_CHUNK = 256
+
+_LISTED = re.compile(r"(?P<pack>.*\.hdf5)#(?P<name>[^#]+)")
+
+
+def split_name(listed: str) -> tuple[str, str]:
+    """The pack and the file path of a listed light curve; the pack of a file of its own is ''."""
+    match = _LISTED.fullmatch(listed)
+    return (match["pack"], match["name"]) if match else ("", listed)
+
+
+class PackWriter:
+    """Writes light curves to a pack of this process, which is made when the first one comes.
+
+    Parameters
+    ----------
+    output : path-like
+        The output folder.
+    """
+
+    def __init__(self, output: str | os.PathLike[str]) -> None:
+        self.output = Path(output)
+        self._name = ""
+        self._file: Any = None
+        self._pid = 0
+        self._end = 0
+        self._waiting: list[tuple[int, int, int, bytes]] = []
+        self._failure: str | None = None
+
+    def __call__(self, name: str, data: bytes) -> str:
+        """Add a light curve; it is durable after the next `flush`.
+
+        Parameters
+        ----------
+        name : str
+            The path that it has as a file, relative to the output folder.
+        data : bytes
+            The compressed FITS file.
+
+        Returns
+        -------
+        str
+            The name to be listed.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. Then nothing since the last `flush` counts.
+        ValueError
+            If the name is too long.
+        """
+        encoded = name.encode()
+        if len(encoded) > _INDEX_DTYPE["name"].itemsize:
+            raise ValueError(f"{name}: too long a name for a pack")
+        with self._noting_failure():
+            if self._file is None or self._pid != os.getpid():
+                self._create()
+            stream = self._file["data"]
+            stream.resize((self._end + len(data),))
+            stream[self._end :] = np.frombuffer(data, dtype=np.uint8)
+        self._waiting.append((self._end, len(data), zlib.crc32(data), encoded))
+        self._end += len(data)
+        return f"{self._name}#{name}"
+
+    def _create(self) -> None:
+        """Start a pack under a name that no other has."""
+        import h5py
+
+        folder = self.output / PACK_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        # A process number comes again, after a restart or on another host of the same name.
+        host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:40]
+        number = 0
+        while True:
+            self._name = f"{PACK_FOLDER}/lightcurves-{host}-{os.getpid()}-{number}.hdf5"
+            try:
+                file = h5py.File(self.output / self._name, "x", libver="latest", locking="best-effort")
+                break
+            except FileExistsError:
+                number += 1
+        file.attrs["FORMAT"] = "TASOC packed light curves"
+        file.attrs["FORMAT_VERSION"] = _FORMAT_VERSION
+        file.create_dataset("data", (0,), "u1", maxshape=(None,), chunks=(_DATA_CHUNK,))
+        file.create_dataset("index", (0,), _INDEX_DTYPE, maxshape=(None,), chunks=(_INDEX_CHUNK,))
+        file.swmr_mode = True
+        self._file, self._pid, self._end, self._waiting = file, os.getpid(), 0, []
+
+    @contextlib.contextmanager
+    def _noting_failure(self) -> Any:
+        """What a library leaves behind that could not write is unknown: nothing is added after that."""
+        self._check()
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            # HDF5 says why in its text only.
+            number = re.search(r"errno = (\d+)", str(error))
+            code = getattr(error, "errno", None) or (int(number[1]) if number else errno.EIO)
+            self._failure = os.strerror(code)
+            raise OSError(code, self._failure, str(self.output / self._name)) from error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise InputError(
+                f"{self.output / self._name}: {self._failure}; see to its file system and run again"
+            )
+
+    def flush(self) -> None:
+        """Make everything that was added durable: to be called before it is reported.
+
+        Raises
+        ------
+        InputError
+            If something since the last call could not be written.
+        """
+        self._check()
+        if not self._waiting or self._pid != os.getpid():
+            return
+        try:
+            with self._noting_failure():
+                self._file["data"].flush()
+                # Only now: whoever finds a row in the index finds its data.
+                index = self._file["index"]
+                start = len(index)
+                index.resize((start + len(self._waiting),))
+                index[start:] = np.array(self._waiting, dtype=_INDEX_DTYPE)
+                index.flush()
+                os.fsync(self._file.id.get_vfd_handle())
+        except OSError:
+            self._check()
+        self._waiting = []
+
+    def close(self) -> None:
+        """Flush, and let go of the file.
+
+        Raises
+        ------
+        InputError
+            As `flush`.
+        """
+        if self._file is not None and self._pid == os.getpid():
+            self.flush()
+            self._file.close()
+        self._file = None
+
+
+class PackReader:
+    """The light curves of a pack, also of one that is being written or whose writer was killed.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Attributes
+    ----------
+    names : list of str
+        Paths that the light curves have as files, in the order in which they were written.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If it is not a pack, or of a version that is not known.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import h5py
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise MissingInput(
+                f"{path}: no such pack of light curves; name their folder, or compute them again"
+            )
+        try:
+            self._file = h5py.File(self.path, "r", swmr=True, libver="latest", locking="best-effort")
+            version = self._file.attrs["FORMAT_VERSION"]
+            self._index = self._file["index"][:]
+            self._data = self._file["data"]
+        except (OSError, RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{path}: not a pack of light curves ({reason}); compute them again with --overwrite"
+            ) from None
+        if version != _FORMAT_VERSION or self._index.dtype != _INDEX_DTYPE:
+            raise InputError(
+                f"{path}: a pack of another version ({version}); use the tasoc-mpi that wrote it"
+            )
+        # A table that was growing when its writer died may end with rows that were never filled.
+        self._index = self._index[self._index["size"] > 0]
+        self.names = [name.decode("utf-8", "replace") for name in self._index["name"].tolist()]
+        # A star that was written twice: both are the same, the later one is as good.
+        self._rows = {name: row for row, name in enumerate(self.names)}
+
+    def __enter__(self) -> PackReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a light curve's file.
+
+        Raises
+        ------
+        MissingInput
+            If the pack does not hold it.
+        InputError
+            If its bytes are not those that were written.
+        """
+        if name not in self._rows:
+            raise MissingInput(f"{self.path}: holds no {name}; compute it again with --overwrite")
+        offset, size, crc32, _ = self._index[self._rows[name]].tolist()
+        try:
+            data = self._data[offset : offset + size].tobytes()
+        except (OSError, RuntimeError) as error:
+            data, reason = b"", " ".join(str(error).split())
+        else:
+            reason = "its checksum differs"
+        if len(data) != size or zlib.crc32(data) != crc32:
+            raise InputError(f"{self.path}: {name} is damaged ({reason}); compute it again with --overwrite")
+        return data
+
+
+def open_lightcurve(output: str | os.PathLike[str], listed: str) -> bytes:
+    """The bytes of a light curve's file, in whichever way it was kept.
+
+    Parameters
+    ----------
+    output : path-like
+        The output folder.
+    listed : str
+        Its name in the work list.
+
+    Raises
+    ------
+    MissingInput
+        If it is not there.
+    InputError
+        If its name would leave the output folder, or the pack cannot be used.
+    """
+    pack, name = split_name(listed)
+    if pack:
+        with PackReader(below(output, pack)) as reader:
+            return reader.read(name)
+    path = below(output, name)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise MissingInput(
+            f"{path}: no such light curve; name its folder with --output, or run again with --overwrite"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
+
+
+def remove_unlisted_packs(
+    output: Path, listed: Collection[str], is_ours: Callable[[str], bool]
+) -> list[Path]:
+    """Delete packs of which nothing is listed.
+
+    Only to be called while no process writes light curves of this work list. An output folder can be that of
+    several work lists: a pack is touched only if it holds something and all of it `is_ours`; one that
+    cannot be read is left alone.
+
+    Parameters
+    ----------
+    output : Path
+        The output folder.
+    listed : collection of str
+        Packs (as `split_name` gives them) of which the work list names light curves.
+    is_ours : callable
+        Whether a light curve's file path is one that this work list's stars get.
+
+    Returns
+    -------
+    list of Path
+        What was deleted.
+    """
+    removed = []
+    for path in sorted((output / PACK_FOLDER).glob("*.hdf5")):
+        if f"{PACK_FOLDER}/{path.name}" in listed:
+            continue
+        try:
+            with PackReader(path) as reader:
+                names = reader.names
+        except TasocError:
+            continue
+        if names and all(map(is_ours, names)):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
