@@ -18,6 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
     parser.add_argument("--version", type=int, default=6, help="version number of the light curves")
     parser.add_argument("--overwrite", action="store_true", help="compute again what is already done")
+    parser.add_argument(
+        "--packed",
+        action="store_true",
+        help="pack light curves, one HDF5 file a worker, instead of a file each (see `tasoc-mpi unpack`)",
+    )
     parser.add_argument("--plot", action="store_true", help="also draw pictures of every star")
     parser.add_argument(
         "--batch", type=int, metavar="N", help="hand out N stars at once (default: by their cost)"
@@ -142,9 +147,11 @@ def _abort(comm: Any, error: BaseException) -> NoReturn:
 
 def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> Callable[..., Any]:
     """What computes a batch of tasks in this process."""
+    import dataclasses
     import functools
     import logging
 
+    from ..products.packed import PackWriter
     from ..worker.loop import Job, compute
 
     if not args.debug:
@@ -154,6 +161,8 @@ def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | None) -
         from ..photometry import tessphot as photometry
     source, output = _folders(args)
     job = Job(str(source), str(output), args.version, args.plot, args.cache)
+    if args.packed:
+        job = dataclasses.replace(job, pack=PackWriter(output))
     return functools.partial(compute, job, photometry)
 
 
@@ -214,12 +223,14 @@ def _schedule(args: argparse.Namespace, drain: Callable[..., None], workers: int
     import functools
 
     from ..errors import InputError
+    from ..products.lightcurve import creation_date
     from ..products.todo import TODO_NAME, lock_todo, open_todo
     from ..scheduler.loop import schedule
     from ..scheduler.queue import BatchSize
     from ..scheduler.store import load_store
 
     constraints = _constraints(args)
+    creation_date()  # says what is wrong with it once, and not for every star
     source, output = _folders(args)
     path = source / TODO_NAME
     # Says what is wrong with the file before anything is written, the lock included.
