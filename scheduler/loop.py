@@ -16,6 +16,7 @@ from ..status import STATUS
 from ..transport import receive
 from .progress import Progress
 from .queue import BatchSize, Queue, tasks_of
+from .signals import Stop
 from .store import Store
 
 __all__ = ["Crew", "Outcome", "schedule"]
@@ -54,6 +55,7 @@ def schedule(
     size: BatchSize,
     output: Path,
     announce: Callable[[NDArray[np.void]], Progress],
+    stop: Stop,
 ) -> Outcome:
     """Compute what is to be computed of the chosen rows, until nothing is left that the skip rule wants.
 
@@ -71,6 +73,8 @@ def schedule(
         Folder of the light curves.
     announce : callable
         Told the rows to be computed before the first is handed out; returns what shows the progress.
+    stop : Stop
+        Ends the run early, with all results written, when something has asked for it.
 
     Returns
     -------
@@ -102,7 +106,7 @@ def schedule(
         # round.
         skipped_by = store.decide()
         wanted = chosen & (skipped_by < 0) & ~store.listed
-        if not wanted.any():
+        if stop or not wanted.any():
             break
         if progress is None:
             progress = announce(store.rows[wanted])
@@ -133,11 +137,14 @@ class Crew:
     ----------
     comm : mpi4py.MPI.Comm
         The communicator of all ranks.
+    stopping : Stop
+        Nothing more is handed out after something has asked for the end.
     held : dict of int to int
         Number of batches that each worker has; a worker that has not said yet that it is there is missing.
     """
 
     comm: Any
+    stopping: Stop
     held: dict[int, int] = field(default_factory=dict)
     _sent: list[tuple[Any, bytes]] = field(default_factory=list)
 
@@ -158,7 +165,7 @@ class Crew:
         """
         for rank in self.held:
             self._provide(rank, queue)
-        while len(queue) or any(self.held.values()):
+        while (len(queue) and not self.stopping) or any(self.held.values()):
             received = receive(self.comm, timeout=0.2)
             tick()
             if received is None:
@@ -176,7 +183,7 @@ class Crew:
         return rank, unpack_results(message)
 
     def _provide(self, rank: int, queue: Queue) -> None:
-        while self.held[rank] < self.BATCHES and len(queue):
+        while self.held[rank] < self.BATCHES and len(queue) and not self.stopping:
             self._send(rank, Tag.TASKS, pack_tasks(queue.take()))
             self.held[rank] += 1
 

@@ -16,6 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
     parser.add_argument("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
+    parser.add_argument(
+        "--todo", metavar="FILE", help="work list, a shard of `tasoc-mpi split` (default: INPUT/todo.sqlite)"
+    )
     parser.add_argument("--version", type=int, default=6, help="version number of the light curves")
     parser.add_argument("--overwrite", action="store_true", help="compute again what is already done")
     parser.add_argument(
@@ -69,27 +72,34 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | None = None)
 
 def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> int:
     """Scheduler and worker in turn, without MPI."""
+    from ..scheduler.signals import Stop, listen
+
     computes: list[Callable[..., Any]] = []
+    stop = Stop()
 
     def drain(queue: Any, take_in: Callable[[Any], None], tick: Callable[[], None]) -> None:
         if not computes:
             computes.append(_computer(args, photometry))
-        while len(queue):
+        while len(queue) and not stop:
             take_in(computes[0](queue.take(), 0.0))
             tick()
 
-    return _schedule(args, drain, workers=1, ranks=1)
+    with listen(stop):
+        return _schedule(args, drain, stop, workers=1, ranks=1)
 
 
 def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     """The scheduler."""
     from ..errors import TasocError
     from ..scheduler.loop import Crew
+    from ..scheduler.signals import Stop, listen
 
-    crew = Crew(comm)
+    stop = Stop()
+    crew = Crew(comm, stop)
     try:
         try:
-            exit_status = _schedule(args, crew.drain, workers=crew.workers, ranks=comm.Get_size())
+            with listen(stop):
+                exit_status = _schedule(args, crew.drain, stop, workers=crew.workers, ranks=comm.Get_size())
         except (TasocError, OSError) as error:
             if any(crew.held.values()):
                 # Workers may be busy for long, or gone.
@@ -107,8 +117,10 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
 
 def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | None) -> int:
     """Every other rank."""
+    from ..scheduler.signals import leave_to_rank_0
     from ..worker.loop import work
 
+    leave_to_rank_0()
     computes: list[Callable[..., Any]] = []
 
     def compute_batch(tasks: Any, waited: float) -> Any:
@@ -217,13 +229,17 @@ def _constraints(args: argparse.Namespace) -> Any:
     return Constraints(**chosen, tmag_min=args.tmag_min, tmag_max=args.tmag_max)
 
 
-def _schedule(args: argparse.Namespace, drain: Callable[..., None], workers: int, ranks: int) -> int:
+def _schedule(
+    args: argparse.Namespace, drain: Callable[..., None], stop: Any, workers: int, ranks: int
+) -> int:
     """Everything that only rank 0 does."""
     import contextlib
     import functools
+    import sys
 
     from ..errors import InputError
     from ..products.lightcurve import creation_date
+    from ..products.shards import find_shards
     from ..products.todo import TODO_NAME, lock_todo, open_todo
     from ..scheduler.loop import schedule
     from ..scheduler.queue import BatchSize
@@ -232,7 +248,12 @@ def _schedule(args: argparse.Namespace, drain: Callable[..., None], workers: int
     constraints = _constraints(args)
     creation_date()  # says what is wrong with it once, and not for every star
     source, output = _folders(args)
-    path = source / TODO_NAME
+    path = Path(args.todo) if args.todo else source / TODO_NAME
+    if not args.todo and (shards := find_shards(source)):
+        raise InputError(
+            f"{path}: is split into {len(shards)} shard(s); run each with --todo, or bring them back with "
+            f"`tasoc-mpi merge {source} --remove`"
+        )
     # Says what is wrong with the file before anything is written, the lock included.
     open_todo(path).close()
     _make_folder(output)
@@ -246,9 +267,11 @@ def _schedule(args: argparse.Namespace, drain: Callable[..., None], workers: int
         if args.overwrite:
             store.reset(chosen, output)
         announce = functools.partial(_announce, source=source, output=output, ranks=ranks, quiet=args.quiet)
-        outcome = schedule(store, chosen, drain, BatchSize(workers, args.batch), output, announce)
+        outcome = schedule(store, chosen, drain, BatchSize(workers, args.batch), output, announce, stop)
         _report(store, chosen, outcome, output, args.version)
-    return 0
+    if stop:
+        print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
+    return stop.exit_status
 
 
 def _make_folder(output: Path) -> None:
@@ -323,6 +346,7 @@ def _report(store: Any, chosen: Any, outcome: Any, output: Path, version: int) -
         "output": str(output),
         "version": version,
     }
-    temporary = output / f".summary.json.{os.getpid()}.tmp"
+    temporary = output / f".{store.path.stem}.summary.{os.getpid()}.tmp"
     temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, output / "summary.json")
+    # A shard's has a name of its own: tasks on other hosts write to the same folder.
+    os.replace(temporary, output / f"{store.path.stem.replace('todo', 'summary', 1)}.json")

@@ -1,0 +1,67 @@
+"""The run when it is told to end: nothing is lost, and the exit status says whether to start it again."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from run_program import content, make_input
+from test_run import PROGRAM, launch, mpiexec
+
+STARS = 120
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize(
+    ("number", "exit_status"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_the_run_with_its_results(tmp_path, ranks, number, exit_status):
+    folder = tmp_path / "input"
+    make_input(folder, STARS)
+    command = [*(mpiexec(ranks) if ranks > 1 else []), *PROGRAM, str(folder), "--batch", "4"]
+    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.1"}
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as job:
+        rank_0 = None
+        while rank_0 is None:
+            assert job.poll() is None, job.stderr.read()
+            lock = folder / "todo.sqlite.lock"
+            words = lock.read_text().split()
+            # Making the work list took the lock, too.
+            rank_0 = int(words[1]) if len(words) > 1 and int(words[1]) != os.getpid() else None
+            time.sleep(0.05)
+        time.sleep(1.5)
+        os.kill(rank_0, number)
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == exit_status, errors
+    assert f"told to end by {number.name}" in errors
+    found = content(folder)
+    done = [row for row in found["todolist"] if row[9] is not None]
+    assert 0 < len(done) < STARS
+    # What is listed is there, and nothing else.
+    assert {row[1] for row in found["diagnostics"] if row[1]} == set(found["files"])
+    assert launch(ranks, str(folder)).returncode == 0
+    make_input(tmp_path / "other", STARS)
+    assert launch(1, str(tmp_path / "other")).returncode == 0
+    assert content(folder) == content(tmp_path / "other")
+
+
+def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
+    folder = tmp_path / "input"
+    make_input(folder, STARS)
+    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "30"}
+    with subprocess.Popen(
+        [*PROGRAM, str(folder)], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as job:
+        while "120 stars" not in job.stderr.readline():
+            pass
+        time.sleep(1)
+        job.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert job.poll() is None
+        job.send_signal(signal.SIGINT)
+        _, errors = job.communicate(timeout=10)
+    assert job.returncode == 130
+    assert "interrupted" in errors
