@@ -517,3 +517,41 @@ def test_real_frame(real: Path, tmp_path: Path) -> None:
     sky = cube.wcs.sky(np.array([100.0]), np.array([50.0]), 0)
     # From astropy and the uncut header.
     np.testing.assert_allclose(sky, [[319.5166541294379, -22.252728069634763]], atol=1e-9)
+
+
+def test_damaged_catalog_is_found_before_the_work(made, tmp_path: Path) -> None:
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    catalog = tmp_path / "catalog_sector030_camera1_ccd1.sqlite"
+    catalog.write_text("not a catalog")
+    with pytest.raises(InputError, match="catalog") as error:
+        prepare_folder(tmp_path)
+    assert str(catalog) in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [catalog.name, "ffi"]
+
+
+def test_frames_without_any_background(tmp_path: Path) -> None:
+    for t in range(3):
+        write_ffi(tmp_path, t, np.full((64, 64), np.nan))
+    with pytest.raises(InputError, match="none of the 3 frames"):
+        prepare_folder(tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("sector")]
+
+
+def test_full_disk_keeps_what_was_done(made, tmp_path: Path, monkeypatch) -> None:
+    from tasoc_mpi.prepare import unfinished
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished, "allocate_cube", full)
+        with pytest.raises(InputError, match=r"No space left on device.*make room") as error:
+            prepare_folder(tmp_path)
+    assert "\n" not in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ffi", f"{NAME}.state"]
+    monkeypatch.setattr(prepare_passes(), "fit_background", lambda *a: pytest.fail("done before"))
+    prepare_folder(tmp_path)
+    assert contents(tmp_path / NAME) == contents(folder / NAME)

@@ -1,0 +1,152 @@
+"""The kernels of prepare against plain numpy."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasoc_mpi.kernels import background, blocks, sky
+
+
+def block(seed: int, shape: tuple[int, int, int], missing: float = 0.1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    images = rng.normal(0, 30, shape).astype("f4")
+    images[rng.random(shape) < missing] = np.nan
+    return images
+
+
+def windows(image: np.ndarray, r: int, c: int, half: int) -> np.ndarray:
+    """What a window that is cut off at the edges holds of a (R, C, ...) array, pixels first."""
+    part = image[max(0, r - half) : r + half + 1, max(0, c - half) : c + half + 1]
+    return part.reshape(-1, *image.shape[2:])
+
+
+def quiet_nanmedian(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.nanmedian(values, axis=axis)
+
+
+def test_scatter() -> None:
+    frames = block(0, (5, 7, 9))
+    out = np.zeros((7, 9, 12), dtype="f4")
+    blocks.scatter(frames, out, 4)
+    np.testing.assert_array_equal(out[:, :, 4:9], np.moveaxis(frames, 0, -1))
+    assert not out[:, :, :4].any()
+    assert not out[:, :, 9:].any()
+
+
+def test_means() -> None:
+    images = block(1, (6, 7, 20), 0.3)
+    images[2, 3] = np.nan
+    flags = np.random.default_rng(2).integers(0, 8, images.shape).astype("u1")
+    good = np.random.default_rng(3).random(20) < 0.7
+    mean, used = blocks.means(images, flags, good)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.nanmean(images[:, :, good], axis=2, dtype="f8")
+    np.testing.assert_allclose(mean, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(used, np.sum((flags & 1) == 0, axis=2))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.integers(1, 12))
+def test_medians(seed: int, rows: int, columns: int, frames: int) -> None:
+    images = block(seed, (rows, columns, frames), 0.3)
+    level = block(seed + 1, (rows, columns, 1), 0.0)[:, :, 0]
+    sample = np.arange(0, frames, 2)
+    median = blocks.time_medians(images, level, sample)
+    expected = quiet_nanmedian((images - level[:, :, None])[:, :, sample], axis=2)
+    np.testing.assert_allclose(median, expected, rtol=1e-6)
+    grid_rows, grid_columns = np.arange(0, rows, 2), np.arange(0, columns, 3)
+    filtered = blocks.window_medians(images[:, :, 0].copy(), grid_rows, grid_columns, 2)
+    expected = [[quiet_nanmedian(windows(images[:, :, 0], r, c, 2)) for c in grid_columns] for r in grid_rows]
+    np.testing.assert_allclose(filtered, expected, rtol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 14), st.sampled_from([1, 3, 300]), st.data()
+)
+def test_flags_are_those_of_a_median_filter(seed, rows, columns, frames, data) -> None:
+    images = block(seed, (rows, columns, frames), 0.15)
+    level = block(seed + 1, (rows, columns, 1), 0.0)[:, :, 0]
+    first = data.draw(st.integers(0, rows - 1))
+    last = data.draw(st.integers(first + 1, rows))
+    flags = np.ones(images.shape, dtype="u1")
+    blocks.column_flags(images, level, flags, first, last, 2, 10.0, 4)
+    difference = images - level[:, :, None]
+    for r in range(rows):
+        for c in range(columns):
+            values = windows(difference, r, c, 2)
+            count = np.sum(np.isfinite(values), axis=0)
+            # An even number of values has two in the middle: flagged where both are beyond the limit.
+            ordered = np.sort(values, axis=0)
+            low = np.where(
+                count > 0, np.take_along_axis(ordered, np.maximum(count - 1, 0)[None] // 2, 0)[0], 0
+            )
+            high = np.where(count > 0, np.take_along_axis(ordered, count[None] // 2, 0)[0], 0)
+            expected = (low > 10) | (high < -10) if first <= r < last else np.zeros(frames, dtype=bool)
+            np.testing.assert_array_equal((flags[r, c] & 4) > 0, expected)
+    assert np.all(flags & 1)
+
+
+def test_subtract() -> None:
+    rng = np.random.default_rng(4)
+    shape = (9, 30, 6)
+    raw = rng.uniform(-5, 200, shape).astype("f4")
+    raw[1, 2, 3], raw[4, 5, 1] = np.nan, 9e4
+    excluded = np.array([30, 30, 0, 12, 30, 29], dtype="i4")
+    mesh = rng.uniform(50, 60, (3, 2, 6)).astype("f4")
+    radial = rng.uniform(0, 5, (20, 6)).astype("f4")
+    places = ((3.0, 44.0), (60.0, 100.0))
+    images, flags = raw.copy(), np.full(shape, 255, dtype="u1")
+    stored = np.empty(shape, dtype="f4")
+    blocks.subtract(images, flags, stored, excluded, 8e4, 20, *places, 16, mesh, radial, 30.0, 2.0)
+    for t in range(6):
+        args = (16, mesh[:, :, t].copy(), radial[:, t].copy(), 30.0, 2.0)
+        model = background.model_frame((29, 30), *places, *args)[20:]
+        np.testing.assert_allclose(stored[:, :, t], model, rtol=1e-6)
+        out = np.arange(30)[None, :] >= excluded[t] + np.zeros((9, 1))
+        expected = np.where(out, np.nan, raw[:, :, t] - model.astype("f8"))
+        np.testing.assert_allclose(images[:, :, t], expected, rtol=1e-5, atol=1e-5)
+        with np.errstate(invalid="ignore"):
+            unusable = ~((raw[:, :, t] >= 0) & (raw[:, :, t] <= 8e4))
+        np.testing.assert_array_equal(flags[:, :, t], np.where(out, 3, unusable))
+    none = np.empty((0, 0, 0), dtype="f4")
+    again = raw.copy()
+    blocks.subtract(again, flags, none, excluded, 8e4, 20, *places, 16, mesh, radial, 30.0, 2.0)
+    np.testing.assert_array_equal(again, images)
+
+
+def test_rings() -> None:
+    rng = np.random.default_rng(5)
+    image = rng.uniform(80, 120, (40, 50)).astype("f4")
+    image[3, 4] = np.nan
+    pixels = rng.permutation(2000)[:500]
+    smooth = rng.uniform(90, 200, (40, 48)).astype("f4")
+    inside = pixels[(pixels % 50) >= 2]
+    values = sky.ring_values(image, inside, smooth, (0, 2), 50.0)
+    expected = image[:, 2:] - smooth + 50
+    expected[expected <= 0] = np.nan
+    np.testing.assert_allclose(values, expected[inside // 50, inside % 50 - 2], rtol=1e-5)
+    radii = rng.uniform(2400, 2450, 500)
+    profile = rng.uniform(0, 9, 11).astype("f4")
+    rest = sky.without_profile(image, pixels, radii, profile, 2400.0, 5.0)
+    expected = image.astype("f8").ravel()
+    expected[pixels] -= np.interp(radii, 2400 + 5.0 * np.arange(11), profile)
+    np.testing.assert_allclose(rest.ravel(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4096])
+def test_levels_need_more_than_the_fewest(count: int) -> None:
+    image = np.full((64, 64), np.nan, dtype="f4")
+    image.ravel()[:count] = 7.0
+    wanted = np.ones((1, 1), dtype=bool)
+    assert np.isnan(sky.box_levels(image, 64, wanted, float(count), 3.0, 5)[0, 0])
+    assert sky.box_levels(image, 64, wanted, count - 0.5, 3.0, 5)[0, 0] == 7.0
+    assert np.isnan(sky.box_levels(image, 64, ~wanted, 0.0, 3.0, 5)[0, 0])
