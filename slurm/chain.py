@@ -1,0 +1,217 @@
+"""The steps of a sector as jobs that wait for each other: which there are, and their submission."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError, MissingInput, TasocError
+from ..prepare.fields import find_cubes, group_tpfs
+from ..products.cube import cube_name
+from ..products.ffi import find_ffis
+from ..products.shards import CCD, find_shards, summarise_shard
+from ..products.todo import TODO_NAME
+from ..products.tpf import find_tpfs
+from .queue import Job, active, command, max_array_size, read_jobs, write_jobs
+from .scripts import ARRAYS, SCRIPT_FOLDER, render
+from .site import STEPS, Site
+
+__all__ = ["Planned", "array_size", "plan", "scripts", "submit"]
+
+#: What a step waits for: that all tasks of the step before succeed; merging takes whatever there is.
+_WAITS = {"prepare": "afterok", "todo": "afterok", "run": "afterok", "merge": "afterany", "report": "afterok"}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One job to submit.
+
+    Attributes
+    ----------
+    step : str
+    ccds : tuple of (int, int, int)
+        Its tasks; empty where it is no array.
+    name : str
+        Of its script.
+    text : str
+        The script.
+    """
+
+    step: str
+    ccds: tuple[CCD, ...]
+    name: str
+    text: str
+
+
+def plan(folder: Path, only: Sequence[str] = (), resume: bool = False) -> dict[str, tuple[CCD, ...]]:
+    """The steps to submit, each with the CCDs of its tasks (none where it is not an array).
+
+    Parameters
+    ----------
+    folder : Path
+        Input folder.
+    only : sequence of str, optional
+        Names of steps. Default: all.
+    resume : bool, optional
+        Leave out what is finished.
+
+    Returns
+    -------
+    dict
+        In order of the steps; empty if all is finished.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If there is nothing to work on, or a file of it cannot be read.
+    """
+    frames = find_ffis(folder)
+    prepare = [ccd for ccd in frames if not (resume and (folder / cube_name(*ccd)).exists())]
+    summaries = _summaries(folder)
+    if (folder / TODO_NAME).exists() and not prepare:
+        ccds = list(summaries)
+    else:
+        ccds = sorted({*frames, *find_cubes(folder), *group_tpfs(find_tpfs(folder)), *summaries})
+    if not ccds:
+        raise MissingInput(
+            f"{folder}: no full frame images, cubes or target pixel files in it or its sub-folders; "
+            "copy them there"
+        )
+    run = [ccd for ccd in ccds if not (resume and summaries.get(ccd, False))]
+    merge = bool(run or find_shards(folder) or not resume)
+    tasks = {"prepare": prepare, "run": run}
+    wanted = {"prepare": prepare, "todo": run, "run": run, "merge": merge, "report": merge}
+    steps = [step for step in STEPS if wanted[step] and (not only or step in only)]
+    if (
+        "todo" in steps
+        and not (folder / TODO_NAME).exists()
+        and frames
+        and not any(folder.glob("catalog_sector*.sqlite"))
+    ):
+        raise MissingInput(f"{folder}: no catalog of stars; make it first, with `tasoc-mpi catalog {folder}`")
+    return {step: tuple(tasks.get(step, ())) for step in steps}
+
+
+def _summaries(folder: Path) -> dict[CCD, bool]:
+    """Whether each CCD of the work list is finished: as its shard says, else as the list does."""
+    found = {}
+    if (folder / TODO_NAME).exists():
+        for summary in summarise_shard(folder / TODO_NAME):
+            # The list itself says whether a run of it has ended, which may have been of other CCDs.
+            found[summary.ccd] = summary.done == summary.stars
+    for ccd, path in find_shards(folder).items():
+        found[ccd] = all(summary.finished for summary in summarise_shard(path))
+    return dict(sorted(found.items()))
+
+
+def scripts(
+    site: Site,
+    folder: Path,
+    output: Path,
+    version: int,
+    steps: dict[str, tuple[CCD, ...]],
+    largest: int,
+) -> list[Planned]:
+    """The scripts of the planned steps; arrays of more than `largest` tasks are split."""
+    planned = []
+    for step, ccds in steps.items():
+        parts = [ccds[start : start + largest] for start in range(0, len(ccds), largest)] or [()]
+        for number, part in enumerate(parts):
+            name = f"{step}.sh" if len(parts) == 1 else f"{step}-{number + 1}.sh"
+            planned.append(Planned(step, part, name, render(site, step, folder, output, version, part)))
+    return planned
+
+
+def submit(site: Site, folder: Path, planned: Sequence[Planned]) -> list[Job]:
+    """Submit all scripts, or none.
+
+    SLURM is asked first whether it would take each of them. The first ones are then held until the last one
+    is submitted and the numbers are written to the input folder.
+
+    Returns
+    -------
+    list of Job
+
+    Raises
+    ------
+    MissingInput, InputError
+        If SLURM is not here, refuses one, or still has tasks of an earlier submission.
+    """
+    busy = active(folder)
+    if busy:
+        names = f"{busy[0]} and {len(busy) - 1} more" if len(busy) > 1 else busy[0]
+        numbers = " ".join(sorted({name.partition("_")[0] for name in busy}, key=int))
+        raise InputError(
+            f"{folder}: job {names} of an earlier submission is still in the queue; wait, or "
+            f"`scancel {numbers}`"
+        )
+    before = read_jobs(folder)
+    paths = _write_scripts(folder, planned)
+    for item, path in zip(planned, paths, strict=True):
+        _sbatch(site, item, "--test-only", str(path))
+    jobs: list[Job] = []
+    try:
+        for item, path in zip(planned, paths, strict=True):
+            waits = _dependency(item.step, jobs)
+            options = [f"--dependency={waits}", "--kill-on-invalid-dep=yes"] if waits else ["--hold"]
+            answer = _sbatch(site, item, "--parsable", *options, str(path))
+            jobs.append(Job(item.step, int(answer.strip().partition(";")[0]), item.ccds))
+        write_jobs(folder, jobs)
+        for job in jobs:
+            if job.step == jobs[0].step:
+                command("scontrol", "release", str(job.job))
+    except BaseException:
+        if jobs:
+            with contextlib.suppress(TasocError):
+                command("scancel", *(str(job.job) for job in jobs))
+            write_jobs(folder, before)
+        raise
+    return jobs
+
+
+def _dependency(step: str, jobs: Sequence[Job]) -> str:
+    """What a step waits for, of the jobs that are submitted already."""
+    earlier = [job.step for job in jobs if job.step != step]
+    if not earlier:
+        return ""
+    return ":".join([_WAITS[step], *(str(job.job) for job in jobs if job.step == earlier[-1])])
+
+
+def _sbatch(site: Site, item: Planned, *options: str) -> str:
+    try:
+        return command("sbatch", *options)
+    except InputError as error:
+        raise InputError(
+            f"{site.path}: SLURM refuses the {item.step} step ({error}); nothing is submitted"
+        ) from None
+
+
+def _write_scripts(folder: Path, planned: Sequence[Planned]) -> list[Path]:
+    place = folder / SCRIPT_FOLDER
+    paths = []
+    try:
+        place.mkdir(exist_ok=True)
+        for item in planned:
+            temporary = place / f".{item.name}.{os.getpid()}.tmp"
+            temporary.write_text(item.text, "utf-8")
+            os.replace(temporary, place / item.name)
+            paths.append(place / item.name)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written ({error.strerror}); change its permissions") from None
+    return paths
+
+
+def array_size(dry: bool) -> int:
+    """Largest array here; where there is no SLURM to ask, its default (for a dry run)."""
+    try:
+        return max_array_size()
+    except (MissingInput, InputError):
+        if not dry:
+            raise
+        return 1001
+
+
+assert set(_WAITS) == set(STEPS) >= set(ARRAYS)

@@ -1,0 +1,135 @@
+"""Batch scripts from templates: text with ``{{name}}`` where something is to be filled in."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from ..errors import InputError, MissingInput
+from .site import LAUNCHES, Site
+
+__all__ = ["ARRAYS", "SCRIPT_FOLDER", "render"]
+
+#: Below the input folder: scripts as they were submitted, and the jobs' logs.
+SCRIPT_FOLDER = "slurm"
+
+#: The steps with a task for each CCD.
+ARRAYS = ("prepare", "run")
+
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+#: Seconds before the time limit at which a task asks for a requeue, even if its ranks still save.
+_RESERVE = 20
+
+
+def render(
+    site: Site, step: str, folder: Path, output: Path, version: int, ccds: Sequence[tuple[int, int, int]] = ()
+) -> str:
+    """The batch script of one step.
+
+    Parameters
+    ----------
+    site : Site
+    step : str
+        One of `STEPS`.
+    folder, output : Path
+        Input folder and folder of light curves, absolute.
+    version : int
+        Of the light curves.
+    ccds : sequence of (int, int, int)
+        Sector, camera and CCD of each task of an array.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If the site's own template is not there or has a place that cannot be filled; if a path has a line
+        break.
+    """
+    for path in (folder, output):
+        if re.search(r"[\x00-\x1f\"]", str(path)):
+            raise InputError(f"{str(path)!r}: not a name for a batch script; move it to a plain one")
+    asks = site.steps[step]
+    launch = ""
+    if asks.nodes * asks.ranks > 1:
+        launch = f"{LAUNCHES[site.launch]} {'-n' if site.launch == 'mpiexec' else '--ntasks='}"
+        launch += (
+            f'{" " if site.launch == "mpiexec" else ""}"$SLURM_NTASKS" {shlex.join(site.launch_options)}'
+        )
+    values = {
+        "directives": _directives(site, step, folder, len(ccds)),
+        "setup": _setup(site),
+        "grace": str(max(site.warning - _RESERVE, site.warning // 2)),
+        "restarts": str(site.restarts),
+        "ccds": " ".join(f'"{sector} {camera} {ccd}"' for sector, camera, ccd in ccds),
+        "launch": launch,
+        "command": shlex.join(site.command or (sys.executable, "-m", "tasoc_mpi.cli")),
+        "input": shlex.quote(str(folder)),
+        "output": shlex.quote(str(output)),
+        "version": str(version),
+        "scratch": _scratch(site.scratch),
+        "options": shlex.join(asks.options),
+    }
+    values["common"] = _fill(site, "common", values)
+    values["stage"] = _fill(site, "stage", values) if site.cube == "staged" else ""
+    return re.sub(r"[ \t]+$", "", _fill(site, step, values), flags=re.MULTILINE)
+
+
+def _fill(site: Site, name: str, values: Mapping[str, str]) -> str:
+    """A template with its places filled; a template of the site's own goes before the packaged one."""
+    text, where = None, f"{name}.sh"
+    if site.templates is not None:
+        path = site.templates / f"{name}.sh"
+        if not site.templates.is_dir():
+            raise MissingInput(f"{site.templates}: no such folder, `templates` of {site.path} names it")
+        if path.is_file():
+            text, where = path.read_text("utf-8"), str(path)
+    if text is None:
+        text = (resources.files(__package__) / "templates" / f"{name}.sh").read_text("utf-8")
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise InputError(f"{where}: nothing known for {match[0]}; known are {', '.join(sorted(values))}")
+        return values[match[1]]
+
+    return _PLACE.sub(value, text).rstrip("\n") + "\n"
+
+
+def _directives(site: Site, step: str, folder: Path, tasks: int) -> str:
+    asks = site.steps[step]
+    log = str(folder / SCRIPT_FOLDER / f"{step}-{'%A_%a' if step in ARRAYS else '%j'}.log")
+    options = [
+        f"--job-name=tasoc-{step}",
+        # What is a % in the folder's name is doubled for SLURM.
+        f'--output="{str(folder / SCRIPT_FOLDER).replace("%", "%%")}/{Path(log).name}"',
+        "--open-mode=append",
+        f"--nodes={asks.nodes}",
+        f"--ntasks-per-node={asks.ranks}",
+        f"--mem={asks.memory}",
+        f"--time={asks.time}",
+        "--requeue",
+        f"--signal=B:USR1@{site.warning}",
+    ]
+    for name in ("partition", "account", "qos"):
+        value = getattr(asks, name, "") or getattr(site, name)
+        if value:
+            options.append(f"--{name}={value}")
+    if step in ARRAYS:
+        options.append(f"--array=0-{max(tasks - 1, 0)}%{site.at_once}")
+    return "\n".join(f"#SBATCH {option}" for option in (*options, *site.sbatch))
+
+
+def _setup(site: Site) -> str:
+    lines = []
+    if not site.command:
+        # mpiexec of an MPI from PyPI; a module's goes before it.
+        lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+    lines += [f"module load {shlex.quote(module)}" for module in site.modules]
+    return "\n".join((*lines, *site.setup))
+
+
+def _scratch(name: str) -> str:
+    """A folder, in which environment variables are filled in on the node."""
+    return '"' + re.sub(r'([`"\\])', r"\\\1", name).replace("$(", r"\$(") + '"'

@@ -1,0 +1,45 @@
+# supervise COMMAND...: runs it, passes the warning signal on, and takes its exit status as its own. If it is not over
+# {{grace}} s after the warning, it is left to `finish`, which ends it: there must be time to ask for a requeue.
+supervise() {
+    warned=""
+    "$@" &
+    child=$!
+    trap 'warned=${warned:-$SECONDS}; kill -USR1 "$child" 2> /dev/null' USR1
+    trap 'cancelled=yes; kill -TERM "$child" 2> /dev/null' TERM
+    while kill -0 "$child" 2> /dev/null; do
+        sleep 1 &
+        wait $!
+        if [ -n "$warned" ] && [ $((SECONDS - warned)) -ge {{grace}} ]; then
+            return 75
+        fi
+    done
+    wait "$child"
+}
+
+# finish STATUS: ends this task, or sends it back into the queue if something is left to do (75), or if it failed, as
+# long as it has not been restarted {{restarts}} times. Wrong usage (2) does not become right by repetition, and who
+# cancels a job does not want it back.
+finish() {
+    trap - USR1 TERM
+    cleanup
+    local job="$SLURM_JOB_ID"
+    if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+        job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
+    fi
+    if [ -z "$cancelled" ] && [ "$1" -ne 0 ] && [ "$1" -ne 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt {{restarts}} ]; then
+        echo "status $1: restart $((${SLURM_RESTART_COUNT:-0} + 1)) of {{restarts}} will go on where this one stopped"
+        if scontrol requeue "$job"; then
+            sleep 600  # until SLURM ends this script
+        fi
+    fi
+    echo "$(date -u +%FT%TZ) job $job ends with status $1"
+    exit "$1"
+}
+
+# What is to be removed at the end.
+cleanup() {
+    :
+}
+
+cancelled=""
+echo "$(date -u +%FT%TZ) job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, restarted ${SLURM_RESTART_COUNT:-0} times"

@@ -1,0 +1,10 @@
+#!/bin/bash
+{{directives}}
+# The image cube of one CCD a task.
+{{setup}}
+{{common}}
+ccds=({{ccds}})
+read -r sector camera ccd <<< "${ccds[$SLURM_ARRAY_TASK_ID]}"
+supervise {{launch}}{{command}} prepare {{input}} \
+    --sector "$sector" --camera "$camera" --ccd "$ccd" {{options}}
+finish $?

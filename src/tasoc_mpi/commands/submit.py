@@ -1,0 +1,61 @@
+"""Submit a sector to SLURM: cubes, work list, light curves, merging and summary, each after the other."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "submit a sector to SLURM, from frames to a summary"
+
+__all__ = ["HELP", "configure", "main"]
+
+_STEPS = ("prepare", "todo", "run", "merge", "report")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    parser.add_argument(
+        "--site",
+        metavar="FILE",
+        help="settings of the site: a YAML file (default: TESSPHOT_SITE, or INPUT/site.yaml)",
+    )
+    parser.add_argument("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
+    parser.add_argument("--version", type=int, default=6, help="version number of the light curves")
+    parser.add_argument("--only", nargs="+", choices=_STEPS, metavar="STEP", help=f"of {', '.join(_STEPS)}")
+    parser.add_argument("--resume", action="store_true", help="leave out what is finished")
+    parser.add_argument("--dry-run", action="store_true", help="print the scripts and submit nothing")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    import os
+    from pathlib import Path
+
+    from ..errors import MissingInput, UsageError
+    from ..settings import input_folder, output_folder
+    from ..slurm.chain import array_size, plan, scripts, submit
+    from ..slurm.site import examples, load_site
+
+    if not 0 <= args.version <= 99:
+        raise UsageError(f"--version {args.version}: must be from 0 to 99")
+    folder = Path(input_folder(args.input)).resolve()
+    if not folder.is_dir():
+        raise MissingInput(f"{folder}: no such folder; name the one with the data")
+    output = output_folder(args.output, folder / "output").resolve()
+    name = args.site or os.environ.get("TESSPHOT_SITE")
+    if not name and not (folder / "site.yaml").is_file():
+        raise UsageError(f"no settings of a site: give --site FILE (examples: {', '.join(examples())})")
+    site = load_site(name or folder / "site.yaml")
+    steps = plan(folder, args.only or (), args.resume)
+    if not steps:
+        print("Nothing to do: all is finished.")
+        return 0
+    planned = scripts(site, folder, output, args.version, steps, array_size(args.dry_run))
+    if args.dry_run:
+        for item in planned:
+            print(f"# {'-' * 20} {item.name} {'-' * 20}\n{item.text}")
+        return 0
+    for job in submit(site, folder, planned):
+        print(f"{job.step}: job {job.job}" + (f", {len(job.ccds)} task(s)" if job.ccds else ""))
+    print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi status {folder}` tells how far it is")
+    return 0
