@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import os
 import sqlite3
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
+from ..products.lightcurve import below
+from ..products.packed import read_lightcurve
 from ..products.todo import TODO_NAME, explain, open_todo
 from ..quality import CorrectorQualityFlags, TESSQualityFlags
 from ..settings import output_folder
@@ -33,7 +38,7 @@ RESULT_DTYPE = np.dtype(
     ]
     + [("datasource", "U24"), ("status", "i4"), ("tmag", "f8")]
     + [(name, "f8") for name in _NUMBERS]
-    + [("lightcurve", "U120")]
+    + [("lightcurve", "U200")]
 )
 
 #: Sky, e-/s a pixel, where no light curve tells: zodiacal light away from the ecliptic.
@@ -64,7 +69,7 @@ class Run:
         return self.stars["status"] == STATUS.OK
 
     def file(self, star: np.void) -> Path:
-        """Path of the light curve of one of `stars`.
+        """Path of the light curve of one of `stars`; see `read_lightcurve` for a packed one's.
 
         Raises
         ------
@@ -76,12 +81,7 @@ class Run:
         name = str(star["lightcurve"])
         if not name:
             raise MissingInput(f"TIC {star['starid']}: no light curve in {self.path}; see its status there")
-        path = os.path.normpath(self.output / name)
-        if os.path.isabs(name) or not path.startswith(f"{os.path.normpath(self.output)}{os.sep}"):
-            raise InputError(
-                f"{name}: not the name of a light curve below {self.output}; {self.path} is damaged"
-            )
-        return Path(path)
+        return below(self.output, name)
 
 
 @dataclass(frozen=True)
@@ -197,15 +197,12 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
     from astropy.utils.exceptions import AstropyWarning
 
     path = Path(path)
-    if not path.is_file():
-        raise MissingInput(
-            f"{path}: no such light curve; name its folder with --output, or run again with --overwrite"
-        )
+    data = read_lightcurve(path)
     try:
         # A truncated file is a warning to astropy, and an error here: its columns are then too short.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(path, memmap=False) as hdus:
+            with fits.open(io.BytesIO(gzip.decompress(data)), memmap=False) as hdus:
                 table = np.asarray(hdus["LIGHTCURVE"].data)
                 mask = (np.asarray(hdus["APERTURE"].data) & 2) > 0
                 header = hdus["APERTURE"].header
@@ -214,7 +211,7 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
         names = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_BKG")
         numbers = [np.array(table[name], dtype="f8") for name in names]
         flags = [np.array(table[name], dtype="i4") for name in ("CADENCENO", "QUALITY", "PIXEL_QUALITY")]
-    except (OSError, KeyError, ValueError, TypeError, IndexError, EOFError) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"{path}: not a whole light curve ({reason}); compute it again with --overwrite"
@@ -256,10 +253,11 @@ def sky_level(run: Run, stars: NDArray[np.void] | None = None, sample: int = 25)
     )
     levels = []
     for star in chosen:
-        path = run.file(star)
-        if path.is_file():
-            curve = read_curve(path)
-            background = curve.background[curve.good & np.isfinite(curve.background)]
-            if background.size:
-                levels.append(float(np.median(background)) / float(star["mask_size"]))
+        try:
+            curve = read_curve(run.file(star))
+        except MissingInput:
+            continue
+        background = curve.background[curve.good & np.isfinite(curve.background)]
+        if background.size:
+            levels.append(float(np.median(background)) / float(star["mask_size"]))
     return (float(np.median(levels)), len(levels)) if levels else (TYPICAL_SKY, 0)
