@@ -14,7 +14,7 @@ from .errors import TasocError
 __all__ = ["main", "parse"]
 
 #: In the order in which a user meets them.
-COMMANDS = ("simulate", "catalog", "prepare", "todo", "run", "status", "summary")
+COMMANDS = ("simulate", "catalog", "prepare", "todo", "run", "status", "summary", "unpack")
 
 
 def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
