@@ -57,6 +57,7 @@ _ROUNDS = 3
 #: The rounds end when the profile changes by less than this fraction of the sky.
 _CONVERGED = 1e-3
 
+
 @dataclass(frozen=True)
 class SkyGeometry:
     """Where the boxes and rings of a region lie.
