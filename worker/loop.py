@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, TasocError
-from ..products.packed import PackWriter
+from ..products.packed import pack_writer
 from ..protocol import (
     DIAGNOSTICS,
     RESULT_DTYPE,
@@ -43,7 +43,7 @@ Photometry = Callable[..., Any]
 class Job:
     """What is the same for all stars of a run; see `BasePhotometry` for the meaning.
 
-    Light curves go to `pack`, where there is one; else each is a file of its own.
+    Where `packed`, light curves go to a pack of this process; else each is a file of its own.
     """
 
     input_folder: str
@@ -51,7 +51,7 @@ class Job:
     version: int = 6
     plot: bool = False
     cache: str = "basic"
-    pack: PackWriter | None = None
+    packed: bool = False
 
 
 def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: float = 0.0) -> Results:
@@ -90,9 +90,9 @@ def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: f
         errors.append("\n".join(messages) or None)
         skips.extend(skip)
     numbers["worker_wait_time"][:1] = waited
-    if job.pack is not None:
+    if job.packed:
         # Whoever hears of a light curve finds it.
-        job.pack.flush()
+        pack_writer(job.output_folder).flush()
     return Results(numbers, paths, methods, errors, np.array(skips, dtype=np.int64))
 
 
@@ -125,7 +125,8 @@ def _one_star(
         path = None
         if status.has_lightcurve:
             # Where the run looks for it again does not depend on where the output folder is today.
-            saved = pho.save_lightcurve() if job.pack is None else pho.save_lightcurve(writer=job.pack)
+            keep = {"writer": pack_writer(job.output_folder)} if job.packed else {}
+            saved = pho.save_lightcurve(**keep)
             path = os.path.relpath(saved, job.output_folder)
         for name in DIAGNOSTICS:
             row[name] = getattr(result, name)

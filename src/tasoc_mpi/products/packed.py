@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import re
@@ -40,6 +41,7 @@ __all__ = [
     "PackWriter",
     "listed_lightcurves",
     "open_lightcurve",
+    "pack_writer",
     "read_lightcurve",
     "remove_unlisted_packs",
     "split_name",
@@ -201,6 +203,12 @@ class PackWriter:
             self.flush()
             self._file.close()
         self._file = None
+
+
+@functools.cache
+def pack_writer(output: str) -> PackWriter:
+    """The writer of this process for an output folder, always the same."""
+    return PackWriter(output)
 
 
 class PackReader:
