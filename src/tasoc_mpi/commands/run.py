@@ -159,11 +159,9 @@ def _abort(comm: Any, error: BaseException) -> NoReturn:
 
 def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> Callable[..., Any]:
     """What computes a batch of tasks in this process."""
-    import dataclasses
     import functools
     import logging
 
-    from ..products.packed import PackWriter
     from ..worker.loop import Job, compute
 
     if not args.debug:
@@ -172,9 +170,7 @@ def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | None) -
     if photometry is None:
         from ..photometry import tessphot as photometry
     source, output = _folders(args)
-    job = Job(str(source), str(output), args.version, args.plot, args.cache)
-    if args.packed:
-        job = dataclasses.replace(job, pack=PackWriter(output))
+    job = Job(str(source), str(output), args.version, args.plot, args.cache, args.packed)
     return functools.partial(compute, job, photometry)
 
 
