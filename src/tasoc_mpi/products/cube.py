@@ -299,6 +299,8 @@ def allocate_cube(
             create.set_layout(h5py.h5d.CONTIGUOUS)
             create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            # The same input gives the same bytes.
+            create.set_obj_track_times(False)
             space = h5py.h5s.create_simple(shape)
             h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create)
         for key in ATTRIBUTES:

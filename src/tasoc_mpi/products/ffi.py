@@ -28,6 +28,7 @@ __all__ = [
     "FFIInfo",
     "PixelReader",
     "find_ffis",
+    "is_wcs_card",
     "parse_ffi_name",
     "read_ffi",
     "read_rows",
@@ -127,13 +128,13 @@ class FFIInfo:
     @property
     def wcs_cards(self) -> dict[str, Any]:
         """Values of the cards that make up the WCS, for the file's own pixels."""
-        return {key: self.header[key] for key in self.cards if _WCS_CARD.fullmatch(key)}
+        return {key: self.header[key] for key in self.cards if is_wcs_card(key)}
 
     def wcs_string(self) -> str:
         """The WCS as FITS cards for 1-based pixels of the full frame image; empty without one."""
         lines = []
         for key, card in self.cards.items():
-            if not _WCS_CARD.fullmatch(key):
+            if not is_wcs_card(key):
                 continue
             if key in ("CRPIX1", "CRPIX2"):
                 value = self.number(key) + self.file_offset[0 if key == "CRPIX1" else 1]
@@ -178,6 +179,11 @@ class FFIFrame:
     def column_offset(self) -> int:
         """0-based full frame image column of ``flux[0, 0]``."""
         return self.info.column_offset
+
+
+def is_wcs_card(key: str) -> bool:
+    """Whether a card of this name is a part of a frame's WCS."""
+    return _WCS_CARD.fullmatch(key) is not None
 
 
 def parse_ffi_name(path: str | os.PathLike[str]) -> tuple[int, int, int, str] | None:

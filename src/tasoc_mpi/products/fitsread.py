@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError, MissingInput
 
-__all__ = ["DTYPES", "WAY_OUT", "Extension", "Reader", "image_extension"]
+__all__ = ["DTYPES", "WAY_OUT", "Extension", "Reader", "card_value", "image_extension"]
 
 #: Types of pixels by BITPIX.
 DTYPES = {-32: ">f4", -64: ">f8"}
@@ -125,7 +125,7 @@ class Reader:
                     return values, cards
                 if card[8:10] == "= " and key not in cards:
                     cards[key] = card
-                    values[key] = _value(card[10:])
+                    values[key] = card_value(card[10:])
         raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {WAY_OUT}")
 
     def error(self, image: Extension) -> Extension | None:
@@ -137,7 +137,7 @@ class Reader:
         return image_extension(self.path, values, self.position)
 
 
-def _value(text: str) -> Any:
+def card_value(text: str) -> Any:
     """Value of a card from column 11 on; None if it is undefined or not understood."""
     text = text.strip()
     if text.startswith("'"):

@@ -1,0 +1,41 @@
+"""Make image cubes from the TASOC pipeline's HDF5 files, MAST's FITS cubes and cut-outs of TESSCut."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "make image cubes from other programs' cubes and cut-outs"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder that gets the cubes")
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="sectorSSS_cameraC_ccdD.hdf5 of the TASOC pipeline, tess-sSSSS-C-D-cube.fits of MAST, or "
+        "*_astrocut.fits of TESSCut",
+    )
+    parser.add_argument(
+        "--memory", type=float, metavar="GB", help="memory that may be used (default: half of what is free)"
+    )
+    parser.add_argument(
+        "--spice",
+        type=Path,
+        metavar="FOLDER",
+        help="SPICE kernels of TESS's orbit (default: DIR/spice, if there is one)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make finished cubes anew")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..prepare.cubes import PrepareOptions
+    from ..prepare.importing import import_files
+
+    options = PrepareOptions(memory=args.memory, overwrite=args.overwrite, spice=args.spice)
+    import_files(args.folder, args.files, options)
+    return 0

@@ -1,0 +1,236 @@
+"""From a file of the TASOC pipeline to a cube: the same values, transposed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..barycentre import ephemeris
+from ..errors import InputError, UsageError
+from ..kernels import blocks
+from ..motion import WARPMODES
+from ..products.cube import allocate_cube, finish_cube, write_wcs
+from ..products.framewcs import FrameWCS
+from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
+from ..quality import TESSQualityFlags
+from .cubes import PrepareOptions, memory_bytes
+from .frames import BTC_PIXEL, invertible, reference_frame
+from .progress import progress
+from .state import State, publish
+
+__all__ = ["import_tasoc", "scan_tasoc"]
+
+#: Bytes of a pixel that are put in their place at once: a line of the processor's cache.
+_LINE = 64
+#: Blocks larger than this (bytes) gain nothing.
+_LARGEST_BLOCK = 1 << 28
+
+
+def scan_tasoc(path: Path) -> tuple[tuple[int, int, int], TasocFile]:
+    """(sector, camera, ccd) of a file, and what is in it but its frames."""
+    info = open_tasoc(path)
+    sector, camera, ccd = (int(info.attributes[key]) for key in ("SECTOR", "CAMERA", "CCD"))
+    return (sector, camera, ccd), info
+
+
+def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: str) -> None:
+    """Make the cube `path` of a file's frames, or go on where an interrupted attempt stopped.
+
+    Pixel values, flags, times, sum image and movement kernels are those of the file bit for bit, and so
+    are its backgrounds, which are stored as pixels. What the file does not have is computed: the
+    ephemeris.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or has no usable WCS, or the disk is full.
+    UsageError
+        If the memory is too little for a row of pieces.
+    """
+    part, state_path = (path.with_name(path.name + suffix) for suffix in (".part", ".state"))
+    rows_at_once = _rows_at_once(info, memory_bytes(options))
+    wcs, headers, ref_frame = _wcs(info)
+    key = _digest(info, options)
+    state = State(state_path, key, info.shape[2], info.shape[0], (1, 1), 0, 0)
+    if not _whole(part, state, key):
+        offsets = _continued(part, state, key)
+        if offsets is None:
+            part.unlink(missing_ok=True)
+            try:
+                offsets = _allocate(part, info, wcs, headers, ref_frame, options, key)
+            except OSError as error:
+                part.unlink(missing_ok=True)
+                raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None
+            state.begin_rows(key)
+        with frame_reader(info) as reader:
+            _copy(reader, part, offsets, state, rows_at_once, label)
+        with h5py.File(part, "r+") as file:
+            finish_cube(file)
+            del file.attrs["PREPARE_KEY"]
+    publish(part, path)
+    del state
+    state_path.unlink()
+
+
+def _rows_at_once(info: TasocFile, memory: float) -> int:
+    """Rows of a block: whole pieces of the file, so that each is unpacked once."""
+    # One block is filled while the one before is written; frames on their way come on top.
+    a_row = 4 * info.shape[1] * (2 * info.shape[2] + _LINE // 4)
+    most = int(min(memory, _LARGEST_BLOCK) // (a_row * info.chunk_rows)) * info.chunk_rows
+    if most == 0 and memory < a_row * info.chunk_rows:
+        needed = a_row * info.chunk_rows / 1e9
+        raise UsageError(f"--memory {memory / 1e9:.2f} is too little: at least {needed:.2f} GB are needed")
+    return max(most, info.chunk_rows)
+
+
+def _wcs(info: TasocFile) -> tuple[FrameWCS, list[str], int]:
+    """World coordinates that can be used, their headers, and the reference frame."""
+    origin = (int(info.attributes["PIXEL_OFFSET_ROW"]), int(info.attributes["PIXEL_OFFSET_COLUMN"]))
+    wcs = info.wcs
+    good = invertible(wcs, info.shape[:2], origin)
+    if not good.any():
+        raise InputError(f"{info.path}: no frame in it has a WCS that can be inverted; make it again")
+    headers = [text if ok else "" for text, ok in zip(info.wcs_headers, good, strict=True)]
+    ref_frame = info.ref_frame
+    if ref_frame is None:
+        ref_frame = reference_frame(info.time, TESSQualityFlags.filter(info.quality), good, None)
+    elif not good[ref_frame]:
+        raise InputError(f"{info.path}: its reference frame {ref_frame} has no usable WCS; make it again")
+    wcs = FrameWCS(wcs.crval, wcs.cd, wcs.crpix, wcs.sip_a, wcs.sip_b, good)
+    return wcs, headers, ref_frame
+
+
+def _digest(info: TasocFile, options: PrepareOptions) -> str:
+    stat = info.path.stat()
+    words = [str(info.path.resolve()), stat.st_size, stat.st_mtime_ns, info.shape, str(options.spice)]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def _whole(part: Path, state: State, key: str) -> bool:
+    """Whether an interrupted attempt had only the file's name left to give."""
+    if state.cube_key != key or not state.rows_done.all() or not part.exists():
+        return False
+    try:
+        with h5py.File(part, "r") as file:
+            return bool(file.attrs["COMPLETE"]) and "PREPARE_KEY" not in file.attrs
+    except (OSError, KeyError):
+        return False
+
+
+def _continued(part: Path, state: State, key: str) -> dict[str, int] | None:
+    """Places of the pixels in the unfinished cube; None if there is no such thing."""
+    if state.cube_key != key or not part.exists():
+        return None
+    try:
+        with h5py.File(part, "r") as file:
+            if file.attrs["PREPARE_KEY"] == key:
+                return {name: file[name].id.get_offset() for name in GROUPS}
+    except (OSError, KeyError):
+        pass
+    return None
+
+
+def _allocate(
+    part: Path,
+    info: TasocFile,
+    wcs: FrameWCS,
+    headers: list[str],
+    ref_frame: int,
+    options: PrepareOptions,
+    key: str,
+) -> dict[str, int]:
+    """An unfinished cube in which only the pixels are missing."""
+    if info.movement_kernel is not None and WARPMODES.get(info.warpmode) != info.movement_kernel.shape[1]:
+        raise InputError(
+            f"{info.path}: movement kernels of kind {info.warpmode!r} with {info.movement_kernel.shape[1]} "
+            "parameters are not known; make it again"
+        )
+    sky = wcs.sky(np.array([BTC_PIXEL[0]]), np.array([BTC_PIXEL[1]]), ref_frame)[0]
+    spice = options.spice
+    if spice is None and (part.parent / "spice").is_dir():
+        spice = part.parent / "spice"
+    positions, source = ephemeris(
+        info.time - info.timecorr, info.timecorr, float(sky[0]), float(sky[1]), spice
+    )
+    allocate_cube(part, info.shape, info.attributes, backgrounds=True)
+    with h5py.File(part, "r+") as file:
+        for name in ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality"):
+            file.create_dataset(name, data=getattr(info, name))
+        file.create_dataset("sumimage", data=info.sumimage)
+        file.create_dataset("backgrounds_pixels_used", data=info.backgrounds_pixels_used)
+        file.create_dataset("ephemeris", data=positions)
+        file["ephemeris"].attrs["source"] = source
+        names = np.array(info.frames, dtype=object)
+        file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
+        write_wcs(file, wcs, headers, ref_frame)
+        if info.movement_kernel is not None:
+            file.create_dataset("movement_kernel", data=info.movement_kernel)
+            file["movement_kernel"].attrs["warpmode"] = info.warpmode
+        file.attrs["PREPARE_KEY"] = key
+        return {name: file[name].id.get_offset() for name in GROUPS}
+
+
+def _copy(
+    reader: FrameReader, part: Path, offsets: dict[str, int], state: State, rows_at_once: int, label: str
+) -> None:
+    """Transpose block by block: the disk writes one while the next is read."""
+    n_rows, columns, n_time = reader.info.shape
+    steps = list(range(0, n_rows, rows_at_once))
+    todo = [first for first in steps if not state.rows_done[first : first + rows_at_once].all()]
+    descriptor = os.open(part, os.O_RDWR)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pending = pool.submit(_nothing)
+            for first in progress(todo, len(todo), f"{label}: pixels", "blocks"):
+                last = min(first + rows_at_once, n_rows)
+                for name, pixels in _transposed(reader, first, last):
+                    pending.result()
+                    place = offsets[name] + first * columns * n_time * pixels.itemsize
+                    pending = pool.submit(_write, descriptor, place, pixels)
+                pending.result()
+                pending = pool.submit(_sync, descriptor, state, first, last)
+            pending.result()
+    finally:
+        os.close(descriptor)
+
+
+def _transposed(reader: FrameReader, first: int, last: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Rows of all frames, time last, kind by kind."""
+    _, columns, n_time = reader.info.shape
+    for name, dtype in GROUPS.items():
+        out = np.empty((last - first, columns, n_time), dtype=dtype)
+        step = min(_LINE // out.itemsize, n_time)
+        frames = np.empty((step, last - first, columns), dtype=dtype)
+        for t0 in range(0, n_time, step):
+            t1 = min(t0 + step, n_time)
+            for t in range(t0, t1):
+                reader.read(name, t, first, last, frames[t - t0])
+            blocks.scatter(frames[: t1 - t0], out, t0)
+        yield name, out
+
+
+def _nothing() -> None:
+    """What the first block waits for."""
+
+
+def _write(descriptor: int, place: int, data: NDArray[Any]) -> None:
+    view = data.reshape(-1).view("u1").data
+    while view:
+        # One call writes at most 2 GB.
+        written = os.pwrite(descriptor, view[: 1 << 30], place)
+        place += written
+        view = view[written:]
+
+
+def _sync(descriptor: int, state: State, first: int, last: int) -> None:
+    os.fdatasync(descriptor)
+    state.set_rows(first, last)

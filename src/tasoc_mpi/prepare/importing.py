@@ -1,0 +1,176 @@
+"""Cubes from what other people made of the frames: the TASOC pipeline's files, MAST's cubes, cut-outs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, MissingInput, TasocError
+from ..products.cube import cube_name
+from ..products.ffi import FFIInfo
+from ..products.fitsread import Reader
+from ..products.mast_cube import is_mast_cube, scan_mast_cube
+from ..products.tasoc_hdf5 import is_tasoc
+from ..products.tesscut import is_cutout, scan_cutout
+from ..products.tpf import TPFInfo, find_tpfs
+from .cubes import CubeSummary, PrepareOptions, finished, memory_bytes, prepare_ccd
+from .import_tasoc import import_tasoc, scan_tasoc
+from .state import exclusive
+
+__all__ = ["import_file", "import_files"]
+
+logger = logging.getLogger(__name__)
+
+#: What an HDF5 file begins with, where it has no user block.
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+#: A quarter of the memory is for frames that are read ahead from a cube of MAST's, the rest for the blocks
+#: that they are put into.
+_READ_AHEAD = 0.25
+#: In fewer pixels than this nothing can be told apart from the stars.
+_FEWEST_PIXELS = 25
+
+
+def import_files(
+    folder: str | os.PathLike[str],
+    files: Sequence[str | os.PathLike[str]],
+    options: PrepareOptions | None = None,
+) -> list[CubeSummary]:
+    """Make cubes of files of other programs.
+
+    Parameters
+    ----------
+    folder : path-like
+        Gets the cubes.
+    files : sequence of path-like
+        HDF5 files of the TASOC pipeline, cubes of MAST (`tess-sSSSS-C-D-cube.fits`) and cut-outs of TESSCut,
+        told apart by what is in them.
+    options : PrepareOptions, optional
+        `sector`, `camera` and `ccd` have no meaning here.
+
+    Returns
+    -------
+    list of CubeSummary
+
+    Raises
+    ------
+    MissingInput
+        If a file or the folder is not there.
+    InputError
+        If a file cannot be used. Where there are several the others are imported first.
+    """
+    options = options or PrepareOptions()
+    options.check()
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MissingInput(f"{folder}: no such folder; name the one that gets the cubes")
+    tpfs = find_tpfs(folder)
+    summaries, failed = [], 0
+    for file in files:
+        try:
+            summaries.append(import_file(folder, Path(file), options, tpfs))
+        except TasocError as error:
+            if len(files) == 1:
+                raise
+            logger.error("%s", error)
+            failed += 1
+    if failed:
+        raise InputError(f"{folder}: {failed} of {len(files)} files could not be imported; see above")
+    return summaries
+
+
+def import_file(
+    folder: Path, file: Path, options: PrepareOptions, tpfs: Sequence[TPFInfo] = ()
+) -> CubeSummary:
+    """Make the cube of one file, or go on where an interrupted attempt stopped.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets the cube.
+    file : Path
+    options : PrepareOptions
+    tpfs : sequence of TPFInfo
+        Target pixel files whose quality flags frames take over (not those of TASOC's files, which have them).
+
+    Returns
+    -------
+    CubeSummary
+
+    Raises
+    ------
+    MissingInput, InputError
+        See `import_files`.
+    """
+    if not file.is_file():
+        raise MissingInput(f"{file}: no such file")
+    with open(file, "rb") as stream:
+        begin = stream.read(len(_HDF5))
+    if begin == _HDF5:
+        return _tasoc(folder, file, options)
+    if not begin.startswith(b"SIMPLE"):
+        raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help for what is known")
+    return prepare_ccd(_frames(file, options), folder, options, tpfs)
+
+
+def _frames(file: Path, options: PrepareOptions) -> tuple[FFIInfo, ...]:
+    """The frames of a FITS file."""
+    kinds: tuple[tuple[Callable[[Path], bool], Callable[[], tuple[FFIInfo, ...]]], ...] = (
+        (is_mast_cube, lambda: scan_mast_cube(file, _READ_AHEAD * memory_bytes(options))),
+        (is_cutout, lambda: _cutout(file)),
+    )
+    for is_kind, scan in kinds:
+        if is_kind(file):
+            return scan()
+    with Reader(file) as reader:
+        origin = reader.header(0)[0].get("ORIGIN")
+    raise InputError(
+        f"{file}: neither a cube of MAST's nor a cut-out of TESSCut (ORIGIN {origin}); frames go into the "
+        "input folder as they are, for tasoc-mpi prepare"
+    )
+
+
+def _cutout(file: Path) -> tuple[FFIInfo, ...]:
+    infos = scan_cutout(file)
+    rows, columns = infos[0].shape
+    if rows * columns >= _FEWEST_PIXELS:
+        return infos
+    raise InputError(
+        f"{file}: {rows} x {columns} pixels, in which stars cannot be told from the sky; cut out at least "
+        f"{int(np.sqrt(_FEWEST_PIXELS))} x {int(np.sqrt(_FEWEST_PIXELS))}"
+    )
+
+
+def _tasoc(folder: Path, file: Path, options: PrepareOptions) -> CubeSummary:
+    """The cube of a file of the TASOC pipeline."""
+    if not is_tasoc(file):
+        raise InputError(
+            f"{file}: an HDF5 file, but not one of the TASOC pipeline, or it is truncated; fetch it again"
+        )
+    start = time.monotonic()
+    key, info = scan_tasoc(file)
+    path = folder / cube_name(*key)
+    if path.exists() and path.samefile(file):
+        raise InputError(
+            f"{file}: has the name that its cube gets in {folder}; move it elsewhere and import it from there"
+        )
+    if path.exists() and not options.overwrite:
+        return finished(path)
+    label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
+    with exclusive(path.with_name(path.name + ".lock")):
+        import_tasoc(info, path, options, label)
+    seconds = time.monotonic() - start
+    logger.info(
+        "%s: %d frames of %d x %d pixels from %s in %s, %.1f s",
+        label,
+        info.shape[2],
+        *info.shape[:2],
+        file,
+        path,
+        seconds,
+    )
+    return CubeSummary(path, info.shape, True, seconds)

@@ -1,0 +1,232 @@
+"""The cubes of calibrated full frame images that MAST publishes, `tess-sSSSS-C-D-cube.fits`.
+
+Made by astrocut's cube factory: an image with axes (row, column, frame, [flux, error]), in FITS order the
+other way round, and behind it a table of the cards of every frame's image header. The primary header is
+that of the first frame.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..kernels.interleave import frames_of_cube
+from .ffi import FFIInfo, is_wcs_card, science_region
+from .fitsread import WAY_OUT, Extension, Reader
+
+__all__ = ["is_mast_cube", "scan_mast_cube"]
+
+_NAME = re.compile(r"tess-s(?P<sector>\d{4,5})-(?P<camera>[1-4])-(?P<ccd>[1-4])-cube\.fits")
+_DAY = 86400.0
+#: Frames are taken out of the cube in groups of a multiple of this: one page (4 kB) of a pixel is
+#: 512 pairs of values.
+_PAGE = 512
+
+
+@dataclass(frozen=True)
+class MastPixels:
+    """The pixels of one frame of a cube.
+
+    Attributes
+    ----------
+    start : int
+        First byte of the pixels in the file.
+    shape : (int, int, int)
+        Rows, columns and frames of the file.
+    frame : int
+    memory : float
+        Bytes that frames may take which are read ahead: values of a frame lie far apart in the file, so
+        that one frame is as slow to read as many.
+    """
+
+    start: int
+    shape: tuple[int, int, int]
+    frame: int
+    memory: float
+
+    def read(
+        self, info: FFIInfo, first: int, last: int, errors: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Some rows of science pixels and their uncertainties."""
+        row0 = first + info.row_offset - info.file_offset[1]
+        column0 = info.column_offset - info.file_offset[0]
+        size = 4.0 * (2 if errors else 1) * (last - first) * info.shape[1]
+        count = int(min(max(self.memory // size, 1), self.shape[2]))
+        if count < self.shape[2]:
+            count = max(count // _PAGE * _PAGE, min(count, _PAGE))
+        group = self.frame // count * count
+        region = (row0, row0 + last - first, column0, column0 + info.shape[1])
+        flux, error = _frames(info.path, self.start, self.shape, region, group, count, errors)
+        k = self.frame - group
+        return np.array(flux[k]), None if error is None else np.array(error[k])
+
+
+@functools.lru_cache(maxsize=1)
+def _frames(
+    path: Path,
+    start: int,
+    shape: tuple[int, int, int],
+    region: tuple[int, int, int, int],
+    first: int,
+    count: int,
+    errors: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """A region of some frames and of their uncertainties, shape (K, R, C)."""
+    cube = np.memmap(path, "u4", "r", start, (*shape, 2))[region[0] : region[1], region[2] : region[3]]
+    last = min(first + count, shape[2])
+    out = []
+    for kind in range(2 if errors else 1):
+        frames = np.empty((last - first, *cube.shape[:2]), dtype="u4")
+        frames_of_cube(np.asarray(cube), first, kind, frames)
+        out.append(frames.view("f4"))
+    return out[0], out[1] if errors else None
+
+
+def is_mast_cube(path: str | os.PathLike[str]) -> bool:
+    """Whether a FITS file begins with an image of four axes behind its primary header."""
+    with Reader(Path(path)) as reader:
+        reader.header(0)
+        values, _ = reader.header(reader.position)
+    return values.get("XTENSION") == "IMAGE" and values.get("NAXIS") == 4
+
+
+def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[FFIInfo, ...]:
+    """The frames of a cube, in order of time; their pixels are still in the file.
+
+    Parameters
+    ----------
+    path : path-like
+    memory : float
+        Bytes that frames may take which are read ahead.
+
+    Returns
+    -------
+    tuple of FFIInfo
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If the file is not such a cube, is truncated, or is of another CCD than its name says.
+    """
+    path = Path(path)
+    with Reader(path) as reader:
+        primary, _ = reader.header(0)
+        values, _ = reader.header(reader.position)
+        shape = tuple(values.get(f"NAXIS{axis}", 0) for axis in (4, 3, 2))
+        if values.get("NAXIS") != 4 or values.get("BITPIX") != -32 or values.get("NAXIS1") != 2:
+            raise InputError(
+                f"{path}: not a cube of fluxes and their errors (row, column, frame, 2) as MAST publishes "
+                f"them; {WAY_OUT}"
+            )
+        # Pairs of values count as one of 8 bytes.
+        image = Extension(reader.position, ">f8", (shape[0] * shape[1], shape[2]))
+        reader.check_size(image.end)
+        table, _ = reader.header(image.end)
+        reader.check_size(reader.position + int(table.get("NAXIS1", 0)) * int(table.get("NAXIS2", 0)))
+    if table.get("XTENSION") != "BINTABLE" or table.get("NAXIS2") != shape[2]:
+        raise InputError(f"{path}: no table of the headers of its {shape[2]} frames; {WAY_OUT}")
+    columns = _columns(path)
+    key = _ccd(path, primary)
+    headers = [_header(primary, columns, frame, key) for frame in range(shape[2])]
+    _number(headers)
+    infos = []
+    for frame, header in enumerate(headers):
+        cards = {name: _card(name, value) for name, value in header.items() if is_wcs_card(name)}
+        infos.append(
+            FFIInfo(
+                path=path,
+                sector=key[0],
+                camera=key[1],
+                ccd=key[2],
+                header=header,
+                cards={name: card for name, card in cards.items() if header[name] is not None},
+                **science_region(path, header, shape[:2]),
+                image=Extension(image.start, ">f4", (shape[0], shape[1])),
+                error=None,
+                pixels=MastPixels(image.start, shape, frame, memory),
+                frame_name=str(header.get("FFI_FILE") or f"frame {frame}"),
+            )
+        )
+    return tuple(infos)
+
+
+def _columns(path: Path) -> dict[str, NDArray[Any]]:
+    """The table behind the cube, by name of the card."""
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        # Cards like CRVAL1P are no names that astropy expects of columns.
+        warnings.simplefilter("ignore")
+        try:
+            with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
+                data = hdus[2].data
+                return {name: np.array(data[name]) for name in data.names}
+        except (OSError, TypeError, ValueError, IndexError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path}: its table of headers cannot be read ({reason}); {WAY_OUT}") from None
+
+
+def _ccd(path: Path, primary: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Sector, camera and CCD by the header, or the name where the header does not say."""
+    match = _NAME.fullmatch(path.name)
+    name = match.groupdict() if match else {}
+    found = []
+    for word in ("sector", "camera", "ccd"):
+        value = primary.get(word.upper())
+        if value is None:
+            value = name.get(word)
+        if value is None or (word in name and int(name[word]) != int(value)):
+            raise InputError(
+                f"{path}: {word} {value} in its header; name it tess-sSSSS-C-D-cube.fits as MAST does"
+            )
+        found.append(int(value))
+    return found[0], found[1], found[2]
+
+
+def _header(
+    primary: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], frame: int, key: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Cards of a frame; None where the table has nothing."""
+    header = dict(primary)
+    for name, column in columns.items():
+        value = column[frame].item()
+        if isinstance(value, float) and not np.isfinite(value):
+            value = None
+        elif isinstance(value, bytes | str):
+            value = (value.decode("ascii", "replace") if isinstance(value, bytes) else value).strip() or None
+        header[name] = value
+    header.update(zip(("SECTOR", "CAMERA", "CCD"), key, strict=True))
+    return header
+
+
+def _number(headers: list[dict[str, Any]]) -> None:
+    """Give every frame its FFIINDEX, which only the primary header of the first one has."""
+    first = headers[0].get("FFIINDEX")
+    if first is None or "FFIINDEX" in headers[0].get("_columns", ()):
+        return
+    for header in headers:
+        header["FFIINDEX"] = None
+        try:
+            cadence = header["NUM_FRM"] * (header.get("FRAMETIM") or 2.0)
+            middle, start = (h["TSTART"] - h["BARYCORR"] for h in (header, headers[0]))
+        except (KeyError, TypeError):
+            # What is missing is named when the frames are checked.
+            continue
+        header["FFIINDEX"] = first + round((middle - start) * _DAY / cadence)
+
+
+def _card(name: str, value: Any) -> str:
+    text = f"'{value:<8}'" if isinstance(value, str) else f"{value!r:>20}"
+    return f"{name:<8}= {text}".ljust(80)

@@ -1,0 +1,240 @@
+"""Cut-outs of full frame images, as TESSCut at MAST and the package astrocut make them.
+
+They look like target pixel files: a table with a row a frame, and a place on the CCD. One set of world
+coordinates is there for all frames. The background is still in the pixels, and cadence numbers are missing.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .ffi import FFIInfo, science_region
+from .fitsread import WAY_OUT, Extension, Reader
+
+__all__ = ["is_cutout", "scan_cutout"]
+
+_DAY = 86400.0
+#: TESS has pixels of 19 to 23 arcsec; a fit to one pixel or to a row of them gives anything.
+_PIXEL_SCALE = (15.0, 30.0)
+#: Cards of the WCS of a column, and of an image.
+_WCS = {
+    "CTYPE": "{axis}CTYP",
+    "CRVAL": "{axis}CRVL",
+    "CRPIX": "{axis}CRPX",
+    "CDELT": "{axis}CDLT",
+    "CUNIT": "{axis}CUNI",
+}
+
+
+@dataclass(frozen=True)
+class CutoutPixels:
+    """The pixels of one frame, shape (R, C) each, e-/s."""
+
+    flux: NDArray[np.float32]
+    error: NDArray[np.float32]
+
+    def read(
+        self, info: FFIInfo, first: int, last: int, errors: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Some rows of science pixels and their uncertainties."""
+        row = info.row_offset - info.file_offset[1]
+        column = info.column_offset - info.file_offset[0]
+        region = np.s_[first + row : last + row, column : column + info.shape[1]]
+        return np.array(self.flux[region]), np.array(self.error[region]) if errors else None
+
+
+def is_cutout(path: str | os.PathLike[str]) -> bool:
+    """Whether a FITS file is a cut-out: the table of pixels of one with a column of frames' names."""
+    with Reader(Path(path)) as reader:
+        reader.header(0)
+        values, _ = reader.header(reader.position)
+    names = {value for key, value in values.items() if key.startswith("TTYPE")}
+    return values.get("XTENSION") == "BINTABLE" and {"FLUX", "FFI_FILE"} <= names
+
+
+def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
+    """The frames of a cut-out, in order of time. Rows without a time are left out.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    tuple of FFIInfo
+        Each holds its pixels. Shifts of the stars (POS_CORR) are in the reference pixel of its WCS.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If the file is not a cut-out, is truncated, has no frame with a time, or has no world coordinates
+        that mean something (a single pixel has none).
+    """
+    path = Path(path)
+    primary, table, columns = _read(path)
+    wcs = _wcs(path, table)
+    header = {**primary, **{key: value for key, value in table.items() if value is not None}}
+    sector, camera, ccd = (_identity(path, header, word) for word in ("SECTOR", "CAMERA", "CCD"))
+    time = columns["TIME"].astype("f8")
+    rows = np.flatnonzero(np.isfinite(time) & (time > 0))
+    if not len(rows):
+        raise InputError(f"{path}: no frame in it has a time; {WAY_OUT}")
+    rows = rows[np.argsort(time[rows], kind="stable")]
+    cadence = _cadence(path, header)
+    numbers = _numbers(header, columns, rows, cadence)
+    flux, error = (np.ascontiguousarray(columns[name], dtype="f4") for name in ("FLUX", "FLUX_ERR"))
+    place = {f"CRVAL{axis}P": table.get(f"{axis}CRV4P") for axis in (1, 2)}
+    place |= {f"CRPIX{axis}P": table.get(f"{axis}CRP4P", 1) for axis in (1, 2)}
+    if not all(isinstance(value, int | float) for value in place.values()):
+        raise InputError(f"{path}: no place on the CCD (1CRV4P, 2CRV4P) in its header; {WAY_OUT}")
+    infos = []
+    for row, number in zip(rows, numbers, strict=True):
+        moved = dict(wcs)
+        for axis in (1, 2):
+            moved[f"CRPIX{axis}"] += float(np.nan_to_num(columns[f"POS_CORR{axis}"][row]))
+        own = {
+            **header,
+            **place,
+            **moved,
+            "TSTART": time[row] - cadence / 2 / _DAY,
+            "TSTOP": time[row] + cadence / 2 / _DAY,
+            "BARYCORR": float(columns["TIMECORR"][row]),
+            "DQUALITY": int(columns["QUALITY"][row]),
+            "FFIINDEX": number,
+            "BACKAPP": False,
+            # What is in the file is the version of astrocut.
+            "PROCVER": "",
+        }
+        infos.append(
+            FFIInfo(
+                path=path,
+                sector=sector,
+                camera=camera,
+                ccd=ccd,
+                header=own,
+                cards={name: _card(name, value) for name, value in moved.items()},
+                **science_region(path, own, flux.shape[1:]),
+                image=Extension(0, ">f4", flux.shape[1:]),
+                error=None,
+                pixels=CutoutPixels(flux[row], error[row]),
+                frame_name=_frame_name(columns["FFI_FILE"][row]),
+            )
+        )
+    return tuple(infos)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, NDArray[Any]]]:
+    """Values of both headers, and the columns of the table."""
+    from astropy.io import fits
+
+    with Reader(path) as reader:
+        primary, _ = reader.header(0)
+        table, _ = reader.header(reader.position)
+        if table.get("XTENSION") != "BINTABLE":
+            raise InputError(f"{path}: no table of pixels, as cut-outs have; {WAY_OUT}")
+        reader.read(reader.position, int(table["NAXIS1"]) * int(table["NAXIS2"]))
+    names = ("TIME", "TIMECORR", "CADENCENO", "FLUX", "FLUX_ERR", "QUALITY", "POS_CORR1", "POS_CORR2")
+    with warnings.catch_warnings():
+        # What else is wrong with the file (checksums, the order of cards) does not matter here.
+        warnings.simplefilter("ignore")
+        try:
+            with fits.open(path, memmap=False) as hdus:
+                columns = {name: np.array(hdus[1].data[name]) for name in (*names, "FFI_FILE")}
+        except (OSError, TypeError, ValueError, IndexError, KeyError) as error:
+            reason = " ".join(str(error).split()).strip("'\"")
+            raise InputError(f"{path}: its table cannot be read ({reason}); {WAY_OUT}") from None
+    if columns["FLUX"].ndim != 3 or columns["FLUX"].shape != columns["FLUX_ERR"].shape:
+        raise InputError(f"{path}: FLUX and FLUX_ERR are not images of one size; {WAY_OUT}")
+    return primary, table, columns
+
+
+def _wcs(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The cards of the WCS of the pixels, named as those of an image."""
+    cards: dict[str, Any] = {"WCSAXES": 2, "RADESYS": "ICRS"}
+    for name, pattern in _WCS.items():
+        for axis in (1, 2):
+            value = table.get(pattern.format(axis=axis) + "4")
+            if value is not None:
+                cards[f"{name}{axis}"] = float(value) if isinstance(value, int) else value
+    for i in (1, 2):
+        for j in (1, 2):
+            value = table.get(f"{i}{j}PC4")
+            cards[f"PC{i}_{j}"] = float(i == j) if value is None else float(value)
+    try:
+        scale = np.array([[cards[f"PC{i}_{j}"] * cards[f"CDELT{i}"] for j in (1, 2)] for i in (1, 2)])
+        known = np.isfinite([*scale.ravel(), *(cards[f"{c}{k}"] for c in ("CRVAL", "CRPIX") for k in (1, 2))])
+    except (KeyError, TypeError):
+        known = np.array([False])
+    if not known.all():
+        raise InputError(f"{path}: no world coordinates in it; cut out a larger region")
+    sides = np.linalg.svd(scale, compute_uv=False) * 3600
+    if sides[0] > _PIXEL_SCALE[1] or sides[1] < _PIXEL_SCALE[0]:
+        raise InputError(
+            f"{path}: its world coordinates make pixels of {sides[0]:.3g} by {sides[1]:.3g} arcsec; too few "
+            "pixels to fit them to: cut out a larger region"
+        )
+    return cards
+
+
+def _identity(path: Path, header: Mapping[str, Any], word: str) -> int:
+    """Sector, camera or CCD."""
+    value = header.get(word)
+    if not isinstance(value, int) or not 1 <= value <= (9999 if word == "SECTOR" else 4):
+        raise InputError(f"{path}: {word} is {value} in its header; {WAY_OUT}")
+    return value
+
+
+def _cadence(path: Path, header: Mapping[str, Any]) -> float:
+    """Seconds from frame to frame."""
+    frames, each = header.get("NUM_FRM"), header.get("FRAMETIM", 2.0)
+    if not isinstance(frames, int) or not isinstance(each, int | float) or not frames > 0:
+        raise InputError(f"{path}: no number in header card NUM_FRM; {WAY_OUT}")
+    return round(frames * each)
+
+
+def _numbers(
+    header: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], cadence: float
+) -> list[int | None]:
+    """Cadence numbers; from the first frame's FFIINDEX and the times where the column is empty."""
+    known = columns["CADENCENO"][rows]
+    if (known > 0).all():
+        return [int(number) for number in known]
+    first, start = header.get("FFIINDEX"), header.get("TSTART")
+    if first is None or start is None:
+        return [None] * len(rows)
+    # TSTART and FFIINDEX are of the first frame of the sector, whose correction is not known any more: the
+    # change in it, 8 minutes in half a year, is some 5 s in a day.
+    spacecraft = columns["TIME"][rows].astype("f8") - columns["TIMECORR"][rows]
+    first_correction = _extrapolated(spacecraft, columns["TIMECORR"][rows], start)
+    steps = (spacecraft - (start - first_correction)) * _DAY / cadence - 0.5
+    return [int(first) + int(step) for step in np.round(steps)]
+
+
+def _extrapolated(time: NDArray[np.float64], correction: NDArray[np.float32], at: float) -> float:
+    """Barycentric correction at another time."""
+    if len(time) < 2 or np.ptp(time) == 0:
+        return float(correction[0])
+    slope = (float(correction[-1]) - float(correction[0])) / (time[-1] - time[0])
+    return float(correction[0]) + slope * (at - time[0])
+
+
+def _card(name: str, value: Any) -> str:
+    text = f"'{value:<8}'" if isinstance(value, str) else f"{value!r:>20}"
+    return f"{name:<8}= {text}".ljust(80)
+
+
+def _frame_name(value: Any) -> str:
+    """The frame's file name, which the column cuts off."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+    return Path(text.strip()).name
