@@ -14,7 +14,24 @@ from .errors import TasocError
 __all__ = ["main", "parse"]
 
 #: In the order in which a user meets them.
-COMMANDS = ("simulate", "catalog", "prepare", "todo", "run", "status", "summary", "unpack")
+COMMANDS = (
+    "simulate",
+    "catalog",
+    "prepare",
+    "import",
+    "todo",
+    "run",
+    "status",
+    "summary",
+    "unpack",
+    "submit",
+    "split",
+    "merge",
+    "stage",
+)
+
+#: Modules of the commands whose names are Python's own words.
+_MODULES = {"import": "importing"}
 
 
 def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
@@ -33,7 +50,7 @@ def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        module = importlib.import_module(f"tasoc_mpi.commands.{name}")
+        module = importlib.import_module(f"tasoc_mpi.commands.{_MODULES.get(name, name)}")
         sub = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         module.configure(sub)
         sub.set_defaults(run=module.main)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -186,13 +188,17 @@ def _copy(
     n_rows, columns, n_time = reader.info.shape
     steps = list(range(0, n_rows, rows_at_once))
     todo = [first for first in steps if not state.rows_done[first : first + rows_at_once].all()]
+    # Memory that was used before is faster than new memory, which the system has to clear first. One buffer is
+    # filled while the other one is written.
+    size = 4 * min(rows_at_once, n_rows) * columns * n_time
+    buffers = itertools.cycle([np.empty(size, dtype="u1"), np.empty(size, dtype="u1")])
     descriptor = os.open(part, os.O_RDWR)
     try:
         with ThreadPoolExecutor(1) as pool:
             pending = pool.submit(_nothing)
             for first in progress(todo, len(todo), f"{label}: pixels", "blocks"):
                 last = min(first + rows_at_once, n_rows)
-                for name, pixels in _transposed(reader, first, last):
+                for name, pixels in _transposed(reader, first, last, buffers):
                     pending.result()
                     place = offsets[name] + first * columns * n_time * pixels.itemsize
                     pending = pool.submit(_write, descriptor, place, pixels)
@@ -203,11 +209,14 @@ def _copy(
         os.close(descriptor)
 
 
-def _transposed(reader: FrameReader, first: int, last: int) -> Iterator[tuple[str, NDArray[Any]]]:
+def _transposed(
+    reader: FrameReader, first: int, last: int, buffers: Iterator[NDArray[np.uint8]]
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Rows of all frames, time last, kind by kind."""
     _, columns, n_time = reader.info.shape
     for name, dtype in GROUPS.items():
-        out = np.empty((last - first, columns, n_time), dtype=dtype)
+        shape = (last - first, columns, n_time)
+        out = next(buffers).view(dtype)[: math.prod(shape)].reshape(shape)
         step = min(_LINE // out.itemsize, n_time)
         frames = np.empty((step, last - first, columns), dtype=dtype)
         for t0 in range(0, n_time, step):
