@@ -30,7 +30,7 @@ class Photometry:
     """Stands in for `BasePhotometry`: every status, skip lists among neighbours, and stars that raise."""
 
     def __init__(self, starid, output_folder, sector, camera, ccd, cadence, version, method, **_):
-        self.starid = starid
+        self.starid, self.output = starid, output_folder
         chance = int(hashlib.sha256(str(starid).encode()).hexdigest()[:8], 16)
         self.path = os.path.join(
             output_folder,
@@ -59,7 +59,10 @@ class Photometry:
             else [],
         )
 
-    def save_lightcurve(self):
+    def save_lightcurve(self, writer=None):
+        if writer is not None:
+            listed = writer(os.path.relpath(self.path, self.output), f"light curve of {self.starid}".encode())
+            return os.path.join(self.output, listed)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path, "w", encoding="utf-8") as file:
             file.write(f"light curve of {self.starid}")
@@ -129,8 +132,8 @@ def kill_at(step: int) -> None:
         unlink(self, missing_ok)
         count_step()
 
-    def killing_save(self):
-        path = save(self)
+    def killing_save(self, **options):
+        path = save(self, **options)
         count_step()
         return path
 

@@ -84,8 +84,11 @@ class PackWriter:
         self.output = Path(output)
         self._name = ""
         self._file: Any = None
+        self._data: Any = None
+        self._index: Any = None
         self._pid = 0
         self._end = 0
+        self._synced = True
         self._waiting: list[tuple[int, int, int, bytes]] = []
         self._failure: str | None = None
 
@@ -117,9 +120,8 @@ class PackWriter:
         with self._noting_failure():
             if self._file is None or self._pid != os.getpid():
                 self._create()
-            stream = self._file["data"]
-            stream.resize((self._end + len(data),))
-            stream[self._end :] = np.frombuffer(data, dtype=np.uint8)
+            self._data.resize((self._end + len(data),))
+            self._data[self._end :] = np.frombuffer(data, dtype=np.uint8)
         self._waiting.append((self._end, len(data), zlib.crc32(data), encoded))
         self._end += len(data)
         return f"{self._name}#{name}"
@@ -136,20 +138,28 @@ class PackWriter:
         while True:
             self._name = f"{PACK_FOLDER}/lightcurves-{host}-{os.getpid()}-{number}.hdf5"
             try:
-                file = h5py.File(self.output / self._name, "x", libver="latest", locking="best-effort")
+                # No cache of chunks: what cannot be written is then an error of the call that writes it (when
+                # HDF5 closes a dataset, such errors are lost), and bytes are written once.
+                file = h5py.File(
+                    self.output / self._name, "x", libver="latest", locking="best-effort", rdcc_nbytes=0
+                )
                 break
             except FileExistsError:
                 number += 1
         file.attrs["FORMAT"] = "TASOC packed light curves"
         file.attrs["FORMAT_VERSION"] = _FORMAT_VERSION
-        file.create_dataset("data", (0,), "u1", maxshape=(None,), chunks=(_DATA_CHUNK,))
-        file.create_dataset("index", (0,), _INDEX_DTYPE, maxshape=(None,), chunks=(_INDEX_CHUNK,))
+        self._data = file.create_dataset(
+            "data", (0,), "u1", maxshape=(None,), chunks=(_DATA_CHUNK,), fill_time="never"
+        )
+        self._index = file.create_dataset(
+            "index", (0,), _INDEX_DTYPE, maxshape=(None,), chunks=(_INDEX_CHUNK,)
+        )
         file.swmr_mode = True
         self._file, self._pid, self._end, self._waiting = file, os.getpid(), 0, []
 
     @contextlib.contextmanager
     def _noting_failure(self) -> Any:
-        """What a library leaves behind that could not write is unknown: nothing is added after that."""
+        """After a failure nothing is added, and the file stays as the last flush left it."""
         self._check()
         try:
             yield
@@ -158,7 +168,15 @@ class PackWriter:
             number = re.search(r"errno = (\d+)", str(error))
             code = getattr(error, "errno", None) or (int(number[1]) if number else errno.EIO)
             self._failure = os.strerror(code)
+            self._let_go()
             raise OSError(code, self._failure, str(self.output / self._name)) from error
+
+    def _let_go(self) -> None:
+        """Turn what HDF5 still wants to write, at the latest when the process ends, away from the file."""
+        if self._file is not None and self._pid == os.getpid():
+            nowhere = os.memfd_create("pack")
+            os.dup2(nowhere, self._file.id.get_vfd_handle())
+            os.close(nowhere)
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -166,8 +184,13 @@ class PackWriter:
                 f"{self.output / self._name}: {self._failure}; see to its file system and run again"
             )
 
-    def flush(self) -> None:
+    def flush(self, sync: bool = True) -> None:
         """Make everything that was added durable: to be called before it is reported.
+
+        Parameters
+        ----------
+        sync : bool, optional
+            Whether to wait for the disk. Without, what was added outlives this process, but not its host.
 
         Raises
         ------
@@ -175,18 +198,21 @@ class PackWriter:
             If something since the last call could not be written.
         """
         self._check()
-        if not self._waiting or self._pid != os.getpid():
+        if self._file is None or self._pid != os.getpid():
             return
         try:
             with self._noting_failure():
-                self._file["data"].flush()
-                # Only now: whoever finds a row in the index finds its data.
-                index = self._file["index"]
-                start = len(index)
-                index.resize((start + len(self._waiting),))
-                index[start:] = np.array(self._waiting, dtype=_INDEX_DTYPE)
-                index.flush()
-                os.fsync(self._file.id.get_vfd_handle())
+                if self._waiting:
+                    self._data.flush()
+                    # Only now: whoever finds a row in the index finds its data.
+                    start = len(self._index)
+                    self._index.resize((start + len(self._waiting),))
+                    self._index[start:] = np.array(self._waiting, dtype=_INDEX_DTYPE)
+                    self._index.flush()
+                    self._synced = False
+                if sync and not self._synced:
+                    os.fsync(self._file.id.get_vfd_handle())
+                    self._synced = True
         except OSError:
             self._check()
         self._waiting = []
@@ -202,7 +228,7 @@ class PackWriter:
         if self._file is not None and self._pid == os.getpid():
             self.flush()
             self._file.close()
-        self._file = None
+        self._file = self._data = self._index = None
 
 
 @functools.cache
