@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare import cubes as prepare
-from tasoc_mpi.prepare.background import fit_background, sky_geometry, usable_pixels
+from tasoc_mpi.prepare.background import fit_background, series_mesh, sky_geometry, usable_pixels
 from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
 from tasoc_mpi.products.cube import Cube, open_cube
 
@@ -74,10 +74,11 @@ def test_background_is_the_mean_of_nine_frames(made) -> None:
     _, pixels, cube = made
     geometry = sky_geometry(SHAPE, (0, 44), 1, 1)
     fits = [fit_background(image, usable_pixels(image), geometry) for image in pixels]
+    mesh = series_mesh(np.stack([levels for levels, _ in fits], axis=-1))
     for t in range(FRAMES):
         around = slice(max(0, t - 4), t + 5)
         np.testing.assert_allclose(
-            cube.background.mesh[:, :, t], np.mean([f[0] for f in fits[around]], axis=0), rtol=1e-6
+            cube.background.mesh[:, :, t], mesh[:, :, around].mean(axis=-1, dtype="f8"), rtol=1e-6
         )
         np.testing.assert_allclose(
             cube.background.radial[:, t], np.mean([f[1] for f in fits[around]], axis=0), rtol=1e-5, atol=1e-5

@@ -9,6 +9,7 @@ be in either part; only their sum has a meaning.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,10 @@ __all__ = [
     "SkyGeometry",
     "average_in_time",
     "box_levels",
+    "filled_levels",
     "fit_background",
     "mesh_coefficients",
+    "series_mesh",
     "sky_geometry",
     "smoothed_levels",
     "usable_pixels",
@@ -187,7 +190,7 @@ def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> ND
 def fit_background(
     image: NDArray[np.float32], usable: NDArray[np.bool_], geometry: SkyGeometry
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Background of one frame.
+    """Background of one frame: what is left to do with it is to smooth the levels (`series_mesh`).
 
     Parameters
     ----------
@@ -199,8 +202,8 @@ def fit_background(
 
     Returns
     -------
-    mesh : ndarray of float32, shape `geometry.mesh_shape`
-        Cubic B-spline coefficients of the boxes, e-/s (`products.cube.BackgroundModel`).
+    levels : ndarray of float32, shape `geometry.mesh_shape`
+        Level of the sky in every box without the profile, e-/s; boxes that were left out are filled.
     radial : ndarray of float32, shape (N,)
         Profile at the nodes, e-/s.
         None instead of both where no box has enough usable pixels.
@@ -210,7 +213,6 @@ def fit_background(
     levels = box_levels(image)
     if not np.isfinite(levels).any():
         return None
-    mesh = mesh_coefficients(smoothed_levels(levels))
     if len(geometry.nodes):
         # What the rings are measured against, and so where the logarithm is taken: near the sky's own
         # level, never near zero, where the noise would leave half of the pixels without a logarithm.
@@ -231,8 +233,8 @@ def fit_background(
             levels = np.where(geometry.ring_boxes, box_levels(rest, geometry.ring_boxes), levels)
             if not np.isfinite(levels).any():
                 return None
-            mesh = mesh_of_sky = mesh_coefficients(smoothed_levels(levels))
-    return mesh, radial
+            mesh_of_sky = mesh_coefficients(smoothed_levels(levels))
+    return filled_levels(levels).astype("f4"), radial
 
 
 def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
@@ -272,16 +274,17 @@ def smoothed_levels(levels: NDArray[np.float64]) -> NDArray[np.float64]:
         Boxes that were left out are filled from the ten nearest others, weighted by 1/distance; then every
         box is the median of the 3 x 3 boxes around it (fewer at the edges).
     """
-    good = np.isfinite(levels)
-    if not good.all():
-        levels = _filled(levels, good)
+    levels = filled_levels(levels)
     padded = np.pad(levels, 1, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
     return np.nanmedian(windows.reshape(*levels.shape, 9), axis=-1)
 
 
-def _filled(levels: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Boxes that were left out, from their neighbours."""
+def filled_levels(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Levels with the boxes that were left out filled from the ten nearest others; see `smoothed_levels`."""
+    good = np.isfinite(levels)
+    if good.all():
+        return levels
     out = levels.copy()
     there = np.argwhere(good)
     values = levels[good]
@@ -293,9 +296,55 @@ def _filled(levels: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.
     return out
 
 
+def series_mesh(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Coefficients of every frame's mesh, from the levels of all frames.
+
+    The 3 x 3 median filter takes from a box what stands out from its neighbours: the light of its stars.
+    Which of the nine boxes is the median changes from frame to frame with their noise, and a light
+    curve with its sky taken from now one and now another box is noisier than its pixels. What a box stands
+    out by is therefore taken as one number for all frames, the median over time of what the filter takes.
+    A single frame's mesh is what the filter gives.
+
+    Parameters
+    ----------
+    levels : ndarray of float32, shape (M, N, T)
+        From `fit_background`; NaN in frames without a background.
+
+    Returns
+    -------
+    ndarray of float32, shape (M, N, T)
+        Cubic B-spline coefficients, e-/s (`products.cube.BackgroundModel`).
+    """
+    (good,) = np.nonzero(np.isfinite(levels).all(axis=(0, 1)))
+    mesh = np.full(levels.shape, np.nan, dtype="f4")
+    if not len(good):
+        return mesh
+    excess = [levels[:, :, t] - smoothed_levels(levels[:, :, t].astype("f8")) for t in good]
+    steady = np.median(excess, axis=0)
+    for t in good:
+        mesh[:, :, t] = mesh_coefficients(levels[:, :, t] - steady)
+    return mesh
+
+
 def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """B-spline coefficients of the surface through the boxes' levels, mirrored at the outer edges."""
-    return ndimage.spline_filter(levels, order=3, mode="reflect").astype("f4")
+    """B-spline coefficients of the surface through the boxes' levels, mirrored at the outer edges.
+
+    Solved exactly: `scipy.ndimage.spline_filter` starts its recursion with a sum that it cuts off, which
+    on meshes of three or four boxes is wrong by 4e-4 of the level.
+    """
+    by_row, by_column = (_spline_inverse(n) for n in levels.shape)
+    return (by_row @ levels @ by_column.T).astype("f4")
+
+
+@functools.cache
+def _spline_inverse(n: int) -> NDArray[np.float64]:
+    """Matrix from values at n nodes to the cubic B-spline coefficients, shape (n, n)."""
+    values = np.zeros((n, n))
+    for i in range(n):
+        # The neighbours beyond an end are the end itself (d c b a | a b c d | d c b a).
+        for j, weight in ((i - 1, 1 / 6), (i, 4 / 6), (i + 1, 1 / 6)):
+            values[i, min(max(j, 0), n - 1)] += weight
+    return np.linalg.inv(values)
 
 
 def _radial_profile(

@@ -21,7 +21,7 @@ from ..products.cube import BackgroundModel, cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf import TPFInfo, find_tpfs
 from ..quality import TESSQualityFlags
-from .background import BOX, SkyGeometry, average_in_time, sky_geometry, window_length
+from .background import BOX, SkyGeometry, average_in_time, series_mesh, sky_geometry, window_length
 from .fields import group_tpfs
 from .frames import FrameSeries, read_series, reference_frame
 from .passes import fit_backgrounds, measure_movements, rows_at_once, write_rows
@@ -293,12 +293,12 @@ def _discarded_if_wrong(*paths: Path) -> Iterator[None]:
 
 
 def _model(
-    series: FrameSeries, geometry: SkyGeometry, mesh: NDArray[np.float32], radial: NDArray[np.float32]
+    series: FrameSeries, geometry: SkyGeometry, levels: NDArray[np.float32], radial: NDArray[np.float32]
 ) -> BackgroundModel:
     """The frames' backgrounds averaged in time."""
     window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
     return BackgroundModel(
-        mesh=average_in_time(mesh, window),
+        mesh=average_in_time(series_mesh(levels), window),
         box=BOX,
         radial=average_in_time(radial, window),
         radial_first=geometry.radial_first,

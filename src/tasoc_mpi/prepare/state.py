@@ -56,7 +56,7 @@ class State:
         background = [
             ("crc", "<u4"),
             ("kind", "<u4"),
-            ("mesh", "<f4", mesh_shape),
+            ("levels", "<f4", mesh_shape),
             ("radial", "<f4", (nodes,)),
         ]
         movement = [("crc", "<u4"), ("values", "<f8", (parameters,))]
@@ -108,23 +108,23 @@ class State:
         self,
         frame: int,
         kind: int,
-        mesh: NDArray[np.float32] | None = None,
+        levels: NDArray[np.float32] | None = None,
         radial: NDArray[np.float32] | None = None,
     ) -> None:
         """Note the background of a frame; NaN if none is given."""
         record = self._data["frames"][frame]
         record["crc"] = 0
         record["kind"] = kind
-        record["mesh"] = np.nan if mesh is None else mesh
+        record["levels"] = np.nan if levels is None else levels
         record["radial"] = np.nan if radial is None else radial
         record["crc"] = _crc(record)
 
     def backgrounds(self) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
-        """Kinds (T,), meshes (M, N, T) and radial profiles (K, T) of all frames."""
+        """Kinds (T,), box levels (M, N, T) and radial profiles (K, T) of all frames."""
         frames = self._data["frames"]
         return (
             frames["kind"].copy(),
-            np.ascontiguousarray(np.moveaxis(frames["mesh"], 0, -1)),
+            np.ascontiguousarray(np.moveaxis(frames["levels"], 0, -1)),
             np.ascontiguousarray(frames["radial"].T),
         )
 
