@@ -36,6 +36,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="basic",
         help="what to keep in memory between stars",
     )
+    parser.add_argument(
+        "--cube",
+        choices=("mapped", "staged", "shared"),
+        default="mapped",
+        help="read cubes where they are, from a copy on a disk of the node, or from one in the node's memory",
+    )
+    parser.add_argument(
+        "--scratch", metavar="DIR", help="where --cube staged copies to (default: the node's TMPDIR)"
+    )
+    parser.add_argument(
+        "--target-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="end a star that takes longer, as an ABORT (default: from the settings, 300)",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=float,
+        metavar="GB",
+        help="memory of a rank's photometry (default: the rank's share of its node)",
+    )
     group = parser.add_argument_group("which stars (several values of one option: any of them)")
     for name in ("sector", "camera", "ccd", "cadence", "starid", "priority"):
         group.add_argument(f"--{name}", type=int, nargs="+", metavar="N")
@@ -47,15 +68,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tmag-max", type=float, metavar="MAG", help="this magnitude or brighter")
 
 
-def main(args: argparse.Namespace, photometry: Callable[..., Any] | None = None) -> int:
+def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None = None) -> int:
     """Be rank 0, a worker, or both in turn.
 
     Parameters
     ----------
     args : argparse.Namespace
         The options of `configure`.
-    photometry : callable, optional
-        Computes one star. Default: `tasoc_mpi.photometry.tessphot`.
+    photometry : str or callable, optional
+        Computes one star: ``MODULE:FUNCTION``, or a function, which is called in this process and not in one
+        of its own. Default: `tasoc_mpi.photometry.tessphot`.
 
     Returns
     -------
@@ -70,21 +92,28 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | None = None)
     return _rank_0(args, comm) if comm.Get_rank() == 0 else _worker(args, comm, photometry)
 
 
-def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> int:
+def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None) -> int:
     """Scheduler and worker in turn, without MPI."""
+    import contextlib
+
     from ..scheduler.signals import Stop, listen
 
-    computes: list[Callable[..., Any]] = []
     stop = Stop()
+    with listen(stop), contextlib.ExitStack() as stack:
+        computers: list[Any] = []
 
-    def drain(queue: Any, take_in: Callable[[Any], None], tick: Callable[[], None]) -> None:
-        if not computes:
-            computes.append(_computer(args, photometry))
-        while len(queue) and not stop:
-            take_in(computes[0](queue.take(), 0.0))
-            tick()
+        def drain(queue: Any, take_in: Callable[[Any], None], tick: Callable[[], None]) -> None:
+            if not computers:
+                computers.append(stack.enter_context(_computer(args, photometry)))
+            computer = computers[0]
+            while (len(queue) and not stop) or computer.held:
+                while len(queue) and not stop and computer.held < 2:
+                    computer.submit(queue.take())
+                results = computer.poll(0.2)
+                if results is not None:
+                    take_in(results)
+                tick()
 
-    with listen(stop):
         return _schedule(args, drain, stop, workers=1, ranks=1)
 
 
@@ -115,21 +144,19 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     raise failed
 
 
-def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | None) -> int:
+def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | str | None) -> int:
     """Every other rank."""
     from ..scheduler.signals import leave_to_rank_0
     from ..worker.loop import work
+    from ..worker.supervisor import Supervisor
 
     leave_to_rank_0()
-    computes: list[Callable[..., Any]] = []
-
-    def compute_batch(tasks: Any, waited: float) -> Any:
-        if not computes:
-            computes.append(_computer(args, photometry))
-        return computes[0](tasks, waited)
-
     try:
-        return work(comm, compute_batch)
+        with _computer(args, photometry, comm.Get_rank()) as computer:
+            if isinstance(computer, Supervisor):
+                # It takes as long to be ready as rank 0 needs to read the work list.
+                computer.start()
+            return work(comm, computer)
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
         _abort(comm, error)
 
@@ -157,28 +184,40 @@ def _abort(comm: Any, error: BaseException) -> NoReturn:
     raise error
 
 
-def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | None) -> Callable[..., Any]:
-    """What computes a batch of tasks in this process."""
-    import functools
+def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | None, rank: int = 0) -> Any:
+    """What computes batches for this rank, as a context manager."""
+    import contextlib
     import logging
 
-    from ..worker.loop import Job, compute
+    from ..products.recorder import recorder_folder
+    from ..settings import load_settings
+    from ..worker.compute import Job
+    from ..worker.copies import copies_folder
+    from ..worker.loop import InProcess
+    from ..worker.memory import memory_share, ranks_on_node
+    from ..worker.supervisor import DEFAULT_PHOTOMETRY, ChildOptions, Supervisor
 
-    if not args.debug:
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(_not_of_one_star)
-    if photometry is None:
-        from ..photometry import tessphot as photometry
     source, output = _folders(args)
     job = Job(str(source), str(output), args.version, args.plot, args.cache, args.packed)
-    return functools.partial(compute, job, photometry)
-
-
-def _not_of_one_star(record: Any) -> bool:
-    """Whether a log record is to be shown: warnings of one star's photometry stand in its diagnostics."""
-    import logging
-
-    return record.levelno != logging.WARNING or not record.name.startswith("tasoc_mpi.photometry")
+    if callable(photometry):
+        return contextlib.nullcontext(InProcess(job, photometry))
+    limit = memory_share(ranks_on_node() if rank else 1)
+    if args.memory_limit is not None:
+        limit = int(args.memory_limit * 1e9)
+    timeout = args.target_timeout
+    if timeout is None:
+        timeout = load_settings().getfloat("run", "target_timeout")
+    options = ChildOptions(
+        target_timeout=timeout,
+        recorders=str(recorder_folder(output, Path(args.todo).stem if args.todo else "todo")),
+        memory_limit=limit,
+        photometry=photometry or DEFAULT_PHOTOMETRY,
+        copies=str(copies_folder(args.cube, args.scratch) or ""),
+        rank=rank,
+        log_level=logging.getLogger().getEffectiveLevel(),
+        star_warnings=args.debug,
+    )
+    return Supervisor(job, options)
 
 
 def _folders(args: argparse.Namespace) -> tuple[Path, Path]:
@@ -220,6 +259,12 @@ def _constraints(args: argparse.Namespace) -> Any:
         raise UsageError(f"--batch {args.batch}: must be from 1 to 100000")
     if not 0 <= args.version <= 99:
         raise UsageError(f"--version {args.version}: must be from 0 to 99")
+    if args.target_timeout is not None and not args.target_timeout > 0:
+        raise UsageError(f"--target-timeout {args.target_timeout}: must be a positive number of seconds")
+    if args.memory_limit is not None and not 0.5 <= args.memory_limit <= 1e6:
+        raise UsageError(f"--memory-limit {args.memory_limit}: must be from 0.5 GB (what libraries need)")
+    if args.scratch and args.cube != "staged":
+        raise UsageError("--scratch is for --cube staged")
     names = ("sector", "camera", "ccd", "cadence", "datasource", "starid", "priority", "method")
     chosen = {name: tuple(getattr(args, name)) for name in names if getattr(args, name)}
     return Constraints(**chosen, tmag_min=args.tmag_min, tmag_max=args.tmag_max)

@@ -26,7 +26,7 @@ from ..quality import TESSQualityFlags
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["Background", "Source", "clear_sources", "load_ffi", "load_tpf"]
+__all__ = ["Background", "Source", "clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from"]
 
 logger = logging.getLogger(__name__)
 
@@ -235,10 +235,32 @@ def _stamp_of(path: Path) -> int | None:
         return None
 
 
+def read_cubes_from(where: Callable[[Path], Path] | None) -> None:
+    """Read cubes from elsewhere, from copies on a disk of this node for instance.
+
+    Parameters
+    ----------
+    where : callable or None
+        Gives the path of the file that is read for a cube; it must hold the same bytes. None: the cube's own.
+    """
+    global _where
+    clear_sources()
+    _where = where
+
+
+_where: Callable[[Path], Path] | None = None
+
+
 @functools.lru_cache(maxsize=_KEEP)
 def _cube(path: Path, modified: int | None) -> Cube:
     """A cube, shared by a CCD's source and those of its target pixel files."""
-    return open_cube(path)
+    return open_cube(path if _where is None else _where(path))
+
+
+def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source | None:
+    """What `load_ffi` would give, if it is in memory."""
+    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
+    return _kept.get((path, _stamp_of(path), _stamp_of(catalog), cache))
 
 
 @functools.lru_cache(maxsize=_KEEP)

@@ -1,0 +1,184 @@
+"""Photometry of the stars of a batch, one after the other, and its report."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, TasocError
+from ..products.packed import pack_writer
+from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results
+from ..status import STATUS
+
+__all__ = ["Job", "Photometry", "aborted", "compute", "join_results", "settle"]
+
+#: What the output folder's file system says when nothing more can be written.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+#: `photometry(method=..., starid=..., ...)` returns an object with `result`, `save_lightcurve()` and
+#: `close()`.
+Photometry = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all stars of a run; see `BasePhotometry` for the meaning.
+
+    Where `packed`, light curves go to a pack of this process; else each is a file of its own. Only plain
+    values: it goes to the compute process as JSON.
+    """
+
+    input_folder: str
+    output_folder: str
+    version: int = 6
+    plot: bool = False
+    cache: str = "basic"
+    packed: bool = False
+
+
+def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: float = 0.0) -> Results:
+    """Photometry of the stars of one batch. What it saved is durable after `settle`.
+
+    Parameters
+    ----------
+    job : Job
+        What is the same for all stars.
+    photometry : callable
+        `tasoc_mpi.photometry.tessphot`.
+    tasks : ndarray of TASK_DTYPE
+        The stars.
+    waited : float, optional
+        Seconds that were spent in waiting for this batch: reported with its first star.
+
+    Returns
+    -------
+    Results
+        One for each star, in the same order. A star whose photometry raises is an ERROR; its light curve is
+        saved only if it is OK or a WARNING.
+
+    Raises
+    ------
+    InputError
+        If nothing more can be written.
+    """
+    numbers = _numbers(tasks)
+    paths: list[str | None] = []
+    methods: list[str | None] = []
+    errors: list[str | None] = []
+    skips: list[int] = []
+    for row, task in zip(numbers, tasks, strict=True):
+        start = time.perf_counter()
+        path, method, messages, skip = _one_star(row, task, job, photometry)
+        row["elaptime"] = time.perf_counter() - start
+        row["skip_count"] = len(skip)
+        paths.append(path)
+        methods.append(method)
+        errors.append("\n".join(messages) or None)
+        skips.extend(skip)
+    numbers["worker_wait_time"][:1] = waited
+    return Results(numbers, paths, methods, errors, np.array(skips, dtype=np.int64))
+
+
+def settle(job: Job) -> None:
+    """Make the light curves that were saved so far durable: whoever hears of one is to find it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be done.
+    """
+    if job.packed:
+        pack_writer(job.output_folder).flush()
+
+
+def _numbers(tasks: NDArray[np.void]) -> NDArray[np.void]:
+    """Results of which nothing is known yet."""
+    numbers = np.zeros(len(tasks), dtype=RESULT_DTYPE)
+    numbers["priority"] = tasks["priority"]
+    numbers["status"] = STATUS.ERROR
+    for name in DIAGNOSTICS:
+        numbers[name] = np.nan
+    return numbers
+
+
+def aborted(task: np.void, reason: str, seconds: float) -> Results:
+    """The result of a star whose photometry was ended from outside after `seconds`."""
+    numbers = _numbers(np.array([task], dtype=task.dtype))
+    numbers["status"] = STATUS.ABORT
+    numbers["elaptime"] = seconds
+    return Results(numbers, [None], [task["method"].decode()], [reason], np.zeros(0, np.int64))
+
+
+def join_results(parts: Sequence[Results]) -> Results:
+    """Results one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Results.empty()
+    return Results(
+        np.concatenate([part.numbers for part in parts]),
+        [text for part in parts for text in part.lightcurve],
+        [text for part in parts for text in part.method_used],
+        [text for part in parts for text in part.errors],
+        np.concatenate([part.skips for part in parts]),
+    )
+
+
+def _one_star(
+    row: np.void, task: np.void, job: Job, photometry: Photometry
+) -> tuple[str | None, str, list[str], list[int]]:
+    """Fill one result's numbers; return its light curve, method, messages and skip list."""
+    method = task["method"].decode() or None
+    pho = None
+    try:
+        pho = photometry(
+            method=method,
+            starid=int(task["starid"]),
+            input_folder=job.input_folder,
+            output_folder=job.output_folder,
+            datasource=task["datasource"].decode(),
+            sector=int(task["sector"]),
+            camera=int(task["camera"]),
+            ccd=int(task["ccd"]),
+            cadence=int(task["cadence"]),
+            plot=job.plot,
+            cache=job.cache,
+            version=job.version,
+        )
+        result = pho.result
+        status = STATUS(result.status)
+        path = None
+        if status.has_lightcurve:
+            # Where the run looks for it again does not depend on where the output folder is today.
+            keep = {"writer": pack_writer(job.output_folder)} if job.packed else {}
+            path = os.path.relpath(pho.save_lightcurve(**keep), job.output_folder)
+        for name in DIAGNOSTICS:
+            row[name] = getattr(result, name)
+        row["status"] = status
+        return path, result.method_used or method or "", list(result.errors), _skip_list(result, task)
+    except TasocError as error:
+        # These are written for the user: the place in the program adds nothing.
+        return None, method or "", [f"{type(error).__name__}: {error}"], []
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            # Not this star's fault, and it would be every other star's.
+            raise InputError(f"{job.output_folder}: {error.strerror}; make room and run again") from error
+        return None, method or "", [traceback.format_exc().rstrip()], []
+    except Exception:  # noqa: BLE001 - the star's boundary: whatever happens to one star is that star's ERROR
+        return None, method or "", [traceback.format_exc().rstrip()], []
+    finally:
+        if pho is not None:
+            pho.close()
+
+
+def _skip_list(result: Any, task: np.void) -> list[int]:
+    """The other stars of the skip list, each once, in order."""
+    return sorted({int(starid) for starid in result.skip_targets} - {int(task["starid"])})

@@ -1,0 +1,212 @@
+"""Copies of cubes near the processor: on a disk of the node, or in its memory.
+
+Mapped pages of a network file system are fetched in small pieces. A copy is read in large ones, once a node,
+and then mapped like the original; what is computed from it is the same. The first rank that needs a cube
+copies it while the others of its node wait for the copy's lock. All hold the lock while they use the copy; so
+does nobody when all were killed, which is how the next run on the node knows what is to be removed.
+
+A copy in memory is a file in /dev/shm and not a window of MPI's shared memory: the photometry runs in
+processes that are not MPI's, and a file can be mapped by them, outlives one that dies, and is a cube for
+every reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from ..errors import InputError
+from .memory import available_memory
+
+__all__ = ["SHARED_FOLDER", "Copies", "copies_folder", "copy_name", "remove_stale"]
+
+#: Where files are kept in memory (POSIX shared memory on Linux).
+SHARED_FOLDER = Path("/dev/shm")
+
+#: Bytes that are read at once: large enough for any striped file system, and some ms of a disk.
+_PIECE = 1 << 24
+#: Of the free space, what a copy may take: a full disk (or memory) hurts everyone on the node.
+_PART = 0.95
+
+
+def copies_folder(mode: str, scratch: str | os.PathLike[str] | None = None) -> Path | None:
+    """Folder of the copies of a way to read cubes: 'mapped' (None), 'staged' or 'shared'.
+
+    Raises
+    ------
+    InputError
+        If the folder is not there or cannot be written.
+    """
+    if mode == "mapped":
+        return None
+    folder = SHARED_FOLDER if mode == "shared" else Path(scratch or tempfile.gettempdir())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        way = "--cube staged" if mode == "shared" else "another --scratch"
+        raise InputError(
+            f"{folder}: not a folder in which cubes can be copied; choose {way} or --cube mapped"
+        )
+    return folder
+
+
+def copy_name(cube: Path) -> str:
+    """Name of the copy of a cube; a cube that was made anew gets another one."""
+    status = cube.stat()
+    key = f"{cube.resolve()} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    return f"{_prefix()}{cube.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.hdf5"
+
+
+def _prefix() -> str:
+    return f"tasoc-mpi-{os.getuid()}-"
+
+
+class Copies:
+    """The copies that this process uses.
+
+    Parameters
+    ----------
+    folder : Path
+        See `copies_folder`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._locks: dict[str, int] = {}
+
+    def provide(self, cube: Path) -> Path:
+        """Path of the copy of a cube, which is made if no process of this node has done so.
+
+        A cube that is not there is left to its reader to say so.
+
+        Raises
+        ------
+        InputError
+            If there is no room for it.
+        """
+        if not cube.is_file():
+            return cube
+        copy = self.folder / copy_name(cube)
+        if copy.name not in self._locks:
+            self._locks[copy.name] = _hold(copy, cube)
+        return copy
+
+    def release(self, keep: tuple[Path, ...] = ()) -> None:
+        """Stop using all copies but those of some cubes; delete those that nobody else uses."""
+        kept = {copy_name(cube) for cube in keep if cube.is_file()}
+        for name in [name for name in self._locks if name not in kept]:
+            fd = self._locks.pop(name)
+            try:
+                _remove_unused(self.folder / name, fd)
+            finally:
+                os.close(fd)
+
+
+def _lock_path(copy: Path) -> Path:
+    return copy.with_suffix(".lock")
+
+
+def _hold(copy: Path, cube: Path) -> int:
+    """Make sure that a copy is there and stays; returns what holds its lock."""
+    while True:
+        fd = os.open(_lock_path(copy), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = False
+        try:
+            # Waits while another process copies.
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if _is(fd, _lock_path(copy)) and not copy.exists():
+                fcntl.flock(fd, fcntl.LOCK_UN)
+                if _lock_alone(fd) and _is(fd, _lock_path(copy)) and not copy.exists():
+                    _copy(cube, copy)
+                # From exclusive to shared is not one step: look again.
+                fcntl.flock(fd, fcntl.LOCK_SH)
+            held = _is(fd, _lock_path(copy)) and copy.exists()
+            if held:
+                return fd
+        finally:
+            if not held:
+                os.close(fd)
+        # Several have seen that nothing is there, or one has just removed it.
+        time.sleep(0.02)
+
+
+def _is(fd: int, path: Path) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _lock_alone(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_unused(copy: Path, fd: int) -> None:
+    """Delete a copy whose lock file is open, unless another process holds it."""
+    if _lock_alone(fd) and _is(fd, _lock_path(copy)):
+        # The lock last: without it nobody would look for the rest.
+        for path in (copy, _part(copy), _lock_path(copy)):
+            path.unlink(missing_ok=True)
+
+
+def _part(copy: Path) -> Path:
+    return copy.with_suffix(".part")
+
+
+def _copy(cube: Path, copy: Path) -> None:
+    size = cube.stat().st_size
+    _part(copy).unlink(missing_ok=True)
+    free = shutil.disk_usage(copy.parent).free
+    where = "free on the disk of"
+    if copy.parent == SHARED_FOLDER:
+        memory = available_memory()
+        if memory is not None and memory < free:
+            free, where = memory, "of memory free for"
+    if size > _PART * free:
+        raise InputError(
+            f"{cube}: its {_gigabytes(size)} do not fit into the {_gigabytes(free)} {where} {copy.parent}; "
+            "choose another --scratch or --cube mapped"
+        )
+    try:
+        with open(cube, "rb", buffering=0) as source, open(_part(copy), "xb", buffering=0) as target:
+            # All of it at once: a hole in a mapped file would be a bus error when the disk fills up.
+            os.posix_fallocate(target.fileno(), 0, size)
+            buffer = memoryview(bytearray(min(_PIECE, max(size, 1))))
+            while count := source.readinto(buffer):
+                view = buffer[:count]
+                while view:
+                    view = view[target.write(view) :]
+        os.replace(_part(copy), copy)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            _part(copy).unlink()
+        raise InputError(
+            f"{cube}: cannot be copied to {copy.parent} ({error.strerror}); choose another --scratch or "
+            "--cube mapped"
+        ) from None
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.3g} GB"
+
+
+def remove_stale(folder: Path) -> None:
+    """Delete the copies in a folder whose users were all killed."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.name.startswith(_prefix()) and e.name.endswith(".lock")]
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                _remove_unused((folder / name).with_suffix(".hdf5"), fd)
+            finally:
+                os.close(fd)
