@@ -188,8 +188,8 @@ def _copy(
     n_rows, columns, n_time = reader.info.shape
     steps = list(range(0, n_rows, rows_at_once))
     todo = [first for first in steps if not state.rows_done[first : first + rows_at_once].all()]
-    # Memory that was used before is faster than new memory, which the system has to clear first. One buffer is
-    # filled while the other one is written.
+    # Memory that was used before is faster than new memory, which the system has to clear first. One buffer
+    # is filled while the other one is written.
     size = 4 * min(rows_at_once, n_rows) * columns * n_time
     buffers = itertools.cycle([np.empty(size, dtype="u1"), np.empty(size, dtype="u1")])
     descriptor = os.open(part, os.O_RDWR)

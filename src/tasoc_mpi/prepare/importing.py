@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,13 +115,15 @@ def import_file(
         return _tasoc(folder, file, options)
     if not begin.startswith(b"SIMPLE"):
         raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help for what is known")
-    return prepare_ccd(_frames(file, options), folder, options, tpfs)
+    memory = memory_bytes(options)
+    rest = replace(options, memory=(1 - _READ_AHEAD) * memory / 1e9)
+    return prepare_ccd(_frames(file, _READ_AHEAD * memory), folder, rest, tpfs)
 
 
-def _frames(file: Path, options: PrepareOptions) -> tuple[FFIInfo, ...]:
-    """The frames of a FITS file."""
+def _frames(file: Path, memory: float) -> tuple[FFIInfo, ...]:
+    """The frames of a FITS file; those of a cube are read ahead into so much memory (bytes)."""
     kinds: tuple[tuple[Callable[[Path], bool], Callable[[], tuple[FFIInfo, ...]]], ...] = (
-        (is_mast_cube, lambda: scan_mast_cube(file, _READ_AHEAD * memory_bytes(options))),
+        (is_mast_cube, lambda: scan_mast_cube(file, memory)),
         (is_cutout, lambda: _cutout(file)),
     )
     for is_kind, scan in kinds:

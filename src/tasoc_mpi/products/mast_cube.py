@@ -140,7 +140,8 @@ def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[F
     columns = _columns(path)
     key = _ccd(path, primary)
     headers = [_header(primary, columns, frame, key) for frame in range(shape[2])]
-    _number(headers)
+    if "FFIINDEX" not in columns:
+        _number(headers)
     infos = []
     for frame, header in enumerate(headers):
         cards = {name: _card(name, value) for name, value in header.items() if is_wcs_card(name)}
@@ -214,7 +215,7 @@ def _header(
 def _number(headers: list[dict[str, Any]]) -> None:
     """Give every frame its FFIINDEX, which only the primary header of the first one has."""
     first = headers[0].get("FFIINDEX")
-    if first is None or "FFIINDEX" in headers[0].get("_columns", ()):
+    if first is None:
         return
     for header in headers:
         header["FFIINDEX"] = None

@@ -82,8 +82,8 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
         that mean something (a single pixel has none).
     """
     path = Path(path)
-    primary, table, columns = _read(path)
-    wcs = _wcs(path, table)
+    primary, table, aperture, columns = _read(path)
+    wcs = _wcs(path, table, aperture)
     header = {**primary, **{key: value for key, value in table.items() if value is not None}}
     sector, camera, ccd = (_identity(path, header, word) for word in ("SECTOR", "CAMERA", "CCD"))
     time = columns["TIME"].astype("f8")
@@ -97,7 +97,10 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
     place = {f"CRVAL{axis}P": table.get(f"{axis}CRV4P") for axis in (1, 2)}
     place |= {f"CRPIX{axis}P": table.get(f"{axis}CRP4P", 1) for axis in (1, 2)}
     if not all(isinstance(value, int | float) for value in place.values()):
-        raise InputError(f"{path}: no place on the CCD (1CRV4P, 2CRV4P) in its header; {WAY_OUT}")
+        raise InputError(
+            f"{path}: its place on the CCD (1CRV4P, 2CRV4P) is not in its header, where some versions of "
+            "astrocut forget it; fetch it from TESSCut, or cut it out with another version"
+        )
     infos = []
     for row, number in zip(rows, numbers, strict=True):
         moved = dict(wcs)
@@ -134,8 +137,10 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
     return tuple(infos)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, NDArray[Any]]]:
-    """Values of both headers, and the columns of the table."""
+def _read(
+    path: Path,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, NDArray[Any]]]:
+    """Values of the headers (of the file, the table and the mask), and the columns of the table."""
     from astropy.io import fits
 
     with Reader(path) as reader:
@@ -151,25 +156,29 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, NDArray
         try:
             with fits.open(path, memmap=False) as hdus:
                 columns = {name: np.array(hdus[1].data[name]) for name in (*names, "FFI_FILE")}
+                aperture = dict(hdus[2].header) if len(hdus) > 2 else {}
         except (OSError, TypeError, ValueError, IndexError, KeyError) as error:
             reason = " ".join(str(error).split()).strip("'\"")
             raise InputError(f"{path}: its table cannot be read ({reason}); {WAY_OUT}") from None
     if columns["FLUX"].ndim != 3 or columns["FLUX"].shape != columns["FLUX_ERR"].shape:
         raise InputError(f"{path}: FLUX and FLUX_ERR are not images of one size; {WAY_OUT}")
-    return primary, table, columns
+    return primary, table, aperture, columns
 
 
-def _wcs(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The cards of the WCS of the pixels, named as those of an image."""
+def _wcs(path: Path, table: Mapping[str, Any], aperture: Mapping[str, Any]) -> dict[str, Any]:
+    """The cards of the WCS of the pixels, named as those of an image.
+
+    They are with the column of pixels, and again with the mask.
+    """
     cards: dict[str, Any] = {"WCSAXES": 2, "RADESYS": "ICRS"}
     for name, pattern in _WCS.items():
         for axis in (1, 2):
-            value = table.get(pattern.format(axis=axis) + "4")
+            value = table.get(pattern.format(axis=axis) + "4", aperture.get(f"{name}{axis}"))
             if value is not None:
                 cards[f"{name}{axis}"] = float(value) if isinstance(value, int) else value
     for i in (1, 2):
         for j in (1, 2):
-            value = table.get(f"{i}{j}PC4")
+            value = table.get(f"{i}{j}PC4", aperture.get(f"PC{i}_{j}"))
             cards[f"PC{i}_{j}"] = float(i == j) if value is None else float(value)
     try:
         scale = np.array([[cards[f"PC{i}_{j}"] * cards[f"CDELT{i}"] for j in (1, 2)] for i in (1, 2)])
