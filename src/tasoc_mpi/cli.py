@@ -23,6 +23,7 @@ COMMANDS = (
     "run",
     "status",
     "summary",
+    "movie",
     "unpack",
     "submit",
     "split",
