@@ -46,6 +46,16 @@ def test_real_ones(real: Path, tmp_path: Path, name: str, cube_name: str) -> Non
 
 
 @pytest.mark.real
+def test_a_star_that_fills_a_cutout_is_not_taken_for_the_sky(real: Path, tmp_path: Path, caplog) -> None:
+    cube = open_cube(import_file(tmp_path, real / "cutout" / PI_MEN, PrepareOptions()).path)
+    assert not cube.background.frame((6, 6), 0).any()
+    assert "leave no sky" in caplog.text
+    cube = open_cube(import_file(tmp_path, real / "cutout" / CROWDED, PrepareOptions()).path)
+    # The darkest pixel has 120 e-/s, the median one 180.
+    assert 120 < cube.background.frame((10, 11), 0)[5, 5] < 170
+
+
+@pytest.mark.real
 def test_times_of_early_releases_are_corrected(real: Path, tmp_path: Path) -> None:
     for name, corrected in ((PI_MEN, 0.0), (CROWDED, -2.0 + 0.021 + 1.5 + 0.06)):
         file = real / "cutout" / name

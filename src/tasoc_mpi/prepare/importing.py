@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +14,13 @@ import numpy as np
 
 from ..errors import InputError, MissingInput, TasocError
 from ..products.cube import cube_name
-from ..products.ffi import FFIInfo
+from ..products.ffi import FFIInfo, read_rows
 from ..products.fitsread import Reader
 from ..products.mast_cube import is_mast_cube, scan_mast_cube
 from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
 from ..products.tpf import TPFInfo, find_tpfs
+from .background import box_levels, usable_pixels
 from .cubes import CubeSummary, PrepareOptions, finished, memory_bytes, prepare_ccd
 from .import_tasoc import import_tasoc, scan_tasoc
 from .state import exclusive
@@ -34,6 +36,8 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 _READ_AHEAD = 0.25
 #: In fewer pixels than this nothing can be told apart from the stars.
 _FEWEST_PIXELS = 25
+#: What is taken for the sky must not be this many times brighter than the darkest pixels (percent).
+_LARGEST_RATIO, _DARK = 2.0, 10.0
 
 
 def import_files(
@@ -138,14 +142,27 @@ def _frames(file: Path, memory: float) -> tuple[FFIInfo, ...]:
 
 
 def _cutout(file: Path) -> tuple[FFIInfo, ...]:
+    """The frames of a cut-out; where it shows nothing but stars, their background is not to be subtracted."""
     infos = scan_cutout(file)
     rows, columns = infos[0].shape
-    if rows * columns >= _FEWEST_PIXELS:
+    if rows * columns < _FEWEST_PIXELS:
+        side = math.isqrt(_FEWEST_PIXELS)
+        raise InputError(
+            f"{file}: {rows} x {columns} pixels, where stars cannot be told from the sky; cut out at least "
+            f"{side} x {side}"
+        )
+    image, _ = read_rows(infos[len(infos) // 2], 0, rows, errors=False)
+    usable = usable_pixels(image)
+    levels = box_levels(np.where(usable, image, np.float32(np.nan)))
+    dark = np.percentile(image[usable], _DARK) if usable.any() else np.nan
+    if np.nanmax(levels, initial=-np.inf) <= _LARGEST_RATIO * dark:
         return infos
-    raise InputError(
-        f"{file}: {rows} x {columns} pixels, in which stars cannot be told from the sky; cut out at least "
-        f"{int(np.sqrt(_FEWEST_PIXELS))} x {int(np.sqrt(_FEWEST_PIXELS))}"
+    logger.warning(
+        "%s: the stars in it leave no sky to be seen; its background stays in the pixels. "
+        "A larger cut-out would show it",
+        file,
     )
+    return tuple(replace(info, header={**info.header, "BACKAPP": True}) for info in infos)
 
 
 def _tasoc(folder: Path, file: Path, options: PrepareOptions) -> CubeSummary:
