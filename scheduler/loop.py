@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import ProtocolError, Results, Tag, pack_stop, pack_tasks, unpack_results
+from ..protocol import Bundle, ProtocolError, Tag, pack_stop, pack_tasks
 from ..status import STATUS
-from ..transport import receive
+from ..transport import Mailbox
 from .progress import Progress
-from .queue import BatchSize, Queue, tasks_of
+from .queue import BatchSize, Queue
 from .signals import Stop
 from .store import Store
 
 __all__ = ["Crew", "Outcome", "schedule"]
 
-#: Computes a queue: calls the first function with results as they come, the second often.
-Drain = Callable[[Queue, Callable[[Results], None], Callable[[], None]], None]
+#: What workers send.
+Messages = Sequence[bytes | bytearray]
+#: Computes a queue: calls the first function with messages of results as they come, the second often.
+Drain = Callable[[Queue, Callable[[Messages], None], Callable[[], None]], None]
 
 
 @dataclass
@@ -56,6 +57,7 @@ def schedule(
     output: Path,
     announce: Callable[[NDArray[np.void]], Progress],
     stop: Stop,
+    max_errors: int = 0,
 ) -> Outcome:
     """Compute what is to be computed of the chosen rows, until nothing is left that the skip rule wants.
 
@@ -75,6 +77,8 @@ def schedule(
         Told the rows to be computed before the first is handed out; returns what shows the progress.
     stop : Stop
         Ends the run early, with all results written, when something has asked for it.
+    max_errors : int, optional
+        So many stars may end with an error or be aborted before the run ends; 0: any number.
 
     Returns
     -------
@@ -85,16 +89,19 @@ def schedule(
     start = time.monotonic()
     progress: Progress | None = None
 
-    def take_in(results: Results) -> None:
+    def take_in(messages: Messages) -> None:
         assert progress is not None
-        store.add(results)
-        size.learn(results.numbers["elaptime"])
-        outcome.computed += len(results)
-        outcome.elapsed += float(results.numbers["elaptime"].sum())
-        outcome.waited += float(results.numbers["worker_wait_time"].sum())
-        progress.update(
-            len(results), int(np.isin(results.numbers["status"], (STATUS.ERROR, STATUS.ABORT)).sum())
-        )
+        bundle = store.add(messages)
+        numbers = bundle.numbers
+        size.learn(numbers["elaptime"])
+        outcome.computed += len(numbers)
+        outcome.elapsed += float(numbers["elaptime"].sum())
+        outcome.waited += float(numbers["worker_wait_time"].sum())
+        failed = (numbers["status"] == STATUS.ERROR) | (numbers["status"] == STATUS.ABORT)
+        errors = int(np.count_nonzero(failed))
+        progress.update(len(numbers), errors)
+        if errors and max_errors and progress.errors >= max_errors and not stop:
+            stop.request(_too_many(store, bundle, failed, progress.errors), 1)
 
     def tick() -> None:
         assert progress is not None
@@ -111,19 +118,28 @@ def schedule(
         if progress is None:
             progress = announce(store.rows[wanted])
         else:
-            progress.total += int(wanted.sum())
+            progress.total = progress.done + int(wanted.sum())
+        store.left_out[:] = skipped_by >= 0
         try:
-            drain(Queue(tasks_of(store.rows[wanted]), size), take_in, tick)
-        except KeyboardInterrupt:
+            queue = Queue(store.rows, np.flatnonzero(wanted), size, store.tile, store.left_out)
+            drain(queue, take_in, tick)
+        finally:
             store.flush()
-            raise
-        store.flush()
     outcome.changed = store.publish(skipped_by, output) or outcome.computed > 0
-    store.end()
+    if not stop:
+        store.end()
     if progress is not None:
         progress.finish()
     outcome.seconds = time.monotonic() - start
     return outcome
+
+
+def _too_many(store: Store, bundle: Bundle, failed: NDArray[np.bool_], count: int) -> str:
+    """Why the run ends, with the last star that failed."""
+    last = np.flatnonzero(failed)[-1:]
+    row = store.rows[store.index(bundle.numbers["priority"][last])[0]]
+    lines = (bundle.strings(last)[2][0] or "no message").strip().splitlines()
+    return f"{count} star(s) have failed, the last one TIC {row['starid']}: {lines[-1][:200]}"
 
 
 @dataclass
@@ -135,27 +151,31 @@ class Crew:
 
     Attributes
     ----------
-    comm : mpi4py.MPI.Comm
-        The communicator of all ranks.
+    mail : Mailbox
+        Where their messages come from and go to.
     stopping : Stop
         Nothing more is handed out after something has asked for the end.
+    node : list of int
+        Number of each rank's node.
     held : dict of int to int
         Number of batches that each worker has; a worker that has not said yet that it is there is missing.
     """
 
-    comm: Any
+    mail: Mailbox
     stopping: Stop
+    node: list[int]
     held: dict[int, int] = field(default_factory=dict)
-    _sent: list[tuple[Any, bytes]] = field(default_factory=list)
 
     BATCHES = 2
+    #: Most messages that are taken in at once: so long may a worker wait for the others' sake.
+    AT_ONCE = 64
 
     @property
     def workers(self) -> int:
         """Number of ranks that compute."""
-        return self.comm.Get_size() - 1
+        return len(self.node) - 1
 
-    def drain(self, queue: Queue, take_in: Callable[[Results], None], tick: Callable[[], None]) -> None:
+    def drain(self, queue: Queue, take_in: Callable[[Messages], None], tick: Callable[[], None]) -> None:
         """Have all stars of a queue computed.
 
         Raises
@@ -166,41 +186,36 @@ class Crew:
         for rank in self.held:
             self._provide(rank, queue)
         while (len(queue) and not self.stopping) or any(self.held.values()):
-            received = receive(self.comm, timeout=0.2)
+            received = self.mail.receive(self.AT_ONCE, timeout=0.2)
+            start = time.perf_counter()
+            for rank, tag, _ in received:
+                self._open(rank, tag)
+                # The workers first: they may be waiting.
+                self._provide(rank, queue)
+            if received:
+                take_in([message for _, _, message in received])
+                queue.size.charge((time.perf_counter() - start) / len(received))
             tick()
-            if received is None:
-                continue
-            rank, results = self._open(*received)
-            # The worker first: it may be waiting.
-            self._provide(rank, queue)
-            take_in(results)
 
-    def _open(self, rank: int, tag: int, message: bytearray) -> tuple[int, Results]:
-        """Results from a message; notes that the worker has one batch less, or is there."""
+    def _open(self, rank: int, tag: int) -> None:
+        """Note that a worker has one batch less, or is there."""
         if tag != Tag.RESULTS:
             raise ProtocolError(f"rank {rank} sent a message with the unknown tag {tag}")
         self.held[rank] = self.held[rank] - 1 if rank in self.held else 0
-        return rank, unpack_results(message)
 
     def _provide(self, rank: int, queue: Queue) -> None:
         while self.held[rank] < self.BATCHES and len(queue) and not self.stopping:
-            self._send(rank, Tag.TASKS, pack_tasks(queue.take()))
+            tasks = queue.take(self.node[rank])
+            if not len(tasks):
+                return
+            self.mail.send(rank, Tag.TASKS, pack_tasks(tasks))
             self.held[rank] += 1
-
-    def _send(self, rank: int, tag: int, message: bytes) -> None:
-        """Send without waiting until the worker, which may be computing, receives."""
-        from mpi4py import MPI
-
-        self._sent = [pair for pair in self._sent if not pair[0].Test()]
-        self._sent.append((self.comm.Isend([message, MPI.BYTE], rank, tag), message))
 
     def stop(self, exit_status: int) -> None:
         """Send all workers home; none may have a batch in hand."""
         while len(self.held) < self.workers:
-            received = receive(self.comm)
-            assert received is not None
-            self._open(*received)
+            for rank, tag, _ in self.mail.receive(self.AT_ONCE):
+                self._open(rank, tag)
         for rank in self.held:
-            self._send(rank, Tag.STOP, pack_stop(exit_status))
-        for request, _ in self._sent:
-            request.Wait()
+            self.mail.send(rank, Tag.STOP, pack_stop(exit_status))
+        self.mail.wait()

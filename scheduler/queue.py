@@ -1,45 +1,32 @@
-"""The stars that are still to be computed, in the order in which they are handed out."""
+"""The stars that are still to be computed, and which of them are handed out next, to which node."""
 
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import TASK_DTYPE
+__all__ = ["BatchSize", "Queue"]
 
-__all__ = ["BatchSize", "Queue", "tasks_of"]
-
-
-def tasks_of(rows: NDArray[np.void]) -> NDArray[np.void]:
-    """Rows of the work list as tasks, in the order in which they are handed out.
-
-    CCD by CCD, so that the ranks of a node read the same cube and keep what belongs to a CCD; within one from
-    bright to faint, because bright stars take longest and make fainter ones superfluous.
-    """
-    order = np.lexsort(
-        (
-            rows["priority"],
-            rows["datasource"] != "ffi",
-            rows["cadence"],
-            rows["ccd"],
-            rows["camera"],
-            rows["sector"],
-        )
-    )
-    tasks = np.zeros(len(rows), dtype=TASK_DTYPE)
-    for name in TASK_DTYPE.names or ():
-        tasks[name] = rows[name][order]
-    return tasks
+#: Stars as bright as this are handed out before all others of their CCD: they take longest (their stamps are
+#: larger than a tile), so they are not to be what everybody waits for in the end.
+BRIGHT = 6.0
+#: Stars that are taken as one tile where tiles are not known.
+TILE_STARS = 128
+#: Tiles of target pixel files are numbered by their star, behind all others.
+_FILE = 1 << 32
 
 
 class BatchSize:
     """How many stars to hand out at once.
 
-    A batch is to take about half a second: then what a message costs (some 10 us) does not count, a worker is
-    never far from its next report, and a kill costs little. Towards the end, batches become smaller, so that
-    all workers finish together: a batch is never more than a share of what is left.
+    A batch is to take about half a second: then what a message costs does not count, a worker is never far
+    from its next report, and a kill costs little. Towards the end, batches become smaller, so that all
+    workers finish together: a batch is never more than a share of what is left. But they never become so
+    small that rank 0 could not answer all workers in the time that a batch takes.
 
     Parameters
     ----------
@@ -57,53 +44,183 @@ class BatchSize:
     FIRST = 8
     #: A batch is at most 1/SHARES of what would fall to one worker.
     SHARES = 4
+    #: How busy rank 0 may become with messages.
+    LOAD = 0.7
 
     def __init__(self, workers: int, fixed: int | None = None) -> None:
         self.workers = workers
         self.fixed = fixed
         self._cost: float | None = None
+        self._message = 0.0
 
     def learn(self, seconds: NDArray[np.float64]) -> None:
-        """Take in the seconds that the stars of one batch took."""
+        """Take in the seconds that some stars took."""
         if len(seconds):
             # The median: a rank's first star may take seconds, because it compiles or reads what others
             # share.
             cost = float(np.median(seconds))
             self._cost = cost if self._cost is None else 0.8 * self._cost + 0.2 * cost
 
+    def charge(self, seconds: float) -> None:
+        """Take in the seconds that rank 0 spent on a message."""
+        self._message = 0.98 * self._message + 0.02 * seconds if self._message else seconds
+
     def of(self, left: int) -> int:
         """Size of the next batch if `left` stars are left."""
         if self.fixed:
             return self.fixed
-        size = self.FIRST if self._cost is None else int(self.SECONDS / max(self._cost, 1e-6))
-        return max(1, min(size, self.LARGEST, math.ceil(left / (self.SHARES * self.workers))))
+        share = math.ceil(left / (self.SHARES * self.workers))
+        if self._cost is None:
+            return max(1, min(self.FIRST, share))
+        cost = max(self._cost, 1e-7)
+        least = min(self.workers * self._message / self.LOAD, self.SECONDS) / cost
+        return max(1, min(int(max(share, least)), int(self.SECONDS / cost), self.LARGEST))
+
+
+def _places(rows: NDArray[np.void]) -> NDArray[np.int64]:
+    """A number for (sector, camera, CCD)."""
+    return (rows["sector"].astype(np.int64) * 8 + rows["camera"]) * 8 + rows["ccd"]
+
+
+def _files(rows: NDArray[np.void], tile: NDArray[np.int64]) -> None:
+    """Number the tiles of rows from target pixel files: a file is a tile, because it is slow to open."""
+    kind = rows.dtype["datasource"].kind
+    for index in np.flatnonzero(rows["datasource"] != np.asarray("ffi", dtype=kind)).tolist():
+        name = str(np.asarray(rows["datasource"][index]).astype(str))
+        primary = int(name[4:]) if name[4:].isascii() and name[4:].isdigit() else int(rows["starid"][index])
+        tile[index] = _FILE + primary
 
 
 class Queue:
-    """Tasks in order, taken batch by batch; a batch is never of two CCDs.
+    """Stars in order, taken batch by batch; a batch is never of two CCDs.
+
+    They are ordered by CCD, within it by tile, and in a tile from bright to faint, because bright stars make
+    fainter ones superfluous. A node keeps to one CCD as long as that has tiles, and to a tile once it has
+    begun it, so that each tile is read by one node. A node whose CCD is finished takes the one with most
+    tiles left for each node that is there. The stars of a target pixel file are one tile, and go to one
+    worker.
 
     Parameters
     ----------
-    tasks : ndarray of TASK_DTYPE
-        In order; see `tasks_of`.
+    rows : ndarray of TASK_DTYPE
+        The work list.
+    wanted : ndarray of int
+        Rows to be computed.
     size : BatchSize
         Decides how many are taken at once.
+    tile : ndarray of int, optional
+        Tile of each row of the work list, -1 where it is not known. Default: none is known.
+    left_out : ndarray of bool, optional
+        Rows that are passed over; may change any time.
     """
 
-    def __init__(self, tasks: NDArray[np.void], size: BatchSize) -> None:
-        self.tasks = tasks
+    def __init__(
+        self,
+        rows: NDArray[np.void],
+        wanted: NDArray[np.integer],
+        size: BatchSize,
+        tile: NDArray[np.integer] | None = None,
+        left_out: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.rows = rows
         self.size = size
-        self._taken = 0
-        place = tasks[["sector", "camera", "ccd"]]
-        self._ends = np.append(np.flatnonzero(place[1:] != place[:-1]) + 1, len(tasks))
+        self.left_out = left_out
+        chosen = rows[wanted]
+        place = _places(chosen)
+        tiles = np.full(len(wanted), -1) if tile is None else tile[wanted].astype(np.int64)
+        unknown = tiles < 0
+        # Behind those that are known.
+        tiles[unknown] = _FILE - 1
+        _files(chosen, tiles)
+        tiles[(chosen["tmag"] <= BRIGHT) & (tiles < _FILE)] = -1
+        order = np.lexsort((chosen["priority"], tiles, place))
+        self._order = np.asarray(wanted)[order].astype(np.int32)
+        place, tiles = place[order], tiles[order]
+        edge = np.flatnonzero((place[1:] != place[:-1]) | (tiles[1:] != tiles[:-1])) + 1
+        starts, ends = np.append(0, edge), np.append(edge, len(order))
+        #: Where tiles end, and whether that is a target pixel file's.
+        self._ends = array("q", _cut(starts, ends, tiles[starts] if len(order) else tiles))
+        self._whole = tiles >= _FILE
+        ccd = np.append(np.flatnonzero(place[1:] != place[:-1]) + 1, len(order)).tolist()
+        self._next = [0, *ccd[:-1]] if len(order) else []
+        self._last = ccd if len(order) else []
+        self._nodes = [0] * len(self._next)
+        self._ccd_of: dict[int, int] = {}
+        self._open: dict[int, tuple[int, int]] = {}
+        self._left = len(order)
 
     def __len__(self) -> int:
-        return len(self.tasks) - self._taken
+        return self._left
 
-    def take(self) -> NDArray[np.void]:
-        """The next batch; empty if none is left."""
-        start = self._taken
-        if start < len(self.tasks):
-            end_of_ccd = int(self._ends[np.searchsorted(self._ends, start, "right")])
-            self._taken = min(start + self.size.of(len(self)), end_of_ccd)
-        return self.tasks[start : self._taken]
+    def take(self, node: int = 0) -> NDArray[np.void]:
+        """The next batch for a worker of a node; empty if there is none."""
+        while True:
+            start, end = self._open.get(node, (0, 0))
+            if start == end:
+                if not self._reserve(node):
+                    return self.rows[:0]
+                start, end = self._open[node]
+            stop = self._stop(start, end)
+            self._open[node] = (stop, end)
+            self._left -= stop - start
+            index = self._order[start:stop]
+            if self.left_out is not None:
+                index = index[~self.left_out[index]]
+            if len(index):
+                return self.rows[index]
+
+    def _stop(self, start: int, end: int) -> int:
+        """Where a batch that begins at `start` ends; better with a tile than in the midst of one."""
+        size = self.size.of(self._left)
+        if start + size >= end:
+            return end
+        if self.size.fixed:
+            return start + size
+        if self._whole[start + size - 1]:
+            return min(self._ends[bisect_right(self._ends, start + size - 1)], end)
+        before = bisect_right(self._ends, start + size + size // 4) - 1
+        if before >= 0 and self._ends[before] >= start + (size + 1) // 2:
+            return min(self._ends[before], end)
+        return start + size
+
+    def _reserve(self, node: int) -> bool:
+        """Give a node the next tiles; if there are none, half of what another has not handed out yet."""
+        ccd = self._ccd_of.get(node, -1)
+        if ccd < 0 or self._next[ccd] == self._last[ccd]:
+            if ccd >= 0:
+                self._nodes[ccd] -= 1
+                del self._ccd_of[node]
+            share = [
+                (last - first) / (1 + nodes)
+                for first, last, nodes in zip(self._next, self._last, self._nodes, strict=True)
+            ]
+            ccd = max(range(len(share)), key=share.__getitem__, default=-1)
+            if ccd < 0 or not share[ccd]:
+                return self._steal(node)
+            self._ccd_of[node] = ccd
+            self._nodes[ccd] += 1
+        start = self._next[ccd]
+        last = min(start + self.size.of(self._left), self._last[ccd]) - 1
+        stop = self._ends[bisect_right(self._ends, last)]
+        self._next[ccd] = stop
+        self._open[node] = (start, stop)
+        return True
+
+    def _steal(self, node: int) -> bool:
+        left = {other: end - start for other, (start, end) in self._open.items()}
+        other = max(left, key=left.__getitem__, default=-1)
+        if other < 0 or not left[other]:
+            return False
+        start, end = self._open[other]
+        middle = (start + end) // 2
+        if self._whole[middle]:
+            middle = start
+        self._open[other], self._open[node] = (start, middle), (middle, end)
+        return True
+
+
+def _cut(starts: NDArray[np.int64], ends: NDArray[np.int64], tiles: NDArray[np.int64]) -> list[int]:
+    """Ends of tiles, with those of unknown tiles in between."""
+    unknown = np.flatnonzero(tiles == _FILE - 1)
+    more = [np.arange(starts[i] + TILE_STARS, ends[i], TILE_STARS) for i in unknown.tolist()]
+    return np.unique(np.concatenate([ends, *more])).tolist() if len(tiles) else []

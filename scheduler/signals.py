@@ -1,8 +1,9 @@
 """What the run does when it is told to end: by the batch system, by an operator, by a user at the keyboard.
 
-Rank 0 decides alone. It hands out nothing more, collects what the workers have in hand, writes it and ends with
-an exit status that says whether to start the run again. The other ranks leave the signals to it: launchers and
-batch systems send them to every rank, and a rank that ended by itself would take the results in its hand along.
+Rank 0 decides alone. It hands out nothing more, collects what the workers have in hand, writes it and ends
+with an exit status that says whether to start the run again. The other ranks leave the signals to it:
+launchers and batch systems send them to every rank, and a rank that ended by itself would take the results
+in its hand along.
 """
 
 from __future__ import annotations

@@ -11,40 +11,75 @@ from numpy.typing import NDArray
 
 from ..status import STATUS
 
-__all__ = ["groups", "primaries", "skip_rule"]
+__all__ = ["Finder", "groups", "primaries", "skip_rule"]
 
 
-def groups(rows: NDArray[np.void]) -> NDArray[np.int64]:
+def groups(rows: NDArray[np.void]) -> NDArray[np.int32]:
     """Number of the group that each row of the work list belongs to.
 
     A group is the stars of one sector, camera, CCD and cadence from full frame images, or those from target
     pixel files (primary and secondary targets together).
     """
-    keys = np.zeros(len(rows), dtype=[(name, "i4") for name in ("sector", "camera", "ccd", "cadence", "tpf")])
-    for name in ("sector", "camera", "ccd", "cadence"):
-        keys[name] = rows[name]
-    keys["tpf"] = rows["datasource"] != "ffi"
-    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+    key = rows["sector"].astype(np.int64)
+    for name, most in (("camera", 8), ("ccd", 8), ("cadence", 1 << 20)):
+        key *= most
+        key += rows[name]
+    key *= 2
+    key += rows["datasource"] != np.asarray("ffi", dtype=rows.dtype["datasource"].kind)
+    return np.unique(key, return_inverse=True)[1].astype(np.int32)
 
 
 def primaries(rows: NDArray[np.void]) -> NDArray[np.int64]:
     """TIC id of the star in whose target pixel file each row is a secondary target, else -1."""
     found = np.full(len(rows), -1, dtype=np.int64)
-    for index in np.flatnonzero(np.char.startswith(rows["datasource"], "tpf:")):
-        number = str(rows["datasource"][index])[4:]
+    prefix = np.asarray("tpf:", dtype=rows.dtype["datasource"].kind)
+    other = np.flatnonzero(rows["datasource"] != np.asarray("ffi", dtype=prefix.dtype.kind))
+    for index in other[np.char.startswith(rows["datasource"][other], prefix)].tolist():
+        number = str(np.asarray(rows["datasource"][index]).astype(str))[4:]
         if number.isascii() and number.isdigit():
             found[index] = int(number)
     return found
 
 
+class Finder:
+    """Finds the stars that skip lists name.
+
+    Parameters
+    ----------
+    group : ndarray of int, shape (n,)
+        Number of each star's group.
+    starid : ndarray of int, shape (n,)
+        TIC id.
+    """
+
+    def __init__(self, group: NDArray[np.integer], starid: NDArray[np.int64]) -> None:
+        self.group = group
+        self.starid = np.ascontiguousarray(starid)
+        self._order = np.argsort(self.starid, kind="stable").astype(np.int32)
+        self._sorted = self.starid[self._order]
+
+    def resolve(
+        self, claim_row: NDArray[np.integer], claim_starid: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Claims as pairs of rows of one group; those of stars that are not in the group are dropped."""
+        first = np.searchsorted(self._sorted, claim_starid, "left")
+        count = np.searchsorted(self._sorted, claim_starid, "right") - first
+        claimer = np.repeat(claim_row.astype(np.int64), count)
+        within = np.arange(len(claimer)) - np.repeat(np.cumsum(count) - count, count)
+        claimed = self._order[np.repeat(first, count) + within].astype(np.int64)
+        other = (self.starid[claimer] != self.starid[claimed]) & (self.group[claimer] == self.group[claimed])
+        return claimer[other], claimed[other]
+
+
 def skip_rule(
-    group: NDArray[np.int64],
+    group: NDArray[np.integer],
     tmag: NDArray[np.float64],
     starid: NDArray[np.int64],
     primary: NDArray[np.int64],
-    own: NDArray[np.int32],
-    claim_row: NDArray[np.int64],
+    own: NDArray[np.integer],
+    claim_row: NDArray[np.integer],
     claim_starid: NDArray[np.int64],
+    finder: Finder | None = None,
 ) -> NDArray[np.int64]:
     """Decide which stars are skipped, and by which.
 
@@ -74,16 +109,44 @@ def skip_rule(
         STATUS that each star ended with by itself; UNKNOWN where it was not computed.
     claim_row, claim_starid : ndarray of int, shape (m,)
         The skip lists: the star at `claim_row` named the star `claim_starid`.
+    finder : Finder, optional
+        Of `group` and `starid`, where it has been made before.
 
     Returns
     -------
     ndarray of int64, shape (n,)
         Index of the star by which each star is skipped, -1 for none.
     """
+    claimer, claimed = (finder or Finder(group, starid)).resolve(claim_row, claim_starid)
+    # Only stars that claim or are claimed matter, and they are few.
+    involved, number = np.unique(np.concatenate((claimer, claimed)), return_inverse=True)
+    found = _among(
+        group[involved],
+        tmag[involved],
+        starid[involved],
+        primary[involved],
+        own[involved],
+        number[: len(claimer)],
+        number[len(claimer) :],
+    )
+    skipped_by = np.full(len(starid), -1, dtype=np.int64)
+    skipped_by[involved[found >= 0]] = involved[found[found >= 0]]
+    return skipped_by
+
+
+def _among(
+    group: NDArray[np.integer],
+    tmag: NDArray[np.float64],
+    starid: NDArray[np.int64],
+    primary: NDArray[np.int64],
+    own: NDArray[np.integer],
+    claimer: NDArray[np.int64],
+    claimed: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """The same for claims that are pairs of rows of one group."""
     n = len(starid)
     natural = np.empty(n, dtype=np.int64)
     natural[np.lexsort((np.arange(n), starid, tmag, group))] = np.arange(n)
-    claimer, claimed = _resolve(group, starid, claim_row, claim_starid)
 
     holds_primary = starid[claimed] == primary[claimer]
     own_primary = np.full(n, -1, dtype=np.int64)
@@ -99,27 +162,6 @@ def skip_rule(
     claimer, claimed = claimer[keep], claimed[keep]
     order = np.lexsort((natural[claimed], place[claimer]))
     return _decide(claimer[order], claimed[order], place, has_lightcurve, own_primary)
-
-
-def _resolve(
-    group: NDArray[np.int64],
-    starid: NDArray[np.int64],
-    claim_row: NDArray[np.int64],
-    claim_starid: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Claims as pairs of rows of one group; those of stars that are not in the group are dropped."""
-    order = np.lexsort((starid, group))
-    # One number for (group, star), so that one sorted search finds them.
-    stars, star_number = np.unique(np.concatenate((starid, claim_starid)), return_inverse=True)
-    key = group * len(stars) + star_number[: len(starid)]
-    wanted = group[claim_row] * len(stars) + star_number[len(starid) :]
-    first = np.searchsorted(key[order], wanted, "left")
-    count = np.searchsorted(key[order], wanted, "right") - first
-    claimer = np.repeat(claim_row, count)
-    within = np.arange(len(claimer)) - np.repeat(np.cumsum(count) - count, count)
-    claimed = order[np.repeat(first, count) + within]
-    other = starid[claimer] != starid[claimed]
-    return claimer[other], claimed[other]
 
 
 def _decide(

@@ -1,19 +1,17 @@
 """What rank 0 knows of a run, in memory and in `todo.sqlite`, and in what order both and the files change.
 
-What a star ended with by itself (`own`, its claims, its diagnostics) is written as it arrives. The skip
-rule's outcome is a function of that and is written at the end (`publish`): a run that was killed before has
-only more results than it publishes. A file is deleted only after the transaction that no longer lists it, in
-which its name was put in `photometry_trash`; the next run empties that first. So at any moment every listed
-light curve exists.
+What a star ended with by itself arrives as messages, which are appended to the journal of the work list as
+they are. When nothing is left to compute (or the run is told to end), the journal is moved to the tables that
+other programs read, together with the skip rule's outcome, in one transaction (`publish`). A file is deleted
+only after the transaction that no longer lists it, in which its name was put in `photometry_trash`; the next
+run empties that first. So at any moment every light curve that is listed exists.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 import sqlite3
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,27 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..products.lightcurve import below
-from ..products.packed import PACK_FOLDER, remove_unlisted_packs, split_name
-from ..products.todo import open_todo, read_todo, transaction
-from ..protocol import DIAGNOSTICS, ProtocolError, Results
+from ..products.journal import append, read_journal
+from ..products.todo import open_todo, transaction
+from ..protocol import Bundle, ProtocolError, unpack_many
 from ..status import STATUS
-from .skip import groups, primaries, skip_rule
+from .publish import Change, publish, unlist
+from .rows import Claims, index_of, read_rows, read_table
+from .skip import Finder, groups, primaries, skip_rule
+from .sweep import empty_trash, sweep
 
 __all__ = ["Store", "load_store"]
 
 #: Results are written when there are this many, or when the oldest has waited this long (seconds): what a
-#: kill costs. A transaction waits for the disk a few times, some 10 ms, whatever its size.
+#: kill costs.
 FLUSH_COUNT = 1000
 FLUSH_SECONDS = 1.0
+#: A transaction waits for the disk a few times, some 10 ms, whatever its size. Where many results come, it
+#: takes at most this share of the time (but never makes a result wait for longer than above).
+FLUSH_SHARE = 0.05
 
-_COLUMNS = ("priority", "lightcurve", "method_used", "elaptime", "worker_wait_time", *DIAGNOSTICS, "errors")
-_LIGHTCURVE = re.compile(
-    r"\.?tess(?P<starid>\d{11})-s(?P<sector>\d{3})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4})-dr\d+"
-    r"-v(?P<version>\d+)-tasoc_lc\.fits\.gz.*"
-)
-
-_KEY = ("starid", "sector", "camera", "ccd", "cadence")
+_LISTED = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
 
 
 @dataclass
@@ -50,61 +47,125 @@ class Store:
 
     Attributes
     ----------
-    rows : ndarray of LOADED_DTYPE
+    rows : ndarray of TASK_DTYPE
         As loaded.
-    status : ndarray of int32
-        As in the file: the own status of a star until `publish`; UNKNOWN = to do.
-    own : ndarray of int32
+    tile : ndarray of int32
+        The part of its CCD in which a star lies, -1 where that is not known.
+    status : ndarray of int8
+        As in the table `todolist`, UNKNOWN = to do.
+    own : ndarray of int8
         The STATUS that each star ended with by itself; UNKNOWN = not computed.
-    claims : dict of int to ndarray of int64
-        Skip lists by row.
+    listed : ndarray of bool
+        Which rows have diagnostics (and, where they are OK or WARNING, a light curve), in the table or in the
+        journal.
+    journaled : ndarray of bool
+        Those in the journal.
+    claims : Claims
+        Skip lists.
+    filed : ndarray of bool, shape (2, n)
+        Which rows have a row in `photometry_results`, and rows in `photometry_claims`.
     skipped_by : ndarray of int64
         Row of the skipping star as in the file; -1 for none.
+    left_out : ndarray of bool
+        Stars that by the results so far a brighter one skips: they are not handed out. Only `decide` tells.
     """
 
     path: Path
     conn: sqlite3.Connection
     rows: NDArray[np.void]
-    status: NDArray[np.int32]
-    own: NDArray[np.int32]
-    claims: dict[int, NDArray[np.int64]]
+    tile: NDArray[np.int32]
+    status: NDArray[np.int8]
+    own: NDArray[np.int8]
+    listed: NDArray[np.bool_]
+    journaled: NDArray[np.bool_]
+    claims: Claims
+    filed: NDArray[np.bool_]
     skipped_by: NDArray[np.int64]
-    waiting: list[Results] = field(default_factory=list)
-    oldest: float = 0.0
-
-    @property
-    def listed(self) -> NDArray[np.bool_]:
-        """Which rows have diagnostics (and, where they are OK or WARNING, a light curve)."""
-        return np.isin(self.status, (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT))
+    left_out: NDArray[np.bool_]
+    priority: NDArray[np.int64]
+    group: NDArray[np.int32]
+    finder: Finder
+    _waiting: list[tuple[int, float, bytes]] = field(default_factory=list)
+    _waiting_results: int = 0
+    _oldest: float = 0.0
+    _flushed: float = 0.0
+    _flush_cost: float = 0.0
+    _new_claims: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
 
     def index(self, priorities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the given priorities; raises ProtocolError if there is no such row."""
-        index = np.searchsorted(self.rows["priority"], priorities)
-        if (index >= len(self.rows)).any() or (self.rows["priority"][index] != priorities).any():
+        index = index_of(self.priority, priorities)
+        if (index < 0).any():
             raise ProtocolError("a result of a star that is not in the work list")
         return index
 
-    def add(self, results: Results) -> None:
-        """Take results in; they are durable after the next `flush`."""
-        if not len(results):
-            return
-        index = self.index(results.numbers["priority"])
-        self.status[index] = self.own[index] = results.numbers["status"]
-        skips = np.split(results.skips, np.cumsum(results.numbers["skip_count"])[:-1])
-        for row, skip in zip(index.tolist(), skips, strict=True):
-            self.claims.pop(row, None)
-            if len(skip):
-                self.claims[row] = np.array(skip)
-        if not self.waiting:
-            self.oldest = time.monotonic()
-        self.waiting.append(results)
-        if sum(map(len, self.waiting)) >= FLUSH_COUNT:
-            self.flush()
+    def add(self, messages: Sequence[bytes | bytearray]) -> Bundle:
+        """Take messages of results in; they are durable after the next `flush`.
+
+        Raises
+        ------
+        ProtocolError
+            If a message is not what it should be; then none is taken in.
+        """
+        bundle = unpack_many(messages)
+        if not len(bundle.numbers):
+            return bundle
+        self._note(bundle)
+        now = time.time()
+        at = np.searchsorted(bundle.message, np.arange(len(messages)))
+        first = bundle.numbers["priority"][np.minimum(at, len(bundle.numbers) - 1)].tolist()
+        if not self._waiting:
+            self._oldest = time.monotonic()
+        # A message without results (a worker's first) needs no row.
+        full = np.bincount(bundle.message, minlength=len(messages)) > 0
+        self._waiting.extend(
+            (priority, now, message)
+            for priority, message, some in zip(first, messages, full.tolist(), strict=True)
+            if some
+        )
+        self._waiting_results += len(bundle.numbers)
+        if self._waiting_results >= FLUSH_COUNT:
+            since = time.monotonic() - self._flushed
+            if since * FLUSH_SHARE >= self._flush_cost or since >= FLUSH_SECONDS:
+                self.flush()
+        return bundle
+
+    def _note(self, bundle: Bundle) -> None:
+        """Results in memory."""
+        numbers = bundle.numbers
+        index = self.index(numbers["priority"])
+        again = index[self.own[index] != STATUS.UNKNOWN]
+        if len(again):
+            known = np.zeros(len(self.rows), dtype=bool)
+            known[again] = True
+            self.claims.drop(known)
+        self.own[index] = numbers["status"]
+        self.listed[index] = True
+        self.journaled[index] = True
+        if len(bundle.skips):
+            claimers = np.repeat(index, numbers["skip_count"])
+            self.claims.add(claimers, bundle.skips)
+            self._new_claims.append((claimers, bundle.skips))
 
     def tick(self) -> None:
-        """Write what has waited long enough; to be called often."""
-        if self.waiting and time.monotonic() - self.oldest >= FLUSH_SECONDS:
+        """Write what has waited long enough, and leave out what newly is claimed; to be called often."""
+        if self._waiting and time.monotonic() - self._oldest >= FLUSH_SECONDS:
             self.flush()
+        self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Leave out the stars that a brighter one with a light curve has named since the last call."""
+        if not self._new_claims:
+            return
+        pairs = [np.concatenate(arrays) for arrays in zip(*self._new_claims, strict=True)]
+        self._new_claims.clear()
+        claimer, claimed = self.finder.resolve(*pairs)
+        tmag, starid = self.rows["tmag"], self.rows["starid"]
+        brighter = (tmag[claimer] < tmag[claimed]) | (
+            (tmag[claimer] == tmag[claimed]) & (starid[claimer] < starid[claimed])
+        )
+        brighter &= np.isin(self.own[claimer], (STATUS.OK, STATUS.WARNING)) & ~self.left_out[claimer]
+        self.left_out[claimed[brighter]] = True
 
     def flush(self) -> None:
         """Write all results that wait, in one transaction.
@@ -114,109 +175,99 @@ class Store:
         InputError
             If the file cannot be written; then nothing of them was.
         """
-        if not self.waiting:
+        if not self._waiting:
             return
+        start = time.monotonic()
         with transaction(self.conn, self.path):
-            for results in self.waiting:
-                save_results(self.conn, results)
-        self.waiting.clear()
+            append(self.conn, self._waiting)
+        self._waiting.clear()
+        self._waiting_results = 0
+        self._flushed = time.monotonic()
+        self._flush_cost = self._flushed - start
 
     def decide(self) -> NDArray[np.int64]:
         """The skip rule's outcome for all results so far: row of the skipping star, -1 for none."""
-        claimers = np.array(sorted(self.claims), dtype=np.int64)
-        lists = [self.claims[row] for row in claimers.tolist()]
         return skip_rule(
-            groups(self.rows),
+            self.group,
             self.rows["tmag"],
             self.rows["starid"],
             primaries(self.rows),
             self.own,
-            np.repeat(claimers, [len(skip) for skip in lists]),
-            np.concatenate(lists) if lists else np.zeros(0, np.int64),
+            *self.claims.arrays(),
+            self.finder,
         )
 
     def reset(self, chosen: NDArray[np.bool_], output: Path) -> None:
         """Forget the results of the chosen rows and delete their light curves."""
+        assert not self._waiting
+        assert not self.journaled.any()
         chosen = chosen & ((self.status != STATUS.UNKNOWN) | (self.own != STATUS.UNKNOWN))
-        priorities = self._priorities(chosen)
+        keys = [(priority,) for priority in self.priority[chosen].tolist()]
         with transaction(self.conn, self.path):
-            _unlist(self.conn, priorities)
-            for table in ("photometry_skipped", "photometry_results", "photometry_claims"):
-                self.conn.executemany(f"DELETE FROM {table} WHERE priority = ?", priorities)
-            self.conn.executemany("UPDATE todolist SET status = NULL WHERE priority = ?", priorities)
+            unlist(self.conn, keys)
+            for table in ("skipped", "results", "claims", "failures"):
+                self.conn.executemany(f"DELETE FROM photometry_{table} WHERE priority = ?", keys)
+            self.conn.executemany("UPDATE todolist SET status = NULL WHERE priority = ?", keys)
         self._forget(chosen)
+        self.filed[:, chosen] = False
         self.status[chosen] = STATUS.UNKNOWN
+        self.listed[chosen] = False
         self.skipped_by[chosen] = -1
-        self.empty_trash(output)
+        empty_trash(self.conn, self.path, output, transaction)
 
     def publish(self, skipped_by: NDArray[np.int64], output: Path) -> bool:
-        """Write the outcome of the skip rule and delete the light curves of skipped stars.
+        """Write results and the outcome of the skip rule to the tables, and delete skipped light curves.
 
         Returns whether anything changed.
         """
-        assert not self.waiting
+        self.flush()
         skipped = skipped_by >= 0
-        status = np.where(skipped, STATUS.SKIPPED, np.where(self.listed, self.status, STATUS.UNKNOWN))
-        restated = status != self.status
-        reassigned = skipped_by != self.skipped_by
+        status = np.where(skipped, STATUS.SKIPPED, np.where(self.listed, self.own, STATUS.UNKNOWN))
+        # What a star ended with that was claimed by the star that skips it has no influence on anything (see
+        # `skip_rule`); it is forgotten, so that the file is the same whether it was computed or not.
         forgotten = self._claimed(skipped_by) & (self.own != STATUS.UNKNOWN)
-        with transaction(self.conn, self.path):
-            _unlist(self.conn, self._priorities(skipped & self.listed))
-            for table in ("photometry_results", "photometry_claims"):
-                self.conn.executemany(f"DELETE FROM {table} WHERE priority = ?", self._priorities(forgotten))
-            self.conn.executemany(
-                f"UPDATE todolist SET status = NULLIF(?, {STATUS.UNKNOWN:d}) WHERE priority = ?",
-                zip(status[restated].tolist(), self.rows["priority"][restated].tolist(), strict=True),
-            )
-            self.conn.executemany(
-                "DELETE FROM photometry_skipped WHERE priority = ?", self._priorities(reassigned)
-            )
-            new = reassigned & skipped
-            self.conn.executemany(
-                "INSERT INTO photometry_skipped (priority, skipped_by) VALUES (?, ?)",
-                zip(
-                    self.rows["priority"][new].tolist(),
-                    self.rows["priority"][skipped_by[new]].tolist(),
-                    strict=True,
-                ),
-            )
+        rows, starids = self.claims.arrays()
+        kept = skipped & (self.own != STATUS.UNKNOWN) & ~forgotten
+        order = np.lexsort((starids, rows))
+        order = order[(~forgotten & (self.journaled | ~self.filed[1]))[rows[order]]]
+        change = Change(
+            self.priority,
+            status=status,
+            restated=status != self.status,
+            skipped_by=skipped_by,
+            reassigned=skipped_by != self.skipped_by,
+            unlisted=skipped & np.isin(self.status, _LISTED),
+            journaled=self.journaled,
+            kept=np.where(kept, self.own, STATUS.UNKNOWN),
+            new_kept=kept & (self.journaled | ~self.filed[0]),
+            old_kept=self.filed[0] & ~kept,
+            old_claims=self.filed[1] & (forgotten | self.journaled),
+            claims=(rows[order], starids[order]),
+        )
+        if changed := change.any():
+            with transaction(self.conn, self.path):
+                publish(self.conn, change)
         self._forget(forgotten)
+        self.filed[0] = kept
+        self.filed[1] = False
+        self.filed[1][self.claims.arrays()[0]] = True
         self.status[:] = status
+        self.listed &= ~skipped
+        self.journaled[:] = False
         self.skipped_by[:] = skipped_by
-        self.empty_trash(output)
-        return bool(restated.any() or reassigned.any())
+        empty_trash(self.conn, self.path, output, transaction)
+        return changed
 
     def _claimed(self, skipped_by: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which stars are skipped because the skipping star named them.
-
-        What they ended with by themselves has no influence on anything (see `skip_rule`); it is forgotten, so
-        that the file is the same whether they were computed before they were skipped or not.
-        """
-        claimed = np.zeros(len(self.rows), dtype=bool)
-        for row in np.flatnonzero(skipped_by >= 0).tolist():
-            by = int(skipped_by[row])
-            claimed[row] = by in self.claims and self.rows["starid"][row] in self.claims[by]
-        return claimed
+        """Which stars are skipped because the skipping star named them."""
+        claimer, claimed = self.finder.resolve(*self.claims.arrays())
+        found = np.zeros(len(self.rows), dtype=bool)
+        found[claimed[skipped_by[claimed] == claimer]] = True
+        return found
 
     def _forget(self, chosen: NDArray[np.bool_]) -> None:
         self.own[chosen] = STATUS.UNKNOWN
-        for row in np.flatnonzero(chosen).tolist():
-            self.claims.pop(row, None)
-
-    def _priorities(self, chosen: NDArray[np.bool_]) -> list[tuple[int]]:
-        return [(priority,) for priority in self.rows["priority"][chosen].tolist()]
-
-    def empty_trash(self, output: Path) -> None:
-        """Delete the files of light curves that are no longer listed.
-
-        Of packed ones these are the files that were unpacked to the same folder, if they were.
-        """
-        names = self.conn.execute("SELECT lightcurve FROM photometry_trash").fetchall()
-        for (name,) in names:
-            below(output, split_name(name)[1]).unlink(missing_ok=True)
-        if names:
-            with transaction(self.conn, self.path):
-                self.conn.execute("DELETE FROM photometry_trash")
+        self.claims.drop(chosen)
 
     def begin(self, output: Path, version: int, anew: bool) -> None:
         """Note where the results are, and that a run is under way; clean up after one that was killed.
@@ -235,8 +286,8 @@ class Store:
             folder, known_version = source / known[0], known[1]
             if anew:
                 # Their files are where they were made.
+                self.publish(self.decide(), folder)
                 self.reset(np.ones(len(self.rows), dtype=bool), folder)
-                self.sweep_packs(folder, known_version)
             elif known_version != version:
                 raise InputError(
                     f"{self.path}: its results are of version {known_version}; run with that --version,"
@@ -246,10 +297,11 @@ class Store:
                 raise InputError(
                     f"{self.path}: its light curves are in {folder}; name it with --output, or move it"
                 )
-        self.empty_trash(output)
+        empty_trash(self.conn, self.path, output, transaction)
+        if self.journaled.any():
+            self.publish(self.decide(), output)
         if known and known[2]:
-            self.sweep(output, version)
-        self.sweep_packs(output, version)
+            sweep(self.conn, self.rows, output, version)
         with transaction(self.conn, self.path):
             self.conn.execute("DELETE FROM photometry_settings")
             # Below the input folder the name is relative, so that both can be moved or copied together.
@@ -261,47 +313,6 @@ class Store:
         with transaction(self.conn, self.path):
             self.conn.execute("UPDATE photometry_settings SET unfinished = 0")
 
-    def sweep(self, output: Path, version: int) -> None:
-        """Delete light curves, whole or temporary, that a killed run wrote and that no result lists.
-
-        Most of them would be written again, but not those of stars that meanwhile are skipped by others. Only
-        names that this work list's stars get are touched.
-        """
-        names = self.conn.execute("SELECT lightcurve FROM diagnostics WHERE lightcurve IS NOT NULL")
-        # Packed ones may also have been unpacked to the same folder.
-        listed = {os.path.normpath(split_name(name)[1]) for (name,) in names}
-        ours = self._keys()
-        for folder in {f"c{key[4]:04d}/{key[0]:011d}"[:11] for key in ours}:
-            with contextlib.suppress(FileNotFoundError), os.scandir(output / folder) as entries:
-                for entry in entries:
-                    key = _key(entry.name, version)
-                    if key in ours and f"{folder}/{entry.name}" not in listed:
-                        os.unlink(entry.path)
-
-    def sweep_packs(self, output: Path, version: int) -> None:
-        """Delete packs of this work list's light curves of which none is listed; no worker may be writing."""
-        if not (output / PACK_FOLDER).is_dir():
-            return
-        names = self.conn.execute(
-            "SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '#')) FROM diagnostics"
-            " WHERE instr(lightcurve, '#') > 0"
-        )
-        listed = {name.removesuffix("#") for (name,) in names}
-        ours = self._keys()
-        remove_unlisted_packs(output, listed, lambda name: _key(os.path.basename(name), version) in ours)
-
-    def _keys(self) -> set[tuple[int, ...]]:
-        """What identifies the stars of this work list in the names of light curves; see `_key`."""
-        return set(zip(*(self.rows[name].tolist() for name in _KEY), strict=True))
-
-
-def _key(file_name: str, version: int) -> tuple[int, ...] | None:
-    """Which star a light curve of a version is of, by its name; None for other files."""
-    match = _LIGHTCURVE.fullmatch(file_name)
-    if not match or int(match["version"]) != version:
-        return None
-    return tuple(int(match[name]) for name in _KEY)
-
 
 def load_store(path: Path) -> Store:
     """Open a work list for a run.
@@ -309,64 +320,53 @@ def load_store(path: Path) -> Store:
     Raises
     ------
     MissingInput, InputError
-        As `open_todo` and `read_todo`.
+        As `open_todo`; if there are no rows, a value is of the wrong kind, or the file is damaged.
     """
     conn = open_todo(path, write=True)
-    rows = read_todo(conn, path)
-    status = np.where(rows["status"] == STATUS.STARTED, STATUS.UNKNOWN, rows["status"]).astype(np.int32)
+    rows, status = read_rows(conn, path)
+    priority = np.ascontiguousarray(rows["priority"])
+    n, group = len(rows), groups(rows)
     store = Store(
-        path, conn, rows, status, np.zeros(len(rows), np.int32), {}, np.full(len(rows), -1, dtype=np.int64)
+        path,
+        conn,
+        rows,
+        tile=np.full(n, -1, np.int32),
+        status=status,
+        own=np.zeros(n, np.int8),
+        listed=np.isin(status, _LISTED),
+        journaled=np.zeros(n, bool),
+        claims=Claims(),
+        filed=np.zeros((2, n), bool),
+        skipped_by=np.full(n, -1, np.int64),
+        left_out=np.zeros(n, bool),
+        priority=priority,
+        group=group,
+        finder=Finder(group, rows["starid"]),
     )
-    own = _table(conn, "SELECT priority, status FROM photometry_results")
-    store.own[store.index(own[:, 0])] = own[:, 1]
-    claims = _table(conn, "SELECT priority, starid FROM photometry_claims ORDER BY priority, starid")
-    claimers, starts = np.unique(claims[:, 0], return_index=True)
-    lists = np.split(claims[:, 1], starts[1:])
-    store.claims.update(zip(store.index(claimers).tolist(), lists, strict=False))
-    skips = _table(conn, "SELECT priority, skipped_by FROM photometry_skipped")
-    store.skipped_by[store.index(skips[:, 0])] = store.index(skips[:, 1])
+    store.own[store.listed] = status[store.listed]
+    for query, columns in _LOADS.items():
+        _load(store, columns, read_table(conn, query))
+    for bundle, _, _ in read_journal(conn):
+        store._note(bundle)
+    store._new_claims.clear()
     return store
 
 
-def _table(conn: sqlite3.Connection, query: str) -> NDArray[np.int64]:
-    """Two integer columns, shape (n, 2)."""
-    return np.array(conn.execute(query).fetchall(), dtype=np.int64).reshape(-1, 2)
+_LOADS = {
+    "SELECT priority, tile FROM photometry_tiles": "tile",
+    "SELECT priority, status FROM photometry_results": "own",
+    "SELECT priority, starid FROM photometry_claims": "claims",
+    "SELECT priority, skipped_by FROM photometry_skipped": "skipped_by",
+}
 
 
-def _unlist(conn: sqlite3.Connection, priorities: list[tuple[int]]) -> None:
-    """Remove diagnostics, and mark the light curves that they list for deletion (within a transaction)."""
-    conn.executemany(
-        "INSERT OR IGNORE INTO photometry_trash SELECT lightcurve FROM diagnostics"
-        " WHERE priority = ? AND lightcurve IS NOT NULL",
-        priorities,
-    )
-    conn.executemany("DELETE FROM diagnostics WHERE priority = ?", priorities)
-
-
-def save_results(conn: sqlite3.Connection, results: Results) -> None:
-    """Write results as they came, before the skip rule (within a transaction)."""
-    priorities = results.numbers["priority"].tolist()
-    status = results.numbers["status"].tolist()
-    keys = [(priority,) for priority in priorities]
-    for table in ("diagnostics", "photometry_claims"):
-        conn.executemany(f"DELETE FROM {table} WHERE priority = ?", keys)
-    columns = {name: results.numbers[name].tolist() for name in results.numbers.dtype.names or ()}
-    columns.update(
-        lightcurve=results.lightcurve,
-        method_used=[method or "" for method in results.method_used],
-        errors=results.errors,
-    )
-    conn.executemany(
-        f"INSERT INTO diagnostics ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})",
-        zip(*(columns[name] for name in _COLUMNS), strict=True),
-    )
-    conn.executemany(
-        "INSERT OR REPLACE INTO photometry_results VALUES (?, ?)", zip(priorities, status, strict=True)
-    )
-    conn.executemany(
-        "INSERT OR IGNORE INTO photometry_claims VALUES (?, ?)",
-        zip(np.repeat(priorities, columns["skip_count"]).tolist(), results.skips.tolist(), strict=True),
-    )
-    conn.executemany(
-        "UPDATE todolist SET status = ? WHERE priority = ?", zip(status, priorities, strict=True)
-    )
+def _load(store: Store, name: str, table: NDArray[np.int64]) -> None:
+    """One table of the run's memory."""
+    index = store.index(table[0])
+    if name == "claims":
+        store.claims.add(index, table[1])
+        store.filed[1][index] = True
+        return
+    getattr(store, name)[index] = store.index(table[1]) if name == "skipped_by" else table[1]
+    if name == "own":
+        store.filed[0][index] = True

@@ -94,6 +94,8 @@ def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[st
         "todolist": "SELECT * FROM todolist ORDER BY priority",
         "skipped": "SELECT * FROM photometry_skipped ORDER BY 1, 2",
         "results": "SELECT * FROM photometry_results ORDER BY 1",
+        "journal": "SELECT * FROM photometry_journal",
+        "failures": "SELECT priority FROM photometry_failures ORDER BY 1",
         "claims": "SELECT * FROM photometry_claims ORDER BY 1, 2",
         "trash": "SELECT * FROM photometry_trash",
         "settings": "SELECT version, unfinished FROM photometry_settings",

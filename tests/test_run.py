@@ -99,7 +99,9 @@ def test_same_result_on_any_number_of_ranks(blank, expected, tmp_path, ranks, ba
     assert done.returncode == 0, done.stderr
     assert content(folder) == expected
     summary = json.loads((folder / "output" / "summary.json").read_text())
-    assert (summary["numtasks"], summary["tasks_run"]) == (STARS, STARS)
+    assert summary["numtasks"] == STARS
+    # Stars that brighter ones claim before their turn comes are not computed.
+    assert STARS - len(expected["skipped"]) <= summary["tasks_run"] <= STARS
     assert summary["SKIPPED"] == len(expected["skipped"])
 
 

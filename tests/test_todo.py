@@ -27,6 +27,7 @@ from tasoc_mpi.products.todo import (
     read_todo,
     transaction,
 )
+from tasoc_mpi.scheduler.store import load_store
 
 
 def some_rows(n: int = 6) -> np.ndarray:
@@ -296,9 +297,11 @@ def test_results_of_another_program_get_their_own_memory(todo):
         conn.execute("UPDATE todolist SET status = 5 WHERE priority = 4")
         conn.execute("INSERT INTO photometry_skipped VALUES (4, 1)")
     with contextlib.closing(open_todo(todo, write=True)) as conn:
-        assert conn.execute("SELECT * FROM photometry_results").fetchall() == [(1, 1)]
         assert conn.execute("SELECT * FROM photometry_claims").fetchall() == [(1, 1002)]
     assert load_todo(todo)["status"].tolist() == [1, 0, 0, 5, 0, 0]
+    store = load_store(todo)
+    with contextlib.closing(store.conn):
+        assert store.own.tolist() == [1, 0, 0, 0, 0, 0]
 
 
 def test_the_lock_names_its_owner(todo, monkeypatch):

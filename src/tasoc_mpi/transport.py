@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-__all__ = ["receive", "world"]
+__all__ = ["Mailbox", "nodes", "receive", "world"]
 
 #: Set by the launchers for every rank: MPICH, Intel MPI and `srun --mpi=pmi2` (PMI), `srun --mpi=pmix` and
 #: PRRTE (PMIX), Open MPI, MVAPICH, Cray (PALS, ALPS).
@@ -78,3 +78,76 @@ def receive(
     message = bytearray(status.Get_count(MPI.BYTE))
     comm.Recv([message, MPI.BYTE], status.Get_source(), status.Get_tag())
     return status.Get_source(), status.Get_tag(), message
+
+
+def nodes(comm: Any) -> list[int]:
+    """Number of the node (of those that share memory) that each rank is on; to be called by all ranks."""
+    import numpy as np
+    from mpi4py import MPI
+
+    shared = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    # Its lowest rank names a node.
+    first = np.array([comm.Get_rank()], dtype="i4")
+    shared.Bcast(first, 0)
+    shared.Free()
+    found = np.empty(comm.Get_size(), dtype="i4")
+    comm.Allgather(first, found)
+    return np.unique(found, return_inverse=True)[1].tolist()
+
+
+class Mailbox:
+    """Many messages at once for rank 0, which has to do with all ranks.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        The communicator.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self.comm = comm
+        self._mpi = MPI
+        self._status = MPI.Status()
+        self._sent: list[list[tuple[Any, bytes]]] = [[] for _ in range(comm.Get_size())]
+
+    def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytearray]]:
+        """What is there, waiting for the first message without keeping the core busy.
+
+        Parameters
+        ----------
+        most : int
+            Not more messages than this.
+        timeout : float, optional
+            Seconds to wait for the first; default: as long as it takes.
+
+        Returns
+        -------
+        list of (source, tag, message)
+            Empty if nothing came in time.
+        """
+        first = receive(self.comm, None, timeout)
+        if first is None:
+            return []
+        messages = [first]
+        mpi, status = self._mpi, self._status
+        while len(messages) < most and self.comm.Iprobe(mpi.ANY_SOURCE, mpi.ANY_TAG, status):
+            message = bytearray(status.Get_count(mpi.BYTE))
+            source, tag = status.Get_source(), status.Get_tag()
+            self.comm.Recv([message, mpi.BYTE], source, tag)
+            messages.append((source, tag, message))
+        return messages
+
+    def send(self, rank: int, tag: int, message: bytes) -> None:
+        """Send without waiting until the rank, which may be computing, receives."""
+        pending = [pair for pair in self._sent[rank] if not pair[0].Test()]
+        pending.append((self.comm.Isend([message, self._mpi.BYTE], rank, tag), message))
+        self._sent[rank] = pending
+
+    def wait(self) -> None:
+        """Wait until everything that was sent has been received."""
+        for pending in self._sent:
+            for request, _ in pending:
+                request.Wait()
+            pending.clear()

@@ -57,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="GB",
         help="memory of a rank's photometry (default: the rank's share of its node)",
     )
+    group = parser.add_argument_group("when to end early")
+    group.add_argument("--fail-fast", action="store_true", help="at the first star that fails")
+    group.add_argument("--max-errors", type=int, metavar="N", help="when N stars have failed")
     group = parser.add_argument_group("which stars (several values of one option: any of them)")
     for name in ("sector", "camera", "ccd", "cadence", "starid", "priority"):
         group.add_argument(f"--{name}", type=int, nargs="+", metavar="N")
@@ -96,6 +99,8 @@ def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None
     """Scheduler and worker in turn, without MPI."""
     import contextlib
 
+    from ..protocol import pack_results
+    from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
 
     stop = Stop()
@@ -108,27 +113,31 @@ def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None
             computer = computers[0]
             while (len(queue) and not stop) or computer.held:
                 while len(queue) and not stop and computer.held < 2:
-                    computer.submit(queue.take())
-                results = computer.poll(0.2)
+                    tasks = queue.take()
+                    if len(tasks):
+                        computer.submit(tasks)
+                results = computer.poll(0.2) if computer.held else None
                 if results is not None:
-                    take_in(results)
+                    take_in([pack_results(results)])
                 tick()
 
-        return _schedule(args, drain, stop, workers=1, ranks=1)
+        return run(_orders(args), drain, stop, ranks=1)
 
 
 def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     """The scheduler."""
     from ..errors import TasocError
     from ..scheduler.loop import Crew
+    from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
+    from ..transport import Mailbox, nodes
 
     stop = Stop()
-    crew = Crew(comm, stop)
+    crew = Crew(Mailbox(comm), stop, nodes(comm))
     try:
         try:
             with listen(stop):
-                exit_status = _schedule(args, crew.drain, stop, workers=crew.workers, ranks=comm.Get_size())
+                exit_status = run(_orders(args), crew.drain, stop, ranks=comm.Get_size())
         except (TasocError, OSError) as error:
             if any(crew.held.values()):
                 # Workers may be busy for long, or gone.
@@ -147,10 +156,12 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
 def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | str | None) -> int:
     """Every other rank."""
     from ..scheduler.signals import leave_to_rank_0
+    from ..transport import nodes
     from ..worker.loop import work
     from ..worker.supervisor import Supervisor
 
     leave_to_rank_0()
+    nodes(comm)
     try:
         with _computer(args, photometry, comm.Get_rank()) as computer:
             if isinstance(computer, Supervisor):
@@ -257,6 +268,8 @@ def _constraints(args: argparse.Namespace) -> Any:
         )
     if args.batch is not None and not 1 <= args.batch <= 100_000:
         raise UsageError(f"--batch {args.batch}: must be from 1 to 100000")
+    if args.max_errors is not None and args.max_errors < 1:
+        raise UsageError(f"--max-errors {args.max_errors}: must be a positive number")
     if not 0 <= args.version <= 99:
         raise UsageError(f"--version {args.version}: must be from 0 to 99")
     if args.target_timeout is not None and not args.target_timeout > 0:
@@ -270,124 +283,22 @@ def _constraints(args: argparse.Namespace) -> Any:
     return Constraints(**chosen, tmag_min=args.tmag_min, tmag_max=args.tmag_max)
 
 
-def _schedule(
-    args: argparse.Namespace, drain: Callable[..., None], stop: Any, workers: int, ranks: int
-) -> int:
-    """Everything that only rank 0 does."""
-    import contextlib
-    import functools
-    import sys
-
-    from ..errors import InputError
+def _orders(args: argparse.Namespace) -> Any:
+    """What rank 0 has to know."""
     from ..products.lightcurve import creation_date
-    from ..products.shards import find_shards
-    from ..products.todo import TODO_NAME, lock_todo, open_todo
-    from ..scheduler.loop import schedule
-    from ..scheduler.queue import BatchSize
-    from ..scheduler.store import load_store
+    from ..scheduler.program import Orders, find_todo
 
     constraints = _constraints(args)
     creation_date()  # says what is wrong with it once, and not for every star
     source, output = _folders(args)
-    path = Path(args.todo) if args.todo else source / TODO_NAME
-    if not args.todo and (shards := find_shards(source)):
-        raise InputError(
-            f"{path}: is split into {len(shards)} shard(s); run each with --todo, or bring them back with "
-            f"`tasoc-mpi merge {source} --remove`"
-        )
-    # Says what is wrong with the file before anything is written, the lock included.
-    open_todo(path).close()
-    _make_folder(output)
-    with lock_todo(path), contextlib.ExitStack() as stack:
-        store = load_store(path)
-        stack.callback(store.conn.close)
-        chosen = constraints.mask(store.rows)
-        if not chosen.any():
-            raise InputError(f"{path}: none of its {len(chosen)} stars fulfils the filters; loosen them")
-        store.begin(output, args.version, args.overwrite and bool(chosen.all()))
-        if args.overwrite:
-            store.reset(chosen, output)
-        announce = functools.partial(_announce, source=source, output=output, ranks=ranks, quiet=args.quiet)
-        outcome = schedule(store, chosen, drain, BatchSize(workers, args.batch), output, announce, stop)
-        _report(store, chosen, outcome, output, args.version)
-    if stop:
-        print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
-    return stop.exit_status
-
-
-def _make_folder(output: Path) -> None:
-    """Make the output folder; raises InputError if it cannot be made or written."""
-    import os
-
-    from ..errors import InputError
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be made ({error.strerror}); choose another --output") from None
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise InputError(f"{output}: not writable; change its permissions or choose another --output")
-
-
-def _announce(rows: Any, source: Path, output: Path, ranks: int, quiet: bool) -> Any:
-    """Say what will run, and what of its input is missing; returns the progress bar."""
-    import logging
-
-    import numpy as np
-
-    from ..scheduler.progress import Progress
-
-    logger = logging.getLogger(__name__)
-    ccds = np.unique(rows[["sector", "camera", "ccd"]])
-    on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
-    logger.info("%d stars of %d CCD(s) on %s; light curves in %s", len(rows), len(ccds), on, output)
-    names = [f"sector{sector:03d}_camera{camera}_ccd{ccd}.hdf5" for sector, camera, ccd in ccds.tolist()]
-    missing = [name for name in names if not (source / name).is_file()]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        logger.warning(
-            "%s: no %s%s; their stars will be errors (make them with `tasoc-mpi prepare`)",
-            source,
-            ", ".join(missing[:3]),
-            more,
-        )
-    return Progress(len(rows), quiet=quiet)
-
-
-def _report(store: Any, chosen: Any, outcome: Any, output: Path, version: int) -> None:
-    """Write `summary.json` and print what became of the chosen stars."""
-    import json
-    import os
-
-    import numpy as np
-
-    from ..status import STATUS
-
-    counts = np.bincount(store.status[chosen], minlength=max(STATUS) + 1)
-    if not outcome.changed:
-        print(
-            f"Nothing to do: all {int(chosen.sum())} chosen stars are done; --overwrite computes them again."
-        )
-    names = {STATUS.UNKNOWN: "not computed"}
-    for status in STATUS:
-        if counts[status]:
-            print(f"{names.get(status, status.name):>12} {counts[status]:9d}")
-    if outcome.computed:
-        rate = outcome.computed / max(outcome.seconds, 1e-9)
-        print(f"{outcome.computed} stars computed in {outcome.seconds:.1f} s: {rate:.1f} stars/s")
-    print(f"light curves: {output}")
-    everything = np.bincount(store.status, minlength=max(STATUS) + 1)
-    summary = {
-        "numtasks": len(store.rows),
-        **{status.name: int(everything[status]) for status in STATUS},
-        "tasks_run": outcome.computed,
-        "seconds": round(outcome.seconds, 3),
-        "mean_elaptime": outcome.elapsed / outcome.computed if outcome.computed else None,
-        "mean_worker_waittime": outcome.waited / outcome.computed if outcome.computed else None,
-        "output": str(output),
-        "version": version,
-    }
-    temporary = output / f".{store.path.stem}.summary.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    # A shard's has a name of its own: tasks on other hosts write to the same folder.
-    os.replace(temporary, output / f"{store.path.stem.replace('todo', 'summary', 1)}.json")
+    return Orders(
+        todo=find_todo(source, args.todo),
+        source=source,
+        output=output,
+        constraints=constraints,
+        version=args.version,
+        overwrite=args.overwrite,
+        batch=args.batch,
+        max_errors=1 if args.fail_fast else args.max_errors or 0,
+        quiet=args.quiet,
+    )

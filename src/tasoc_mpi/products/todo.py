@@ -3,12 +3,17 @@
 The tables `todolist`, `diagnostics` and `photometry_skipped` are those that other programs read; `skipped_by`
 is a priority of `todolist`. The others are the run's own memory:
 
-- `photometry_results`: the status that each computed star ended with by itself, before the skip rule.
+- `photometry_journal`: results as they came from the workers, a message a row, with the time of its arrival
+  (Unix) and the priority of its first star. Rows are only appended while a run is under way, which costs the
+  same however long the list is; when it ends, they move to the tables above.
+- `photometry_results`: the status that a skipped star ended with by itself, where that is of influence.
 - `photometry_claims`: the stars (TIC ids) that each computed star asked to skip.
+- `photometry_failures`: when each star failed (Unix time).
+- `photometry_tiles`: number of the part of its CCD in which a star lies.
 - `photometry_trash`: light curves that are no longer listed and whose files may still have to be deleted.
 - `photometry_settings`: one row: output folder and version of the results, and whether a run has not ended.
 
-The skip rule is a function of the first two alone, so that it can be applied again at any time.
+The skip rule is a function of statuses and claims alone, so that it can be applied again at any time.
 """
 
 from __future__ import annotations
@@ -25,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
-from ..protocol import DIAGNOSTICS
 from ..status import STATUS
+from .todo_schema import INDICES, RESULTS, TODO_DTYPE, TODOLIST, add_results, check_schema, upgrade
 
 __all__ = [
     "LOADED_DTYPE",
@@ -45,88 +50,8 @@ __all__ = [
 #: Name of the work list in the input folder.
 TODO_NAME = "todo.sqlite"
 
-#: One row of `todolist`; method '' is NULL (choose by the star).
-TODO_DTYPE = np.dtype(
-    [
-        ("priority", "i8"),
-        ("starid", "i8"),
-        ("sector", "i4"),
-        ("datasource", "U24"),
-        ("camera", "i4"),
-        ("ccd", "i4"),
-        ("cadence", "i4"),
-        ("method", "U16"),
-        ("tmag", "f8"),
-        ("cbv_area", "i4"),
-    ]
-)
-
 #: A row as loaded: with its status, where NULL is UNKNOWN.
 LOADED_DTYPE = np.dtype([*((name, TODO_DTYPE[name]) for name in TODO_DTYPE.names or ()), ("status", "i4")])
-
-_TODOLIST = """
-CREATE TABLE IF NOT EXISTS todolist (
-    priority INTEGER PRIMARY KEY ASC NOT NULL,
-    starid INTEGER NOT NULL,
-    sector INTEGER NOT NULL,
-    datasource TEXT NOT NULL DEFAULT 'ffi',
-    camera INTEGER NOT NULL,
-    ccd INTEGER NOT NULL,
-    cadence INTEGER NOT NULL,
-    method TEXT DEFAULT NULL,
-    tmag REAL,
-    status INTEGER DEFAULT NULL,
-    cbv_area INTEGER
-);
-CREATE UNIQUE INDEX IF NOT EXISTS todolist_unique_idx
-    ON todolist (starid, datasource, sector, camera, ccd, cadence);
-CREATE INDEX IF NOT EXISTS todolist_status_idx ON todolist (status);
-"""
-
-_RESULTS = """
-CREATE TABLE IF NOT EXISTS diagnostics (
-    priority INTEGER PRIMARY KEY ASC NOT NULL REFERENCES todolist (priority),
-    lightcurve TEXT,
-    method_used TEXT NOT NULL,
-    elaptime REAL NOT NULL,
-    worker_wait_time REAL,
-    mean_flux REAL,
-    variance REAL,
-    variability REAL,
-    rms_hour REAL,
-    ptp REAL,
-    pos_row REAL,
-    pos_column REAL,
-    contamination REAL,
-    mask_size INTEGER,
-    edge_flux REAL,
-    stamp_width INTEGER,
-    stamp_height INTEGER,
-    stamp_resizes INTEGER,
-    errors TEXT
-);
-CREATE UNIQUE INDEX IF NOT EXISTS diagnostics_lightcurve_idx ON diagnostics (lightcurve);
-CREATE TABLE IF NOT EXISTS photometry_skipped (
-    priority INTEGER NOT NULL REFERENCES todolist (priority),
-    skipped_by INTEGER NOT NULL REFERENCES todolist (priority)
-);
-CREATE INDEX IF NOT EXISTS photometry_skipped_idx ON photometry_skipped (priority);
-CREATE TABLE IF NOT EXISTS photometry_results (
-    priority INTEGER PRIMARY KEY ASC NOT NULL REFERENCES todolist (priority),
-    status INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS photometry_claims (
-    priority INTEGER NOT NULL REFERENCES todolist (priority),
-    starid INTEGER NOT NULL,
-    PRIMARY KEY (priority, starid)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS photometry_trash (lightcurve TEXT PRIMARY KEY NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS photometry_settings (
-    output TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    unfinished INTEGER NOT NULL
-);
-"""
 
 #: How long a transaction waits for another program's lock (seconds): a reader (`tasoc-mpi status`, a copy of
 #: the file) holds it for seconds at most; after a minute something is wrong.
@@ -158,16 +83,17 @@ class Constraints:
     tmag_max: float | None = None
 
     def mask(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Which of `rows` (TODO_DTYPE or LOADED_DTYPE) fulfil all constraints."""
+        """Which of `rows` (TODO_DTYPE, LOADED_DTYPE or TASK_DTYPE) fulfil all constraints."""
         mask = np.ones(len(rows), dtype=bool)
         for name in ("sector", "camera", "ccd", "cadence", "starid", "priority", "method"):
             accepted = getattr(self, name)
             if accepted:
-                mask &= np.isin(rows[name], np.asarray(accepted))
+                mask &= np.isin(rows[name], np.asarray(accepted, dtype=rows.dtype[name].kind))
         if self.datasource:
-            match = np.isin(rows["datasource"], np.asarray(self.datasource))
+            kind = rows.dtype["datasource"].kind
+            match = np.isin(rows["datasource"], np.asarray(self.datasource, dtype=kind))
             if "tpf" in self.datasource:
-                match |= np.char.startswith(rows["datasource"], "tpf:")
+                match |= np.char.startswith(rows["datasource"], np.asarray("tpf:", dtype=kind))
             mask &= match
         if self.tmag_min is not None:
             mask &= rows["tmag"] >= self.tmag_min
@@ -179,7 +105,9 @@ class Constraints:
         return any(getattr(self, field.name) not in (None, ()) for field in fields(self))
 
 
-def create_todo(path: str | os.PathLike[str], rows: NDArray[np.void]) -> None:
+def create_todo(
+    path: str | os.PathLike[str], rows: NDArray[np.void], tiles: NDArray[np.int64] | None = None
+) -> None:
     """Write a new work list in which nothing is done yet, in place of any old one.
 
     Parameters
@@ -188,6 +116,9 @@ def create_todo(path: str | os.PathLike[str], rows: NDArray[np.void]) -> None:
         The file, usually ``INPUT/todo.sqlite``. It appears whole or not at all.
     rows : ndarray of TODO_DTYPE
         The stars. Priorities must be unique, and so must (starid, datasource, sector, camera, ccd, cadence).
+    tiles : ndarray of int, shape (n,), optional
+        Number of the part of its CCD that each star lies in, -1 where there is none: stars of one tile are
+        computed together.
 
     Raises
     ------
@@ -202,13 +133,20 @@ def create_todo(path: str | os.PathLike[str], rows: NDArray[np.void]) -> None:
             stack.callback(temporary.unlink, missing_ok=True)
             temporary.unlink(missing_ok=True)
             conn = stack.enter_context(contextlib.closing(sqlite3.connect(temporary, isolation_level=None)))
-            conn.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_TODOLIST} {_RESULTS}")
+            tables = f"{TODOLIST} {RESULTS} {'; '.join(INDICES.values())}"
+            conn.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {tables}")
             conn.execute("BEGIN")
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 conn.executemany(
                     f"INSERT INTO todolist ({', '.join(TODO_DTYPE.names or ())})"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?)",
                     rows[start : start + _ROWS_AT_ONCE].tolist(),
+                )
+            if tiles is not None:
+                placed = np.flatnonzero(tiles >= 0)
+                conn.executemany(
+                    "INSERT INTO photometry_tiles VALUES (?, ?)",
+                    zip(rows["priority"][placed].tolist(), tiles[placed].tolist(), strict=True),
                 )
             conn.execute("COMMIT")
             conn.close()
@@ -233,7 +171,9 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.Connection:
+def open_todo(
+    path: str | os.PathLike[str], *, write: bool = False, check_write: bool = False
+) -> sqlite3.Connection:
     """Open a work list and check that it is one.
 
     The journal is a rollback journal, not a write-ahead log: the latter keeps its index in shared memory,
@@ -247,7 +187,9 @@ def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.C
     path : path-like
         The file.
     write : bool, optional
-        Open for writing, and add the tables of results if they are missing.
+        Open for writing, and add the tables and columns that are missing.
+    check_write : bool, optional
+        Change nothing, but accept a file only if it could be opened for writing.
 
     Returns
     -------
@@ -264,19 +206,20 @@ def open_todo(path: str | os.PathLike[str], *, write: bool = False) -> sqlite3.C
     path = Path(path)
     if not path.is_file():
         raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
-    if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+    if (write or check_write) and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         raise InputError(f"{path}: a run must be able to write it and its folder; change their permissions")
     conn = None
     try:
         # Also for reading 'rw' if possible: after a kill, the next to open it must undo what is half done.
         uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path, os.W_OK) else 'ro'}"
         conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
-        _check_schema(conn, path)
+        check_schema(conn, path, write or check_write)
         if write:
             conn.execute("PRAGMA journal_mode=TRUNCATE")
             conn.execute("PRAGMA synchronous=FULL")
             with transaction(conn, path):
-                _add_results(conn)
+                upgrade(conn, path)
+                add_results(conn)
     except sqlite3.Error as error:
         if conn is not None:
             conn.close()
@@ -306,51 +249,6 @@ def explain(path: Path, error: sqlite3.Error) -> InputError:
             f"{path}: two rows name the same light curve file; make it anew with `tasoc-mpi todo`"
         )
     return InputError(f"{path}: cannot be used ({text})")
-
-
-def _add_results(conn: sqlite3.Connection) -> None:
-    """Add the tables of results that are missing; results without the run's own memory of them give it."""
-    known = conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'photometry_results'").fetchone()
-    for statement in filter(str.strip, _RESULTS.split(";")):
-        conn.execute(statement)
-    if not known:
-        conn.execute(
-            "INSERT INTO photometry_results SELECT priority, status FROM todolist"
-            f" WHERE status IN ({STATUS.OK:d}, {STATUS.ERROR:d}, {STATUS.WARNING:d}, {STATUS.ABORT:d})"
-        )
-        conn.execute(
-            "INSERT OR IGNORE INTO photometry_claims SELECT skipped_by, starid FROM photometry_skipped"
-            " JOIN todolist USING (priority)"
-        )
-
-
-def _check_schema(conn: sqlite3.Connection, path: Path) -> None:
-    """Raise InputError where a column is missing of the tables that are there."""
-    found = {
-        table: {row[1] for row in conn.execute(f"PRAGMA table_info({table})")}
-        for table in ("todolist", "diagnostics", "photometry_skipped")
-    }
-    wanted = {
-        "todolist": {*(TODO_DTYPE.names or ()), "status"},
-        "diagnostics": {
-            "priority",
-            "lightcurve",
-            "method_used",
-            "elaptime",
-            "worker_wait_time",
-            *DIAGNOSTICS,
-            "errors",
-        },
-        "photometry_skipped": {"priority", "skipped_by"},
-    }
-    if not found["todolist"]:
-        raise InputError(f"{path}: no table `todolist`; make a work list with `tasoc-mpi todo {path.parent}`")
-    for table, columns in wanted.items():
-        missing = sorted(columns - found[table])
-        if found[table] and missing:
-            raise InputError(
-                f"{path}: another schema, no {', '.join(missing)} in `{table}`; make it with `tasoc-mpi todo`"
-            )
 
 
 @contextlib.contextmanager

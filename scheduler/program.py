@@ -1,0 +1,236 @@
+"""What rank 0 does from the start of a run to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..products.recorder import clear_recorders, read_recorders, recorder_folder
+from ..products.shards import find_shards
+from ..products.todo import TODO_NAME, Constraints, lock_todo, open_todo
+from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
+from ..status import STATUS
+from .loop import Drain, Outcome, schedule
+from .progress import Progress
+from .queue import BatchSize
+from .signals import Stop
+from .store import Store, load_store
+
+__all__ = ["Orders", "find_todo", "run", "write_summary"]
+
+logger = logging.getLogger(__name__)
+
+#: A star that took its worker down this often is not tried again.
+_SUSPECT = 2
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the user wants of a run.
+
+    Attributes
+    ----------
+    todo : Path
+        The work list.
+    source, output : Path
+        Input and output folder, absolute.
+    constraints : Constraints
+        Which stars may be computed.
+    version : int
+        Of the light curves.
+    overwrite : bool
+        Compute again what is done.
+    batch : int or None
+        Stars to hand out at once; None: by their cost.
+    max_errors : int
+        So many stars may fail before the run ends; 0: any number.
+    quiet : bool
+        Show no progress.
+    """
+
+    todo: Path
+    source: Path
+    output: Path
+    constraints: Constraints
+    version: int = 6
+    overwrite: bool = False
+    batch: int | None = None
+    max_errors: int = 0
+    quiet: bool = False
+
+
+def find_todo(source: Path, named: str | None) -> Path:
+    """The work list to be used.
+
+    Raises
+    ------
+    InputError
+        If none is named and the folder's has been split.
+    """
+    path = Path(named) if named else source / TODO_NAME
+    if not named and (shards := find_shards(source)):
+        raise InputError(
+            f"{path}: is split into {len(shards)} shard(s); run each with --todo, or bring them back with "
+            f"`tasoc-mpi merge {source} --remove`"
+        )
+    return path
+
+
+def run(orders: Orders, drain: Drain, stop: Stop, ranks: int) -> int:
+    """Have the stars computed, and say what became of them.
+
+    Parameters
+    ----------
+    orders : Orders
+        What the user wants.
+    drain : callable
+        Has a queue computed.
+    stop : Stop
+        Ends the run early when something has asked for it.
+    ranks : int
+        Number of ranks, this one included.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    TasocError
+        If something that the user gave cannot be used.
+    """
+    path, output = orders.todo, orders.output
+    # Says what is wrong with the file before anything is written, the lock included.
+    open_todo(path, check_write=True).close()
+    _make_folder(output)
+    with lock_todo(path), _opened(path) as store:
+        chosen = orders.constraints.mask(store.rows)
+        if not chosen.any():
+            raise InputError(f"{path}: none of its {len(chosen)} stars fulfils the filters; loosen them")
+        store.begin(output, orders.version, orders.overwrite and bool(chosen.all()))
+        recorders = recorder_folder(output, path.stem)
+        if orders.overwrite:
+            store.reset(chosen, output)
+            clear_recorders(recorders)
+        _abort_suspects(store, chosen, recorders)
+        announce = functools.partial(_announce, orders=orders, ranks=ranks)
+        size = BatchSize(max(1, ranks - 1), orders.batch)
+        outcome = schedule(store, chosen, drain, size, output, announce, stop, orders.max_errors)
+        if not stop:
+            clear_recorders(recorders)
+        _say(store, chosen, outcome, output)
+        write_summary(store, outcome, output, orders.version)
+    if stop:
+        print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
+    return stop.exit_status
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Store]:
+    store = load_store(path)
+    with contextlib.closing(store.conn):
+        yield store
+
+
+def _abort_suspects(store: Store, chosen: NDArray[np.bool_], recorders: Path) -> None:
+    """Stars during which workers died again and again are ABORT, and not tried again."""
+    suspects = read_recorders(recorders)
+    known = np.isin(suspects["priority"], store.priority[chosen & ~store.listed])
+    suspects = suspects[known & (suspects["count"] >= _SUSPECT)]
+    if not len(suspects):
+        return
+    numbers = np.zeros(len(suspects), RESULT_DTYPE)
+    numbers["priority"], numbers["status"] = suspects["priority"], STATUS.ABORT
+    for name in DIAGNOSTICS:
+        numbers[name] = np.nan
+    texts = [f"{count} times a worker and all that watched it died on it" for count in suspects["count"]]
+    none = [None] * len(suspects)
+    store.add([pack_results(Results(numbers, none, none, texts, np.zeros(0, np.int64)))])
+    store.flush()
+    starids = store.rows["starid"][store.index(suspects["priority"])].tolist()
+    logger.warning(
+        "%d star(s) that took down their workers before are not tried again: TIC %s; --overwrite does",
+        len(starids),
+        ", ".join(map(str, starids[:5])),
+    )
+
+
+def _make_folder(output: Path) -> None:
+    """Make the output folder; raises InputError if it cannot be made or written."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be made ({error.strerror}); choose another --output") from None
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise InputError(f"{output}: not writable; change its permissions or choose another --output")
+
+
+def _announce(rows: NDArray[np.void], orders: Orders, ranks: int) -> Progress:
+    """Say what will run, and what of its input is missing; returns the progress bar."""
+    places = np.unique(rows[["sector", "camera", "ccd"]])
+    on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
+    logger.info("%d stars of %d CCD(s) on %s; light curves in %s", len(rows), len(places), on, orders.output)
+    names = [f"sector{sector:03d}_camera{camera}_ccd{ccd}.hdf5" for sector, camera, ccd in places.tolist()]
+    missing = [name for name in names if not (orders.source / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        logger.warning(
+            "%s: no %s%s; their stars will be errors (make them with `tasoc-mpi prepare`)",
+            orders.source,
+            ", ".join(missing[:3]),
+            more,
+        )
+    return Progress(len(rows), quiet=orders.quiet)
+
+
+def _say(store: Store, chosen: NDArray[np.bool_], outcome: Outcome, output: Path) -> None:
+    """Print what became of the chosen stars."""
+    counts = np.bincount(store.status[chosen], minlength=max(STATUS) + 1)
+    if not outcome.changed:
+        print(
+            f"Nothing to do: all {int(chosen.sum())} chosen stars are done; --overwrite computes them again."
+        )
+    names = {STATUS.UNKNOWN: "not computed"}
+    for status in STATUS:
+        if counts[status]:
+            print(f"{names.get(status, status.name):>12} {counts[status]:9d}")
+    if outcome.computed:
+        rate = outcome.computed / max(outcome.seconds, 1e-9)
+        print(f"{outcome.computed} stars computed in {outcome.seconds:.1f} s: {rate:.1f} stars/s")
+    print(f"light curves: {output}")
+
+
+def write_summary(store: Store, outcome: Outcome, output: Path, version: int) -> Path:
+    """Write `summary.json` of a work list, and return its path.
+
+    A shard's has a name of its own: tasks on other hosts write to the same folder.
+    """
+    counts = np.bincount(store.status, minlength=max(STATUS) + 1)
+    done = outcome.computed
+    summary = {
+        "numtasks": len(store.rows),
+        **{status.name: int(counts[status]) for status in STATUS},
+        "tasks_run": done,
+        "seconds": round(outcome.seconds, 3),
+        "mean_elaptime": outcome.elapsed / done if done else None,
+        "mean_worker_waittime": outcome.waited / done if done else None,
+        "output": str(output),
+        "version": version,
+    }
+    path = output / f"{store.path.stem.replace('todo', 'summary', 1)}.json"
+    temporary = output / f".{store.path.stem}.summary.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
