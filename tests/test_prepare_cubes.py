@@ -20,7 +20,10 @@ from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare import cubes as prepare
 from tasoc_mpi.prepare.background import fit_background, series_mesh, sky_geometry, usable_pixels
 from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
+from tasoc_mpi.prepare.frames import FrameSeries, read_series
+from tasoc_mpi.prepare.starlight import star_image
 from tasoc_mpi.products.cube import Cube, open_cube
+from tasoc_mpi.products.ffi import find_ffis
 
 SHAPE = (70, 80)
 FRAMES = 24
@@ -70,10 +73,16 @@ def test_images_are_frames_less_background(made) -> None:
     assert cube.images.dtype == np.float32
 
 
+def _series(folder: Path) -> FrameSeries:
+    ((_, paths),) = find_ffis(folder).items()
+    return read_series(paths)
+
+
 def test_background_is_the_mean_of_nine_frames(made) -> None:
     _, pixels, cube = made
     geometry = sky_geometry(SHAPE, (0, 44), 1, 1)
-    fits = [fit_background(image, usable_pixels(image), geometry) for image in pixels]
+    stars = star_image(_series(made[0]), geometry, np.ones(FRAMES, dtype=bool))
+    fits = [fit_background(image - stars, usable_pixels(image), geometry) for image in pixels]
     mesh = series_mesh(np.stack([levels for levels, _ in fits], axis=-1))
     for t in range(FRAMES):
         around = slice(max(0, t - 4), t + 5)

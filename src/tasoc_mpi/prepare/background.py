@@ -18,11 +18,13 @@ from scipy import interpolate, ndimage
 
 from ..kernels import sky
 from ..products.ccd import CAMERA_CENTRES
+from ..products.cube import BackgroundModel
 
 __all__ = [
     "BOX",
     "SkyGeometry",
     "average_in_time",
+    "background_model",
     "box_levels",
     "filled_levels",
     "fit_background",
@@ -324,6 +326,31 @@ def series_mesh(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     for t in good:
         mesh[:, :, t] = mesh_coefficients(levels[:, :, t] - steady)
     return mesh
+
+
+def background_model(
+    geometry: SkyGeometry, levels: NDArray[np.float32], radial: NDArray[np.float32], window: int = 1
+) -> BackgroundModel:
+    """The backgrounds of a series as they are kept.
+
+    Parameters
+    ----------
+    geometry : SkyGeometry
+    levels : ndarray of float32, shape (M, N, T)
+    radial : ndarray of float32, shape (K, T)
+        Both from `fit_background`.
+    window : int
+        Number of frames to average over, odd.
+    """
+    return BackgroundModel(
+        mesh=average_in_time(series_mesh(levels), window),
+        box=BOX,
+        radial=average_in_time(radial, window),
+        radial_first=geometry.radial_first,
+        radial_step=geometry.radial_step,
+        centre=geometry.centre,
+        origin=geometry.origin,
+    )
 
 
 def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput, TasocError, UsageError
 from ..products.catalog import catalog_name, open_catalog
-from ..products.cube import BackgroundModel, cube_name, open_cube
+from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf import TPFInfo, find_tpfs
 from ..quality import TESSQualityFlags
-from .background import BOX, SkyGeometry, average_in_time, series_mesh, sky_geometry, window_length
+from .background import SkyGeometry, background_model, sky_geometry, window_length
 from .fields import group_tpfs
 from .frames import FrameSeries, read_series, reference_frame
 from .passes import fit_backgrounds, measure_movements, rows_at_once, write_rows
@@ -251,7 +251,7 @@ def _make(
     positions, source = _ephemeris(path.parent, series, quality, reference_time, options)
     state = _open_state(state_path, series, geometry, options)
     with _discarded_if_wrong(part, state_path):
-        fit_backgrounds(series, geometry, state, label)
+        fit_backgrounds(series, geometry, TESSQualityFlags.filter(quality), state, label)
         kinds, *background = state.backgrounds()
         left_out = kinds == LEFT_OUT
         if not np.any(series.wcs.good & ~left_out):
@@ -259,7 +259,8 @@ def _make(
                 f"{path.parent}: none of the {len(series)} frames of {label} has a background and a WCS; "
                 "are these calibrated full frame images?"
             )
-    model = _model(series, geometry, *background)
+    window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
+    model = background_model(geometry, *background, window)
     ref_frame = reference_frame(
         series.time, TESSQualityFlags.filter(quality), series.wcs.good & ~left_out, reference_time
     )
@@ -290,22 +291,6 @@ def _discarded_if_wrong(*paths: Path) -> Iterator[None]:
         for path in paths:
             path.unlink(missing_ok=True)
         raise
-
-
-def _model(
-    series: FrameSeries, geometry: SkyGeometry, levels: NDArray[np.float32], radial: NDArray[np.float32]
-) -> BackgroundModel:
-    """The frames' backgrounds averaged in time."""
-    window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
-    return BackgroundModel(
-        mesh=average_in_time(series_mesh(levels), window),
-        box=BOX,
-        radial=average_in_time(radial, window),
-        radial_first=geometry.radial_first,
-        radial_step=geometry.radial_step,
-        centre=geometry.centre,
-        origin=geometry.origin,
-    )
 
 
 def _open_state(path: Path, series: FrameSeries, geometry: SkyGeometry, options: PrepareOptions) -> State:

@@ -25,6 +25,7 @@ from .background import BOX, FLUX_CUTOFF, SkyGeometry, fit_background, usable_pi
 from .frames import FrameSeries
 from .progress import progress
 from .shenanigans import HALO, flag_shenanigans, sample_frames
+from .starlight import star_image
 from .state import FITTED, LEFT_OUT, State
 
 __all__ = ["CubeFile", "fit_backgrounds", "measure_movements", "rows_at_once", "write_rows"]
@@ -58,9 +59,24 @@ class CubeFile:
     offsets: dict[str, int]
 
 
-def fit_backgrounds(series: FrameSeries, geometry: SkyGeometry, state: State, name: str) -> None:
-    """First pass: fit the background of every frame that has none in the state."""
+def fit_backgrounds(
+    series: FrameSeries, geometry: SkyGeometry, good: NDArray[np.bool_], state: State, name: str
+) -> None:
+    """First pass: fit the background of every frame that has none in the state.
+
+    Parameters
+    ----------
+    series : FrameSeries
+    geometry : SkyGeometry
+    good : ndarray of bool, shape (T,)
+        Frames of good quality: the light of the stars is taken from some of them.
+    state : State
+        Takes the backgrounds.
+    name : str
+        Of the CCD, for the progress.
+    """
     todo = np.flatnonzero(~state.backgrounds_done())
+    stars = None if series.background_applied or not len(todo) else star_image(series, geometry, good)
     synced = time.monotonic()
     for t in progress(todo.tolist(), len(todo), f"{name}: background", "frames"):
         image, _ = read_rows(series.infos[t], 0, series.shape[0], errors=False)
@@ -71,7 +87,8 @@ def fit_backgrounds(series: FrameSeries, geometry: SkyGeometry, state: State, na
             zeros = np.zeros(geometry.mesh_shape, "f4"), np.zeros(len(geometry.nodes), "f4")
             state.set_background(t, FITTED, *zeros)
         else:
-            fitted = fit_background(image, usable_pixels(image, int(series.excluded[t])), geometry)
+            usable = usable_pixels(image, int(series.excluded[t]))
+            fitted = fit_background(image if stars is None else image - stars, usable, geometry)
             if fitted is None:
                 if series.excluded[t] > 0:
                     logger.warning(

@@ -1,0 +1,95 @@
+"""The image of the stars that backgrounds are fitted without."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tasoc_mpi.prepare.background import background_model, fit_background, sky_geometry, usable_pixels
+from tasoc_mpi.prepare.frames import read_series
+from tasoc_mpi.prepare.starlight import FEWEST_FRAMES, _median, star_image
+from tasoc_mpi.products.ffi import find_ffis, read_ffi
+from tasoc_mpi.simulate import SimulationOptions, simulate
+
+FRAMES = 24
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """A crowded field that does not move."""
+    folder = tmp_path_factory.mktemp("field")
+    options = SimulationOptions(
+        frames=FRAMES,
+        first_frame=300,  # far from the scattered light of perigee
+        rows=192,
+        columns=192,
+        tpfs=0,
+        density=3.0,
+        jitter=False,
+        variables=False,
+        seed=3,
+    )
+    simulate(folder, options)
+    ((_, ffis),) = find_ffis(folder).items()
+    return read_series(ffis)
+
+
+def test_median_without_nan():
+    stack = np.random.default_rng(1).normal(size=(9, 5, 6)).astype("f4")
+    np.testing.assert_allclose(_median(stack), np.median(stack, axis=0))
+    stack[np.random.default_rng(2).random(stack.shape) < 0.4] = np.nan
+    stack[:, 2, 3] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = np.nanmedian(stack, axis=0)
+    expected[2, 3] = 0
+    np.testing.assert_allclose(_median(stack), expected, rtol=1e-6)
+
+
+def test_it_is_the_stars_and_nothing_but_the_stars(field):
+    series = field
+    geometry = sky_geometry(series.shape, series.origin, 1, 1)
+    stars = star_image(series, geometry, np.ones(FRAMES, dtype=bool))
+    frame = read_ffi(series.infos[5].path)
+    # Between the stars there is nothing left: the sky is 100 e-/s, the noise 0.4.
+    assert abs(np.median(stars)) < 1
+    rest = frame.flux - stars
+    levels, radial = fit_background(frame.flux, usable_pixels(frame.flux), geometry)
+    model = background_model(geometry, levels[..., None], radial[..., None]).frame(series.shape, 0)
+    bright = stars > 50
+    assert bright.sum() > 100
+    # With the stars taken out their pixels show the sky, as the others do.
+    assert abs(np.median(rest[bright] - model[bright])) < 1
+
+
+def test_backgrounds_are_quieter_without_the_stars(field):
+    series = field
+    geometry = sky_geometry(series.shape, series.origin, 1, 1)
+    stars = star_image(series, geometry, np.ones(FRAMES, dtype=bool))
+    noise = {}
+    for name, less in (("with", 0), ("without", stars)):
+        fits = []
+        for info in series.infos:
+            image = read_ffi(info.path).flux
+            fits.append(fit_background(image - less, usable_pixels(image), geometry))
+        levels = np.stack([f[0] for f in fits], axis=-1)
+        # What all boxes have in common is the sky's own change.
+        own = levels - np.median(levels, axis=(0, 1))
+        change = own - np.median(own, axis=-1, keepdims=True)
+        noise[name] = 1.4826 * np.median(np.abs(np.diff(change, axis=-1)))
+        noise[f"mean {name}"] = levels.mean()
+    assert noise["without"] < 0.75 * noise["with"]
+    # In the mean it is the same sky.
+    assert abs(noise["mean with"] - noise["mean without"]) < 0.3
+
+
+def test_few_frames_make_no_image(field):
+    series = field
+    geometry = sky_geometry(series.shape, series.origin, 1, 1)
+    good = np.zeros(FRAMES, dtype=bool)
+    good[: FEWEST_FRAMES - 1] = True
+    assert star_image(series, geometry, good) is None
+    good[FEWEST_FRAMES] = True
+    assert star_image(series, geometry, good) is not None
