@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError
 from tasoc_mpi.kernels.interleave import frames_of_cube
+from tasoc_mpi.prepare import import_mast, importing
 from tasoc_mpi.prepare.cubes import PrepareOptions
+from tasoc_mpi.prepare.import_mast import mast_frames
 from tasoc_mpi.prepare.importing import import_file
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, read_ffi, read_rows
@@ -70,6 +72,30 @@ def test_any_memory_gives_the_same_pixels(mast: tuple[Path, Path], memory: float
         np.testing.assert_array_equal(flux, frame.flux[5:33])
         np.testing.assert_array_equal(error, frame.error[5:33])
         assert infos[t].name == files[t].name
+
+
+@pytest.mark.parametrize("memory", [10.0, 80 * 70 * 4 * 5.0])
+def test_frames_that_do_not_fit_into_the_memory(
+    mast: tuple[Path, Path], tmp_path: Path, memory: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_mast, "_SMALLEST_BLOCK", 1)
+    folder, path = mast
+    (files,) = find_ffis(folder).values()
+    with mast_frames(path, tmp_path, memory) as infos:
+        for t in (7, 0, 10):
+            frame = read_ffi(files[t])
+            np.testing.assert_array_equal(read_rows(infos[t], 3, 70, errors=False)[0], frame.flux[3:70])
+            np.testing.assert_array_equal(read_rows(infos[t], 3, 70)[1], frame.error[3:70])
+        # The file has no name, so that nothing is left behind.
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_cube_through_the_disk(
+    mast: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "_READ_AHEAD", 1e-9)
+    cube = open_cube(import_file(tmp_path, mast[1], PrepareOptions()).path)
+    np.testing.assert_array_equal(cube.images, open_cube(mast[0] / NAME).images)
 
 
 def test_frames_are_numbered_across_gaps(tmp_path: Path) -> None:

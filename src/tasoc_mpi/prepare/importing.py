@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from ..errors import InputError, MissingInput, TasocError
 from ..products.cube import cube_name
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fitsread import Reader
-from ..products.mast_cube import is_mast_cube, scan_mast_cube
+from ..products.mast_cube import is_mast_cube, mast_ccd
 from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
 from ..products.tpf import TPFInfo, find_tpfs
 from .background import box_levels, usable_pixels
 from .cubes import CubeSummary, PrepareOptions, finished, memory_bytes, prepare_ccd
+from .import_mast import mast_frames
 from .import_tasoc import import_tasoc, scan_tasoc
 from .state import exclusive
 
@@ -119,26 +120,27 @@ def import_file(
         return _tasoc(folder, file, options)
     if not begin.startswith(b"SIMPLE"):
         raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help for what is known")
-    memory = memory_bytes(options)
-    rest = replace(options, memory=(1 - _READ_AHEAD) * memory / 1e9)
-    return prepare_ccd(_frames(file, _READ_AHEAD * memory), folder, rest, tpfs)
-
-
-def _frames(file: Path, memory: float) -> tuple[FFIInfo, ...]:
-    """The frames of a FITS file; those of a cube are read ahead into so much memory (bytes)."""
-    kinds: tuple[tuple[Callable[[Path], bool], Callable[[], tuple[FFIInfo, ...]]], ...] = (
-        (is_mast_cube, lambda: scan_mast_cube(file, memory)),
-        (is_cutout, lambda: _cutout(file)),
-    )
-    for is_kind, scan in kinds:
-        if is_kind(file):
-            return scan()
+    if is_cutout(file):
+        return prepare_ccd(_cutout(file), folder, options, tpfs)
+    if is_mast_cube(file):
+        return _mast(folder, file, options, tpfs)
     with Reader(file) as reader:
         origin = reader.header(0)[0].get("ORIGIN")
     raise InputError(
         f"{file}: neither a cube of MAST's nor a cut-out of TESSCut (ORIGIN {origin}); frames go into the "
         "input folder as they are, for tasoc-mpi prepare"
     )
+
+
+def _mast(folder: Path, file: Path, options: PrepareOptions, tpfs: Sequence[TPFInfo]) -> CubeSummary:
+    """The cube of a cube of MAST's."""
+    path = folder / cube_name(*mast_ccd(file))
+    if path.exists() and not options.overwrite:
+        return finished(path)
+    memory = memory_bytes(options)
+    rest = replace(options, memory=(1 - _READ_AHEAD) * memory / 1e9)
+    with mast_frames(file, folder, _READ_AHEAD * memory) as infos:
+        return prepare_ccd(infos, folder, rest, tpfs)
 
 
 def _cutout(file: Path) -> tuple[FFIInfo, ...]:

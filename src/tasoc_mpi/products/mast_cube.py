@@ -24,7 +24,7 @@ from ..kernels.interleave import frames_of_cube
 from .ffi import FFIInfo, is_wcs_card, science_region
 from .fitsread import WAY_OUT, Extension, Reader
 
-__all__ = ["is_mast_cube", "scan_mast_cube"]
+__all__ = ["MastPixels", "frame_block", "is_mast_cube", "mast_ccd", "scan_mast_cube"]
 
 _NAME = re.compile(r"tess-s(?P<sector>\d{4,5})-(?P<camera>[1-4])-(?P<ccd>[1-4])-cube\.fits")
 _DAY = 86400.0
@@ -47,28 +47,51 @@ class MastPixels:
     memory : float
         Bytes that frames may take which are read ahead: values of a frame lie far apart in the file, so
         that one frame is as slow to read as many.
+    spool : int or None
+        Descriptor of a file with the fluxes as (frame, row, column) of science pixels.
     """
 
     start: int
     shape: tuple[int, int, int]
     frame: int
     memory: float
+    spool: int | None = None
 
     def read(
         self, info: FFIInfo, first: int, last: int, errors: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Some rows of science pixels and their uncertainties."""
-        row0 = first + info.row_offset - info.file_offset[1]
-        column0 = info.column_offset - info.file_offset[0]
+        if self.spool is not None and not errors:
+            rows, columns = info.shape
+            data = os.pread(
+                self.spool, 4 * columns * (last - first), 4 * columns * (self.frame * rows + first)
+            )
+            return np.frombuffer(data, "f4").reshape(last - first, columns).copy(), None
         size = 4.0 * (2 if errors else 1) * (last - first) * info.shape[1]
         count = int(min(max(self.memory // size, 1), self.shape[2]))
         if count < self.shape[2]:
             count = max(count // _PAGE * _PAGE, min(count, _PAGE))
         group = self.frame // count * count
-        region = (row0, row0 + last - first, column0, column0 + info.shape[1])
+        region = _region(info, first, last)
         flux, error = _frames(info.path, self.start, self.shape, region, group, count, errors)
         k = self.frame - group
         return np.array(flux[k]), None if error is None else np.array(error[k])
+
+
+def frame_block(info: FFIInfo, first: int, last: int) -> NDArray[np.float32]:
+    """Some rows of the fluxes of all frames of a cube, shape (T, last - first, C); `info` is any of them."""
+    pixels = info.pixels
+    assert isinstance(pixels, MastPixels)
+    region = _region(info, first, last)
+    flux, _ = _frames(info.path, pixels.start, pixels.shape, region, 0, pixels.shape[2], False)
+    return flux
+
+
+def _region(info: FFIInfo, first: int, last: int) -> tuple[int, int, int, int]:
+    """Rows and columns (half open) in the file of some rows of science pixels."""
+    row0 = first + info.row_offset - info.file_offset[1]
+    column0 = info.column_offset - info.file_offset[0]
+    return row0, row0 + last - first, column0, column0 + info.shape[1]
 
 
 @functools.lru_cache(maxsize=1)
@@ -98,6 +121,13 @@ def is_mast_cube(path: str | os.PathLike[str]) -> bool:
         reader.header(0)
         values, _ = reader.header(reader.position)
     return values.get("XTENSION") == "IMAGE" and values.get("NAXIS") == 4
+
+
+def mast_ccd(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """Sector, camera and CCD of a cube; InputError if its header and its name do not agree."""
+    path = Path(path)
+    with Reader(path) as reader:
+        return _ccd(path, reader.header(0)[0])
 
 
 def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[FFIInfo, ...]:
