@@ -16,8 +16,10 @@ were skipped later, or were written again to another pack. Only what the work li
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import functools
+import itertools
 import logging
 import os
 import re
@@ -130,22 +132,20 @@ class PackWriter:
         """Start a pack under a name that no other has."""
         import h5py
 
+        # Of the process that this one was forked from.
+        self._let_go()
         folder = self.output / PACK_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         # A process number comes again, after a restart or on another host of the same name.
         host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:40]
-        number = 0
-        while True:
+        for number in itertools.count():
             self._name = f"{PACK_FOLDER}/lightcurves-{host}-{os.getpid()}-{number}.hdf5"
-            try:
-                # No cache of chunks: what cannot be written is then an error of the call that writes it (when
-                # HDF5 closes a dataset, such errors are lost), and bytes are written once.
-                file = h5py.File(
-                    self.output / self._name, "x", libver="latest", locking="best-effort", rdcc_nbytes=0
-                )
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.output / self._name, os.O_CREAT | os.O_EXCL, 0o666))
                 break
-            except FileExistsError:
-                number += 1
+        # No cache of chunks: what cannot be written is then an error of the call that writes it (when HDF5
+        # closes a dataset, such errors are lost), and bytes are written once.
+        file = h5py.File(self.output / self._name, "w", libver="latest", locking="best-effort", rdcc_nbytes=0)
         file.attrs["FORMAT"] = "TASOC packed light curves"
         file.attrs["FORMAT_VERSION"] = _FORMAT_VERSION
         self._data = file.create_dataset(
@@ -173,7 +173,7 @@ class PackWriter:
 
     def _let_go(self) -> None:
         """Turn what HDF5 still wants to write, at the latest when the process ends, away from the file."""
-        if self._file is not None and self._pid == os.getpid():
+        if self._file is not None:
             nowhere = os.memfd_create("pack")
             os.dup2(nowhere, self._file.id.get_vfd_handle())
             os.close(nowhere)
@@ -258,15 +258,13 @@ class PackReader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        import h5py
-
         self.path = Path(path)
         if not self.path.is_file():
             raise MissingInput(
                 f"{path}: no such pack of light curves; name their folder, or compute them again"
             )
         try:
-            self._file = h5py.File(self.path, "r", swmr=True, libver="latest", locking="best-effort")
+            self._file = _open(self.path)
             version = self._file.attrs["FORMAT_VERSION"]
             self._index = self._file["index"][:]
             self._data = self._file["data"]
@@ -322,6 +320,40 @@ class PackReader:
         if len(data) != size or zlib.crc32(data) != crc32:
             raise InputError(f"{self.path}: {name} is damaged ({reason}); compute it again with --overwrite")
         return data
+
+
+def _open(path: Path) -> Any:
+    """Open a pack for reading; raises OSError or RuntimeError."""
+    import h5py
+
+    try:
+        return h5py.File(path, "r", libver="latest", locking="best-effort")
+    except (OSError, RuntimeError) as error:
+        # What HDF5 says of a file whose writer is at work or was killed.
+        if "already open for" not in str(error):
+            raise
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    # What is damaged is read again and again, after pauses that double from 1 ns on: 100 times by default,
+    # which never ends. This often is a second. h5py has no function for it.
+    if library := _hdf5_library():
+        library.H5Pset_metadata_read_attempts(ctypes.c_int64(access.id), 29)
+    flags = h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ
+    return h5py.File(h5py.h5f.open(os.fsencode(path), flags, fapl=access))
+
+
+@functools.cache
+def _hdf5_library() -> ctypes.CDLL | None:
+    """The library that h5py uses, if it is found."""
+    try:
+        mapped = Path("/proc/self/maps").read_text().split()
+    except OSError:
+        return None
+    names = {
+        word
+        for word in mapped
+        if re.fullmatch(r"libhdf5(_serial|_mpi|_openmpi|_mpich)?[-.].*", word.rpartition("/")[2])
+    }
+    return ctypes.CDLL(min(names)) if names else None
 
 
 def open_lightcurve(output: str | os.PathLike[str], listed: str) -> bytes:
@@ -389,16 +421,19 @@ def listed_lightcurves(todo: Path, starids: Collection[int] | None = None) -> li
     with contextlib.closing(open_todo(todo)) as conn:
         try:
             tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not {"diagnostics", "photometry_settings"} <= tables:
+            known = {"diagnostics", "photometry_settings"} <= tables
+            ended = (
+                conn.execute("SELECT NOT unfinished FROM photometry_settings").fetchone() if known else None
+            )
+            if ended is None:
                 raise InputError(f"{todo}: has no results; compute them with `tasoc-mpi run`")
             rows = conn.execute(
                 "SELECT starid, lightcurve FROM diagnostics JOIN todolist USING (priority)"
                 " WHERE lightcurve IS NOT NULL ORDER BY priority"
             ).fetchall()
-            unfinished = conn.execute("SELECT 1 FROM photometry_settings WHERE unfinished").fetchone()
         except sqlite3.Error as error:
             raise explain(todo, error) from None
-    if unfinished:
+    if not ended[0]:
         logger.warning("%s: its run has not ended; some of its stars may still be skipped", todo)
     chosen = None if starids is None else set(starids)
     return [name for starid, name in rows if chosen is None or starid in chosen]
