@@ -26,7 +26,7 @@ from ..status import STATUS
 from .publish import Change, publish, unlist
 from .rows import Claims, index_of, read_rows, read_table
 from .skip import Finder, groups, primaries, skip_rule
-from .sweep import empty_trash, sweep
+from .sweep import empty_trash, sweep, sweep_packs
 
 __all__ = ["Store", "load_store"]
 
@@ -288,6 +288,7 @@ class Store:
                 # Their files are where they were made.
                 self.publish(self.decide(), folder)
                 self.reset(np.ones(len(self.rows), dtype=bool), folder)
+                sweep_packs(self.conn, self.rows, folder, known_version)
             elif known_version != version:
                 raise InputError(
                     f"{self.path}: its results are of version {known_version}; run with that --version,"
@@ -302,6 +303,7 @@ class Store:
             self.publish(self.decide(), output)
         if known and known[2]:
             sweep(self.conn, self.rows, output, version)
+        sweep_packs(self.conn, self.rows, output, version)
         with transaction(self.conn, self.path):
             self.conn.execute("DELETE FROM photometry_settings")
             # Below the input folder the name is relative, so that both can be moved or copied together.

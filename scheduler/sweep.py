@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 
-__all__ = ["empty_trash", "inside_folder", "sweep"]
+__all__ = ["empty_trash", "inside_folder", "sweep", "sweep_packs"]
 
 _LIGHTCURVE = re.compile(
     r"\.?tess(?P<starid>\d{11})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4})-dr\d+"
@@ -35,15 +35,21 @@ def inside_folder(output: Path, name: str) -> Path:
 
 
 def empty_trash(conn: sqlite3.Connection, path: Path, output: Path, transaction: Callable[..., Any]) -> None:
-    """Delete the files of light curves that are no longer listed; those in packs stay there unlisted."""
+    """Delete the files of light curves that are no longer listed.
+
+    Those in packs stay there unlisted; what was unpacked of them to the same folder is deleted.
+    """
     names = conn.execute("SELECT lightcurve FROM photometry_trash").fetchall()
     for (name,) in names:
-        file = inside_folder(output, name)
-        if _PACK not in name:
-            file.unlink(missing_ok=True)
+        inside_folder(output, _file_of(name)).unlink(missing_ok=True)
     if names:
         with transaction(conn, path):
             conn.execute("DELETE FROM photometry_trash")
+
+
+def _file_of(listed: str) -> str:
+    """The path that a listed light curve has as a file, in a pack or not."""
+    return listed.rpartition(_PACK)[2]
 
 
 class _Ours:
@@ -85,20 +91,20 @@ def sweep(conn: sqlite3.Connection, rows: NDArray[np.void], output: Path, versio
                 priorities = ours.priorities(entry.name)
                 if priorities and not _is_listed(conn, priorities, f"{folder}/{entry.name}"):
                     os.unlink(entry.path)
-    if (output / "packed").is_dir():
-        _sweep_packs(conn, ours, output)
 
 
 def _is_listed(conn: sqlite3.Connection, priorities: list[int], name: str) -> bool:
     for priority in priorities:
         found = conn.execute("SELECT lightcurve FROM diagnostics WHERE priority = ?", (priority,)).fetchone()
-        if found and found[0] and os.path.normpath(found[0]) == name:
+        if found and found[0] and os.path.normpath(_file_of(found[0])) == name:
             return True
     return False
 
 
-def _sweep_packs(conn: sqlite3.Connection, ours: _Ours, output: Path) -> None:
-    """Delete packs of which nothing is listed."""
+def sweep_packs(conn: sqlite3.Connection, rows: NDArray[np.void], output: Path, version: int) -> None:
+    """Delete packs of this work list's light curves of which nothing is listed; no worker may be writing."""
+    if not (output / "packed").is_dir():
+        return
     # Needs HDF5, which rank 0 otherwise does without.
     from ..products.packed import remove_unlisted_packs
 
@@ -106,4 +112,4 @@ def _sweep_packs(conn: sqlite3.Connection, ours: _Ours, output: Path) -> None:
         f"SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '{_PACK}') + 4) FROM diagnostics"
         f" WHERE instr(lightcurve, '{_PACK}') > 0"
     )
-    remove_unlisted_packs(output, {name for (name,) in names}, ours)
+    remove_unlisted_packs(output, {name for (name,) in names}, _Ours(rows, version))
