@@ -87,8 +87,15 @@ def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: f
     return Results(numbers, paths, methods, errors, np.array(skips, dtype=np.int64))
 
 
-def settle(job: Job) -> None:
+def settle(job: Job, whole: bool = True) -> None:
     """Make the light curves that were saved so far durable: whoever hears of one is to find it.
+
+    Parameters
+    ----------
+    job : Job
+    whole : bool, optional
+        Whether the batch is whole. Before that only this host hears of its stars, and nothing has to wait for
+        the disk.
 
     Raises
     ------
@@ -96,7 +103,7 @@ def settle(job: Job) -> None:
         If it cannot be done.
     """
     if job.packed:
-        pack_writer(job.output_folder).flush()
+        pack_writer(job.output_folder).flush(sync=whole)
 
 
 def _numbers(tasks: NDArray[np.void]) -> NDArray[np.void]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..products.packed import pack_writer
 from ..protocol import ProtocolError, Results, Tag, pack_results, unpack_stop, unpack_tasks
 from ..transport import receive
 from .compute import Job, Photometry, compute, settle
@@ -47,6 +48,8 @@ class InProcess:
     """
 
     def __init__(self, job: Job, photometry: Photometry) -> None:
+        # A pack is of one run; this process may have seen others.
+        pack_writer.cache_clear()
         self._job = job
         self._photometry = photometry
         self._batches: deque[NDArray[np.void]] = deque()
