@@ -125,7 +125,7 @@ class _Child:
             signal.setitimer(signal.ITIMER_REAL, 0)
             done.append(results)
             if time.monotonic() - oldest > _PASS_ON or i == len(tasks) - 1:
-                settle(self.job)
+                settle(self.job, whole=i == len(tasks) - 1)
                 self.say(Kind.RESULTS, pack_results(join_results(done)))
                 done, oldest = [], time.monotonic()
 
