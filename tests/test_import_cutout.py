@@ -198,6 +198,19 @@ def test_rows_without_time_and_shifts_of_stars(real: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.real
+def test_releases_with_right_and_wrong_times_are_refused(real: Path, tmp_path: Path) -> None:
+    path = tmp_path / "changed.fits"
+    with warnings.catch_warnings(), fits.open(real / "cutout" / PI_MEN) as hdus:
+        warnings.simplefilter("ignore")
+        for hdu in hdus:
+            hdu.header.pop("DATA_REL", None)
+        hdus[0].header["DATA_REL"] = 27
+        hdus.writeto(path)
+    with pytest.raises(InputError, match="data release 27 without PROCVER"):
+        import_file(tmp_path, path, PrepareOptions())
+
+
+@pytest.mark.real
 def test_truncated(real: Path, tmp_path: Path) -> None:
     data = (real / "cutout" / PI_MEN).read_bytes()
     path = tmp_path / "cut.fits"
