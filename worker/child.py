@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from ..errors import TasocError
 from ..products.recorder import Recorder
 from ..protocol import Results, pack_results, unpack_tasks
-from .compile import compile_turn
 from .compute import Job, Photometry, compute, join_results, settle
 from .copies import copy_name, remove_stale
 from .memory import limit_memory
@@ -36,7 +35,10 @@ __all__ = ["main"]
 #: Results are passed on when the oldest is this old (seconds): what is lost when the process is, and little
 #: enough that nothing is spent on passing.
 _PASS_ON = 0.1
-#: Beyond a star's limit, seconds after which the kernel ends this process: if the supervisor is there, it has
+#: Seconds that a star may take longer while a kernel is compiled. It happens once for an installation, and
+#: is not the star's doing; how long it really took counts afterwards.
+_COMPILE_SECONDS = 300.0
+#: Beyond all limits, seconds after which the system ends this process: if the supervisor is there, it has
 #: done so long before.
 _LAST_RESORT = 30.0
 _PR_SET_PDEATHSIG = 1
@@ -86,10 +88,10 @@ class _Child:
             self.job, self.options = Job(**said["job"]), ChildOptions(**said["options"])
             _set_up(self.options)
             self.recorder = Recorder(Path(self.options.recorders))
+            _note_compiling(self.recorder)
 
     def serve(self, photometry: Photometry) -> NoReturn:
         """Compute batches until the supervisor closes its pipe."""
-        first = True
         while True:
             start = time.perf_counter()
             while not self.waiting:
@@ -99,15 +101,9 @@ class _Child:
             assert self.options is not None
             tasks = self.waiting.popleft()
             self._move(tasks)
-            if first:
-                with compile_turn(self.options.photometry) as grace:
-                    self._compute(photometry, tasks[:1], waited, grace)
-                tasks, waited, first = tasks[1:], 0.0, False
             self._compute(photometry, tasks, waited)
 
-    def _compute(
-        self, photometry: Photometry, tasks: NDArray[np.void], waited: float, grace: float = 0.0
-    ) -> None:
+    def _compute(self, photometry: Photometry, tasks: NDArray[np.void], waited: float) -> None:
         assert self.job is not None
         assert self.options is not None
         assert self.recorder is not None
@@ -118,8 +114,10 @@ class _Child:
                 self.hear()
                 if self.waiting:
                     _ask_ahead(self.job, self.waiting[-1])
-            signal.setitimer(signal.ITIMER_REAL, self.options.target_timeout + grace + _LAST_RESORT)
-            self.recorder.begin(int(tasks[i]["priority"]), grace)
+            signal.setitimer(
+                signal.ITIMER_REAL, self.options.target_timeout + _COMPILE_SECONDS + _LAST_RESORT
+            )
+            self.recorder.begin(int(tasks[i]["priority"]))
             results = compute(self.job, photometry, tasks[i : i + 1], waited if i == 0 else 0.0)
             self.recorder.idle()
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -151,6 +149,29 @@ def _set_up(options: ChildOptions) -> None:
     source = sys.modules.get("tasoc_mpi.photometry.source")
     if options.copies and source is not None:
         source.read_cubes_from(lambda cube: _copy_of(cube, Path(options.copies)))
+
+
+def _note_compiling(recorder: Recorder) -> None:
+    """Do not count it against a star that its kernels are compiled."""
+    if "numba" not in sys.modules:
+        return
+    from numba.core import event
+
+    class Compiling(event.Listener):
+        depth, start = 0, 0.0
+
+        def on_start(self, event: Any) -> None:
+            self.depth += 1
+            if self.depth == 1:
+                self.start = time.monotonic()
+                recorder.grant(_COMPILE_SECONDS)
+
+        def on_end(self, event: Any) -> None:
+            self.depth -= 1
+            if self.depth == 0:
+                recorder.grant(time.monotonic() - self.start - _COMPILE_SECONDS)
+
+    event.register("numba:compile", Compiling())
 
 
 def _copy_of(cube: Path, folder: Path) -> Path:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["available_memory", "limit_memory", "memory_share", "ranks_on_node"]
+__all__ = ["available_memory", "limit_memory", "memory_share"]
 
 #: A computing process needs some 300 MB for itself (libraries, compiled kernels, what a CCD's stars share).
 _LEAST = 1 << 30
@@ -71,24 +68,3 @@ def limit_memory(limit: int) -> None:
     resource.setrlimit(
         resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
     )
-
-
-#: Where launchers say how many ranks are on this node: MPICH and Intel MPI, Open MPI, MVAPICH, Cray.
-_LOCAL_SIZE = (
-    "MPI_LOCALNRANKS",
-    "OMPI_COMM_WORLD_LOCAL_SIZE",
-    "MV2_COMM_WORLD_LOCAL_SIZE",
-    "PALS_LOCAL_SIZE",
-)
-
-
-def ranks_on_node(environment: Mapping[str, str] = os.environ) -> int:
-    """How many ranks share this node, as the launcher says; else the number of its processors.
-
-    SLURM gives the largest number of any node.
-    """
-    for name in _LOCAL_SIZE:
-        if environment.get(name, "").isdecimal():
-            return max(int(environment[name]), 1)
-    counts = re.findall(r"(\d+)(?:\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
-    return max(map(int, counts)) if counts else os.cpu_count() or 1

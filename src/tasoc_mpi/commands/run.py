@@ -161,9 +161,9 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
     from ..worker.supervisor import Supervisor
 
     leave_to_rank_0()
-    nodes(comm)
+    rank, node = comm.Get_rank(), nodes(comm)
     try:
-        with _computer(args, photometry, comm.Get_rank()) as computer:
+        with _computer(args, photometry, rank, node.count(node[rank])) as computer:
             if isinstance(computer, Supervisor):
                 # It takes as long to be ready as rank 0 needs to read the work list.
                 computer.start()
@@ -195,8 +195,10 @@ def _abort(comm: Any, error: BaseException) -> NoReturn:
     raise error
 
 
-def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | None, rank: int = 0) -> Any:
-    """What computes batches for this rank, as a context manager."""
+def _computer(
+    args: argparse.Namespace, photometry: Callable[..., Any] | str | None, rank: int = 0, on_node: int = 1
+) -> Any:
+    """What computes batches for this rank, one of so many on its node, as a context manager."""
     import contextlib
     import logging
 
@@ -205,14 +207,14 @@ def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | N
     from ..worker.compute import Job
     from ..worker.copies import copies_folder
     from ..worker.loop import InProcess
-    from ..worker.memory import memory_share, ranks_on_node
+    from ..worker.memory import memory_share
     from ..worker.supervisor import DEFAULT_PHOTOMETRY, ChildOptions, Supervisor
 
     source, output = _folders(args)
     job = Job(str(source), str(output), args.version, args.plot, args.cache, args.packed)
     if callable(photometry):
         return contextlib.nullcontext(InProcess(job, photometry))
-    limit = memory_share(ranks_on_node() if rank else 1)
+    limit = memory_share(on_node)
     if args.memory_limit is not None:
         limit = int(args.memory_limit * 1e9)
     timeout = args.target_timeout

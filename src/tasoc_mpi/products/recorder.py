@@ -70,11 +70,15 @@ class Recorder:
             file.write(record.tobytes())
         return cls(path)
 
-    def begin(self, priority: int, grace: float = 0.0) -> None:
+    def begin(self, priority: int) -> None:
         """Name the star that is begun now."""
-        self._grace[0] = grace
+        self._grace[0] = 0.0
         self._started[0] = time.time()
         self._priority[0] = priority
+
+    def grant(self, seconds: float) -> None:
+        """Let the star at hand take so much longer."""
+        self._grace[0] += seconds
 
     def idle(self) -> None:
         """Name no star."""

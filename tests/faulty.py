@@ -1,0 +1,104 @@
+"""Photometry that takes no time, and stars that do to their process whatever a star can do.
+
+``FAULTY_STARS`` names them, as ``segfault:1001 hang:1002,1003``. Run as a program, this is `tasoc-mpi run` with
+it, in processes of their own: ``faulty.py OPTIONS OF RUN``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from run_program import Photometry
+
+from tasoc_mpi import cli
+from tasoc_mpi.commands import run
+from tasoc_mpi.transport import world
+
+NAME = "faulty:photometry"
+
+
+def photometry(starid, output_folder, **options):
+    """As `run_program.Photometry`, if the star is none of those."""
+    for fault in os.environ.get("FAULTY_STARS", "").split():
+        name, _, stars = fault.partition(":")
+        if str(starid) in stars.split(","):
+            globals()[f"_{name}"](output_folder, starid)
+    time.sleep(float(os.environ.get("FAULTY_SECONDS", "0")))
+    return Photometry(starid=starid, output_folder=output_folder, **options)
+
+
+def _segfault(*_):
+    ctypes.string_at(0)
+
+
+def _hang(*_):
+    while True:
+        time.sleep(1)
+
+
+def _stuck(*_):
+    """Never returns, in C, with Python's lock held."""
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def _think_to_be_a_rank(*_):
+    raise ValueError(f"I am rank {world()}")
+
+
+def _raise(*_):
+    raise ValueError("a star that raises")
+
+
+def _eat(*_):
+    hoard = []
+    while True:
+        hoard.append(b"x" * (1 << 26))
+
+
+def _killed(*_):
+    """As by the kernel when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _once(output_folder, starid):
+    """Crashes the first time only."""
+    mark = Path(output_folder).parent / f"crashed-{starid}"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _leave(*_):
+    raise SystemExit(3)
+
+
+def _write_and_crash(output_folder, starid):
+    """Leaves a light curve that nobody hears of, and a part of one."""
+    path = Path(
+        Photometry(
+            starid, output_folder, 1, 1, 1 + (starid - 1000) * 2 // 120, 1800, 6, None
+        ).save_lightcurve()
+    )
+    path.with_name(f".{path.name}.{os.getpid()}.part").write_text("part")
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def call(options: list[str]) -> int:
+    """`tasoc-mpi run OPTIONS`, the stars in a process of their own."""
+    commands, cli.COMMANDS = cli.COMMANDS, ("run",)
+    original = run.main
+    run.main = lambda args: original(args, NAME)
+    try:
+        return cli.main(options)
+    finally:
+        run.main = original
+        cli.COMMANDS = commands
+
+
+if __name__ == "__main__":
+    sys.exit(call(["--quiet", "run", *sys.argv[1:]]))

@@ -1,0 +1,211 @@
+"""Stars that crash, hang or eat memory, and killed processes: the run ends, and the rest is right."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import faulty
+import pytest
+from run_program import content, make_input
+
+STARS = 120
+PROGRAM = [sys.executable, faulty.__file__]
+
+#: What a star does, what becomes of it, and what its errors say. Stars that no other one claims.
+FAULTS = {
+    "segfault": (1011, 4, "SIGSEGV"),
+    "hang": (1032, 4, "no result after 4 s"),
+    "stuck": (1045, 4, "no result after 4 s"),
+    "think_to_be_a_rank": (1049, 2, "I am rank None"),
+    "raise": (1056, 2, "a star that raises"),
+    "eat": (1072, 2, "MemoryError"),
+    "killed": (1090, 4, "SIGKILL"),
+    "leave": (1101, 4, "exit status 3"),
+    "write_and_crash": (1111, 4, "for the second time"),
+}
+
+
+def mpiexec(ranks: int) -> list[str]:
+    """The start of a command line under MPI; skips where there is none."""
+    name = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if name is None:
+        pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
+    return [name, "-n", str(ranks)] if ranks > 1 else []
+
+
+def faults() -> str:
+    return " ".join(f"{name}:{starid}" for name, (starid, _, _) in FAULTS.items())
+
+
+def fresh(blank: Path, parent: Path) -> Path:
+    shutil.rmtree(parent / "input", ignore_errors=True)
+    return Path(shutil.copytree(blank, parent / "input"))
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("blank") / "input"
+    make_input(folder, STARS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def without(blank, tmp_path_factory) -> dict:
+    """What becomes of the others if the faulty stars are known to fail: all of them raise."""
+    folder = fresh(blank, tmp_path_factory.mktemp("without"))
+    stars = ",".join(str(starid) for starid, _, _ in FAULTS.values())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAULTY_STARS", f"raise:{stars}")
+        assert faulty.call(["--quiet", "run", str(folder)]) == 0
+    return content(folder)
+
+
+def without_faulty(found: dict) -> dict:
+    """A run's content without what it says of the faulty stars themselves."""
+    stars = {starid for starid, _, _ in FAULTS.values()}
+    rows = {row[0] for row in found["todolist"] if row[1] in stars}
+    kept = {name: [row for row in found[name] if row[0] not in rows] for name in ("todolist", "diagnostics")}
+    return {**found, **kept, "results": [row for row in found["results"] if row[0] not in rows]}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_faulty_stars_hurt_nobody_else(blank, without, tmp_path, ranks):
+    folder = fresh(blank, tmp_path)
+    options = ["--target-timeout", "4", "--memory-limit", "1"]
+    environment = {**os.environ, "FAULTY_STARS": faults()}
+    command = [*mpiexec(ranks), *PROGRAM, str(folder), *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    found = content(folder)
+    by_star = {row[1]: row for row in found["todolist"]}
+    errors = {row[0]: row[-1] for row in found["diagnostics"]}
+    for starid, status, text in FAULTS.values():
+        row = by_star[starid]
+        assert row[9] == status, (starid, errors[row[0]])
+        assert text in errors[row[0]]
+    assert without_faulty(found) == without_faulty(without)
+    listed = {row[1] for row in found["diagnostics"] if row[1]}
+    assert set(found["files"]) == listed
+
+
+def test_a_crash_that_does_not_come_again_is_forgotten(blank, tmp_path, monkeypatch):
+    folder = fresh(blank, tmp_path)
+    assert faulty.call(["--quiet", "run", str(folder)]) == 0
+    expected = content(folder)
+    folder = fresh(blank, tmp_path)
+    monkeypatch.setenv("FAULTY_STARS", "once:1007,1008,1060")
+    assert faulty.call(["--quiet", "run", str(folder)]) == 0
+    assert len(list(tmp_path.rglob("crashed-*"))) == 3
+    assert content(folder) == expected
+
+
+def processes() -> dict[int, tuple[int, list[str]]]:
+    """Parent and command line of every process."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                line = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                found[int(entry.name)] = (parent, line)
+    return found
+
+
+def below(pid: int, known: dict[int, tuple[int, list[str]]]) -> list[int]:
+    """All processes that a process started, and theirs."""
+    direct = [child for child, (parent, _) in known.items() if parent == pid]
+    return direct + [more for child in direct for more in below(child, known)]
+
+
+def victims(job: int) -> dict[str, list[int]]:
+    """The processes of a job by what they are."""
+    known = processes()
+    found: dict[str, list[int]] = {"mpiexec": [job], "rank 0": [], "worker": [], "child": []}
+    for pid in below(job, known):
+        with contextlib.suppress(OSError):
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if "tasoc_mpi.worker.child" in known[pid][1]:
+                found["child"].append(pid)
+            elif b"PMI_RANK=0" in environment:
+                found["rank 0"].append(pid)
+            elif any(text.startswith(b"PMI_RANK=") for text in environment):
+                found["worker"].append(pid)
+    return found
+
+
+def wait_for_end(pids: list[int], seconds: float = 20) -> None:
+    """Until none of the processes is there, or only as a zombie."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        states = []
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+        if all(state in "ZX" for state in states):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{len(states)} of {len(pids)} processes outlived their job")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+def test_twenty_kills(tmp_path):
+    """Of rank 0, workers, what computes for them and mpiexec, at random moments of a run and its restarts."""
+    blank = tmp_path / "blank"
+    make_input(blank, 400)
+    folder = fresh(blank, tmp_path)
+    assert faulty.call(["--quiet", "run", str(folder)]) == 0
+    expected = content(folder)
+    folder = fresh(blank, tmp_path)
+    rng = random.Random(20)
+    command = [*mpiexec(3), *PROGRAM, str(folder), "--batch", "4"]
+    environment = {**os.environ, "FAULTY_SECONDS": "0.04"}
+    kills = dict.fromkeys(("mpiexec", "rank 0", "worker", "child"), 0)
+    order = list(kills) * 5
+    rng.shuffle(order)
+    while order:
+        with subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as job:
+            alive = True
+            while alive and order:
+                time.sleep(rng.uniform(0.3, 2.0))
+                found = victims(job.pid)
+                if found[order[-1]]:
+                    kind = order.pop()
+                    os.kill(rng.choice(found[kind]), signal.SIGKILL)
+                    kills[kind] += 1
+                    alive = kind == "child"
+                assert job.poll() is None or not alive, "the run came to its end too early"
+            if alive:
+                break_off(job)
+        wait_for_end([pid for pids in found.values() for pid in pids])
+        with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+            assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert kills == dict.fromkeys(kills, 5)
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        assert conn.execute("SELECT unfinished FROM photometry_settings").fetchone()[0]
+    done = subprocess.run(
+        [*mpiexec(3), *PROGRAM, str(folder)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert content(folder) == expected
+    assert not (folder / "output" / ".recorders").exists()
+
+
+def break_off(job: subprocess.Popen) -> None:
+    """End a run whose last kill it has survived."""
+    job.kill()
