@@ -100,8 +100,7 @@ def _summaries(folder: Path) -> dict[CCD, bool]:
     found = {}
     if (folder / TODO_NAME).exists():
         for summary in summarise_shard(folder / TODO_NAME):
-            # The list itself says whether a run of it has ended, which may have been of other CCDs.
-            found[summary.ccd] = summary.done == summary.stars
+            found[summary.ccd] = summary.finished
     for ccd, path in find_shards(folder).items():
         found[ccd] = all(summary.finished for summary in summarise_shard(path))
     return dict(sorted(found.items()))

@@ -54,10 +54,8 @@ def render(
     asks = site.steps[step]
     launch = ""
     if asks.nodes * asks.ranks > 1:
-        launch = f"{LAUNCHES[site.launch]} {'-n' if site.launch == 'mpiexec' else '--ntasks='}"
-        launch += (
-            f'{" " if site.launch == "mpiexec" else ""}"$SLURM_NTASKS" {shlex.join(site.launch_options)}'
-        )
+        options = shlex.join(site.launch_options)
+        launch = f'{LAUNCHES[site.launch]} -n "$SLURM_NTASKS" {options}'.rstrip() + " "
     values = {
         "directives": _directives(site, step, folder, len(ccds)),
         "setup": _setup(site),
@@ -74,7 +72,10 @@ def render(
     }
     values["common"] = _fill(site, "common", values)
     values["stage"] = _fill(site, "stage", values) if site.cube == "staged" else ""
-    return re.sub(r"[ \t]+$", "", _fill(site, step, values), flags=re.MULTILINE)
+    values["fresh"] = _fill(site, "fresh", values) if launch.startswith("srun") else ""
+    script = _fill(site, step, values)
+    # Without what was left empty.
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", script, flags=re.MULTILINE))
 
 
 def _fill(site: Site, name: str, values: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -64,6 +65,7 @@ KillWait=2
 CompleteWait=0
 UnkillableStepTimeout=30
 MaxArraySize={max_array}
+FirstJobId={first_job}
 NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs=6 RealMemory=64000 State=UNKNOWN
 PartitionName=tiny Nodes={node} Default=YES MaxTime=120 State=UP
 PartitionName=closed Nodes={node} MaxTime=120 State=INACTIVE
@@ -125,6 +127,8 @@ class Cluster:
             node_port=_free_port(),
             node_timeout=self.node_timeout,
             max_array=self.max_array,
+            # An MPI names its shared memory by the job's number: not as the last SLURM that ran here.
+            first_job=1000 * random.randrange(1, 60_000),
         )
         (self.folder / "slurm.conf").write_text(text)
         # Without accounting of resources nothing is to be read from control groups.

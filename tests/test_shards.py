@@ -146,6 +146,24 @@ def test_a_shard_in_use_is_merged_but_stays(folder):
     assert (load_todo(folder / "todo.sqlite")["status"] > 0).all()
 
 
+def test_what_is_unfinished_is_known_of_each_ccd(folder, expected):
+    """A run of one shard is killed; the others are merged, and made anew from the list."""
+    split_todo(folder)
+    run_shards(folder)
+    path = folder / shard_name(1, 1, 2)
+    with contextlib.closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("UPDATE photometry_settings SET unfinished = 1")
+    merge_shards(folder, remove=True)
+    assert list(find_shards(folder)) == [(1, 1, 2)]
+    assert [s.finished for s in summarise_shard(folder / "todo.sqlite")] == [True, False, True]
+    assert [s.finished for s in split_todo(folder)] == [True, False, True]
+    path.unlink()
+    assert [s.finished for s in split_todo(folder)] == [True, False, True]
+    assert run(folder, "--todo", str(path)) == 0
+    merge_shards(folder, [path])
+    assert result(folder) == expected
+
+
 def damaged(folder: Path, name: str) -> tuple[list[Path] | None, str]:
     """Something that does not belong, and what is said about it."""
     shards = list(find_shards(folder).values())

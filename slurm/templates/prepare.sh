@@ -5,6 +5,7 @@
 {{common}}
 ccds=({{ccds}})
 read -r sector camera ccd <<< "${ccds[$SLURM_ARRAY_TASK_ID]}"
+{{fresh}}
 supervise {{launch}}{{command}} prepare {{input}} \
     --sector "$sector" --camera "$camera" --ccd "$ccd" {{options}}
 finish $?

@@ -12,5 +12,6 @@ if [ ! -e "$todo" ]; then
 fi
 source={{input}}
 {{stage}}
+{{fresh}}
 supervise {{launch}}{{command}} run "$source" --todo "$todo" --output {{output}} --version {{version}} {{options}}
 finish $?

@@ -28,10 +28,15 @@ def main(args: argparse.Namespace) -> int:
     from ..errors import UsageError
     from ..products.todo import TODO_NAME, explain, open_todo
     from ..settings import input_folder
+    from ..slurm.queue import queue_lines
 
     if args.stars < 0:
         raise UsageError(f"--stars {args.stars}: must not be negative")
     path = input_folder(args.input) / TODO_NAME
+    queue = list(queue_lines(path.parent))
+    if queue and not path.exists():
+        print("\n".join([*queue, f"no work list in {path.parent} yet"]))
+        return 0
     with contextlib.closing(open_todo(path)) as conn:
         try:
             # One transaction: all tables are of the same moment.
@@ -39,11 +44,12 @@ def main(args: argparse.Namespace) -> int:
             lines = list(_lines(conn, path.parent, args.stars))
         except sqlite3.Error as error:
             raise explain(path, error) from None
-    print("\n".join(lines))
+    print("\n".join([*lines, *queue]))
     return 0
 
 
 def _lines(conn: Any, folder: Path, stars: int) -> Iterable[str]:
+    from ..products.shards import shard_counts
     from ..status import STATUS
 
     names = {status.value: status.name for status in STATUS}
@@ -51,8 +57,16 @@ def _lines(conn: Any, folder: Path, stars: int) -> Iterable[str]:
     counts = conn.execute(
         "SELECT sector, camera, ccd, COALESCE(status, 0), COUNT(*) FROM todolist GROUP BY 1, 2, 3, 4"
     ).fetchall()
+    # What shards hold stands in the list only after they are merged.
+    shards = shard_counts(folder)
+    counts = [row for row in counts if row[:3] not in shards] + [
+        row for rows in shards.values() for row in rows
+    ]
     shown = sorted({row[3] for row in counts}, key=lambda value: (value == STATUS.UNKNOWN, value))
     yield from _ccd_table(counts, shown, names)
+    if shards:
+        yield f"split into {len(shards)} shard(s); what follows is of those that were merged"
+        yield ""
     if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'diagnostics'").fetchone():
         return
     yield from _last_run(conn, folder)

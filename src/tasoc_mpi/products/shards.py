@@ -26,6 +26,7 @@ __all__ = [
     "ShardSummary",
     "find_shards",
     "merge_shards",
+    "shard_counts",
     "shard_name",
     "split_todo",
     "summarise_shard",
@@ -39,7 +40,10 @@ _COLUMNS = TODO_DTYPE.names or ()
 #: Tables that are not rows of stars: settings are merged by their meaning, and files that wait for their
 #: deletion are the business of the list whose run noted them. A list that deleted what a shard noted could
 #: delete a light curve that the shard has made again since.
-_APART = ("photometry_settings", "photometry_trash")
+_APART = ("photometry_settings", "photometry_trash", "photometry_unfinished")
+#: The value of `unfinished` in the settings of a list into which shards were merged that were not finished:
+#: their CCDs stand in the table `photometry_unfinished`. A run writes 1, or 0 at its end.
+_SEE_TABLE = 2
 _NOT_SQLITES_OWN = "name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 
@@ -95,18 +99,38 @@ def summarise_shard(path: str | os.PathLike[str]) -> list[ShardSummary]:
         return _summaries(conn, path)
 
 
+def shard_counts(folder: str | os.PathLike[str]) -> dict[CCD, list[tuple[int, int, int, int, int]]]:
+    """(sector, camera, CCD, status, stars) of the shards in a folder, by CCD; status 0 is to do."""
+    counts = {}
+    for ccd, path in find_shards(folder).items():
+        with contextlib.closing(open_todo(path)) as conn, _explained(path):
+            counts[ccd] = conn.execute(
+                "SELECT sector, camera, ccd, COALESCE(status, 0), COUNT(*) FROM todolist GROUP BY 1, 2, 3, 4"
+            ).fetchall()
+    return counts
+
+
 def _summaries(conn: sqlite3.Connection, path: Path) -> list[ShardSummary]:
     rows = conn.execute(
         f"SELECT sector, camera, ccd, COUNT(*), COUNT(NULLIF(NULLIF(status, {STATUS.UNKNOWN:d}),"
         f" {STATUS.STARTED:d})), SUM(COALESCE(status, 0) IN ({STATUS.ERROR:d}, {STATUS.ABORT:d}))"
         " FROM todolist GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     ).fetchall()
-    settings = _settings(conn, "main")
-    ended = settings is not None and not settings[2]
+    unfinished = _unfinished(conn)
+    ran = _settings(conn, "main") is not None
     return [
-        ShardSummary(path, (row[0], row[1], row[2]), row[3], row[4], row[5], ended and row[3] == row[4])
+        ShardSummary(path, row[:3], *row[3:], ran and row[3] == row[4] and row[:3] not in unfinished)
         for row in rows
     ]
+
+
+def _unfinished(conn: sqlite3.Connection) -> set[CCD]:
+    """The CCDs of which a run has not come to its end."""
+    settings = _settings(conn, "main")
+    if not settings or not settings[2]:
+        return set()
+    table = "photometry_unfinished" if settings[2] == _SEE_TABLE else "todolist"
+    return set(conn.execute(f"SELECT DISTINCT sector, camera, ccd FROM {table}"))
 
 
 def _settings(conn: sqlite3.Connection, schema: str) -> tuple[str, int, int] | None:
@@ -213,6 +237,7 @@ def split_todo(folder: str | os.PathLike[str], overwrite: bool = False) -> list[
     ):
         with _explained(todo):
             ccds = [summary.ccd for summary in _summaries(conn, todo)]
+            unfinished = _unfinished(conn)
         there = find_shards(folder)
         strays = [path for ccd, path in there.items() if ccd not in ccds]
         if strays and not overwrite:
@@ -225,15 +250,15 @@ def split_todo(folder: str | os.PathLike[str], overwrite: bool = False) -> list[
         for ccd in ccds:
             path = Path(folder, shard_name(*ccd))
             if ccd not in there or overwrite:
-                _make_shard(todo, path, ccd)
+                _make_shard(todo, path, ccd, ccd in unfinished)
         for path in strays:
             with lock_todo(path):
                 _remove(path)
         return [summary for ccd in ccds for summary in summarise_shard(Path(folder, shard_name(*ccd)))]
 
 
-def _make_shard(todo: Path, path: Path, ccd: CCD) -> None:
-    """Write the shard of one CCD."""
+def _make_shard(todo: Path, path: Path, ccd: CCD, unfinished: bool) -> None:
+    """Write the shard of one CCD, of which a run may be unfinished."""
     with _new_file(path) as conn, _attached(conn, todo):
         schema = conn.execute(
             "SELECT sql FROM other.sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
@@ -251,6 +276,8 @@ def _make_shard(todo: Path, path: Path, ccd: CCD) -> None:
                 continue
             _copy_rows(conn, table)
         conn.execute("INSERT INTO main.photometry_settings SELECT * FROM other.photometry_settings")
+        conn.execute("UPDATE main.photometry_settings SET unfinished = ?", (int(unfinished),))
+        conn.execute("DROP TABLE IF EXISTS main.photometry_unfinished")
 
 
 def _copy_rows(conn: sqlite3.Connection, table: str) -> None:
@@ -340,15 +367,13 @@ def merge_shards(
         free = {path for path in paths if remove and _try_lock(stack, path)}
         conn = stack.enter_context(contextlib.closing(open_todo(todo, write=True)))
         found = _check_all(conn, todo, paths, overwrite)
-        settings = _merged_settings(conn, todo, paths, found)
+        settings, unfinished = _merged_settings(conn, todo, paths, found)
         with _new_file(todo) as new:
             conn.backup(new)
             for path in paths:
                 with _attached(new, path):
                     _replace_rows(new, path)
-            new.execute("DELETE FROM photometry_settings")
-            if settings:
-                new.execute("INSERT INTO photometry_settings VALUES (?, ?, ?)", settings)
+            _write_settings(new, settings, unfinished)
         for path in free:
             if all(summary.finished for summary in found if summary.path == path):
                 _remove(path)
@@ -393,33 +418,24 @@ def _check_all(
 
 def _merged_settings(
     conn: sqlite3.Connection, todo: Path, paths: Iterable[Path], found: Sequence[ShardSummary]
-) -> tuple[str, int, int] | None:
-    """Output folder, version and state of the merged list; raises InputError where they differ."""
+) -> tuple[tuple[str, int] | None, set[CCD]]:
+    """Output folder and version of the merged list, and its CCDs that are not finished.
+
+    Raises InputError where folders or versions differ.
+    """
     source = todo.parent.resolve()
+    covered = {summary.ccd for summary in found}
     known: dict[tuple[Path, int], Path] = {}
-    unfinished = 0
+    unfinished = _unfinished(conn) - covered
     for path in paths:
         with contextlib.closing(open_todo(path)) as shard, _explained(path):
             settings = _settings(shard, "main")
+            unfinished |= _unfinished(shard)
         if settings:
             known.setdefault(((path.parent.resolve() / settings[0]).resolve(), settings[1]), path)
-            unfinished |= settings[2]
-    covered = {summary.ccd for summary in found}
-    rest = [summary for summary in _summaries(conn, todo) if summary.ccd not in covered]
     own = _settings(conn, "main")
-    if own and any(summary.done for summary in rest):
+    if own and any(summary.done for summary in _summaries(conn, todo) if summary.ccd not in covered):
         known.setdefault(((source / own[0]).resolve(), own[1]), todo)
-    if own and own[2]:
-        # An earlier merge found a shard at work. Whether it still is, it must say itself.
-        shards = find_shards(source)
-        unfinished |= int(
-            any(
-                not all(s.finished for s in summarise_shard(shards[summary.ccd]))
-                if summary.ccd in shards
-                else summary.done < summary.stars
-                for summary in rest
-            )
-        )
     if len(known) > 1:
         (first, second), words = list(known.items())[:2], "version {1} in {0}"
         raise InputError(
@@ -427,10 +443,23 @@ def _merged_settings(
             f"{words.format(*first[0])}; run one of them again to match"
         )
     if not known:
-        return own
+        return (own[:2] if own else None), unfinished
     output, version = next(iter(known))
     # As a run names it: below the input folder relatively, so that both can be moved together.
-    return str(output.relative_to(source) if output.is_relative_to(source) else output), version, unfinished
+    return (str(output.relative_to(source) if output.is_relative_to(source) else output), version), unfinished
+
+
+def _write_settings(conn: sqlite3.Connection, settings: tuple[str, int] | None, unfinished: set[CCD]) -> None:
+    """What `_merged_settings` found, as the list's own."""
+    conn.execute("DROP TABLE IF EXISTS photometry_unfinished")
+    conn.execute("DELETE FROM photometry_settings")
+    if settings:
+        conn.execute(
+            "INSERT INTO photometry_settings VALUES (?, ?, ?)", (*settings, _SEE_TABLE if unfinished else 0)
+        )
+    if unfinished:
+        conn.execute("CREATE TABLE photometry_unfinished (sector INTEGER, camera INTEGER, ccd INTEGER)")
+        conn.executemany("INSERT INTO photometry_unfinished VALUES (?, ?, ?)", sorted(unfinished))
 
 
 def _replace_rows(conn: sqlite3.Connection, path: Path) -> None:

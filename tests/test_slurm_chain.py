@@ -1,0 +1,338 @@
+"""A sector of two CCDs through a real SLURM: the same result as that of one run, whatever happens to jobs."""
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from run_program import content
+from slurm_cluster import Cluster, missing_programs
+
+from tasoc_mpi import cli
+from tasoc_mpi.products.shards import find_shards, split_todo
+from tasoc_mpi.products.todo import load_todo
+from tasoc_mpi.slurm import chain
+from tasoc_mpi.slurm.queue import queue_lines, queue_table, read_jobs
+
+PROGRAM = [sys.executable, str(Path(__file__).with_name("slurm_program.py"))]
+SITE = {
+    "launch": "srun-pmi2",
+    "partition": "tiny",
+    "command": PROGRAM,
+    "warning": "30",
+    "restarts": "3",
+    "setup": [f"export PATH={Path(sys.executable).parent}:$PATH"],
+    "steps": {
+        "prepare": {"time": "10", "memory": "1G"},
+        "run": {"time": "10", "memory": "1G", "ranks": "2"},
+    },
+}
+CCDS = [(1, 1, 1), (1, 1, 2)]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A SLURM of our own."""
+    missing = missing_programs()
+    if missing:
+        message = f"SLURM is not installed here (no {', '.join(missing)}); Debian: slurm-wlm and munge"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    # Not pytest's folder: its names are too long for sockets.
+    with tempfile.TemporaryDirectory(prefix="slurm") as folder:
+        cluster = Cluster(Path(folder))
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@pytest.fixture(autouse=True)
+def environment(cluster, monkeypatch):
+    """SLURM's commands talk to ours; files are the same whenever they are made."""
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in set(os.environ) - set(cluster.environment):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    yield
+    # Nothing of a test that failed is left to the next.
+    if cluster.command("squeue", "-h").stdout.strip():
+        cluster.command("scancel", "--user", getpass.getuser(), check=False)
+        wait(cluster, 60)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory) -> Path:
+    """The frames and catalogs of two CCDs."""
+    folder = tmp_path_factory.mktemp("frames")
+    size = [
+        "--rows",
+        "64",
+        "--columns",
+        "64",
+        "--frames",
+        "24",
+        "--tpfs",
+        "1",
+        "--density",
+        "2",
+        "--seed",
+        "7",
+    ]
+    for ccd in ("1", "2"):
+        assert cli.main(["--quiet", "simulate", str(folder), "--camera", "1", "--ccd", ccd, *size]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(frames, tmp_path_factory) -> Path:
+    """With cubes and work list."""
+    folder = shutil.copytree(frames, tmp_path_factory.mktemp("prepared") / "input")
+    assert cli.main(["--quiet", "prepare", str(folder)]) == 0
+    assert cli.main(["--quiet", "todo", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(prepared, tmp_path_factory) -> dict:
+    """What one run makes of it."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("expected") / "input")
+    command = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(folder)]
+    subprocess.run(command, check=True, timeout=200, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
+    found = result(folder)
+    assert len(found["files"]) > 50
+    assert {row[5] for row in found["todolist"]} == {1, 2}
+    assert any(row[3] == "tpf" for row in found["todolist"])
+    return found
+
+
+@pytest.fixture
+def folder(prepared, tmp_path) -> Path:
+    return shutil.copytree(prepared, tmp_path / "input")
+
+
+def result(folder: Path) -> dict:
+    """The work list's content, times of computation aside, and the bytes of all light curves."""
+    found = content(folder)
+    found["files"] = {name: data for name, data in found["files"].items() if name.endswith(".fits.gz")}
+    return found
+
+
+def write_site(folder: Path, **changes) -> Path:
+    """A site file in the input folder."""
+    path = folder / "site.yaml"
+    path.write_text(yaml.safe_dump({**SITE, **changes}))
+    return path
+
+
+def submit(folder: Path, *options: str) -> dict[str, list]:
+    """`tasoc-mpi submit`; returns the jobs by step."""
+    assert cli.main(["submit", str(folder), *options]) == 0
+    steps: dict[str, list] = {}
+    for job in read_jobs(folder):
+        steps.setdefault(job.step, []).append(job)
+    return steps
+
+
+def wait(cluster: Cluster, seconds: float, folder: Path | None = None) -> None:
+    """Wait until the queue is empty."""
+    deadline = time.monotonic() + seconds
+    while cluster.command("squeue", "-h").stdout.strip():
+        if time.monotonic() > deadline:
+            table = "\n".join(queue_lines(folder)) if folder else cluster.command("squeue").stdout
+            pytest.fail(f"not over after {seconds} s\n{table}\n{logs(folder)}\n{cluster.logs()}")
+        time.sleep(0.5)
+
+
+def wait_for(condition, seconds: float, what: str, cluster: Cluster) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"no {what} after {seconds} s\n{cluster.command('squeue').stdout}\n{cluster.logs()}")
+        time.sleep(0.3)
+
+
+def logs(folder: Path | None, step: str = "") -> str:
+    if folder is None:
+        return ""
+    paths = sorted((folder / "slurm").glob(f"{step}*.log"))
+    return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in paths)
+
+
+def states(folder: Path) -> dict[str, set[str]]:
+    """States of the tasks of each step."""
+    found: dict[str, set[str]] = {}
+    for row in queue_table(folder) or ():
+        found.setdefault(row.step, set()).add(row.state)
+    return found
+
+
+def restarts(cluster: Cluster, job: str) -> int:
+    text = cluster.command("scontrol", "show", "job", job).stdout
+    return int(re.search(r"Restarts=(\d+)", text)[1])
+
+
+@pytest.mark.timeout(150)
+def test_a_sector_from_frames_to_report(cluster, frames, expected, tmp_path, capsys):
+    """With one command, and with cubes on the node's own disk."""
+    folder = shutil.copytree(frames, tmp_path / "input")
+    scratch = tmp_path / "node's disk"
+    write_site(folder, cube="staged", scratch="$HERE", setup=[*SITE["setup"], f'export HERE="{scratch}"'])
+    steps = submit(folder)
+    assert list(steps) == ["prepare", "todo", "run", "merge", "report"]
+    assert [job.ccds for job in steps["run"]] == [tuple(CCDS)]
+    # While it is under way.
+    assert cli.main(["submit", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert "still in the queue" in error
+    assert error.count("\n") == 1
+    wait(cluster, 120, folder)
+    assert set().union(*states(folder).values()) == {"COMPLETED"}, logs(folder)
+    assert result(folder) == expected
+    assert not find_shards(folder)
+    assert (folder / "output" / "noise.png").exists()
+    text = logs(folder, "run")
+    assert text.count("GB copied") == 2
+    assert "on 1 of 2 ranks" in text
+    assert list(scratch.iterdir()) == []
+    # Nothing is left to do; what is done stays as it is.
+    before = read_jobs(folder)
+    assert cli.main(["submit", str(folder), "--resume"]) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert read_jobs(folder) == before
+
+
+@pytest.mark.timeout(200)
+def test_tasks_at_their_time_limit_are_requeued_and_finish(cluster, folder, expected):
+    """One of them hangs and is ended; the other saves what it has and ends by itself."""
+    setup = [*SITE["setup"], "export SLURM_TEST=hangs:1:slow:2"]
+    steps = {**SITE["steps"], "run": {**SITE["steps"]["run"], "time": "1"}}
+    write_site(folder, setup=setup, steps=steps)
+    job = submit(folder, "--resume")["run"][0].job
+    wait(cluster, 180, folder)
+    text = logs(folder, "run")
+    assert states(folder)["run"] == {"COMPLETED"}, text
+    # SLURM looks at time limits every 30 s: a later attempt may also be warned.
+    assert all(1 <= restarts(cluster, f"{job}_{task}") <= 3 for task in (0, 1))
+    hung, slow = (Path(folder, "slurm", f"run-{job}_{task}.log").read_text() for task in (0, 1))
+    for log in (hung, slow):
+        assert "tasoc-mpi run: SIGUSR1" in log
+        assert log.count("status 75: restart 1 of 3") == 1
+    assert "told to end by SIGUSR1" not in hung.partition("restarted 1 times")[0]
+    assert "told to end by SIGUSR1" in slow.partition("restarted 1 times")[0]
+    # It was a continuation: no star was computed again (and some were not wanted any more).
+    counts = [int(number) for number in re.findall(r"(\d+) stars computed", slow)]
+    assert len(counts) >= 2
+    assert counts[0] > 0
+    assert sum(counts) <= int(re.search(r"(\d+) stars of 1 CCD", slow)[1])
+    assert result(folder) == expected
+
+
+@pytest.mark.timeout(200)
+def test_a_node_fails_and_comes_back(cluster, folder, expected):
+    write_site(folder, setup=[*SITE["setup"], "export SLURM_TEST=slow:1:slow:2"])
+    split_todo(folder)
+    job = submit(folder, "--only", "run", "merge")["run"][0].job
+    shards = list(find_shards(folder).values())
+
+    def some_results() -> bool:
+        return all((load_todo(path)["status"] > 0).any() for path in shards)
+
+    wait_for(some_results, 60, "results", cluster)
+    cluster.stop_node()
+    wait_for(lambda: cluster.node_state().startswith("down"), 90, "failed node", cluster)
+    assert states(folder)["run"] <= {"PENDING", "REQUEUED", "COMPLETING"}
+    assert not all((load_todo(path)["status"] > 0).all() for path in shards)
+    cluster.start_node()
+    wait(cluster, 120, folder)
+    assert states(folder) == {"run": {"COMPLETED"}, "merge": {"COMPLETED"}}, logs(folder)
+    assert all(restarts(cluster, f"{job}_{task}") >= 1 for task in (0, 1))
+    assert result(folder) == expected
+
+
+@pytest.mark.timeout(200)
+def test_a_task_that_fails_is_resumed(cluster, folder, expected, monkeypatch, capsys):
+    """It is tried again as often as allowed, the others are merged; --resume does the rest, by mpiexec."""
+    write_site(folder, restarts="1", setup=[*SITE["setup"], "export SLURM_TEST=exit:2"])
+    (folder / "fail").touch()
+    # Arrays of one task: as if more CCDs were there than an array can have.
+    monkeypatch.setattr(chain, "max_array_size", lambda: 1)
+    steps = submit(folder)
+    assert [job.ccds for job in steps["run"]] == [(ccd,) for ccd in CCDS]
+    wait(cluster, 120, folder)
+    found = states(folder)
+    assert found["run"] == {"COMPLETED", "FAILED"}, logs(folder)
+    assert found["merge"] == found["report"] == {"COMPLETED"}, logs(folder)
+    assert restarts(cluster, f"{steps['run'][1].job}_0") == 1
+    rows = load_todo(folder / "todo.sqlite")
+    assert (rows["status"][rows["ccd"] == 1] > 0).all()
+    assert (rows["status"][rows["ccd"] == 2] == 0).any()
+    assert list(find_shards(folder)) == [CCDS[1]]
+    capsys.readouterr()
+    assert cli.main(["status", str(folder)]) == 0
+    assert re.search(r"run +s001-1-2 +\d+_0 +FAILED.* \d+/\d+ +NonZeroExitCode", capsys.readouterr().out)
+
+    (folder / "fail").unlink()
+    write_site(folder, launch="mpiexec")
+    steps = submit(folder, "--resume", "--only", "todo", "run", "merge")
+    assert list(steps) == ["todo", "run", "merge"]
+    assert [job.ccds for job in steps["run"]] == [(CCDS[1],)]
+    wait(cluster, 120, folder)
+    assert set().union(*states(folder).values()) == {"COMPLETED"}, logs(folder)
+    assert "on 1 of 2 ranks" in logs(folder, f"run-{steps['run'][0].job}")
+    assert result(folder) == expected
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"partition": "nowhere"}, "invalid partition specified: nowhere|Invalid partition name"),
+        ({"partition": "closed"}, "refuses the prepare step"),
+        ({"partition": "short"}, "time limit is invalid"),
+        ({"sbatch": ["--gres=nothing:1"]}, "refuses the prepare step"),
+    ],
+)
+def test_nothing_is_submitted_where_slurm_refuses(cluster, frames, tmp_path, capsys, changes, message):
+    folder = shutil.copytree(frames, tmp_path / "input")
+    path = write_site(folder, **changes)
+    assert cli.main(["submit", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"tasoc-mpi submit: error: {path}: SLURM refuses the prepare step (sbatch: ")
+    assert re.search(message, error)
+    assert error.count("\n") == 1
+    assert not cluster.command("squeue", "-h").stdout.strip()
+    assert not (folder / "slurm-jobs.json").exists()
+
+
+@pytest.mark.timeout(60)
+def test_a_later_step_that_is_refused_takes_the_others_along(cluster, frames, tmp_path, capsys, monkeypatch):
+    """Also if SLURM said before that it would take it."""
+    folder = shutil.copytree(frames, tmp_path / "input")
+    write_site(folder)
+    asked = []
+
+    def sbatch(site, item, *options):
+        asked.append(item.step)
+        if item.step == "run" and "--test-only" not in options:
+            options = ("--partition=nowhere", *options)
+        return original(site, item, *options)
+
+    original = chain._sbatch
+    monkeypatch.setattr(chain, "_sbatch", sbatch)
+    assert cli.main(["submit", str(folder)]) == 1
+    assert "refuses the run step" in capsys.readouterr().err
+    assert asked == ["prepare", "todo", "run", "merge", "report", "prepare", "todo", "run"]
+    wait(cluster, 20)
+    assert not read_jobs(folder)
+    assert not (folder / "sector001_camera1_ccd1.hdf5").exists()
