@@ -34,7 +34,7 @@ __all__ = ["import_tasoc", "scan_tasoc"]
 #: Bytes of a pixel that are put in their place at once: a line of the processor's cache.
 _LINE = 64
 #: Blocks larger than this (bytes) gain nothing.
-_LARGEST_BLOCK = 1 << 28
+_LARGEST_BLOCK = 1 << 27
 
 
 def scan_tasoc(path: Path) -> tuple[tuple[int, int, int], TasocFile]:
@@ -192,13 +192,14 @@ def _copy(
     # is filled while the other one is written.
     size = 4 * min(rows_at_once, n_rows) * columns * n_time
     buffers = itertools.cycle([np.empty(size, dtype="u1"), np.empty(size, dtype="u1")])
+    frames = np.empty(_LINE * min(rows_at_once, n_rows) * columns, dtype="u1")
     descriptor = os.open(part, os.O_RDWR)
     try:
         with ThreadPoolExecutor(1) as pool:
             pending = pool.submit(_nothing)
             for first in progress(todo, len(todo), f"{label}: pixels", "blocks"):
                 last = min(first + rows_at_once, n_rows)
-                for name, pixels in _transposed(reader, first, last, buffers):
+                for name, pixels in _transposed(reader, first, last, buffers, frames):
                     pending.result()
                     place = offsets[name] + first * columns * n_time * pixels.itemsize
                     pending = pool.submit(_write, descriptor, place, pixels)
@@ -210,21 +211,29 @@ def _copy(
 
 
 def _transposed(
-    reader: FrameReader, first: int, last: int, buffers: Iterator[NDArray[np.uint8]]
+    reader: FrameReader,
+    first: int,
+    last: int,
+    buffers: Iterator[NDArray[np.uint8]],
+    frames: NDArray[np.uint8],
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Rows of all frames, time last, kind by kind."""
+    """Rows of all frames, time last, kind by kind; `buffers` take them, and `frames` those on their way."""
     _, columns, n_time = reader.info.shape
     for name, dtype in GROUPS.items():
-        shape = (last - first, columns, n_time)
-        out = next(buffers).view(dtype)[: math.prod(shape)].reshape(shape)
+        out = _shaped(next(buffers), dtype, (last - first, columns, n_time))
         step = min(_LINE // out.itemsize, n_time)
-        frames = np.empty((step, last - first, columns), dtype=dtype)
+        some = _shaped(frames, dtype, (step, last - first, columns))
         for t0 in range(0, n_time, step):
             t1 = min(t0 + step, n_time)
             for t in range(t0, t1):
-                reader.read(name, t, first, last, frames[t - t0])
-            blocks.scatter(frames[: t1 - t0], out, t0)
+                reader.read(name, t, first, last, some[t - t0])
+            blocks.scatter(some[: t1 - t0], out, t0)
         yield name, out
+
+
+def _shaped(buffer: NDArray[np.uint8], dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The beginning of a buffer as an array."""
+    return buffer.view(dtype)[: math.prod(shape)].reshape(shape)
 
 
 def _nothing() -> None:
