@@ -1,7 +1,7 @@
 """Photometry that takes no time, and stars that do to their process whatever a star can do.
 
-``FAULTY_STARS`` names them, as ``segfault:1001 hang:1002,1003``. Run as a program, this is `tasoc-mpi run` with
-it, in processes of their own: ``faulty.py OPTIONS OF RUN``.
+``FAULTY_STARS`` names them, as ``segfault:1001 hang:1002,1003``. Run as a program, this is `tasoc-mpi run`
+with it, in processes of their own: ``faulty.py OPTIONS OF RUN``.
 """
 
 from __future__ import annotations

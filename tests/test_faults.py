@@ -15,6 +15,8 @@ import faulty
 import pytest
 from run_program import content, make_input
 
+from tasoc_mpi.products.recorder import Recorder, recorder_folder
+
 STARS = 120
 PROGRAM = [sys.executable, faulty.__file__]
 
@@ -105,6 +107,26 @@ def test_a_crash_that_does_not_come_again_is_forgotten(blank, tmp_path, monkeypa
     assert faulty.call(["--quiet", "run", str(folder)]) == 0
     assert len(list(tmp_path.rglob("crashed-*"))) == 3
     assert content(folder) == expected
+
+
+@pytest.mark.parametrize("crashes", [1, 2])
+def test_a_star_during_which_workers_died_twice_is_not_tried_again(blank, tmp_path, crashes):
+    """As the recorders of killed workers say."""
+    folder = fresh(blank, tmp_path)
+    assert faulty.call(["--quiet", "run", str(folder)]) == 0
+    expected = content(folder)
+    folder = fresh(blank, tmp_path)
+    priority = next(row[0] for row in expected["todolist"] if row[1] == 1011)
+    for rank in range(crashes):
+        Recorder.create(recorder_folder(folder / "output"), rank).begin(priority)
+    assert faulty.call(["--quiet", "run", str(folder)]) == 0
+    found = content(folder)
+    status = {row[0]: row[9] for row in found["todolist"]}
+    assert status[priority] == (1 if crashes == 1 else 4)
+    assert (found == expected) == (crashes == 1)
+    changed = [row for row in found["todolist"] if row not in expected["todolist"]]
+    assert len(changed) == crashes - 1
+    assert not (folder / "output" / ".recorders").exists()
 
 
 def processes() -> dict[int, tuple[int, list[str]]]:

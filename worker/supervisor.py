@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import TasocError
+from ..errors import InputError, TasocError
 from ..products.recorder import Recorder
 from ..protocol import ProtocolError, Results, pack_tasks, unpack_results
 from .compute import Job, aborted, join_results
@@ -178,13 +178,18 @@ class Supervisor:
         Raises
         ------
         InputError
-            If its cube is to be copied and does not fit.
+            If its cube is to be copied and does not fit, or nothing can be written to the output folder.
         """
         batch = _Batch(np.array(tasks))
         if self._recorder is None:
             if self._copies is not None:
                 remove_stale(self._copies.folder)
-            self._recorder = Recorder.create(Path(self.options.recorders), self.options.rank)
+            try:
+                self._recorder = Recorder.create(Path(self.options.recorders), self.options.rank)
+            except OSError as error:
+                raise InputError(
+                    f"{self.options.recorders}: {error.strerror}; make room for a small file, and let it be written"
+                ) from None
             if self._process is not None:
                 self._hire()
         self._batches.append(batch)
