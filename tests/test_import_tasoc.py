@@ -234,3 +234,45 @@ def test_missing_and_foreign_files(tmp_path: Path, capsys: pytest.CaptureFixture
         error = capsys.readouterr().err.strip()
         assert error.splitlines()[-1].startswith("tasoc-mpi import: error: ")
         assert words in error
+
+
+def test_the_same_light_curve_as_from_the_frames(simulated, tmp_path: Path) -> None:
+    """A cube of ours in the pipeline's layout, and back: the light curve of a star is the same."""
+    from tasoc_mpi import AperturePhotometry
+    from tasoc_mpi.products.todo import open_todo
+
+    name = "sector001_camera1_ccd1.hdf5"
+    cube = open_cube(simulated.folder / name)
+    frames = range(cube.shape[2])
+    values = {
+        kind: np.ascontiguousarray(np.moveaxis(getattr(cube, kind), -1, 0))
+        for kind in ("images", "images_err", "pixel_flags")
+    }
+    values["backgrounds"] = np.stack([cube.background.frame(cube.shape[:2], t) for t in frames])
+    source = tmp_path / "tasoc.hdf5"
+    write_tasoc(source, values, attributes=dict(cube.attributes))
+    with h5py.File(source, "r+") as file:
+        for key in ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality", "sumimage"):
+            file[key][...] = getattr(cube, key)
+        for t in frames:
+            file[f"wcs/{t:04d}"][()] = cube.wcs_headers[t]
+        file["wcs"].attrs["ref_frame"] = cube.ref_frame
+    folder = tmp_path / "input"
+    folder.mkdir()
+    simulated.copy(folder)
+    (folder / name).unlink()
+    assert cli.main(["--quiet", "import", str(folder), str(source)]) == 0
+    with open_todo(folder / "todo.sqlite") as todo:
+        query = "SELECT starid FROM todolist WHERE datasource='ffi' AND tmag > 9 ORDER BY tmag LIMIT 1"
+        (starid,) = todo.execute(query).fetchone()
+    curves = []
+    for where in (simulated.folder, folder):
+        with AperturePhotometry(
+            starid, str(where), str(tmp_path / "out"), sector=1, camera=1, ccd=1, datasource="ffi"
+        ) as pho:
+            pho.photometry()
+            curves.append({key: np.array(pho.lightcurve[key]) for key in pho.lightcurve.colnames})
+    assert np.isfinite(curves[0]["flux"]).all()
+    for key, column in curves[0].items():
+        tolerance = {"rtol": 1e-5} if key == "flux_background" else {"rtol": 1e-12}
+        np.testing.assert_allclose(curves[1][key], column, err_msg=key, **tolerance)
