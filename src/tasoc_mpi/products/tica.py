@@ -154,11 +154,6 @@ def _translated(
         raise InputError(f"{path}: {seconds:.1f} s from STARTTJD to ENDTJD, not 200, 600 or 1800; {WAY_OUT}")
     mitigated = bool(values.get("CRM", True))
     read_outs = cadence / _FRAME_TIME * (_KEPT if mitigated else 1.0)
-    exposure = read_outs * _INTEGRATION
-    if values.get("EXPTIME") is not None:
-        exposure = _number(path, values, "EXPTIME")
-        if not 0 < exposure <= cadence:
-            raise InputError(f"{path}: EXPTIME = {exposure} s of a cadence of {cadence} s; {WAY_OUT}")
     number = round(_number(path, values, "CADENCE")) if "CADENCE" in values else int(name[3])
     header = {
         **values,
@@ -182,7 +177,7 @@ def _translated(
         "PROCVER": f"tica-{'.'.join(str(values.get('TICAVER') or 'unknown').split('.')[:2])}",
         "BACKAPP": False,
     }
-    return header, TicaPixels(exposure, read_outs)
+    return header, TicaPixels(read_outs * _INTEGRATION, read_outs)
 
 
 def _quality(values: Mapping[str, Any], camera: int) -> int:
