@@ -188,7 +188,7 @@ class Supervisor:
                 self._recorder = Recorder.create(Path(self.options.recorders), self.options.rank)
             except OSError as error:
                 raise InputError(
-                    f"{self.options.recorders}: {error.strerror}; make room for a small file, and let it be written"
+                    f"{self.options.recorders}: {error.strerror}; make room for a small file there"
                 ) from None
             if self._process is not None:
                 self._hire()
