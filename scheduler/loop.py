@@ -169,6 +169,9 @@ class Crew:
     BATCHES = 2
     #: Most messages that are taken in at once: so long may a worker wait for the others' sake.
     AT_ONCE = 64
+    #: So many messages, or as many as come in so many seconds, are opened together.
+    INBOX = 64
+    INBOX_SECONDS = 0.01
 
     @property
     def workers(self) -> int:
@@ -185,17 +188,29 @@ class Crew:
         """
         for rank in self.held:
             self._provide(rank, queue)
+        inbox: list[bytes | bytearray] = []
+        since = 0.0
         while (len(queue) and not self.stopping) or any(self.held.values()):
-            received = self.mail.receive(self.AT_ONCE, timeout=0.2)
+            received = self.mail.receive(self.AT_ONCE, timeout=self.INBOX_SECONDS if inbox else 0.2)
             start = time.perf_counter()
-            for rank, tag, _ in received:
+            if not inbox:
+                since = start
+            for rank, tag, message in received:
                 self._open(rank, tag)
                 # The workers first: they may be waiting.
                 self._provide(rank, queue)
+                inbox.append(message)
+            # Many at once are quicker than one by one.
+            if len(inbox) >= self.INBOX or (inbox and start - since >= self.INBOX_SECONDS):
+                take_in(inbox)
+                inbox = []
+                tick()
+            elif not inbox:
+                tick()
             if received:
-                take_in([message for _, _, message in received])
-                queue.size.charge((time.perf_counter() - start) / len(received))
-            tick()
+                queue.size.charge((time.perf_counter() - start) / len(received), len(received))
+        if inbox:
+            take_in(inbox)
 
     def _open(self, rank: int, tag: int) -> None:
         """Note that a worker has one batch less, or is there."""

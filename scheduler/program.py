@@ -140,7 +140,7 @@ def run(orders: Orders, drain: Drain, stop: Stop, ranks: int) -> int:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Store]:
     store = load_store(path)
-    with contextlib.closing(store.conn):
+    with contextlib.closing(store):
         yield store
 
 

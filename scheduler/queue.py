@@ -40,18 +40,21 @@ class BatchSize:
     SECONDS = 0.5
     #: Most stars of a batch: keeps messages small enough to be sent without waiting for their receiver.
     LARGEST = 500
-    #: Stars of a batch as long as nothing is known of what a star costs.
+    #: Stars of a batch as long as nothing is known of what a star costs; what is then taken to be its cost if
+    #: there are so many workers that rank 0 would not keep up.
     FIRST = 8
+    GUESS = 5e-3
     #: A batch is at most 1/SHARES of what would fall to one worker.
     SHARES = 4
-    #: How busy rank 0 may become with messages.
-    LOAD = 0.7
+    #: How busy rank 0 may become with messages. Higher than what it can do would be no good; lower would make
+    #: the last batches larger.
+    LOAD = 1.0
 
     def __init__(self, workers: int, fixed: int | None = None) -> None:
         self.workers = workers
         self.fixed = fixed
         self._cost: float | None = None
-        self._message = 0.0
+        self._message = 20e-6
 
     def learn(self, seconds: NDArray[np.float64]) -> None:
         """Take in the seconds that some stars took."""
@@ -61,19 +64,20 @@ class BatchSize:
             cost = float(np.median(seconds))
             self._cost = cost if self._cost is None else 0.8 * self._cost + 0.2 * cost
 
-    def charge(self, seconds: float) -> None:
-        """Take in the seconds that rank 0 spent on a message."""
-        self._message = 0.98 * self._message + 0.02 * seconds if self._message else seconds
+    def charge(self, seconds: float, messages: int = 1) -> None:
+        """Take in the seconds that rank 0 spent on each of some messages."""
+        keep = 0.998**messages
+        self._message = keep * self._message + (1 - keep) * seconds
 
     def of(self, left: int) -> int:
         """Size of the next batch if `left` stars are left."""
         if self.fixed:
             return self.fixed
         share = math.ceil(left / (self.SHARES * self.workers))
-        if self._cost is None:
-            return max(1, min(self.FIRST, share))
-        cost = max(self._cost, 1e-7)
+        cost = self.GUESS if self._cost is None else max(self._cost, 1e-7)
         least = min(self.workers * self._message / self.LOAD, self.SECONDS) / cost
+        if self._cost is None:
+            return max(1, int(max(min(self.FIRST, share), min(least, share))))
         return max(1, min(int(max(share, least)), int(self.SECONDS / cost), self.LARGEST))
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,9 +35,9 @@ __all__ = ["Store", "load_store"]
 #: kill costs.
 FLUSH_COUNT = 1000
 FLUSH_SECONDS = 1.0
-#: A transaction waits for the disk a few times, some 10 ms, whatever its size. Where many results come, it
-#: takes at most this share of the time (but never makes a result wait for longer than above).
-FLUSH_SHARE = 0.05
+#: A transaction waits for the disk a few times, some 10 ms, whatever its size. Where many results come, they
+#: take at most this share of the time (but no result waits for longer than above).
+FLUSH_SHARE = 0.2
 
 _LISTED = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
 
@@ -85,6 +86,8 @@ class Store:
     priority: NDArray[np.int64]
     group: NDArray[np.int32]
     finder: Finder
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _writing: Future[None] | None = None
     _waiting: list[tuple[int, float, bytes]] = field(default_factory=list)
     _waiting_results: int = 0
     _oldest: float = 0.0
@@ -127,7 +130,7 @@ class Store:
         if self._waiting_results >= FLUSH_COUNT:
             since = time.monotonic() - self._flushed
             if since * FLUSH_SHARE >= self._flush_cost or since >= FLUSH_SECONDS:
-                self.flush()
+                self._flush_beside()
         return bundle
 
     def _note(self, bundle: Bundle) -> None:
@@ -150,7 +153,7 @@ class Store:
     def tick(self) -> None:
         """Write what has waited long enough, and leave out what newly is claimed; to be called often."""
         if self._waiting and time.monotonic() - self._oldest >= FLUSH_SECONDS:
-            self.flush()
+            self._flush_beside()
         self._leave_out()
 
     def _leave_out(self) -> None:
@@ -168,22 +171,42 @@ class Store:
         self.left_out[claimed[brighter]] = True
 
     def flush(self) -> None:
-        """Write all results that wait, in one transaction.
+        """Write all results that wait, in one transaction, and wait until they are durable.
 
         Raises
         ------
         InputError
             If the file cannot be written; then nothing of them was.
         """
-        if not self._waiting:
-            return
+        self._finish_writing()
+        if self._waiting:
+            self._write(self._waiting)
+            self._waiting, self._waiting_results = [], 0
+
+    def _write(self, messages: list[tuple[int, float, bytes]]) -> None:
         start = time.monotonic()
         with transaction(self.conn, self.path):
-            append(self.conn, self._waiting)
-        self._waiting.clear()
-        self._waiting_results = 0
+            append(self.conn, messages)
+        self._flush_cost = time.monotonic() - start
+
+    def _flush_beside(self) -> None:
+        """The same in a thread: while it waits for the disk, workers get their answers."""
+        if self._writing is not None and not self._writing.done():
+            return
+        self._finish_writing()
+        self._writing = self._writer.submit(self._write, self._waiting)
+        self._waiting, self._waiting_results = [], 0
         self._flushed = time.monotonic()
-        self._flush_cost = self._flushed - start
+
+    def _finish_writing(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def close(self) -> None:
+        """Close the file; what was not flushed is lost."""
+        self._writer.shutdown()
+        self.conn.close()
 
     def decide(self) -> NDArray[np.int64]:
         """The skip rule's outcome for all results so far: row of the skipping star, -1 for none."""
@@ -199,7 +222,6 @@ class Store:
 
     def reset(self, chosen: NDArray[np.bool_], output: Path) -> None:
         """Forget the results of the chosen rows and delete their light curves."""
-        assert not self._waiting
         assert not self.journaled.any()
         chosen = chosen & ((self.status != STATUS.UNKNOWN) | (self.own != STATUS.UNKNOWN))
         keys = [(priority,) for priority in self.priority[chosen].tolist()]

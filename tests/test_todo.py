@@ -300,7 +300,7 @@ def test_results_of_another_program_get_their_own_memory(todo):
         assert conn.execute("SELECT * FROM photometry_claims").fetchall() == [(1, 1002)]
     assert load_todo(todo)["status"].tolist() == [1, 0, 0, 5, 0, 0]
     store = load_store(todo)
-    with contextlib.closing(store.conn):
+    with contextlib.closing(store):
         assert store.own.tolist() == [1, 0, 0, 0, 0, 0]
 
 

@@ -212,7 +212,10 @@ def open_todo(
     try:
         # Also for reading 'rw' if possible: after a kill, the next to open it must undo what is half done.
         uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path, os.W_OK) else 'ro'}"
-        conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+        # One thread at a time: the scheduler writes in another than it reads in.
+        conn = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
         check_schema(conn, path, write or check_write)
         if write:
             conn.execute("PRAGMA journal_mode=TRUNCATE")

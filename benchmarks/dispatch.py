@@ -1,0 +1,214 @@
+"""How well rank 0 keeps thousands of workers busy: its real code, in virtual time.
+
+The scheduler's queue, messages and store run as in a run; only the workers and the network are simulated. Virtual
+time passes by what rank 0's own code takes (measured as it runs), by a fixed cost for each call of MPI, and by the
+stars. Results are written beside it, in a thread, as in a run.
+
+    python benchmarks/dispatch.py [--ccds 16] [--stars 100000] [--workers 4096] [--per-node 128] [--ms 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import heapq
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict, deque
+from pathlib import Path
+
+import numpy as np
+from bench_scheduler import Answers
+
+from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
+from tasoc_mpi.protocol import Results, Tag, pack_results, unpack_tasks
+from tasoc_mpi.scheduler import store as store_module
+from tasoc_mpi.scheduler.loop import Crew
+from tasoc_mpi.scheduler.queue import BatchSize, Queue
+from tasoc_mpi.scheduler.signals import Stop
+
+#: Seconds of rank 0 for receiving a message (Iprobe, Recv) and for sending one (Isend, Test of the last), as two
+#: ranks under MPICH show (`benchmarks/bench_scheduler.py --mpi` under mpiexec); between nodes.
+RECEIVE = 4e-6
+SEND = 4e-6
+LATENCY = 20e-6
+
+
+class VirtualWorkers:
+    """A mailbox in virtual time with workers at its other end."""
+
+    def __init__(self, workers: int, seconds: np.ndarray, answer: Answers) -> None:
+        self.seconds, self.answer = seconds, answer
+        self.now = 0.0
+        self.free = np.zeros(workers + 1)
+        self.busy = np.zeros(workers + 1)
+        self.rank_0 = self.stalled = 0.0
+        self.messages = 0
+        self.reads: defaultdict[int, set[int]] = defaultdict(set)
+        empty = pack_results(Results.empty())
+        self.heap = [(0.0, rank, rank, empty) for rank in range(1, workers + 1)]
+        self.count = workers + 1
+        self._real = time.perf_counter
+        self._clock = self._real()
+        self._pieces: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=512))
+        self.total: defaultdict[str, float] = defaultdict(float)
+        self._median: dict[str, float] = {}
+        self._found = 1
+        self.look = lambda rank, tasks: None
+
+    def charge(self, kind: str, count: int = 1, extra: float = 0.0) -> None:
+        """Let the time pass that rank 0's code took since `resume`, and some more.
+
+        What the code was not on the processor for, because other programs were, does not count: a piece of work
+        takes at most four times the median of such pieces.
+        """
+        spent = (self._real() - self._clock) / count
+        known = self._pieces[kind]
+        self.total[kind] += count * spent
+        known.append(spent)
+        if len(known) % 64 == 1 or len(known) < 64:
+            self._median[kind] = float(np.median(known))
+        spent = count * min(spent, 4 * self._median[kind]) + extra
+        self.now += spent
+        self.rank_0 += spent
+
+    def clock(self) -> float:
+        """Virtual time."""
+        return self.now + min(
+            self._real() - self._clock, 4 * self._found * self._median.get("taking in", 1.0)
+        )
+
+    def resume(self) -> None:
+        self._clock = self._real()
+
+    def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytes]]:
+        self.charge("taking in", self._found)
+        self.now = max(self.now, self.heap[0][0])
+        found = []
+        while self.heap and len(found) < most and self.heap[0][0] <= self.now:
+            _, _, rank, message = heapq.heappop(self.heap)
+            found.append((rank, Tag.RESULTS, message))
+            self.now += RECEIVE
+            self.rank_0 += RECEIVE
+        self.messages += len(found)
+        self._found = max(1, len(found))
+        self.resume()
+        return found
+
+    def send(self, rank: int, tag: int, message: bytes) -> None:
+        self.charge("handing out", extra=SEND)
+        tasks = unpack_tasks(message)
+        self.look(rank, tasks)
+        start = max(self.free[rank], self.now + LATENCY)
+        self.stalled += start - self.free[rank]
+        duration = float(self.seconds[tasks["priority"] - 1].sum())
+        self.busy[rank] += duration
+        self.free[rank] = start + duration
+        arrival = self.free[rank] + LATENCY
+        answer = self.answer(tasks, self.seconds[tasks["priority"] - 1])
+        heapq.heappush(self.heap, (arrival, self.count, rank, answer))
+        self.count += 1
+        self.resume()
+
+    def wait(self) -> None:
+        pass
+
+
+def simulate(
+    ccds: int, stars: int, workers: int, per_node: int, ms: float, spread: float
+) -> dict[str, float]:
+    """One run."""
+    rng = np.random.default_rng(2)
+    n = ccds * stars
+    rows = np.zeros(n, TODO_DTYPE)
+    rows["priority"] = np.arange(1, n + 1)
+    rows["starid"] = rng.choice(2_000_000_000, n, replace=False)
+    rows["tmag"] = 15 + np.log10(np.arange(1, n + 1) / n) / 0.4
+    rows["datasource"], rows["sector"], rows["cadence"] = "ffi", 56, 200
+    ccd = rng.permutation(np.arange(n) % ccds)
+    rows["camera"], rows["ccd"] = ccd // 4 % 4 + 1, ccd % 4 + 1
+    rows["sector"] += ccd // 16
+    tile = rng.integers(0, 1024, n)
+    # Between two stars lies at most this factor.
+    seconds = spread ** rng.uniform(0, 1, n)
+    seconds *= 1e-3 * ms / seconds.mean()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        create_todo(folder / "todo.sqlite", rows, tile)
+        store = store_module.load_store(folder / "todo.sqlite")
+        return _run(store, seconds, workers, per_node)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run(store: store_module.Store, seconds: np.ndarray, workers: int, per_node: int) -> dict[str, float]:
+    mail = VirtualWorkers(workers, seconds, Answers())
+    node = [rank // per_node for rank in range(workers + 1)]
+    size = BatchSize(workers)
+    queue = Queue(store.rows, np.arange(len(store.rows)), size, store.tile)
+    place = (store.rows["sector"].astype(int) * 64 + store.rows["camera"] * 8 + store.rows["ccd"]) * 1024
+    place += store.tile
+
+    def look(rank: int, tasks: np.ndarray) -> None:
+        for tile in np.unique(place[tasks["priority"] - 1]).tolist():
+            mail.reads[tile].add(node[rank])
+
+    mail.look = look
+    # As at the start of a run: what has been read is not looked through again and again.
+    gc.collect()
+    gc.freeze()
+    crew = Crew(mail, Stop(), node)
+    mail.resume()
+    # The store flushes by the clock, and that is to be the virtual one.
+    clocks = time.monotonic, time.perf_counter
+    time.monotonic = time.perf_counter = mail.clock
+    try:
+        crew.drain(queue, lambda messages: size.learn(store.add(messages).numbers["elaptime"]), store.tick)
+    finally:
+        time.monotonic, time.perf_counter = clocks
+    end = float(mail.free.max())
+    ends = mail.free[1:]
+    return {
+        "ideal": float(seconds.sum()) / workers,
+        "seconds": end,
+        "efficiency": 100 * float(mail.busy.sum()) / (workers * end),
+        "end": 100 * float((end - ends).mean()) / end,
+        "rank_0": 100 * mail.rank_0 / end,
+        "us": 1e6 * mail.rank_0 / mail.messages,
+        "messages": mail.messages,
+        "one_node": 100 * float(np.mean([len(nodes) == 1 for nodes in mail.reads.values()])),
+        "stall": 100 * float(mail.stalled) / (workers * end),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ccds", type=int, default=16)
+    parser.add_argument("--stars", type=int, default=100_000, help="of each CCD")
+    parser.add_argument("--workers", type=int, nargs="+", default=[64, 1024, 4096])
+    parser.add_argument("--per-node", type=int, default=128)
+    parser.add_argument("--ms", type=float, default=5.0, help="of a star")
+    parser.add_argument("--spread", type=float, default=10.0, help="slowest star over fastest")
+    args = parser.parse_args()
+    print(
+        f"{args.ccds} CCDs, {args.stars} stars each of {args.ms:g} ms with a spread of {args.spread:g}x,"
+        f" {args.per_node} ranks a node"
+    )
+    print(
+        "workers  ideal s  needed s  efficiency  waited  end idle  rank 0 busy  us/message  messages  tiles on one node"
+    )
+    for workers in args.workers:
+        found = simulate(args.ccds, args.stars, workers, args.per_node, args.ms, args.spread)
+        print(
+            f"{workers:7d} {found['ideal']:8.2f} {found['seconds']:9.2f} {found['efficiency']:10.1f}%"
+            f" {found['stall']:6.1f}% {found['end']:8.1f}% {found['rank_0']:11.1f}% {found['us']:11.1f}"
+            f" {found['messages']:9d} {found['one_node']:17.2f}%",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
