@@ -1,0 +1,138 @@
+"""Memory of a run: the sum of the proportional memory (PSS) of its processes, for several numbers of workers.
+
+``bench_memory.py INPUT [WORKERS ...]``: a folder with prepared cubes and a work list, which is copied; the
+rest is linked. PSS shares a page out among the processes that have mapped it, so that a sum over processes
+counts pages of cubes once. They are the kernel's cache and can be given up at any time; without them (and
+other mapped files) what is left is what processes have for themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Seconds between looks at the processes.
+_LOOK = 0.25
+
+
+@dataclass
+class Memory:
+    """The largest sums over the processes of a run, in bytes, and how long it took in seconds.
+
+    Attributes
+    ----------
+    peak : int
+        Proportional memory, that of mapped files included.
+    private : int
+        Proportional memory without mapped files.
+    """
+
+    peak: int = 0
+    private: int = 0
+    processes: int = 0
+    seconds: float = 0.0
+
+
+def descendants(root: int) -> list[int]:
+    """Numbers of a process and of all processes that it or its children started."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                text = Path(entry.path, "stat").read_text()
+            except OSError:  # it has ended
+                continue
+            parent = int(text.rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [root]
+    while todo:
+        found.append(todo.pop())
+        todo.extend(children.get(found[-1], ()))
+    return found
+
+
+def proportional(pid: int) -> tuple[int, int]:
+    """PSS of a process with and without mapped files, bytes; 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0, 0
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
+    return sizes.get("Pss", 0), sizes.get("Pss_Anon", 0) + sizes.get("Pss_Shmem", 0)
+
+
+def run_and_measure(command: list[str], environment: dict[str, str], timeout: float = 600) -> Memory:
+    """Run a command to its end and look at the memory of its processes.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails or takes longer than `timeout` seconds.
+    """
+    memory, start = Memory(), time.monotonic()
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT) as run,
+    ):
+        while run.poll() is None:
+            sizes = [size for size in map(proportional, descendants(run.pid)) if size[0]]
+            memory.peak = max(memory.peak, sum(size[0] for size in sizes))
+            memory.private = max(memory.private, sum(size[1] for size in sizes))
+            memory.processes = max(memory.processes, len(sizes))
+            if time.monotonic() - start > timeout:
+                run.kill()
+            time.sleep(_LOOK)
+        memory.seconds = time.monotonic() - start
+        if run.returncode:
+            log.seek(0)
+            raise RuntimeError(f"{command[0]} failed with {run.returncode}: {log.read()[-2000:]}")
+    return memory
+
+
+def copy_input(source: Path, folder: Path) -> Path:
+    """A folder to run in: the work list copied, everything else linked."""
+    folder.mkdir(parents=True)
+    for path in source.iterdir():
+        if path.name == "todo.sqlite":
+            shutil.copy(path, folder / path.name)
+        elif path.suffix in (".hdf5", ".sqlite") or path.name == "tpf":
+            (folder / path.name).symlink_to(path.resolve())
+    return folder
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("input", type=Path)
+    parser.add_argument("workers", type=int, nargs="*", default=[1, 2, 4])
+    parser.add_argument("--mpiexec", default="mpiexec")
+    parser.add_argument("--options", default="", help="further options of `tasoc-mpi run`")
+    args = parser.parse_args()
+    last: tuple[int, Memory] | None = None
+    print("workers  processes  seconds   PSS MB  without files MB  growth a worker MB")
+    for workers in args.workers:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+            source = copy_input(args.input, Path(folder) / "input")
+            run = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(source), "--overwrite"]
+            command = [args.mpiexec, "-n", str(workers + 1), *run, *args.options.split()]
+            memory = run_and_measure(command, dict(os.environ))
+        growth = ""
+        if last is not None:
+            growth = f"{(memory.peak - last[1].peak) / (workers - last[0]) / 1e6:19.0f}"
+        print(
+            f"{workers:7d} {memory.processes:10d} {memory.seconds:8.1f} {memory.peak / 1e6:8.0f}"
+            f" {memory.private / 1e6:17.0f} {growth}",
+            flush=True,
+        )
+        last = workers, memory
+
+
+if __name__ == "__main__":
+    main()

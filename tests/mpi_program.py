@@ -1,0 +1,55 @@
+"""`run_program` with more that can happen, set by environment variables:
+
+- MPI_PROGRAM_SHUFFLE: a number: stars are handed out in an order that it decides, of all CCDs mixed.
+- MPI_PROGRAM_CUT: a rank: its messages of results lack their last bytes.
+- MPI_PROGRAM_REAL: photometry is that of the package, in the way of a user's run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import run_program
+
+from tasoc_mpi import cli
+from tasoc_mpi.scheduler import loop as scheduler_loop
+from tasoc_mpi.scheduler.queue import Queue
+from tasoc_mpi.worker import loop as worker_loop
+
+
+class ShuffledQueue(Queue):
+    """The stars of a queue in any order."""
+
+    def __init__(self, rows, wanted, *args, **options) -> None:
+        super().__init__(rows, wanted, *args, **options)
+        self._shuffled = np.random.default_rng(int(os.environ["MPI_PROGRAM_SHUFFLE"])).permutation(wanted)
+
+    def __len__(self) -> int:
+        return len(self._shuffled)
+
+    def take(self, node: int = 0) -> np.ndarray:
+        while len(self):
+            count = self.size.of(len(self))
+            index, self._shuffled = self._shuffled[:count], self._shuffled[count:]
+            if self.left_out is not None:
+                index = index[~self.left_out[index]]
+            if len(index):
+                return self.rows[index]
+        return self.rows[:0]
+
+
+def main() -> int:
+    if "MPI_PROGRAM_SHUFFLE" in os.environ:
+        scheduler_loop.Queue = ShuffledQueue
+    if "MPI_PROGRAM_CUT" in os.environ:
+        pack = worker_loop.pack_results
+        worker_loop.pack_results = lambda results: pack(results)[:-5] if len(results) else pack(results)
+    if "MPI_PROGRAM_REAL" in os.environ:
+        return cli.main(["--quiet", "run", *sys.argv[1:]])
+    return run_program.call(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
