@@ -67,11 +67,10 @@ def render(
         "input": shlex.quote(str(folder)),
         "output": shlex.quote(str(output)),
         "version": str(version),
-        "scratch": _scratch(site.scratch),
+        "cube": f"--cube {site.cube}" + (f" --scratch {_scratch(site.scratch)}" if site.scratch else ""),
         "options": shlex.join(asks.options),
     }
     values["common"] = _fill(site, "common", values)
-    values["stage"] = _fill(site, "stage", values) if site.cube == "staged" else ""
     values["fresh"] = _fill(site, "fresh", values) if launch.startswith("srun") else ""
     script = _fill(site, step, values)
     # Without what was left empty.

@@ -180,8 +180,8 @@ def load_site(name: str | os.PathLike[str]) -> Site:
     if launch not in LAUNCHES:
         raise reader.fail("launch", f"is {launch!r}; must be one of {', '.join(LAUNCHES)}")
     cube = reader.text("cube", default="mapped")
-    if cube not in ("mapped", "staged"):
-        raise reader.fail("cube", f"is {cube!r}; must be mapped or staged")
+    if cube not in ("mapped", "staged", "shared"):
+        raise reader.fail("cube", f"is {cube!r}; must be mapped, staged or shared")
     templates = reader.text("templates")
     site = Site(
         path=path,
@@ -205,6 +205,8 @@ def load_site(name: str | os.PathLike[str]) -> Site:
     reader.end()
     if cube == "staged" and not site.scratch:
         raise reader.fail("scratch", "is missing; `cube: staged` needs a folder on the node's own disk")
+    if cube != "staged" and site.scratch:
+        raise reader.fail("scratch", f"is of no use with `cube: {cube}`; leave it out")
     assert {f.name for f in fields(Site)} - {"path"} <= set(reader.known)
     return site
 

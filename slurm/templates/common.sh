@@ -21,7 +21,6 @@ supervise() {
 # cancels a job does not want it back.
 finish() {
     trap - USR1 TERM
-    cleanup
     local job="$SLURM_JOB_ID"
     if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
         job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
@@ -34,11 +33,6 @@ finish() {
     fi
     echo "$(date -u +%FT%TZ) job $job ends with status $1"
     exit "$1"
-}
-
-# What is to be removed at the end.
-cleanup() {
-    :
 }
 
 cancelled=""

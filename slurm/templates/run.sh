@@ -10,8 +10,7 @@ if [ ! -e "$todo" ]; then
     echo "no stars on sector $sector camera $camera CCD $ccd: nothing to do"
     exit 0
 fi
-source={{input}}
-{{stage}}
 {{fresh}}
-supervise {{launch}}{{command}} run "$source" --todo "$todo" --output {{output}} --version {{version}} {{options}}
+supervise {{launch}}{{command}} run {{input}} --todo "$todo" --output {{output}} --version {{version}} \
+    {{cube}} {{options}}
 finish $?
