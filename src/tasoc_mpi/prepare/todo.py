@@ -40,6 +40,11 @@ METHODS = ("aperture", "psf", "linpsf", "halo")
 _FIELD_RADIUS = float(np.hypot(12.0, 12.0))
 #: Degrees per pixel, for distances where there is no WCS.
 _PIXEL = 21.0 / 3600.0
+#: Stars of so many rows and columns of pixels are computed together: their pixels are read once.
+_TILE = 64
+_TILES_ACROSS = 32
+#: A row of the work list with the tile in which the star lies, -1 for none.
+_DTYPE = np.dtype([*((name, TODO_DTYPE[name]) for name in TODO_DTYPE.names or ()), ("tile", "i4")])
 #: Bit of an APERTURE image for a pixel that was sent down.
 _COLLECTED = 1
 
@@ -228,7 +233,11 @@ def fill_todo(
             f"{folder}: no star brighter than Tmag {faint_limit:g} to list; it needs catalogs (tasoc-mpi "
             "catalog) with cubes (tasoc-mpi prepare) or target pixel files"
         )
-    create_todo(todo, prioritise(rows))
+    rows = prioritise(rows)
+    listed = np.zeros(len(rows), dtype=TODO_DTYPE)
+    for name in TODO_DTYPE.names or ():
+        listed[name] = rows[name]
+    create_todo(todo, listed, rows["tile"])
     return _summaries(rows, {*cubes, *tpfs})
 
 
@@ -236,7 +245,7 @@ def _all_rows(
     folder: Path, cubes: Mapping[CCDKey, Path], tpfs: Mapping[CCDKey, Sequence[TPFInfo]], faint_limit: float
 ) -> NDArray[np.void]:
     """The rows of every CCD; what cannot be listed is said in the log."""
-    parts = [np.zeros(0, dtype=TODO_DTYPE)]
+    parts = [np.zeros(0, dtype=_DTYPE)]
     for key, frames in find_ffis(folder).items():
         if key not in cubes:
             logger.warning(
@@ -280,7 +289,8 @@ def prioritise(rows: NDArray[np.void]) -> NDArray[np.void]:
 
 
 def _rows(n: int, key: CCDKey, datasource: str, cadence: int) -> NDArray[np.void]:
-    rows = np.zeros(n, dtype=TODO_DTYPE)
+    rows = np.zeros(n, dtype=_DTYPE)
+    rows["tile"] = -1
     rows["sector"], rows["camera"], rows["ccd"] = key
     rows["datasource"], rows["cadence"] = datasource, cadence
     return rows
@@ -317,8 +327,10 @@ def _ffi_rows(cube: Cube, catalog: StarCatalog, faint_limit: float) -> NDArray[n
         inside = (rows_of >= 0) & (rows_of < cube.shape[0]) & (columns_of >= 0) & (columns_of < cube.shape[1])
         inside &= (np.rint(row) >= SCIENCE_ROWS[0]) & (np.rint(row) < SCIENCE_ROWS[1])
         inside &= (np.rint(column) >= SCIENCE_COLUMNS[0]) & (np.rint(column) < SCIENCE_COLUMNS[1])
-    stars = stars[inside]
+    stars, row, column = stars[inside], row[inside], column[inside]
     rows = _rows(len(stars), key, "ffi", int(attributes["CADENCE"]))
+    rows["tile"] = (np.rint(row).astype(int) - SCIENCE_ROWS[0]) // _TILE * _TILES_ACROSS
+    rows["tile"] += (np.rint(column).astype(int) - SCIENCE_COLUMNS[0]) // _TILE
     rows["starid"], rows["tmag"] = stars["starid"], stars["tmag"]
     rows["method"][stars["tmag"] <= load_settings().getfloat("todo", "halo_tmag_limit")] = "halo"
     rows["cbv_area"] = cbv_area(stars["ra"], stars["decl"], key[1], key[2], _centre(catalog))
@@ -327,8 +339,8 @@ def _ffi_rows(cube: Cube, catalog: StarCatalog, faint_limit: float) -> NDArray[n
 
 def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit: float) -> NDArray[np.void]:
     """The targets of the target pixel files of one CCD, and the other stars in their stamps."""
-    parts = [np.zeros(0, dtype=TODO_DTYPE)]
-    secondaries, edges = [np.zeros(0, dtype=TODO_DTYPE)], [np.zeros(0)]
+    parts = [np.zeros(0, dtype=_DTYPE)]
+    secondaries, edges = [np.zeros(0, dtype=_DTYPE)], [np.zeros(0)]
     stars = np.zeros(0, dtype=STAR_DTYPE) if catalog is None else catalog.stars
     stars = stars[stars["tmag"] < faint_limit]
     vectors = unit_vectors(stars["ra"], stars["decl"])
