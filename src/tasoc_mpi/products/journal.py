@@ -8,8 +8,9 @@ are, and moved in order of priority at the end.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Bundle, unpack_many
 from ..status import STATUS
 
-__all__ = ["Failure", "append", "move", "read_failures", "read_journal"]
+__all__ = ["Failure", "Tally", "append", "move", "read_failures", "read_journal"]
 
 #: Messages that are read at once.
 _MESSAGES = 500
@@ -139,3 +140,79 @@ def _insert(conn: sqlite3.Connection, numbers: NDArray[np.void], strings: NDArra
         f" VALUES ({', '.join('?' * len(_COLUMNS))})",
         zip(*(columns[name] for name in _COLUMNS), strict=True),
     )
+
+
+@dataclass
+class MethodTally:
+    """Stars of one method: how many, and the sums and the largest of their seconds."""
+
+    stars: int = 0
+    elapsed: float = 0.0
+    waited: float = 0.0
+    longest: float = 0.0
+
+
+@dataclass
+class Tally:
+    """Counts of what a journal holds; `update` reads only what is new, so that it can be watched.
+
+    Attributes
+    ----------
+    counts : dict
+        Stars by (sector, camera, CCD, status).
+    methods : dict of str to MethodTally
+    slowest : list of (seconds, priority, stamp height, stamp width)
+        In order, not more than `most`.
+    failures : list of Failure
+        In order of time.
+    """
+
+    most: int = 20
+    counts: Counter[tuple[int, int, int, int]] = field(default_factory=Counter)
+    methods: dict[str, MethodTally] = field(default_factory=lambda: defaultdict(MethodTally))
+    slowest: list[tuple[float, int, float, float]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    _last: int = 0
+    _messages: int = 0
+
+    def update(self, conn: sqlite3.Connection) -> None:
+        """Read what has come since the last call; what has been moved to the tables is forgotten."""
+        if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'photometry_journal'").fetchone():
+            return
+        (messages,) = conn.execute("SELECT COUNT(*) FROM photometry_journal").fetchone()
+        if messages < self._messages:
+            self._last = self._messages = 0
+            for known in (self.counts, self.methods, self.slowest, self.failures):
+                known.clear()
+        self._messages = messages
+        places = conn.execute(
+            "SELECT sector, camera, ccd FROM photometry_journal j JOIN todolist t USING (priority)"
+            " WHERE j.rowid > ? ORDER BY j.rowid",
+            (self._last,),
+        )
+        for bundle, times, rows in read_journal(conn, self._last):
+            for number, place in enumerate(places.fetchmany(len(rows))):
+                status = bundle.numbers["status"][bundle.message == number]
+                for value, count in zip(*np.unique(status, return_counts=True), strict=True):
+                    self.counts[(*place, int(value))] += int(count)
+            self._add(bundle, times)
+            self._last = int(rows[-1])
+
+    def _add(self, bundle: Bundle, times: NDArray[np.float64]) -> None:
+        numbers = bundle.numbers
+        names, which = np.unique(
+            np.array([name or "" for name in bundle.strings(np.arange(len(numbers)))[1]], dtype=str),
+            return_inverse=True,
+        )
+        for number, name in enumerate(names.tolist()):
+            some = numbers[which == number]
+            method = self.methods[name]
+            method.stars += len(some)
+            method.elapsed += float(some["elaptime"].sum())
+            method.waited += float(some["worker_wait_time"].sum())
+            method.longest = max(method.longest, float(some["elaptime"].max()))
+        slow = np.argsort(-numbers["elaptime"], kind="stable")[: self.most]
+        columns = ("elaptime", "priority", "stamp_height", "stamp_width")
+        self.slowest += zip(*(numbers[name][slow].tolist() for name in columns), strict=True)
+        self.slowest = sorted(self.slowest, reverse=True)[: self.most]
+        self.failures += read_failures(bundle, times)
