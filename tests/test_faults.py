@@ -77,6 +77,7 @@ def without_faulty(found: dict) -> dict:
     return {**found, **kept, "results": [row for row in found["results"] if row[0] not in rows]}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_faulty_stars_hurt_nobody_else(blank, without, tmp_path, ranks):

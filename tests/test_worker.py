@@ -153,7 +153,10 @@ import os, sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from test_worker import supervisor, tasks
-computer = supervisor(Path({folder!r}))
+folder = Path({folder!r})
+(folder / "sector001_camera1_ccd1.hdf5").write_text("cube")
+(folder / "scratch").mkdir()
+computer = supervisor(folder, copies=str(folder / "scratch"))
 computer.submit(tasks(1000, 1001))
 while computer._recorder.read()[0] < 0:
     computer.poll(0.01)
@@ -163,19 +166,21 @@ time.sleep(60)
 
 
 def test_the_computing_process_ends_with_its_supervisor(tmp_path):
-    """Also in the middle of a star, which then is under no suspicion."""
+    """Also in the middle of a star, which then is under no suspicion; copies of cubes go, too."""
     program = PARENT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
     environment = {**os.environ, "FAULTY_STARS": "hang:1000"}
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as parent:
         child = int(parent.stdout.readline())
         (recorder,) = (tmp_path / "output" / ".recorders" / "todo").iterdir()
         assert read_recorders(recorder.parent)["priority"].tolist() == [100]
+        assert len(list((tmp_path / "scratch").glob("*.hdf5"))) == 1
         parent.kill()
     deadline = time.monotonic() + 10
     while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not recorder.exists()
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def alive(pid: int) -> bool:

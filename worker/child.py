@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..errors import TasocError
 from ..products.recorder import Recorder
 from ..protocol import Results, pack_results, unpack_tasks
-from .compute import Job, Photometry, compute, join_results, settle
+from .compute import Job, Photometry, compute, finish, join_results, settle
 from .copies import copy_name, remove_stale
 from .memory import limit_memory
 from .pipes import Kind, frame, read_frame, readable, write_all
@@ -79,6 +79,8 @@ class _Child:
         """Take in one message, waiting for it."""
         found = read_frame(self.reads)
         if found is None:
+            if self.job is not None:
+                finish(self.job)
             self.leave()
         kind, payload = found
         if kind == Kind.TASKS:

@@ -18,7 +18,7 @@ from ..products.packed import pack_writer
 from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results
 from ..status import STATUS
 
-__all__ = ["Job", "Photometry", "aborted", "compute", "join_results", "settle"]
+__all__ = ["Job", "Photometry", "aborted", "compute", "finish", "join_results", "settle"]
 
 #: What the output folder's file system says when nothing more can be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -104,6 +104,12 @@ def settle(job: Job, whole: bool = True) -> None:
     """
     if job.packed:
         pack_writer(job.output_folder).flush(sync=whole)
+
+
+def finish(job: Job) -> None:
+    """Close what this process has written to; raises InputError as `settle`."""
+    if job.packed:
+        pack_writer(job.output_folder).close()
 
 
 def _numbers(tasks: NDArray[np.void]) -> NDArray[np.void]:

@@ -49,6 +49,8 @@ _LOOK = 0.25
 _LONGEST_LOOK = 2.0
 #: Seconds in which a computing process has to be ready: thousands of them read the same libraries.
 _START_SECONDS = 600.0
+#: Seconds in which an idle one has to close its files.
+_CLOSE_SECONDS = 20.0
 #: A computing process that ends this often without a star that it computed or died of will never do.
 _IDLE_DEATHS = 3
 
@@ -387,7 +389,7 @@ class Supervisor:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     if self._ready and (self._recorder is None or self._recorder.read()[0] < 0):
                         # Idle: the end of its pipe ends it.
-                        process.wait(1.0)
+                        process.wait(_CLOSE_SECONDS)
                 process.kill()
                 process.wait()
                 os.close(self._from_child)

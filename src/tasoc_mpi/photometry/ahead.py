@@ -42,7 +42,9 @@ def ask_ahead(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> in
     source = kept_ffi(folder, *(int(stars[0][name]) for name in ("sector", "camera", "ccd")), cache)
     if source is None:
         return 0
-    index = np.flatnonzero(np.isin(source.catalog.stars["starid"], stars["starid"])).tolist()
+    known = source.catalog.stars["starid"]
+    index = np.minimum(np.searchsorted(known, stars["starid"]), len(known) - 1)
+    index = index[known[index] == stars["starid"]].tolist()
     asked, cube = 0, source.movement
     assert isinstance(cube, Cube)
     fd = os.open(cube.path, os.O_RDONLY)
