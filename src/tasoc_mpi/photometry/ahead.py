@@ -39,7 +39,8 @@ def ask_ahead(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> in
     stars = tasks[tasks["datasource"] == b"ffi"]
     if not len(stars):
         return 0
-    source = kept_ffi(folder, *(int(stars[0][name]) for name in ("sector", "camera", "ccd")), cache)
+    sector, camera, ccd = stars[0][["sector", "camera", "ccd"]].tolist()
+    source = kept_ffi(folder, sector, camera, ccd, cache)
     if source is None:
         return 0
     known = source.catalog.stars["starid"]
