@@ -28,7 +28,6 @@ COMMANDS = (
     "submit",
     "split",
     "merge",
-    "stage",
 )
 
 #: Modules of the commands whose names are Python's own words.
@@ -55,7 +54,10 @@ def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
         sub = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
         module.configure(sub)
         sub.set_defaults(run=module.main)
-    return parser.parse_args(options)
+    args = parser.parse_args(options)
+    # For a command that starts the program again.
+    args.options = list(sys.argv[1:] if options is None else options)
+    return args
 
 
 def _version() -> str:
