@@ -31,6 +31,7 @@ class Photometry:
 
     def __init__(self, starid, output_folder, sector, camera, ccd, cadence, version, method, **_):
         self.starid, self.output = starid, output_folder
+        self.lightcurve_writer = None
         chance = int(hashlib.sha256(str(starid).encode()).hexdigest()[:8], 16)
         self.path = os.path.join(
             output_folder,
@@ -59,9 +60,11 @@ class Photometry:
             else [],
         )
 
-    def save_lightcurve(self, writer=None):
-        if writer is not None:
-            listed = writer(os.path.relpath(self.path, self.output), f"light curve of {self.starid}".encode())
+    def save_lightcurve(self):
+        if self.lightcurve_writer is not None:
+            listed = self.lightcurve_writer(
+                os.path.relpath(self.path, self.output), f"light curve of {self.starid}".encode()
+            )
             return os.path.join(self.output, listed)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path, "w", encoding="utf-8") as file:
@@ -134,8 +137,8 @@ def kill_at(step: int) -> None:
         unlink(self, missing_ok)
         count_step()
 
-    def killing_save(self, **options):
-        path = save(self, **options)
+    def killing_save(self):
+        path = save(self)
         count_step()
         return path
 

@@ -171,8 +171,9 @@ def _one_star(
         path = None
         if status.has_lightcurve:
             # Where the run looks for it again does not depend on where the output folder is today.
-            keep = {"writer": pack_writer(job.output_folder)} if job.packed else {}
-            path = os.path.relpath(pho.save_lightcurve(**keep), job.output_folder)
+            if job.packed:
+                pho.lightcurve_writer = pack_writer(job.output_folder)
+            path = os.path.relpath(pho.save_lightcurve(), job.output_folder)
         for name in DIAGNOSTICS:
             row[name] = getattr(result, name)
         row["status"] = status

@@ -147,6 +147,8 @@ class BasePhotometry(StampPixels):
             self.target_pos_row,
         )
         self._table: Table | None = None
+        #: Keeps the light curve in another way than as a file of its own; set by the worker.
+        self.lightcurve_writer: Writer | None = None
         self.plot_folder = self._make_plot_folder() if plot else None
 
     def _make_plot_folder(self) -> str:
@@ -392,10 +394,7 @@ class BasePhotometry(StampPixels):
             self.result.skip_targets = [int(starid) for starid in skip_targets]
 
     def save_lightcurve(
-        self,
-        output_folder: str | os.PathLike[str] | None = None,
-        version: int | None = None,
-        writer: Writer | None = None,
+        self, output_folder: str | os.PathLike[str] | None = None, version: int | None = None
     ) -> str:
         """Write the light curve file.
 
@@ -405,8 +404,6 @@ class BasePhotometry(StampPixels):
             Default: the attribute `output_folder`.
         version : int, optional
             Default: the attribute `version`.
-        writer : callable, optional
-            Keeps the file's bytes; see `products.lightcurve.Writer`. Default: in a file of its own.
 
         Returns
         -------
@@ -443,7 +440,7 @@ class BasePhotometry(StampPixels):
             table_cards=cards.table_cards(source, columns),
             wcs_cards=cards.wcs_cards(source, self._stamp),
         )
-        self.result.lightcurve = write_lightcurve(Path(folder), file, writer)
+        self.result.lightcurve = write_lightcurve(Path(folder), file, self.lightcurve_writer)
         return os.path.join(folder, self.result.lightcurve)
 
 
