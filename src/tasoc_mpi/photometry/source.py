@@ -403,6 +403,10 @@ def load_tpf(
     """
     path = _find_tpf(folder, starid, sector, cadence)
     key = (path, _stamp_of(path))
+    if key not in _kept:
+        # Its pixels are copied, some 50 MB, and the stars of a file come one after the other.
+        for other in [other for other, source in _kept.items() if isinstance(source.movement, TPF)]:
+            del _kept[other]
     return _keep(key, functools.partial(_make_tpf, folder, path), cache)
 
 
