@@ -22,6 +22,7 @@ from ..products.todo import TODO_NAME, Constraints, lock_todo, open_todo
 from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from ..status import STATUS
 from .loop import Drain, Outcome, schedule
+from .plan import check_needs, needs_of, plan
 from .progress import Progress
 from .queue import BatchSize
 from .signals import Stop
@@ -57,6 +58,8 @@ class Orders:
         So many stars may fail before the run ends; 0: any number.
     quiet : bool
         Show no progress.
+    dry : bool
+        Only say what would be done.
     """
 
     todo: Path
@@ -68,6 +71,7 @@ class Orders:
     batch: int | None = None
     max_errors: int = 0
     quiet: bool = False
+    dry: bool = False
 
 
 def find_todo(source: Path, named: str | None) -> Path:
@@ -87,7 +91,7 @@ def find_todo(source: Path, named: str | None) -> Path:
     return path
 
 
-def run(orders: Orders, drain: Drain, stop: Stop, ranks: int) -> int:
+def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
     """Have the stars computed, and say what became of them.
 
     Parameters
@@ -98,8 +102,8 @@ def run(orders: Orders, drain: Drain, stop: Stop, ranks: int) -> int:
         Has a queue computed.
     stop : Stop
         Ends the run early when something has asked for it.
-    ranks : int
-        Number of ranks, this one included.
+    node : list of int
+        Number of each rank's node, this rank's first.
 
     Returns
     -------
@@ -114,6 +118,8 @@ def run(orders: Orders, drain: Drain, stop: Stop, ranks: int) -> int:
     path, output = orders.todo, orders.output
     # Says what is wrong with the file before anything is written, the lock included.
     open_todo(path, check_write=True).close()
+    if orders.dry:
+        return _plan(orders, node)
     _make_folder(output)
     with lock_todo(path), _opened(path) as store:
         chosen = orders.constraints.mask(store.rows)
@@ -125,8 +131,10 @@ def run(orders: Orders, drain: Drain, stop: Stop, ranks: int) -> int:
             store.reset(chosen, output)
             clear_recorders(recorders)
         _abort_suspects(store, chosen, recorders)
-        announce = functools.partial(_announce, orders=orders, ranks=ranks)
-        size = BatchSize(max(1, ranks - 1), orders.batch)
+        needed = chosen & (store.skipped_by < 0) & ~store.listed
+        check_needs(needs_of(store, needed, output, node), output, path)
+        announce = functools.partial(_announce, orders=orders, ranks=len(node))
+        size = BatchSize(max(1, len(node) - 1), orders.batch)
         outcome = schedule(store, chosen, drain, size, output, announce, stop, orders.max_errors)
         if not stop:
             clear_recorders(recorders)
@@ -137,9 +145,19 @@ def run(orders: Orders, drain: Drain, stop: Stop, ranks: int) -> int:
     return stop.exit_status
 
 
+def _plan(orders: Orders, node: list[int]) -> int:
+    """Say what would be done, on a copy in memory: nothing on disk changes."""
+    with _opened(orders.todo, copy=True) as store:
+        chosen = orders.constraints.mask(store.rows)
+        print("\n".join(plan(store, chosen, orders.source, orders.output, node, orders.overwrite)))
+        wanted = chosen if orders.overwrite else chosen & (store.skipped_by < 0) & ~store.listed
+        check_needs(needs_of(store, wanted, orders.output, node), orders.output, orders.todo)
+    return 0
+
+
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Store]:
-    store = load_store(path)
+def _opened(path: Path, copy: bool = False) -> Iterator[Store]:
+    store = load_store(path, copy)
     with contextlib.closing(store):
         yield store
 

@@ -9,6 +9,7 @@ run empties that first. So at any moment every light curve that is listed exists
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..products.journal import append, read_journal
-from ..products.todo import open_todo, transaction
+from ..products.todo import in_memory, open_todo, transaction
 from ..protocol import Bundle, ProtocolError, unpack_many
 from ..status import STATUS
 from .publish import Change, publish, unlist
@@ -95,9 +96,13 @@ class Store:
     _flush_cost: float = 0.0
     _new_claims: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
 
+    def find(self, priorities: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the given priorities, -1 where there is none."""
+        return index_of(self.priority, priorities)
+
     def index(self, priorities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the given priorities; raises ProtocolError if there is no such row."""
-        index = index_of(self.priority, priorities)
+        index = self.find(priorities)
         if (index < 0).any():
             raise ProtocolError("a result of a star that is not in the work list")
         return index
@@ -338,15 +343,25 @@ class Store:
             self.conn.execute("UPDATE photometry_settings SET unfinished = 0")
 
 
-def load_store(path: Path) -> Store:
+def load_store(path: Path, copy: bool = False) -> Store:
     """Open a work list for a run.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    copy : bool, optional
+        Change nothing in it: what is brought up to date is a copy in memory.
 
     Raises
     ------
     MissingInput, InputError
         As `open_todo`; if there are no rows, a value is of the wrong kind, or the file is damaged.
     """
-    conn = open_todo(path, write=True)
+    conn = open_todo(path, write=not copy, check_write=copy)
+    if copy:
+        with contextlib.closing(conn):
+            conn = in_memory(conn, path)
     rows, status = read_rows(conn, path)
     priority = np.ascontiguousarray(rows["priority"])
     n, group = len(rows), groups(rows)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Mailbox", "nodes", "receive", "world"]
+from .errors import InputError, MissingInput, UsageError
+
+__all__ = ["Mailbox", "check_ranks", "nodes", "receive", "start_ranks", "world"]
 
 #: Set by the launchers for every rank: MPICH, Intel MPI and `srun --mpi=pmi2` (PMI), `srun --mpi=pmix` and
 #: PRRTE (PMIX), Open MPI, MVAPICH, Cray (PALS, ALPS).
@@ -78,6 +81,62 @@ def receive(
     message = bytearray(status.Get_count(MPI.BYTE))
     comm.Recv([message, MPI.BYTE], status.Get_source(), status.Get_tag())
     return status.Get_source(), status.Get_tag(), message
+
+
+#: Set for ranks that this program starts: how many they are to be.
+_STARTED = "TASOC_MPI_RANKS"
+
+
+def start_ranks(ranks: int, options: Sequence[str]) -> int:
+    """Run this program again with the same options, under mpiexec on this machine; does not return.
+
+    Parameters
+    ----------
+    ranks : int
+        How many.
+    options : sequence of str
+        The command line behind the program's name.
+
+    Raises
+    ------
+    UsageError
+        If it is not a number of ranks.
+    MissingInput
+        If there is no mpiexec.
+    """
+    import shutil
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    if not 2 <= ranks <= 4096:
+        raise UsageError(
+            f"--ranks {ranks}: must be from 2 (rank 0 and a worker) to 4096; without it one process"
+        )
+    # That of the environment in which the program is installed belongs to the library that mpi4py loads.
+    beside = Path(sys.executable).with_name("mpiexec")
+    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if mpiexec is None:
+        raise MissingInput("mpiexec: not found; pip install tasoc-mpi[mpich], or load the module of an MPI")
+    command = [mpiexec, "-n", str(ranks)]
+    said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    if "Open MPI" in said.stdout or "OpenRTE" in said.stdout or "PRRTE" in said.stdout:
+        # It refuses more ranks than cores; rank 0 needs none.
+        command.append("--oversubscribe")
+    os.environ[_STARTED] = str(ranks)
+    sys.stdout.flush()
+    os.execv(mpiexec, [*command, sys.executable, "-m", "tasoc_mpi.cli", *options])
+
+
+def check_ranks(comm: Any | None) -> None:
+    """Raise InputError if this is one of several ranks that do not know of each other."""
+    wanted = os.environ.get(_STARTED)
+    found = 1 if comm is None else comm.Get_size()
+    if wanted and int(wanted) != found:
+        raise InputError(
+            f"mpiexec started {wanted} ranks, but the MPI library that mpi4py loads sees {found}; use the"
+            " mpiexec of that library"
+        )
 
 
 def nodes(comm: Any) -> list[int]:

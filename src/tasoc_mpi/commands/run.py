@@ -26,6 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="pack light curves, one HDF5 file a worker, instead of a file each (see `tasoc-mpi unpack`)",
     )
+    parser.add_argument(
+        "--ranks", type=int, metavar="N", help="start mpiexec with N ranks here: rank 0 and N - 1 workers"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say what would run, where, and what it needs"
+    )
     parser.add_argument("--plot", action="store_true", help="also draw pictures of every star")
     parser.add_argument(
         "--batch", type=int, metavar="N", help="hand out N stars at once (default: by their cost)"
@@ -87,9 +93,12 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
     int
         Exit status, the same on all ranks.
     """
-    from ..transport import world
+    from ..transport import check_ranks, start_ranks, world
 
     comm = world()
+    check_ranks(comm)
+    if args.ranks is not None and comm is None and not args.dry_run:
+        return start_ranks(args.ranks, args.options)
     if comm is None:
         return _alone(args, photometry)
     return _rank_0(args, comm) if comm.Get_rank() == 0 else _worker(args, comm, photometry)
@@ -121,7 +130,7 @@ def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None
                     take_in([pack_results(results)])
                 tick()
 
-        return run(_orders(args), drain, stop, ranks=1)
+        return run(_orders(args), drain, stop, node=[0] * (args.ranks or 1))
 
 
 def _rank_0(args: argparse.Namespace, comm: Any) -> int:
@@ -137,7 +146,7 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     try:
         try:
             with listen(stop):
-                exit_status = run(_orders(args), crew.drain, stop, ranks=comm.Get_size())
+                exit_status = run(_orders(args), crew.drain, stop, crew.node)
         except (TasocError, OSError) as error:
             if any(crew.held.values()):
                 # Workers may be busy for long, or gone.
@@ -303,4 +312,5 @@ def _orders(args: argparse.Namespace) -> Any:
         batch=args.batch,
         max_errors=1 if args.fail_fast else args.max_errors or 0,
         quiet=args.quiet,
+        dry=args.dry_run,
     )

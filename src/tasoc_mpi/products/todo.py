@@ -40,6 +40,7 @@ __all__ = [
     "Constraints",
     "create_todo",
     "explain",
+    "in_memory",
     "load_todo",
     "lock_todo",
     "open_todo",
@@ -232,6 +233,20 @@ def open_todo(
             conn.close()
         raise
     return conn
+
+
+def in_memory(conn: sqlite3.Connection, path: str | os.PathLike[str]) -> sqlite3.Connection:
+    """A copy of an open work list in memory, with all tables and columns."""
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        conn.backup(copy)
+        with transaction(copy, path):
+            upgrade(copy, Path(path))
+            add_results(copy)
+    except sqlite3.Error as error:
+        copy.close()
+        raise explain(Path(path), error) from None
+    return copy
 
 
 def explain(path: Path, error: sqlite3.Error) -> InputError:

@@ -1,0 +1,280 @@
+"""`TaskManager`: a work list star by star, for programs that hand out stars themselves.
+
+The interface is the one that users of the TASOC pipeline know; beneath it are the store, the skip rule and
+the file of `tasoc-mpi run`, so that both can be used on the same work list, one after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..products.todo import TODO_NAME, Constraints, explain, lock_todo
+from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
+from ..settings import output_folder
+from ..status import STATUS
+from .loop import Outcome
+from .program import write_summary
+from .store import load_store
+
+__all__ = ["TaskManager"]
+
+#: Keys of `details` that are stored under other names.
+_CENTROID, _STAMP = "pos_centroid", "stamp"
+
+
+class TaskManager:
+    """Hands out stars of a work list and takes their results.
+
+    Results reach the file at once in portions (see `Store`); what other programs read in it, and which stars
+    are skipped, is brought up to date by `backup`, `write_summary` and `close`.
+
+    Parameters
+    ----------
+    todo_file : path-like
+        The work list, or the folder that holds it.
+    output : path-like, optional
+        Folder of the light curves. Default: as of the last run, TESSPHOT_OUTPUT, or ``output`` beside the
+        work list.
+    version : int, optional
+        Of the light curves. Default: as of the last run, or 6.
+    overwrite : bool, optional
+        Forget all results.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If the work list cannot be used, or another program is using it.
+    """
+
+    def __init__(
+        self,
+        todo_file: str | os.PathLike[str],
+        output: str | os.PathLike[str] | None = None,
+        version: int | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        path = Path(todo_file)
+        if path.is_dir():
+            path = path / TODO_NAME
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock_todo(path))
+            self._store = load_store(path)
+            stack.callback(self._store.close)
+            known = self._store.conn.execute("SELECT output, version FROM photometry_settings").fetchone()
+            if output is None:
+                folder = path.parent / known[0] if known else output_folder(None, path.parent / "output")
+            else:
+                folder = Path(output)
+            self.output = folder.resolve()
+            self.output.mkdir(parents=True, exist_ok=True)
+            self.version = version if version is not None else known[1] if known else 6
+            self._store.begin(self.output, self.version, overwrite)
+            self._stack = stack.pop_all()
+        self.path = path
+        self._closed = False
+        self._started = np.zeros(len(self._store.rows), dtype=bool)
+        self._outcome = Outcome()
+        self._random = np.random.default_rng()
+        self._constraints: tuple[Constraints, NDArray[np.bool_]] | None = None
+        self._skipped = self._store.decide() >= 0
+
+    def __enter__(self) -> TaskManager:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Bring the file up to date and let it go; stars that were started and not saved are to do again."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._publish()
+            if not self._pending(Constraints()).any() and not self._started.any():
+                self._store.end()
+            write_summary(self._store, self._outcome, self.output, self.version)
+        finally:
+            self._stack.close()
+
+    def get_number_tasks(self, **constraints: Any) -> int:
+        """How many stars are to be computed.
+
+        Parameters
+        ----------
+        **constraints
+            `sector`, `camera`, `ccd`, `cadence`, `datasource`, `starid`, `priority`, `method`: a value or
+            several; `tmag_min`, `tmag_max`.
+        """
+        return int(np.count_nonzero(self._pending(_constraints(constraints))))
+
+    def get_task(self, **constraints: Any) -> dict[str, Any] | None:
+        """The next star to be computed: the brightest that fulfils the constraints, or None.
+
+        Parameters
+        ----------
+        **constraints
+            As for `get_number_tasks`.
+
+        Returns
+        -------
+        dict
+            `priority`, `starid`, `method` (None to choose), `sector`, `camera`, `ccd`, `cadence`,
+            `datasource`, `tmag`.
+        """
+        pending = self._pending(_constraints(constraints))
+        first = int(np.argmax(pending))
+        return self._task(first) if pending[first] else None
+
+    def get_random_task(self) -> dict[str, Any] | None:
+        """Any of the stars that are to be computed, or None."""
+        pending = np.flatnonzero(self._pending(Constraints()))
+        return self._task(int(self._random.choice(pending))) if len(pending) else None
+
+    def start_task(self, priority: int | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> None:
+        """Note that a star (or several) is being computed, so that it is not given out again."""
+        if isinstance(priority, Mapping):
+            priorities = [int(priority["priority"])]
+        elif isinstance(priority, Iterable):
+            priorities = [int(task["priority"]) for task in priority]
+        else:
+            priorities = [int(priority)]
+        self._started[self._index(priorities)] = True
+
+    def save_result(self, result: Mapping[str, Any]) -> None:
+        """Take the result of one star in; see `save_results`."""
+        self.save_results([result])
+
+    def save_results(self, results: Iterable[Mapping[str, Any]]) -> None:
+        """Take results in.
+
+        Parameters
+        ----------
+        results : iterable of mapping
+            `priority`, `status`, `method_used`, `time` (s), `worker_wait_time` (s, optional), and `details`:
+            a mapping with the diagnostics by the names of their columns (`pos_centroid` as (column, row) and
+            `stamp` also do), `filepath_lightcurve`, `errors` (list of str) and `skip_targets` (TIC ids).
+
+        Raises
+        ------
+        InputError
+            If a star is not in the work list, or a result names no status or priority.
+        """
+        results = list(results)
+        if not results:
+            return
+        try:
+            index = self._index([int(result["priority"]) for result in results])
+            packed = pack_results(self._results(results))
+        except KeyError as error:
+            raise InputError(f"{self.path}: a result without {error}") from None
+        bundle = self._store.add([packed])
+        self._store.tick()
+        self._started[index] = False
+        self._outcome.computed += len(results)
+        self._outcome.elapsed += float(bundle.numbers["elaptime"].sum())
+        self._outcome.waited += float(bundle.numbers["worker_wait_time"].sum())
+        if not self._todo().any():
+            # The claims of skipped stars may fall: those that they left out are to do after all.
+            self._settle()
+
+    def backup(self) -> Path:
+        """Bring the file up to date and copy it to ``todo-backup.sqlite`` beside it."""
+        self._publish()
+        target = self.path.with_name(f"{self.path.stem}-backup.sqlite")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with contextlib.closing(sqlite3.connect(temporary)) as copy:
+                self._store.conn.backup(copy)
+            os.replace(temporary, target)
+        except sqlite3.Error as error:
+            raise explain(target, error) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+        return target
+
+    def write_summary(self) -> Path:
+        """Bring the file up to date and write ``summary.json`` to the output folder."""
+        self._publish()
+        return write_summary(self._store, self._outcome, self.output, self.version)
+
+    def _publish(self) -> None:
+        self._settle()
+        self._store.publish(self._store.decide(), self.output)
+
+    def _settle(self) -> None:
+        self._skipped = self._store.decide() >= 0
+        self._store.left_out[:] = self._skipped
+
+    def _todo(self) -> NDArray[np.bool_]:
+        """Stars that are neither done, nor started, nor left out."""
+        return ~(self._store.listed | self._started | self._store.left_out | self._skipped)
+
+    def _pending(self, constraints: Constraints) -> NDArray[np.bool_]:
+        if self._constraints is None or self._constraints[0] != constraints:
+            self._constraints = constraints, constraints.mask(self._store.rows)
+        return self._constraints[1] & self._todo()
+
+    def _index(self, priorities: list[int]) -> NDArray[np.int64]:
+        index = self._store.find(np.array(priorities, dtype=np.int64))
+        if (index < 0).any():
+            raise InputError(f"{self.path}: no star of priority {priorities[int(np.argmin(index))]}")
+        return index
+
+    def _task(self, index: int) -> dict[str, Any]:
+        row = self._store.rows[index]
+        task = {name: row[name].item() for name in row.dtype.names or ()}
+        task["datasource"] = task["datasource"].decode()
+        task["method"] = task["method"].decode() or None
+        return task
+
+    def _results(self, results: list[Mapping[str, Any]]) -> Results:
+        numbers = np.zeros(len(results), RESULT_DTYPE)
+        lightcurves: list[str | None] = []
+        errors: list[str | None] = []
+        skips: list[int] = []
+        for row, result in zip(numbers, results, strict=True):
+            details = dict(result.get("details") or {})
+            row["priority"], row["status"] = result["priority"], STATUS(result["status"])
+            row["elaptime"] = result.get("time", 0.0)
+            row["worker_wait_time"] = result.get("worker_wait_time", 0.0)
+            if details.get(_CENTROID) is not None:
+                details["pos_column"], details["pos_row"] = details[_CENTROID]
+            if details.get(_STAMP) is not None:
+                row_min, row_max, col_min, col_max = details[_STAMP]
+                details["stamp_height"], details["stamp_width"] = row_max - row_min, col_max - col_min
+            for name in DIAGNOSTICS:
+                value = details.get(name)
+                row[name] = np.nan if value is None else value
+            path = details.get("filepath_lightcurve") if STATUS(result["status"]).has_lightcurve else None
+            lightcurves.append(None if path is None else os.path.relpath(self.output / path, self.output))
+            messages = details.get("errors") or []
+            errors.append((messages if isinstance(messages, str) else "\n".join(messages)) or None)
+            starid = int(self._store.rows["starid"][self._index([int(result["priority"])])[0]])
+            named = sorted({int(other) for other in details.get("skip_targets") or ()} - {starid})
+            row["skip_count"] = len(named)
+            skips.extend(named)
+        methods = [result.get("method_used") or "" for result in results]
+        return Results(numbers, lightcurves, methods, errors, np.array(skips, dtype=np.int64))
+
+
+def _constraints(given: Mapping[str, Any]) -> Constraints:
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None or name.startswith("tmag"):
+            values[name] = value
+        else:
+            values[name] = (value,) if isinstance(value, (str, int, np.integer)) else tuple(value)
+    return Constraints(**values)

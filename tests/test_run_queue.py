@@ -1,0 +1,133 @@
+"""The order in which stars are handed out: tiles, nodes, level ends."""
+
+import heapq
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasoc_mpi.protocol import TASK_DTYPE
+from tasoc_mpi.scheduler.queue import BatchSize, Queue
+
+
+def rows_of(ccd, tile, datasource="ffi", tmag=None):
+    """Rows of a work list in order of brightness."""
+    n = len(ccd)
+    rows = np.zeros(n, TASK_DTYPE)
+    rows["priority"] = np.arange(1, n + 1)
+    rows["starid"] = 100 + np.arange(n)
+    rows["sector"], rows["camera"], rows["ccd"], rows["cadence"] = 1, 1, ccd, 1800
+    rows["tmag"] = np.linspace(7, 15, n) if tmag is None else tmag
+    rows["datasource"] = datasource
+    return rows, np.asarray(tile)
+
+
+def learned(workers, seconds=0.005, fixed=None):
+    size = BatchSize(workers, fixed)
+    size.learn(np.array([seconds]))
+    return size
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_every_star_is_handed_out_once(data):
+    n = data.draw(st.integers(0, 300))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    rows, tile = rows_of(rng.integers(1, 4, n), rng.integers(-1, 5, n))
+    rows["datasource"][rng.random(n) < 0.1] = b"tpf:105"
+    rows["tmag"][: n // 10] = 4
+    wanted = np.flatnonzero(rng.random(n) < 0.8)
+    left_out = rng.random(n) < 0.1
+    size = learned(4, 0.01, data.draw(st.sampled_from([None, 1, 7])))
+    queue = Queue(rows, wanted, size, tile, left_out)
+    found = []
+    while len(queue):
+        batch = queue.take(data.draw(st.integers(0, 5)))
+        assert len(np.unique(batch["ccd"])) <= 1
+        found += batch["priority"].tolist()
+    assert sorted(found) == rows["priority"][wanted][~left_out[wanted]].tolist()
+    assert not len(queue.take(0))
+
+
+def test_a_tile_is_handed_out_from_bright_to_faint():
+    rng = np.random.default_rng(3)
+    rows, tile = rows_of(rng.integers(1, 3, 2000), rng.integers(0, 20, 2000))
+    queue = Queue(rows, np.arange(2000), learned(2), tile)
+    seen = defaultdict(list)
+    while len(queue):
+        for priority in queue.take()["priority"].tolist():
+            seen[rows["ccd"][priority - 1], tile[priority - 1]].append(priority)
+    assert len(seen) == 40
+    assert all(found == sorted(found) for found in seen.values())
+
+
+def test_the_stars_of_a_target_pixel_file_come_together():
+    n = 600
+    rows, tile = rows_of(np.ones(n, int), np.full(n, -1))
+    rows["datasource"] = [b"tpf" if i % 3 == 0 else b"tpf:%d" % (100 + i - i % 3) for i in range(n)]
+    queue = Queue(rows, np.arange(n), learned(8, 0.1), tile)
+    while len(queue):
+        batch = queue.take()
+        files = batch["starid"] - (batch["priority"] - 1) % 3
+        # All three stars of each file.
+        assert set(np.unique(files, return_counts=True)[1]) == {3}
+
+
+def test_bright_stars_come_first():
+    rows, tile = rows_of(np.ones(500, int), np.arange(500) % 10, tmag=np.linspace(2, 14, 500))
+    queue = Queue(rows, np.arange(500), learned(50), tile)
+    first = []
+    while len(first) < 50:
+        first += queue.take()["tmag"].tolist()
+    assert max(first[:50]) < 6
+
+
+def run(queue, rows, tile, seconds, nodes, per_node):
+    """Workers that compute, and rank 0 that takes no time; end times and the nodes that read each tile."""
+    free = [(0.0, worker) for worker in range(nodes * per_node)]
+    read = defaultdict(set)
+    ends = dict.fromkeys(range(nodes * per_node), 0.0)
+    while len(queue) and free:
+        now, worker = heapq.heappop(free)
+        batch = queue.take(worker // per_node)
+        if not len(batch):
+            continue
+        index = batch["priority"] - 1
+        for place in set(zip(batch["ccd"].tolist(), tile[index].tolist(), strict=True)):
+            read[place].add(worker // per_node)
+        ends[worker] = now + float(seconds[index].sum())
+        heapq.heappush(free, (ends[worker], worker))
+    return np.array(list(ends.values())), read
+
+
+@pytest.mark.parametrize(("nodes", "per_node"), [(1, 16), (4, 32), (16, 8), (32, 4)])
+def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node):
+    rng = np.random.default_rng(nodes)
+    n = 60_000
+    rows, tile = rows_of(rng.integers(1, 17, n), rng.integers(0, 40, n))
+    seconds = 0.005 * 10 ** rng.uniform(-0.5, 0.5, n)
+    queue = Queue(rows, np.arange(n), learned(nodes * per_node), tile)
+    ends, read = run(queue, rows, tile, seconds, nodes, per_node)
+    assert len(read) == 16 * 40
+    assert np.mean([len(found) == 1 for found in read.values()]) > 0.9
+    efficiency = seconds.sum() / (len(ends) * ends.max())
+    assert efficiency > 0.95
+    if nodes <= 16:
+        # A node begins another CCD only when its own is finished.
+        ccds = defaultdict(set)
+        for (ccd, _), found in read.items():
+            ccds[ccd] |= found
+        assert np.mean([len(found) for found in ccds.values()]) < 3.5
+
+
+def test_batches_become_smaller_towards_the_end_but_not_too_small_for_rank_0():
+    size = learned(100)
+    sizes = [size.of(left) for left in (100_000, 10_000, 1_000, 10)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 100
+    many = learned(4000)
+    # 4000 messages of 20 us take as long as 16 stars.
+    assert many.of(10) == pytest.approx(16, abs=1)
+    assert learned(4000, fixed=3).of(10) == 3

@@ -1,0 +1,118 @@
+"""`TaskManager`: star by star over the same file as the run, to the same end."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from run_program import Photometry, call, content, make_input
+
+from tasoc_mpi.errors import InputError
+from tasoc_mpi.scheduler.taskmanager import TaskManager
+from tasoc_mpi.status import STATUS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_input(tmp_path / "input", 120)
+    return tmp_path / "input"
+
+
+def compute(task, output):
+    """A result of the stand-in photometry, as a dictionary."""
+    result = {"priority": task["priority"], "starid": task["starid"], "time": 0.01, "method_used": "aperture"}
+    try:
+        pho = Photometry(
+            **{k: v for k, v in task.items() if k not in ("priority", "tmag", "datasource")},
+            output_folder=str(output),
+            version=6,
+        )
+    except ValueError as error:
+        return {**result, "status": STATUS.ERROR, "details": {"errors": [str(error)]}}
+    status = STATUS(pho.result.status)
+    if status.has_lightcurve:
+        pho.save_lightcurve()
+    details = {
+        "errors": pho.result.errors,
+        "skip_targets": pho.result.skip_targets,
+        "mean_flux": pho.result.mean_flux,
+        "filepath_lightcurve": pho.path,
+    }
+    return {**result, "status": status, "details": details}
+
+
+@pytest.mark.parametrize("order", ["first", "random"])
+def test_the_same_statuses_as_the_run(folder, tmp_path, order):
+    with TaskManager(folder) as manager:
+        while task := manager.get_task() if order == "first" else manager.get_random_task():
+            manager.start_task(task["priority"])
+            manager.save_result(compute(task, manager.output))
+        assert manager.get_number_tasks() == 0
+    make_input(tmp_path / "other", 120)
+    assert call([str(tmp_path / "other")]) == 0
+    ours, theirs = content(folder), content(tmp_path / "other")
+    for name in ("todolist", "skipped", "results", "claims", "files", "trash", "settings", "failures"):
+        assert ours[name] == theirs[name], name
+    summary = json.loads((folder / "output" / "summary.json").read_text())
+    assert summary["SKIPPED"] == len(theirs["skipped"])
+    # A run finds nothing to do.
+    assert call([str(folder)]) == 0
+    assert content(folder)["todolist"] == ours["todolist"]
+
+
+def test_constraints_and_started_stars(folder):
+    with TaskManager(folder) as manager:
+        every = manager.get_number_tasks()
+        assert every == 120
+        assert manager.get_number_tasks(ccd=1) + manager.get_number_tasks(ccd=2) == every
+        assert manager.get_number_tasks(ccd=[1, 2]) == every
+        assert manager.get_number_tasks(method="aperture") == 24
+        assert manager.get_task(starid=3) is None
+        task = manager.get_task(ccd=2)
+        assert task["ccd"] == 2
+        assert task["datasource"] == "ffi"
+        manager.start_task(task["priority"])
+        assert manager.get_task(ccd=2)["priority"] > task["priority"]
+        assert manager.get_number_tasks() == every - 1
+        assert manager.get_task(priority=task["priority"]) is None
+    # What was started and not saved is to do again.
+    with TaskManager(folder) as manager:
+        assert manager.get_number_tasks() == every
+
+
+def test_a_backup_and_a_summary_at_any_time(folder):
+    with TaskManager(folder) as manager:
+        tasks = [manager.get_task(priority=priority) for priority in (1, 2, 3)]
+        manager.save_results({"priority": t["priority"], "status": 2, "time": 1.0} for t in tasks)
+        backup = manager.backup()
+        with contextlib.closing(sqlite3.connect(backup)) as conn:
+            assert conn.execute("SELECT COUNT(*) FROM todolist WHERE status = 2").fetchone() == (3,)
+        assert json.loads(manager.write_summary().read_text())["ERROR"] == 3
+
+
+def test_wrong_results_are_refused(folder):
+    with TaskManager(folder) as manager:
+        with pytest.raises(InputError, match="no star of priority 999"):
+            manager.save_result({"priority": 999, "status": 1})
+        with pytest.raises(InputError, match="without 'status'"):
+            manager.save_result({"priority": 1})
+        assert manager.get_number_tasks() == 120
+
+
+def test_the_work_list_has_one_user(folder):
+    program = (
+        "import sys; from tasoc_mpi.scheduler.taskmanager import TaskManager\nTaskManager(sys.argv[1])\n"
+    )
+    with TaskManager(folder):
+        other = subprocess.run(
+            [sys.executable, "-c", program, str(folder)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert other.returncode == 1
+    assert f"in use by process {os.getpid()} on " in other.stderr
