@@ -1,0 +1,210 @@
+"""What the operator asks of a run: plans, limits, ranks started here, older work lists, stars that kill."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from run_program import call, content, make_input
+from test_run import launch, mpiexec
+
+from tasoc_mpi import cli
+from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.products.recorder import Recorder, recorder_folder
+from tasoc_mpi.products.todo import create_todo, load_todo, open_todo
+from tasoc_mpi.products.todo_schema import TODO_DTYPE
+from tasoc_mpi.scheduler import plan
+from tasoc_mpi.transport import check_ranks, start_ranks
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_input(tmp_path / "input", 120)
+    return tmp_path / "input"
+
+
+def status_of(folder):
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        return [row[0] for row in conn.execute("SELECT status FROM todolist ORDER BY priority")]
+
+
+def test_a_dry_run_changes_nothing(folder, capsys):
+    before = (folder / "todo.sqlite").read_bytes()
+    assert call([str(folder), "--dry-run", "--ccd", "2", "--ranks", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "60 of 120 stars would be computed" in out
+    assert "s001-1-2" in out
+    assert "s001-1-1" not in out
+    assert "2 worker(s) on 1 node(s)" in out
+    assert (folder / "todo.sqlite").read_bytes() == before
+    assert not (folder / "output").exists()
+
+
+def test_a_dry_run_under_mpi(folder):
+    done = launch(3, str(folder), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "120 of 120 stars would be computed" in done.stdout
+    assert "node 0: 2 worker(s), from s001-1-1 on" in done.stdout
+    assert set(status_of(folder)) == {None}
+
+
+@pytest.mark.parametrize(("what", "message"), [("_disk_free", "make room"), ("_memory_free", "start fewer")])
+def test_what_cannot_fit_is_refused(folder, monkeypatch, capsys, what, message):
+    monkeypatch.setattr(plan, what, lambda *_: 1000.0)
+    for options in ([], ["--dry-run"]):
+        assert call([str(folder), *options]) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert message in error
+        assert "1 kB" in error
+    assert set(status_of(folder)) == {None}
+
+
+def test_fail_fast_and_max_errors(folder, capsys):
+    assert call([str(folder), "--fail-fast", "--batch", "1"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "1 star(s) have failed, the last one TIC" in error
+    assert status_of(folder).count(2) == 1
+    assert call([str(folder), "--max-errors", "5", "--batch", "1"]) == 1
+    assert "5 star(s) have failed" in capsys.readouterr().err
+    assert status_of(folder).count(2) >= 5
+    assert None in status_of(folder)
+    assert call([str(folder)]) == 0
+    assert None not in status_of(folder)
+
+
+def test_max_errors_under_mpi(folder):
+    done = launch(3, str(folder), "--max-errors", "2", "--batch", "1")
+    assert done.returncode == 1
+    assert "star(s) have failed" in done.stderr
+    assert None in status_of(folder)
+
+
+def test_ranks_are_started_here(folder):
+    mpiexec(2)
+    command = [sys.executable, "-m", "tasoc_mpi.cli", "run", str(folder), "--ranks", "3", "--dry-run"]
+    # Through the program itself: it is replaced by mpiexec.
+    program = (
+        "import sys; from tasoc_mpi.transport import start_ranks\n"
+        f"start_ranks(3, {['run', str(folder), '--dry-run']!r})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("stars would be computed") == 1
+    assert "2 worker(s) on 1 node(s)" in done.stdout
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "2 worker(s)" in done.stdout
+
+
+def test_ranks_that_cannot_be(monkeypatch):
+    for ranks in (0, 1, 5000):
+        with pytest.raises(UsageError, match="--ranks"):
+            start_ranks(ranks, [])
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(MissingInput, match=r"mpiexec: not found; pip install tasoc-mpi\[mpich\]"):
+        start_ranks(2, [])
+    monkeypatch.setenv("TASOC_MPI_RANKS", "4")
+    with pytest.raises(InputError, match="sees 1"):
+        check_ranks(None)
+
+
+def test_stars_that_took_their_workers_down_twice_are_not_tried_again(folder, capsys):
+    place = recorder_folder(folder / "output")
+    for priority, times in ((5, 2), (9, 1)):
+        for _ in range(times):
+            Recorder.create(place, 1).begin(priority)
+    assert call([str(folder)]) == 0
+    status = status_of(folder)
+    assert status.count(4) == 1
+    assert status[4] == 4
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        (text,) = conn.execute("SELECT errors FROM diagnostics WHERE priority = 5").fetchone()
+    assert "2 times" in text
+    assert not place.exists()
+    # They get another chance if asked for.
+    assert call([str(folder), "--overwrite"]) == 0
+    assert 4 not in status_of(folder)
+
+
+def older(path):
+    """Make a work list of an older program of it."""
+    with contextlib.closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("DROP INDEX todolist_unique_idx")
+        conn.execute("ALTER TABLE todolist DROP COLUMN cadence")
+        conn.execute(
+            "CREATE UNIQUE INDEX todolist_unique_idx ON todolist (starid, datasource, sector, camera, ccd)"
+        )
+        for name in ("method_used", "edge_flux", "worker_wait_time"):
+            conn.execute(f"ALTER TABLE diagnostics DROP COLUMN {name}")
+        tables = conn.execute(
+            "SELECT name FROM sqlite_master WHERE name LIKE 'photometry_%' AND type = 'table'"
+        )
+        for (name,) in tables.fetchall():
+            if name != "photometry_skipped":
+                conn.execute(f"DROP TABLE {name}")
+
+
+def test_an_older_schema_is_upgraded_with_a_line_in_the_log(folder, tmp_path, caplog):
+    assert call([str(folder)]) == 0
+    expected = content(folder)
+    make_input(tmp_path / "old", 120)
+    path = tmp_path / "old" / "todo.sqlite"
+    older(path)
+    with pytest.raises(
+        InputError, match="an older schema, no cadence in `todolist`; the next `tasoc-mpi run`"
+    ):
+        load_todo(path)
+    assert call([str(tmp_path / "old")]) == 0
+    assert "added todolist.cadence, diagnostics.method_used" in caplog.text
+    found = content(tmp_path / "old")
+    assert found["skipped"] == expected["skipped"]
+    assert found["files"] == expected["files"]
+    rows = load_todo(path)
+    assert set(rows["cadence"].tolist()) == {1800}
+
+
+def test_cadences_of_an_older_schema(tmp_path):
+    rows = np.zeros(4, TODO_DTYPE)
+    rows["priority"], rows["starid"] = range(1, 5), range(4)
+    rows["sector"] = [26, 27, 56, 56]
+    rows["datasource"] = ["ffi", "ffi", "ffi", "tpf"]
+    path = tmp_path / "todo.sqlite"
+    create_todo(path, rows)
+    older(path)
+    open_todo(path, write=True).close()
+    assert load_todo(path)["cadence"].tolist() == [1800, 600, 200, 120]
+    with contextlib.closing(sqlite3.connect(path)) as conn, conn:
+        # A star of another cadence is another row now.
+        conn.execute(
+            "INSERT INTO todolist (priority, starid, sector, datasource, camera, ccd, cadence)"
+            " VALUES (9, 3, 56, 'tpf', 0, 0, 20)"
+        )
+
+
+def test_a_killed_run_leaves_its_results_in_the_journal(folder, capsys):
+    """What was flushed before a kill counts, and `status` shows it before the next run moves it."""
+    make_input(folder.parent / "other", 120)
+    assert call([str(folder.parent / "other")]) == 0
+    expected = content(folder.parent / "other")
+    # A faint star of the second CCD, which nothing skips: one of the last.
+    late = next(row for row in reversed(expected["todolist"]) if row[5] == 2 and row[9] != 5)
+    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.03", "RUN_PROGRAM_KILL": str(late[1])}
+    capsys.readouterr()
+    done = launch(1, str(folder), "--batch", "1", **environment)
+    assert done.returncode != 0
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        (messages,) = conn.execute("SELECT COUNT(*) FROM photometry_journal").fetchone()
+        assert conn.execute("SELECT COUNT(*) FROM diagnostics").fetchone() == (0,)
+    assert messages > 5
+    assert cli.main(["status", str(folder)]) == 0
+    last = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("all"))
+    assert int(last[-1]) == 120
+    assert int(last[-2]) == 120 - messages
+    assert call([str(folder)]) == 0
+    assert content(folder) == expected
