@@ -130,6 +130,10 @@ def test_a_star_during_which_workers_died_twice_is_not_tried_again(blank, tmp_pa
     assert not (folder / "output" / ".recorders").exists()
 
 
+#: Variables of MPICH and Open MPI.
+RANK = (b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK=")
+
+
 def processes() -> dict[int, tuple[int, list[str]]]:
     """Parent and command line of every process."""
     found = {}
@@ -155,12 +159,11 @@ def victims(job: int) -> dict[str, list[int]]:
     for pid in below(job, known):
         with contextlib.suppress(OSError):
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            ranks = {text.partition(b"=")[2] for text in environment if text.startswith(RANK)}
             if "tasoc_mpi.worker.child" in known[pid][1]:
                 found["child"].append(pid)
-            elif b"PMI_RANK=0" in environment:
-                found["rank 0"].append(pid)
-            elif any(text.startswith(b"PMI_RANK=") for text in environment):
-                found["worker"].append(pid)
+            elif ranks:
+                found["rank 0" if ranks == {b"0"} else "worker"].append(pid)
     return found
 
 
@@ -191,10 +194,13 @@ def test_twenty_kills(tmp_path):
     folder = fresh(blank, tmp_path)
     rng = random.Random(20)
     command = [*mpiexec(3), *PROGRAM, str(folder), "--batch", "4"]
-    environment = {**os.environ, "FAULTY_SECONDS": "0.04"}
+    environment = {**os.environ, "FAULTY_SECONDS": "0.12"}
     kills = dict.fromkeys(("mpiexec", "rank 0", "worker", "child"), 0)
-    order = list(kills) * 5
+    order = ["mpiexec", "rank 0", "worker"] * 5
     rng.shuffle(order)
+    # Two children of one job on the same star would be the star's fault: something else between them.
+    for place in sorted(rng.sample(range(16), 5), reverse=True):
+        order.insert(place, "child")
     while order:
         with subprocess.Popen(
             command,
