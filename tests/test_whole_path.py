@@ -25,7 +25,7 @@ def complaint(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[i
         status = cli.main([str(word) for word in words])
     except SystemExit as exit_of_the_parser:  # wrong options
         status = int(exit_of_the_parser.code or 0)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(lines) == 1, lines
     assert "Traceback" not in lines[0]
     return status, lines[0]
