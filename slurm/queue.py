@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError, MissingInput
-from ..products.shards import find_shards, summarise_shard
+from ..products.shards import shard_counts
 
 __all__ = [
     "JOBS_NAME",
@@ -231,15 +231,16 @@ def queue_lines(folder: str | os.PathLike[str]) -> Iterator[str]:
         return
     if rows is None:
         return
-    shards = find_shards(folder)
+    counts = shard_counts(folder)
     cells = [("queue", "CCD", "job", "state", "time", "left", "node", "stars", "reason")]
     for row in rows:
         ccd, stars = "", ""
         if row.ccd:
             ccd = "s{:03d}-{}-{}".format(*row.ccd)
-            if row.step == "run" and row.ccd in shards:
-                done = summarise_shard(shards[row.ccd])
-                stars = f"{sum(s.done for s in done)}/{sum(s.stars for s in done)}"
+            if row.step == "run" and row.ccd in counts:
+                by_status = {status: number for *_, status, number in counts[row.ccd]}
+                done = sum(number for status, number in by_status.items() if status)
+                stars = f"{done}/{sum(by_status.values())}"
         reason = "" if row.reason == "None" else row.reason
         cells.append((row.step, ccd, row.job, row.state, row.used, row.left, row.node, stars, reason))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]

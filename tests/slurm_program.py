@@ -1,8 +1,8 @@
 """`tasoc-mpi` with stars that are slow, hang or end their rank, as the variable SLURM_TEST says.
 
 SLURM_TEST is ``KIND:CCD[:KIND:CCD...]``. Of the stars of full frame images of these CCDs, after the first
-few, each is ``slow``, or ``hangs``, as long as the job has not been restarted, or ends its rank (``exit``) as
-long as the file ``fail`` is in the input folder.
+few, each is ``slow``, ``slower`` or ``hangs``, as long as the job has not been restarted, or ends its rank
+(``exit``) as long as the file ``fail`` is in the input folder.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def main() -> int:
         kind = kinds.get(task["ccd"])
         seen.append(task["starid"])
         if len(seen) > _FIRST and task["datasource"] == "ffi":
-            if kind == "slow" and not restarted:
-                time.sleep(1.0)
+            if kind in ("slow", "slower") and not restarted:
+                time.sleep(1.0 if kind == "slow" else 5.0)
             if kind == "hangs" and not restarted:
                 time.sleep(600)
             if kind == "exit" and Path(task["input_folder"], "fail").exists():

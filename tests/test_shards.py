@@ -1,10 +1,12 @@
 """Split and merge: the merged work list is that of one run over all, whatever happens on the way."""
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,14 @@ from run_program import call, content, make_input
 
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError, MissingInput
-from tasoc_mpi.products.shards import find_shards, merge_shards, shard_name, split_todo, summarise_shard
+from tasoc_mpi.products.shards import (
+    find_shards,
+    merge_shards,
+    shard_counts,
+    shard_name,
+    split_todo,
+    summarise_shard,
+)
 from tasoc_mpi.products.todo import create_todo, load_todo
 
 STARS = 240
@@ -161,6 +170,32 @@ def test_what_is_unfinished_is_known_of_each_ccd(folder, expected):
     assert [s.finished for s in split_todo(folder)] == [True, False, True]
     assert run(folder, "--todo", str(path)) == 0
     merge_shards(folder, [path])
+    assert result(folder) == expected
+
+
+def test_results_that_a_killed_run_left_in_its_journal_come_along(folder, expected):
+    """From the list to the shards, and back; none is computed again."""
+    program = Path(__file__).with_name("run_program.py")
+    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.02"}
+    command = [sys.executable, str(program), str(folder), "--batch", "1"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        path = folder / "todo.sqlite"
+        for _ in range(600):
+            with contextlib.closing(sqlite3.connect(path, timeout=10)) as conn:
+                tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master")}
+                if "photometry_journal" in tables:
+                    (journaled,) = conn.execute("SELECT COUNT(*) FROM photometry_journal").fetchone()
+                    if journaled:
+                        break
+            time.sleep(0.05)
+        process.kill()
+    split_todo(folder)
+    merge_shards(folder)
+    found = [row for rows in shard_counts(folder).values() for row in rows]
+    assert sum(row[4] for row in found) == STARS
+    assert sum(row[4] for row in found if row[3]) >= journaled > 0
+    run_shards(folder)
+    merge_shards(folder)
     assert result(folder) == expected
 
 

@@ -2,10 +2,14 @@
 # {{grace}} s after the warning, it is left to `finish`, which ends it: there must be time to ask for a requeue.
 supervise() {
     warned=""
+    child=""
+    trap 'warned=${warned:-$SECONDS}; [ -z "$child" ] || kill -USR1 "$child" 2> /dev/null' USR1
+    trap 'cancelled=yes; [ -z "$child" ] || kill -TERM "$child" 2> /dev/null' TERM
     "$@" &
     child=$!
-    trap 'warned=${warned:-$SECONDS}; kill -USR1 "$child" 2> /dev/null' USR1
-    trap 'cancelled=yes; kill -TERM "$child" 2> /dev/null' TERM
+    if [ -n "$cancelled$warned" ]; then
+        kill -TERM "$child" 2> /dev/null
+    fi
     while kill -0 "$child" 2> /dev/null; do
         sleep 1 &
         wait $!
@@ -21,6 +25,9 @@ supervise() {
 # cancels a job does not want it back.
 finish() {
     trap - USR1 TERM
+    if [ -n "$cancelled" ] && [ "$1" -eq 0 ]; then
+        set -- 143  # srun may say 0 of what it was told to end
+    fi
     local job="$SLURM_JOB_ID"
     if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
         job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"

@@ -13,12 +13,14 @@ import contextlib
 import os
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, MissingInput
 from ..status import STATUS
+from .journal import Tally
 from .todo import TODO_DTYPE, TODO_NAME, explain, lock_todo, open_todo
 
 __all__ = [
@@ -104,9 +106,22 @@ def shard_counts(folder: str | os.PathLike[str]) -> dict[CCD, list[tuple[int, in
     counts = {}
     for ccd, path in find_shards(folder).items():
         with contextlib.closing(open_todo(path)) as conn, _explained(path):
-            counts[ccd] = conn.execute(
-                "SELECT sector, camera, ccd, COALESCE(status, 0), COUNT(*) FROM todolist GROUP BY 1, 2, 3, 4"
-            ).fetchall()
+            found = Counter(
+                {
+                    row[:4]: row[4]
+                    for row in conn.execute(
+                        "SELECT sector, camera, ccd, COALESCE(status, 0), COUNT(*) FROM todolist"
+                        " GROUP BY 1, 2, 3, 4"
+                    )
+                }
+            )
+            # What a run has in its journal is still to do in the list.
+            tally = Tally()
+            tally.update(conn)
+            for (*place, status), number in tally.counts.items():
+                found[(*place, status)] += number
+                found[(*place, 0)] -= number
+        counts[ccd] = [(*key, number) for key, number in sorted(found.items()) if number > 0]
     return counts
 
 
@@ -119,8 +134,9 @@ def _summaries(conn: sqlite3.Connection, path: Path) -> list[ShardSummary]:
     unfinished = _unfinished(conn)
     ran = _settings(conn, "main") is not None
     return [
-        ShardSummary(path, row[:3], *row[3:], ran and row[3] == row[4] and row[:3] not in unfinished)
-        for row in rows
+        ShardSummary(path, ccd, stars, done, errors, ran and stars == done and ccd not in unfinished)
+        for *place, stars, done, errors in rows
+        for ccd in [(place[0], place[1], place[2])]
     ]
 
 
