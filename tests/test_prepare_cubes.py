@@ -18,18 +18,20 @@ from scipy import ndimage
 
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare import cubes as prepare
+from tasoc_mpi.prepare import steps
 from tasoc_mpi.prepare.background import fit_background, series_mesh, sky_geometry, usable_pixels
 from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
 from tasoc_mpi.prepare.frames import FrameSeries, read_series
-from tasoc_mpi.prepare.starlight import star_image
+from tasoc_mpi.prepare.starlight import chosen_frames, star_image
 from tasoc_mpi.products.cube import Cube, open_cube
 from tasoc_mpi.products.ffi import find_ffis
 
 SHAPE = (70, 80)
 FRAMES = 24
 NAME = "sector030_camera1_ccd1.hdf5"
+LOG = "sector030_camera1_ccd1.frames.csv"
 #: Blocks of ten rows.
-SMALL_MEMORY = 0.001
+SMALL_MEMORY = 0.0003
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_other_programs_read_it(made) -> None:
 
 def test_nothing_else_stays_behind(made) -> None:
     folder, _, _ = made
-    assert sorted(path.name for path in folder.iterdir()) == ["ffi", NAME]
+    assert sorted(path.name for path in folder.iterdir()) == ["ffi", LOG, NAME]
 
 
 def test_finished_cube_is_left_alone(made, caplog) -> None:
@@ -145,7 +147,7 @@ def test_finished_cube_is_left_alone(made, caplog) -> None:
     assert "--overwrite" in caplog.text
 
 
-@pytest.mark.parametrize("memory", [SMALL_MEMORY, 0.002])
+@pytest.mark.parametrize("memory", [4e-5, SMALL_MEMORY, 0.002])
 def test_memory_does_not_change_the_cube(made, tmp_path: Path, memory: float) -> None:
     folder, _, _ = made
     (tmp_path / "ffi").symlink_to(folder / "ffi")
@@ -284,11 +286,15 @@ KILLER = """
 @pytest.mark.parametrize(
     ("module", "function", "call"),
     [
-        ("passes", "fit_background", 7),
+        ("starlight", "blocks.scatter", 1),
+        ("steps", "fit_background", 7),
+        ("steps", "median_rows", 3),
+        ("steps", "fit_background", FRAMES + 7),
+        ("steps", "blocks.window_flags", 5),
         ("unfinished", "allocate_cube", 1),
         ("unfinished", "write_background", 1),
-        ("passes", "_write_at", 13),
-        ("passes", "_sync", 3),
+        ("steps", "write_at", 17),
+        ("steps", "_sync", 3),
         ("unfinished", "finish_cube", 1),
         ("unfinished", "publish", 1),
     ],
@@ -301,30 +307,27 @@ def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, functio
     assert killed.returncode == -9, killed.stderr
     assert not (tmp_path / NAME).exists()
     fits, blocks = [], []
-    fit, write = prepare_passes().fit_background, prepare_passes()._write_block
-    monkeypatch.setattr(prepare_passes(), "fit_background", lambda *a: fits.append(1) or fit(*a))
-    monkeypatch.setattr(prepare_passes(), "_write_block", lambda *a: blocks.append(a[2].first) or write(*a))
+    fit, write = steps.fit_background, steps.RowsStep.compute
+    monkeypatch.setattr(steps, "fit_background", lambda *a: fits.append(1) or fit(*a))
+    monkeypatch.setattr(steps.RowsStep, "compute", lambda *a: blocks.append(a[2]) or write(*a))
     prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY))
     assert contents(tmp_path / NAME) == contents(folder / NAME)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ffi", NAME]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ffi", LOG, NAME]
     # What was done was not done again.
-    assert len(fits) == (FRAMES - 6 if function == "fit_background" else 0)
-    if function in ("_write_at", "_sync"):
+    if function == "fit_background":
+        assert len(fits) == 2 * FRAMES - call + 1
+    else:
+        assert len(fits) == (FRAMES if function in ("blocks.scatter", "median_rows") else 0)
+    if function in ("write_at", "_sync"):
         assert min(blocks) > 0
     if function == "finish_cube":
         assert not blocks
 
 
-def prepare_passes():
-    from tasoc_mpi.prepare import passes
-
-    return passes
-
-
 def test_other_frames_start_anew(made, tmp_path: Path) -> None:
     """An interrupted prepare of other files is no use."""
     script = textwrap.dedent(
-        KILLER.format(module="passes", function="fit_background", call=7, memory=SMALL_MEMORY)
+        KILLER.format(module="steps", function="fit_background", call=7, memory=SMALL_MEMORY)
     )
     series(tmp_path / "ffi", FRAMES, SHAPE, seed=1)
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
@@ -431,7 +434,28 @@ def test_frame_damaged_behind_its_headers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"truncated|unpacked") as error:
         prepare_folder(tmp_path)
     assert str(broken) in str(error.value)
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith("sector")]
+    assert [path.name for path in tmp_path.glob("sector*")] == [f"{NAME}.state"]
+
+
+def test_what_other_frames_gave_is_kept(tmp_path: Path, monkeypatch) -> None:
+    """A damaged frame is fetched again: only it, and what depends on it, is done again."""
+    for t in range(40):
+        write_ffi(tmp_path, t, *np.random.default_rng(t).normal(100, 1, (2, 128, 128)))
+    chosen, _ = chosen_frames(np.ones(40, bool), np.full(40, 128, "i4"), 128)
+    (rest,) = np.nonzero(~np.isin(np.arange(40), chosen))
+    path = tmp_path / ffi_name(int(rest[-1]))
+    packed = gzip.compress(path.read_bytes(), 1)
+    path.unlink()
+    broken = path.with_name(path.name + ".gz")
+    broken.write_bytes(packed[: len(packed) * 2 // 5])
+    with pytest.raises(InputError):
+        prepare_folder(tmp_path)
+    broken.write_bytes(packed)
+    fits, fit = [], steps.fit_background
+    monkeypatch.setattr(steps, "fit_background", lambda *a: fits.append(1) or fit(*a))
+    prepare_folder(tmp_path)
+    assert len(fits) == 40 - rest[-1]
+    assert open_cube(tmp_path / NAME).shape == (128, 128, 40)
 
 
 def test_simulated_ccd(tmp_path: Path) -> None:
@@ -562,6 +586,6 @@ def test_full_disk_keeps_what_was_done(made, tmp_path: Path, monkeypatch) -> Non
             prepare_folder(tmp_path)
     assert "\n" not in str(error.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ffi", f"{NAME}.state"]
-    monkeypatch.setattr(prepare_passes(), "fit_background", lambda *a: pytest.fail("done before"))
+    monkeypatch.setattr(steps, "fit_background", lambda *a: pytest.fail("done before"))
     prepare_folder(tmp_path)
     assert contents(tmp_path / NAME) == contents(folder / NAME)

@@ -9,7 +9,8 @@ import pytest
 
 from tasoc_mpi.prepare.background import background_model, fit_background, sky_geometry, usable_pixels
 from tasoc_mpi.prepare.frames import read_series
-from tasoc_mpi.prepare.starlight import FEWEST_FRAMES, _median, star_image
+from tasoc_mpi.prepare.starlight import FEWEST_FRAMES, chosen_frames, median_rows, star_image
+from tasoc_mpi.products.cube import BackgroundModel
 from tasoc_mpi.products.ffi import find_ffis, read_ffi
 from tasoc_mpi.simulate import SimulationOptions, simulate
 
@@ -37,15 +38,47 @@ def field(tmp_path_factory):
 
 
 def test_median_without_nan():
-    stack = np.random.default_rng(1).normal(size=(9, 5, 6)).astype("f4")
-    np.testing.assert_allclose(_median(stack), np.median(stack, axis=0))
-    stack[np.random.default_rng(2).random(stack.shape) < 0.4] = np.nan
-    stack[:, 2, 3] = np.nan
+    rng = np.random.default_rng(1)
+    images = rng.normal(100, 5, size=(9, 40, 6)).astype("f4")
+    images[rng.random(images.shape) < 0.4] = np.nan
+    images[:, 2, 3] = np.nan
+    model = BackgroundModel(
+        np.full((1, 1, 9), 90, dtype="f4"), 64, np.empty((0, 9), "f4"), 2400.0, 5.0, (0.0, 0.0), (0, 44)
+    )
+    excluded = np.full(9, 6, dtype="i4")
+    excluded[4] = 3
+    images[4, :, 3:] = np.nan
+    frames = np.arange(9)
+
+    def read(t, first, last):
+        return images[t, first:last]
+
+    rows = median_rows(read, frames, excluded, model, 0, 40)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = np.nanmedian(stack, axis=0)
-    expected[2, 3] = 0
-    np.testing.assert_allclose(_median(stack), expected, rtol=1e-6)
+        expected = np.nanmedian(images, axis=0) - 90
+    assert np.isnan(expected[2, 3])
+    np.testing.assert_allclose(rows, np.nan_to_num(expected, nan=0), rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(median_rows(read, frames, excluded, model, 17, 39), rows[17:39])
+
+
+def test_frames_of_the_image():
+    good, excluded = np.ones(100, dtype=bool), np.full(100, 80, dtype="i4")
+    good[:50] = False
+    excluded[60] = 20
+    chosen, enough = chosen_frames(good, excluded, 80)
+    assert enough
+    assert len(chosen) == 32
+    assert chosen[0] == 50
+    assert chosen[-1] == 99
+    assert 60 not in chosen
+    # Too few good ones: whatever has pixels.
+    good[53:] = False
+    excluded[:90] = 0
+    chosen, enough = chosen_frames(good, excluded, 80)
+    assert not enough
+    assert chosen.tolist() == list(range(90, 100))
+    assert len(chosen_frames(good, excluded * 0, 80)[0]) == 0
 
 
 def test_it_is_the_stars_and_nothing_but_the_stars(field):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any, NoReturn
 
 HELP = "make image cubes from full frame images"
 
@@ -20,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--camera", type=int, choices=range(1, 5), help="only this camera")
     parser.add_argument("--ccd", type=int, choices=range(1, 5), help="only this CCD")
     parser.add_argument(
-        "--memory", type=float, metavar="GB", help="memory that may be used (default: half of what is free)"
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="memory for pixels on each node, shared by its ranks (default: half of what is free)",
     )
     parser.add_argument(
         "--movement-kernel",
@@ -42,9 +46,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command, alone or as one rank of several."""
+    from ..errors import TasocError
     from ..prepare.cubes import PrepareOptions, prepare_folder
+    from ..prepare.steps import KINDS
+    from ..prepare.team import Team, serve
     from ..settings import input_folder
+    from ..transport import world
 
     options = PrepareOptions(
         sector=args.sector,
@@ -56,5 +64,41 @@ def main(args: argparse.Namespace) -> int:
         backgrounds=args.backgrounds,
         spice=args.spice,
     )
-    prepare_folder(input_folder(args.folder), options)
-    return 0
+    comm = world()
+    if comm is None:
+        prepare_folder(input_folder(args.folder), options)
+        return 0
+    try:
+        if comm.Get_rank() > 0:
+            return serve(comm, KINDS)
+        team = Team(comm)
+        try:
+            prepare_folder(input_folder(args.folder), options, team)
+        except (TasocError, OSError) as error:
+            # Said once, by this rank.
+            team.quit(getattr(error, "exit_status", 1))
+            failed = error
+        else:
+            team.quit(0)
+            return 0
+    except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
+        _abort(comm, error)
+    raise failed
+
+
+def _abort(comm: Any, error: BaseException) -> NoReturn:
+    """Say why, and end all ranks."""
+    import sys
+    import time
+    import traceback
+
+    reason = "".join(traceback.format_exception(error))
+    exit_status = 1
+    if isinstance(error, KeyboardInterrupt):
+        exit_status, reason = 130, "interrupted; the next prepare goes on from here\n"
+    sys.stderr.write(f"tasoc-mpi prepare: rank {comm.Get_rank()} ends it: {reason}")
+    sys.stderr.flush()
+    # What mpiexec has not read when the rank dies is lost.
+    time.sleep(0.2)
+    comm.Abort(exit_status)
+    raise error

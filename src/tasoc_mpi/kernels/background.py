@@ -187,9 +187,18 @@ def model_frame(shape, origin, centre, box, mesh, radial, first, step):
     -------
     ndarray of float32, shape `shape`
     """
+    height, width = shape
     out = np.empty(shape, dtype=np.float32)
     line = np.empty(mesh.shape[1])
-    for r in range(shape[0]):
+    weights = np.empty((4, width))
+    places = np.empty((4, width), dtype=np.int64)
+    for c in range(width):
+        j0, fx = _place(c, box)
+        wx = _spline(fx)
+        for j in range(4):
+            weights[j, c] = wx[j]
+            places[j, c] = _reflect(j0 + j, mesh.shape[1])
+    for r in range(height):
         i0, fy = _place(r, box)
         wy = _spline(fy)
         line[:] = 0.0
@@ -197,17 +206,17 @@ def model_frame(shape, origin, centre, box, mesh, radial, first, step):
             ii = _reflect(i0 + i, mesh.shape[0])
             for j in range(mesh.shape[1]):
                 line[j] += wy[i] * mesh[ii, j]
-        dy = r + origin[0] - centre[0]
-        for c in range(shape[1]):
-            j0, fx = _place(c, box)
-            wx = _spline(fx)
+        for c in range(width):
             value = 0.0
             for j in range(4):
-                value += wx[j] * line[_reflect(j0 + j, mesh.shape[1])]
-            if radial.shape[0] >= 2:
-                dx = c + origin[1] - centre[1]
-                node, f = _node(math.sqrt(dx * dx + dy * dy), first, step, radial.shape[0])
-                if node >= 0:
-                    value += (1.0 - f) * radial[node] + f * radial[node + 1]
+                value += weights[j, c] * line[places[j, c]]
             out[r, c] = value
+        if radial.shape[0] >= 2:
+            dy = r + origin[0] - centre[0]
+            for c in range(width):
+                dx = c + origin[1] - centre[1]
+                if dx * dx + dy * dy >= first * first:
+                    node, f = _node(math.sqrt(dx * dx + dy * dy), first, step, radial.shape[0])
+                    if node >= 0:
+                        out[r, c] += (1.0 - f) * radial[node] + f * radial[node + 1]
     return out

@@ -12,7 +12,7 @@ import numpy as np
 
 from .background import _node, _place, _reflect, _spline
 
-__all__ = ["column_flags", "means", "scatter", "subtract", "time_medians", "window_medians"]
+__all__ = ["means", "scatter", "subtract", "time_medians", "window_flags"]
 
 
 @numba.njit(cache=True)
@@ -198,114 +198,71 @@ def time_medians(images, level, sample):
     return out
 
 
-@numba.njit(cache=True)
-def window_medians(image, rows, columns, half):
-    """Median in a window on a grid of places.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (R, C)
-        NaN where there is no value.
-    rows, columns : ndarray of int64
-        Places of the grid.
-    half : int
-        A window reaches so far to each side, cut off at the array's edges.
-
-    Returns
-    -------
-    ndarray of float32, shape (rows, columns)
-        NaN where a window has no value.
-    """
-    out = np.empty((rows.shape[0], columns.shape[0]), dtype=np.float32)
-    values = np.empty((2 * half + 1) ** 2, dtype=np.float32)
-    for i in range(rows.shape[0]):
-        for j in range(columns.shape[0]):
-            n = 0
-            for r in range(max(0, rows[i] - half), min(image.shape[0], rows[i] + half + 1)):
-                for c in range(max(0, columns[j] - half), min(image.shape[1], columns[j] + half + 1)):
-                    v = image[r, c]
-                    if math.isfinite(v):
-                        values[n] = v
-                        n += 1
-            out[i, j] = _median(values, n)
-    return out
-
-
 @numba.njit(cache=True, inline="always")
-def _count_row(images, level, r, t0, t1, limit, sign, high, low, valid):
+def _count_row(values, r, limit, sign, high, low, valid):
     """Add (sign 1) or take away (-1) a row's pixels beyond the limits in the columns' counts."""
-    for c in range(images.shape[1]):
-        base = level[r, c]
-        for t in range(t0, t1):
-            d = images[r, c, t] - base
-            high[c, t - t0] += sign if d > limit else 0
-            low[c, t - t0] += sign if d < -limit else 0
-            valid[c, t - t0] += sign if d == d else 0
+    for c in range(values.shape[1]):
+        d = values[r, c]
+        high[c] += sign if d > limit else 0
+        low[c] += sign if d < -limit else 0
+        valid[c] += sign if d == d else 0
 
 
 @numba.njit(cache=True)
-def column_flags(images, level, flags, first, last, half, limit, bit):
-    """Flag pixels around which the median of a window is more than a limit from its level.
+def window_flags(values, half, limit):
+    """Pixels around which the median of a window is beyond a limit.
 
     The median of a window is above a limit where more than half of its values are: counting them with
     running sums costs the same for every window size, and no median is computed.
 
     Parameters
     ----------
-    images : ndarray of float32, shape (R, C, T)
+    values : ndarray of float32, shape (R, C)
         NaN where there is no value.
-    level : ndarray of float32, shape (R, C)
-        What a pixel's values are compared to.
-    flags : ndarray of uint8, shape (R, C, T)
-        `bit` is set in rows `first` to `last` (half open).
-    first, last : int
     half : int
-        A window reaches so far to each side, cut off at the arrays' edges.
+        A window reaches so far to each side, cut off at the array's edges.
     limit : float
-    bit : int
+        The median is above `limit` or below ``-limit``.
+
+    Returns
+    -------
+    ndarray of bool, shape (R, C)
     """
-    n_rows, n_columns, n_time = images.shape
-    tile = min(256, n_time)
-    high = np.empty((n_columns, tile), dtype=np.int16)
-    low = np.empty((n_columns, tile), dtype=np.int16)
-    valid = np.empty((n_columns, tile), dtype=np.int16)
-    a = np.empty(tile, dtype=np.int16)
-    b = np.empty(tile, dtype=np.int16)
-    n = np.empty(tile, dtype=np.int16)
-    for t0 in range(0, n_time, tile):
-        t1 = min(t0 + tile, n_time)
-        width = t1 - t0
-        high[:] = 0
-        low[:] = 0
-        valid[:] = 0
-        for r in range(max(0, first - half), min(n_rows, first + half)):
-            _count_row(images, level, r, t0, t1, limit, 1, high, low, valid)
-        for r in range(first, last):
-            if r + half < n_rows:
-                _count_row(images, level, r + half, t0, t1, limit, 1, high, low, valid)
-            if r - half - 1 >= max(0, first - half):
-                _count_row(images, level, r - half - 1, t0, t1, limit, -1, high, low, valid)
-            a[:] = 0
-            b[:] = 0
-            n[:] = 0
-            for c in range(min(half, n_columns)):
-                for t in range(width):
-                    a[t] += high[c, t]
-                    b[t] += low[c, t]
-                    n[t] += valid[c, t]
-            for c in range(n_columns):
-                enter = c + half
-                leave = c - half - 1
-                if enter < n_columns:
-                    for t in range(width):
-                        a[t] += high[enter, t]
-                        b[t] += low[enter, t]
-                        n[t] += valid[enter, t]
-                if leave >= 0:
-                    for t in range(width):
-                        a[t] -= high[leave, t]
-                        b[t] -= low[leave, t]
-                        n[t] -= valid[leave, t]
-                for t in range(width):
-                    if 2 * a[t] > n[t] or 2 * b[t] > n[t]:
-                        flags[r, c, t0 + t] |= np.uint8(bit)
+    n_rows, n_columns = values.shape
+    out = np.zeros(values.shape, dtype=np.bool_)
+    high = np.zeros(n_columns, dtype=np.int16)
+    low = np.zeros(n_columns, dtype=np.int16)
+    valid = np.zeros(n_columns, dtype=np.int16)
+    limit = np.float32(limit)
+    for r in range(min(half, n_rows)):
+        _count_row(values, r, limit, 1, high, low, valid)
+    for r in range(n_rows):
+        if r + half < n_rows:
+            _count_row(values, r + half, limit, 1, high, low, valid)
+        if r - half - 1 >= 0:
+            _count_row(values, r - half - 1, limit, -1, high, low, valid)
+        beyond = 0
+        for c in range(n_columns):
+            beyond += high[c] + low[c]
+        if beyond == 0:
+            continue
+        a = 0
+        b = 0
+        n = 0
+        for c in range(min(half, n_columns)):
+            a += high[c]
+            b += low[c]
+            n += valid[c]
+        for c in range(n_columns):
+            enter = c + half
+            leave = c - half - 1
+            if enter < n_columns:
+                a += high[enter]
+                b += low[enter]
+                n += valid[enter]
+            if leave >= 0:
+                a -= high[leave]
+                b -= low[leave]
+                n -= valid[leave]
+            out[r, c] = 2 * a > n or 2 * b > n
+    return out

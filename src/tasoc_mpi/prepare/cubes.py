@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +19,19 @@ from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf import TPFInfo, find_tpfs
 from ..quality import TESSQualityFlags
-from .background import SkyGeometry, background_model, sky_geometry, window_length
+from .background import SkyGeometry, background_model, window_length
 from .fields import group_tpfs
+from .framelog import write_log
 from .frames import FrameSeries, read_series, reference_frame
-from .passes import fit_backgrounds, measure_movements, rows_at_once, write_rows
+from .memory import available_memory
+from .passes import fit_backgrounds, flag_frames, make_stars, measure_movements, rows_at_once, write_rows
 from .progress import progress
-from .state import LEFT_OUT, State, exclusive
+from .reading import Frames
+from .starlight import chosen_frames
+from .state import FITTED, State, exclusive
+from .team import Team
 from .tpfquality import tpf_quality
-from .unfinished import CubeContent, begin_cube, end_cube, frames_digest
+from .unfinished import CubeContent, begin_cube, end_cube, file_numbers, series_digest
 
 __all__ = [
     "MOVEMENT_KERNELS",
@@ -57,7 +60,8 @@ class PrepareOptions:
     sector, camera, ccd : int or None
         Only these; None for all.
     memory : float or None
-        Gigabytes that may be used; None for half of what is free.
+        Gigabytes for the pixels that are held at once, for all ranks of a node together; None for half of
+        what is free.
     overwrite : bool
         Make finished cubes anew.
     movement_kernel : str or None
@@ -111,7 +115,7 @@ class CubeSummary:
 
 
 def prepare_folder(
-    folder: str | os.PathLike[str], options: PrepareOptions | None = None
+    folder: str | os.PathLike[str], options: PrepareOptions | None = None, team: Team | None = None
 ) -> list[CubeSummary]:
     """Make the cubes of all CCDs whose full frame images are in a folder.
 
@@ -120,6 +124,8 @@ def prepare_folder(
     folder : path-like
         Holds the frames in any sub-folder; gets the cubes.
     options : PrepareOptions, optional
+    team : Team, optional
+        Ranks that share the work. Default: this process alone.
 
     Returns
     -------
@@ -154,7 +160,7 @@ def prepare_folder(
     summaries, failed = [], 0
     for paths in found.values():
         try:
-            summaries.append(prepare_ccd(paths, folder, options, tpfs))
+            summaries.append(prepare_ccd(paths, folder, options, tpfs, team, log=True))
         except TasocError as error:
             if len(found) == 1:
                 raise
@@ -170,6 +176,8 @@ def prepare_ccd(
     folder: Path,
     options: PrepareOptions,
     tpfs: Sequence[TPFInfo] = (),
+    team: Team | None = None,
+    log: bool = False,
 ) -> CubeSummary:
     """Make the cube of one CCD, or go on where an interrupted attempt stopped.
 
@@ -182,6 +190,10 @@ def prepare_ccd(
     options : PrepareOptions
     tpfs : sequence of TPFInfo
         Target pixel files whose quality flags the frames take over; those of other CCDs are not used.
+    team : Team, optional
+        Ranks that share the work. Default: this process alone.
+    log : bool
+        Also write what was decided about every frame (`framelog`).
 
     Returns
     -------
@@ -201,7 +213,7 @@ def prepare_ccd(
     with exclusive(path.with_name(path.name + ".lock")):
         series = read_series(paths, progress(paths, len(paths), f"{label}: headers", "frames"))
         quality = series.quality | _quality_of_tpfs(series, tpfs, key)
-        _make(path, series, quality, options, label)
+        _make(path, series, quality, options, team or Team(), label, log)
     shape = (*series.shape, len(series))
     seconds = time.monotonic() - start
     logger.info("%s: %d frames of %d x %d pixels in %s, %.1f s", label, shape[2], *shape[:2], path, seconds)
@@ -237,63 +249,63 @@ def _quality_of_tpfs(
 
 
 def _make(
-    path: Path, series: FrameSeries, quality: NDArray[np.int32], options: PrepareOptions, label: str
+    path: Path,
+    series: FrameSeries,
+    quality: NDArray[np.int32],
+    options: PrepareOptions,
+    team: Team,
+    label: str,
+    log: bool,
 ) -> None:
-    """Both passes, and the file around them."""
+    """All passes, and the file around them."""
     part, state_path = (path.with_name(path.name + suffix) for suffix in (".part", ".state"))
-    geometry = sky_geometry(
-        series.shape, series.origin, series.attributes["CAMERA"], series.attributes["CCD"]
-    )
-    most = rows_at_once(series, memory_bytes(options), options.backgrounds)
+    frames = Frames.of(series)
+    memory = team.memory(None if options.memory is None else options.memory * 1e9)
+    most = rows_at_once(series, memory, options.backgrounds)
     _check_disk(part, series, options, label)
     # Whatever can be wrong with the files beside the frames is found before the work begins.
     reference_time = _reference_time(path.parent, series)
     positions, source = _ephemeris(path.parent, series, quality, reference_time, options)
-    state = _open_state(state_path, series, geometry, options)
-    with _discarded_if_wrong(part, state_path):
-        fit_backgrounds(series, geometry, TESSQualityFlags.filter(quality), state, label)
-        kinds, *background = state.backgrounds()
-        left_out = kinds == LEFT_OUT
-        if not np.any(series.wcs.good & ~left_out):
-            raise InputError(
-                f"{path.parent}: none of the {len(series)} frames of {label} has a background and a WCS; "
-                "are these calibrated full frame images?"
-            )
+    files = file_numbers(series)
+    chosen, enough = chosen_frames(TESSQualityFlags.filter(quality), series.excluded, series.shape[1])
+    state = _open_state(state_path, series, frames.geometry, len(chosen), options)
+    team.begin(frames)
+    stars = make_stars(team, frames, chosen, enough, files, state, memory, label)
+    fit_backgrounds(team, frames, files, stars, state, label)
+    verdicts, *background = state.backgrounds()
+    there = verdicts == FITTED
+    if not np.any(series.wcs.good & there):
+        state_path.unlink()
+        raise InputError(
+            f"{path.parent}: none of the {len(series)} frames of {label} has a background and a WCS; "
+            "are these calibrated full frame images?"
+        )
     window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
-    model = background_model(geometry, *background, window)
-    ref_frame = reference_frame(
-        series.time, TESSQualityFlags.filter(quality), series.wcs.good & ~left_out, reference_time
-    )
+    model = background_model(frames.geometry, *background, window)
+    good = TESSQualityFlags.filter(quality)
+    ref_frame = reference_frame(series.time, good, series.wcs.good & there, reference_time)
+    flagged = flag_frames(team, frames, files, model, stars, state, label)
     kind, movement = options.movement_kernel, None
     if kind:
-        movement = measure_movements(series, model, ~left_out, ref_frame, kind, state, label)
+        movement = measure_movements(team, files, model, there, ref_frame, kind, state, label)
     content = CubeContent(
         series, quality, model, ref_frame, positions, source, movement, kind, options.backgrounds
     )
     cube = begin_cube(part, content, state)
-    excluded = np.where(left_out, 0, series.excluded).astype("i4")
-    good = TESSQualityFlags.filter(quality) & ~left_out
-    if not good.any():
+    if not np.any(good & there):
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
-        good = ~left_out
-    with _discarded_if_wrong(part, state_path):
-        write_rows(series, model, excluded, good, cube, state, most, label)
+        good = there
+    excluded = np.where(there, series.excluded, 0).astype("i4")
+    write_rows(team, model, excluded, good & there, flagged > 0, cube, state, most, label)
+    if log:
+        write_log(path, content, verdicts, flagged)
     end_cube(part, path)
     state_path.unlink()
 
 
-@contextmanager
-def _discarded_if_wrong(*paths: Path) -> Iterator[None]:
-    """Leave nothing behind of frames that cannot be used: with other frames the work starts anew."""
-    try:
-        yield
-    except InputError:
-        for path in paths:
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _open_state(path: Path, series: FrameSeries, geometry: SkyGeometry, options: PrepareOptions) -> State:
+def _open_state(
+    path: Path, series: FrameSeries, geometry: SkyGeometry, samples: int, options: PrepareOptions
+) -> State:
     parameters = 0
     if options.movement_kernel:
         from ..motion import WARPMODES
@@ -301,12 +313,14 @@ def _open_state(path: Path, series: FrameSeries, geometry: SkyGeometry, options:
         parameters = WARPMODES[options.movement_kernel]
     state = State(
         path,
-        hashlib.sha256(f"{frames_digest(series)} {options.movement_kernel}".encode()).hexdigest(),
+        series_digest(series, samples, options.movement_kernel),
         len(series),
         series.shape[0],
         geometry.mesh_shape,
         len(geometry.nodes),
         parameters,
+        columns=series.shape[1],
+        samples=samples,
     )
     if state.continued:
         logger.info("%s: continuing an interrupted prepare", path)
@@ -364,19 +378,3 @@ def memory_bytes(options: PrepareOptions) -> float:
     if options.memory is not None:
         return options.memory * 1e9
     return 0.5 * available_memory()
-
-
-def available_memory() -> float:
-    """Bytes of memory that are free or can be freed, within the limit of this process's control group."""
-    available = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        available = next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-        group = Path("/proc/self/cgroup").read_text("ascii").rpartition("::")[2].strip()
-        limit = Path(f"/sys/fs/cgroup{group}/memory.max").read_text("ascii").strip()
-        if limit != "max":
-            available = min(available, float(limit))
-    except (OSError, StopIteration, ValueError):
-        # Not Linux, or another kind of control groups: what is free is known all the same.
-        pass
-    return available

@@ -17,7 +17,15 @@ from ..products.ffi import FFIInfo, scan_ffi
 from ..products.framewcs import FrameWCS
 from .times import cadence_number, correct_times
 
-__all__ = ["BTC_PIXEL", "FrameSeries", "excluded_from", "invertible", "read_series", "reference_frame"]
+__all__ = [
+    "BTC_PIXEL",
+    "FrameSeries",
+    "excluded_from",
+    "invertible",
+    "read_series",
+    "reduced",
+    "reference_frame",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +134,7 @@ def read_series(
             )
         wcs_cards.append(info.wcs_cards)
         headers.append(info.wcs_string() if _has_crpix(info) else "")
-        infos.append(_reduced(info))
+        infos.append(reduced(info))
     return _series(infos, first, np.array(rows), wcs_cards, headers, btc)
 
 
@@ -256,7 +264,7 @@ def _btc_pixel(info: FFIInfo) -> tuple[float, float]:
     return BTC_PIXEL
 
 
-def _reduced(info: FFIInfo) -> FFIInfo:
+def reduced(info: FFIInfo) -> FFIInfo:
     """The same without the header: 11,700 headers are 250 MB."""
     from dataclasses import replace
 

@@ -1,15 +1,15 @@
-"""The two passes over the frames of a CCD: their backgrounds, then the rows of the cube.
+"""The passes over the frames of a CCD, as rank 0 leads them: stars, backgrounds, flags, the rows of the cube.
 
-Both can be interrupted at any point: what is done is noted in the state file, after it is on the disk.
+All can be interrupted at any point: what is done is noted in the state file, after it is on the disk.
 """
 
 from __future__ import annotations
 
 import logging
-import os
+import struct
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,28 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..kernels import blocks
 from ..products.cube import BackgroundModel
-from ..products.ffi import read_rows
-from .background import BOX, FLUX_CUTOFF, SkyGeometry, fit_background, usable_pixels
+from .background import background_model
 from .frames import FrameSeries
 from .progress import progress
-from .shenanigans import HALO, flag_shenanigans, sample_frames
-from .starlight import star_image
-from .state import FITTED, LEFT_OUT, State
+from .reading import Frames
+from .starlight import FEWEST_FRAMES
+from .state import FITTED, LEFT_OUT, NO_SKY, State
+from .steps import CHUNK, FitStep, FlagsStep, MovementStep, RowsStep, StarsStep, unpack_fit
+from .team import Team
 
-__all__ = ["CubeFile", "fit_backgrounds", "measure_movements", "rows_at_once", "write_rows"]
+__all__ = [
+    "CubeFile",
+    "fit_backgrounds",
+    "flag_frames",
+    "make_stars",
+    "measure_movements",
+    "rows_at_once",
+    "write_rows",
+]
 
 logger = logging.getLogger(__name__)
 
-#: Frames that are put in their place at once: 16 float32 are one line of the processor's cache.
-_CHUNK = 16
 #: Seconds between two times that the state is put on the disk.
 _SYNC_EVERY = 5.0
 #: Blocks larger than this (bytes) gain nothing, unless reading a part of a file costs as much as all of it.
 _LARGEST_BLOCK = 1 << 30
-#: Fewer rows than this make little sense beside the rows that a block needs on both sides.
-_FEWEST_ROWS = 4
+#: The same for the frames that the image of the stars is made of.
+_LARGEST_STARS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -59,54 +65,175 @@ class CubeFile:
     offsets: dict[str, int]
 
 
-def fit_backgrounds(
-    series: FrameSeries, geometry: SkyGeometry, good: NDArray[np.bool_], state: State, name: str
+def _share(
+    team: Team,
+    step: Any,
+    pieces: Sequence[tuple[int, int]],
+    note: Callable[[int, int, bytes], None],
+    state: State,
+    what: str,
+    unit: str,
+    ahead: int = 1,
 ) -> None:
-    """First pass: fit the background of every frame that has none in the state.
-
-    Parameters
-    ----------
-    series : FrameSeries
-    geometry : SkyGeometry
-    good : ndarray of bool, shape (T,)
-        Frames of good quality: the light of the stars is taken from some of them.
-    state : State
-        Takes the backgrounds.
-    name : str
-        Of the CCD, for the progress.
-    """
-    todo = np.flatnonzero(~state.backgrounds_done())
-    stars = None if series.background_applied or not len(todo) else star_image(series, geometry, good)
+    """Share a step out, with progress, and have the state on the disk from time to time and at the end."""
+    steps = iter(progress(range(len(pieces)), len(pieces), what, unit))
+    next(steps, None)
     synced = time.monotonic()
-    for t in progress(todo.tolist(), len(todo), f"{name}: background", "frames"):
-        image, _ = read_rows(series.infos[t], 0, series.shape[0], errors=False)
-        if not np.any(np.isfinite(image) & (image != 0)):
-            logger.warning("%s: nothing but NaN or zero; the frame is left out", series.infos[t].path.name)
-            state.set_background(t, LEFT_OUT)
-        elif series.background_applied:
-            zeros = np.zeros(geometry.mesh_shape, "f4"), np.zeros(len(geometry.nodes), "f4")
-            state.set_background(t, FITTED, *zeros)
-        else:
-            usable = usable_pixels(image, int(series.excluded[t]))
-            fitted = fit_background(image if stars is None else image - stars, usable, geometry)
-            if fitted is None:
-                if series.excluded[t] > 0:
-                    logger.warning(
-                        "%s: not enough usable pixels for its background; the frame is left out",
-                        series.infos[t].path.name,
-                    )
-                state.set_background(t, LEFT_OUT)
-            else:
-                state.set_background(t, FITTED, *fitted)
+
+    def done(first: int, last: int, result: bytes) -> None:
+        nonlocal synced
+        note(first, last, result)
+        next(steps, None)
         if time.monotonic() - synced > _SYNC_EVERY:
             state.flush()
             synced = time.monotonic()
-    state.flush()
+
+    try:
+        team.share(step, pieces, done, ahead)
+    finally:
+        state.flush()
+
+
+def _of_frames(todo: Iterable[int]) -> list[tuple[int, int]]:
+    return [(int(t), int(t) + 1) for t in todo]
+
+
+def _source(*parts: Any) -> int:
+    """A number that stands for what something was made from."""
+    digest = 0
+    for part in parts:
+        digest = zlib.crc32(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode(), digest)
+    return digest
+
+
+def make_stars(
+    team: Team,
+    frames: Frames,
+    chosen: NDArray[np.int64],
+    enough: bool,
+    files: NDArray[np.uint32],
+    state: State,
+    memory: float,
+    name: str,
+) -> tuple[int, bool]:
+    """The image of the stars, in the state file.
+
+    Parameters
+    ----------
+    team : Team
+    frames : Frames
+    chosen : ndarray of int64
+        Frames that it is made of (`starlight.chosen_frames`).
+    enough : bool
+        Whether there were enough good ones.
+    files : ndarray of uint32, shape (T,)
+        Stand for the frames' files.
+    state : State
+    memory : float
+        Bytes that a rank may use.
+    name : str
+        Of the CCD, for the progress.
+
+    Returns
+    -------
+    source : int
+        Stands for the image.
+    enough : bool
+        Whether backgrounds are to be fitted without what it shows.
+    """
+    index = {int(t): k for k, t in enumerate(chosen)}
+
+    def note(first: int, last: int, result: bytes) -> None:
+        k = index[first]
+        state.set_background("samples", k, int(files[first]), *unpack_fit(result, frames.geometry))
+
+    todo = chosen[~state.done("samples", files[chosen])]
+    _share(team, FitStep("", -1), _of_frames(todo), note, state, f"{name}: stars", "frames")
+    verdicts, levels, radial = state.backgrounds("samples")
+    used = verdicts == FITTED
+    source = _source(files[chosen], chosen, "stars")
+    if not used.any():
+        return source, False
+    model = background_model(frames.geometry, levels[:, :, used], radial[:, used])
+    step = StarsStep(str(state.path), state.stars_at, chosen[used], model.mesh, model.radial)
+    # Frames, and their rows in another order.
+    most = int(min(memory, _LARGEST_STARS) // (2 * 4 * frames.shape[1] * int(used.sum())))
+    compressed = frames.paths[0].endswith(".gz")
+    pieces = list(_pieces(~state.stars_done(source), max(most, 1), team.size * (1 if compressed else 4)))
+    _share(team, step, pieces, lambda a, b, _: state.set_stars(a, b), state, f"{name}: stars", "pieces", 0)
+    return source, bool(enough and used.sum() >= FEWEST_FRAMES)
+
+
+def fit_backgrounds(
+    team: Team, frames: Frames, files: NDArray[np.uint32], stars: tuple[int, bool], state: State, name: str
+) -> None:
+    """Fit the background of every frame that has none in the state.
+
+    Parameters
+    ----------
+    stars : (int, bool)
+        From `make_stars`.
+
+    Others as there.
+    """
+    image = stars[0] if stars[1] else None
+    sources = np.array(
+        [_source(*of_frame, image) for of_frame in zip(files, frames.excluded, strict=True)], dtype="u4"
+    )
+
+    def note(first: int, last: int, result: bytes) -> None:
+        verdict, levels, radial = unpack_fit(result, frames.geometry)
+        path = Path(frames.paths[first]).name
+        if verdict == LEFT_OUT:
+            logger.warning("%s: nothing but NaN or zero; the frame is left out", path)
+        elif verdict == NO_SKY and frames.excluded[first] > 0:
+            logger.warning("%s: not enough usable pixels for its background; the frame is left out", path)
+        state.set_background("frames", first, int(sources[first]), verdict, levels, radial)
+
+    step = FitStep(str(state.path), state.stars_at if stars[1] else -1)
+    todo = np.flatnonzero(~state.done("frames", sources))
+    _share(team, step, _of_frames(todo), note, state, f"{name}: backgrounds", "frames")
+
+
+def _model_sources(files: NDArray[np.uint32], model: BackgroundModel, *others: Any) -> NDArray[np.uint32]:
+    """Stand for the frames without their backgrounds."""
+    return np.array(
+        [
+            _source(file, model.mesh[:, :, t].copy(), model.radial[:, t].copy(), *others)
+            for t, file in enumerate(files)
+        ],
+        dtype="u4",
+    )
+
+
+def flag_frames(
+    team: Team,
+    frames: Frames,
+    files: NDArray[np.uint32],
+    model: BackgroundModel,
+    stars: tuple[int, bool],
+    state: State,
+    name: str,
+) -> NDArray[np.uint32]:
+    """Flag the background shenanigans; returns the number of flagged pixels in every frame, shape (T,)."""
+    sources = _model_sources(files, model, frames.excluded, stars)
+    there = state.done("flags", sources)
+    there[state.damaged_flags()] = False
+    step = FlagsStep(
+        str(state.path), state.stars_at, state.masks_at, state.mask_bytes, model.mesh, model.radial
+    )
+
+    def note(first: int, last: int, result: bytes) -> None:
+        state.set_flags(first, int(sources[first]), *struct.unpack("<II", result))
+
+    _share(team, step, _of_frames(np.flatnonzero(~there)), note, state, f"{name}: flags", "frames")
+    return state.flagged()
 
 
 def measure_movements(
-    series: FrameSeries,
-    background: BackgroundModel,
+    team: Team,
+    files: NDArray[np.uint32],
+    model: BackgroundModel,
     usable: NDArray[np.bool_],
     ref_frame: int,
     warpmode: str,
@@ -120,46 +247,40 @@ def measure_movements(
     usable : ndarray of bool, shape (T,)
         Frames with pixels; the others have no kernel.
     """
-    from ..motion import ImageMovementKernel
+    sources = _model_sources(files, model, files[ref_frame], ref_frame, warpmode)
 
-    def image(t: int) -> NDArray[np.float32]:
-        flux, _ = read_rows(series.infos[t], 0, series.shape[0], errors=False)
-        flux -= background.frame(series.shape, t)
-        flux[:, series.excluded[t] :] = np.nan
-        return flux
+    def note(first: int, last: int, result: bytes) -> None:
+        state.set_movement(first, int(sources[first]), np.frombuffer(result, "<f8"))
 
-    row, column = series.origin
-    kernel = ImageMovementKernel(
-        warpmode=warpmode, image_ref=image(ref_frame), origin=(float(column), float(row))
-    )
-    todo = np.flatnonzero(~state.movements_done())
-    none = np.full(kernel.n_params, np.nan)
-    for t in progress(todo.tolist(), len(todo), f"{name}: movement", "frames"):
-        state.set_movement(t, kernel.calc_kernel(image(t)) if usable[t] else none)
-    state.flush()
+    step = MovementStep(warpmode, ref_frame, usable, model.mesh, model.radial)
+    todo = np.flatnonzero(~state.done("movement", sources))
+    _share(team, step, _of_frames(todo), note, state, f"{name}: movement", "frames")
     return state.movements()
 
 
 def write_rows(
-    series: FrameSeries,
-    background: BackgroundModel,
+    team: Team,
+    model: BackgroundModel,
     excluded: NDArray[np.int32],
     good: NDArray[np.bool_],
+    flagged: NDArray[np.bool_],
     cube: CubeFile,
     state: State,
     most: int,
     name: str,
 ) -> None:
-    """Second pass: the rows of the cube that are not in the state, block by block.
+    """The rows of the cube that are not in the state, block by block.
 
     Parameters
     ----------
-    background : BackgroundModel
+    model : BackgroundModel
         Averaged in time.
     excluded : ndarray of int32, shape (T,)
         First column left out by hand; 0 for frames that are left out.
     good : ndarray of bool, shape (T,)
         Frames whose mean is the sum image.
+    flagged : ndarray of bool, shape (T,)
+        Frames with background shenanigans.
     cube : CubeFile
     state : State
     most : int
@@ -167,167 +288,47 @@ def write_rows(
     name : str
         Of the CCD, for messages.
     """
-    work = list(_blocks(~state.rows_done, most))
-    chunks = -(-len(series) // _CHUNK)
-    sample = sample_frames(good)
-    steps = iter(progress(range(len(work) * chunks), len(work) * chunks, f"{name}: cube", "pieces"))
-    descriptor = os.open(cube.path, os.O_RDWR)
-    pending: Future[None] | None = None
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            for first, last in work:
-                block = _read_block(series, first, last, "backgrounds" in cube.offsets, steps)
-                _finish_block(block, series, background, excluded, good, sample)
-                if pending is not None:
-                    pending.result()
-                _write_block(descriptor, cube, block)
-                # The disk works while the next block is computed.
-                pending = pool.submit(_sync, descriptor, state, first, last)
-                del block
-            if pending is not None:
-                pending.result()
-    finally:
-        os.close(descriptor)
-
-
-def _sync(descriptor: int, state: State, first: int, last: int) -> None:
-    os.fdatasync(descriptor)
-    state.set_rows(first, last)
-
-
-@dataclass
-class _Block:
-    """Some rows of the cube, with more rows on both sides in `images`, `flags` and `sumimage`."""
-
-    first: int
-    last: int
-    #: Row of the cube of the first row of `images`.
-    row0: int
-    images: NDArray[np.float32]
-    errors: NDArray[np.float32]
-    flags: NDArray[np.uint8]
-    #: Of size zero if it is not to be stored.
-    backgrounds: NDArray[np.float32]
-    sumimage: NDArray[np.float32]
-    used: NDArray[np.uint8]
-
-    @property
-    def inner(self) -> slice:
-        """The rows themselves, without the ones on both sides."""
-        return slice(self.first - self.row0, self.last - self.row0)
+    step = RowsStep(
+        path=str(cube.path),
+        offsets=cube.offsets,
+        state=str(state.path),
+        masks_at=state.masks_at,
+        mask_bytes=state.mask_bytes,
+        mesh=model.mesh,
+        radial=model.radial,
+        excluded=excluded,
+        good=good,
+        flagged=flagged,
+    )
+    pieces = list(_pieces(~state.rows_done, most, team.size))
+    _share(
+        team, step, pieces, lambda a, b, _: state.set_rows(a, b), state, f"{name}: cube", "blocks", ahead=0
+    )
 
 
 def rows_at_once(series: FrameSeries, memory: float, backgrounds: bool = False) -> int:
-    """Rows of a block that fit into the memory (bytes); UsageError where too few do."""
+    """Rows of a block that fit into a rank's memory (bytes); UsageError where not even one does."""
     rows, columns = series.shape
-    a_row = columns * len(series)
     compressed = series.infos[0].path.suffix == ".gz"
-    # Bytes of a value on the sides of a block, and in it; frames on their way into it.
-    sides = 9 if backgrounds else 5
-    inner = sides + 4
-    pieces = 2 * _CHUNK * columns * 4
-    limit = memory if compressed else min(memory, max(_LARGEST_BLOCK, 4.0 * HALO * inner * a_row))
-    most = int((limit - 2 * HALO * (sides * a_row + pieces)) // (inner * a_row + pieces))
-    if most < _FEWEST_ROWS and rows > most:
-        needed = (2 * HALO + _FEWEST_ROWS) * (inner * a_row + pieces) / 1e9
-        raise UsageError(
-            f"--memory {memory / 1e9:.2f} is too little for {len(series)} frames of {columns} columns: "
-            f"at least {needed:.2f} GB are needed"
-        )
+    limit = memory if compressed else min(memory, _LARGEST_BLOCK)
+    # Values of the cube; frames on their way into it, flux and error.
+    a_row = columns * ((13 if backgrounds else 9) * len(series) + 2 * 4 * (CHUNK + 2))
+    most = int(limit // a_row)
+    if most == 0:
+        if memory < a_row:
+            raise UsageError(
+                f"--memory: {memory / 1e9:.4f} GB for a process are too little for {len(series)} frames of "
+                f"{columns} columns: at least {a_row / 1e9:.4f} GB are needed"
+            )
+        most = 1
     return min(most, rows)
 
 
-def _blocks(todo: NDArray[np.bool_], most: int) -> Iterator[tuple[int, int]]:
-    """Runs of rows to be done, cut into equal pieces of at most so many rows."""
+def _pieces(todo: NDArray[np.bool_], most: int, ranks: int) -> Iterable[tuple[int, int]]:
+    """Runs of rows to be done, cut into equal pieces of at most so many rows, as many for each rank."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], todo.astype("i1"), [0]])))
     for first, last in edges.reshape(-1, 2):
         pieces = -(-(last - first) // most)
+        pieces = min(-(-pieces // ranks) * ranks, last - first)
         places = np.linspace(first, last, pieces + 1).round().astype(int)
         yield from zip(places[:-1].tolist(), places[1:].tolist(), strict=True)
-
-
-def _read_block(
-    series: FrameSeries, first: int, last: int, backgrounds: bool, steps: Iterator[Any]
-) -> _Block:
-    """Rows of all frames, time last."""
-    rows, columns = series.shape
-    row0, row1 = max(0, first - HALO), min(rows, last + HALO)
-    n_time = len(series)
-    block = _Block(
-        first=first,
-        last=last,
-        row0=row0,
-        images=np.empty((row1 - row0, columns, n_time), dtype="f4"),
-        errors=np.empty((last - first, columns, n_time), dtype="f4"),
-        flags=np.empty((row1 - row0, columns, n_time), dtype="u1"),
-        backgrounds=np.empty((row1 - row0, columns, n_time) if backgrounds else (0, 0, 0), dtype="f4"),
-        sumimage=np.empty((row1 - row0, columns), dtype="f4"),
-        used=np.empty((row1 - row0, columns), dtype="u1"),
-    )
-    flux = np.empty((_CHUNK, row1 - row0, columns), dtype="f4")
-    error = np.empty((_CHUNK, last - first, columns), dtype="f4")
-    for t0 in range(0, n_time, _CHUNK):
-        t1 = min(t0 + _CHUNK, n_time)
-        for k, info in enumerate(series.infos[t0:t1]):
-            f, e = read_rows(info, row0, row1)
-            assert e is not None
-            flux[k] = f
-            error[k] = e[first - row0 : last - row0]
-        blocks.scatter(flux[: t1 - t0], block.images, t0)
-        blocks.scatter(error[: t1 - t0], block.errors, t0)
-        next(steps, None)
-    return block
-
-
-def _finish_block(
-    block: _Block,
-    series: FrameSeries,
-    background: BackgroundModel,
-    excluded: NDArray[np.int32],
-    good: NDArray[np.bool_],
-    sample: NDArray[np.int64],
-) -> None:
-    """Take the background out, and make flags and sum image."""
-    blocks.subtract(
-        block.images,
-        block.flags,
-        block.backgrounds,
-        excluded,
-        FLUX_CUTOFF,
-        block.row0,
-        (float(background.origin[0]), float(background.origin[1])),
-        (float(background.centre[0]), float(background.centre[1])),
-        BOX,
-        background.mesh,
-        background.radial,
-        background.radial_first,
-        background.radial_step,
-    )
-    block.sumimage, used = blocks.means(block.images, block.flags, good)
-    block.used = (2 * used > len(series)).astype("u1")
-    inner = block.inner
-    flag_shenanigans(block.images, block.sumimage, block.flags, (inner.start, inner.stop), block.row0, sample)
-
-
-def _write_block(descriptor: int, cube: CubeFile, block: _Block) -> None:
-    inner = block.inner
-    pieces: dict[str, NDArray[Any]] = {
-        "images": block.images[inner],
-        "images_err": block.errors,
-        "pixel_flags": block.flags[inner],
-        "sumimage": block.sumimage[inner],
-        "backgrounds_pixels_used": block.used[inner],
-        "backgrounds": block.backgrounds[inner],
-    }
-    for name, offset in cube.offsets.items():
-        rows = pieces[name]
-        _write_at(descriptor, offset + block.first * (rows.nbytes // len(rows)), rows)
-
-
-def _write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
-    view = np.ascontiguousarray(data).view("u1").ravel().data
-    while view:
-        # One call writes at most 2 GB.
-        written = os.pwrite(descriptor, view[: 1 << 30], place)
-        place += written
-        view = view[written:]

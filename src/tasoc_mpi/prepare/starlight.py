@@ -4,28 +4,115 @@ The level of the sky in a box of a mesh is the mode of its pixels, and the stars
 some tenths of e-/s, more where the sky is brighter or the stars have moved a little. Constant in time that
 would only shift the sky; as it is, it makes light curves noisier than their pixels. So the backgrounds
 are fitted to what is left without the stars. In the mean over time they are what they would be with them.
+What is in a frame beside this image and the background is also what tells background shenanigans.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..products.ffi import read_rows
-from .background import SkyGeometry, background_model, fit_background, usable_pixels
+from ..kernels import blocks
+from ..products.cube import BackgroundModel
+from .background import FLUX_CUTOFF, SkyGeometry, background_model, fit_background, usable_pixels
 from .frames import FrameSeries
+from .reading import Frames
 
-__all__ = ["FEWEST_FRAMES", "star_image"]
+__all__ = ["FEWEST_FRAMES", "chosen_frames", "median_rows", "star_image"]
 
 #: Frames that the image is made of, spread evenly over the series: the noise of a pixel in it, a sixth of a
 #: frame's, is the same in all frames and far below what a box's level can be off by.
 _FRAMES = 32
-#: Of fewer frames no image is made: it would hold too much of each of them.
+#: From an image of fewer frames no background is fitted: it would hold too much of each of them.
 FEWEST_FRAMES = 8
-#: Bytes of the frames that are held at once: of a whole CCD 15 frames.
-_MEMORY = 256 << 20
-#: Rows of all chosen frames whose median is taken at once.
-_ROWS = 64
+#: Rows that are transposed at once.
+_ROWS = 16
+
+
+def chosen_frames(
+    good: NDArray[np.bool_], excluded: NDArray[np.int32], columns: int
+) -> tuple[NDArray[np.int64], bool]:
+    """Frames that the image of the stars is made of.
+
+    Parameters
+    ----------
+    good : ndarray of bool, shape (T,)
+        Frames of good quality.
+    excluded : ndarray of int32, shape (T,)
+        First column that is left out by hand.
+    columns : int
+        Of a frame.
+
+    Returns
+    -------
+    frames : ndarray of int64
+        At most 32. Good frames without anything left out; if there are fewer than 8 of them, any with pixels.
+    enough : bool
+        Whether there were 8.
+    """
+    (frames,) = np.nonzero(good & (excluded >= columns))
+    enough = len(frames) >= FEWEST_FRAMES
+    if not enough:
+        (frames,) = np.nonzero(excluded > 0)
+    places = np.linspace(0, len(frames) - 1, min(_FRAMES, len(frames))).round().astype("i8")
+    return frames[np.unique(places)], enough
+
+
+def median_rows(
+    read: Callable[[int, int, int], NDArray[np.float32]],
+    frames: NDArray[np.int64],
+    excluded: NDArray[np.int32],
+    model: BackgroundModel,
+    first: int,
+    last: int,
+) -> NDArray[np.float32]:
+    """Some rows of the image of the stars.
+
+    Parameters
+    ----------
+    read : callable
+        Gives rows `first` to `last` of a frame, called with (frame, first, last).
+    frames : ndarray of int64, shape (K,)
+        See `chosen_frames`.
+    excluded : ndarray of int32, shape (K,)
+        First column of each that is left out.
+    model : BackgroundModel
+        Their backgrounds.
+    first, last : int
+
+    Returns
+    -------
+    ndarray of float32, shape (last - first, C)
+        e-/s; zero where no frame has a value.
+    """
+    images = np.stack([read(int(t), first, last) for t in frames])
+    out = np.empty(images.shape[1:], dtype="f4")
+    none, zero = np.empty((0, 0, 0), dtype="f4"), np.zeros((_ROWS, images.shape[2]), dtype="f4")
+    for r in range(0, len(out), _ROWS):
+        some = np.ascontiguousarray(images[:, r : r + _ROWS])
+        block = np.empty((*some.shape[1:], len(frames)), dtype="f4")
+        flags = np.empty(block.shape, dtype="u1")
+        blocks.scatter(some, block, 0)
+        blocks.subtract(
+            block,
+            flags,
+            none,
+            excluded,
+            FLUX_CUTOFF,
+            first + r,
+            (float(model.origin[0]), float(model.origin[1])),
+            (float(model.centre[0]), float(model.centre[1])),
+            model.box,
+            model.mesh,
+            model.radial,
+            model.radial_first,
+            model.radial_step,
+        )
+        median = blocks.time_medians(block, zero[: len(block)], np.arange(len(frames)))
+        out[r : r + _ROWS] = np.where(np.isfinite(median), median, 0)
+    return out
 
 
 def star_image(
@@ -45,36 +132,18 @@ def star_image(
     ndarray of float32, shape (R, C), or None
         e-/s; zero where no frame has a value. None where there are too few good frames.
     """
-    (frames,) = np.nonzero(good & (series.excluded >= series.shape[1]))
-    if len(frames) < FEWEST_FRAMES:
+    frames = Frames.of(series)
+    candidates, enough = chosen_frames(good, series.excluded, series.shape[1])
+    if not enough:
         return None
-    most = min(max(_MEMORY // (4 * series.shape[0] * series.shape[1]), FEWEST_FRAMES), _FRAMES)
-    frames = frames[np.unique(np.linspace(0, len(frames) - 1, most).round().astype("i8"))]
-    images, fits = [], []
-    for t in frames:
-        image, _ = read_rows(series.infos[t], 0, series.shape[0], errors=False)
+    chosen, fits = [], []
+    for t in candidates:
+        image = frames.flux(int(t))
         fit = fit_background(image, usable_pixels(image), geometry)
         if fit is not None:
-            images.append(image)
+            chosen.append(t)
             fits.append(fit)
-    if len(images) < FEWEST_FRAMES:
+    if len(chosen) < FEWEST_FRAMES:
         return None
     model = background_model(geometry, *(np.stack(parts, axis=-1) for parts in zip(*fits, strict=True)))
-    for k, image in enumerate(images):
-        image -= model.frame(series.shape, k)
-    out = np.empty(series.shape, dtype="f4")
-    for first in range(0, len(out), _ROWS):
-        rows = slice(first, first + _ROWS)
-        out[rows] = _median(np.stack([image[rows] for image in images]))
-    return out
-
-
-def _median(stack: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Median over the first axis without NaN; zero where there is nothing else."""
-    if np.isfinite(stack).all():
-        return np.median(stack, axis=0)
-    ordered = np.sort(np.where(np.isfinite(stack), stack, np.nan), axis=0)  # NaN comes last
-    count = np.isfinite(ordered).sum(axis=0)
-    low, high = np.maximum(count - 1, 0) // 2, count // 2
-    pick = [np.take_along_axis(ordered, k[None], axis=0)[0] for k in (low, np.minimum(high, len(stack) - 1))]
-    return np.where(count > 0, (pick[0] + pick[1]) / 2, 0).astype("f4")
+    return median_rows(frames.flux, np.array(chosen), series.excluded[chosen], model, 0, series.shape[0])

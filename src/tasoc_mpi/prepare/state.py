@@ -1,11 +1,14 @@
 """What an unfinished cube has got so far, so that a killed program continues where it stopped.
 
-A fixed layout, mapped into memory: what was written is in the file when the process is gone. Records
-carry a checksum, as the machine may have stopped in the middle of one.
+A fixed layout: a head that is mapped into memory and written by rank 0 alone, then the image of the
+stars and the frames' flags, which all ranks write at their places. What was written is in the file when a
+process is gone. Records carry a checksum, as the machine may have stopped in the middle of one, and a
+number that stands for what they were made from: a record of other input is as good as none.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -13,17 +16,20 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 
-__all__ = ["FITTED", "LEFT_OUT", "State", "exclusive", "publish"]
+__all__ = ["FITTED", "LEFT_OUT", "NO_SKY", "State", "exclusive", "publish", "write_at", "writing"]
 
-_MAGIC = b"tasoc-mpi prepare 1"
-#: A frame's background was fitted; a frame that has none.
-FITTED, LEFT_OUT = 1, 2
+_MAGIC = b"tasoc-mpi prepare 2"
+#: A frame's background was fitted; a frame without pixels; one whose pixels do not show enough of the sky.
+FITTED, LEFT_OUT, NO_SKY = 1, 2, 3
+#: Places in the file that processes write to begin at a multiple of this.
+_PAGE = 65536
 
 
 class State:
@@ -34,13 +40,23 @@ class State:
     path : Path
         Made anew if it is not there or belongs to other frames.
     key : str
-        What the frames' backgrounds depend on, as 64 hexadecimal digits.
+        What all of it depends on, as 64 hexadecimal digits.
     frames, rows : int
     mesh_shape : (int, int)
     nodes : int
         Number of nodes of the radial profile.
     parameters : int
         Number of parameters of a movement kernel.
+    columns : int
+        Number of columns; 0 where there is no need for images.
+    samples : int
+        Number of frames that the image of the stars is made of.
+
+    Attributes
+    ----------
+    stars_at, masks_at : int
+        Where the image of the stars (float32, rows x columns) and the frames' flags (bits, `mask_bytes` each)
+        are in the file.
     """
 
     def __init__(
@@ -52,29 +68,35 @@ class State:
         mesh_shape: tuple[int, int],
         nodes: int,
         parameters: int,
+        columns: int = 0,
+        samples: int = 0,
     ) -> None:
-        background = [
-            ("crc", "<u4"),
-            ("kind", "<u4"),
-            ("levels", "<f4", mesh_shape),
-            ("radial", "<f4", (nodes,)),
-        ]
-        movement = [("crc", "<u4"), ("values", "<f8", (parameters,))]
+        background = [("levels", "<f4", mesh_shape), ("radial", "<f4", (nodes,))]
         dtype = np.dtype(
             [
                 ("magic", "S32"),
                 ("key", "S64"),
                 ("cube_key", "S64"),
-                ("frames", background, (frames,)),
-                ("movement", movement, (frames,)),
+                ("stars_source", "<u4"),
+                ("samples", _record(background), (samples,)),
+                ("frames", _record(background), (frames,)),
+                ("flags", _record([("count", "<u4"), ("mask", "<u4")]), (frames,)),
+                ("movement", _record([("values", "<f8", (parameters,))]), (frames,)),
+                ("stars_rows", "u1", (rows,)),
                 ("rows", "u1", (rows,)),
             ]
         )
         self.path = path
-        self.continued = self._belongs(dtype.itemsize, key)
+        self.stars_at = -(-dtype.itemsize // _PAGE) * _PAGE
+        self.masks_at = self.stars_at + -(-4 * rows * columns // _PAGE) * _PAGE
+        self.mask_bytes = rows * -(-columns // 8)
+        size = self.masks_at + frames * self.mask_bytes
+        self.continued = self._belongs(size, key)
         if not self.continued:
-            with open(path, "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, dtype.itemsize)
+            with writing(path), open(path, "wb") as file:
+                # Flags are of few frames: their places are taken from the disk when they are written.
+                os.posix_fallocate(file.fileno(), 0, self.masks_at)
+                os.ftruncate(file.fileno(), size)
         self._map = np.memmap(path, dtype, "r+", shape=(1,))
         self._data = self._map[0]
         if not self.continued:
@@ -98,48 +120,83 @@ class State:
         """Have everything on the disk."""
         self._map.flush()
 
-    def backgrounds_done(self) -> NDArray[np.bool_]:
-        """Frames whose background is known, shape (T,)."""
+    def done(self, kind: str, sources: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Which records of a kind ('samples', 'frames', 'flags', 'movement') were made from these sources."""
+        records = self._data[kind]
         return np.array(
-            [_crc(record) == record["crc"] and record["kind"] > 0 for record in self._data["frames"]]
+            [
+                bool(record["source"] == source and _crc(record) == record["crc"])
+                for record, source in zip(records, sources, strict=True)
+            ],
+            dtype=bool,
         )
+
+    def _set(self, kind: str, index: int, source: int, **values: Any) -> None:
+        record = self._data[kind][index]
+        record["crc"] = 0
+        record["source"] = source
+        for name, value in values.items():
+            record[name] = value
+        record["crc"] = _crc(record)
 
     def set_background(
         self,
-        frame: int,
-        kind: int,
+        kind: str,
+        index: int,
+        source: int,
+        verdict: int,
         levels: NDArray[np.float32] | None = None,
         radial: NDArray[np.float32] | None = None,
     ) -> None:
-        """Note the background of a frame; NaN if none is given."""
-        record = self._data["frames"][frame]
-        record["crc"] = 0
-        record["kind"] = kind
-        record["levels"] = np.nan if levels is None else levels
-        record["radial"] = np.nan if radial is None else radial
-        record["crc"] = _crc(record)
+        """Note the background of a frame ('frames' or 'samples'); NaN if none is given."""
+        levels_or_nan = np.nan if levels is None else levels
+        radial_or_nan = np.nan if radial is None else radial
+        self._set(kind, index, source, verdict=verdict, levels=levels_or_nan, radial=radial_or_nan)
 
-    def backgrounds(self) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
-        """Kinds (T,), box levels (M, N, T) and radial profiles (K, T) of all frames."""
-        frames = self._data["frames"]
+    def backgrounds(
+        self, kind: str = "frames"
+    ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
+        """Verdicts (T,), box levels (M, N, T) and radial profiles (K, T) of all frames."""
+        records = self._data[kind]
         return (
-            frames["kind"].copy(),
-            np.ascontiguousarray(np.moveaxis(frames["levels"], 0, -1)),
-            np.ascontiguousarray(frames["radial"].T),
+            records["verdict"].copy(),
+            np.ascontiguousarray(np.moveaxis(records["levels"], 0, -1)),
+            np.ascontiguousarray(records["radial"].T),
         )
 
-    def movements_done(self) -> NDArray[np.bool_]:
-        """Frames whose movement kernel is known, shape (T,)."""
-        return np.array(
-            [_crc(record) == record["crc"] and record["crc"] > 0 for record in self._data["movement"]]
-        )
+    def stars_done(self, source: int) -> NDArray[np.bool_]:
+        """Rows of the image of the stars that are there, shape (R,); none if it is of another source."""
+        if self._data["stars_source"] != source:
+            self._data["stars_rows"][:] = 0
+            self._data["stars_source"] = source
+        return self._data["stars_rows"] == 1
 
-    def set_movement(self, frame: int, values: NDArray[np.float64]) -> None:
+    def set_stars(self, first: int, last: int) -> None:
+        """Note that rows of the image of the stars are in the file."""
+        self._data["stars_rows"][first:last] = 1
+
+    def set_flags(self, frame: int, source: int, count: int, mask: int) -> None:
+        """Note how many pixels of a frame are flagged, and the checksum of its flags in the file."""
+        self._set("flags", frame, source, count=count, mask=mask)
+
+    def flagged(self) -> NDArray[np.uint32]:
+        """Number of flagged pixels of every frame, shape (T,)."""
+        return self._data["flags"]["count"].copy()
+
+    def damaged_flags(self) -> list[int]:
+        """Frames whose flags in the file are not those that were noted; they are to be made again."""
+        found = []
+        with open(self.path, "rb") as file:
+            for t in np.flatnonzero(self._data["flags"]["count"]).tolist():
+                data = os.pread(file.fileno(), self.mask_bytes, self.masks_at + t * self.mask_bytes)
+                if zlib.crc32(data) != self._data["flags"][t]["mask"]:
+                    self._data["flags"][t]["crc"] = 0
+                    found.append(t)
+        return found
+
+    def set_movement(self, frame: int, source: int, values: NDArray[np.float64]) -> None:
         """Note the movement kernel of a frame."""
-        record = self._data["movement"][frame]
-        record["crc"] = 0
-        record["values"] = values
-        record["crc"] = _crc(record)
+        self._set("movement", frame, source, values=values)
 
     def movements(self) -> NDArray[np.float64]:
         """Movement kernels of all frames, shape (T, n)."""
@@ -167,9 +224,36 @@ class State:
         self.flush()
 
 
+def _record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
+    return np.dtype([("crc", "<u4"), ("source", "<u4"), ("verdict", "<u4"), *fields])
+
+
 def _crc(record: np.void) -> int:
     # Never 0, the checksum of a record that was not written.
     return zlib.crc32(record.tobytes()[4:]) or 1
+
+
+def write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
+    """Write an array at a place of a file."""
+    view = np.ascontiguousarray(data).reshape(-1).view("u1").data
+    while view:
+        # One call writes at most 2 GB.
+        written = os.pwrite(descriptor, view[: 1 << 30], place)
+        place += written
+        view = view[written:]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file cannot be written where the disk is full or a limit is reached."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); make room and start again, what was done is kept"
+        ) from None
 
 
 def publish(part: Path, path: Path) -> None:

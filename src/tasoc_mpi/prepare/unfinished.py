@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from .frames import FrameSeries
 from .passes import CubeFile
 from .state import State, publish
 
-__all__ = ["CubeContent", "begin_cube", "end_cube", "frames_digest"]
+__all__ = ["CubeContent", "begin_cube", "end_cube", "file_numbers", "frames_digest", "series_digest"]
 
 _PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: Changes whenever the same frames would give other backgrounds or other cubes.
-_ALGORITHM = 1
+_ALGORITHM = 2
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,31 @@ class CubeContent:
         return digest.hexdigest()
 
 
-def frames_digest(series: FrameSeries) -> str:
-    """What the backgrounds depend on: the files, the region and this program's algorithm."""
-    files = []
+def file_numbers(series: FrameSeries) -> NDArray[np.uint32]:
+    """Numbers that stand for the files of the frames, shape (T,): other ones if a file was replaced."""
+    numbers = []
     for info in series.infos:
         stat = info.path.stat()
-        files.append((info.name, stat.st_size, stat.st_mtime_ns))
+        numbers.append(zlib.crc32(f"{info.name} {stat.st_size} {stat.st_mtime_ns}".encode()))
+    return np.array(numbers, dtype="u4")
+
+
+def frames_digest(series: FrameSeries) -> str:
+    """What the pixels of a cube depend on: the files, the region and this program's algorithm."""
+    words = [file_numbers(series).tolist(), series.excluded.tolist(), series_digest(series, 0, None)]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()
+
+
+def series_digest(series: FrameSeries, samples: int, movement: str | None) -> str:
+    """What all that is noted of the frames depends on: their names, but not what is in their files."""
     words = [
         _ALGORITHM,
-        files,
+        [info.name for info in series.infos],
         series.shape,
         series.origin,
         series.background_applied,
-        series.excluded.tolist(),
+        samples,
+        movement,
     ]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 

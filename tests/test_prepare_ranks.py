@@ -1,0 +1,180 @@
+"""Several ranks make the cube that one makes, whatever happens to them."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from ffi_files import ffi_name, series, write_ffi
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_prepare_cubes import FRAMES, LOG, NAME, SHAPE, contents
+
+from tasoc_mpi.errors import InputError
+from tasoc_mpi.prepare.cubes import prepare_folder
+from tasoc_mpi.prepare.team import Team, pack, unpack
+
+PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
+
+
+def mpiexec(ranks: int) -> list[str]:
+    """The start of a command line under MPI; skips where there is none."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    name = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if name is None:
+        pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
+    return [name, "-n", str(ranks)]
+
+
+def run(ranks: int, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*mpiexec(ranks), *PROGRAM, *words], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with frames, some of them with shenanigans, and the cube that one process makes."""
+    folder = tmp_path_factory.mktemp("made")
+    pixels = series(folder / "ffi", FRAMES, SHAPE)
+    (folder / "ffi" / ffi_name(4)).unlink()
+    pixels[4][20:50, 10:60] += 90
+    write_ffi(folder / "ffi", 4, pixels[4])
+    prepare_folder(folder)
+    with h5py.File(folder / NAME) as file:
+        assert (file["pixel_flags"][:, :, 4] & 4).any()
+    return folder
+
+
+def fresh(made: Path, folder: Path) -> Path:
+    (folder / "ffi").symlink_to(made / "ffi")
+    return folder
+
+
+@pytest.mark.parametrize(("ranks", "memory"), [(1, "1"), (2, "0.0006"), (4, "0.004")])
+def test_any_number_of_ranks(made: Path, tmp_path: Path, ranks: int, memory: str) -> None:
+    done = run(ranks, str(fresh(made, tmp_path)), "--memory", memory, "--movement-kernel", "translation")
+    assert done.returncode == 0, done.stderr
+    ours, alone = contents(tmp_path / NAME), contents(made / NAME)
+    movement = [ours.pop(key) for key in list(ours) if key.startswith("movement_kernel")]
+    assert len(movement) == 2
+    assert ours == alone
+    assert (tmp_path / LOG).read_bytes() == (made / LOG).read_bytes()
+    # Said once.
+    assert done.stderr.count("24 frames of 70 x 80 pixels") == 1
+
+
+KILLER = """
+import os, signal, sys
+from tasoc_mpi import cli
+from tasoc_mpi.prepare import steps
+rank, step, call, calls = int(sys.argv[1]), getattr(steps, sys.argv[2]), int(sys.argv[3]), []
+compute = step.compute
+
+def killing(*args):
+    from mpi4py import MPI
+    if MPI.COMM_WORLD.Get_rank() == rank:
+        calls.append(None)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return compute(*args)
+
+step.compute = killing
+sys.exit(cli.main(["prepare", *sys.argv[4:]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("rank", "step", "call"),
+    [(1, "FitStep", 4), (2, "StarsStep", 1), (0, "FlagsStep", 3), (1, "RowsStep", 2)],
+)
+def test_a_killed_rank(made: Path, tmp_path: Path, rank: int, step: str, call: int) -> None:
+    """The job ends; the next one, of another size, goes on."""
+    folder = fresh(made, tmp_path)
+    command = [*mpiexec(3), sys.executable, "-c", KILLER, str(rank), step, str(call), str(folder)]
+    killed = subprocess.run([*command, "--memory", "0.0005"], capture_output=True, text=True, timeout=120)
+    assert killed.returncode != 0
+    assert not (folder / NAME).exists()
+    assert (folder / f"{NAME}.state").exists()
+    done = run(2, str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "continuing an interrupted prepare" in done.stderr
+    assert contents(folder / NAME) == contents(made / NAME)
+
+
+def test_a_damaged_frame_is_named_once(made: Path, tmp_path: Path) -> None:
+    """Whoever meets it; the next CCD is made all the same."""
+    series(tmp_path, 4, (64, 64), ccd=2)
+    for path in (made / "ffi").iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    broken = tmp_path / f"{ffi_name(13)}.gz"
+    packed = gzip.compress((tmp_path / ffi_name(13)).read_bytes(), 1)
+    (tmp_path / ffi_name(13)).unlink()
+    broken.write_bytes(packed[: len(packed) // 2])
+    done = run(3, str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.count(f"{broken}: ") == 1
+    assert "1 of 2 CCDs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "sector030_camera1_ccd2.hdf5").exists()
+    assert not (tmp_path / NAME).exists()
+
+
+def test_wrong_usage_of_many_is_one_line(tmp_path: Path) -> None:
+    done = run(3, str(tmp_path / "nothing"))
+    assert done.returncode == 1
+    assert done.stderr.count("no such folder") == 1
+    assert "Traceback" not in done.stderr
+
+
+@dataclass(frozen=True)
+class Words:
+    """Something to be sent."""
+
+    text: str
+    numbers: list[int]
+    values: np.ndarray
+    flags: np.ndarray
+    own: object = field(default=None, metadata={"local": True})
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=9), st.lists(st.integers(-9, 9), max_size=5), st.integers(0, 5), st.integers(0, 7))
+def test_what_is_packed_comes_out(text: str, numbers: list[int], rows: int, columns: int) -> None:
+    values = np.random.default_rng(rows).normal(size=(rows, columns)).astype("f4")
+    sent = Words(text, numbers, values, values > 0, own=object())
+    got = unpack(bytearray(pack(sent)), {"Words": Words})
+    assert (got.text, got.numbers, got.own) == (text, numbers, None)
+    np.testing.assert_array_equal(got.values, values)
+    np.testing.assert_array_equal(got.flags, values > 0)
+    assert got.values.dtype == np.float32
+    assert got.values.flags.aligned
+
+
+class Doubling:
+    """Twice a number; fails for 7."""
+
+    def compute(self, frames, first, last, poll):
+        if first == 7:
+            raise InputError("seven")
+        return bytes([2 * first])
+
+
+def test_alone() -> None:
+    found = {}
+    Team().share(Doubling(), [(n, n + 1) for n in range(5)], lambda a, b, r: found.update({a: r[0]}))
+    assert found == {n: 2 * n for n in range(5)}
+    with pytest.raises(InputError, match="seven"):
+        Team().share(Doubling(), [(n, n + 1) for n in range(9)], lambda *_: None)
+
+
+def test_memory_of_a_rank() -> None:
+    team = Team()
+    team.on_node, team.free = [3, 3, 3, 1], [6e9, 9e9, 8e9, 1e9]
+    assert team.memory(3e9) == 1e9
+    assert team.memory(None) == 0.5e9
