@@ -1,7 +1,7 @@
 """How well rank 0 keeps thousands of workers busy: its real code, in virtual time.
 
 The scheduler's queue, messages and store run as in a run; only the workers and the network are simulated. Virtual
-time passes by what rank 0's own code takes (measured as it runs), by a fixed cost for each call of MPI, and by the
+time passes by what rank 0's own functions take (measured beforehand), by a fixed cost for each call of MPI, and by the
 stars. Results are written beside it, in a thread, as in a run.
 
     python benchmarks/dispatch.py [--ccds 16] [--stars 100000] [--workers 4096] [--per-node 128] [--ms 5]
@@ -16,14 +16,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from bench_scheduler import Answers
 
 from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
-from tasoc_mpi.protocol import Results, Tag, pack_results, unpack_tasks
+from tasoc_mpi.protocol import Results, Tag, pack_results, pack_tasks, unpack_tasks
 from tasoc_mpi.scheduler import store as store_module
 from tasoc_mpi.scheduler.loop import Crew
 from tasoc_mpi.scheduler.queue import BatchSize, Queue
@@ -36,11 +37,57 @@ SEND = 4e-6
 LATENCY = 20e-6
 
 
+@dataclass
+class Costs:
+    """Seconds of rank 0's code for handing a batch out, for taking its results in, and that for each of its stars."""
+
+    hand_out: float
+    take_in: float
+    star: float
+
+
+def measure_costs(store: store_module.Store) -> Costs:
+    """Time the scheduler's own functions; the best of several, as other programs are not to count."""
+    size = BatchSize(4096)
+    size.learn(np.array([5e-3]))
+    answer = Answers()
+    queue = Queue(store.rows, np.arange(len(store.rows)), size, store.tile, store.left_out)
+    hand_out, taken = [], []
+    for _ in range(15):
+        batches = []
+        start = time.perf_counter()
+        for _ in range(64):
+            batches.append(queue.take())
+            pack_tasks(batches[-1])
+        hand_out.append((time.perf_counter() - start) / 64)
+        taken.append(batches)
+    seconds = {}
+    limit, store_module.FLUSH_COUNT = store_module.FLUSH_COUNT, 1 << 60
+    for stars in (10, 1000):
+        best = np.inf
+        for batches in taken:
+            messages = [answer(batch[:stars]) for batch in batches]
+            start = time.perf_counter()
+            bundle = store.add(messages)
+            store.tick()
+            size.learn(bundle.numbers["elaptime"])
+            best = min(best, (time.perf_counter() - start) / 64)
+            store.own[:] = 0
+        seconds[len(bundle.numbers) / 64] = best
+    store_module.FLUSH_COUNT = limit
+    (few, low), (many, high) = seconds.items()
+    star = max(0.0, (high - low) / (many - few))
+    store._waiting.clear()
+    store._waiting_results = 0
+    store.left_out[:] = False
+    return Costs(min(hand_out), max(0.0, low - few * star), star)
+
+
 class VirtualWorkers:
     """A mailbox in virtual time with workers at its other end."""
 
-    def __init__(self, workers: int, seconds: np.ndarray, answer: Answers) -> None:
-        self.seconds, self.answer = seconds, answer
+    def __init__(self, workers: int, seconds: np.ndarray, answer: Answers, costs: Costs) -> None:
+        self.seconds, self.answer, self.costs = seconds, answer, costs
         self.now = 0.0
         self.free = np.zeros(workers + 1)
         self.busy = np.zeros(workers + 1)
@@ -50,55 +97,25 @@ class VirtualWorkers:
         empty = pack_results(Results.empty())
         self.heap = [(0.0, rank, rank, empty) for rank in range(1, workers + 1)]
         self.count = workers + 1
-        self._real = time.perf_counter
-        self._clock = self._real()
-        self._pieces: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=512))
-        self.total: defaultdict[str, float] = defaultdict(float)
-        self._median: dict[str, float] = {}
-        self._found = 1
         self.look = lambda rank, tasks: None
 
-    def charge(self, kind: str, count: int = 1, extra: float = 0.0) -> None:
-        """Let the time pass that rank 0's code took since `resume`, and some more.
-
-        What the code was not on the processor for, because other programs were, does not count: a piece of work
-        takes at most four times the median of such pieces.
-        """
-        spent = (self._real() - self._clock) / count
-        known = self._pieces[kind]
-        self.total[kind] += count * spent
-        known.append(spent)
-        if len(known) % 64 == 1 or len(known) < 64:
-            self._median[kind] = float(np.median(known))
-        spent = count * min(spent, 4 * self._median[kind]) + extra
-        self.now += spent
-        self.rank_0 += spent
-
-    def clock(self) -> float:
-        """Virtual time."""
-        return self.now + min(
-            self._real() - self._clock, 4 * self._found * self._median.get("taking in", 1.0)
-        )
-
-    def resume(self) -> None:
-        self._clock = self._real()
+    def charge(self, seconds: float) -> None:
+        """Let rank 0 be busy."""
+        self.now += seconds
+        self.rank_0 += seconds
 
     def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytes]]:
-        self.charge("taking in", self._found)
         self.now = max(self.now, self.heap[0][0])
         found = []
         while self.heap and len(found) < most and self.heap[0][0] <= self.now:
             _, _, rank, message = heapq.heappop(self.heap)
             found.append((rank, Tag.RESULTS, message))
-            self.now += RECEIVE
-            self.rank_0 += RECEIVE
+            self.charge(RECEIVE)
         self.messages += len(found)
-        self._found = max(1, len(found))
-        self.resume()
         return found
 
     def send(self, rank: int, tag: int, message: bytes) -> None:
-        self.charge("handing out", extra=SEND)
+        self.charge(SEND + self.costs.hand_out)
         tasks = unpack_tasks(message)
         self.look(rank, tasks)
         start = max(self.free[rank], self.now + LATENCY)
@@ -110,7 +127,6 @@ class VirtualWorkers:
         answer = self.answer(tasks, self.seconds[tasks["priority"] - 1])
         heapq.heappush(self.heap, (arrival, self.count, rank, answer))
         self.count += 1
-        self.resume()
 
     def wait(self) -> None:
         pass
@@ -144,7 +160,8 @@ def simulate(
 
 
 def _run(store: store_module.Store, seconds: np.ndarray, workers: int, per_node: int) -> dict[str, float]:
-    mail = VirtualWorkers(workers, seconds, Answers())
+    costs = measure_costs(store)
+    mail = VirtualWorkers(workers, seconds, Answers(), costs)
     node = [rank // per_node for rank in range(workers + 1)]
     size = BatchSize(workers)
     queue = Queue(store.rows, np.arange(len(store.rows)), size, store.tile)
@@ -160,14 +177,20 @@ def _run(store: store_module.Store, seconds: np.ndarray, workers: int, per_node:
     gc.collect()
     gc.freeze()
     crew = Crew(mail, Stop(), node)
-    mail.resume()
-    # The store flushes by the clock, and that is to be the virtual one.
+
+    def take_in(messages: list[bytes]) -> None:
+        numbers = store.add(messages).numbers
+        size.learn(numbers["elaptime"])
+        mail.charge(costs.take_in * len(messages) + costs.star * len(numbers))
+
+    # The program's clocks are virtual, too.
     clocks = time.monotonic, time.perf_counter
-    time.monotonic = time.perf_counter = mail.clock
+    time.monotonic = time.perf_counter = lambda: mail.now
     try:
-        crew.drain(queue, lambda messages: size.learn(store.add(messages).numbers["elaptime"]), store.tick)
+        crew.drain(queue, take_in, store.tick)
     finally:
         time.monotonic, time.perf_counter = clocks
+    store.close()
     end = float(mail.free.max())
     ends = mail.free[1:]
     return {

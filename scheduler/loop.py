@@ -196,10 +196,13 @@ class Crew:
             if not inbox:
                 since = start
             for rank, tag, message in received:
+                new = rank not in self.held
                 self._open(rank, tag)
-                # The workers first: they may be waiting.
-                self._provide(rank, queue)
-                inbox.append(message)
+                # The workers first: they may be waiting. Those that have just come get one batch each, before
+                # the first of them get their second.
+                self._provide(rank, queue, 1 if new else self.BATCHES)
+                if not new:
+                    inbox.append(message)
             # Many at once are quicker than one by one.
             if len(inbox) >= self.INBOX or (inbox and start - since >= self.INBOX_SECONDS):
                 take_in(inbox)
@@ -218,8 +221,8 @@ class Crew:
             raise ProtocolError(f"rank {rank} sent a message with the unknown tag {tag}")
         self.held[rank] = self.held[rank] - 1 if rank in self.held else 0
 
-    def _provide(self, rank: int, queue: Queue) -> None:
-        while self.held[rank] < self.BATCHES and len(queue) and not self.stopping:
+    def _provide(self, rank: int, queue: Queue, most: int = BATCHES) -> None:
+        while self.held[rank] < most and len(queue) and not self.stopping:
             tasks = queue.take(self.node[rank])
             if not len(tasks):
                 return

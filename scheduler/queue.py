@@ -44,11 +44,13 @@ class BatchSize:
     #: there are so many workers that rank 0 would not keep up.
     FIRST = 8
     GUESS = 5e-3
-    #: A batch is at most 1/SHARES of what would fall to one worker.
+    #: A batch is at most 1/SHARES of what would fall to one worker; where answering all workers once takes
+    #: more than BUSY seconds, messages are scarce, and it is 1/2.
     SHARES = 4
-    #: How busy rank 0 may become with messages. Higher than what it can do would be no good; lower would make
-    #: the last batches larger.
-    LOAD = 1.0
+    BUSY = 0.05
+    #: How busy the smallest batches would make rank 0. They are the last, so there are never so many of them;
+    #: with larger ones the run would not end level.
+    LOAD = 1.5
 
     def __init__(self, workers: int, fixed: int | None = None) -> None:
         self.workers = workers
@@ -73,7 +75,8 @@ class BatchSize:
         """Size of the next batch if `left` stars are left."""
         if self.fixed:
             return self.fixed
-        share = math.ceil(left / (self.SHARES * self.workers))
+        shares = self.SHARES if self.workers * self._message < self.BUSY else 2
+        share = math.ceil(left / (shares * self.workers))
         cost = self.GUESS if self._cost is None else max(self._cost, 1e-7)
         least = min(self.workers * self._message / self.LOAD, self.SECONDS) / cost
         if self._cost is None:
@@ -126,7 +129,6 @@ class Queue:
         tile: NDArray[np.integer] | None = None,
         left_out: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.rows = rows
         self.size = size
         self.left_out = left_out
         chosen = rows[wanted]
@@ -139,6 +141,9 @@ class Queue:
         tiles[(chosen["tmag"] <= BRIGHT) & (tiles < _FILE)] = -1
         order = np.lexsort((chosen["priority"], tiles, place))
         self._order = np.asarray(wanted)[order].astype(np.int32)
+        #: In order, because gathering rows from all over the list takes most of a batch's time otherwise.
+        self._tasks = chosen[order]
+        del chosen
         place, tiles = place[order], tiles[order]
         edge = np.flatnonzero((place[1:] != place[:-1]) | (tiles[1:] != tiles[:-1])) + 1
         starts, ends = np.append(0, edge), np.append(edge, len(order))
@@ -162,16 +167,16 @@ class Queue:
             start, end = self._open.get(node, (0, 0))
             if start == end:
                 if not self._reserve(node):
-                    return self.rows[:0]
+                    return self._tasks[:0]
                 start, end = self._open[node]
             stop = self._stop(start, end)
             self._open[node] = (stop, end)
             self._left -= stop - start
-            index = self._order[start:stop]
-            if self.left_out is not None:
-                index = index[~self.left_out[index]]
-            if len(index):
-                return self.rows[index]
+            tasks = self._tasks[start:stop]
+            if self.left_out is not None and (out := self.left_out[self._order[start:stop]]).any():
+                tasks = tasks[~out]
+            if len(tasks):
+                return tasks
 
     def _stop(self, start: int, end: int) -> int:
         """Where a batch that begins at `start` ends; better with a tile than in the midst of one."""

@@ -89,7 +89,7 @@ class Store:
     finder: Finder
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _writing: Future[None] | None = None
-    _waiting: list[tuple[int, float, bytes]] = field(default_factory=list)
+    _waiting: list[tuple[int, float, bytes | bytearray]] = field(default_factory=list)
     _waiting_results: int = 0
     _oldest: float = 0.0
     _flushed: float = 0.0
@@ -188,7 +188,7 @@ class Store:
             self._write(self._waiting)
             self._waiting, self._waiting_results = [], 0
 
-    def _write(self, messages: list[tuple[int, float, bytes]]) -> None:
+    def _write(self, messages: list[tuple[int, float, bytes | bytearray]]) -> None:
         start = time.monotonic()
         with transaction(self.conn, self.path):
             append(self.conn, messages)

@@ -39,7 +39,7 @@ class Failure:
     errors: str
 
 
-def append(conn: sqlite3.Connection, messages: Sequence[tuple[int, float, bytes]]) -> None:
+def append(conn: sqlite3.Connection, messages: Sequence[tuple[int, float, bytes | bytearray]]) -> None:
     """Add messages: priority of the first star, time of arrival, bytes (within a transaction)."""
     conn.executemany("INSERT INTO photometry_journal (priority, time, results) VALUES (?, ?, ?)", messages)
 

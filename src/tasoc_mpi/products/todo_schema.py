@@ -116,7 +116,7 @@ CREATE TABLE IF NOT EXISTS photometry_settings (
 """
 
 #: Columns that older programs did not have, and what stands in them for rows that were made without.
-_LATER = {
+_LATER: dict[str, dict[str, tuple[str, str | None]]] = {
     "todolist": {
         "cadence": (
             "INTEGER NOT NULL DEFAULT 1800",
