@@ -106,15 +106,10 @@ def shard_counts(folder: str | os.PathLike[str]) -> dict[CCD, list[tuple[int, in
     counts = {}
     for ccd, path in find_shards(folder).items():
         with contextlib.closing(open_todo(path)) as conn, _explained(path):
-            found = Counter(
-                {
-                    row[:4]: row[4]
-                    for row in conn.execute(
-                        "SELECT sector, camera, ccd, COALESCE(status, 0), COUNT(*) FROM todolist"
-                        " GROUP BY 1, 2, 3, 4"
-                    )
-                }
+            rows = conn.execute(
+                "SELECT sector, camera, ccd, COALESCE(status, 0), COUNT(*) FROM todolist GROUP BY 1, 2, 3, 4"
             )
+            found = Counter({row[:4]: row[4] for row in rows})
             # What a run has in its journal is still to do in the list.
             tally = Tally()
             tally.update(conn)
