@@ -56,6 +56,7 @@ class BatchSize:
         self.workers = workers
         self.fixed = fixed
         self._cost: float | None = None
+        self._seen = 0
         self._message = 20e-6
 
     def learn(self, seconds: NDArray[np.float64]) -> None:
@@ -64,6 +65,7 @@ class BatchSize:
             # The median: a rank's first star may take seconds, because it compiles or reads what others
             # share.
             cost = float(np.median(seconds))
+            self._seen += len(seconds)
             self._cost = cost if self._cost is None else 0.8 * self._cost + 0.2 * cost
 
     def charge(self, seconds: float, messages: int = 1) -> None:
@@ -78,9 +80,13 @@ class BatchSize:
         shares = self.SHARES if self.workers * self._message < self.BUSY else 2
         share = math.ceil(left / (shares * self.workers))
         cost = self.GUESS if self._cost is None else max(self._cost, 1e-7)
+        if self._seen < self.FIRST * self.workers:
+            # The first results are those of the quickest stars.
+            cost = max(cost, self.GUESS)
         least = min(self.workers * self._message / self.LOAD, self.SECONDS) / cost
         if self._cost is None:
-            return max(1, int(max(min(self.FIRST, share), min(least, share))))
+            # It has to last until rank 0 has answered all workers, which all come at once now.
+            return max(1, int(max(min(self.FIRST, share), min(2 * self.LOAD * least, share))))
         return max(1, min(int(max(share, least)), int(self.SECONDS / cost), self.LARGEST))
 
 
