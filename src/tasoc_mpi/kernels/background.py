@@ -26,22 +26,39 @@ def _spline(x):
 
 
 @numba.njit(cache=True, inline="always")
-def _reflect(i, n):
-    """Index mirrored at the outer edges of the first and last box (d c b a | a b c d | d c b a)."""
-    while i < 0 or i >= n:
-        if i < 0:
-            i = -1 - i
-        if i >= n:
-            i = 2 * n - 1 - i
-    return i
-
-
-@numba.njit(cache=True, inline="always")
 def _place(pixel, box):
     """First of the four coefficients that a pixel needs, and the fractional place."""
     x = (pixel + 0.5) / box - 0.5
     i = math.floor(x)
     return int(i) - 1, x - i
+
+
+@numba.njit(cache=True)
+def _axis_weights(pixel, box, n, weights):
+    """Weights of up to four coefficients in a row, and the first of them.
+
+    Beyond the first and the last coefficient they go on as a straight line: so does the surface beyond the
+    middles of the outer boxes.
+    """
+    i0, f = _place(pixel, box)
+    values = _spline(f)
+    start = max(0, min(i0, n - 4))
+    weights[:] = 0.0
+    for k in range(4):
+        i = i0 + k
+        w = values[k]
+        if n == 1:
+            weights[0] += w
+        elif i < 0:
+            weights[0] += (1 - i) * w
+            weights[1] += i * w
+        elif i >= n:
+            beyond = i - (n - 1)
+            weights[n - 1 - start] += (1 + beyond) * w
+            weights[n - 2 - start] -= beyond * w
+        else:
+            weights[i - start] += w
+    return start
 
 
 @numba.njit(cache=True, inline="always")
@@ -73,15 +90,14 @@ def mesh_weights(rows, columns, box, shape):
         Its sum is the number of pixels.
     """
     out = np.zeros(shape)
+    wy = np.empty(4)
+    wx = np.empty(4)
     for k in range(rows.shape[0]):
-        i0, fy = _place(rows[k], box)
-        j0, fx = _place(columns[k], box)
-        wy = _spline(fy)
-        wx = _spline(fx)
-        for i in range(4):
-            ii = _reflect(i0 + i, shape[0])
-            for j in range(4):
-                out[ii, _reflect(j0 + j, shape[1])] += wy[i] * wx[j]
+        i0 = _axis_weights(rows[k], box, shape[0], wy)
+        j0 = _axis_weights(columns[k], box, shape[1], wx)
+        for i in range(min(4, shape[0])):
+            for j in range(min(4, shape[1])):
+                out[i0 + i, j0 + j] += wy[i] * wx[j]
     return out
 
 
@@ -139,19 +155,17 @@ def model_pixels(rows, columns, radii, box, mesh, radial, first, step):
     n_time = mesh.shape[2]
     out = np.empty((rows.shape[0], n_time), dtype=np.float32)
     line = np.empty(n_time)
+    wy = np.empty(4)
+    wx = np.empty(4)
     for k in range(rows.shape[0]):
         line[:] = 0.0
-        i0, fy = _place(rows[k], box)
-        j0, fx = _place(columns[k], box)
-        wy = _spline(fy)
-        wx = _spline(fx)
-        for i in range(4):
-            ii = _reflect(i0 + i, mesh.shape[0])
-            for j in range(4):
-                jj = _reflect(j0 + j, mesh.shape[1])
+        i0 = _axis_weights(rows[k], box, mesh.shape[0], wy)
+        j0 = _axis_weights(columns[k], box, mesh.shape[1], wx)
+        for i in range(min(4, mesh.shape[0])):
+            for j in range(min(4, mesh.shape[1])):
                 w = wy[i] * wx[j]
                 for t in range(n_time):
-                    line[t] += w * mesh[ii, jj, t]
+                    line[t] += w * mesh[i0 + i, j0 + j, t]
         if radial.shape[0] >= 2:
             node, f = _node(radii[k], first, step, radial.shape[0])
             if node >= 0:
@@ -189,27 +203,24 @@ def model_frame(shape, origin, centre, box, mesh, radial, first, step):
     """
     height, width = shape
     out = np.empty(shape, dtype=np.float32)
-    line = np.empty(mesh.shape[1])
-    weights = np.empty((4, width))
-    places = np.empty((4, width), dtype=np.int64)
+    # Four columns more than there are: weights of meshes of fewer boxes are zero there.
+    line = np.zeros(mesh.shape[1] + 4)
+    weights = np.empty((width, 4))
+    places = np.empty(width, dtype=np.int64)
+    wy = np.empty(4)
     for c in range(width):
-        j0, fx = _place(c, box)
-        wx = _spline(fx)
-        for j in range(4):
-            weights[j, c] = wx[j]
-            places[j, c] = _reflect(j0 + j, mesh.shape[1])
+        places[c] = _axis_weights(c, box, mesh.shape[1], weights[c])
     for r in range(height):
-        i0, fy = _place(r, box)
-        wy = _spline(fy)
+        i0 = _axis_weights(r, box, mesh.shape[0], wy)
         line[:] = 0.0
-        for i in range(4):
-            ii = _reflect(i0 + i, mesh.shape[0])
+        for i in range(min(4, mesh.shape[0])):
             for j in range(mesh.shape[1]):
-                line[j] += wy[i] * mesh[ii, j]
+                line[j] += wy[i] * mesh[i0 + i, j]
         for c in range(width):
+            j0 = places[c]
             value = 0.0
             for j in range(4):
-                value += weights[j, c] * line[places[j, c]]
+                value += weights[c, j] * line[j0 + j]
             out[r, c] = value
         if radial.shape[0] >= 2:
             dy = r + origin[0] - centre[0]

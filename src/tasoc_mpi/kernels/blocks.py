@@ -10,7 +10,7 @@ import math
 import numba
 import numpy as np
 
-from .background import _node, _place, _reflect, _spline
+from .background import _axis_weights, _node
 
 __all__ = ["means", "scatter", "subtract", "time_medians", "window_flags"]
 
@@ -59,24 +59,22 @@ def subtract(
     n = mesh.shape[1]
     lines = np.empty((n, n_time))
     model = np.empty(n_time)
+    wy = np.empty(4)
+    wx = np.empty(4)
     for r in range(images.shape[0]):
-        i0, fy = _place(r + row0, box)
-        wy = _spline(fy)
+        i0 = _axis_weights(r + row0, box, mesh.shape[0], wy)
         lines[:] = 0.0
-        for i in range(4):
-            ii = _reflect(i0 + i, mesh.shape[0])
+        for i in range(min(4, mesh.shape[0])):
             for j in range(n):
                 for t in range(n_time):
-                    lines[j, t] += wy[i] * mesh[ii, j, t]
+                    lines[j, t] += wy[i] * mesh[i0 + i, j, t]
         dy = r + row0 + origin[0] - centre[0]
         for c in range(images.shape[1]):
-            j0, fx = _place(c, box)
-            wx = _spline(fx)
+            j0 = _axis_weights(c, box, n, wx)
             model[:] = 0.0
-            for j in range(4):
-                jj = _reflect(j0 + j, n)
+            for j in range(min(4, n)):
                 for t in range(n_time):
-                    model[t] += wx[j] * lines[jj, t]
+                    model[t] += wx[j] * lines[j0 + j, t]
             if radial.shape[0] >= 2:
                 dx = c + origin[1] - centre[1]
                 node, f = _node(math.sqrt(dx * dx + dy * dy), first, step, radial.shape[0])

@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-from .background import _place, _reflect, _spline
+from .background import _axis_weights
 
 __all__ = ["box_levels", "ring_modes", "ring_values", "surface", "without_profile"]
 
@@ -229,27 +229,25 @@ def surface(mesh, box, rows, columns):
     height = rows[1] - rows[0]
     width = columns[1] - columns[0]
     out = np.empty((height, width), dtype=np.float32)
-    weights = np.empty((4, width), dtype=np.float32)
-    places = np.empty((4, width), dtype=np.int64)
+    weights = np.empty((width, 4), dtype=np.float32)
+    places = np.empty(width, dtype=np.int64)
+    w = np.empty(4)
     for c in range(width):
-        j0, f = _place(c + columns[0], box)
-        w = _spline(f)
-        for j in range(4):
-            weights[j, c] = w[j]
-            places[j, c] = _reflect(j0 + j, mesh.shape[1])
-    line = np.empty(mesh.shape[1], dtype=np.float32)
+        places[c] = _axis_weights(c + columns[0], box, mesh.shape[1], w)
+        weights[c] = w
+    # Four columns more than there are: weights of meshes of fewer boxes are zero there.
+    line = np.zeros(mesh.shape[1] + 4, dtype=np.float32)
     for r in range(height):
-        i0, f = _place(r + rows[0], box)
-        w = _spline(f)
+        i0 = _axis_weights(r + rows[0], box, mesh.shape[0], w)
         line[:] = 0.0
-        for i in range(4):
-            ii = _reflect(i0 + i, mesh.shape[0])
+        for i in range(min(4, mesh.shape[0])):
             for j in range(mesh.shape[1]):
-                line[j] += w[i] * mesh[ii, j]
+                line[j] += w[i] * mesh[i0 + i, j]
         for c in range(width):
+            j0 = places[c]
             value = np.float32(0.0)
             for j in range(4):
-                value += weights[j, c] * line[places[j, c]]
+                value += weights[c, j] * line[j0 + j]
             out[r, c] = value
     return out
 

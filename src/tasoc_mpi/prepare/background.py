@@ -354,10 +354,10 @@ def background_model(
 
 
 def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """B-spline coefficients of the surface through the boxes' levels, mirrored at the outer edges.
+    """B-spline coefficients of the surface through the boxes' levels, straight beyond the outer ones.
 
-    Solved exactly: `scipy.ndimage.spline_filter` starts its recursion with a sum that it cuts off, which
-    on meshes of three or four boxes is wrong by 4e-4 of the level.
+    Mirrored at the outer edges, as it is often done, the surface would be level there, and off by a quarter of
+    what the sky changes from box to box.
     """
     by_row, by_column = (_spline_inverse(n) for n in levels.shape)
     return (by_row @ levels @ by_column.T).astype("f4")
@@ -365,12 +365,13 @@ def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:
 
 @functools.cache
 def _spline_inverse(n: int) -> NDArray[np.float64]:
-    """Matrix from values at n nodes to the cubic B-spline coefficients, shape (n, n)."""
+    """Matrix from values at n nodes to the coefficients of the natural cubic B-spline, shape (n, n)."""
     values = np.zeros((n, n))
     for i in range(n):
-        # The neighbours beyond an end are the end itself (d c b a | a b c d | d c b a).
-        for j, weight in ((i - 1, 1 / 6), (i, 4 / 6), (i + 1, 1 / 6)):
-            values[i, min(max(j, 0), n - 1)] += weight
+        # Coefficients beyond an end go on as a straight line, so the value at the end is its own coefficient.
+        outer = i in (0, n - 1)
+        for j, weight in ((i, 1.0),) if outer else ((i - 1, 1 / 6), (i, 4 / 6), (i + 1, 1 / 6)):
+            values[i, j] += weight
     return np.linalg.inv(values)
 
 
