@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import errno
 import fcntl
 import gzip
+import resource
 import subprocess
 import sys
 import textwrap
@@ -589,3 +592,79 @@ def test_full_disk_keeps_what_was_done(made, tmp_path: Path, monkeypatch) -> Non
     monkeypatch.setattr(steps, "fit_background", lambda *a: pytest.fail("done before"))
     prepare_folder(tmp_path)
     assert contents(tmp_path / NAME) == contents(folder / NAME)
+
+
+@pytest.mark.parametrize(("size", "left"), [(100_000, []), (900_000, [f"{NAME}.state"])])
+def test_file_size_limit(made, tmp_path: Path, size: int, left: list[str]) -> None:
+    """A disk that fills up, as far as a process can tell: state file, then cube. What was done is kept."""
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    full = subprocess.run(
+        [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "prepare", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+    assert full.returncode == 1
+    assert full.stderr.count("\n") == 1
+    assert "make room" in full.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "ffi") == left
+    prepare_folder(tmp_path)
+    assert contents(tmp_path / NAME) == contents(folder / NAME)
+
+
+def test_disk_that_fills_up_while_rows_are_written(made, tmp_path: Path, monkeypatch) -> None:
+    """File systems that do not reserve: rows that are written stay, and are not written again."""
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    write, calls = steps.write_at, []
+
+    def full(descriptor, place, data):
+        calls.append(place)
+        if len(calls) > 25:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, place, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "write_at", full)
+        with pytest.raises(InputError, match=r"\.part: cannot be written .*make room"):
+            prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY))
+    with pytest.raises(InputError, match="unfinished"):
+        open_cube(tmp_path / f"{NAME}.part")
+    blocks, compute = [], steps.RowsStep.compute
+    monkeypatch.setattr(steps.RowsStep, "compute", lambda *a: blocks.append(a[2]) or compute(*a))
+    prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY))
+    assert min(blocks) > 0
+    assert contents(tmp_path / NAME) == contents(folder / NAME)
+
+
+def test_two_at_once(made, tmp_path: Path) -> None:
+    """One makes the cube, the other one says who does."""
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    command = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "prepare", str(tmp_path)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    codes = [process.returncode for process in both]
+    assert 0 in codes
+    for code, words in zip(codes, said, strict=True):
+        assert code == 0 or ("another prepare (process" in words and words.count("\n") == 1)
+    assert contents(tmp_path / NAME) == contents(folder / NAME)
+
+
+def test_log_of_the_frames(tmp_path: Path) -> None:
+    pixels = series(tmp_path, 10, SHAPE)
+    replace_frame(tmp_path, 3, np.zeros(SHAPE))
+    replace_frame(tmp_path, 4, pixels[4], DQUALITY=32)
+    prepare_folder(tmp_path)
+    with open(tmp_path / LOG, newline="") as file:
+        rows = list(csv.DictReader(file))
+    cube = open_cube(tmp_path / NAME)
+    assert [row["frame"] for row in rows] == list(cube.frames)
+    decisions = [row["decision"] for row in rows]
+    assert decisions[3] == "left out: nothing but NaN or zero"
+    assert decisions[4] == "used, but not in the sum image: quality"
+    assert decisions.count("used") == 8
+    assert [t for t, row in enumerate(rows) if row["wcs"] == "reference"] == [cube.ref_frame]
+    assert float(rows[0]["background"]) == pytest.approx(np.median(cube.background.mesh[:, :, 0]), abs=0.01)

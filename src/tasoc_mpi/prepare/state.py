@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,16 +94,24 @@ class State:
         size = self.masks_at + frames * self.mask_bytes
         self.continued = self._belongs(size, key)
         if not self.continued:
-            with writing(path), open(path, "wb") as file:
-                # Flags are of few frames: their places are taken from the disk when they are written.
-                os.posix_fallocate(file.fileno(), 0, self.masks_at)
-                os.ftruncate(file.fileno(), size)
+            self._begin(size)
         self._map = np.memmap(path, dtype, "r+", shape=(1,))
         self._data = self._map[0]
         if not self.continued:
             self._data["key"] = key.encode()
             self._data["magic"] = _MAGIC
             self.flush()
+
+    def _begin(self, size: int) -> None:
+        """An empty file."""
+        try:
+            with writing(self.path), open(self.path, "wb") as file:
+                # Flags are of few frames: their places are taken from the disk when they are written.
+                os.posix_fallocate(file.fileno(), 0, self.masks_at)
+                os.ftruncate(file.fileno(), size)
+        except InputError:
+            self.path.unlink(missing_ok=True)
+            raise
 
     def _belongs(self, size: int, key: str) -> bool:
         try:
@@ -268,6 +277,16 @@ def publish(part: Path, path: Path) -> None:
             os.close(descriptor)
 
 
+def _holder(descriptor: int) -> str:
+    """Who holds a lock; he may still be about to write his name."""
+    for _ in range(20):
+        name = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+        if name:
+            return name
+        time.sleep(0.05)
+    return "unknown"
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold a lock file; InputError names who else holds it.
@@ -280,7 +299,7 @@ def exclusive(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 200).decode("utf-8", "replace").strip() or "unknown"
+            holder = _holder(descriptor)
             os.close(descriptor)
             raise InputError(f"{path}: another prepare ({holder}) is making this cube; wait for it") from None
         try:

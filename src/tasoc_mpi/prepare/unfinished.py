@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +190,9 @@ def _allocate(part: Path, content: CubeContent, key: str) -> CubeFile:
             cube = CubeFile(part, {name: file[name].id.get_offset() for name in content.pixels})
     except OSError as error:
         part.unlink(missing_ok=True)
+        # The HDF5 library has several lines to say.
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:160]
         raise InputError(
-            f"{part}: cannot be written ({error}); make room and start again, what was done is kept"
+            f"{part}: cannot be written ({reason}); make room and start again, what was done is kept"
         ) from None
     return cube
