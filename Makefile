@@ -47,7 +47,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@# Type checkers do not follow an editable installation whose folders are mapped into one package.
-	rm -rf build/typed && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typed .
+	rm -rf build && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typed .
 	MYPYPATH=build/typed $(BIN)/mypy
 
 bench: $(VENV)/.test

@@ -204,7 +204,7 @@ def test_bad_packs_are_said_in_one_line(tmp_path):
     assert time.monotonic() - start_of_reading < 30
     with h5py.File(path, "r+") as file:
         file.attrs["FORMAT_VERSION"] = 99
-    with pytest.raises(InputError, match="another version .99."):
+    with pytest.raises(InputError, match=r"another version .99."):
         open_lightcurve(tmp_path, listed)
 
 

@@ -70,7 +70,9 @@ def imports(name: str, path: Path) -> set[str]:
             target = base + (node.module.split(".") if node.module else [])
             found |= {".".join(target)} if target else {alias.name for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {a.name.removeprefix("tasoc_mpi.") for a in node.names if a.name.startswith("tasoc_mpi.")}
+            found |= {
+                a.name.removeprefix("tasoc_mpi.") for a in node.names if a.name.startswith("tasoc_mpi.")
+            }
     return found
 
 

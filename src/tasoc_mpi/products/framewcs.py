@@ -57,7 +57,9 @@ class FrameWCS:
         return kernel.pack_projection(self.crval, self.cd)
 
     @classmethod
-    def from_headers(cls, headers: Sequence[Mapping[str, Any] | None], offset: tuple[int, int] = (0, 0)) -> FrameWCS:
+    def from_headers(
+        cls, headers: Sequence[Mapping[str, Any] | None], offset: tuple[int, int] = (0, 0)
+    ) -> FrameWCS:
         """Read the WCS of every header.
 
         Parameters
@@ -137,7 +139,9 @@ class FrameWCS:
         return np.stack([ra, dec], axis=-1)
 
 
-def _read(header: Mapping[str, Any] | None, offset: tuple[int, int]) -> tuple[NDArray[np.float64], ...] | None:
+def _read(
+    header: Mapping[str, Any] | None, offset: tuple[int, int]
+) -> tuple[NDArray[np.float64], ...] | None:
     """Numbers of one header, or None where there are none."""
     if header is None or "CTYPE1" not in header:
         return None
@@ -150,7 +154,9 @@ def _read(header: Mapping[str, Any] | None, offset: tuple[int, int]) -> tuple[ND
         if "CD1_1" in header or "CD2_2" in header:
             cd = np.array([[header.get(f"CD{i}_{j}", 0.0) for j in (1, 2)] for i in (1, 2)], dtype="f8")
         else:
-            pc = np.array([[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)], dtype="f8")
+            pc = np.array(
+                [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)], dtype="f8"
+            )
             cd = np.array([header["CDELT1"], header["CDELT2"]], dtype="f8")[:, None] * pc
         sip = ctype[0].endswith("-SIP")
         a, b = (_polynomial(header, name) if sip else np.zeros((2, 2)) for name in "AB")

@@ -24,7 +24,6 @@ CCD_ROWS, CCD_COLUMNS = 2048, 2048
 FIRST_COLUMN = 44
 
 
-
 @dataclass(frozen=True)
 class SimulationOptions:
     """What to simulate.
