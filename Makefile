@@ -53,6 +53,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/bench_import.py
+	$(BIN)/python benchmarks/bench_prepare.py
 
 clean:
 	rm -rf demo bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis
