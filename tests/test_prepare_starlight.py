@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 
+import h5py
 import numpy as np
 import pytest
 
 from tasoc_mpi.prepare.background import background_model, fit_background, sky_geometry, usable_pixels
+from tasoc_mpi.prepare.cubes import prepare_folder
 from tasoc_mpi.prepare.frames import read_series
 from tasoc_mpi.prepare.starlight import FEWEST_FRAMES, chosen_frames, median_rows, star_image
-from tasoc_mpi.products.cube import BackgroundModel
+from tasoc_mpi.products.cube import BackgroundModel, open_cube
 from tasoc_mpi.products.ffi import find_ffis, read_ffi
 from tasoc_mpi.simulate import SimulationOptions, simulate
+from tasoc_mpi.simulate.sky import sky_patterns
 
 FRAMES = 24
 
@@ -126,3 +129,22 @@ def test_few_frames_make_no_image(field):
     assert star_image(series, geometry, good) is None
     good[FEWEST_FRAMES] = True
     assert star_image(series, geometry, good) is not None
+
+
+def test_backgrounds_of_a_series_are_the_sky(tmp_path):
+    """The cube's own model, averaged in time, of a corner with glow: to 1% of the true sky."""
+    options = SimulationOptions(
+        frames=12, first_frame=300, rows=256, columns=256, row0=0, column0=44, tpfs=0, seed=8
+    )
+    simulate(tmp_path, options)
+    prepare_folder(tmp_path)
+    cube = open_cube(tmp_path / "sector001_camera1_ccd1.hdf5")
+    assert cube.background.radial.max() > 5
+    with h5py.File(tmp_path / "truth_sector001_camera1_ccd1.hdf5") as truth:
+        levels = truth["frames/sky_levels"][()]
+    patterns = sky_patterns(options, np.arange(256), np.arange(256) + 44)
+    for t in range(12):
+        sky = np.tensordot(levels[max(0, t - 1) : t + 2].mean(axis=0), patterns, 1)
+        ratio = cube.background.frame((256, 256), t) / sky - 1
+        assert abs(np.median(ratio)) < 0.01
+        assert np.percentile(np.abs(ratio), 90) < 0.02
