@@ -356,8 +356,8 @@ def background_model(
 def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:
     """B-spline coefficients of the surface through the boxes' levels, straight beyond the outer ones.
 
-    Mirrored at the outer edges, as it is often done, the surface would be level there, and off by a quarter of
-    what the sky changes from box to box.
+    Mirrored at the outer edges, as it is often done, the surface would be level there, and off by a quarter
+    of what the sky changes from box to box.
     """
     by_row, by_column = (_spline_inverse(n) for n in levels.shape)
     return (by_row @ levels @ by_column.T).astype("f4")

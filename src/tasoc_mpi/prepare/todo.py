@@ -28,6 +28,7 @@ from ..products.todo import TODO_DTYPE, TODO_NAME, create_todo
 from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf
 from ..settings import load_settings
 from .fields import CCDKey, find_cubes, group_tpfs
+from .stamps import read_stamps
 
 __all__ = ["METHODS", "Rule", "TodoSummary", "cbv_area", "fill_todo", "read_rules"]
 
@@ -344,8 +345,7 @@ def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit
     stars = np.zeros(0, dtype=STAR_DTYPE) if catalog is None else catalog.stars
     stars = stars[stars["tmag"] < faint_limit]
     vectors = unit_vectors(stars["ra"], stars["decl"])
-    for info in infos:
-        tpf = read_tpf(info.path, rows=False)
+    for tpf in read_stamps([info.path for info in infos]):
         key = (tpf.sector, tpf.camera, tpf.ccd)
         if catalog is not None:
             _check_key(catalog.path, key, _catalog_key(catalog))
