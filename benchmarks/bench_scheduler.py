@@ -1,10 +1,9 @@
-"""What a star costs rank 0: reading the work list, handing out, durable results, the final tables; its memory.
+"""What a star costs rank 0: reading the work list, handing out, durable results, final tables; its memory.
 
-Workers answer at once: a star's only cost is rank 0's. Every result is in `todo.sqlite` when it counts as done.
+Workers in this process answer at once, and what their answers take is not counted: a star's only cost is rank
+0's. Every result is in `todo.sqlite` when it counts as done.
 
-    python benchmarks/bench_scheduler.py [--stars N ...] [--folder DIR] [--mpi]
-
-With ``--mpi`` (under ``mpiexec -n 2``) messages go through MPI to a rank that answers at once.
+    python benchmarks/bench_scheduler.py [--stars N ...] [--folder DIR]
 """
 
 from __future__ import annotations
@@ -63,7 +62,8 @@ class Answers:
         numbers["skip_count"][claimers] = 1
         skips = tasks["starid"][np.minimum(claimers + 1, len(tasks) - 1)]
         names = [
-            f"c0200/{starid // 1000000:05d}/tess{starid:011d}-s056-{camera}-{ccd}-c0200-dr01-v06-tasoc_lc.fits.gz"
+            f"c0200/{starid // 1000000:05d}/tess{starid:011d}-s056-{camera}-{ccd}-c0200-dr01-v06"
+            "-tasoc_lc.fits.gz"
             for starid, camera, ccd in zip(
                 tasks["starid"].tolist(), tasks["camera"].tolist(), tasks["ccd"].tolist(), strict=True
             )
@@ -156,7 +156,8 @@ def main() -> int:
         durable, tables = 1e6 * found["durable"] / stars, 1e6 * found["tables"] / stars
         print(
             f"{stars:9d} {found['load']:8.1f} {durable:17.2f} {tables:11.2f}"
-            f" {1e6 / durable:9.0f} {1e6 / (durable + tables):9.0f} {found['rss']:8.0f} {found['size']:11.0f}",
+            f" {1e6 / durable:9.0f} {1e6 / (durable + tables):9.0f} {found['rss']:8.0f}"
+            f" {found['size']:11.0f}",
             flush=True,
         )
     return 0

@@ -39,6 +39,8 @@ FLUSH_SECONDS = 1.0
 #: A transaction waits for the disk a few times, some 10 ms, whatever its size. Where many results come, they
 #: take at most this share of the time (but no result waits for longer than above).
 FLUSH_SHARE = 0.2
+#: Stars that others claim are left out after so many seconds: many at once are found more quickly.
+LEAVE_OUT_SECONDS = 0.05
 
 _LISTED = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
 
@@ -94,6 +96,7 @@ class Store:
     _oldest: float = 0.0
     _flushed: float = 0.0
     _flush_cost: float = 0.0
+    _left_out_at: float = 0.0
     _new_claims: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=list)
 
     def find(self, priorities: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -159,7 +162,10 @@ class Store:
         """Write what has waited long enough, and leave out what newly is claimed; to be called often."""
         if self._waiting and time.monotonic() - self._oldest >= FLUSH_SECONDS:
             self._flush_beside()
-        self._leave_out()
+        now = time.monotonic()
+        if now - self._left_out_at >= LEAVE_OUT_SECONDS:
+            self._left_out_at = now
+            self._leave_out()
 
     def _leave_out(self) -> None:
         """Leave out the stars that a brighter one with a light curve has named since the last call."""
