@@ -372,7 +372,7 @@ def _spline_inverse(n: int) -> NDArray[np.float64]:
         outer = i in (0, n - 1)
         for j, weight in ((i, 1.0),) if outer else ((i - 1, 1 / 6), (i, 4 / 6), (i + 1, 1 / 6)):
             values[i, j] += weight
-    return np.linalg.inv(values)
+    return np.linalg.inv(values).astype("f8")
 
 
 def _radial_profile(

@@ -272,7 +272,7 @@ def _make(
     team.begin(frames)
     stars = make_stars(team, frames, chosen, enough, files, state, memory, label)
     fit_backgrounds(team, frames, files, stars, state, label)
-    verdicts, *background = state.backgrounds()
+    verdicts, levels, radial = state.backgrounds()
     there = verdicts == FITTED
     if not np.any(series.wcs.good & there):
         state_path.unlink()
@@ -281,7 +281,7 @@ def _make(
             "are these calibrated full frame images?"
         )
     window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
-    model = background_model(frames.geometry, *background, window)
+    model = background_model(frames.geometry, levels, radial, window)
     good = TESSQualityFlags.filter(quality)
     ref_frame = reference_frame(series.time, good, series.wcs.good & there, reference_time)
     flagged = flag_frames(team, frames, files, model, stars, state, label)

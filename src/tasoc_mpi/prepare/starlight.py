@@ -145,5 +145,6 @@ def star_image(
             fits.append(fit)
     if len(chosen) < FEWEST_FRAMES:
         return None
-    model = background_model(geometry, *(np.stack(parts, axis=-1) for parts in zip(*fits, strict=True)))
+    levels, radial = (np.stack(parts, axis=-1) for parts in zip(*fits, strict=True))
+    model = background_model(geometry, levels, radial)
     return median_rows(frames.flux, np.array(chosen), series.excluded[chosen], model, 0, series.shape[0])

@@ -334,7 +334,7 @@ def _read_block(
     for t0 in range(0, len(frames), CHUNK):
         t1 = min(t0 + CHUNK, len(frames))
         for t in range(t0, t1):
-            flux[t - t0], error[t - t0] = read_rows(frames.info(t), first, last)  # type: ignore[assignment]
+            flux[t - t0], error[t - t0] = read_rows(frames.info(t), first, last)
         blocks.scatter(flux[: t1 - t0], block["images"], t0)
         blocks.scatter(error[: t1 - t0], block["images_err"], t0)
         poll()
