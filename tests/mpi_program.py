@@ -24,6 +24,7 @@ class ShuffledQueue(Queue):
 
     def __init__(self, rows, wanted, *args, **options) -> None:
         super().__init__(rows, wanted, *args, **options)
+        self._rows = rows
         self._shuffled = np.random.default_rng(int(os.environ["MPI_PROGRAM_SHUFFLE"])).permutation(wanted)
 
     def __len__(self) -> int:
@@ -36,8 +37,8 @@ class ShuffledQueue(Queue):
             if self.left_out is not None:
                 index = index[~self.left_out[index]]
             if len(index):
-                return self.rows[index]
-        return self.rows[:0]
+                return self._rows[index]
+        return self._rows[:0]
 
 
 def main() -> int:

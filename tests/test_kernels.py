@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import interpolate
@@ -42,6 +42,8 @@ def tess_like_header(ra: float = 315.4, dec: float = -28.9, roll: float = 15.0) 
 
 
 @settings(max_examples=40, deadline=None)
+@example(ra=0.0, dec=90.0, roll=0.0, column=0.0, row=0.0)
+@example(ra=10.0, dec=-90.0, roll=30.0, column=100.0, row=0.0)
 @given(
     ra=st.floats(0, 360),
     dec=st.floats(-90, 90),

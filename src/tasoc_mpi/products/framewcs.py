@@ -158,6 +158,9 @@ def _read(
                 [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)], dtype="f8"
             )
             cd = np.array([header["CDELT1"], header["CDELT2"]], dtype="f8")[:, None] * pc
+        if crval[1] >= 90:
+            # There the default LONPOLE is 0 instead of 180 degrees (Calabretta & Greisen 2002, section 2.2).
+            cd = -cd
         sip = ctype[0].endswith("-SIP")
         a, b = (_polynomial(header, name) if sip else np.zeros((2, 2)) for name in "AB")
     except (KeyError, TypeError, ValueError):
