@@ -15,7 +15,7 @@ help:
 	@echo "make test   run the tests"
 	@echo "make test-mpi  run the tests of MPI under MPICH and Open MPI, on 1, 2 and 4 ranks"
 	@echo "make lint   check style and types"
-	@echo "make bench  measure speed and precision (10 minutes, 6 GB)"
+	@echo "make bench  measure speed and precision (15 minutes, 15 GB)"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tasoc-mpi needs Python 3.11 or later")'
@@ -51,9 +51,13 @@ lint: $(VENV)/.test
 	MYPYPATH=build/typed $(BIN)/mypy
 
 bench: $(VENV)/.test
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py --folder bench/ccd
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench_memory.py bench/ccd 1 2 4
+	$(BIN)/python benchmarks/truth.py bench/truth
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench_prepare.py
 	$(BIN)/python benchmarks/bench_import.py
-	$(BIN)/python benchmarks/bench_prepare.py
+	$(BIN)/python benchmarks/bench_scheduler.py
+	$(BIN)/python benchmarks/dispatch.py
 
 clean:
 	rm -rf demo bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis

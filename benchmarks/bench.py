@@ -1,6 +1,6 @@
 """What a star costs, stage by stage, and what a run reaches: the figures of docs/benchmarks.md.
 
-Simulates a CCD of 512 x 512 pixels with 1,282 frames in ./bench (kept for the next time), prepares it,
+Simulates a CCD of 512 x 512 pixels with 1,282 frames in ./bench/ccd (kept for the next time), prepares it,
 times the stages on one core with the cube in the page cache, and runs it alone and under mpiexec.
 """
 
@@ -132,7 +132,7 @@ def ranks_of(pid: int) -> list[int]:
         parent = todo.pop()
         try:
             children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-            if "tasoc-mpi" in Path(f"/proc/{parent}/cmdline").read_text() and not children:
+            if "tasoc" in Path(f"/proc/{parent}/cmdline").read_text() and not children:
                 found.append(parent)
         except OSError:
             continue
@@ -168,7 +168,7 @@ def time_run(folder: Path, ranks: int, prefix: list[str]) -> None:
 def main() -> None:
     """Run all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("bench"))
+    parser.add_argument("--folder", type=Path, default=Path("bench/ccd"))
     parser.add_argument("--stars", type=int, default=300)
     args = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
