@@ -70,7 +70,7 @@ def test_any_number_of_ranks(made: Path, tmp_path: Path, ranks: int, memory: str
 
 
 KILLER = """
-import os, signal, sys
+import os, signal, sys, time
 from tasoc_mpi import cli
 from tasoc_mpi.prepare import steps
 rank, step, call, calls = int(sys.argv[1]), getattr(steps, sys.argv[2]), int(sys.argv[3]), []
@@ -82,6 +82,8 @@ def killing(*args):
         calls.append(None)
         if len(calls) == call:
             os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        time.sleep(0.1)  # leaves enough pieces to the rank that is to be killed
     return compute(*args)
 
 step.compute = killing

@@ -42,6 +42,8 @@ _COMPILE_SECONDS = 300.0
 #: done so long before.
 _LAST_RESORT = 30.0
 _PR_SET_PDEATHSIG = 1
+#: Seconds in which a killed process has let go of its files.
+_LETTING_GO = 1.0
 _PARENT_DIED = signal.SIGUSR2
 
 
@@ -68,7 +70,11 @@ class _Child:
             self.recorder.remove()
         with contextlib.suppress(OSError):
             if self.options is not None and self.options.copies:
-                remove_stale(Path(self.options.copies))
+                # A killed process lets go of its files when the last of its threads is gone, a moment after
+                # its children are told.
+                deadline = time.monotonic() + _LETTING_GO
+                while remove_stale(Path(self.options.copies)) and time.monotonic() < deadline:
+                    time.sleep(0.02)
         os._exit(0)
 
     def on_death_of_parent(self, *_: Any) -> None:

@@ -150,12 +150,15 @@ def _lock_alone(fd: int) -> bool:
     return True
 
 
-def _remove_unused(copy: Path, fd: int) -> None:
-    """Delete a copy whose lock file is open, unless another process holds it."""
-    if _lock_alone(fd) and _is(fd, _lock_path(copy)):
+def _remove_unused(copy: Path, fd: int) -> bool:
+    """Delete a copy whose lock file is open, unless another process holds it; whether nobody does."""
+    if not _lock_alone(fd):
+        return False
+    if _is(fd, _lock_path(copy)):
         # The lock last: without it nobody would look for the rest.
         for path in (copy, _part(copy), _lock_path(copy)):
             path.unlink(missing_ok=True)
+    return True
 
 
 def _part(copy: Path) -> Path:
@@ -199,14 +202,16 @@ def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.3g} GB"
 
 
-def remove_stale(folder: Path) -> None:
-    """Delete the copies in a folder whose users were all killed."""
+def remove_stale(folder: Path) -> int:
+    """Delete the copies in a folder whose users were all killed; how many others hold."""
+    held = 0
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.startswith(_prefix()) and e.name.endswith(".lock")]
     for name in names:
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC)
             try:
-                _remove_unused((folder / name).with_suffix(".hdf5"), fd)
+                held += not _remove_unused((folder / name).with_suffix(".hdf5"), fd)
             finally:
                 os.close(fd)
+    return held
