@@ -117,12 +117,12 @@ def time_stages(folder: Path, n_stars: int) -> None:
 
 
 def private_memory(pid: int) -> float:
-    """Memory of a process that it shares with nobody, MB."""
+    """Memory of a process beside the files that it has mapped, MB."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
 
 
 def ranks_of(pid: int) -> list[int]:
@@ -161,7 +161,7 @@ def time_run(folder: Path, ranks: int, *options: str) -> None:
     print(
         f"{f'mpiexec -n {ranks}' if ranks > 1 else 'alone':<13}{what:<24}{stars:>6} stars "
         f"{stars / summary['seconds']:>6.0f} stars/s, {stars / wall:>5.0f} with the start of the program; "
-        f"{peak:>4.0f} MB private memory of a process at most"
+        f"{peak:>4.0f} MB for a process at most, mapped cubes aside"
     )
 
 
