@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["flux2mag", "input_folder", "load_settings", "mag2flux", "output_folder"]
+__all__ = ["input_folder", "load_settings", "mag2flux", "output_folder"]
 
 #: TESS magnitude of 1 e-/s (TASOC data release 5).
 ZERO_POINT_TMAG = 20.451
@@ -58,13 +58,6 @@ def load_settings() -> configparser.ConfigParser:
 def mag2flux(tmag: float) -> float:
     """Expected flux in e-/s of a star of TESS magnitude `tmag` (scalar or array)."""
     return 10.0 ** (-0.4 * (tmag - ZERO_POINT_TMAG))
-
-
-def flux2mag(flux: float) -> float:
-    """TESS magnitude of a positive flux in e-/s; the inverse of `mag2flux`, scalars only."""
-    import math
-
-    return ZERO_POINT_TMAG - 2.5 * math.log10(flux)
 
 
 def input_folder(argument: str | os.PathLike[str] | None) -> Path:

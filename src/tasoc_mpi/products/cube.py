@@ -30,7 +30,6 @@ __all__ = [
     "allocate_cube",
     "cube_name",
     "finish_cube",
-    "map_dataset",
     "open_cube",
     "write_background",
     "write_wcs",
@@ -254,14 +253,6 @@ class Cube:
 
     def _map(self, name: str, dtype: type) -> NDArray[Any]:
         return np.asarray(np.memmap(self.path, dtype, "r", self.offsets[name], self.shape))
-
-
-def map_dataset(path: Path, dataset: h5py.Dataset, mode: str = "r+") -> NDArray[Any]:
-    """Map a contiguous dataset of an HDF5 file; writing to the array writes to the file."""
-    offset = dataset.id.get_offset()
-    if offset is None:
-        raise InputError(f"{path}: {dataset.name} is not stored in one piece; run tasoc-mpi prepare again")
-    return np.memmap(path, dataset.dtype, mode, offset, dataset.shape)  # type: ignore[call-overload]
 
 
 def allocate_cube(

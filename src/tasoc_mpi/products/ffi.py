@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
 from .fitsread import WAY_OUT, Extension, Reader, image_extension
+from .folders import files_below
 
 __all__ = [
     "SCIENCE_COLUMNS",
@@ -216,25 +217,11 @@ def find_ffis(folder: str | os.PathLike[str]) -> dict[tuple[int, int, int], list
     if not folder.is_dir():
         raise MissingInput(f"{folder}: no such folder; give the one that holds the full frame images")
     found: dict[tuple[int, int, int], list[tuple[str, str, Path]]] = {}
-    for path in _files(folder):
+    for path in files_below(folder):
         name = parse_ffi_name(path)
         if name is not None:
             found.setdefault(name[:3], []).append((name[3], path.name, path))
     return {key: [path for *_, path in sorted(found[key])] for key in sorted(found)}
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Files of a folder and of its sub-folders, linked ones too, each folder once."""
-    seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        for name in names:
-            yield Path(root, name)
 
 
 def read_ffi(path: str | os.PathLike[str], errors: bool = True) -> FFIFrame:

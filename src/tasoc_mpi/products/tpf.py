@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
+from .folders import files_below
 from .framewcs import FrameWCS
 
 __all__ = ["TPF", "TPFInfo", "find_tpfs", "parse_tpf_name", "read_tpf", "tpf_ccd"]
@@ -178,7 +179,7 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
     if not folder.is_dir():
         raise MissingInput(f"{folder}: no such folder; name the one with the data")
     found: dict[tuple[int, int, int], list[TPFInfo]] = {}
-    for path in _files(folder):
+    for path in files_below(folder):
         info = parse_tpf_name(path)
         if info is not None:
             found.setdefault((info.starid, info.sector, info.cadence), []).append(info)
@@ -189,20 +190,6 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
         for other in infos[:-1]:
             logger.warning("%s is left out: %s is newer", other.path, infos[-1].path)
     return chosen
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Files of a folder and its sub-folders, links to folders followed once."""
-    seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        for name in names:
-            yield Path(root, name)
 
 
 def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
