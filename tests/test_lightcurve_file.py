@@ -5,9 +5,11 @@ import gzip
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasoc_mpi.photometry.cards import _tdb_minus_utc
 from tasoc_mpi.products import fitsbytes
 from tasoc_mpi.products.lightcurve import LightCurve, lightcurve_name, write_lightcurve
 
@@ -126,3 +128,10 @@ def test_checksums_hold_for_any_data(data):
     hdu = fits.PrimaryHDU.fromstring(fitsbytes.hdu_bytes(cards, data))
     assert hdu.verify_datasum() == 1
     assert hdu.verify_checksum() == 1
+
+
+@pytest.mark.parametrize("day", range(1300, 3900, 130))
+def test_utc_of_a_light_curve_s_times_is_astropy_s(day):
+    time = Time(2457000.0 + day, format="jd", scale="tdb")
+    expected = ((time.tdb.jd1 - time.utc.jd1) + (time.tdb.jd2 - time.utc.jd2)) * 86400.0
+    assert abs(_tdb_minus_utc(day) - expected) <= 0.00051

@@ -88,11 +88,16 @@ def primary_cards(
 
 @functools.lru_cache(maxsize=64)
 def _tdb_minus_utc(day: int) -> float:
-    """TDB - UTC in seconds on a day of BTJD, to the millisecond; the leap seconds are astropy's."""
-    from astropy.time import Time
+    """TDB - UTC in seconds on a day of BTJD, to the millisecond; the leap seconds are ERFA's."""
+    import erfa
 
-    time = Time(_JD_EPOCH + day, format="jd", scale="tdb")
-    return round((time.tdb.jd2 - time.utc.jd2 + time.tdb.jd1 - time.utc.jd1) * 86400.0, 3)
+    tdb = float(_JD_EPOCH + day)
+    # Their difference is wanted to a millisecond: TDB may stand for TT here, and UTC for UT.
+    tai = erfa.tttai(tdb, 0.0)
+    utc = erfa.taiutc(*tai)
+    tai_utc = round((tai[0] - utc[0] + tai[1] - utc[1]) * 86400.0)
+    ut = (utc[0] % 1.0 + utc[1] + 0.5) % 1.0
+    return round(float(erfa.dtdb(tdb, 0.0, ut, 0.0, 0.0, 0.0)) + 32.184 + tai_utc, 3)
 
 
 def _calendar(btjd: float) -> str:

@@ -330,7 +330,7 @@ def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
         places=places,
         wcs=cube.wcs,
         ref_frame=cube.ref_frame,
-        wcs_header=cube.wcs_headers[cube.ref_frame],
+        wcs_header=cube.ref_header,
         movement=cube,
         pixel_flags=cube.pixel_flags,
         flags_origin=(cube.row_offset, cube.column_offset),
@@ -427,7 +427,7 @@ def _make_tpf(folder: Path, path: Path) -> Source:
     timecorr = tpf.timecorr.astype("f8")
     positions, how = ephemeris(tpf.time - timecorr, timecorr, ra, dec)
     good = TESSQualityFlags.filter(tpf.quality)
-    sumimage = _mean(tpf.images[:, :, good] if good.any() else tpf.images)
+    sumimage = _mean(tpf.images, good if good.any() else np.ones_like(good))
     facts = {key: tpf.header.get(key, tpf.table_header.get(key)) for key in FACTS}
     return Source(
         path=path,
@@ -490,9 +490,14 @@ def _flags_of(
     return cube.pixel_flags, (cube.row_offset, cube.column_offset), spans
 
 
-def _mean(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean over frames without the NaN ones, NaN where there are only such."""
-    finite = np.isfinite(images)
-    count = finite.sum(axis=-1)
-    total = np.where(finite, images, 0).sum(axis=-1, dtype="f8")
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype("f4")
+def _mean(images: NDArray[np.float32], used: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Mean over the used frames without the NaN ones, NaN where there are only such; shape (R, C)."""
+    mean = np.empty(images.shape[:2], dtype="f4")
+    # A row at a time: all at once is three copies of the pixels.
+    for row, out in zip(images, mean, strict=True):
+        row = row[:, used]
+        finite = np.isfinite(row)
+        count = finite.sum(axis=-1)
+        total = np.where(finite, row, 0).sum(axis=-1, dtype="f8")
+        out[:] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean

@@ -184,10 +184,10 @@ class Cube:
     frames : tuple of str
         File names of the frames.
     wcs : FrameWCS
-    wcs_headers : tuple of str
-        FITS header of each frame's WCS; empty where it cannot be used.
     ref_frame : int
         The reference frame, whose WCS gives the catalog's positions.
+    ref_header : str
+        FITS header of its WCS.
     background : BackgroundModel or StoredBackground
         The model where there is one, else the pixels.
     ephemeris : ndarray, shape (T, 3)
@@ -212,8 +212,8 @@ class Cube:
     backgrounds_pixels_used: NDArray[np.bool_]
     frames: tuple[str, ...]
     wcs: FrameWCS
-    wcs_headers: tuple[str, ...]
     ref_frame: int
+    ref_header: str
     background: BackgroundModel | StoredBackground
     ephemeris: NDArray[np.float64]
     ephemeris_source: str
@@ -230,6 +230,12 @@ class Cube:
     def column_offset(self) -> int:
         """Full frame image column of the first column."""
         return int(self.attributes["PIXEL_OFFSET_COLUMN"])
+
+    @property
+    def wcs_headers(self) -> tuple[str, ...]:
+        """FITS header of each frame's WCS; empty where it cannot be used. Read each time: 6 kB a frame."""
+        with h5py.File(self.path, "r") as file:
+            return tuple(file["wcs"]["headers"].asstr()[()])
 
     @functools.cached_property
     def images(self) -> NDArray[np.float32]:
@@ -415,8 +421,8 @@ def _read(path: Path, file: h5py.File) -> Cube:
             **{name: wcs[name][()] for name in ("crval", "cd", "crpix", "sip_a", "sip_b")},
             good=wcs["good"][()].astype(bool),
         ),
-        wcs_headers=tuple(wcs["headers"].asstr()[()]),
         ref_frame=int(wcs.attrs["ref_frame"]),
+        ref_header=wcs["headers"].asstr()[int(wcs.attrs["ref_frame"])],
         background=(
             _background_model(file["background"], attributes)
             if "background" in file

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import math
 import os
 import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput
+from ..errors import InputError, MissingInput, TasocError
+from .fitsread import WAY_OUT
+from .fitsrows import Stream, column_formats, data_size, read_columns
 from .folders import files_below
 from .framewcs import FrameWCS
 
@@ -64,7 +66,18 @@ _UNREADABLE = (
     EOFError,
 )
 
-_WAY_OUT = "fetch it again, or remove it"
+#: Columns of the table, and the types in which they are kept.
+_SERIES = {
+    "TIME": "f8",
+    "TIMECORR": "f4",
+    "CADENCENO": "i4",
+    "QUALITY": "i4",
+    "POS_CORR1": "f4",
+    "POS_CORR2": "f4",
+}
+_CUBES = {"FLUX": "f4", "FLUX_ERR": "f4", "FLUX_BKG": "f4"}
+#: Types of the pixels of images, by BITPIX.
+_IMAGES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 
 @dataclass(frozen=True, order=True)
@@ -215,7 +228,7 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
         raise MissingInput(f"{path}: no such target pixel file; fetch it again") from None
     except (fits.VerifyError, isal_zlib.error, *_UNREADABLE) as error:  # type: ignore[misc]
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {_WAY_OUT}") from None
+        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
 
 
 def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = True) -> TPF:
@@ -244,84 +257,53 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = 
         or no row with a time.
     """
     from astropy.io import fits
+    from isal import isal_zlib
 
     path = Path(path)
-    stream, size = _open(path)
     try:
-        # A truncated file is only a warning for astropy; the sizes are checked here.
-        with stream, warnings.catch_warnings():
+        with Stream(path) as stream, warnings.catch_warnings():
+            # Of what astropy says about headers, and of values that are no numbers.
             warnings.simplefilter("ignore")
-            # Mapped, a file of 50 MB is not in memory three times while its pixels are put in order.
-            mapped = not isinstance(stream, io.BytesIO)
-            with fits.open(stream, memmap=mapped, lazy_load_hdus=False) as hdus:
-                _check_size(path, hdus, size)
-                return _read(path, hdus, pixels, rows)
-    except InputError:
+            return _read(stream, pixels, rows)
+    except TasocError:
         raise
-    except (fits.VerifyError, *_UNREADABLE) as error:
+    except (fits.VerifyError, isal_zlib.error, *_UNREADABLE) as error:  # type: ignore[misc]
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {_WAY_OUT}") from None
+        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
 
 
-def _open(path: Path) -> tuple[IO[bytes], int]:
-    """A file as a stream of plain FITS and its size; gzipped files (whatever the name says) are unpacked."""
-    from isal import igzip, isal_zlib
-
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below or by the caller
-    except FileNotFoundError:
-        raise MissingInput(f"{path}: no such target pixel file; fetch it again") from None
-    packed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    if not packed:
-        return file, os.fstat(file.fileno()).st_size
-    with file:
-        data = file.read()
-    try:
-        data = igzip.decompress(data)
-    except (OSError, EOFError, isal_zlib.error) as error:  # type: ignore[misc]
-        raise InputError(f"{path}: cannot be unpacked ({error}); {_WAY_OUT}") from None
-    return io.BytesIO(data), len(data)
-
-
-def _check_size(path: Path, hdus: Any, size: int) -> None:
-    for hdu in hdus:
-        # What astropy makes of a header that it cannot read has no such method.
-        info = hdu.fileinfo() if hasattr(hdu, "fileinfo") else None
-        if info is None or info["datLoc"] + hdu.size > size:
-            raise InputError(f"{path}: truncated or corrupt; {_WAY_OUT}")
-    if len(hdus) < 3:
-        raise InputError(f"{path}: truncated, or not a target pixel file; {_WAY_OUT}")
-
-
-def _read(path: Path, hdus: Any, with_pixels: bool, with_rows: bool) -> TPF:
-    header, table = hdus[0].header, hdus[1]
-    aperture = np.ascontiguousarray(hdus["APERTURE"].data, dtype="i4")
-    if aperture.ndim != 2:
-        raise ValueError("APERTURE is not an image")
-    rows = table.data if with_rows else table.data[:0]
-    time = rows["TIME"].astype("f8")
-    keep = np.isfinite(time)
-    frames = keep if with_pixels else np.zeros_like(keep)
-    if with_rows and not keep.any():
+def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
+    path = stream.path
+    header = stream.header()
+    if header is None:
+        raise stream.truncated()
+    stream.skip(data_size(header))
+    stream.to_next()
+    table_header = stream.header()
+    if table_header is None:
+        raise InputError(f"{path}: truncated, or not a target pixel file; {WAY_OUT}")
+    column, _, n_pixels, _ = column_formats(table_header)["FLUX"]
+    rows = _read_rows(stream, table_header, with_pixels, with_rows)
+    if with_rows and not rows["TIME"].size:
         raise InputError(f"{path}: no row has a time; remove it")
+    aperture_header, aperture = _read_aperture(stream)
     name = parse_tpf_name(path)
     starid = _integer(header, "TICID", name.starid if name else 0)
     sector = _integer(header, "SECTOR", name.sector if name else 0)
     camera, ccd = _ccd(header)
     if name and (starid, sector) != (name.starid, name.sector):
         raise InputError(
-            f"{path}: TIC {starid} in sector {sector} by its header, another by its name; {_WAY_OUT}"
+            f"{path}: TIC {starid} in sector {sector} by its header, another by its name; {WAY_OUT}"
         )
 
-    column = table.columns.names.index("FLUX") + 1
-    table_header = table.header
     for each in (header, table_header):
         # Cards are parsed when they are read: damaged ones are to be found here and not later.
         dict(each.items())
     column_offset = int(table_header[f"1CRV{column}P"]) - int(table_header.get(f"1CRP{column}P", 1))
     row_offset = int(table_header[f"2CRV{column}P"]) - int(table_header.get(f"2CRP{column}P", 1))
-    wcs, wcs_header = _wcs(path, hdus["APERTURE"].header, table_header, column, (column_offset, row_offset))
+    wcs, wcs_header = _wcs(path, aperture_header, table_header, column, (column_offset, row_offset))
+    if n_pixels != aperture.size:
+        raise ValueError("FLUX has another shape than APERTURE")
     return TPF(
         path=path,
         header=header,
@@ -331,14 +313,14 @@ def _read(path: Path, hdus: Any, with_pixels: bool, with_rows: bool) -> TPF:
         camera=camera,
         ccd=ccd,
         cadence=name.cadence if name else _cadence(table_header),
-        time=np.ascontiguousarray(time[keep]),
-        timecorr=_column(rows, "TIMECORR", "f4", keep),
-        cadenceno=_column(rows, "CADENCENO", "i4", keep),
-        quality=_column(rows, "QUALITY", "i4", keep),
-        images=_cube(rows, "FLUX", aperture.shape, frames),
-        images_err=_cube(rows, "FLUX_ERR", aperture.shape, frames),
-        backgrounds=_cube(rows, "FLUX_BKG", aperture.shape, frames),
-        pos_corr=np.stack([_column(rows, f"POS_CORR{i}", "f4", keep) for i in (1, 2)], axis=-1),
+        time=_series(rows, "TIME"),
+        timecorr=_series(rows, "TIMECORR"),
+        cadenceno=_series(rows, "CADENCENO"),
+        quality=_series(rows, "QUALITY"),
+        images=_cube(rows, "FLUX", aperture.shape),
+        images_err=_cube(rows, "FLUX_ERR", aperture.shape),
+        backgrounds=_cube(rows, "FLUX_BKG", aperture.shape),
+        pos_corr=np.stack([_series(rows, f"POS_CORR{i}") for i in (1, 2)], axis=-1),
         aperture=aperture,
         row_offset=row_offset,
         column_offset=column_offset,
@@ -347,17 +329,52 @@ def _read(path: Path, hdus: Any, with_pixels: bool, with_rows: bool) -> TPF:
     )
 
 
-def _column(rows: Any, name: str, dtype: str, keep: NDArray[np.bool_]) -> NDArray[Any]:
-    return np.ascontiguousarray(rows[name][keep], dtype=dtype)
+def _read_rows(
+    stream: Stream, header: Mapping[str, Any], with_pixels: bool, with_rows: bool
+) -> dict[str, NDArray[Any]]:
+    """The columns of the table, without the rows that have no time."""
+    if with_rows:
+        names = {**_SERIES, **(_CUBES if with_pixels else {})}
+        rows = read_columns(stream, header, names, lambda rows: np.isfinite(rows["TIME"][:, 0]))
+    else:
+        stream.skip(data_size(header))
+        rows = {name: np.empty((1, 0), dtype) for name, dtype in _SERIES.items()}
+    stream.to_next()
+    return rows
 
 
-def _cube(rows: Any, name: str, shape: tuple[int, ...], keep: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A column of images, turned so that a pixel's time series is one run of bytes."""
-    frames = rows[name]
-    if frames[:1].size not in (0, shape[0] * shape[1]):
+def _read_aperture(stream: Stream) -> tuple[Any, NDArray[np.int32]]:
+    """Header and pixels of the APERTURE image; goes to the end of the file."""
+    header, pixels = None, None
+    while (found := stream.header()) is not None:
+        size = data_size(found)
+        if header is None and str(found.get("EXTNAME", "")).strip().upper() == "APERTURE":
+            header = found
+            shape = [int(found[f"NAXIS{i}"]) for i in range(int(found["NAXIS"]), 0, -1)]
+            scaled = found.get("BSCALE", 1) != 1 or found.get("BZERO", 0) != 0
+            if len(shape) != 2 or scaled or size != math.prod(shape) * abs(int(found["BITPIX"])) // 8:
+                raise ValueError("APERTURE is not an image")
+            pixels = np.frombuffer(stream.read(size), _IMAGES[int(found["BITPIX"])]).reshape(shape)
+        else:
+            stream.skip(size)
+        stream.to_next()
+    if header is None or pixels is None:
+        raise InputError(f"{stream.path}: truncated, or not a target pixel file; {WAY_OUT}")
+    return header, np.ascontiguousarray(pixels, dtype="i4")
+
+
+def _series(rows: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    if len(rows[name]) != 1:
+        raise ValueError(f"{name} has {len(rows[name])} values in a row")
+    return rows[name][0]
+
+
+def _cube(rows: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A column of images: a pixel's time series is one run of bytes."""
+    cube = rows.get(name, np.empty((math.prod(shape), 0), np.float32))
+    if len(cube) != math.prod(shape):
         raise ValueError(f"{name} has another shape than APERTURE")
-    frames = frames.reshape(len(keep), shape[0] * shape[1])
-    cube = np.ascontiguousarray(frames[keep].T, dtype="f4").reshape(*shape, np.count_nonzero(keep))
+    cube = cube.reshape(*shape, cube.shape[1])
     cube.flags.writeable = False
     return cube
 
@@ -401,7 +418,7 @@ def _wcs(
         try:
             wcs = FrameWCS.from_headers([header], offset)
         except InputError as error:
-            raise InputError(f"{path}: {error}; {_WAY_OUT}") from None
+            raise InputError(f"{path}: {error}; {WAY_OUT}") from None
         if wcs.good[0]:
             sizes = np.linalg.svd(wcs.cd[0], compute_uv=False)
             wcs.good[0] = _PIXEL_SIZE[0] <= sizes.min() and sizes.max() <= _PIXEL_SIZE[1]
