@@ -54,14 +54,32 @@ def test_means() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9), st.integers(1, 12))
-def test_medians(seed: int, rows: int, columns: int, frames: int) -> None:
-    images = block(seed, (rows, columns, frames), 0.3)
-    level = block(seed + 1, (rows, columns, 1), 0.0)[:, :, 0]
-    sample = np.arange(0, frames, 2)
-    median = blocks.time_medians(images, level, sample)
-    expected = quiet_nanmedian((images - level[:, :, None])[:, :, sample], axis=2)
-    np.testing.assert_allclose(median, expected, rtol=1e-6)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9))
+def test_medians(seed: int, frames: int, rows: int, columns: int) -> None:
+    images = block(seed, (frames, rows, columns), 0.3)
+    images[0, 0, 0] = np.inf
+    median = np.empty((rows, columns), dtype="f4")
+    blocks.frame_medians(images, blocks.sorting_network(frames), median)
+    images[0, 0, 0] = np.nan
+    np.testing.assert_allclose(median, quiet_nanmedian(images), rtol=1e-6)
+
+
+def test_medians_of_wide_frames() -> None:
+    """More columns than are sorted at once, and not a multiple of them."""
+    images = block(0, (32, 2, 300), 0.1)
+    median = np.empty((2, 300), dtype="f4")
+    blocks.frame_medians(images, blocks.sorting_network(32), median)
+    np.testing.assert_allclose(median, np.nanmedian(images, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 13, 16])
+def test_sorting_networks_sort(n: int) -> None:
+    """What sorts all sequences of zeros and ones sorts everything (Knuth, 5.3.4, theorem Z)."""
+    values = (np.arange(2**n)[None, :] >> np.arange(n)[:, None]) & 1
+    for i, j in blocks.sorting_network(n):
+        assert i < j
+        values[i], values[j] = np.minimum(values[i], values[j]), np.maximum(values[i], values[j])
+    assert (np.diff(values, axis=0) >= 0).all()
 
 
 @settings(max_examples=50, deadline=None)
@@ -107,6 +125,24 @@ def test_subtract() -> None:
     again = raw.copy()
     blocks.subtract(again, flags, none, excluded, 8e4, 20, *places, 16, mesh, radial, 30.0, 2.0)
     np.testing.assert_array_equal(again, images)
+
+
+@pytest.mark.parametrize("nodes", [0, 20])
+@pytest.mark.parametrize("boxes", [(3, 2), (1, 1), (2, 5), (6, 7)])
+def test_subtract_frames(boxes: tuple[int, int], nodes: int) -> None:
+    rng = np.random.default_rng(4)
+    raw = rng.uniform(-5, 200, (6, 9, 30)).astype("f4")
+    raw[3, 1, 2] = np.nan
+    excluded = np.array([30, 30, 0, 12, 30, 29], dtype="i4")
+    mesh = rng.uniform(50, 60, (6, *boxes)).astype("f4")
+    radial = rng.uniform(0, 5, (6, nodes)).astype("f4")
+    places = ((3.0, 44.0), (60.0, 100.0))
+    frames = raw.copy()
+    blocks.subtract_frames(frames, excluded, 20, *places, 8, mesh, radial, 30.0, 2.0)
+    for t in range(6):
+        model = background.model_frame((29, 30), *places, 8, mesh[t], radial[t], 30.0, 2.0)[20:]
+        expected = np.where(np.arange(30) >= excluded[t], np.nan, raw[t] - model.astype("f8"))
+        np.testing.assert_allclose(frames[t], expected, rtol=1e-5, atol=3e-5)
 
 
 def test_rings() -> None:

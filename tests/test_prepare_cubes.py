@@ -289,9 +289,9 @@ KILLER = """
 @pytest.mark.parametrize(
     ("module", "function", "call"),
     [
-        ("starlight", "blocks.scatter", 1),
+        ("starlight", "blocks.frame_medians", 1),
         ("steps", "fit_background", 7),
-        ("steps", "median_rows", 3),
+        ("steps", "median_rows", 2),
         ("steps", "fit_background", FRAMES + 7),
         ("steps", "blocks.window_flags", 5),
         ("unfinished", "allocate_cube", 1),
@@ -320,7 +320,7 @@ def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, functio
     if function == "fit_background":
         assert len(fits) == 2 * FRAMES - call + 1
     else:
-        assert len(fits) == (FRAMES if function in ("blocks.scatter", "median_rows") else 0)
+        assert len(fits) == (FRAMES if function in ("blocks.frame_medians", "median_rows") else 0)
     if function in ("write_at", "_sync"):
         assert min(blocks) > 0
     if function == "finish_cube":

@@ -1,6 +1,7 @@
 """Rows of a cube while it is made: transposition, background subtraction, flags, sums over time.
 
-Arrays of pixels are (rows, columns, times); inner loops run over time, which is contiguous.
+Arrays of pixels are (rows, columns, times), and inner loops run over time, which is contiguous; or they are
+(times, rows, columns), as frames come, and inner loops run over columns.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ import numpy as np
 
 from .background import _axis_weights, _node
 
-__all__ = ["means", "scatter", "subtract", "time_medians", "window_flags"]
+__all__ = [
+    "frame_medians",
+    "means",
+    "scatter",
+    "sorting_network",
+    "subtract",
+    "subtract_frames",
+    "window_flags",
+]
+
+#: Columns that are sorted at once: 32 frames of them fill half of the processor's nearest cache.
+_LANES = 128
 
 
 @numba.njit(cache=True)
@@ -131,69 +143,141 @@ def means(images, flags, good):
 
 
 @numba.njit(cache=True)
-def _median(values, n):
-    """Median of the first n values, whose order is changed."""
-    if n == 0:
-        return np.nan
-    k = n // 2
-    low = 0
-    high = n - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i = low
-        j = high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    if n % 2:
-        return values[k]
-    below = values[0]
-    for i in range(1, k):
-        below = max(below, values[i])
-    return 0.5 * (below + values[k])
-
-
-@numba.njit(cache=True)
-def time_medians(images, level, sample):
-    """Median over some frames of images less a level.
+def subtract_frames(frames, excluded, row0, origin, centre, box, mesh, radial, first, step):
+    """Take the background out of some rows of frames.
 
     Parameters
     ----------
-    images : ndarray of float32, shape (R, C, T)
-        NaN where there is no value.
-    level : ndarray of float32, shape (R, C)
-    sample : ndarray of int64, shape (S,)
-        Frames.
+    frames : ndarray of float32, shape (K, R, C)
+        e-/s. Replaced by frames less background; NaN where left out by hand.
+    excluded : ndarray of int32, shape (K,)
+        First column left out by hand.
+    row0 : int
+        Row of the cube of ``frames[:, 0]``.
+    origin, centre, box, mesh, radial, first, step
+        As in `kernels.background.model_frame`, with a first axis of frames: mesh (K, M, N), radial (K, L).
+    """
+    n_frames, height, width = frames.shape
+    m, n = mesh.shape[1], mesh.shape[2]
+    wx = np.empty((4, width), dtype=np.float32)
+    places = np.empty(width, dtype=np.int64)
+    w = np.empty(4)
+    for c in range(width):
+        places[c] = _axis_weights(c, box, n, w)
+        for j in range(4):
+            wx[j, c] = w[j]
+    nodes = np.empty(width, dtype=np.int64)
+    fractions = np.empty(width, dtype=np.float32)
+    # Four columns more than there are: weights of meshes of fewer boxes are zero there.
+    line = np.zeros(n + 4, dtype=np.float32)
+    for r in range(height):
+        i0 = _axis_weights(r + row0, box, m, w)
+        dy = r + row0 + origin[0] - centre[0]
+        glow = False
+        if radial.shape[1] >= 2:
+            for c in range(width):
+                dx = c + origin[1] - centre[1]
+                nodes[c] = -1
+                if dx * dx + dy * dy >= first * first:
+                    node, f = _node(math.sqrt(dx * dx + dy * dy), first, step, radial.shape[1])
+                    nodes[c] = node
+                    fractions[c] = f
+                    glow = glow or node >= 0
+        for k in range(n_frames):
+            row = frames[k, r]
+            line[:] = 0.0
+            for i in range(min(4, m)):
+                for j in range(n):
+                    line[j] += w[i] * mesh[k, i0 + i, j]
+            c0 = 0
+            while c0 < width:
+                # Columns between the middles of two boxes have the same four coefficients.
+                j0 = places[c0]
+                c1 = c0 + 1
+                while c1 < width and places[c1] == j0:
+                    c1 += 1
+                a, b, c_, d = line[j0], line[j0 + 1], line[j0 + 2], line[j0 + 3]
+                for c in range(c0, c1):
+                    row[c] -= wx[0, c] * a + wx[1, c] * b + wx[2, c] * c_ + wx[3, c] * d
+                c0 = c1
+            if glow:
+                for c in range(width):
+                    j = nodes[c]
+                    if j >= 0:
+                        f = fractions[c]
+                        row[c] -= (np.float32(1.0) - f) * radial[k, j] + f * radial[k, j + 1]
+            row[excluded[k] :] = np.nan
+
+
+def sorting_network(n):
+    """Comparisons that sort n values in whatever order they are.
+
+    Batcher's odd-even merge sort (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
+
+    Parameters
+    ----------
+    n : int
 
     Returns
     -------
-    ndarray of float32, shape (R, C)
-        NaN where there is no value in any of the frames.
+    ndarray of int64, shape (P, 2)
+        Places i < j: the smaller value is to go to i, the larger to j.
     """
-    out = np.empty(level.shape, dtype=np.float32)
-    values = np.empty(sample.shape[0], dtype=np.float32)
-    for r in range(level.shape[0]):
-        for c in range(level.shape[1]):
-            n = 0
-            for t in sample:
-                v = images[r, c, t] - level[r, c]
-                if math.isfinite(v):
-                    values[n] = v
-                    n += 1
-            out[r, c] = _median(values, n)
-    return out
+    pairs = []
+    top = 1 << max(0, (n - 1).bit_length() - 1)
+    p = top
+    while p > 0:
+        q, r, d = top, 0, p
+        while d > 0:
+            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
+            d, q, r = q - p, q // 2, p
+        p //= 2
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+@numba.njit(cache=True)
+def frame_medians(frames, network, out):
+    """Median over frames of every pixel.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (K, R, C)
+        Values that are not finite do not count.
+    network : ndarray of int64, shape (P, 2)
+        From `sorting_network`, for K values. The same comparisons for all pixels: many are made at once.
+    out : ndarray of float32, shape (R, C)
+        Set to the medians; NaN where there is no value in any of the frames.
+    """
+    n_frames, height, width = frames.shape
+    lanes = np.empty((n_frames, _LANES), dtype=np.float32)
+    counts = np.empty(_LANES, dtype=np.int64)
+    infinite = np.float32(np.inf)
+    for r in range(height):
+        for c0 in range(0, width, _LANES):
+            n = min(_LANES, width - c0)
+            counts[:] = 0
+            for k in range(n_frames):
+                for c in range(n):
+                    v = frames[k, r, c0 + c]
+                    there = abs(v) < infinite
+                    lanes[k, c] = v if there else infinite
+                    counts[c] += 1 if there else 0
+            for p in range(network.shape[0]):
+                low = lanes[network[p, 0]]
+                high = lanes[network[p, 1]]
+                for c in range(n):
+                    a = low[c]
+                    b = high[c]
+                    low[c] = a if a < b else b
+                    high[c] = b if a < b else a
+            for c in range(n):
+                half = counts[c] // 2
+                if counts[c] == 0:
+                    out[r, c0 + c] = np.nan
+                elif counts[c] % 2:
+                    out[r, c0 + c] = lanes[half, c]
+                else:
+                    out[r, c0 + c] = np.float32(0.5) * (lanes[half - 1, c] + lanes[half, c])
 
 
 @numba.njit(cache=True, inline="always")

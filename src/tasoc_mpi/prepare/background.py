@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
-from ..kernels import sky
+from ..kernels import blocks, sky
 from ..products.ccd import CAMERA_CENTRES
 from ..products.cube import BackgroundModel
 
@@ -32,6 +32,7 @@ __all__ = [
     "series_mesh",
     "sky_geometry",
     "smoothed_levels",
+    "subtract_background",
     "usable_pixels",
     "window_length",
 ]
@@ -350,6 +351,35 @@ def background_model(
         radial_step=geometry.radial_step,
         centre=geometry.centre,
         origin=geometry.origin,
+    )
+
+
+def subtract_background(
+    frames: NDArray[np.float32], excluded: NDArray[np.int32], model: BackgroundModel, first: int = 0
+) -> None:
+    """Take the background out of some rows of frames.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (K, R, C)
+        e-/s. Replaced by what is left; NaN where left out by hand.
+    excluded : ndarray of int32, shape (K,)
+        First column that is left out by hand.
+    model : BackgroundModel
+        Of these frames.
+    first : int
+        Row of the CCD's region that is the first one here.
+    """
+    blocks.subtract_frames(
+        frames,
+        excluded,
+        first,
+        (float(model.origin[0]), float(model.origin[1])),
+        (float(model.centre[0]), float(model.centre[1])),
+        model.box,
+        *(np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in (model.mesh, model.radial)),
+        model.radial_first,
+        model.radial_step,
     )
 
 

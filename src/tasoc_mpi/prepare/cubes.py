@@ -296,7 +296,7 @@ def _make(
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
         good = there
     excluded = np.where(there, series.excluded, 0).astype("i4")
-    write_rows(team, model, excluded, good & there, flagged > 0, cube, state, most, label)
+    write_rows(team, frames, model, excluded, good & there, flagged > 0, cube, state, most, label)
     if log:
         write_log(path, content, verdicts, flagged)
     end_cube(part, path)

@@ -45,7 +45,10 @@ _SYNC_EVERY = 5.0
 #: Blocks larger than this (bytes) gain nothing, unless reading a part of a file costs as much as all of it.
 _LARGEST_BLOCK = 1 << 30
 #: The same for the frames that the image of the stars is made of.
-_LARGEST_STARS = 1 << 28
+_LARGEST_STARS = 1 << 26
+#: Blocks for each rank, so that one that is slower than the others does fewer; and rows of a block below which
+#: reading them from many files takes longer than it should.
+_BLOCKS, _FEWEST_ROWS = 8, 32
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,9 @@ def make_stars(
         return source, False
     model = background_model(frames.geometry, levels[:, :, used], radial[:, used])
     step = StarsStep(str(state.path), state.stars_at, chosen[used], model.mesh, model.radial)
-    # Frames, and their rows in another order.
-    most = int(min(memory, _LARGEST_STARS) // (2 * 4 * frames.shape[1] * int(used.sum())))
-    compressed = frames.paths[0].endswith(".gz")
-    pieces = list(_pieces(~state.stars_done(source), max(most, 1), team.size * (1 if compressed else 4)))
+    # Frames, and one that is read.
+    most = int(min(memory, _LARGEST_STARS) // (4 * frames.shape[1] * (int(used.sum()) + 2)))
+    pieces = list(_pieces(~state.stars_done(source), max(most, 1), team.size, _fewest_rows(frames)))
     _share(team, step, pieces, lambda a, b, _: state.set_stars(a, b), state, f"{name}: stars", "pieces", 0)
     return source, bool(enough and used.sum() >= FEWEST_FRAMES)
 
@@ -260,6 +262,7 @@ def measure_movements(
 
 def write_rows(
     team: Team,
+    frames: Frames,
     model: BackgroundModel,
     excluded: NDArray[np.int32],
     good: NDArray[np.bool_],
@@ -300,10 +303,15 @@ def write_rows(
         good=good,
         flagged=flagged,
     )
-    pieces = list(_pieces(~state.rows_done, most, team.size))
+    pieces = list(_pieces(~state.rows_done, most, team.size, _fewest_rows(frames)))
     _share(
         team, step, pieces, lambda a, b, _: state.set_rows(a, b), state, f"{name}: cube", "blocks", ahead=0
     )
+
+
+def _fewest_rows(frames: Frames) -> int:
+    """Rows of a block that ranks may share finer; of what is compressed each block is unpacked from the start."""
+    return frames.shape[0] if frames.paths[0].endswith(".gz") else _FEWEST_ROWS
 
 
 def rows_at_once(series: FrameSeries, memory: float, backgrounds: bool = False) -> int:
@@ -324,11 +332,14 @@ def rows_at_once(series: FrameSeries, memory: float, backgrounds: bool = False) 
     return min(most, rows)
 
 
-def _pieces(todo: NDArray[np.bool_], most: int, ranks: int) -> Iterable[tuple[int, int]]:
-    """Runs of rows to be done, cut into equal pieces of at most so many rows, as many for each rank."""
+def _pieces(todo: NDArray[np.bool_], most: int, ranks: int, fewest: int) -> Iterable[tuple[int, int]]:
+    """Runs of rows to be done, cut into equal pieces of at most `most` rows, as many for each rank.
+
+    Several for each, if they have `fewest` rows.
+    """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], todo.astype("i1"), [0]])))
     for first, last in edges.reshape(-1, 2):
-        pieces = -(-(last - first) // most)
+        pieces = max(-(-(last - first) // most), min(_BLOCKS * ranks, (last - first) // fewest))
         pieces = min(-(-pieces // ranks) * ranks, last - first)
         places = np.linspace(first, last, pieces + 1).round().astype(int)
         yield from zip(places[:-1].tolist(), places[1:].tolist(), strict=True)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ..kernels import blocks
 from ..products.cube import BackgroundModel
-from .background import FLUX_CUTOFF, SkyGeometry, background_model, fit_background, usable_pixels
+from .background import SkyGeometry, background_model, fit_background, subtract_background, usable_pixels
 from .frames import FrameSeries
+from .memory import Space
 from .reading import Frames
 
 __all__ = ["FEWEST_FRAMES", "chosen_frames", "median_rows", "star_image"]
@@ -27,8 +28,6 @@ __all__ = ["FEWEST_FRAMES", "chosen_frames", "median_rows", "star_image"]
 _FRAMES = 32
 #: From an image of fewer frames no background is fitted: it would hold too much of each of them.
 FEWEST_FRAMES = 8
-#: Rows that are transposed at once.
-_ROWS = 16
 
 
 def chosen_frames(
@@ -67,6 +66,8 @@ def median_rows(
     model: BackgroundModel,
     first: int,
     last: int,
+    poll: Callable[[], None] = lambda: None,
+    space: Space | None = None,
 ) -> NDArray[np.float32]:
     """Some rows of the image of the stars.
 
@@ -81,38 +82,27 @@ def median_rows(
     model : BackgroundModel
         Their backgrounds.
     first, last : int
+    poll : callable, optional
+        Called from time to time.
+    space : Space, optional
+        Where the frames' rows are kept.
 
     Returns
     -------
     ndarray of float32, shape (last - first, C)
         e-/s; zero where no frame has a value.
     """
-    images = np.stack([read(int(t), first, last) for t in frames])
-    out = np.empty(images.shape[1:], dtype="f4")
-    none, zero = np.empty((0, 0, 0), dtype="f4"), np.zeros((_ROWS, images.shape[2]), dtype="f4")
-    for r in range(0, len(out), _ROWS):
-        some = np.ascontiguousarray(images[:, r : r + _ROWS])
-        block = np.empty((*some.shape[1:], len(frames)), dtype="f4")
-        flags = np.empty(block.shape, dtype="u1")
-        blocks.scatter(some, block, 0)
-        blocks.subtract(
-            block,
-            flags,
-            none,
-            excluded,
-            FLUX_CUTOFF,
-            first + r,
-            (float(model.origin[0]), float(model.origin[1])),
-            (float(model.centre[0]), float(model.centre[1])),
-            model.box,
-            model.mesh,
-            model.radial,
-            model.radial_first,
-            model.radial_step,
-        )
-        median = blocks.time_medians(block, zero[: len(block)], np.arange(len(frames)))
-        out[r : r + _ROWS] = np.where(np.isfinite(median), median, 0)
-    return out
+    rows = read(int(frames[0]), first, last)
+    images = (space or Space()).array("images", (len(frames), *rows.shape), np.float32)
+    images[0] = rows
+    for k in range(1, len(frames)):
+        images[k] = read(int(frames[k]), first, last)
+        poll()
+    subtract_background(images, excluded, model, first)
+    poll()
+    out = np.empty(rows.shape, dtype="f4")
+    blocks.frame_medians(images, blocks.sorting_network(len(frames)), out)
+    return np.where(np.isfinite(out), out, np.float32(0))
 
 
 def star_image(

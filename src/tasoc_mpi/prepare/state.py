@@ -31,6 +31,8 @@ _MAGIC = b"tasoc-mpi prepare 2"
 FITTED, LEFT_OUT, NO_SKY = 1, 2, 3
 #: Places in the file that processes write to begin at a multiple of this.
 _PAGE = 65536
+#: Bytes.
+_WRITTEN_AT_ONCE = 1 << 24
 
 
 class State:
@@ -246,8 +248,8 @@ def write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
     """Write an array at a place of a file."""
     view = np.ascontiguousarray(data).reshape(-1).view("u1").data
     while view:
-        # One call writes at most 2 GB.
-        written = os.pwrite(descriptor, view[: 1 << 30], place)
+        # The file is locked for the time of a call: other ranks have their turn in between.
+        written = os.pwrite(descriptor, view[:_WRITTEN_AT_ONCE], place)
         place += written
         view = view[written:]
 

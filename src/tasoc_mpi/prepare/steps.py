@@ -23,7 +23,15 @@ from ..kernels import blocks
 from ..products.cube import BackgroundModel
 from ..products.ffi import read_rows
 from ..quality import PixelQualityFlags
-from .background import BOX, FLUX_CUTOFF, SkyGeometry, fit_background, usable_pixels
+from .background import (
+    BOX,
+    FLUX_CUTOFF,
+    SkyGeometry,
+    fit_background,
+    subtract_background,
+    usable_pixels,
+)
+from .memory import Space
 from .reading import Frames
 from .starlight import median_rows
 from .state import FITTED, LEFT_OUT, NO_SKY, write_at, writing
@@ -122,10 +130,15 @@ class StarsStep:
     mesh: NDArray[np.float32]
     radial: NDArray[np.float32]
 
+    @functools.cached_property
+    def _space(self) -> Space:
+        return Space()
+
     def compute(self, frames: Frames, first: int, last: int, poll: Callable[[], None]) -> bytes:
         """Write rows `first` to `last`."""
         model = _model(frames, self.mesh, self.radial)
-        rows = median_rows(frames.flux, self.chosen, frames.excluded[self.chosen], model, first, last)
+        excluded = frames.excluded[self.chosen]
+        rows = median_rows(frames.flux, self.chosen, excluded, model, first, last, poll, self._space)
         _write(self.path, self.stars_at + 4 * first * frames.shape[1], rows)
         return b""
 
@@ -163,9 +176,9 @@ class FlagsStep:
     def compute(self, frames: Frames, first: int, last: int, poll: Callable[[], None]) -> bytes:
         """Number of flagged pixels, and the checksum of the flags, which are in the file if there are any."""
         image = frames.flux(first)
-        image -= _model(frames, self.mesh, self.radial).frame(frames.shape, first)
         image -= self._stars[: image.size].reshape(image.shape)
-        image[:, frames.excluded[first] :] = np.nan
+        model = _model(frames, self.mesh[:, :, first : first + 1], self.radial[:, first : first + 1])
+        subtract_background(image[None], frames.excluded[first : first + 1], model)
         flags = blocks.window_flags(image, _HALF, _LIMIT)
         count, mask = int(np.count_nonzero(flags)), 0
         if count:
@@ -263,13 +276,17 @@ class RowsStep:
         return ThreadPoolExecutor(1)
 
     @functools.cached_property
+    def _space(self) -> Space:
+        return Space()
+
+    @functools.cached_property
     def _before(self) -> list[Future[bytes]]:
         """The block before, on its way to the disk."""
         return []
 
     def compute(self, frames: Frames, first: int, last: int, poll: Callable[[], None]) -> Future[bytes]:
         """Write rows `first` to `last`; they are on the disk when the result is there."""
-        block = _read_block(frames, first, last, "backgrounds" in self.offsets, poll)
+        block = _read_block(frames, first, last, "backgrounds" in self.offsets, self._space, poll)
         model = _model(frames, self.mesh, self.radial)
         blocks.subtract(
             block["images"],
@@ -319,18 +336,15 @@ class RowsStep:
 
 
 def _read_block(
-    frames: Frames, first: int, last: int, backgrounds: bool, poll: Callable[[], None]
+    frames: Frames, first: int, last: int, backgrounds: bool, space: Space, poll: Callable[[], None]
 ) -> dict[str, NDArray[Any]]:
     """Rows of all frames, time last, by the names of the cube's datasets."""
     shape = (last - first, frames.shape[1], len(frames))
-    block: dict[str, NDArray[Any]] = {
-        "images": np.empty(shape, dtype="f4"),
-        "images_err": np.empty(shape, dtype="f4"),
-        "pixel_flags": np.empty(shape, dtype="u1"),
-    }
+    kinds = {"images": "f4", "images_err": "f4", "pixel_flags": "u1"}
     if backgrounds:
-        block["backgrounds"] = np.empty(shape, dtype="f4")
-    flux, error = (np.empty((CHUNK, *shape[:2]), dtype="f4") for _ in range(2))
+        kinds["backgrounds"] = "f4"
+    block = {name: space.array(name, shape, dtype) for name, dtype in kinds.items()}
+    flux, error = (space.array(name, (CHUNK, *shape[:2]), "f4") for name in ("flux", "error"))
     for t0 in range(0, len(frames), CHUNK):
         t1 = min(t0 + CHUNK, len(frames))
         for t in range(t0, t1):
