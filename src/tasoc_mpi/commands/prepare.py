@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
     from ..errors import TasocError
     from ..prepare.cubes import PrepareOptions, prepare_folder
-    from ..prepare.steps import KINDS
+    from ..prepare.steps import KINDS, warm_up
     from ..prepare.team import Team, serve
     from ..settings import input_folder
     from ..transport import world
@@ -70,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     try:
         if comm.Get_rank() > 0:
+            warm_up()
             return serve(comm, KINDS)
         team = Team(comm)
         try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .background import _axis_weights
 
-__all__ = ["box_levels", "ring_modes", "ring_values", "surface", "without_profile"]
+__all__ = ["box_levels", "less_profile", "ring_modes", "ring_values", "surface"]
 
 #: Bits of one pass of the radix sort; three passes sort 32 bits.
 _RADIX = 11
@@ -283,8 +283,8 @@ def ring_values(image, pixels, smooth, corner, level):
 
 
 @numba.njit(cache=True)
-def without_profile(image, pixels, radii, profile, first, step):
-    """The image less a radial profile.
+def less_profile(image, pixels, radii, profile, first, step, out):
+    """Take a radial profile out of the pixels that have one.
 
     Parameters
     ----------
@@ -296,19 +296,16 @@ def without_profile(image, pixels, radii, profile, first, step):
     profile : ndarray of float32, shape (K,)
         At nodes from `first` on in steps of `step`; linear between them, which cover all pixels.
     first, step : float
-
-    Returns
-    -------
-    ndarray of float32, shape (R, C)
+    out : ndarray of float32, shape (R, C)
+        These of its pixels are set to the image's less the profile.
     """
-    out = image.copy()
+    values = image.ravel()
     flat = out.ravel()
     for i in range(pixels.shape[0]):
         x = (radii[i] - first) / step
         j = min(int(x), profile.shape[0] - 2)
         f = x - j
-        flat[pixels[i]] -= (1.0 - f) * profile[j] + f * profile[j + 1]
-    return out
+        flat[pixels[i]] = values[pixels[i]] - ((1.0 - f) * profile[j] + f * profile[j + 1])
 
 
 @numba.njit(cache=True)

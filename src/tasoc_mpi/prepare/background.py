@@ -10,6 +10,7 @@ be in either part; only their sum has a meaning.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,7 +192,10 @@ def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> ND
 
 
 def fit_background(
-    image: NDArray[np.float32], usable: NDArray[np.bool_], geometry: SkyGeometry
+    image: NDArray[np.float32],
+    usable: NDArray[np.bool_],
+    geometry: SkyGeometry,
+    poll: Callable[[], None] = lambda: None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Background of one frame: what is left to do with it is to smooth the levels (`series_mesh`).
 
@@ -202,6 +206,8 @@ def fit_background(
     usable : ndarray of bool, shape (R, C)
         See `usable_pixels`.
     geometry : SkyGeometry
+    poll : callable, optional
+        Called from time to time.
 
     Returns
     -------
@@ -214,6 +220,7 @@ def fit_background(
     image = np.where(usable, image, np.float32(np.nan))
     radial = np.zeros(len(geometry.nodes), dtype="f4")
     levels = box_levels(image)
+    poll()
     if not np.isfinite(levels).any():
         return None
     if len(geometry.nodes):
@@ -227,12 +234,13 @@ def fit_background(
             # A steep glow is spread over a ring's values, whose mode is then anywhere among them: the next
             # round's rings see only what the last profile left.
             more = _radial_profile(rest, mesh_of_sky, pedestal, geometry)
+            poll()
             if np.max(np.abs(more)) <= _CONVERGED * pedestal:
                 break
             radial = radial + more
-            rest = sky.without_profile(
-                image, geometry.pixels, geometry.radii, radial, geometry.radial_first, geometry.radial_step
-            )
+            rest = image.copy() if rest is image else rest
+            nodes = geometry.radial_first, geometry.radial_step
+            sky.less_profile(image, geometry.pixels, geometry.radii, radial, *nodes, rest)
             levels = np.where(geometry.ring_boxes, box_levels(rest, geometry.ring_boxes), levels)
             if not np.isfinite(levels).any():
                 return None
@@ -370,6 +378,7 @@ def subtract_background(
     first : int
         Row of the CCD's region that is the first one here.
     """
+    mesh, radial = (np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in (model.mesh, model.radial))
     blocks.subtract_frames(
         frames,
         excluded,
@@ -377,7 +386,8 @@ def subtract_background(
         (float(model.origin[0]), float(model.origin[1])),
         (float(model.centre[0]), float(model.centre[1])),
         model.box,
-        *(np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in (model.mesh, model.radial)),
+        mesh,
+        radial,
         model.radial_first,
         model.radial_step,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput, TasocError, UsageError
-from ..products.catalog import catalog_name, open_catalog
+from ..products.catalog import catalog_name, catalog_settings
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf import TPFInfo, find_tpfs
@@ -24,8 +24,16 @@ from .fields import group_tpfs
 from .framelog import write_log
 from .frames import FrameSeries, read_series, reference_frame
 from .memory import available_memory
-from .passes import fit_backgrounds, flag_frames, make_stars, measure_movements, rows_at_once, write_rows
-from .progress import progress
+from .passes import (
+    CubeFile,
+    fit_backgrounds,
+    flag_frames,
+    make_stars,
+    measure_movements,
+    read_headers,
+    rows_at_once,
+    write_rows,
+)
 from .reading import Frames
 from .starlight import chosen_frames
 from .state import FITTED, State, exclusive
@@ -210,10 +218,11 @@ def prepare_ccd(
     if path.exists() and not options.overwrite:
         return finished(path)
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
+    team = team or Team()
     with exclusive(path.with_name(path.name + ".lock")):
-        series = read_series(paths, progress(paths, len(paths), f"{label}: headers", "frames"))
+        series = read_series(paths, read_headers(team, paths, label))
         quality = series.quality | _quality_of_tpfs(series, tpfs, key)
-        _make(path, series, quality, options, team or Team(), label, log)
+        _make(path, series, quality, options, team, label, log)
     shape = (*series.shape, len(series))
     seconds = time.monotonic() - start
     logger.info("%s: %d frames of %d x %d pixels in %s, %.1f s", label, shape[2], *shape[:2], path, seconds)
@@ -284,14 +293,20 @@ def _make(
     model = background_model(frames.geometry, levels, radial, window)
     good = TESSQualityFlags.filter(quality)
     ref_frame = reference_frame(series.time, good, series.wcs.good & there, reference_time)
-    flagged = flag_frames(team, frames, files, model, stars, state, label)
     kind, movement = options.movement_kernel, None
     if kind:
         movement = measure_movements(team, files, model, there, ref_frame, kind, state, label)
     content = CubeContent(
         series, quality, model, ref_frame, positions, source, movement, kind, options.backgrounds
     )
-    cube = begin_cube(part, content, state)
+    # The file is begun while the others flag frames.
+    begun: list[CubeFile] = []
+
+    def begin() -> None:
+        begun.append(begin_cube(part, content, state))
+
+    flagged = flag_frames(team, frames, files, model, stars, state, label, begin)
+    (cube,) = begun
     if not np.any(good & there):
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
         good = there
@@ -351,7 +366,7 @@ def _reference_time(folder: Path, series: FrameSeries) -> float | None:
     name = catalog_name(*(series.attributes[key] for key in ("SECTOR", "CAMERA", "CCD")))
     if not (folder / name).exists():
         return None
-    return open_catalog(folder / name).settings.reference_time - _BJD_REFERENCE
+    return catalog_settings(folder / name).reference_time - _BJD_REFERENCE
 
 
 def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label: str) -> None:

@@ -13,25 +13,21 @@ from numpy.typing import NDArray
 
 from ..barycentre import earth_position, light_time
 from ..errors import InputError
-from ..products.ffi import FFIInfo, scan_ffi
+from ..products.ffi import FFIInfo
 from ..products.framewcs import FrameWCS
-from .times import cadence_number, correct_times
+from .headers import FrameFacts, frame_facts
+from .times import correct_times
 
 __all__ = [
-    "BTC_PIXEL",
     "FrameSeries",
     "excluded_from",
     "invertible",
     "read_series",
-    "reduced",
     "reference_frame",
 ]
 
 logger = logging.getLogger(__name__)
 
-#: 0-based full frame image (column, row) of the place the barycentric correction is for, if a header does
-#: not say it (BTC_PIX1, BTC_PIX2, 1-based).
-BTC_PIXEL = (1067.0, 1023.0)
 #: A WCS can be inverted if it brings a pixel back to its place within this (pixels).
 _ROUND_TRIP = 1e-3
 #: Science column from which on CCD output D reads.
@@ -92,17 +88,15 @@ class FrameSeries:
         return self.infos[0].row_offset, self.infos[0].column_offset
 
 
-def read_series(
-    paths: Sequence[Path | FFIInfo], progress: Iterable[Path | FFIInfo] | None = None
-) -> FrameSeries:
+def read_series(paths: Sequence[Path | FFIInfo], facts: Iterable[FrameFacts] | None = None) -> FrameSeries:
     """Read and check the headers of all frames of a CCD.
 
     Parameters
     ----------
     paths : sequence of Path or FFIInfo
         In order of time; headers that were read already are not read again.
-    progress : iterable, optional
-        The same, reporting how far it is.
+    facts : iterable of FrameFacts, optional
+        What their headers say, read by someone else.
 
     Returns
     -------
@@ -114,28 +108,25 @@ def read_series(
         If a file is damaged, is of another CCD, size, region or setting than the first, or is not later
         than the one before; if no frame has a usable WCS. One line names the file.
     """
-    infos: list[FFIInfo] = []
-    rows: list[tuple[float, ...]] = []
-    wcs_cards: list[dict[str, Any]] = []
-    headers: list[str] = []
-    first: dict[str, Any] = {}
-    for path in progress or paths:
-        info = path if isinstance(path, FFIInfo) else scan_ffi(path)
-        settings = _settings(info)
-        if not infos:
-            first = settings
-            btc = _btc_pixel(info)
-        _check(info, settings, infos, first)
-        rows.append(_numbers(info, settings["CADENCE"]))
-        if len(rows) > 1 and not rows[-1][0] > rows[-2][0]:
-            raise InputError(
-                f"{info.path.with_name(info.name)}: not later than {infos[-1].name}, the frame before it; "
-                "remove the one that does not belong here"
-            )
-        wcs_cards.append(info.wcs_cards)
-        headers.append(info.wcs_string() if _has_crpix(info) else "")
-        infos.append(reduced(info))
-    return _series(infos, first, np.array(rows), wcs_cards, headers, btc)
+    found: list[FrameFacts] = []
+    for frame in facts if facts is not None else map(frame_facts, paths):
+        info = frame.info
+        if found:
+            _check(info, frame.settings, found[0])
+            if not frame.numbers[0] > found[-1].numbers[0]:
+                raise InputError(
+                    f"{info.path.with_name(info.name)}: not later than {found[-1].info.name}, the frame "
+                    "before it; remove the one that does not belong here"
+                )
+        found.append(frame)
+    return _series(
+        [frame.info for frame in found],
+        found[0].settings,
+        np.array([frame.numbers for frame in found]),
+        [frame.wcs_cards for frame in found],
+        [frame.wcs_text for frame in found],
+        found[0].btc_pixel,
+    )
 
 
 def _series(
@@ -201,74 +192,20 @@ def _light_times(time: NDArray[np.float64], wcs: FrameWCS, btc: tuple[float, flo
     return light_time(earth_position(time), float(ra), float(dec))
 
 
-def _settings(info: FFIInfo) -> dict[str, Any]:
-    """What has to be the same in all frames."""
-    header = info.header
-    return {
-        "SECTOR": info.sector,
-        "CAMERA": info.camera,
-        "CCD": info.ccd,
-        "CADENCE": info.cadence,
-        "DATA_REL": round(info.number("DATA_REL")),
-        "PROCVER": str(header.get("PROCVER") or ""),
-        "NUM_FRM": round(info.number("NUM_FRM")),
-        "NREADOUT": round(info.number("NREADOUT")),
-        "CRMITEN": bool(header.get("CRMITEN")),
-        "CRBLKSZ": round(info.number("CRBLKSZ")) if header.get("CRBLKSZ") is not None else 0,
-        "CRSPOC": bool(header.get("CRSPOC")),
-        "PIXEL_OFFSET_ROW": info.row_offset,
-        "PIXEL_OFFSET_COLUMN": info.column_offset,
-        "BACKAPP": bool(header.get("BACKAPP")),
-    }
-
-
-def _check(info: FFIInfo, settings: dict[str, Any], before: list[FFIInfo], first: dict[str, Any]) -> None:
+def _check(info: FFIInfo, settings: dict[str, Any], first: FrameFacts) -> None:
     """InputError if a frame does not go with the first one."""
-    if not before:
-        return
     for key, value in settings.items():
-        if value != first[key]:
+        if value != first.settings[key]:
             raise InputError(
-                f"{info.path}: {key} is {value}, but {first[key]} in {before[0].path.name}; "
+                f"{info.path}: {key} is {value}, but {first.settings[key]} in {first.info.path.name}; "
                 "frames of one CCD must have the same settings: remove the ones that do not belong here"
             )
-    same = (info.shape, info.file_offset) == (before[0].shape, before[0].file_offset)
-    if not same or info.image.shape != before[0].image.shape:
+    same = (info.shape, info.file_offset) == (first.info.shape, first.info.file_offset)
+    if not same or info.image.shape != first.info.image.shape:
         raise InputError(
             f"{info.path}: {info.image.shape[0]} x {info.image.shape[1]} pixels from (column, row) "
-            f"{info.file_offset} on, unlike {before[0].path.name}; remove the ones that do not belong here"
+            f"{info.file_offset} on, unlike {first.info.path.name}; remove the ones that do not belong here"
         )
-
-
-def _numbers(info: FFIInfo, cadence: int) -> tuple[float, ...]:
-    """Start, end, barycentric correction (days), cadence number and quality."""
-    start, stop, timecorr = (info.number(key) for key in ("TSTART", "TSTOP", "BARYCORR"))
-    quality = info.number("DQUALITY")
-    try:
-        cadenceno = cadence_number(
-            info.header.get("FFIINDEX"), (start + stop) / 2 - timecorr, cadence, info.sector
-        )
-    except InputError as error:
-        raise InputError(f"{info.path}: {error}; fetch it again, or remove it") from None
-    return start, stop, timecorr, cadenceno, quality
-
-
-def _has_crpix(info: FFIInfo) -> bool:
-    return all(isinstance(info.header.get(key), int | float) for key in ("CRPIX1", "CRPIX2"))
-
-
-def _btc_pixel(info: FFIInfo) -> tuple[float, float]:
-    column, row = (info.header.get(key) for key in ("BTC_PIX1", "BTC_PIX2"))
-    if isinstance(column, int | float) and isinstance(row, int | float):
-        return float(column) - 1, float(row) - 1
-    return BTC_PIXEL
-
-
-def reduced(info: FFIInfo) -> FFIInfo:
-    """The same without the header: 11,700 headers are 250 MB."""
-    from dataclasses import replace
-
-    return replace(info, header={}, cards={})
 
 
 def _only(wcs: FrameWCS, good: NDArray[np.bool_]) -> FrameWCS:

@@ -25,7 +25,8 @@ from ..products.framewcs import FrameWCS
 from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
 from ..quality import TESSQualityFlags
 from .cubes import PrepareOptions, memory_bytes
-from .frames import BTC_PIXEL, invertible, reference_frame
+from .frames import invertible, reference_frame
+from .headers import BTC_PIXEL
 from .progress import progress
 from .state import State, publish
 

@@ -5,11 +5,12 @@ All can be interrupted at any point: what is done is noted in the state file, af
 
 from __future__ import annotations
 
+import json
 import logging
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..products.cube import BackgroundModel
+from ..products.ffi import FFIInfo
 from .background import background_model
 from .frames import FrameSeries
+from .headers import FrameFacts, frame_facts
 from .progress import progress
 from .reading import Frames
 from .starlight import FEWEST_FRAMES
 from .state import FITTED, LEFT_OUT, NO_SKY, State
-from .steps import CHUNK, FitStep, FlagsStep, MovementStep, RowsStep, StarsStep, unpack_fit
+from .steps import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep, unpack_fit
 from .team import Team
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "flag_frames",
     "make_stars",
     "measure_movements",
+    "read_headers",
     "rows_at_once",
     "write_rows",
 ]
@@ -44,11 +48,16 @@ logger = logging.getLogger(__name__)
 _SYNC_EVERY = 5.0
 #: Blocks larger than this (bytes) gain nothing, unless reading a part of a file costs as much as all of it.
 _LARGEST_BLOCK = 1 << 30
-#: The same for the frames that the image of the stars is made of.
+#: The same for the frames that the image of the stars is made of: they stay in the processor's cache.
 _LARGEST_STARS = 1 << 26
-#: Blocks for each rank, so that one that is slower than the others does fewer; and rows of a block below which
-#: reading them from many files takes longer than it should.
-_BLOCKS, _FEWEST_ROWS = 8, 32
+#: Frames to be flagged that a rank has beside the one it is at: they take little time.
+_FLAGS_AHEAD = 6
+#: Headers that a rank reads at once.
+_HEADERS = 8
+#: Blocks for each rank: one that is slower than the others does fewer of them.
+_BLOCKS = 8
+#: Reading fewer rows than this from many files takes longer than it should.
+_FEWEST_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ def _share(
     what: str,
     unit: str,
     ahead: int = 1,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Share a step out, with progress, and have the state on the disk from time to time and at the end."""
     steps = iter(progress(range(len(pieces)), len(pieces), what, unit))
@@ -92,13 +102,46 @@ def _share(
             synced = time.monotonic()
 
     try:
-        team.share(step, pieces, done, ahead)
+        team.share(step, pieces, done, ahead, meanwhile)
     finally:
         state.flush()
 
 
 def _of_frames(todo: Iterable[int]) -> list[tuple[int, int]]:
     return [(int(t), int(t) + 1) for t in todo]
+
+
+def read_headers(team: Team, paths: Sequence[Path | FFIInfo], name: str) -> Iterator[FrameFacts]:
+    """The headers of all frames in order, those that were not read yet by all ranks.
+
+    Parameters
+    ----------
+    team : Team
+    paths : sequence of Path or FFIInfo
+    name : str
+        Of the CCD, for the progress.
+
+    Raises
+    ------
+    InputError
+        See `headers.frame_facts`.
+    """
+    unread = [str(path) for path in paths if isinstance(path, Path)]
+    if team.size == 1 or len(unread) < len(paths):
+        yield from map(frame_facts, progress(paths, len(paths), f"{name}: headers", "frames"))
+        return
+    found: dict[int, bytes] = {}
+    pieces = [(t, min(t + _HEADERS, len(unread))) for t in range(0, len(unread), _HEADERS)]
+    steps = iter(progress(pieces, len(pieces), f"{name}: headers", "pieces"))
+
+    def note(first: int, last: int, result: bytes) -> None:
+        found[first] = result
+        next(steps, None)
+
+    team.share(HeadersStep(unread), pieces, note)
+    for first, last in pieces:
+        for path, values in zip(unread[first:last], json.loads(found.pop(first)), strict=True):
+            yield FrameFacts.unpack(path, values)
 
 
 def _source(*parts: Any) -> int:
@@ -159,8 +202,9 @@ def make_stars(
         return source, False
     model = background_model(frames.geometry, levels[:, :, used], radial[:, used])
     step = StarsStep(str(state.path), state.stars_at, chosen[used], model.mesh, model.radial)
-    # Frames, and one that is read.
-    most = int(min(memory, _LARGEST_STARS) // (4 * frames.shape[1] * (int(used.sum()) + 2)))
+    limit = _LARGEST_BLOCK if frames.paths[0].endswith(".gz") else _LARGEST_STARS
+    # Frames, one that is read, and the image.
+    most = int(min(memory, limit) // (4 * frames.shape[1] * (int(used.sum()) + 2)))
     pieces = list(_pieces(~state.stars_done(source), max(most, 1), team.size, _fewest_rows(frames)))
     _share(team, step, pieces, lambda a, b, _: state.set_stars(a, b), state, f"{name}: stars", "pieces", 0)
     return source, bool(enough and used.sum() >= FEWEST_FRAMES)
@@ -216,8 +260,12 @@ def flag_frames(
     stars: tuple[int, bool],
     state: State,
     name: str,
+    meanwhile: Callable[[], None],
 ) -> NDArray[np.uint32]:
-    """Flag the background shenanigans; returns the number of flagged pixels in every frame, shape (T,)."""
+    """Flag the background shenanigans; returns the number of flagged pixels in every frame, shape (T,).
+
+    `meanwhile` is called once by rank 0 while others have begun; see `make_stars` for the rest.
+    """
     sources = _model_sources(files, model, frames.excluded, stars)
     there = state.done("flags", sources)
     there[state.damaged_flags()] = False
@@ -228,7 +276,8 @@ def flag_frames(
     def note(first: int, last: int, result: bytes) -> None:
         state.set_flags(first, int(sources[first]), *struct.unpack("<II", result))
 
-    _share(team, step, _of_frames(np.flatnonzero(~there)), note, state, f"{name}: flags", "frames")
+    todo = _of_frames(np.flatnonzero(~there))
+    _share(team, step, todo, note, state, f"{name}: flags", "frames", _FLAGS_AHEAD, meanwhile)
     return state.flagged()
 
 
@@ -310,7 +359,8 @@ def write_rows(
 
 
 def _fewest_rows(frames: Frames) -> int:
-    """Rows of a block that ranks may share finer; of what is compressed each block is unpacked from the start."""
+    """Blocks are not cut finer than this, only because there are many ranks, or to share them evenly."""
+    # Each block of what is compressed is unpacked from the start of the file.
     return frames.shape[0] if frames.paths[0].endswith(".gz") else _FEWEST_ROWS
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..products.ffi import FFIInfo, read_rows, scan_ffi
+from ..products.ffi import FFIInfo, read_rows
 from .background import SkyGeometry, sky_geometry
-from .frames import FrameSeries, reduced
+from .frames import FrameSeries
+from .headers import pack_info, sendable, unpack_info
 
 __all__ = ["Frames"]
 
@@ -33,8 +34,10 @@ class Frames:
         The background is already taken out of the frames.
     excluded : ndarray of int32, shape (T,)
         First column that is left out by hand.
+    places : list
+        Where in the files the pixels are (`headers.pack_info`); empty where other ranks cannot read them.
     infos : sequence of FFIInfo or None
-        Their headers, where they were read already; other ranks read them when they need them.
+        The same, where it is known without `places`.
     """
 
     paths: list[str]
@@ -44,6 +47,7 @@ class Frames:
     ccd: int
     background_applied: bool
     excluded: NDArray[np.int32]
+    places: list[Any] = field(default_factory=list)
     infos: Sequence[FFIInfo] | None = field(default=None, metadata={"local": True})
 
     @classmethod
@@ -57,6 +61,7 @@ class Frames:
             ccd=int(series.attributes["CCD"]),
             background_applied=series.background_applied,
             excluded=series.excluded,
+            places=[pack_info(info) for info in series.infos] if all(map(sendable, series.infos)) else [],
             infos=series.infos,
         )
 
@@ -70,16 +75,16 @@ class Frames:
         return sky_geometry((rows, columns), (self.origin[0], self.origin[1]), self.camera, self.ccd)
 
     @functools.cached_property
-    def _scanned(self) -> dict[int, FFIInfo]:
+    def _unpacked(self) -> dict[int, FFIInfo]:
         return {}
 
     def info(self, t: int) -> FFIInfo:
         """What is needed to read frame `t`."""
         if self.infos is not None:
             return self.infos[t]
-        if t not in self._scanned:
-            self._scanned[t] = reduced(scan_ffi(Path(self.paths[t])))
-        return self._scanned[t]
+        if t not in self._unpacked:
+            self._unpacked[t] = unpack_info(self.paths[t], self.places[t])
+        return self._unpacked[t]
 
     def flux(self, t: int, first: int = 0, last: int | None = None) -> NDArray[np.float32]:
         """Some rows of frame `t`, e-/s; default: all."""

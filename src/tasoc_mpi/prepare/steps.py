@@ -7,6 +7,7 @@ computes them, and other pieces of rows the same bytes in the file.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import struct
 import zlib
@@ -27,16 +28,30 @@ from .background import (
     BOX,
     FLUX_CUTOFF,
     SkyGeometry,
+    background_model,
     fit_background,
+    sky_geometry,
     subtract_background,
     usable_pixels,
 )
+from .headers import frame_facts
 from .memory import Space
 from .reading import Frames
 from .starlight import median_rows
 from .state import FITTED, LEFT_OUT, NO_SKY, write_at, writing
 
-__all__ = ["KINDS", "FitStep", "FlagsStep", "MovementStep", "RowsStep", "StarsStep", "Unpacked", "unpack_fit"]
+__all__ = [
+    "KINDS",
+    "FitStep",
+    "FlagsStep",
+    "HeadersStep",
+    "MovementStep",
+    "RowsStep",
+    "StarsStep",
+    "Unpacked",
+    "unpack_fit",
+    "warm_up",
+]
 
 #: The median filter's window reaches so far to each side: 15 x 15 pixels.
 _HALF = 7
@@ -46,6 +61,22 @@ _LIMIT = 40.0
 CHUNK = 16
 
 Unpacked = tuple[int, NDArray[np.float32] | None, NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True)
+class HeadersStep:
+    """The headers of some frames.
+
+    Attributes
+    ----------
+    paths : list of str
+    """
+
+    paths: list[str]
+
+    def compute(self, frames: Any, first: int, last: int, poll: Callable[[], None]) -> bytes:
+        """Their `FrameFacts`, packed, as JSON."""
+        return json.dumps([frame_facts(Path(path)).pack() for path in self.paths[first:last]]).encode()
 
 
 @dataclass(frozen=True)
@@ -79,7 +110,8 @@ class FitStep:
         usable = usable_pixels(image, int(frames.excluded[first]))
         if self.stars_at >= 0:
             image -= self._stars[: image.size].reshape(image.shape)
-        fitted = fit_background(image, usable, geometry)
+        poll()
+        fitted = fit_background(image, usable, geometry, poll)
         return _packed_fit(NO_SKY) if fitted is None else _packed_fit(FITTED, *fitted)
 
 
@@ -375,5 +407,18 @@ def _sync(path: str, descriptor: int) -> bytes:
     return b""
 
 
+def warm_up() -> None:
+    """Load the kernels: half a second that a rank has while rank 0 looks for frames."""
+    corner = sky_geometry((BOX, BOX), (0, 44), 1, 1)
+    pixels = np.linspace(90, 110, BOX * BOX, dtype="f4").reshape(BOX, BOX)
+    levels, radial = fit_background(pixels, usable_pixels(pixels), corner) or (None, None)
+    if levels is not None and radial is not None:
+        model = background_model(corner, levels[:, :, None], radial[:, None])
+        none = np.full(1, BOX, dtype="i4")
+        median_rows(lambda t, a, b: pixels[a:b], np.zeros(1, dtype="i8"), none, model, 0, BOX)
+    blocks.window_flags(pixels, _HALF, _LIMIT)
+
+
+_STEPS = (HeadersStep, FitStep, StarsStep, FlagsStep, MovementStep, RowsStep)
 #: What can be sent to other ranks, by name.
-KINDS = {kind.__name__: kind for kind in (Frames, FitStep, StarsStep, FlagsStep, MovementStep, RowsStep)}
+KINDS: dict[str, type] = {kind.__name__: kind for kind in (Frames, *_STEPS)}

@@ -90,6 +90,7 @@ class Team:
         pieces: Sequence[tuple[int, int]],
         done: Callable[[int, int, bytes], None],
         ahead: int = 1,
+        meanwhile: Callable[[], None] | None = None,
     ) -> None:
         """Have all pieces of a step computed.
 
@@ -102,14 +103,17 @@ class Team:
             Called in this process with (first, last, result), in the order in which results come.
         ahead : int
             Pieces that a rank has beside the one that it computes, so that it need not wait for rank 0, which
-            looks for messages between two pieces, and whenever `Step.compute` calls `poll`.
+            looks for messages between two pieces, and whenever `Step.compute` calls `poll`. The last pieces
+            go to whoever is free.
+        meanwhile : callable, optional
+            Called once in this process, when the others have got their first pieces.
 
         Raises
         ------
         TasocError, OSError
             The first one of any rank, after what was handed out is finished.
         """
-        _Sharing(self, step, pieces, done, ahead).run()
+        _Sharing(self, step, pieces, done, ahead).run(meanwhile)
 
     def quit(self, exit_status: int) -> None:
         """Let the others go; they return this."""
@@ -139,8 +143,14 @@ class _Sharing:
         if self.waiting:
             team._tell(_STEP, step)
 
-    def run(self) -> None:
+    def run(self, meanwhile: Callable[[], None] | None) -> None:
         """Until all is done."""
+        self.exchange()
+        if meanwhile is not None:
+            try:
+                meanwhile()
+            except (TasocError, OSError) as error:
+                self.fail(error)
         while self.waiting or self.own or any(self.held.values()):
             self.exchange()
             if self.waiting:
@@ -184,7 +194,7 @@ class _Sharing:
         while True:
             for n in range(self.most):
                 for rank, held in self.held.items():
-                    if held == n and self.waiting:
+                    if held == n and len(self.waiting) > (len(self.held) if n else 0):
                         piece = np.array(self.waiting.popleft(), dtype="<i8")
                         self.mail.send(rank, _PIECE, piece.tobytes())
                         self.held[rank] += 1

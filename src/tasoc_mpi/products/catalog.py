@@ -10,7 +10,8 @@ import os
 import sqlite3
 import tempfile
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ __all__ = [
     "StarCatalog",
     "catalog_from_tpf",
     "catalog_name",
+    "catalog_settings",
     "footprint_text",
     "julian_epoch",
     "move_stars",
@@ -227,6 +229,24 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
         If the file is not SQLite, is corrupt, or has not the tables of a catalog.
     """
     path = Path(path)
+    with _reading(path) as connection:
+        settings = _only_settings(connection)
+        cursor = connection.execute(
+            f"SELECT {', '.join(STAR_DTYPE.names or ())} FROM catalog ORDER BY starid"
+        )
+        stars = np.fromiter(cursor, dtype=STAR_DTYPE)
+    return StarCatalog(path, settings, stars)
+
+
+def catalog_settings(path: str | os.PathLike[str]) -> CatalogSettings:
+    """What a catalog was made for, without reading its stars; errors are those of `open_catalog`."""
+    with _reading(Path(path)) as connection:
+        return _only_settings(connection)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a catalog file, with errors that name it."""
     if not path.is_file():
         raise MissingInput(f"{path}: no such catalog; tasoc-mpi catalog makes it")
     # A catalog is replaced as a whole and never changed: without locks it can be read by any number of
@@ -235,14 +255,7 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
     connection = None
     try:
         connection = sqlite3.connect(uri, uri=True)
-        rows = connection.execute(f"SELECT {', '.join(_SETTINGS_COLUMNS)} FROM settings").fetchall()
-        if len(rows) != 1:
-            raise ValueError(f"{len(rows)} rows of settings instead of one")
-        settings = _settings(rows[0])
-        cursor = connection.execute(
-            f"SELECT {', '.join(STAR_DTYPE.names or ())} FROM catalog ORDER BY starid"
-        )
-        stars = np.fromiter(cursor, dtype=STAR_DTYPE)
+        yield connection
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: cannot be read as a catalog ({error}); remove it and run tasoc-mpi catalog"
@@ -250,7 +263,13 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
     finally:
         if connection is not None:
             connection.close()
-    return StarCatalog(path, settings, stars)
+
+
+def _only_settings(connection: sqlite3.Connection) -> CatalogSettings:
+    rows = connection.execute(f"SELECT {', '.join(_SETTINGS_COLUMNS)} FROM settings").fetchall()
+    if len(rows) != 1:
+        raise ValueError(f"{len(rows)} rows of settings instead of one")
+    return _settings(rows[0])
 
 
 def _settings(row: tuple[Any, ...]) -> CatalogSettings:
