@@ -130,6 +130,24 @@ def test_a_cut_message_is_recognised(comm):
                 unpack_results(message)
 
 
+@pytest.mark.mpi(min_size=2)
+def test_what_is_there_is_received_without_waiting(comm):
+    """MPICH's Iprobe says no first to every message that another process has sent."""
+    if comm.Get_rank() == 1:
+        requests = [comm.Isend(bytes(1000), 0, Tag.RESULTS) for _ in range(10)]
+    comm.Barrier()
+    if comm.Get_rank() == 0:
+        mail = Mailbox(comm)
+        time.sleep(0.05)
+        assert len(mail.receive(64)) == 10
+        assert mail.waited == 0
+        assert mail.receive(64, timeout=0.02) == []
+        assert mail.waited >= 0.02
+    elif comm.Get_rank() == 1:
+        for request in requests:
+            request.Wait()
+
+
 @pytest.mark.mpi(min_size=1)
 def test_waiting_ends_in_time(comm):
     start = time.perf_counter()

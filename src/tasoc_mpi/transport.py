@@ -48,6 +48,23 @@ def world() -> Any | None:
     return MPI.COMM_WORLD if MPI.COMM_WORLD.Get_size() > 1 else None
 
 
+def _probe(comm: Any, source: int, status: Any) -> bool:
+    """Whether a message is there.
+
+    MPICH moves one message from the network at a call, after it has looked for it: the first call then says
+    no and the second yes.
+    """
+    return comm.Iprobe(source, status=status) or comm.Iprobe(source, status=status)
+
+
+def _take(comm: Any, status: Any, byte: Any) -> tuple[int, int, bytearray]:
+    """The message that was found."""
+    message = bytearray(status.Get_count(byte))
+    source, tag = status.Get_source(), status.Get_tag()
+    comm.Recv([message, byte], source, tag)
+    return source, tag, message
+
+
 def receive(
     comm: Any, source: int | None = None, timeout: float | None = None
 ) -> tuple[int, int, bytearray] | None:
@@ -73,14 +90,12 @@ def receive(
     source = MPI.ANY_SOURCE if source is None else source
     deadline = None if timeout is None else time.perf_counter() + timeout
     pause = _FIRST_PAUSE
-    while not comm.Iprobe(source, MPI.ANY_TAG, status):
+    while not _probe(comm, source, status):
         if deadline is not None and time.perf_counter() >= deadline:
             return None
         time.sleep(pause)
         pause = min(_LAST_PAUSE, 1.5 * pause)
-    message = bytearray(status.Get_count(MPI.BYTE))
-    comm.Recv([message, MPI.BYTE], status.Get_source(), status.Get_tag())
-    return status.Get_source(), status.Get_tag(), message
+    return _take(comm, status, MPI.BYTE)
 
 
 #: Set for ranks that this program starts: how many they are to be.
@@ -104,28 +119,40 @@ def start_ranks(ranks: int, options: Sequence[str]) -> int:
     MissingInput
         If there is no mpiexec.
     """
-    import shutil
     import subprocess
     import sys
-    from pathlib import Path
 
     if not 2 <= ranks <= 4096:
         raise UsageError(
             f"--ranks {ranks}: must be from 2 (rank 0 and a worker) to 4096; without it one process"
         )
-    # That of the environment in which the program is installed belongs to the library that mpi4py loads.
-    beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
+    mpiexec = _find_mpiexec()
     if mpiexec is None:
         raise MissingInput("mpiexec: not found; pip install tasoc-mpi[mpich], or load the module of an MPI")
     command = [mpiexec, "-n", str(ranks)]
     said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=60, check=False)
     if "Open MPI" in said.stdout or "OpenRTE" in said.stdout or "PRRTE" in said.stdout:
-        # It refuses more ranks than cores; rank 0 needs none.
-        command.append("--oversubscribe")
+        # It refuses more ranks than cores, and binds each to a core if there are enough; rank 0 needs none.
+        command += ["--oversubscribe", "--bind-to", "none"]
+        if os.geteuid() == 0:
+            # It refuses, too, what is usual in containers; who it is has been decided before.
+            command.append("--allow-run-as-root")
     os.environ[_STARTED] = str(ranks)
     sys.stdout.flush()
     os.execv(mpiexec, [*command, sys.executable, "-m", "tasoc_mpi.cli", *options])
+
+
+def _find_mpiexec() -> str | None:
+    """The mpiexec of the library that mpi4py loads, as far as that can be seen from outside."""
+    import shutil
+    import sys
+    from pathlib import Path
+
+    places = [Path(sys.executable).with_name("mpiexec")]
+    # The user's choice for mpi4py; else the library of the environment in which the program is installed.
+    if (library := os.environ.get("MPI4PY_LIBMPI", "")) and os.sep in library:
+        places.insert(0, Path(library).absolute().parents[1] / "bin" / "mpiexec")
+    return next((str(place) for place in places if place.exists()), None) or shutil.which("mpiexec")
 
 
 def check_ranks(comm: Any | None) -> None:
@@ -161,12 +188,18 @@ class Mailbox:
     ----------
     comm : mpi4py.MPI.Comm
         The communicator.
+
+    Attributes
+    ----------
+    waited : float
+        Seconds that the last `receive` waited for a message.
     """
 
     def __init__(self, comm: Any) -> None:
         from mpi4py import MPI
 
         self.comm = comm
+        self.waited = 0.0
         self._mpi = MPI
         self._status = MPI.Status()
         self._sent: list[list[tuple[Any, bytes]]] = [[] for _ in range(comm.Get_size())]
@@ -186,16 +219,18 @@ class Mailbox:
         list of (source, tag, message)
             Empty if nothing came in time.
         """
-        first = receive(self.comm, None, timeout)
-        if first is None:
-            return []
-        messages = [first]
         mpi, status = self._mpi, self._status
-        while len(messages) < most and self.comm.Iprobe(mpi.ANY_SOURCE, mpi.ANY_TAG, status):
-            message = bytearray(status.Get_count(mpi.BYTE))
-            source, tag = status.Get_source(), status.Get_tag()
-            self.comm.Recv([message, mpi.BYTE], source, tag)
-            messages.append((source, tag, message))
+        messages = []
+        self.waited = 0.0
+        if not _probe(self.comm, mpi.ANY_SOURCE, status):
+            start = time.perf_counter()
+            first = receive(self.comm, None, timeout)
+            self.waited = time.perf_counter() - start
+            if first is None:
+                return []
+            messages.append(first)
+        while len(messages) < most and _probe(self.comm, mpi.ANY_SOURCE, status):
+            messages.append(_take(self.comm, status, mpi.BYTE))
         return messages
 
     def send(self, rank: int, tag: int, message: bytes) -> None:
