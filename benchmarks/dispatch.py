@@ -1,9 +1,9 @@
 """How well rank 0 keeps thousands of workers busy: its real code, in virtual time.
 
 The scheduler's queue, messages and store run as in a run; only the workers and the network are simulated.
-Virtual time passes by what rank 0's own functions take (measured beforehand), by a fixed cost for each call
-of MPI, and by the stars. Results are written beside it, in a thread, as in a run; what that takes from rank 0
-is not charged.
+Virtual time passes by the processor time of everything that rank 0 does between two calls of MPI, by what
+these calls take (measured beforehand with `mailbox.py`), and by the stars. Results are written beside it, in
+a thread, as in a run; what that takes from rank 0 is not charged.
 
     python benchmarks/dispatch.py [--ccds 16] [--stars 100000] [--workers 4096] [--per-node 128] [--ms 5]
 """
@@ -11,13 +11,17 @@ is not charged.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import heapq
+import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,117 +29,106 @@ import numpy as np
 from bench_scheduler import Answers
 
 from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
-from tasoc_mpi.protocol import Results, Tag, pack_results, pack_tasks, unpack_tasks
-from tasoc_mpi.scheduler import store as store_module
-from tasoc_mpi.scheduler.loop import Crew
-from tasoc_mpi.scheduler.queue import BatchSize, Queue
+from tasoc_mpi.protocol import TASK_DTYPE, Tag, unpack_tasks
+from tasoc_mpi.scheduler.loop import Crew, Messages, schedule
+from tasoc_mpi.scheduler.progress import Progress
+from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue
 from tasoc_mpi.scheduler.signals import Stop
+from tasoc_mpi.scheduler.store import Store, load_store
 
-#: Seconds of rank 0 in MPI for receiving a message (Iprobe, Recv) and for sending one (Isend, and Test of the
-#: one before): 9 us is what `Mailbox.send` took for 8 kB under MPICH with two ranks on one host. Receiving is
-#: taken to be the same. And the time between hosts.
-RECEIVE = 9e-6
-SEND = 9e-6
+#: Seconds that a message takes between hosts.
 LATENCY = 20e-6
 
 
 @dataclass
-class Costs:
-    """Seconds of rank 0's code for handing out a batch, for taking in its results, and for each star."""
+class Network:
+    """What a message costs rank 0 in MPI, in seconds, by its size in bytes."""
 
-    hand_out: float
-    take_in: float
-    star: float
+    size: list[float]
+    receive: list[float]
+    send: list[float]
 
 
-def measure_costs(store: store_module.Store) -> Costs:
-    """Time the scheduler's own functions; the best of several, as other programs are not to count."""
-    size = BatchSize(4096)
-    size.learn(np.array([5e-3]))
-    answer = Answers()
-    queue = Queue(store.rows, np.arange(len(store.rows)), size, store.tile, store.left_out)
-    hand_out, taken = [], []
-    for _ in range(15):
-        batches = []
-        start = time.perf_counter()
-        for _ in range(64):
-            batches.append(queue.take())
-            pack_tasks(batches[-1])
-        hand_out.append((time.perf_counter() - start) / 64)
-        taken.append(batches)
-    seconds = {}
-    limit, store_module.FLUSH_COUNT = store_module.FLUSH_COUNT, 1 << 60
-    for stars in (10, 1000):
-        best = np.inf
-        for batches in taken:
-            messages = [answer(batch[:stars]) for batch in batches]
-            start = time.perf_counter()
-            bundle = store.add(messages)
-            store._leave_out()
-            size.learn(bundle.numbers["elaptime"])
-            best = min(best, (time.perf_counter() - start) / 64)
-            store.own[:] = 0
-        seconds[len(bundle.numbers) / 64] = best
-    store_module.FLUSH_COUNT = limit
-    (few, low), (many, high) = seconds.items()
-    star = max(0.0, (high - low) / (many - few))
-    store._waiting.clear()
-    store._waiting_results = 0
-    store.left_out[:] = False
-    return Costs(min(hand_out), max(0.0, low - few * star), star)
+def measure_network() -> Network:
+    """What two ranks on this machine need."""
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    command = [mpiexec if mpiexec.exists() else "mpiexec", "-n", "2", sys.executable]
+    script = Path(__file__).with_name("mailbox.py")
+    said = subprocess.run([*command, script], capture_output=True, text=True, check=True, timeout=300)
+    return Network(**json.loads(said.stdout))
 
 
 class VirtualWorkers:
     """A mailbox in virtual time with workers at its other end."""
 
-    def __init__(self, workers: int, seconds: np.ndarray, answer: Answers, costs: Costs) -> None:
-        self.seconds, self.answer, self.costs = seconds, answer, costs
-        self.now = 0.0
+    def __init__(self, workers: int, seconds: np.ndarray, answer: Answers, network: Network) -> None:
+        self.seconds, self.answer, self.network = seconds, answer, network
+        self.now = self.waited = 0.0
         self.free = np.zeros(workers + 1)
         self.busy = np.zeros(workers + 1)
-        self.rank_0 = self.stalled = 0.0
+        self.rank_0 = self.mpi = self.stalled = 0.0
         self.messages = 0
-        self.reads: defaultdict[int, set[int]] = defaultdict(set)
-        empty = pack_results(Results.empty())
+        empty = np.zeros(0, TASK_DTYPE)
         self.heap = [(0.0, rank, rank, empty) for rank in range(1, workers + 1)]
         self.count = workers + 1
-        self.look = lambda rank, tasks: None
+        self.sent: list[tuple[int, np.ndarray]] = []
+        self.since = time.thread_time()
+
+    def clock(self) -> float:
+        """The time of day, for rank 0."""
+        return self.now + time.thread_time() - self.since
 
     def charge(self, seconds: float) -> None:
         """Let rank 0 be busy."""
         self.now += seconds
         self.rank_0 += seconds
 
-    def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytes]]:
-        self.now = max(self.now, self.heap[0][0])
+    def _begin(self, size: int, costs: list[float]) -> None:
+        """Charge what rank 0 did since the last call, and this one."""
+        self.charge(time.thread_time() - self.since)
+        self._charge_mpi(size, costs)
+
+    def _charge_mpi(self, size: int, costs: list[float]) -> None:
+        seconds = float(np.interp(size, self.network.size, costs))
+        self.mpi += seconds
+        self.charge(seconds)
+
+    def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytearray]]:
+        self.charge(time.thread_time() - self.since)
+        start = self.now
+        self.now = max(self.now, min(self.heap[0][0], self.now + (timeout or 0.0)))
+        self.waited = self.now - start
         found = []
         while self.heap and len(found) < most and self.heap[0][0] <= self.now:
-            _, _, rank, message = heapq.heappop(self.heap)
-            found.append((rank, Tag.RESULTS, message))
-            self.charge(RECEIVE)
+            _, _, rank, tasks = heapq.heappop(self.heap)
+            message = self.answer(tasks, self.seconds[tasks["priority"] - 1])
+            # Receiving is copying: what was received is in the processor's cache.
+            found.append((rank, Tag.RESULTS, bytearray(message)))
+            self._charge_mpi(len(message), self.network.receive)
         self.messages += len(found)
+        self.since = time.thread_time()
         return found
 
     def send(self, rank: int, tag: int, message: bytes) -> None:
-        self.charge(SEND + self.costs.hand_out)
+        self._begin(len(message), self.network.send)
         tasks = unpack_tasks(message)
-        self.look(rank, tasks)
+        self.sent.append((rank, tasks))
         start = max(self.free[rank], self.now + LATENCY)
         self.stalled += start - self.free[rank]
         duration = float(self.seconds[tasks["priority"] - 1].sum())
         self.busy[rank] += duration
         self.free[rank] = start + duration
         arrival = self.free[rank] + LATENCY
-        answer = self.answer(tasks, self.seconds[tasks["priority"] - 1])
-        heapq.heappush(self.heap, (arrival, self.count, rank, answer))
+        heapq.heappush(self.heap, (arrival, self.count, rank, tasks))
         self.count += 1
+        self.since = time.thread_time()
 
     def wait(self) -> None:
         pass
 
 
 def simulate(
-    ccds: int, stars: int, workers: int, per_node: int, ms: float, spread: float
+    network: Network, ccds: int, stars: int, workers: int, per_node: int, ms: float, spread: float
 ) -> dict[str, float]:
     """One run."""
     rng = np.random.default_rng(2)
@@ -155,43 +148,64 @@ def simulate(
     folder = Path(tempfile.mkdtemp())
     try:
         create_todo(folder / "todo.sqlite", rows, tile)
-        store = store_module.load_store(folder / "todo.sqlite")
-        return _run(store, seconds, workers, per_node)
+        store = load_store(folder / "todo.sqlite")
+        return _run(store, seconds, workers, per_node, network)
     finally:
         shutil.rmtree(folder)
 
 
-def _run(store: store_module.Store, seconds: np.ndarray, workers: int, per_node: int) -> dict[str, float]:
-    costs = measure_costs(store)
-    mail = VirtualWorkers(workers, seconds, Answers(), costs)
-    node = [rank // per_node for rank in range(workers + 1)]
-    size = BatchSize(workers)
-    queue = Queue(store.rows, np.arange(len(store.rows)), size, store.tile)
+def _quiet(rows: np.ndarray) -> Progress:
+    return Progress(len(rows), quiet=True)
+
+
+def _nodes_of_tiles(store: Store, mail: VirtualWorkers, node: list[int]) -> list[int]:
+    """How many nodes have read each tile."""
     place = (store.rows["sector"].astype(int) * 64 + store.rows["camera"] * 8 + store.rows["ccd"]) * 1024
     place += store.tile
+    # The brightest stars' stamps are larger than a tile; they are handed out before all others.
+    place[store.rows["tmag"] <= BRIGHT] = -1
 
-    def look(rank: int, tasks: np.ndarray) -> None:
+    reads: defaultdict[int, set[int]] = defaultdict(set)
+    for rank, tasks in mail.sent:
         for tile in np.unique(place[tasks["priority"] - 1]).tolist():
-            mail.reads[tile].add(node[rank])
+            if tile >= 0:
+                reads[tile].add(node[rank])
+    return [len(nodes) for nodes in reads.values()]
 
-    mail.look = look
+
+class _Drained(Exception):
+    """All stars are computed."""
+
+
+def _run(
+    store: Store, seconds: np.ndarray, workers: int, per_node: int, network: Network
+) -> dict[str, float]:
+    mail = VirtualWorkers(workers, seconds, Answers(), network)
+    node = [rank // per_node for rank in range(workers + 1)]
+    size = BatchSize(workers)
     # As at the start of a run: what has been read is not looked through again and again.
     gc.collect()
     gc.freeze()
-    crew = Crew(mail, Stop(), node)
+    stop = Stop()
+    crew = Crew(mail, stop, node)
 
-    def take_in(messages: list[bytes]) -> None:
-        numbers = store.add(messages).numbers
-        size.learn(numbers["elaptime"])
-        mail.charge(costs.take_in * len(messages) + costs.star * len(numbers))
+    def drain(queue: Queue, take_in: Callable[[Messages], None], tick: Callable[[], None]) -> None:
+        # The program's clocks are virtual, too.
+        clocks = time.monotonic, time.perf_counter
+        mail.since = time.thread_time()
+        time.monotonic = time.perf_counter = mail.clock
+        try:
+            crew.drain(queue, take_in, tick)
+        finally:
+            time.monotonic, time.perf_counter = clocks
+        # What comes after that, the tables and the light curves to be deleted, is no concern of the workers.
+        raise _Drained
 
-    # The program's clocks are virtual, too.
-    clocks = time.monotonic, time.perf_counter
-    time.monotonic = time.perf_counter = lambda: mail.now
-    try:
-        crew.drain(queue, take_in, store.tick)
-    finally:
-        time.monotonic, time.perf_counter = clocks
+    chosen = np.ones(len(store.rows), bool)
+    with contextlib.suppress(_Drained):
+        schedule(
+            store, chosen, drain, size, store.path.parent, lambda rows: Progress(len(rows), quiet=True), stop
+        )
     store.close()
     end = float(mail.free.max())
     ends = mail.free[1:]
@@ -202,8 +216,9 @@ def _run(store: store_module.Store, seconds: np.ndarray, workers: int, per_node:
         "end": 100 * float((end - ends).mean()) / end,
         "rank_0": 100 * mail.rank_0 / end,
         "us": 1e6 * mail.rank_0 / mail.messages,
+        "mpi": 1e6 * mail.mpi / mail.messages,
         "messages": mail.messages,
-        "one_node": 100 * float(np.mean([len(nodes) == 1 for nodes in mail.reads.values()])),
+        "one_node": 100 * float(np.mean(np.array(_nodes_of_tiles(store, mail, node)) == 1)),
         "stall": 100 * float(mail.stalled) / (workers * end),
     }
 
@@ -217,20 +232,21 @@ def main() -> int:
     parser.add_argument("--ms", type=float, default=5.0, help="of a star")
     parser.add_argument("--spread", type=float, default=10.0, help="slowest star over fastest")
     args = parser.parse_args()
+    network = measure_network()
     print(
         f"{args.ccds} CCDs, {args.stars} stars each of {args.ms:g} ms with a spread of {args.spread:g}x,"
         f" {args.per_node} ranks a node"
     )
     print(
-        "workers  ideal s  needed s  efficiency  waited  end idle  rank 0 busy  us/message  messages"
-        "  tiles on one node"
+        "workers  ideal s  needed s  efficiency  waited  end idle  rank 0 busy  us/message  of it MPI"
+        "  messages  tiles on one node"
     )
     for workers in args.workers:
-        found = simulate(args.ccds, args.stars, workers, args.per_node, args.ms, args.spread)
+        found = simulate(network, args.ccds, args.stars, workers, args.per_node, args.ms, args.spread)
         print(
             f"{workers:7d} {found['ideal']:8.2f} {found['seconds']:9.2f} {found['efficiency']:10.1f}%"
             f" {found['stall']:6.1f}% {found['end']:8.1f}% {found['rank_0']:11.1f}% {found['us']:11.1f}"
-            f" {found['messages']:9d} {found['one_node']:17.2f}%",
+            f" {found['mpi']:10.1f} {found['messages']:9d} {found['one_node']:17.2f}%",
             flush=True,
         )
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,8 @@ def schedule(
 
     def tick() -> None:
         assert progress is not None
-        store.tick()
+        if len(rows := store.tick()):
+            queue.leave_out(rows)
         progress.show()
 
     while True:
@@ -121,7 +123,7 @@ def schedule(
             progress.total = progress.done + int(wanted.sum())
         store.left_out[:] = skipped_by >= 0
         try:
-            queue = Queue(store.rows, np.flatnonzero(wanted), size, store.tile, store.left_out)
+            queue = Queue(store.rows, np.flatnonzero(wanted), size, store.tile)
             drain(queue, take_in, tick)
         finally:
             store.flush()
@@ -165,11 +167,15 @@ class Crew:
     stopping: Stop
     node: list[int]
     held: dict[int, int] = field(default_factory=dict)
+    _new: deque[int] = field(default_factory=deque)
 
     BATCHES = 2
-    #: Most messages that are taken in at once: so long may a worker wait for the others' sake.
+    #: Most messages that are answered at once.
     AT_ONCE = 64
-    #: So many messages, or as many as come in so many seconds, are opened together.
+    #: Workers get their answers first: they may be waiting. What they sent is opened when nobody waits,
+    #: or when it has lain for so many seconds; so many messages together, or what comes in so many seconds,
+    #: because that is quicker than one by one.
+    INBOX_PATIENCE = 0.2
     INBOX = 64
     INBOX_SECONDS = 0.01
 
@@ -189,37 +195,46 @@ class Crew:
         for rank in self.held:
             self._provide(rank, queue)
         inbox: list[bytes | bytearray] = []
-        since = 0.0
+        oldest = 0.0
         while (len(queue) and not self.stopping) or any(self.held.values()):
-            received = self.mail.receive(self.AT_ONCE, timeout=self.INBOX_SECONDS if inbox else 0.2)
-            start = time.perf_counter()
-            if not inbox:
-                since = start
+            begin = time.perf_counter()
+            received = self.mail.receive(
+                self.AT_ONCE, 0.0 if self._new else self.INBOX_SECONDS if inbox else 0.2
+            )
+            oldest = oldest if inbox else time.perf_counter()
             for rank, tag, message in received:
-                new = rank not in self.held
-                self._open(rank, tag)
-                # The workers first: they may be waiting. Those that have just come get one batch each, before
-                # the first of them get their second.
-                self._provide(rank, queue, 1 if new else self.BATCHES)
-                if not new:
+                if self._open(rank, tag):
+                    self._provide(rank, queue, 1)
+                    self._new.append(rank)
+                else:
+                    self._provide(rank, queue)
                     inbox.append(message)
-            # Many at once are quicker than one by one.
-            if len(inbox) >= self.INBOX or (inbox and start - since >= self.INBOX_SECONDS):
-                take_in(inbox)
-                inbox = []
-                tick()
-            elif not inbox:
-                tick()
+            now = time.perf_counter()
             if received:
-                queue.size.charge((time.perf_counter() - start) / len(received), len(received))
+                queue.size.charge((now - begin - self.mail.waited) / len(received), len(received))
+            nobody_waits = len(received) < self.AT_ONCE
+            if nobody_waits:
+                self._provide_new(queue)
+            patience = self.INBOX_SECONDS if nobody_waits else self.INBOX_PATIENCE
+            if inbox and (now - oldest >= patience or (nobody_waits and len(inbox) >= self.INBOX)):
+                take_in(inbox[: self.INBOX])
+                inbox = inbox[self.INBOX :]
+            tick()
         if inbox:
             take_in(inbox)
 
-    def _open(self, rank: int, tag: int) -> None:
-        """Note that a worker has one batch less, or is there."""
+    def _provide_new(self, queue: Queue) -> None:
+        """A second batch for workers that have come; before, all others get their first."""
+        for _ in range(min(len(self._new), self.AT_ONCE)):
+            self._provide(self._new.popleft(), queue)
+
+    def _open(self, rank: int, tag: int) -> bool:
+        """Note that a worker has one batch less, or is there; returns whether it has just come."""
         if tag != Tag.RESULTS:
             raise ProtocolError(f"rank {rank} sent a message with the unknown tag {tag}")
-        self.held[rank] = self.held[rank] - 1 if rank in self.held else 0
+        new = rank not in self.held
+        self.held[rank] = 0 if new else self.held[rank] - 1
+        return new
 
     def _provide(self, rank: int, queue: Queue, most: int = BATCHES) -> None:
         while self.held[rank] < most and len(queue) and not self.stopping:

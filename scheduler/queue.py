@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from bisect import bisect_right
 
@@ -58,6 +57,7 @@ class BatchSize:
         self._cost: float | None = None
         self._seen = 0
         self._message = 20e-6
+        self._update()
 
     def learn(self, seconds: NDArray[np.float64]) -> None:
         """Take in the seconds that some stars took."""
@@ -67,27 +67,33 @@ class BatchSize:
             cost = float(np.median(seconds))
             self._seen += len(seconds)
             self._cost = cost if self._cost is None else 0.8 * self._cost + 0.2 * cost
+            self._update()
 
     def charge(self, seconds: float, messages: int = 1) -> None:
         """Take in the seconds that rank 0 spent on each of some messages."""
         keep = 0.998**messages
         self._message = keep * self._message + (1 - keep) * seconds
+        self._update()
+
+    def _update(self) -> None:
+        """What is the same for all batches until something new is known."""
+        cost = self.GUESS if self._cost is None else max(self._cost, 1e-7)
+        if self._seen < self.FIRST * self.workers:
+            # The first results are those of the quickest stars.
+            cost = max(cost, self.GUESS)
+        self._shares = self.workers * (self.SHARES if self.workers * self._message < self.BUSY else 2)
+        self._least = int(min(self.workers * self._message / self.LOAD, self.SECONDS) / cost)
+        self._most = max(1, min(int(self.SECONDS / cost), self.LARGEST))
 
     def of(self, left: int) -> int:
         """Size of the next batch if `left` stars are left."""
         if self.fixed:
             return self.fixed
-        shares = self.SHARES if self.workers * self._message < self.BUSY else 2
-        share = math.ceil(left / (shares * self.workers))
-        cost = self.GUESS if self._cost is None else max(self._cost, 1e-7)
-        if self._seen < self.FIRST * self.workers:
-            # The first results are those of the quickest stars.
-            cost = max(cost, self.GUESS)
-        least = min(self.workers * self._message / self.LOAD, self.SECONDS) / cost
+        share = -(-left // self._shares)
         if self._cost is None:
             # It has to last until rank 0 has answered all workers, which all come at once now.
-            return max(1, int(max(min(self.FIRST, share), min(2 * self.LOAD * least, share))))
-        return max(1, min(int(max(share, least)), int(self.SECONDS / cost), self.LARGEST))
+            return max(1, int(max(min(self.FIRST, share), min(2 * self.LOAD * self._least, share))))
+        return max(1, min(max(share, self._least), self._most))
 
 
 def _places(rows: NDArray[np.void]) -> NDArray[np.int64]:
@@ -123,8 +129,6 @@ class Queue:
         Decides how many are taken at once.
     tile : ndarray of int, optional
         Tile of each row of the work list, -1 where it is not known. Default: none is known.
-    left_out : ndarray of bool, optional
-        Rows that are passed over; may change any time.
     """
 
     def __init__(
@@ -133,10 +137,8 @@ class Queue:
         wanted: NDArray[np.integer],
         size: BatchSize,
         tile: NDArray[np.integer] | None = None,
-        left_out: NDArray[np.bool_] | None = None,
     ) -> None:
         self.size = size
-        self.left_out = left_out
         chosen = rows[wanted]
         place = _places(chosen)
         tiles = np.full(len(wanted), -1) if tile is None else tile[wanted].astype(np.int64)
@@ -146,7 +148,11 @@ class Queue:
         _files(chosen, tiles)
         tiles[(chosen["tmag"] <= BRIGHT) & (tiles < _FILE)] = -1
         order = np.lexsort((chosen["priority"], tiles, place))
-        self._order = np.asarray(wanted)[order].astype(np.int32)
+        #: Where each row stands; behind all others if it is not wanted.
+        self._place = np.full(len(rows), len(order), np.int32)
+        self._place[np.asarray(wanted)[order]] = np.arange(len(order), dtype=np.int32)
+        #: Which are passed over. As bytes they are searched in no time.
+        self._out = bytearray(len(order) + 1)
         #: In order, because gathering rows from all over the list takes most of a batch's time otherwise.
         self._tasks = chosen[order]
         del chosen
@@ -167,26 +173,29 @@ class Queue:
     def __len__(self) -> int:
         return self._left
 
+    def leave_out(self, rows: NDArray[np.integer]) -> None:
+        """Pass over these rows of the work list from now on."""
+        np.frombuffer(self._out, np.uint8)[self._place[rows]] = 1
+
     def take(self, node: int = 0) -> NDArray[np.void]:
         """The next batch for a worker of a node; empty if there is none."""
         while True:
+            size = self.size.of(self._left)
             start, end = self._open.get(node, (0, 0))
             if start == end:
-                if not self._reserve(node):
+                if not self._reserve(node, size):
                     return self._tasks[:0]
                 start, end = self._open[node]
-            stop = self._stop(start, end)
+            stop = self._stop(start, end, size)
             self._open[node] = (stop, end)
             self._left -= stop - start
-            tasks = self._tasks[start:stop]
-            if self.left_out is not None and (out := self.left_out[self._order[start:stop]]).any():
-                tasks = tasks[~out]
-            if len(tasks):
-                return tasks
+            if self._out.find(1, start, stop) < 0:
+                return self._tasks[start:stop]
+            if 0 in self._out[start:stop]:
+                return self._tasks[start:stop][np.frombuffer(self._out, np.uint8)[start:stop] == 0]
 
-    def _stop(self, start: int, end: int) -> int:
+    def _stop(self, start: int, end: int, size: int) -> int:
         """Where a batch that begins at `start` ends; better with a tile than in the midst of one."""
-        size = self.size.of(self._left)
         if start + size >= end:
             return end
         if self.size.fixed:
@@ -198,7 +207,7 @@ class Queue:
             return min(self._ends[before], end)
         return start + size
 
-    def _reserve(self, node: int) -> bool:
+    def _reserve(self, node: int, size: int) -> bool:
         """Give a node the next tiles; if there are none, half of what another has not handed out yet."""
         ccd = self._ccd_of.get(node, -1)
         if ccd < 0 or self._next[ccd] == self._last[ccd]:
@@ -215,7 +224,7 @@ class Queue:
             self._ccd_of[node] = ccd
             self._nodes[ccd] += 1
         start = self._next[ccd]
-        last = min(start + self.size.of(self._left), self._last[ccd]) - 1
+        last = min(start + size, self._last[ccd]) - 1
         stop = self._ends[bisect_right(self._ends, last)]
         self._next[ccd] = stop
         self._open[node] = (start, stop)

@@ -81,14 +81,14 @@ def _blocks(cursor: sqlite3.Cursor) -> Iterator[tuple[int, list[tuple]]]:
 def index_of(sorted_priorities: NDArray[np.int64], priorities: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where priorities stand among sorted ones; -1 for those that are not there."""
     first, last = int(sorted_priorities[0]), int(sorted_priorities[-1])
-    if last - first == len(sorted_priorities) - 1:
-        # They are consecutive, as `tasoc-mpi todo` makes them: no search.
-        index = priorities - first
-    else:
-        index = np.searchsorted(sorted_priorities, priorities)
+    consecutive = last - first == len(sorted_priorities) - 1
+    # As `tasoc-mpi todo` makes them: no search.
+    index = priorities - first if consecutive else np.searchsorted(sorted_priorities, priorities)
     inside = (index >= 0) & (index < len(sorted_priorities))
-    index = np.where(inside, index, 0)
-    return np.where(inside & (sorted_priorities[index] == priorities), index, -1)
+    if not consecutive:
+        index = np.where(inside, index, 0)
+        inside &= sorted_priorities[index] == priorities
+    return np.where(inside, index, -1)
 
 
 class Claims:

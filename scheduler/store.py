@@ -42,6 +42,7 @@ FLUSH_SHARE = 0.2
 #: Stars that others claim are left out after so many seconds: many at once are found more quickly.
 LEAVE_OUT_SECONDS = 0.05
 
+_NONE = np.zeros(0, np.int64)
 _LISTED = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
 
 
@@ -123,15 +124,14 @@ class Store:
             return bundle
         self._note(bundle)
         now = time.time()
-        at = np.searchsorted(bundle.message, np.arange(len(messages)))
-        first = bundle.numbers["priority"][np.minimum(at, len(bundle.numbers) - 1)].tolist()
+        starts = np.append(0, bundle.ends[:-1])
+        first = bundle.numbers["priority"][np.minimum(starts, len(bundle.numbers) - 1)].tolist()
         if not self._waiting:
             self._oldest = time.monotonic()
         # A message without results (a worker's first) needs no row.
-        full = np.bincount(bundle.message, minlength=len(messages)) > 0
         self._waiting.extend(
             (priority, now, message)
-            for priority, message, some in zip(first, messages, full.tolist(), strict=True)
+            for priority, message, some in zip(first, messages, (bundle.ends > starts).tolist(), strict=True)
             if some
         )
         self._waiting_results += len(bundle.numbers)
@@ -158,19 +158,26 @@ class Store:
             self.claims.add(claimers, bundle.skips)
             self._new_claims.append((claimers, bundle.skips))
 
-    def tick(self) -> None:
-        """Write what has waited long enough, and leave out what newly is claimed; to be called often."""
+    def tick(self) -> NDArray[np.int64]:
+        """Write what has waited long enough; to be called often.
+
+        Returns
+        -------
+        ndarray of int64
+            Rows that newly are left out; now and then, many at once.
+        """
         if self._waiting and time.monotonic() - self._oldest >= FLUSH_SECONDS:
             self._flush_beside()
         now = time.monotonic()
         if now - self._left_out_at >= LEAVE_OUT_SECONDS:
             self._left_out_at = now
-            self._leave_out()
+            return self._leave_out()
+        return _NONE
 
-    def _leave_out(self) -> None:
+    def _leave_out(self) -> NDArray[np.int64]:
         """Leave out the stars that a brighter one with a light curve has named since the last call."""
         if not self._new_claims:
-            return
+            return _NONE
         pairs = [np.concatenate(arrays) for arrays in zip(*self._new_claims, strict=True)]
         self._new_claims.clear()
         claimer, claimed = self.finder.resolve(*pairs)
@@ -179,7 +186,9 @@ class Store:
             (tmag[claimer] == tmag[claimed]) & (starid[claimer] < starid[claimed])
         )
         brighter &= np.isin(self.own[claimer], (STATUS.OK, STATUS.WARNING)) & ~self.left_out[claimer]
-        self.left_out[claimed[brighter]] = True
+        new = claimed[brighter]
+        self.left_out[new] = True
+        return new
 
     def flush(self) -> None:
         """Write all results that wait, in one transaction, and wait until they are durable.

@@ -3,17 +3,21 @@
 - MPI_PROGRAM_SHUFFLE: a number: stars are handed out in an order that it decides, of all CCDs mixed.
 - MPI_PROGRAM_CUT: a rank: its messages of results lack their last bytes.
 - MPI_PROGRAM_REAL: photometry is that of the package, in the way of a user's run.
+- MPI_PROGRAM_PATIENCE: seconds to wait for a work list that another program has locked.
+- MPI_PROGRAM_STATUS: a folder, to which every rank that ends by itself writes its exit status.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import run_program
 
 from tasoc_mpi import cli
+from tasoc_mpi.products import todo
 from tasoc_mpi.scheduler import loop as scheduler_loop
 from tasoc_mpi.scheduler.queue import Queue
 from tasoc_mpi.worker import loop as worker_loop
@@ -25,6 +29,7 @@ class ShuffledQueue(Queue):
     def __init__(self, rows, wanted, *args, **options) -> None:
         super().__init__(rows, wanted, *args, **options)
         self._rows = rows
+        self._passed_over = np.zeros(0, int)
         self._shuffled = np.random.default_rng(int(os.environ["MPI_PROGRAM_SHUFFLE"])).permutation(wanted)
 
     def __len__(self) -> int:
@@ -34,14 +39,18 @@ class ShuffledQueue(Queue):
         while len(self):
             count = self.size.of(len(self))
             index, self._shuffled = self._shuffled[:count], self._shuffled[count:]
-            if self.left_out is not None:
-                index = index[~self.left_out[index]]
+            index = index[~np.isin(index, self._passed_over)]
             if len(index):
                 return self._rows[index]
         return self._rows[:0]
 
+    def leave_out(self, rows: np.ndarray) -> None:
+        self._passed_over = np.append(self._passed_over, rows)
+
 
 def main() -> int:
+    if "MPI_PROGRAM_PATIENCE" in os.environ:
+        todo.BUSY_TIMEOUT = float(os.environ["MPI_PROGRAM_PATIENCE"])
     if "MPI_PROGRAM_SHUFFLE" in os.environ:
         scheduler_loop.Queue = ShuffledQueue
     if "MPI_PROGRAM_CUT" in os.environ:
@@ -53,4 +62,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    if "MPI_PROGRAM_STATUS" in os.environ:
+        # In its name: the launcher may end this rank between the making of a file and its writing.
+        Path(os.environ["MPI_PROGRAM_STATUS"], f"{os.getpid()}.{exit_status}").touch()
+    sys.exit(exit_status)

@@ -41,7 +41,8 @@ def test_every_star_is_handed_out_once(data):
     wanted = np.flatnonzero(rng.random(n) < 0.8)
     left_out = rng.random(n) < 0.1
     size = learned(4, 0.01, data.draw(st.sampled_from([None, 1, 7])))
-    queue = Queue(rows, wanted, size, tile, left_out)
+    queue = Queue(rows, wanted, size, tile)
+    queue.leave_out(np.flatnonzero(left_out))
     found = []
     while len(queue):
         batch = queue.take(data.draw(st.integers(0, 5)))

@@ -144,15 +144,15 @@ def _header(first: int, second: int = 0, third: int = 0) -> bytes:
     return _HEADER.pack(_MAGIC, first, second, third)
 
 
-def _read_header(buffer: memoryview, what: str) -> list[int]:
+def _read_header(buffer: memoryview, what: str) -> tuple[int, int, int]:
     if len(buffer) < 32:
         raise ProtocolError(f"a message of {what} has only {len(buffer)} bytes")
-    magic, *counts = _HEADER.unpack_from(buffer)
-    if magic != _MAGIC or min(counts) < 0:
+    magic, first, second, third = _HEADER.unpack_from(buffer)
+    if magic != _MAGIC or first < 0 or second < 0 or third < 0:
         raise ProtocolError(
             f"a message of {what} is of another version; run the same tasoc-mpi on every rank"
         )
-    return counts
+    return first, second, third
 
 
 def _check_size(buffer: memoryview, size: int, what: str) -> None:
@@ -232,37 +232,56 @@ class Bundle:
         Of all messages, one behind the other.
     skips : ndarray of int64
         All skip lists, one behind the other.
-    message : ndarray of int, shape (n,)
-        Which message each result is from.
-    texts : list of memoryview
-        The bytes of each message's strings.
+    ends : ndarray of int64
+        Where each message's results end in `numbers`.
+    messages : list of memoryview
+        The messages.
+    text_at : list of int
+        Where the strings of each message begin in it.
     """
 
     numbers: NDArray[np.void]
     skips: NDArray[np.int64]
-    message: NDArray[np.int64]
-    texts: list[memoryview]
+    ends: NDArray[np.int64]
+    messages: list[memoryview]
+    text_at: list[int]
+
+    @property
+    def message(self) -> NDArray[np.int64]:
+        """Which message each result is from, shape (n,)."""
+        return np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0))
 
     def strings(self, chosen: NDArray[np.int64]) -> tuple[list[str | None], ...]:
         """Light curves, methods and errors of the chosen results."""
-        found = []
-        first = np.searchsorted(self.message, np.arange(len(self.texts)))
-        lengths = [np.maximum(self.numbers[f"{name}_size"], 0).astype(np.int64) for name in _STRINGS]
-        start = np.zeros(len(self.texts), dtype=np.int64)
-        where = self.message[chosen].tolist()
-        for name, length in zip(_STRINGS, lengths, strict=True):
-            before = np.cumsum(length) - length
-            # Within its message: the strings of one kind lie one behind the other, kind after kind.
-            at = (before - before[first[self.message]] + start[self.message])[chosen].tolist()
-            size = self.numbers[f"{name}_size"][chosen].tolist()
-            found.append(
-                [
-                    None if n < 0 else str(self.texts[m][a : a + n], "utf-8", "replace")
-                    for m, a, n in zip(where, at, size, strict=True)
-                ]
-            )
-            start += np.bincount(self.message, length, minlength=len(self.texts)).astype(np.int64)
-        return tuple(found)
+        # Within a message the strings of one kind lie one behind the other, kind after kind.
+        before = _before(_lengths(self.numbers))[:, : len(_STRINGS)]
+        starts, message = np.append(0, self.ends[:-1]), self.message
+        in_message = before[self.ends] - before[starts]
+        kind_at = np.array(self.text_at)[:, None] + np.cumsum(in_message, axis=1) - in_message
+        at = (before[:-1] - before[starts][message] + kind_at[message])[chosen]
+        where = message[chosen].tolist()
+        return tuple(
+            [
+                None if n < 0 else str(self.messages[m][a : a + n], "utf-8", "replace")
+                for m, a, n in zip(
+                    where, at[:, k].tolist(), self.numbers[f"{name}_size"][chosen].tolist(), strict=True
+                )
+            ]
+            for k, name in enumerate(_STRINGS)
+        )
+
+
+def _lengths(numbers: NDArray[np.void]) -> NDArray[np.int32]:
+    """Sizes of the strings and counts of the skip lists, shape (n, 4): the last fields of `RESULT_DTYPE`."""
+    words = numbers.view("i4").reshape(len(numbers), RESULT_DTYPE.itemsize // 4)
+    return words[:, -len(_STRINGS) - 1 :]
+
+
+def _before(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """What is before each result, and last what there is, shape (n + 1, 4)."""
+    before = np.zeros((len(lengths) + 1, lengths.shape[1]), np.int64)
+    np.cumsum(np.maximum(lengths, 0), axis=0, out=before[1:])
+    return before
 
 
 def unpack_many(messages: Sequence[bytes | bytearray | memoryview]) -> Bundle:
@@ -275,31 +294,34 @@ def unpack_many(messages: Sequence[bytes | bytearray | memoryview]) -> Bundle:
     """
     numbers: list[memoryview] = []
     skips: list[memoryview] = []
-    texts: list[memoryview] = []
-    counts: list[int] = []
-    sums: list[tuple[int, int]] = []
+    buffers: list[memoryview] = []
+    texts: list[int] = []
+    told: list[tuple[int, int, int]] = []
     size = RESULT_DTYPE.itemsize
     for message in messages:
         buffer = memoryview(message)
-        count, text_size, skip_count = _read_header(buffer, "results")
+        count, text_size, skip_count = counts = _read_header(buffer, "results")
         skips_at = 32 + count * size
         text_at = skips_at + 8 * skip_count
         if len(buffer) != text_at + text_size:
             _check_size(buffer, text_at + text_size, "results")
         numbers.append(buffer[32:skips_at])
-        skips.append(buffer[skips_at:text_at])
-        texts.append(buffer[text_at:])
-        counts.append(count)
-        sums.append((text_size, skip_count))
-    if not counts:
-        return Bundle(np.zeros(0, RESULT_DTYPE), np.zeros(0, np.int64), np.zeros(0, np.int64), [])
+        if skip_count:
+            skips.append(buffer[skips_at:text_at])
+        buffers.append(buffer)
+        texts.append(text_at)
+        told.append(counts)
+    if not told:
+        nothing = np.zeros(0, np.int64)
+        return Bundle(np.zeros(0, RESULT_DTYPE), nothing, nothing, [], [])
     # Joined as bytes: joining structured arrays is slow.
     every = np.frombuffer(numbers[0] if len(numbers) == 1 else b"".join(numbers), RESULT_DTYPE)
-    of = np.repeat(np.arange(len(counts)), counts)
-    sizes = [every[f"{name}_size"].astype(np.int64) for name in _STRINGS]
-    text = np.bincount(of, sum(np.maximum(column, 0) for column in sizes), len(counts))
-    skip = np.bincount(of, every["skip_count"], len(counts))
-    told = np.array(sums, dtype=float)
-    if (every["skip_count"] < 0).any() or (text != told[:, 0]).any() or (skip != told[:, 1]).any():
+    counts_told, text_told, skips_told = np.array(told).T
+    ends = np.cumsum(counts_told)
+    lengths = _lengths(every)
+    before = _before(lengths)
+    found = before[ends] - before[ends - counts_told]
+    text, skip = found[:, :-1].sum(axis=1), found[:, -1]
+    if (lengths[:, -1] < 0).any() or (text != text_told).any() or (skip != skips_told).any():
         raise ProtocolError("a message of results has lengths that do not add up")
-    return Bundle(every, np.frombuffer(b"".join(skips), "<i8"), of, texts)
+    return Bundle(every, np.frombuffer(b"".join(skips), "<i8"), ends, buffers, texts)
