@@ -14,6 +14,7 @@ from mpi_launch import environment, kind, launchers
 from run_program import call, content, make_input
 
 from tasoc_mpi import cli
+from tasoc_mpi.transport import _find_mpiexec
 
 STARS = 150
 
@@ -160,3 +161,56 @@ def test_workers_share_the_cube(mpiexec, real_blank, tmp_path):
         peaks[ranks] = run_and_measure(command, variables, timeout=120).peak
     growth = (peaks[4] - peaks[2]) / 2
     assert 0 < growth < 250e6
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_ranks_that_the_program_starts_itself(mpiexec, real_blank, real_expected, tmp_path, ranks):
+    """`--ranks N`, as a user types it: as root or not, and with more ranks than cores."""
+    given = environment(mpiexec)
+    # Of what the tests tell Open MPI only where it is: the rest is to be known by the program.
+    variables = {**os.environ, **{k: v for k, v in given.items() if k == "MPI4PY_LIBMPI"}}
+    variables["PATH"] = f"{Path(mpiexec).parent}{os.pathsep}{variables['PATH']}"
+    if kind(mpiexec) == "openmpi" and "MPI4PY_LIBMPI" not in variables:
+        pytest.skip("which MPI mpi4py loads is not known")
+    folder = copy(real_blank, tmp_path / "input")
+    done = subprocess.run(
+        [sys.executable, "-m", "tasoc_mpi.cli", "run", str(folder), "--ranks", str(ranks)],
+        env={**variables, "SOURCE_DATE_EPOCH": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"on {ranks - 1} of {ranks} ranks" in done.stderr
+    assert content(folder) == real_expected
+
+
+def test_an_error_of_ranks_that_the_program_started_is_said_once(mpiexec, blank, tmp_path):
+    given = environment(mpiexec)
+    variables = {**os.environ, **{k: v for k, v in given.items() if k == "MPI4PY_LIBMPI"}}
+    folder = Path(shutil.copytree(blank, tmp_path / "input"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tasoc_mpi.cli", "run", str(folder), "--ranks", "3", "--starid", "3"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("none of its 150 stars fulfils the filters") == 1
+
+
+@pytest.mark.parametrize("form", ["lib", "lib64"])
+def test_the_mpiexec_is_that_of_the_library_that_mpi4py_is_told_to_load(tmp_path, monkeypatch, form):
+    library, mpiexec = tmp_path / form / "libmpi.so.40", tmp_path / "bin" / "mpiexec"
+    monkeypatch.setenv("MPI4PY_LIBMPI", str(library))
+    before = _find_mpiexec()
+    assert before != str(mpiexec)
+    mpiexec.parent.mkdir()
+    mpiexec.touch()
+    assert _find_mpiexec() == str(mpiexec)
+    # A name without a place says nothing of where its mpiexec is.
+    monkeypatch.setenv("MPI4PY_LIBMPI", "libmpi.so.40")
+    assert _find_mpiexec() == before

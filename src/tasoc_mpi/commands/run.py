@@ -183,6 +183,7 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
 
 def _abort(comm: Any, error: BaseException) -> NoReturn:
     """Say why, and end all ranks."""
+    import os
     import sys
     import time
     import traceback
@@ -201,7 +202,8 @@ def _abort(comm: Any, error: BaseException) -> NoReturn:
     # What mpiexec has not read when the rank dies is lost.
     time.sleep(0.2)
     comm.Abort(exit_status)
-    raise error
+    # It may come back before the launcher ends this rank; nothing is to be said again.
+    os._exit(exit_status)
 
 
 def _computer(

@@ -360,7 +360,7 @@ def lock_todo(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises
     ------
     InputError
-        If another process has it: the line names the host and the process.
+        If another process has it: the line names the host and the process. If the file cannot be written.
     """
     import fcntl
     import socket
@@ -387,7 +387,10 @@ def lock_todo(path: str | os.PathLike[str]) -> Iterator[None]:
                 raise InputError(
                     f"{lock}: no locks on this file system ({error.strerror}); mount it with them (flock)"
                 ) from None
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        handle.flush()
+        try:
+            handle.truncate(0)
+            # Unbuffered: what cannot be written is not to be tried again at the end.
+            os.write(handle.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            raise InputError(f"{lock}: {error.strerror}; make room and run again") from None
         yield

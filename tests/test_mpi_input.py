@@ -1,0 +1,254 @@
+"""Input that cannot be used, under MPI: one line, a non-zero exit status on every rank, no hang.
+
+And what it makes of input that it can: older work lists, more ranks than stars, stars without a cube. Under
+every MPI that is here (see `mpi_launch`).
+"""
+# ruff: noqa: F811 - fixtures of another module
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mpi_program
+import pytest
+from mpi_launch import environment
+from run_program import call, content, make_input
+from test_mpi_run import blank, expected, launch, mpiexec, real_blank, real_expected  # noqa: F401
+from test_mpi_run import copy as copy_real
+from test_run_operator import older
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@pytest.fixture
+def folder(blank, tmp_path) -> Path:
+    """An input folder in which nothing is done."""
+    return Path(shutil.copytree(blank, tmp_path / "input"))
+
+
+def lines_of(done: subprocess.CompletedProcess) -> list[str]:
+    """What the program said, without the launcher's own lines."""
+    assert "Traceback" not in done.stderr, done.stderr
+    return [line for line in done.stderr.splitlines() if line.startswith(("tasoc-mpi", "ERROR"))]
+
+
+def refused(
+    mpiexec: str, folder: Path, tmp_path: Path, *options: str, prefix: list[str] | None = None
+) -> str:
+    """Run on three ranks, all of which have to end with a non-zero exit status; returns the one line."""
+    statuses = tmp_path / "statuses"
+    statuses.mkdir()
+    done = subprocess.run(
+        [*(prefix or []), mpiexec, "-n", "3", sys.executable, mpi_program.__file__, str(folder), *options],
+        env={**environment(mpiexec), "MPI_PROGRAM_STATUS": str(statuses), "MPI_PROGRAM_PATIENCE": "0.5"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    # A launcher may end the others when the first has ended.
+    assert {path.suffix for path in statuses.iterdir()} == {".1"}
+    (line,) = lines_of(done)
+    return line
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextlib.contextmanager
+def no_database(folder: Path) -> Iterator[None]:
+    (folder / "todo.sqlite").write_text("priority starid\n" * 1000)
+    yield
+
+
+@contextlib.contextmanager
+def damaged(folder: Path) -> Iterator[None]:
+    path = folder / "todo.sqlite"
+    path.write_bytes(path.read_bytes()[:6000])
+    yield
+
+
+@contextlib.contextmanager
+def empty(folder: Path) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute("DELETE FROM todolist")
+    yield
+
+
+@contextlib.contextmanager
+def missing(folder: Path) -> Iterator[None]:
+    (folder / "todo.sqlite").unlink()
+    yield
+
+
+@contextlib.contextmanager
+def no_folder(folder: Path) -> Iterator[None]:
+    (folder / "output").write_text("a file")
+    yield
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (locked, "locked by another program"),
+        (no_database, "not an SQLite file"),
+        (damaged, "damaged"),
+        (empty, "no stars"),
+        (missing, "no work list here"),
+        (no_folder, "choose another --output"),
+    ],
+)
+def test_input_that_cannot_be_used(mpiexec, folder, tmp_path, spoil: Callable, words: str):
+    with spoil(folder):
+        line = refused(mpiexec, folder, tmp_path)
+    assert words in line
+    assert str(folder) in line
+
+
+def in_namespace() -> list[str]:
+    """The start of a command that may mount file systems for itself; skips where there is no such."""
+    command = ["unshare", "-rm"]
+    try:
+        subprocess.run([*command, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs `unshare -rm`: namespaces of users are forbidden here")
+    return command
+
+
+@pytest.mark.parametrize("options", [[], ["--output", "elsewhere"], ["--dry-run"]])
+def test_read_only_input(mpiexec, folder, tmp_path, options):
+    """On a file system that is mounted so, which binds the superuser, too."""
+    script = f'mount --bind "{folder}" "{folder}" && mount -o remount,ro,bind "{folder}" && exec "$@"'
+    prefix = [*in_namespace(), "sh", "-c", script, "sh"]
+    options = [str(tmp_path / option) if option == "elsewhere" else option for option in options]
+    line = refused(mpiexec, folder, tmp_path, *options, prefix=prefix)
+    assert f"{folder / 'todo.sqlite'}: a run must be able to write it and its folder" in line
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_read_only_output(mpiexec, folder, tmp_path):
+    output = tmp_path / "output"
+    output.mkdir()
+    script = f'mount --bind "{output}" "{output}" && mount -o remount,ro,bind "{output}" && exec "$@"'
+    prefix = [*in_namespace(), "sh", "-c", script, "sh"]
+    line = refused(mpiexec, folder, tmp_path, "--output", str(output), prefix=prefix)
+    assert f"{output}: not writable" in line
+
+
+def test_an_older_schema_is_upgraded(mpiexec, folder, expected):
+    older(folder / "todo.sqlite")
+    done = launch(mpiexec, 3, str(folder))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("added todolist.cadence, diagnostics.method_used") == 1
+    found = content(folder)
+    for name in ("skipped", "results", "journal", "failures", "claims", "trash", "settings", "files"):
+        assert found[name] == expected[name], name
+
+
+@pytest.mark.parametrize("stars", [1, 2])
+def test_more_ranks_than_stars(mpiexec, tmp_path, stars):
+    make_input(tmp_path / "few", stars)
+    done = launch(mpiexec, 5, str(tmp_path / "few"))
+    assert done.returncode == 0, done.stderr
+    make_input(tmp_path / "alone", stars)
+    assert call([str(tmp_path / "alone")]) == 0
+    assert content(tmp_path / "few") == content(tmp_path / "alone")
+
+
+def test_stars_without_a_cube_are_errors_and_the_others_are_as_they_were(
+    mpiexec,
+    real_blank,
+    real_expected,
+    tmp_path,
+):
+    folder = copy_real(real_blank, tmp_path / "input")
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        count = conn.execute(
+            "INSERT INTO todolist (priority, starid, sector, datasource, camera, ccd, cadence, tmag)"
+            " SELECT priority + 10000, starid, sector, datasource, camera, 3, cadence, tmag FROM todolist"
+            " WHERE datasource = 'ffi' LIMIT 12"
+        ).rowcount
+    assert count == 12
+    done = launch(mpiexec, 3, str(folder), "--batch", "2", MPI_PROGRAM_REAL="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("no sector001_camera1_ccd3.hdf5") == 1
+    found = content(folder)
+    added = {row[0]: row for row in found["todolist"] if row[0] > 10000}
+    assert len(added) == count
+    assert {row[9] for row in added.values()} == {2}
+    errors = [row[-1] for row in found["diagnostics"] if row[0] in added]
+    assert len(errors) == count
+    assert all("sector001_camera1_ccd3.hdf5: no such cube" in text and "\n" not in text for text in errors)
+    for name in ("todolist", "diagnostics", "failures"):
+        found[name] = [row for row in found[name] if row[0] not in added]
+    assert found == real_expected
+
+
+@pytest.mark.parametrize(("ranks", "lightcurves"), [(1, 0), (1, 40), (3, 0), (3, 1), (3, 70)])
+def test_a_full_disk_under_the_work_list(
+    mpiexec,
+    blank,
+    expected,
+    tmp_path,
+    ranks,
+    lightcurves,
+):
+    """From the beginning, or while the run goes on: what was written is whole, and the next run goes on."""
+    prefix = in_namespace()
+    source = Path(shutil.copytree(blank, tmp_path / "input"))
+    disk, output = tmp_path / "disk", source / "output"
+    disk.mkdir()
+    program = [sys.executable, mpi_program.__file__, str(disk), "--output", str(output), "--batch", "4"]
+    settings = {
+        "todo": str(source / "todo.sqlite"),
+        "disk": str(disk),
+        "size": 1 << 20,
+        "output": str(output),
+        "command": [*([mpiexec, "-n", str(ranks)] if ranks > 1 else []), *program],
+        "lightcurves": lightcurves,
+    }
+    statuses = tmp_path / "statuses"
+    statuses.mkdir()
+    done = subprocess.run(
+        [*prefix, sys.executable, str(Path(__file__).with_name("full_disk.py")), json.dumps(settings)],
+        env={
+            **environment(mpiexec),
+            "RUN_PROGRAM_SECONDS": "0.04",
+            "MPI_PROGRAM_STATUS": str(statuses),
+            "SOURCE_DATE_EPOCH": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=140,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["first"] == 1, found
+    lines = [line for line in found["said"].splitlines() if "error: " in line]
+    assert len(lines) == 1, found["said"]
+    line = lines[0]
+    assert str(disk / "todo.sqlite") in line
+    assert "the disk is full" in line or "No space left on device" in line
+    assert "Traceback" not in found["said"]
+    assert found["integrity"] == [["ok"]]
+    assert found["second"] == 0, found["said_then"]
+    if lightcurves > 1:
+        # Not from the beginning.
+        assert not found["said_then"].startswith("INFO: 150 stars")
+    assert {path.suffix for path in statuses.iterdir()} <= {".0", ".1"}
+    assert content(source) == expected
+    assert not [path for path in os.listdir(source) if path.startswith(".")]
