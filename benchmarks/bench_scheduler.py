@@ -78,6 +78,8 @@ class Answers:
 class Loopback:
     """A mailbox whose other end are workers that answer at once."""
 
+    waited = 0.0
+
     def __init__(self, workers: int, answer: Answers) -> None:
         empty = pack_results(Results.empty())
         self.answer = answer

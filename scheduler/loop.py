@@ -89,6 +89,7 @@ def schedule(
     outcome = Outcome()
     start = time.monotonic()
     progress: Progress | None = None
+    queue: Queue | None = None
 
     def take_in(messages: Messages) -> None:
         assert progress is not None
@@ -106,7 +107,7 @@ def schedule(
 
     def tick() -> None:
         assert progress is not None
-        if len(rows := store.tick()):
+        if len(rows := store.tick()) and queue is not None:
             queue.leave_out(rows)
         progress.show()
 
@@ -126,6 +127,8 @@ def schedule(
             queue = Queue(store.rows, np.flatnonzero(wanted), size, store.tile)
             drain(queue, take_in, tick)
         finally:
+            # Some 100 bytes a star, of no use while the tables are written.
+            queue = None
             store.flush()
     outcome.changed = store.publish(skipped_by, output) or outcome.computed > 0
     if not stop:
