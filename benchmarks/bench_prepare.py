@@ -112,8 +112,8 @@ def say(found: list[dict[str, float]], alone: float, frames: list[Path]) -> None
     waited = sum(one["wall"] - one["computed"] - one["delayed"] for one in found) / ranks
     print(
         f"{ranks} rank{'s' if ranks > 1 else ' '}  {with_stars / n:.3f} s a frame, {alone / with_stars:.2f} "
-        f"times as fast as one; {(with_stars - stars) / n:.3f} beside the image of the stars ({stars:.1f} s a "
-        f"CCD). A rank waits {100 * waited / with_stars:.0f}% of the time for others and the disk, "
+        f"times as fast as one; {(with_stars - stars) / n:.3f} beside the image of the stars ({stars:.1f} s "
+        f"a CCD). A rank waits {100 * waited / with_stars:.0f}% of the time for others and the disk, "
         f"{100 * delayed / with_stars:.0f}% for a processor that others have. Processor time "
         f"{sum(cpu) / n:.3f} s a frame, of the busiest rank {max(cpu) / n:.3f} s; {moved / 1e6 / n:.0f} MB "
         f"read and written, {moved / necessary:.2f} times what has to be; "
