@@ -23,14 +23,8 @@ from test_run import forked, fresh, launch
 
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError, MissingInput
-from tasoc_mpi.products.packed import (
-    PACK_FOLDER,
-    PackReader,
-    PackWriter,
-    open_lightcurve,
-    split_name,
-    unpack,
-)
+from tasoc_mpi.products.listed import open_lightcurve, unpack
+from tasoc_mpi.products.packed import PACK_FOLDER, PackReader, PackWriter, split_name
 from tasoc_mpi.report.results import read_curve, read_run
 
 STARS = 60

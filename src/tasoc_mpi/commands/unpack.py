@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..errors import MissingInput
-    from ..products.packed import listed_lightcurves, unpack
+    from ..products.listed import listed_lightcurves, unpack
 
     output = Path(args.output)
     if not output.is_dir():

@@ -20,11 +20,9 @@ import ctypes
 import errno
 import functools
 import itertools
-import logging
 import os
 import re
 import socket
-import sqlite3
 import types
 import zlib
 from collections.abc import Callable, Collection
@@ -34,23 +32,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, MissingInput, TasocError
-from .lightcurve import below, write_whole
-from .todo import explain, open_todo
 
 __all__ = [
     "PACK_FOLDER",
     "PackReader",
     "PackWriter",
-    "listed_lightcurves",
-    "open_lightcurve",
     "pack_writer",
-    "read_lightcurve",
     "remove_unlisted_packs",
     "split_name",
-    "unpack",
 ]
-
-logger = logging.getLogger(__name__)
 
 #: Folder of packs below the output folder.
 PACK_FOLDER = "packed"
@@ -354,140 +344,6 @@ def _hdf5_library() -> ctypes.CDLL | None:
         if re.fullmatch(r"libhdf5(_serial|_mpi|_openmpi|_mpich)?[-.].*", word.rpartition("/")[2])
     }
     return ctypes.CDLL(min(names)) if names else None
-
-
-def open_lightcurve(output: str | os.PathLike[str], listed: str) -> bytes:
-    """The bytes of a light curve's file, in whichever way it was kept.
-
-    Parameters
-    ----------
-    output : path-like
-        The output folder.
-    listed : str
-        Its name in the work list.
-
-    Raises
-    ------
-    MissingInput, InputError
-        As `read_lightcurve`; InputError also if its name would leave the output folder.
-    """
-    return read_lightcurve(below(output, listed))
-
-
-def read_lightcurve(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a light curve's file.
-
-    Parameters
-    ----------
-    path : path-like
-        A file, or ``PACK.hdf5#NAME`` for one in a pack.
-
-    Raises
-    ------
-    MissingInput
-        If it is not there.
-    InputError
-        If it cannot be read, or is damaged in its pack.
-    """
-    pack, name = split_name(os.fspath(path))
-    if pack:
-        with PackReader(pack) as reader:
-            return reader.read(name)
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise MissingInput(
-            f"{path}: no such light curve; name its folder with --output, or run again with --overwrite"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
-
-
-def listed_lightcurves(todo: Path, starids: Collection[int] | None = None) -> list[str]:
-    """Names of the light curves that a work list lists.
-
-    Parameters
-    ----------
-    todo : Path
-        The work list.
-    starids : collection of int, optional
-        Only of these stars (TIC numbers). Default: of all.
-
-    Raises
-    ------
-    MissingInput, InputError
-        If the work list is not there or cannot be used; InputError also if it has no results.
-    """
-    with contextlib.closing(open_todo(todo)) as conn:
-        try:
-            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            known = {"diagnostics", "photometry_settings"} <= tables
-            ended = (
-                conn.execute("SELECT NOT unfinished FROM photometry_settings").fetchone() if known else None
-            )
-            if ended is None:
-                raise InputError(f"{todo}: has no results; compute them with `tasoc-mpi run`")
-            rows = conn.execute(
-                "SELECT starid, lightcurve FROM diagnostics JOIN todolist USING (priority)"
-                " WHERE lightcurve IS NOT NULL ORDER BY priority"
-            ).fetchall()
-        except sqlite3.Error as error:
-            raise explain(todo, error) from None
-    if not ended[0]:
-        logger.warning("%s: its run has not ended; some of its stars may still be skipped", todo)
-    chosen = None if starids is None else set(starids)
-    return [name for starid, name in rows if chosen is None or starid in chosen]
-
-
-def unpack(output: Path, listed: Collection[str], to: Path) -> int:
-    """Write light curves as files, the same as a run that does not pack them.
-
-    Parameters
-    ----------
-    output : Path
-        The output folder.
-    listed : collection of str
-        Names as in the work list. Those that are files already are copied if `to` is another folder.
-    to : Path
-        The folder to write to, which may be `output`.
-
-    Returns
-    -------
-    int
-        How many files were written.
-
-    Raises
-    ------
-    InputError
-        If a name would leave the folders, or, after all others were written, if some cannot be read.
-    """
-    packs: dict[str, list[str]] = {}
-    for name in listed:
-        pack, path = split_name(name)
-        packs.setdefault(pack, []).append(path)
-    if output.resolve() == to.resolve():
-        packs.pop("", None)
-    written, failures = 0, []
-    for pack, names in packs.items():
-        targets = [below(to, name) for name in names]
-        with contextlib.ExitStack() as stack:
-            try:
-                reader = stack.enter_context(PackReader(below(output, pack))) if pack else None
-            except TasocError as error:
-                failures += [str(error)] * len(names)
-                continue
-            for name, target in zip(names, targets, strict=True):
-                try:
-                    data = open_lightcurve(output, name) if reader is None else reader.read(name)
-                except TasocError as error:
-                    failures.append(str(error))
-                    continue
-                write_whole(target, data)
-                written += 1
-    if failures:
-        others = f" (and {len(failures) - 1} others)" if len(failures) > 1 else ""
-        raise InputError(f"{failures[0]}{others}; {written} light curves were unpacked")
-    return written
 
 
 def remove_unlisted_packs(

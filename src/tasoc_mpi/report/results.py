@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
 from ..products.lightcurve import below
-from ..products.packed import read_lightcurve
+from ..products.listed import read_lightcurve
 from ..products.todo import TODO_NAME, explain, open_todo
 from ..quality import CorrectorQualityFlags, TESSQualityFlags
 from ..settings import output_folder
