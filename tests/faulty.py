@@ -41,6 +41,11 @@ def _hang(*_):
         time.sleep(1)
 
 
+def _slow(*_):
+    """Leaves time to kill it, and then is as every other star."""
+    time.sleep(1.0)
+
+
 def _stuck(*_):
     """Never returns, in C, with Python's lock held."""
     ctypes.PyDLL(None).sleep(1000)
