@@ -194,7 +194,8 @@ class _Sharing:
         while True:
             for n in range(self.most):
                 for rank, held in self.held.items():
-                    if held == n and len(self.waiting) > (len(self.held) if n else 0):
+                    # What one has ahead of the last pieces, others would wait for.
+                    if held == n and len(self.waiting) > n * (1 + len(self.held)):
                         piece = np.array(self.waiting.popleft(), dtype="<i8")
                         self.mail.send(rank, _PIECE, piece.tobytes())
                         self.held[rank] += 1
