@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tasoc_mpi.errors import InputError
 from tasoc_mpi.prepare.frames import excluded_from, read_series, reference_frame
+from tasoc_mpi.prepare.headers import FrameFacts, frame_facts
 from tasoc_mpi.prepare.times import cadence_number, correct_times, time_offset
 from tasoc_mpi.prepare.tpfquality import flags_inside
 from tasoc_mpi.products.ffi import scan_ffi
@@ -152,6 +154,23 @@ def test_series(tmp_path: Path) -> None:
         "PIXEL_OFFSET_COLUMN": 44,
         "TIME_OFFSET_CORRECTED": False,
     }
+
+
+def test_facts_can_be_sent(tmp_path: Path) -> None:
+    """Through JSON, and nothing is lost."""
+    paths = frames(tmp_path, DQUALITY=32)
+    alone = read_series(paths)
+    facts = [frame_facts(path) for path in paths]
+    sent = json.loads(json.dumps([one.pack() for one in facts]))
+    got = [FrameFacts.unpack(str(path), values) for path, values in zip(paths, sent, strict=True)]
+    assert got == facts
+    there = read_series([], got)
+    assert there.infos == alone.infos
+    assert there.wcs_headers == alone.wcs_headers
+    assert there.attributes == alone.attributes
+    for name in ("time", "timecorr", "cadenceno", "quality", "excluded"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(alone, name))
+    np.testing.assert_array_equal(there.wcs.cd, alone.wcs.cd)
 
 
 def test_early_release_is_corrected_once_for_all(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from test_prepare_cubes import FRAMES, LOG, NAME, SHAPE, contents
 
 from tasoc_mpi.errors import InputError
 from tasoc_mpi.prepare.cubes import prepare_folder
-from tasoc_mpi.prepare.team import Team, pack, unpack
+from tasoc_mpi.prepare.memory import Space
+from tasoc_mpi.prepare.team import Team, _Sharing, pack, unpack
 
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
 
@@ -173,6 +174,63 @@ def test_alone() -> None:
     assert found == {n: 2 * n for n in range(5)}
     with pytest.raises(InputError, match="seven"):
         Team().share(Doubling(), [(n, n + 1) for n in range(9)], lambda *_: None)
+
+
+def test_what_is_done_meanwhile_is_done_once() -> None:
+    order = []
+    step = Doubling()
+    Team().share(step, [(1, 2)], lambda a, b, r: order.append(a), meanwhile=lambda: order.append("meanwhile"))
+    assert order == ["meanwhile", 1]
+    Team().share(step, [], lambda *_: None, meanwhile=lambda: order.append("again"))
+    assert order == ["meanwhile", 1, "again"]
+
+    def fail() -> None:
+        raise InputError("no room")
+
+    with pytest.raises(InputError, match="no room"):
+        Team().share(step, [(2, 3)], lambda a, b, r: order.append(a), meanwhile=fail)
+    assert 2 not in order
+
+
+@dataclass
+class Letters:
+    """A mailbox whose other ranks never answer; keeps what they were sent."""
+
+    sent: list[tuple[int, int]] = field(default_factory=list)
+
+    def send(self, rank: int, tag: int, message: bytes) -> None:
+        self.sent.append((rank, tag))
+
+    def receive(self, most: int, timeout: float) -> list:
+        return []
+
+
+@pytest.mark.parametrize(("pieces", "given"), [(100, 7), (12, 3), (3, 1), (1, 1)])
+def test_the_last_pieces_are_not_given_ahead(pieces: int, given: int) -> None:
+    """A rank gets up to seven at once, but always leaves the others as many as it has ahead."""
+    team = Team()
+    team.size, team._mail = 3, Letters()
+    sharing = _Sharing(
+        team, Words("", [], np.empty(0), np.empty(0)), [(n, n + 1) for n in range(pieces)], print, 6
+    )
+    team._mail.sent.clear()
+    sharing.exchange()
+    assert sharing.held[1] == given
+    assert sharing.held[2] in (given, given - 1)
+    ahead = max(sharing.held.values()) - 1
+    assert len(sharing.waiting) >= ahead
+
+
+def test_memory_is_used_again() -> None:
+    space = Space()
+    first = space.array("images", (3, 4), "f4")
+    first[:] = 7
+    again = space.array("images", (2, 5), "f4")
+    assert np.shares_memory(first, again)
+    assert not np.shares_memory(again, space.array("errors", (2, 5), "f4"))
+    larger = space.array("images", (30, 4), "f8")
+    assert larger.shape == (30, 4)
+    assert larger.dtype == np.float64
 
 
 def test_memory_of_a_rank() -> None:

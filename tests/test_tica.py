@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError
 from tasoc_mpi.prepare.frames import read_series
+from tasoc_mpi.prepare.headers import pack_info, unpack_info
 from tasoc_mpi.products.cube import open_cube
-from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_ffi, scan_ffi
+from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_ffi, read_rows, scan_ffi
 
 SHAPE = (70, 80)
 START = 2036.28
@@ -196,3 +198,11 @@ def test_cadences_of_the_mission(tmp_path: Path, cadence: int) -> None:
     assert cube.attributes["CADENCE"] == cadence
     np.testing.assert_allclose(np.diff(cube.time - cube.timecorr) * 86400, cadence, atol=1e-3)
     np.testing.assert_array_equal(np.diff(cube.cadenceno), 1)
+
+
+def test_other_ranks_read_the_same(tmp_path: Path, electrons: NDArray[np.float32]) -> None:
+    """From what they are told of the header."""
+    info = scan_ffi(write_tica(tmp_path, 0, electrons))
+    told = unpack_info(str(info.path), json.loads(json.dumps(pack_info(info))))
+    for ours, theirs in zip(read_rows(info, 3, 9), read_rows(told, 3, 9), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
