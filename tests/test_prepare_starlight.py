@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
-from tasoc_mpi.prepare.background import background_model, fit_background, sky_geometry, usable_pixels
+from tasoc_mpi.prepare.background import BOX, background_model, fit_background, sky_geometry, usable_pixels
 from tasoc_mpi.prepare.cubes import prepare_folder
 from tasoc_mpi.prepare.frames import read_series
 from tasoc_mpi.prepare.starlight import FEWEST_FRAMES, chosen_frames, median_rows, star_image
@@ -148,3 +149,60 @@ def test_backgrounds_of_a_series_are_the_sky(tmp_path):
         ratio = cube.background.frame((256, 256), t) / sky - 1
         assert abs(np.median(ratio)) < 0.01
         assert np.percentile(np.abs(ratio), 90) < 0.02
+
+
+def simulated(folder, options):
+    """The pixels of a single simulated frame whose corner is the CCD's, and its true sky."""
+    simulate(folder, options)
+    ((_, (path,)),) = find_ffis(folder).items()
+    rows, columns = np.arange(options.rows), 44 + np.arange(options.columns)
+    with h5py.File(folder / "truth_sector001_camera1_ccd1.hdf5") as truth:
+        levels = truth["frames/sky_levels"][0]
+    return read_ffi(path).flux, np.tensordot(levels, sky_patterns(options, rows, columns), 1)
+
+
+@pytest.mark.parametrize("density", [0.0, 1.0, 3.0, 6.0])
+def test_the_sky_of_a_crowded_corner(tmp_path, density):
+    """Sky, glow and the light between the stars, to 1%.
+
+    In a crowded field no pixel is free of stars. What the definition measures is the sky and what the stars
+    shed on an ordinary pixel: photutils says how much that is, from the stars alone, without sky and noise.
+    """
+    options = SimulationOptions(
+        frames=1,
+        first_frame=300,
+        rows=384,
+        columns=384,
+        row0=0,
+        column0=44,
+        tpfs=0,
+        density=density,
+        jitter=False,
+        variables=False,
+        bright=False,
+        seed=3,
+    )
+    from astropy.stats import SigmaClip
+    from photutils.background import Background2D, SExtractorBackground
+
+    image, sky = simulated(tmp_path / "frame", options)
+    stars, nothing = simulated(tmp_path / "stars", replace(options, sky=0.0, noise=False, cosmics=False))
+    assert not nothing.any()
+    between = Background2D(
+        stars.astype("f8"),
+        BOX,
+        filter_size=3,
+        exclude_percentile=50,
+        sigma_clip=SigmaClip(3.0, maxiters=5),
+        bkg_estimator=SExtractorBackground(),
+    ).background
+    geometry = sky_geometry(image.shape, (0, 44), 1, 1)
+    levels, radial = fit_background(image, usable_pixels(image), geometry)
+    assert radial.max() > 3
+    model = background_model(geometry, levels[..., None], radial[..., None]).frame(image.shape, 0)
+    ratio = model / (sky + between) - 1
+    assert abs(np.median(ratio)) < 0.003
+    assert np.percentile(np.abs(ratio), 95) < 0.01
+    if density > 1:
+        # Without them it would not be.
+        assert np.median(model / sky - 1) > 0.02
