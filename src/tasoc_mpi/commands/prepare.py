@@ -70,8 +70,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     try:
         if comm.Get_rank() > 0:
-            warm_up()
-            return serve(comm, KINDS)
+            return serve(comm, KINDS, warm_up)
         team = Team(comm)
         try:
             prepare_folder(input_folder(args.folder), options, team)

@@ -33,6 +33,9 @@ _FRAMES, _STEP, _PIECE, _RESULT, _FAILED, _QUIT = range(1, 7)
 #: Seconds between looks at what the disk has finished.
 _PAUSE = 0.005
 
+#: A rank without a piece for so many seconds has time for other things.
+_IDLE = 0.02
+
 #: A dataclass whose fields are what JSON knows, and arrays; those with the metadata ``local`` are not sent.
 Known = Any
 
@@ -212,7 +215,7 @@ class _Sharing:
                     self.done(first, last, bytes(message[16:]))
 
 
-def serve(comm: Any, kinds: Mapping[str, type]) -> int:
+def serve(comm: Any, kinds: Mapping[str, type], warm_up: Callable[[], None] | None = None) -> int:
     """What every rank but 0 does, until it is told to go.
 
     Parameters
@@ -220,6 +223,8 @@ def serve(comm: Any, kinds: Mapping[str, type]) -> int:
     comm : mpi4py.MPI.Comm
     kinds : mapping
         Names of the dataclasses that can come.
+    warm_up : callable, optional
+        Called once, when there is nothing to do after the first piece: rank 0 is thinking about the headers.
 
     Returns
     -------
@@ -229,6 +234,7 @@ def serve(comm: Any, kinds: Mapping[str, type]) -> int:
     nodes(comm)
     comm.Gather(np.array([available_memory()]), None, 0)
     mail = Mailbox(comm)
+    to_warm_up: list[Callable[[], None]] = []
     frames: Any = None
     step: Any = None
     pieces: deque[tuple[int, int]] = deque()
@@ -252,7 +258,7 @@ def serve(comm: Any, kinds: Mapping[str, type]) -> int:
             answer(first, last, future.result)
 
     while True:
-        timeout = 0.0 if pieces else _PAUSE if pending else None
+        timeout = 0.0 if pieces else _PAUSE if pending else _IDLE if to_warm_up else None
         message = receive(comm, 0, timeout)
         if message is not None:
             _, tag, content = message
@@ -268,8 +274,13 @@ def serve(comm: Any, kinds: Mapping[str, type]) -> int:
                 return int(json.loads(content)["status"])
             continue
         collect()
+        if to_warm_up and not pieces:
+            to_warm_up.pop()()
         if pieces:
             first, last = pieces.popleft()
+            if warm_up is not None:
+                to_warm_up.append(warm_up)
+                warm_up = None
             answer(first, last, functools.partial(step.compute, frames, first, last, collect))
 
 
