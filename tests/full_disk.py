@@ -1,4 +1,4 @@
-"""A run whose work list is on a disk that fills up, and the next run, when there is room again.
+"""A run whose work list, or output, is on a disk that fills up, and the next run, when there is room again.
 
 ``unshare -rm python full_disk.py SETTINGS`` in a mount namespace of its own: the disk is a tmpfs. SETTINGS is
 JSON with the names of `run_on_small_disk`. What happened is printed as JSON.
@@ -26,35 +26,43 @@ def fill(balloon: Path) -> None:
             file.write(bytes(4096))
 
 
+def count(output: Path) -> int:
+    """Light curves, or packs of them."""
+    return sum(path.name.startswith(("tess", "lightcurves-")) for path in output.rglob("*.*"))
+
+
 def run_on_small_disk(
-    todo: str, disk: str, size: int, output: str, command: list[str], lightcurves: int
+    todo: str, disk: str, size: int, output: str, command: list[str], lightcurves: int, keep: str = ""
 ) -> dict[str, object]:
     """Run twice.
 
     Parameters
     ----------
     todo : str
-        The work list: is copied to the disk before, and back at the end.
+        The work list: is copied to the disk before, and back at the end, if the output is elsewhere.
     disk : str
         An empty folder, to be the disk.
     size : int
         Bytes of the disk.
     output : str
-        Folder of the light curves, elsewhere.
+        Folder of the light curves.
     command : list of str
         Runs.
     lightcurves : int
-        The disk fills up when so many are there.
+        The disk fills up when so many are there (or that many files of them, where they are packed).
+    keep : str, optional
+        Where the output is copied to at the end if it is on the disk; then the work list is not.
     """
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk], check=True)
-    there = Path(disk, "todo.sqlite")
-    shutil.copy(todo, there)
+    there = Path(todo) if keep else Path(disk, "todo.sqlite")
+    if not keep:
+        shutil.copy(todo, there)
     balloon = Path(disk, "balloon")
     if not lightcurves:
         fill(balloon)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         while lightcurves and run.poll() is None:
-            if sum(1 for _ in Path(output).rglob("*.fits.gz")) >= lightcurves:
+            if count(Path(output)) >= lightcurves:
                 fill(balloon)
                 lightcurves = 0
             time.sleep(0.01)
@@ -70,7 +78,10 @@ def run_on_small_disk(
         timeout=_SECONDS,
         check=False,
     )
-    shutil.copy(there, todo)
+    if keep:
+        shutil.copytree(output, keep)
+    else:
+        shutil.copy(there, todo)
     return {
         "first": run.returncode,
         "said": said,

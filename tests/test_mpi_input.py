@@ -25,6 +25,8 @@ from test_mpi_run import blank, expected, launch, mpiexec, real_blank, real_expe
 from test_mpi_run import copy as copy_real
 from test_run_operator import older
 
+from tasoc_mpi import cli
+
 pytestmark = pytest.mark.timeout(150)
 
 
@@ -197,6 +199,29 @@ def test_stars_without_a_cube_are_errors_and_the_others_are_as_they_were(
     assert found == real_expected
 
 
+def run_on_small_disk(mpiexec: str, prefix: list[str], settings: dict, **variables: str) -> dict:
+    """See `full_disk`; what is true wherever the disk fills up. The line says what it is that is full."""
+    done = subprocess.run(
+        [*prefix, sys.executable, str(Path(__file__).with_name("full_disk.py")), json.dumps(settings)],
+        env={**environment(mpiexec), "SOURCE_DATE_EPOCH": "0", **variables},
+        capture_output=True,
+        text=True,
+        timeout=140,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["first"] == 1, found
+    lines = [line for line in found["said"].splitlines() if "error: " in line]
+    assert len(lines) == 1, found["said"]
+    assert settings["disk"] in lines[0]
+    assert any(words in lines[0] for words in ("the disk is full", "No space left on device", "make room"))
+    assert "Traceback" not in found["said"]
+    assert found["integrity"] == [["ok"]]
+    assert found["second"] == 0, found["said_then"]
+    return found
+
+
 @pytest.mark.parametrize(("ranks", "lightcurves"), [(1, 0), (1, 40), (3, 0), (3, 1), (3, 70)])
 def test_a_full_disk_under_the_work_list(
     mpiexec,
@@ -222,33 +247,48 @@ def test_a_full_disk_under_the_work_list(
     }
     statuses = tmp_path / "statuses"
     statuses.mkdir()
-    done = subprocess.run(
-        [*prefix, sys.executable, str(Path(__file__).with_name("full_disk.py")), json.dumps(settings)],
-        env={
-            **environment(mpiexec),
-            "RUN_PROGRAM_SECONDS": "0.04",
-            "MPI_PROGRAM_STATUS": str(statuses),
-            "SOURCE_DATE_EPOCH": "0",
-        },
-        capture_output=True,
-        text=True,
-        timeout=140,
-        check=False,
+    found = run_on_small_disk(
+        mpiexec, prefix, settings, RUN_PROGRAM_SECONDS="0.04", MPI_PROGRAM_STATUS=str(statuses)
     )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["first"] == 1, found
-    lines = [line for line in found["said"].splitlines() if "error: " in line]
-    assert len(lines) == 1, found["said"]
-    line = lines[0]
-    assert str(disk / "todo.sqlite") in line
-    assert "the disk is full" in line or "No space left on device" in line
-    assert "Traceback" not in found["said"]
-    assert found["integrity"] == [["ok"]]
-    assert found["second"] == 0, found["said_then"]
     if lightcurves > 1:
         # Not from the beginning.
         assert not found["said_then"].startswith("INFO: 150 stars")
     assert {path.suffix for path in statuses.iterdir()} <= {".0", ".1"}
     assert content(source) == expected
     assert not [path for path in os.listdir(source) if path.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "lightcurves", "options"), [(1, 9, []), (3, 0, []), (3, 9, []), (3, 1, ["--packed"])]
+)
+def test_a_full_disk_under_the_light_curves(
+    mpiexec,
+    real_blank,
+    real_expected,
+    tmp_path,
+    ranks,
+    lightcurves,
+    options,
+):
+    """The same with the package's photometry: no part of a file, and in the end what there would be."""
+    prefix = in_namespace()
+    source, disk = copy_real(real_blank, tmp_path / "input"), tmp_path / "disk"
+    disk.mkdir()
+    program = [sys.executable, mpi_program.__file__, str(source), "--output", str(disk / "output"), *options]
+    settings = {
+        "todo": str(source / "todo.sqlite"),
+        "disk": str(disk),
+        "size": 1 << 24,
+        "output": str(disk / "output"),
+        "command": [*([mpiexec, "-n", str(ranks)] if ranks > 1 else []), *program, "--batch", "2"],
+        "lightcurves": lightcurves,
+        "keep": str(source / "output"),
+    }
+    run_on_small_disk(mpiexec, prefix, settings, MPI_PROGRAM_REAL="1")
+    if options:
+        assert cli.main(["--quiet", "unpack", str(source / "output")]) == 0
+        shutil.rmtree(source / "output" / "packed")
+    found = content(source)
+    assert found.pop("files") == real_expected["files"]
+    names = ("todolist", "skipped", "results", "claims", "failures", "trash")
+    assert {name: found[name] for name in names} == {name: real_expected[name] for name in names}

@@ -11,6 +11,9 @@ HELP = "compute the light curves (alone, or under mpiexec)"
 
 __all__ = ["HELP", "configure", "main"]
 
+#: Seconds in which rank 0, told that a rank cannot go on, has written what it has and ended all of them.
+_PATIENCE = 30.0
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -140,9 +143,20 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
     from ..transport import Mailbox, nodes
+    from ..worker.loop import FAILED, failure
+
+    class Mail(Mailbox):
+        """Ends the run when a worker says that it cannot go on."""
+
+        def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytearray]]:
+            messages = super().receive(most, timeout)
+            for rank, tag, message in messages:
+                if tag == FAILED:
+                    raise failure(rank, message)
+            return messages
 
     stop = Stop()
-    crew = Crew(Mailbox(comm), stop, nodes(comm))
+    crew = Crew(Mail(comm), stop, nodes(comm))
     try:
         try:
             with listen(stop):
@@ -164,9 +178,10 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
 
 def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | str | None) -> int:
     """Every other rank."""
+    from ..errors import TasocError
     from ..scheduler.signals import leave_to_rank_0
     from ..transport import nodes
-    from ..worker.loop import work
+    from ..worker.loop import say_failure, work
     from ..worker.supervisor import Supervisor
 
     leave_to_rank_0()
@@ -177,6 +192,9 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
                 # It takes as long to be ready as rank 0 needs to read the work list.
                 computer.start()
             return work(comm, computer)
+    except TasocError as error:
+        say_failure(comm, error, _PATIENCE)
+        _abort(comm, error)
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
         _abort(comm, error)
 
