@@ -2,8 +2,9 @@
 
 ``bench_memory.py INPUT [WORKERS ...]``: a folder with prepared cubes and a work list, which is copied; the
 rest is linked. PSS shares a page out among the processes that have mapped it, so that a sum over processes
-counts pages of cubes once. They are the kernel's cache and can be given up at any time; without them (and
-other mapped files) what is left is what processes have for themselves.
+counts pages of cubes once. They are the kernel's cache and can be given up at any time, and how many of them
+are mapped at once is chance; without them (and other mapped files) what is left is what processes have for
+themselves, and is the same from run to run.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--options", default="", help="further options of `tasoc-mpi run`")
     args = parser.parse_args()
     last: tuple[int, Memory] | None = None
-    print("workers  processes  seconds   PSS MB  without files MB  growth a worker MB")
+    print("workers  processes  seconds   PSS MB  without files MB  growth a worker MB: PSS, without files")
     for workers in args.workers:
         with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
             source = copy_input(args.input, Path(folder) / "input")
@@ -125,7 +126,8 @@ def main() -> None:
             memory = run_and_measure(command, dict(os.environ))
         growth = ""
         if last is not None:
-            growth = f"{(memory.peak - last[1].peak) / (workers - last[0]) / 1e6:19.0f}"
+            more = (memory.peak - last[1].peak, memory.private - last[1].private)
+            growth = "".join(f"{size / (workers - last[0]) / 1e6:20.0f}" for size in more)
         print(
             f"{workers:7d} {memory.processes:10d} {memory.seconds:8.1f} {memory.peak / 1e6:8.0f}"
             f" {memory.private / 1e6:17.0f} {growth}",
