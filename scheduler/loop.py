@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import Bundle, ProtocolError, Tag, pack_stop, pack_tasks
+from ..protocol import Bundle, ProtocolError, Tag, pack_stop, pack_tasks, unpack_failure
 from ..status import STATUS
 from ..transport import Mailbox
 from .progress import Progress
@@ -194,6 +194,8 @@ class Crew:
         ------
         ProtocolError
             If a message is not what it should be.
+        TasocError
+            If a worker cannot go on.
         """
         for rank in self.held:
             self._provide(rank, queue)
@@ -206,7 +208,7 @@ class Crew:
             )
             oldest = oldest if inbox else time.perf_counter()
             for rank, tag, message in received:
-                if self._open(rank, tag):
+                if self._open(rank, tag, message):
                     self._provide(rank, queue, 1)
                     self._new.append(rank)
                 else:
@@ -231,8 +233,10 @@ class Crew:
         for _ in range(min(len(self._new), self.AT_ONCE)):
             self._provide(self._new.popleft(), queue)
 
-    def _open(self, rank: int, tag: int) -> bool:
+    def _open(self, rank: int, tag: int, message: bytes | bytearray) -> bool:
         """Note that a worker has one batch less, or is there; returns whether it has just come."""
+        if tag == Tag.FAILED:
+            raise unpack_failure(rank, message)
         if tag != Tag.RESULTS:
             raise ProtocolError(f"rank {rank} sent a message with the unknown tag {tag}")
         new = rank not in self.held
@@ -250,8 +254,8 @@ class Crew:
     def stop(self, exit_status: int) -> None:
         """Send all workers home; none may have a batch in hand."""
         while len(self.held) < self.workers:
-            for rank, tag, _ in self.mail.receive(self.AT_ONCE):
-                self._open(rank, tag)
+            for rank, tag, message in self.mail.receive(self.AT_ONCE):
+                self._open(rank, tag, message)
         for rank in self.held:
             self.mail.send(rank, Tag.STOP, pack_stop(exit_status))
         self.mail.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from typing import Any, Protocol
@@ -10,16 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import TasocError
 from ..products.packed import pack_writer
 from ..protocol import ProtocolError, Results, Tag, pack_results, unpack_stop, unpack_tasks
 from ..transport import receive
 from .compute import Job, Photometry, compute, settle
 
-__all__ = ["FAILED", "Computer", "InProcess", "failure", "say_failure", "work"]
-
-#: Tag of a message to rank 0: this rank cannot go on, and why.
-FAILED = 4
+__all__ = ["Computer", "InProcess", "work"]
 
 #: Seconds between looks for a message of rank 0 while a batch is computed. The next batch is at hand by then;
 #: what comes is the one after it, or nothing.
@@ -119,27 +114,3 @@ def work(comm: Any, computer: Computer) -> int:
             computer.submit(unpack_tasks(message))
         if computer.held and (results := computer.poll(_LOOK)) is not None:
             comm.Send([pack_results(results), MPI.BYTE], 0, Tag.RESULTS)
-
-
-def say_failure(comm: Any, error: TasocError, patience: float) -> None:
-    """Have rank 0 say why this rank cannot go on, and end all ranks.
-
-    A disk that is full is full for all of them, and one line is enough. Comes back after `patience` seconds
-    if rank 0 has not.
-    """
-    from mpi4py import MPI
-
-    said = json.dumps({"message": str(error), "exit_status": error.exit_status}).encode()
-    comm.Send([said, MPI.BYTE], 0, FAILED)
-    time.sleep(patience)
-
-
-def failure(rank: int, message: bytes | bytearray) -> TasocError:
-    """The error that a rank sent by `say_failure`."""
-    try:
-        said = json.loads(message)
-        error = TasocError(f"rank {rank}: {said['message']}")
-        error.exit_status = int(said["exit_status"])
-    except (ValueError, LookupError, TypeError):
-        return ProtocolError(f"rank {rank} cannot go on, and its reason cannot be read")
-    return error

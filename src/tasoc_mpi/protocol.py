@@ -1,12 +1,14 @@
 """What scheduler and workers say to each other: dtypes, tags, and how a message is laid out in bytes.
 
 A worker sends `RESULTS` (at first an empty one, which says that it is there); rank 0 answers with `TASKS` or,
-at the end, `STOP`. Every message is one block of bytes that starts with a count of what it holds, so that one
-that was cut or belongs to another version is recognised. Nothing is pickled.
+at the end, `STOP`. A worker that cannot go on says why with `FAILED`. Every other message is one block of
+bytes that starts with a count of what it holds, so that one that was cut or belongs to another version is
+recognised. Nothing is pickled.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +27,11 @@ __all__ = [
     "ProtocolError",
     "Results",
     "Tag",
+    "pack_failure",
     "pack_results",
     "pack_stop",
     "pack_tasks",
+    "unpack_failure",
     "unpack_many",
     "unpack_results",
     "unpack_stop",
@@ -44,6 +48,8 @@ class Tag(IntEnum):
     """Rank 0 to worker: the next batch."""
     STOP = 3
     """Rank 0 to worker: nothing is left; carries the exit status."""
+    FAILED = 4
+    """Worker to rank 0: it cannot go on, and why."""
 
 
 class ProtocolError(TasocError):
@@ -189,6 +195,22 @@ def unpack_stop(message: bytes | bytearray | memoryview) -> int:
     buffer = memoryview(message)
     _check_size(buffer, 32, "stop")
     return _read_header(buffer, "stop")[0]
+
+
+def pack_failure(error: TasocError) -> bytes:
+    """Why a worker cannot go on."""
+    return json.dumps({"message": str(error), "exit_status": error.exit_status}).encode()
+
+
+def unpack_failure(rank: int, message: bytes | bytearray | memoryview) -> TasocError:
+    """The error of a rank that `pack_failure` packed, with its exit status."""
+    try:
+        said = json.loads(bytes(message))
+        error = TasocError(f"rank {rank}: {said['message']}")
+        error.exit_status = int(said["exit_status"])
+    except (ValueError, LookupError, TypeError):
+        return ProtocolError(f"rank {rank} cannot go on, and its reason cannot be read")
+    return error
 
 
 def pack_results(results: Results) -> bytes:

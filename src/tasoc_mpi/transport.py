@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
-from .errors import InputError, MissingInput, UsageError
+from .errors import InputError, MissingInput, TasocError, UsageError
 
-__all__ = ["Mailbox", "check_ranks", "nodes", "receive", "start_ranks", "world"]
+__all__ = ["Mailbox", "abort", "check_ranks", "nodes", "receive", "start_ranks", "world"]
 
 #: Set by the launchers for every rank: MPICH, Intel MPI and `srun --mpi=pmi2` (PMI), `srun --mpi=pmix` and
 #: PRRTE (PMIX), Open MPI, MVAPICH, Cray (PALS, ALPS).
@@ -164,6 +164,37 @@ def check_ranks(comm: Any | None) -> None:
             f"mpiexec started {wanted} ranks, but the MPI library that mpi4py loads sees {found}; use the"
             " mpiexec of that library"
         )
+
+
+def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
+    """Say why on this rank's standard error, and end all ranks.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+        The communicator.
+    command : str
+        Name of the command.
+    error : BaseException
+        One for the user is one line; any other gets its traceback.
+    """
+    import sys
+    import traceback
+
+    exit_status = 1
+    if isinstance(error, KeyboardInterrupt):
+        exit_status, reason = 130, f"interrupted; `tasoc-mpi {command}` goes on from here\n"
+    elif isinstance(error, TasocError):
+        exit_status, reason = error.exit_status, f"error: {error}\n"
+    else:
+        reason = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"tasoc-mpi {command}: rank {comm.Get_rank()} ends the run: {reason}")
+    sys.stderr.flush()
+    # What mpiexec has not read when the rank dies is lost.
+    time.sleep(0.2)
+    comm.Abort(exit_status)
+    # It may come back before the launcher ends this rank; nothing is to be said again.
+    os._exit(exit_status)
 
 
 def nodes(comm: Any) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NoReturn
 
 HELP = "make image cubes from full frame images"
 
@@ -52,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     from ..prepare.steps import KINDS, warm_up
     from ..prepare.team import Team, serve
     from ..settings import input_folder
-    from ..transport import world
+    from ..transport import abort, world
 
     options = PrepareOptions(
         sector=args.sector,
@@ -82,23 +81,5 @@ def main(args: argparse.Namespace) -> int:
             team.quit(0)
             return 0
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
-        _abort(comm, error)
+        abort(comm, "prepare", error)
     raise failed
-
-
-def _abort(comm: Any, error: BaseException) -> NoReturn:
-    """Say why, and end all ranks."""
-    import sys
-    import time
-    import traceback
-
-    reason = "".join(traceback.format_exception(error))
-    exit_status = 1
-    if isinstance(error, KeyboardInterrupt):
-        exit_status, reason = 130, "interrupted; the next prepare goes on from here\n"
-    sys.stderr.write(f"tasoc-mpi prepare: rank {comm.Get_rank()} ends it: {reason}")
-    sys.stderr.flush()
-    # What mpiexec has not read when the rank dies is lost.
-    time.sleep(0.2)
-    comm.Abort(exit_status)
-    raise error

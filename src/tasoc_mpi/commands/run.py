@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 HELP = "compute the light curves (alone, or under mpiexec)"
 
@@ -142,21 +142,10 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     from ..scheduler.loop import Crew
     from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
-    from ..transport import Mailbox, nodes
-    from ..worker.loop import FAILED, failure
-
-    class Mail(Mailbox):
-        """Ends the run when a worker says that it cannot go on."""
-
-        def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytearray]]:
-            messages = super().receive(most, timeout)
-            for rank, tag, message in messages:
-                if tag == FAILED:
-                    raise failure(rank, message)
-            return messages
+    from ..transport import Mailbox, abort, nodes
 
     stop = Stop()
-    crew = Crew(Mail(comm), stop, nodes(comm))
+    crew = Crew(Mailbox(comm), stop, nodes(comm))
     try:
         try:
             with listen(stop):
@@ -172,16 +161,19 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
             crew.stop(exit_status)
             return exit_status
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
-        _abort(comm, error)
+        abort(comm, "run", error)
     raise failed
 
 
 def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | str | None) -> int:
     """Every other rank."""
+    import time
+
     from ..errors import TasocError
+    from ..protocol import Tag, pack_failure
     from ..scheduler.signals import leave_to_rank_0
-    from ..transport import nodes
-    from ..worker.loop import say_failure, work
+    from ..transport import abort, nodes
+    from ..worker.loop import work
     from ..worker.supervisor import Supervisor
 
     leave_to_rank_0()
@@ -193,35 +185,12 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
                 computer.start()
             return work(comm, computer)
     except TasocError as error:
-        say_failure(comm, error, _PATIENCE)
-        _abort(comm, error)
+        # A disk that is full is full for all ranks, and one line is enough: rank 0 says it.
+        comm.Send(pack_failure(error), 0, Tag.FAILED)
+        time.sleep(_PATIENCE)
+        abort(comm, "run", error)
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
-        _abort(comm, error)
-
-
-def _abort(comm: Any, error: BaseException) -> NoReturn:
-    """Say why, and end all ranks."""
-    import os
-    import sys
-    import time
-    import traceback
-
-    from ..errors import TasocError
-
-    exit_status, rank = 1, comm.Get_rank()
-    if isinstance(error, KeyboardInterrupt):
-        exit_status, reason = 130, "interrupted"
-    elif isinstance(error, TasocError):
-        exit_status, reason = error.exit_status, f"error: {error}"
-    else:
-        reason = "".join(traceback.format_exception(error))
-    sys.stderr.write(f"tasoc-mpi run: rank {rank} ends the run: {reason}\n")
-    sys.stderr.flush()
-    # What mpiexec has not read when the rank dies is lost.
-    time.sleep(0.2)
-    comm.Abort(exit_status)
-    # It may come back before the launcher ends this rank; nothing is to be said again.
-    os._exit(exit_status)
+        abort(comm, "run", error)
 
 
 def _computer(
