@@ -125,7 +125,7 @@ def say(found: list[dict[str, float]], alone: float, frames: list[Path]) -> None
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("bench/prepare"))
-    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--memory", type=float, default=2.0, help="GB")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeat", type=int, default=3, help="runs of which the fastest counts")

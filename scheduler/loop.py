@@ -178,7 +178,7 @@ class Crew:
     #: Workers get their answers first: they may be waiting. What they sent is opened when nobody waits,
     #: or when it has lain for so many seconds; so many messages together, or what comes in so many seconds,
     #: because that is quicker than one by one.
-    INBOX_PATIENCE = 0.2
+    INBOX_PATIENCE = 0.5
     INBOX = 64
     INBOX_SECONDS = 0.01
 

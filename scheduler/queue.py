@@ -91,8 +91,8 @@ class BatchSize:
             return self.fixed
         share = -(-left // self._shares)
         if self._cost is None:
-            # It has to last until rank 0 has answered all workers, which all come at once now.
-            return max(1, int(max(min(self.FIRST, share), min(2 * self.LOAD * self._least, share))))
+            # It has to last until rank 0 has answered all workers, which all come at once now, twice.
+            return max(1, int(max(min(self.FIRST, share), min(3 * self.LOAD * self._least, share))))
         return max(1, min(max(share, self._least), self._most))
 
 

@@ -33,9 +33,9 @@ from .sweep import empty_trash, sweep, sweep_packs
 __all__ = ["Store", "load_store"]
 
 #: Results are written when there are this many, or when the oldest has waited this long (seconds): what a
-#: kill costs.
+#: kill costs. Where rank 0 is busy, they may have lain as long before they came here.
 FLUSH_COUNT = 1000
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 0.5
 #: A transaction waits for the disk a few times, some 10 ms, whatever its size. Where many results come, they
 #: take at most this share of the time (but no result waits for longer than above).
 FLUSH_SHARE = 0.2
