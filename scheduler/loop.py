@@ -175,10 +175,11 @@ class Crew:
     BATCHES = 2
     #: Most messages that are answered at once.
     AT_ONCE = 64
-    #: Workers get their answers first: they may be waiting. What they sent is opened when nobody waits,
-    #: or when it has lain for so many seconds; so many messages together, or what comes in so many seconds,
-    #: because that is quicker than one by one.
+    #: Workers get their answers first: they may be waiting. What they sent is opened when nobody waits, or
+    #: when it has lain for so many seconds, or is more than so many bytes; so many messages together, or what
+    #: comes in so many seconds, because that is quicker than one by one.
     INBOX_PATIENCE = 0.5
+    INBOX_BYTES = 128 << 20
     INBOX = 64
     INBOX_SECONDS = 0.01
 
@@ -199,8 +200,8 @@ class Crew:
         """
         for rank in self.held:
             self._provide(rank, queue)
-        inbox: list[bytes | bytearray] = []
-        oldest = 0.0
+        inbox: deque[bytes | bytearray] = deque()
+        oldest, lying = 0.0, 0
         while (len(queue) and not self.stopping) or any(self.held.values()):
             begin = time.perf_counter()
             received = self.mail.receive(
@@ -214,6 +215,7 @@ class Crew:
                 else:
                     self._provide(rank, queue)
                     inbox.append(message)
+                    lying += len(message)
             now = time.perf_counter()
             if received:
                 queue.size.charge((now - begin - self.mail.waited) / len(received), len(received))
@@ -221,12 +223,15 @@ class Crew:
             if nobody_waits:
                 self._provide_new(queue)
             patience = self.INBOX_SECONDS if nobody_waits else self.INBOX_PATIENCE
-            if inbox and (now - oldest >= patience or (nobody_waits and len(inbox) >= self.INBOX)):
-                take_in(inbox[: self.INBOX])
-                inbox = inbox[self.INBOX :]
+            due = now - oldest >= patience or (nobody_waits and len(inbox) >= self.INBOX)
+            while inbox and (due or lying > self.INBOX_BYTES):
+                messages = [inbox.popleft() for _ in range(min(self.INBOX, len(inbox)))]
+                lying -= sum(map(len, messages))
+                take_in(messages)
+                due = False
             tick()
         if inbox:
-            take_in(inbox)
+            take_in(list(inbox))
 
     def _provide_new(self, queue: Queue) -> None:
         """A second batch for workers that have come; before, all others get their first."""

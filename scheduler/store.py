@@ -36,6 +36,8 @@ __all__ = ["Store", "load_store"]
 #: kill costs. Where rank 0 is busy, they may have lain as long before they came here.
 FLUSH_COUNT = 1000
 FLUSH_SECONDS = 0.5
+#: Where the disk is slower than results come, no more of them than these wait: some 250 bytes each.
+FLUSH_MOST = 200_000
 #: A transaction waits for the disk a few times, some 10 ms, whatever its size. Where many results come, they
 #: take at most this share of the time (but no result waits for longer than above).
 FLUSH_SHARE = 0.2
@@ -135,7 +137,10 @@ class Store:
             if some
         )
         self._waiting_results += len(bundle.numbers)
-        if self._waiting_results >= FLUSH_COUNT:
+        if self._waiting_results >= FLUSH_MOST:
+            self._finish_writing()
+            self._flush_beside()
+        elif self._waiting_results >= FLUSH_COUNT:
             since = time.monotonic() - self._flushed
             if since * FLUSH_SHARE >= self._flush_cost or since >= FLUSH_SECONDS:
                 self._flush_beside()
