@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..memory import available_memory
 from .queue import BatchSize, Queue
 from .store import Store
 
@@ -55,17 +56,6 @@ class Needs:
     todo_free: float
 
 
-def _memory_free() -> float:
-    """Memory that programs can still get, infinite where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
-    except OSError:
-        pass
-    return float("inf")
-
-
 def _disk_free(folder: Path) -> float:
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
@@ -88,6 +78,7 @@ def needs_of(store: Store, wanted: NDArray[np.bool_], output: Path, node: list[i
     """
     cadence = np.maximum(store.rows["cadence"][wanted], 1)
     rank_0 = _RANK_0 + _ROW * len(store.rows)
+    memory = available_memory()
     here = max(1, node.count(node[0]) - (len(node) > 1))
     return Needs(
         rank_0=rank_0,
@@ -95,7 +86,8 @@ def needs_of(store: Store, wanted: NDArray[np.bool_], output: Path, node: list[i
         local=rank_0 + here * _WORKER,
         lightcurves=float(np.sum(_LIGHTCURVE + _CADENCE * _SECTOR_SECONDS / cadence)),
         todo=_RESULT * float(np.count_nonzero(wanted)),
-        memory_free=_memory_free(),
+        # Where the system does not say, nothing is refused.
+        memory_free=float("inf") if memory is None else float(memory),
         output_free=_disk_free(output),
         todo_free=_disk_free(store.path.parent),
     )

@@ -52,7 +52,9 @@ def test_a_dry_run_under_mpi(folder):
     assert set(status_of(folder)) == {None}
 
 
-@pytest.mark.parametrize(("what", "message"), [("_disk_free", "make room"), ("_memory_free", "start fewer")])
+@pytest.mark.parametrize(
+    ("what", "message"), [("_disk_free", "make room"), ("available_memory", "start fewer")]
+)
 def test_what_cannot_fit_is_refused(folder, monkeypatch, capsys, what, message):
     monkeypatch.setattr(plan, what, lambda *_: 1000.0)
     for options in ([], ["--dry-run"]):

@@ -16,6 +16,7 @@ FLOORS = {
     "status": 0,
     "quality": 0,
     "errors": 0,
+    "memory": 0,
     "settings": 0.5,
     "data": 0,
     "protocol": 0.5,

@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasoc_mpi.errors import TasocError
+from tasoc_mpi.memory import available_memory
 from tasoc_mpi.products.recorder import Recorder, clear_recorders, read_recorders, recorder_folder
 from tasoc_mpi.protocol import TASK_DTYPE, ProtocolError, Results
 from tasoc_mpi.worker.compute import Job, aborted, join_results
 from tasoc_mpi.worker.loop import InProcess
-from tasoc_mpi.worker.memory import available_memory, memory_share
+from tasoc_mpi.worker.memory import memory_share
 from tasoc_mpi.worker.pipes import Frames, Kind, frame, read_frame
 from tasoc_mpi.worker.supervisor import ChildOptions, Supervisor
 

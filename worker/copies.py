@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from ..errors import InputError
-from .memory import available_memory
+from ..memory import available_memory
 
 __all__ = ["SHARED_FOLDER", "Copies", "copies_folder", "copy_name", "remove_stale"]
 

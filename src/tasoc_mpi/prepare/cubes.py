@@ -23,7 +23,6 @@ from .background import SkyGeometry, background_model, window_length
 from .fields import group_tpfs
 from .framelog import write_log
 from .frames import FrameSeries, read_series, reference_frame
-from .memory import available_memory
 from .passes import (
     CubeFile,
     fit_backgrounds,
@@ -45,7 +44,6 @@ __all__ = [
     "MOVEMENT_KERNELS",
     "CubeSummary",
     "PrepareOptions",
-    "available_memory",
     "finished",
     "memory_bytes",
     "prepare_ccd",
@@ -269,14 +267,15 @@ def _make(
     """All passes, and the file around them."""
     part, state_path = (path.with_name(path.name + suffix) for suffix in (".part", ".state"))
     frames = Frames.of(series)
-    memory = team.memory(None if options.memory is None else options.memory * 1e9)
+    memory = memory_bytes(options, team)
     most = rows_at_once(series, memory, options.backgrounds)
     _check_disk(part, series, options, label)
     # Whatever can be wrong with the files beside the frames is found before the work begins.
     reference_time = _reference_time(path.parent, series)
     positions, source = _ephemeris(path.parent, series, quality, reference_time, options)
     files = file_numbers(series)
-    chosen, enough = chosen_frames(TESSQualityFlags.filter(quality), series.excluded, series.shape[1])
+    good = TESSQualityFlags.filter(quality)
+    chosen, enough = chosen_frames(good, series.excluded, series.shape[1])
     state = _open_state(state_path, series, frames.geometry, len(chosen), options)
     team.begin(frames)
     stars = make_stars(team, frames, chosen, enough, files, state, memory, label)
@@ -291,7 +290,6 @@ def _make(
         )
     window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
     model = background_model(frames.geometry, levels, radial, window)
-    good = TESSQualityFlags.filter(quality)
     ref_frame = reference_frame(series.time, good, series.wcs.good & there, reference_time)
     kind, movement = options.movement_kernel, None
     if kind:
@@ -388,8 +386,6 @@ def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label:
         )
 
 
-def memory_bytes(options: PrepareOptions) -> float:
-    """Bytes that may be used."""
-    if options.memory is not None:
-        return options.memory * 1e9
-    return 0.5 * available_memory()
+def memory_bytes(options: PrepareOptions, team: Team | None = None) -> float:
+    """Bytes that each rank of a team may use; without a team, this process alone."""
+    return (team or Team()).memory(None if options.memory is None else options.memory * 1e9)

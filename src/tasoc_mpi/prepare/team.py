@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .. import errors
 from ..errors import TasocError
 from ..transport import Mailbox, nodes, receive
-from .memory import available_memory
+from .memory import free_memory
 
 __all__ = ["Known", "Step", "Team", "pack", "serve", "unpack"]
 
@@ -62,12 +62,12 @@ class Team:
         self._mail = None if comm is None else Mailbox(comm)
         self._frames: Any = None
         #: Number of ranks on every rank's node, and the bytes of memory that are free there.
-        self.on_node, self.free = [1], [available_memory()]
+        self.on_node, self.free = [1], [free_memory()]
         if comm is not None:
             node = nodes(comm)
             self.on_node = [node.count(n) for n in node]
             free = np.empty(self.size)
-            comm.Gather(np.array([available_memory()]), free, 0)
+            comm.Gather(np.array([free_memory()]), free, 0)
             self.free = free.tolist()
 
     def memory(self, limit: float | None) -> float:
@@ -232,7 +232,7 @@ def serve(comm: Any, kinds: Mapping[str, type], warm_up: Callable[[], None] | No
         The exit status.
     """
     nodes(comm)
-    comm.Gather(np.array([available_memory()]), None, 0)
+    comm.Gather(np.array([free_memory()]), None, 0)
     mail = Mailbox(comm)
     to_warm_up: list[Callable[[], None]] = []
     frames: Any = None
