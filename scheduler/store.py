@@ -126,7 +126,7 @@ class Store:
             return bundle
         self._note(bundle)
         now = time.time()
-        starts = np.append(0, bundle.ends[:-1])
+        starts = bundle.starts
         first = bundle.numbers["priority"][np.minimum(starts, len(bundle.numbers) - 1)].tolist()
         if not self._waiting:
             self._oldest = time.monotonic()

@@ -269,15 +269,20 @@ class Bundle:
     text_at: list[int]
 
     @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where each message's results begin in `numbers`."""
+        return np.append(0, self.ends)[:-1]
+
+    @property
     def message(self) -> NDArray[np.int64]:
         """Which message each result is from, shape (n,)."""
-        return np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0))
+        return np.repeat(np.arange(len(self.ends)), self.ends - self.starts)
 
     def strings(self, chosen: NDArray[np.int64]) -> tuple[list[str | None], ...]:
         """Light curves, methods and errors of the chosen results."""
         # Within a message the strings of one kind lie one behind the other, kind after kind.
         before = _before(_lengths(self.numbers))[:, : len(_STRINGS)]
-        starts, message = np.append(0, self.ends[:-1]), self.message
+        starts, message = self.starts, self.message
         in_message = before[self.ends] - before[starts]
         kind_at = np.array(self.text_at)[:, None] + np.cumsum(in_message, axis=1) - in_message
         at = (before[:-1] - before[starts][message] + kind_at[message])[chosen]

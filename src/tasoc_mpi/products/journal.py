@@ -191,8 +191,9 @@ class Tally:
             (self._last,),
         )
         for bundle, times, rows in read_journal(conn, self._last):
-            for number, place in enumerate(places.fetchmany(len(rows))):
-                status = bundle.numbers["status"][bundle.message == number]
+            bounds = zip(bundle.starts.tolist(), bundle.ends.tolist(), strict=True)
+            for (start, end), place in zip(bounds, places.fetchmany(len(rows)), strict=False):
+                status = bundle.numbers["status"][start:end]
                 for value, count in zip(*np.unique(status, return_counts=True), strict=True):
                     self.counts[(*place, int(value))] += int(count)
             self._add(bundle, times)
