@@ -49,7 +49,7 @@ class BatchSize:
     BUSY = 0.05
     #: How busy the smallest batches would make rank 0. They are the last, so there are never so many of them;
     #: with larger ones the run would not end level.
-    LOAD = 1.5
+    LOAD = 2.0
 
     def __init__(self, workers: int, fixed: int | None = None) -> None:
         self.workers = workers
