@@ -80,10 +80,9 @@ class Loopback:
 
     waited = 0.0
 
-    def __init__(self, workers: int, answer: Answers) -> None:
-        empty = pack_results(Results.empty())
+    def __init__(self, answer: Answers) -> None:
         self.answer = answer
-        self.waiting = [(rank, 1, empty) for rank in range(1, workers + 1)]
+        self.waiting: list[tuple[int, int, bytes]] = []
         self.messages = 0
 
     def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytes]]:
@@ -108,7 +107,7 @@ def measure(stars: int, folder: Path, workers: int = 64) -> dict[str, float]:
     store.begin(output, 6, False)
     loaded = time.perf_counter()
     answer, stop = Answers(), Stop()
-    mail = Loopback(workers, answer)
+    mail = Loopback(answer)
     crew = Crew(mail, stop, [0] * (workers + 1))
     done = [0.0]
 

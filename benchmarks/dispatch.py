@@ -29,7 +29,7 @@ import numpy as np
 from bench_scheduler import Answers
 
 from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
-from tasoc_mpi.protocol import TASK_DTYPE, Tag, _header, unpack_results, unpack_tasks
+from tasoc_mpi.protocol import Tag, _header, unpack_results, unpack_tasks
 from tasoc_mpi.scheduler.loop import Crew, Messages, schedule
 from tasoc_mpi.scheduler.progress import Progress
 from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue
@@ -86,9 +86,8 @@ class VirtualWorkers:
         self.busy = np.zeros(workers + 1)
         self.rank_0 = self.mpi = self.stalled = 0.0
         self.messages = 0
-        empty = np.zeros(0, TASK_DTYPE)
-        self.heap = [(0.0, rank, rank, empty) for rank in range(1, workers + 1)]
-        self.count = workers + 1
+        self.heap: list[tuple[float, int, int, np.ndarray]] = []
+        self.count = 0
         self.sent: list[tuple[int, np.ndarray]] = []
         self.since = time.thread_time()
 
@@ -114,7 +113,8 @@ class VirtualWorkers:
     def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytearray]]:
         self.charge(time.thread_time() - self.since)
         start = self.now
-        self.now = max(self.now, min(self.heap[0][0], self.now + (timeout or 0.0)))
+        coming = self.heap[0][0] if self.heap else np.inf
+        self.now = max(self.now, min(coming, self.now + (timeout or 0.0)))
         self.waited = self.now - start
         found = []
         while self.heap and len(found) < most and self.heap[0][0] <= self.now:

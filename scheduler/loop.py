@@ -151,8 +151,8 @@ def _too_many(store: Store, bundle: Bundle, failed: NDArray[np.bool_], count: in
 class Crew:
     """The workers as rank 0 sees them.
 
-    A worker that has reported holds up to two batches: one that it computes and one that waits for it, so
-    that it does not wait itself.
+    A worker holds up to two batches: one that it computes and one that waits for it, so that it does not wait
+    itself. The first ones are sent without being asked for: they are there when a worker has started.
 
     Attributes
     ----------
@@ -162,15 +162,19 @@ class Crew:
         Nothing more is handed out after something has asked for the end.
     node : list of int
         Number of each rank's node.
-    held : dict of int to int
-        Number of batches that each worker has; a worker that has not said yet that it is there is missing.
+    held : list of list of int
+        Stars of the batches that each rank has; of these it computes the first.
+    outstanding : int
+        Stars that workers have.
     """
 
     mail: Mailbox
     stopping: Stop
     node: list[int]
-    held: dict[int, int] = field(default_factory=dict)
-    _new: deque[int] = field(default_factory=deque)
+    held: list[list[int]] = field(init=False)
+    outstanding: int = 0
+    #: Those of them in batches that are being computed.
+    _begun: int = 0
 
     BATCHES = 2
     #: Most messages that are answered at once.
@@ -182,6 +186,9 @@ class Crew:
     INBOX_BYTES = 128 << 20
     INBOX = 64
     INBOX_SECONDS = 0.01
+
+    def __post_init__(self) -> None:
+        self.held = [[] for _ in self.node]
 
     @property
     def workers(self) -> int:
@@ -198,30 +205,24 @@ class Crew:
         TasocError
             If a worker cannot go on.
         """
-        for rank in self.held:
-            self._provide(rank, queue)
+        for _ in range(self.BATCHES):
+            for rank in range(1, len(self.node)):
+                self._provide(rank, queue)
         inbox: deque[bytes | bytearray] = deque()
         oldest, lying = 0.0, 0
-        while (len(queue) and not self.stopping) or any(self.held.values()):
+        while (len(queue) and not self.stopping) or self.outstanding:
             begin = time.perf_counter()
-            received = self.mail.receive(
-                self.AT_ONCE, 0.0 if self._new else self.INBOX_SECONDS if inbox else 0.2
-            )
+            received = self.mail.receive(self.AT_ONCE, self.INBOX_SECONDS if inbox else 0.2)
             oldest = oldest if inbox else time.perf_counter()
             for rank, tag, message in received:
-                if self._open(rank, tag, message):
-                    self._provide(rank, queue, 1)
-                    self._new.append(rank)
-                else:
-                    self._provide(rank, queue)
-                    inbox.append(message)
-                    lying += len(message)
+                self._note(rank, tag, message)
+                self._provide(rank, queue)
+                inbox.append(message)
+                lying += len(message)
             now = time.perf_counter()
             if received:
                 queue.size.charge((now - begin - self.mail.waited) / len(received), len(received))
             nobody_waits = len(received) < self.AT_ONCE
-            if nobody_waits:
-                self._provide_new(queue)
             patience = self.INBOX_SECONDS if nobody_waits else self.INBOX_PATIENCE
             due = now - oldest >= patience or (nobody_waits and len(inbox) >= self.INBOX)
             while inbox and (due or lying > self.INBOX_BYTES):
@@ -233,34 +234,36 @@ class Crew:
         if inbox:
             take_in(list(inbox))
 
-    def _provide_new(self, queue: Queue) -> None:
-        """A second batch for workers that have come; before, all others get their first."""
-        for _ in range(min(len(self._new), self.AT_ONCE)):
-            self._provide(self._new.popleft(), queue)
-
-    def _open(self, rank: int, tag: int, message: bytes | bytearray) -> bool:
-        """Note that a worker has one batch less, or is there; returns whether it has just come."""
+    def _note(self, rank: int, tag: int, message: bytes | bytearray) -> None:
+        """Note that a worker has finished a batch, and begun the next if it has one."""
         if tag == Tag.FAILED:
             raise unpack_failure(rank, message)
-        if tag != Tag.RESULTS:
-            raise ProtocolError(f"rank {rank} sent a message with the unknown tag {tag}")
-        new = rank not in self.held
-        self.held[rank] = 0 if new else self.held[rank] - 1
-        return new
+        held = self.held[rank]
+        if tag != Tag.RESULTS or not held:
+            raise ProtocolError(f"rank {rank} sent a message with the tag {tag}, which nobody has asked for")
+        stars = held.pop(0)
+        self.outstanding -= stars
+        self._begun += (held[0] if held else 0) - stars
 
-    def _provide(self, rank: int, queue: Queue, most: int = BATCHES) -> None:
-        while self.held[rank] < most and len(queue) and not self.stopping:
-            tasks = queue.take(self.node[rank])
-            if not len(tasks):
-                return
+    def _provide(self, rank: int, queue: Queue) -> None:
+        """Give a worker a batch more, if there is one and it has not enough to the end."""
+        if not len(queue) or self.stopping:
+            return
+        held = self.held[rank]
+        # Batches that are being computed are half done on average.
+        level = (len(queue) + self.outstanding - 0.5 * self._begun) / self.workers
+        behind = level - sum(held)
+        if held and behind <= 0:
+            return
+        tasks = queue.take(self.node[rank], behind)
+        if stars := len(tasks):
             self.mail.send(rank, Tag.TASKS, pack_tasks(tasks))
-            self.held[rank] += 1
+            self._begun += 0 if held else stars
+            self.outstanding += stars
+            held.append(stars)
 
     def stop(self, exit_status: int) -> None:
         """Send all workers home; none may have a batch in hand."""
-        while len(self.held) < self.workers:
-            for rank, tag, message in self.mail.receive(self.AT_ONCE):
-                self._open(rank, tag, message)
-        for rank in self.held:
+        for rank in range(1, len(self.node)):
             self.mail.send(rank, Tag.STOP, pack_stop(exit_status))
         self.mail.wait()

@@ -24,8 +24,8 @@ class BatchSize:
 
     A batch is to take about half a second: then what a message costs does not count, a worker is never far
     from its next report, and a kill costs little. Towards the end, batches become smaller, so that all
-    workers finish together: a batch is never more than a share of what is left. But they never become so
-    small that rank 0 could not answer all workers in the time that a batch takes.
+    workers finish together: each gets only a share of what it is behind the level at which they would. But
+    batches never become so small that rank 0 could not answer all workers in the time that a batch takes.
 
     Parameters
     ----------
@@ -43,10 +43,9 @@ class BatchSize:
     #: there are so many workers that rank 0 would not keep up.
     FIRST = 8
     GUESS = 5e-3
-    #: A batch is at most 1/SHARES of what would fall to one worker; where answering all workers once takes
-    #: more than BUSY seconds, messages are scarce, and it is 1/2.
-    SHARES = 4
-    BUSY = 0.05
+    #: What a worker gets of what it is behind. With more of it, those who then are too late decide when the
+    #: run ends; with less, there are more messages.
+    SHARE = 0.4
     #: How busy the smallest batches would make rank 0. They are the last, so there are never so many of them;
     #: with larger ones the run would not end level.
     LOAD = 2.0
@@ -81,19 +80,24 @@ class BatchSize:
         if self._seen < self.FIRST * self.workers:
             # The first results are those of the quickest stars.
             cost = max(cost, self.GUESS)
-        self._shares = self.workers * (self.SHARES if self.workers * self._message < self.BUSY else 2)
-        self._least = int(min(self.workers * self._message / self.LOAD, self.SECONDS) / cost)
+        self._least = min(self.workers * self._message / self.LOAD, self.SECONDS) / cost
         self._most = max(1, min(int(self.SECONDS / cost), self.LARGEST))
+        if self._cost is None:
+            # The first batch has to last until rank 0 has sent all workers another one.
+            self._most = max(self.FIRST, int(3 * self.LOAD * self._least))
 
-    def of(self, left: int) -> int:
-        """Size of the next batch if `left` stars are left."""
+    def of(self, behind: float) -> int:
+        """Size of the next batch for a worker.
+
+        Parameters
+        ----------
+        behind : float
+            How many stars less it has than if all that are left were shared out level; not positive if it
+            already has more.
+        """
         if self.fixed:
             return self.fixed
-        share = -(-left // self._shares)
-        if self._cost is None:
-            # It has to last until rank 0 has answered all workers, which all come at once now, twice.
-            return max(1, int(max(min(self.FIRST, share), min(3 * self.LOAD * self._least, share))))
-        return max(1, min(max(share, self._least), self._most))
+        return min(round(max(self.SHARE * behind, min(self._least, behind), 0.0)), self._most)
 
 
 def _places(rows: NDArray[np.void]) -> NDArray[np.int64]:
@@ -177,10 +181,23 @@ class Queue:
         """Pass over these rows of the work list from now on."""
         np.frombuffer(self._out, np.uint8)[self._place[rows]] = 1
 
-    def take(self, node: int = 0) -> NDArray[np.void]:
-        """The next batch for a worker of a node; empty if there is none."""
+    def take(self, node: int = 0, behind: float | None = None) -> NDArray[np.void]:
+        """The next batch for a worker of a node.
+
+        Parameters
+        ----------
+        node : int, optional
+            Number of the node.
+        behind : float, optional
+            See `BatchSize.of`. Default: as for the only worker.
+
+        Returns
+        -------
+        ndarray of TASK_DTYPE
+            Empty if there is none.
+        """
         while True:
-            size = self.size.of(self._left)
+            size = max(1, self.size.of(self._left if behind is None else behind))
             start, end = self._open.get(node, (0, 0))
             if start == end:
                 if not self._reserve(node, size):

@@ -122,19 +122,15 @@ class Store:
             If a message is not what it should be; then none is taken in.
         """
         bundle = unpack_many(messages)
-        if not len(bundle.numbers):
-            return bundle
+        if (bundle.starts == bundle.ends).any():
+            raise ProtocolError("a message of results without one")
         self._note(bundle)
         now = time.time()
-        starts = bundle.starts
-        first = bundle.numbers["priority"][np.minimum(starts, len(bundle.numbers) - 1)].tolist()
+        first = bundle.numbers["priority"][bundle.starts].tolist()
         if not self._waiting:
             self._oldest = time.monotonic()
-        # A message without results (a worker's first) needs no row.
         self._waiting.extend(
-            (priority, now, message)
-            for priority, message, some in zip(first, messages, (bundle.ends > starts).tolist(), strict=True)
-            if some
+            (priority, now, message) for priority, message in zip(first, messages, strict=True)
         )
         self._waiting_results += len(bundle.numbers)
         if self._waiting_results >= FLUSH_MOST:

@@ -35,9 +35,9 @@ class ShuffledQueue(Queue):
     def __len__(self) -> int:
         return len(self._shuffled)
 
-    def take(self, node: int = 0) -> np.ndarray:
+    def take(self, node: int = 0, behind: float | None = None) -> np.ndarray:
         while len(self):
-            count = self.size.of(len(self))
+            count = max(1, self.size.of(len(self) if behind is None else behind))
             index, self._shuffled = self._shuffled[:count], self._shuffled[count:]
             index = index[~np.isin(index, self._passed_over)]
             if len(index):

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasoc_mpi.protocol import TASK_DTYPE
+from tasoc_mpi.protocol import TASK_DTYPE, Tag, unpack_tasks
+from tasoc_mpi.scheduler.loop import Crew
 from tasoc_mpi.scheduler.queue import BatchSize, Queue
+from tasoc_mpi.scheduler.signals import Stop
 
 
 def rows_of(ccd, tile, datasource="ffi", tmag=None):
@@ -85,36 +87,47 @@ def test_bright_stars_come_first():
     assert max(first[:50]) < 6
 
 
-def run(queue, rows, tile, seconds, nodes, per_node):
-    """Workers that compute, and rank 0 that takes no time; end times and the nodes that read each tile."""
-    free = [(0.0, worker) for worker in range(nodes * per_node)]
-    read = defaultdict(set)
-    ends = dict.fromkeys(range(nodes * per_node), 0.0)
-    while len(queue) and free:
-        now, worker = heapq.heappop(free)
-        batch = queue.take(worker // per_node)
-        if not len(batch):
-            continue
-        index = batch["priority"] - 1
-        for place in set(zip(batch["ccd"].tolist(), tile[index].tolist(), strict=True)):
-            read[place].add(worker // per_node)
-        ends[worker] = now + float(seconds[index].sum())
-        heapq.heappush(free, (ends[worker], worker))
-    return np.array(list(ends.values())), read
+class VirtualWorkers:
+    """A mailbox whose other end are workers that compute in virtual time; rank 0 takes none."""
+
+    waited = 0.0
+
+    def __init__(self, workers, seconds):
+        self.seconds = seconds
+        self.now = 0.0
+        self.ends = np.zeros(workers + 1)
+        self.due = []
+        self.sent = []
+
+    def send(self, rank, tag, message):
+        index = unpack_tasks(message)["priority"] - 1
+        self.ends[rank] = max(self.ends[rank], self.now) + self.seconds[index].sum()
+        heapq.heappush(self.due, (self.ends[rank], len(self.sent), rank))
+        self.sent.append((rank, index))
+
+    def receive(self, most, timeout):
+        self.now, _, rank = heapq.heappop(self.due)
+        return [(rank, Tag.RESULTS, b"")]
 
 
 @pytest.mark.parametrize(("nodes", "per_node"), [(1, 16), (4, 32), (16, 8), (32, 4)])
 def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node):
     rng = np.random.default_rng(nodes)
-    n = 60_000
+    n, workers = 60_000, nodes * per_node
     rows, tile = rows_of(rng.integers(1, 17, n), rng.integers(0, 40, n))
     seconds = 0.005 * 10 ** rng.uniform(-0.5, 0.5, n)
-    queue = Queue(rows, np.arange(n), learned(nodes * per_node), tile)
-    ends, read = run(queue, rows, tile, seconds, nodes, per_node)
+    node = [0, *(worker // per_node for worker in range(workers))]
+    mail = VirtualWorkers(workers, seconds)
+    queue = Queue(rows, np.arange(n), learned(workers), tile)
+    Crew(mail, Stop(), node).drain(queue, lambda _: None, lambda: None)
+    read = defaultdict(set)
+    for rank, index in mail.sent:
+        for place in set(zip(rows["ccd"][index].tolist(), tile[index].tolist(), strict=True)):
+            read[place].add(node[rank])
+    assert sorted(np.concatenate([index for _, index in mail.sent])) == list(range(n))
     assert len(read) == 16 * 40
     assert np.mean([len(found) == 1 for found in read.values()]) > 0.9
-    efficiency = seconds.sum() / (len(ends) * ends.max())
-    assert efficiency > 0.95
+    assert seconds.sum() / (workers * mail.ends.max()) > 0.98
     if nodes <= 16:
         # A node begins another CCD only when its own is finished.
         ccds = defaultdict(set)
@@ -125,10 +138,12 @@ def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node):
 
 def test_batches_become_smaller_towards_the_end_but_not_too_small_for_rank_0():
     size = learned(100)
-    sizes = [size.of(left) for left in (100_000, 10_000, 1_000, 10)]
+    sizes = [size.of(behind) for behind in (1000, 100, 10, 1, 0.1, -5)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 100
+    assert sizes[-1] == 0
     many = learned(4000)
     # 4000 messages of 20 us take as long as 16 stars.
-    assert 8 <= many.of(10) <= 16
+    assert 8 <= many.of(12) <= 16
+    assert many.of(5) == 5
     assert learned(4000, fixed=3).of(10) == 3

@@ -102,7 +102,6 @@ def work(comm: Any, computer: Computer) -> int:
     """
     from mpi4py import MPI
 
-    comm.Send([pack_results(Results.empty()), MPI.BYTE], 0, Tag.RESULTS)
     while True:
         received = receive(comm, 0, timeout=0 if computer.held else None)
         if received is not None:

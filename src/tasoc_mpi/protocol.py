@@ -1,9 +1,8 @@
 """What scheduler and workers say to each other: dtypes, tags, and how a message is laid out in bytes.
 
-A worker sends `RESULTS` (at first an empty one, which says that it is there); rank 0 answers with `TASKS` or,
-at the end, `STOP`. A worker that cannot go on says why with `FAILED`. Every other message is one block of
-bytes that starts with a count of what it holds, so that one that was cut or belongs to another version is
-recognised. Nothing is pickled.
+Rank 0 sends `TASKS`, and at the end `STOP`; a worker answers every batch with `RESULTS`. A worker that cannot
+go on says why with `FAILED`. Every other message is one block of bytes that starts with a count of what it
+holds, so that one that was cut or belongs to another version is recognised. Nothing is pickled.
 """
 
 from __future__ import annotations

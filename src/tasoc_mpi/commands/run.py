@@ -151,7 +151,7 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
             with listen(stop):
                 exit_status = run(_orders(args), crew.drain, stop, crew.node)
         except (TasocError, OSError) as error:
-            if any(crew.held.values()):
+            if crew.outstanding:
                 # Workers may be busy for long, or gone.
                 raise
             # Said once, by this rank.
