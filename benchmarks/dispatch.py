@@ -29,7 +29,7 @@ import numpy as np
 from bench_scheduler import Answers
 
 from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
-from tasoc_mpi.protocol import Tag, _header, unpack_results, unpack_tasks
+from tasoc_mpi.protocol import Tag, _header, split_numbers, unpack_results, unpack_tasks
 from tasoc_mpi.scheduler.loop import Crew, Messages, schedule
 from tasoc_mpi.scheduler.progress import Progress
 from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue
@@ -73,7 +73,8 @@ class ReadyAnswers:
         claimers = np.flatnonzero(numbers["skip_count"])
         skips = self.starid[index[np.minimum(claimers + 1, len(index) - 1)]].tobytes()
         text = self.names[index].tobytes() + b"aperture" * len(index)
-        return b"".join((_header(len(index), len(text), len(claimers)), numbers.tobytes(), skips, text))
+        heads, diagnostics = split_numbers(numbers)
+        return b"".join((_header(len(index), len(text), len(claimers)), heads, skips, text, diagnostics))
 
 
 class VirtualWorkers:

@@ -94,14 +94,14 @@ def schedule(
     def take_in(messages: Messages) -> None:
         assert progress is not None
         bundle = store.add(messages)
-        numbers = bundle.numbers
-        size.learn(numbers["elaptime"])
-        outcome.computed += len(numbers)
-        outcome.elapsed += float(numbers["elaptime"].sum())
-        outcome.waited += float(numbers["worker_wait_time"].sum())
-        failed = (numbers["status"] == STATUS.ERROR) | (numbers["status"] == STATUS.ABORT)
+        heads = bundle.heads
+        size.learn(heads["elaptime"], store.in_file[store.index(heads["priority"])])
+        outcome.computed += len(heads)
+        outcome.elapsed += float(heads["elaptime"].sum())
+        outcome.waited += float(heads["worker_wait_time"].sum())
+        failed = (heads["status"] == STATUS.ERROR) | (heads["status"] == STATUS.ABORT)
         errors = int(np.count_nonzero(failed))
-        progress.update(len(numbers), errors)
+        progress.update(len(heads), errors)
         if errors and max_errors and progress.errors >= max_errors and not stop:
             stop.request(_too_many(store, bundle, failed, progress.errors), 1)
 
@@ -142,7 +142,7 @@ def schedule(
 def _too_many(store: Store, bundle: Bundle, failed: NDArray[np.bool_], count: int) -> str:
     """Why the run ends, with the last star that failed."""
     last = np.flatnonzero(failed)[-1:]
-    row = store.rows[store.index(bundle.numbers["priority"][last])[0]]
+    row = store.rows[store.index(bundle.heads["priority"][last])[0]]
     lines = (bundle.strings(last)[2][0] or "no message").strip().splitlines()
     return f"{count} star(s) have failed, the last one TIC {row['starid']}: {lines[-1][:200]}"
 
@@ -162,19 +162,23 @@ class Crew:
         Nothing more is handed out after something has asked for the end.
     node : list of int
         Number of each rank's node.
-    held : list of list of int
-        Stars of the batches that each rank has; of these it computes the first.
+    workers : int
+        Number of ranks that compute.
+    held : list of list of float
+        The batches that each rank has, of which it computes the first: seconds that they are thought to take.
     outstanding : int
-        Stars that workers have.
+        Number of batches that workers have.
     """
 
     mail: Mailbox
     stopping: Stop
     node: list[int]
-    held: list[list[int]] = field(init=False)
+    workers: int = field(init=False)
+    held: list[list[float]] = field(init=False)
     outstanding: int = 0
-    #: Those of them in batches that are being computed.
-    _begun: int = 0
+    #: Seconds that all of them are thought to take, and those of them that are being computed.
+    _seconds: float = 0.0
+    _begun: float = 0.0
 
     BATCHES = 2
     #: Most messages that are answered at once.
@@ -189,11 +193,7 @@ class Crew:
 
     def __post_init__(self) -> None:
         self.held = [[] for _ in self.node]
-
-    @property
-    def workers(self) -> int:
-        """Number of ranks that compute."""
-        return len(self.node) - 1
+        self.workers = len(self.node) - 1
 
     def drain(self, queue: Queue, take_in: Callable[[Messages], None], tick: Callable[[], None]) -> None:
         """Have all stars of a queue computed.
@@ -241,26 +241,28 @@ class Crew:
         held = self.held[rank]
         if tag != Tag.RESULTS or not held:
             raise ProtocolError(f"rank {rank} sent a message with the tag {tag}, which nobody has asked for")
-        stars = held.pop(0)
-        self.outstanding -= stars
-        self._begun += (held[0] if held else 0) - stars
+        seconds = held.pop(0)
+        self.outstanding -= 1
+        self._seconds -= seconds
+        self._begun += (held[0] if held else 0.0) - seconds
 
     def _provide(self, rank: int, queue: Queue) -> None:
         """Give a worker a batch more, if there is one and it has not enough to the end."""
-        if not len(queue) or self.stopping:
+        left = queue.seconds
+        if not left or self.stopping.exit_status:
             return
         held = self.held[rank]
         # Batches that are being computed are half done on average.
-        level = (len(queue) + self.outstanding - 0.5 * self._begun) / self.workers
-        behind = level - sum(held)
+        behind = (left + self._seconds - 0.5 * self._begun) / self.workers - sum(held)
         if held and behind <= 0:
             return
-        tasks = queue.take(self.node[rank], behind)
-        if stars := len(tasks):
+        tasks, seconds = queue.take(self.node[rank], behind)
+        if len(tasks):
             self.mail.send(rank, Tag.TASKS, pack_tasks(tasks))
-            self._begun += 0 if held else stars
-            self.outstanding += stars
-            held.append(stars)
+            self._begun += 0.0 if held else seconds
+            self._seconds += seconds
+            self.outstanding += 1
+            held.append(seconds)
 
     def stop(self, exit_status: int) -> None:
         """Send all workers home; none may have a batch in hand."""

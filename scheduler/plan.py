@@ -179,7 +179,7 @@ def _ranks(store: Store, wanted: NDArray[np.bool_], node: list[int]) -> Iterator
     names = sorted(set(node[1:] or node))
     yield f"{workers} worker(s) on {len(names)} node(s)"
     for name in names[:32]:
-        tasks = queue.take(name)
+        tasks, _ = queue.take(name)
         count = max(1, node[1:].count(name))
         if len(tasks):
             first = tasks[0]

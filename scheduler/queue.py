@@ -15,8 +15,10 @@ __all__ = ["BatchSize", "Queue"]
 BRIGHT = 6.0
 #: Stars that are taken as one tile where tiles are not known.
 TILE_STARS = 128
-#: Tiles of target pixel files are numbered by their star, behind all others.
-_FILE = 1 << 32
+#: Target pixel files are tiles numbered by their star, before all others: their stars take long, too.
+_FILE = -(1 << 62)
+#: Tiles that are not known come behind all others.
+_UNKNOWN = 1 << 32
 
 
 class BatchSize:
@@ -27,22 +29,34 @@ class BatchSize:
     workers finish together: each gets only a share of what it is behind the level at which they would. But
     batches never become so small that rank 0 could not answer all workers in the time that a batch takes.
 
+    A star of a target pixel file, which has a hundred times as many cadences, has a cost of its own.
+
     Parameters
     ----------
     workers : int
         Number of ranks that compute.
     fixed : int, optional
         Always hand out this many.
+
+    Attributes
+    ----------
+    cost : list of float
+        Seconds that a star takes: one of full frame images, one of a target pixel file.
     """
 
     #: Seconds that a batch should take.
     SECONDS = 0.5
     #: Most stars of a batch: keeps messages small enough to be sent without waiting for their receiver.
     LARGEST = 500
-    #: Stars of a batch as long as nothing is known of what a star costs; what is then taken to be its cost if
-    #: there are so many workers that rank 0 would not keep up.
+    #: What stars are taken to cost before something is known of it, and at least as long as fewer than so
+    #: many for each worker are known: the first results are those of the quickest stars. The mean is that of
+    #: the last ones, twice as many.
+    GUESS = (5e-3, 0.1)
     FIRST = 8
-    GUESS = 5e-3
+    #: A rank's first star may take half a minute, because it compiles: so much is not the star's.
+    LONGEST = 5.0
+    #: Seconds that a batch should take if nothing is known of its stars.
+    FIRST_SECONDS = 0.04
     #: What a worker gets of what it is behind. With more of it, those who then are too late decide when the
     #: run ends; with less, there are more messages.
     SHARE = 0.4
@@ -53,20 +67,25 @@ class BatchSize:
     def __init__(self, workers: int, fixed: int | None = None) -> None:
         self.workers = workers
         self.fixed = fixed
-        self._cost: float | None = None
-        self._seen = 0
+        self.cost = list(self.GUESS)
+        self._few = self.FIRST * workers
+        self._mean = [0.0, 0.0]
+        self._seen = [0, 0]
         self._message = 20e-6
         self._update()
 
-    def learn(self, seconds: NDArray[np.float64]) -> None:
-        """Take in the seconds that some stars took."""
-        if len(seconds):
-            # The median: a rank's first star may take seconds, because it compiles or reads what others
-            # share.
-            cost = float(np.median(seconds))
-            self._seen += len(seconds)
-            self._cost = cost if self._cost is None else 0.8 * self._cost + 0.2 * cost
-            self._update()
+    def learn(self, seconds: NDArray[np.float64], in_file: NDArray[np.bool_]) -> None:
+        """Take in the seconds that some stars took, and which of them are of target pixel files."""
+        seconds = np.minimum(seconds, self.LONGEST)
+        for kind in (0, 1):
+            some = seconds[in_file == kind]
+            if len(some):
+                self._seen[kind] += len(some)
+                new = min(1.0, len(some) / min(self._seen[kind], 2 * self._few))
+                self._mean[kind] += new * (float(some.mean()) - self._mean[kind])
+                least = self.GUESS[kind] if self._seen[kind] < self._few else 1e-7
+                self.cost[kind] = max(self._mean[kind], least)
+        self._update()
 
     def charge(self, seconds: float, messages: int = 1) -> None:
         """Take in the seconds that rank 0 spent on each of some messages."""
@@ -76,28 +95,27 @@ class BatchSize:
 
     def _update(self) -> None:
         """What is the same for all batches until something new is known."""
-        cost = self.GUESS if self._cost is None else max(self._cost, 1e-7)
-        if self._seen < self.FIRST * self.workers:
-            # The first results are those of the quickest stars.
-            cost = max(cost, self.GUESS)
-        self._least = min(self.workers * self._message / self.LOAD, self.SECONDS) / cost
-        self._most = max(1, min(int(self.SECONDS / cost), self.LARGEST))
-        if self._cost is None:
-            # The first batch has to last until rank 0 has sent all workers another one.
-            self._most = max(self.FIRST, int(3 * self.LOAD * self._least))
+        self._least = min(self.workers * self._message / self.LOAD, self.SECONDS)
+        # The first batch has to last until rank 0 has sent all workers another one.
+        first = max(self.FIRST_SECONDS, 3 * self.LOAD * self._least)
+        self._most = [self.SECONDS if seen else first for seen in self._seen]
 
-    def of(self, behind: float) -> int:
+    def of(self, behind: float, in_file: bool | int = False) -> int:
         """Size of the next batch for a worker.
 
         Parameters
         ----------
         behind : float
-            How many stars less it has than if all that are left were shared out level; not positive if it
-            already has more.
+            How many seconds of work less it has than if all that is left were shared out level; not positive
+            if it already has more.
+        in_file : bool, optional
+            Whether its stars are of target pixel files.
         """
         if self.fixed:
             return self.fixed
-        return min(round(max(self.SHARE * behind, min(self._least, behind), 0.0)), self._most)
+        # Of the least, not more than it is behind.
+        seconds = max(self.SHARE * behind, min(self._least, behind))
+        return max(0, min(round(min(seconds, self._most[in_file]) / self.cost[in_file]), self.LARGEST))
 
 
 def _places(rows: NDArray[np.void]) -> NDArray[np.int64]:
@@ -117,11 +135,11 @@ def _files(rows: NDArray[np.void], tile: NDArray[np.int64]) -> None:
 class Queue:
     """Stars in order, taken batch by batch; a batch is never of two CCDs.
 
-    They are ordered by CCD, within it by tile, and in a tile from bright to faint, because bright stars make
-    fainter ones superfluous. A node keeps to one CCD as long as that has tiles, and to a tile once it has
-    begun it, so that each tile is read by one node. A node whose CCD is finished takes the one with most
-    tiles left for each node that is there. The stars of a target pixel file are one tile, and go to one
-    worker.
+    They are ordered by CCD, within it target pixel files first, then by tile, and in a tile from bright to
+    faint, because bright stars make fainter ones superfluous. A node keeps to one CCD as long as that has
+    tiles, and to a tile once it has begun it, so that each tile is read by one node. A node whose CCD is
+    finished takes the one with most tiles left for each node that is there. The stars of a target pixel file
+    are one tile, and go to one worker.
 
     Parameters
     ----------
@@ -146,11 +164,9 @@ class Queue:
         chosen = rows[wanted]
         place = _places(chosen)
         tiles = np.full(len(wanted), -1) if tile is None else tile[wanted].astype(np.int64)
-        unknown = tiles < 0
-        # Behind those that are known.
-        tiles[unknown] = _FILE - 1
+        tiles[tiles < 0] = _UNKNOWN
+        tiles[chosen["tmag"] <= BRIGHT] = -1
         _files(chosen, tiles)
-        tiles[(chosen["tmag"] <= BRIGHT) & (tiles < _FILE)] = -1
         order = np.lexsort((chosen["priority"], tiles, place))
         #: Where each row stands; behind all others if it is not wanted.
         self._place = np.full(len(rows), len(order), np.int32)
@@ -161,27 +177,34 @@ class Queue:
         self._tasks = chosen[order]
         del chosen
         place, tiles = place[order], tiles[order]
-        edge = np.flatnonzero((place[1:] != place[:-1]) | (tiles[1:] != tiles[:-1])) + 1
-        starts, ends = np.append(0, edge), np.append(edge, len(order))
-        #: Where tiles end, and whether that is a target pixel file's.
-        self._ends = array("q", _cut(starts, ends, tiles[starts] if len(order) else tiles))
-        self._whole = tiles >= _FILE
-        ccd = np.append(np.flatnonzero(place[1:] != place[:-1]) + 1, len(order)).tolist()
-        self._next = [0, *ccd[:-1]] if len(order) else []
-        self._last = ccd if len(order) else []
-        self._nodes = [0] * len(self._next)
+        in_file = tiles < -1
+        #: Which are of target pixel files; as bytes, too.
+        self._in_file = in_file.tobytes()
+        #: Where tiles end; what may be in one batch; CCDs.
+        self._ends = array("q", _cut(place, tiles))
+        self._borders = array("q", _runs(place, in_file))
+        ccd = _runs(place)
+        self._next = [0, *ccd[:-1]] if ccd else []
+        self._last = ccd
+        self._nodes = [0] * len(ccd)
         self._ccd_of: dict[int, int] = {}
         self._open: dict[int, tuple[int, int]] = {}
-        self._left = len(order)
+        files = int(np.count_nonzero(in_file))
+        self._left = [len(order) - files, files]
 
     def __len__(self) -> int:
-        return self._left
+        return self._left[0] + self._left[1]
+
+    @property
+    def seconds(self) -> float:
+        """What the stars that are left are thought to take, by one worker."""
+        return self._left[0] * self.size.cost[0] + self._left[1] * self.size.cost[1]
 
     def leave_out(self, rows: NDArray[np.integer]) -> None:
         """Pass over these rows of the work list from now on."""
         np.frombuffer(self._out, np.uint8)[self._place[rows]] = 1
 
-    def take(self, node: int = 0, behind: float | None = None) -> NDArray[np.void]:
+    def take(self, node: int = 0, behind: float | None = None) -> tuple[NDArray[np.void], float]:
         """The next batch for a worker of a node.
 
         Parameters
@@ -193,38 +216,47 @@ class Queue:
 
         Returns
         -------
-        ndarray of TASK_DTYPE
+        tasks : ndarray of TASK_DTYPE
             Empty if there is none.
+        seconds : float
+            What it is thought to take.
         """
+        if behind is None:
+            behind = self.seconds
         while True:
-            size = max(1, self.size.of(self._left if behind is None else behind))
             start, end = self._open.get(node, (0, 0))
             if start == end:
-                if not self._reserve(node, size):
-                    return self._tasks[:0]
+                if not self._reserve(node, behind):
+                    return self._tasks[:0], 0.0
                 start, end = self._open[node]
-            stop = self._stop(start, end, size)
+            stop = self._stop(start, end, self._size(start, behind))
             self._open[node] = (stop, end)
-            self._left -= stop - start
-            if self._out.find(1, start, stop) < 0:
-                return self._tasks[start:stop]
-            if 0 in self._out[start:stop]:
-                return self._tasks[start:stop][np.frombuffer(self._out, np.uint8)[start:stop] == 0]
+            kind = self._in_file[start]
+            self._left[kind] -= stop - start
+            tasks = self._tasks[start:stop]
+            if self._out.find(1, start, stop) >= 0:
+                tasks = tasks[np.frombuffer(self._out, np.uint8)[start:stop] == 0]
+            if len(tasks):
+                return tasks, len(tasks) * self.size.cost[kind]
+
+    def _size(self, start: int, behind: float) -> int:
+        return max(1, self.size.of(behind, self._in_file[start]))
 
     def _stop(self, start: int, end: int, size: int) -> int:
         """Where a batch that begins at `start` ends; better with a tile than in the midst of one."""
+        end = min(end, self._borders[bisect_right(self._borders, start)])
         if start + size >= end:
             return end
         if self.size.fixed:
             return start + size
-        if self._whole[start + size - 1]:
+        if self._in_file[start]:
             return min(self._ends[bisect_right(self._ends, start + size - 1)], end)
         before = bisect_right(self._ends, start + size + size // 4) - 1
         if before >= 0 and self._ends[before] >= start + (size + 1) // 2:
             return min(self._ends[before], end)
         return start + size
 
-    def _reserve(self, node: int, size: int) -> bool:
+    def _reserve(self, node: int, behind: float) -> bool:
         """Give a node the next tiles; if there are none, half of what another has not handed out yet."""
         ccd = self._ccd_of.get(node, -1)
         if ccd < 0 or self._next[ccd] == self._last[ccd]:
@@ -241,7 +273,7 @@ class Queue:
             self._ccd_of[node] = ccd
             self._nodes[ccd] += 1
         start = self._next[ccd]
-        last = min(start + size, self._last[ccd]) - 1
+        last = min(start + self._size(start, behind), self._last[ccd]) - 1
         stop = self._ends[bisect_right(self._ends, last)]
         self._next[ccd] = stop
         self._open[node] = (start, stop)
@@ -254,14 +286,29 @@ class Queue:
             return False
         start, end = self._open[other]
         middle = (start + end) // 2
-        if self._whole[middle]:
+        if self._in_file[middle]:
             middle = start
         self._open[other], self._open[node] = (start, middle), (middle, end)
         return True
 
 
-def _cut(starts: NDArray[np.int64], ends: NDArray[np.int64], tiles: NDArray[np.int64]) -> list[int]:
+def _runs(*keys: NDArray[np.generic]) -> list[int]:
+    """Ends of the runs in which all keys are the same."""
+    if not len(keys[0]):
+        return []
+    change = np.zeros(len(keys[0]), bool)
+    change[-1] = True
+    for key in keys:
+        change[:-1] |= key[1:] != key[:-1]
+    return (np.flatnonzero(change) + 1).tolist()
+
+
+def _cut(place: NDArray[np.int64], tiles: NDArray[np.int64]) -> list[int]:
     """Ends of tiles, with those of unknown tiles in between."""
-    unknown = np.flatnonzero(tiles == _FILE - 1)
+    ends = np.array(_runs(place, tiles), np.int64)
+    if not len(ends):
+        return []
+    starts = np.append(0, ends[:-1])
+    unknown = np.flatnonzero(tiles[starts] == _UNKNOWN)
     more = [np.arange(starts[i] + TILE_STARS, ends[i], TILE_STARS) for i in unknown.tolist()]
-    return np.unique(np.concatenate([ends, *more])).tolist() if len(tiles) else []
+    return np.unique(np.concatenate([ends, *more])).tolist()

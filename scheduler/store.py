@@ -42,7 +42,7 @@ FLUSH_MOST = 200_000
 #: take at most this share of the time (but no result waits for longer than above).
 FLUSH_SHARE = 0.2
 #: Stars that others claim are left out after so many seconds: many at once are found more quickly.
-LEAVE_OUT_SECONDS = 0.05
+LEAVE_OUT_SECONDS = 0.2
 
 _NONE = np.zeros(0, np.int64)
 _LISTED = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
@@ -75,6 +75,8 @@ class Store:
         Row of the skipping star as in the file; -1 for none.
     left_out : ndarray of bool
         Stars that by the results so far a brighter one skips: they are not handed out. Only `decide` tells.
+    in_file : ndarray of bool
+        Which rows are of target pixel files.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class Store:
     skipped_by: NDArray[np.int64]
     left_out: NDArray[np.bool_]
     priority: NDArray[np.int64]
+    in_file: NDArray[np.bool_]
     group: NDArray[np.int32]
     finder: Finder
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
@@ -126,13 +129,13 @@ class Store:
             raise ProtocolError("a message of results without one")
         self._note(bundle)
         now = time.time()
-        first = bundle.numbers["priority"][bundle.starts].tolist()
+        first = bundle.heads["priority"][bundle.starts].tolist()
         if not self._waiting:
             self._oldest = time.monotonic()
         self._waiting.extend(
             (priority, now, message) for priority, message in zip(first, messages, strict=True)
         )
-        self._waiting_results += len(bundle.numbers)
+        self._waiting_results += len(bundle.heads)
         if self._waiting_results >= FLUSH_MOST:
             self._finish_writing()
             self._flush_beside()
@@ -144,18 +147,18 @@ class Store:
 
     def _note(self, bundle: Bundle) -> None:
         """Results in memory."""
-        numbers = bundle.numbers
-        index = self.index(numbers["priority"])
+        heads = bundle.heads
+        index = self.index(heads["priority"])
         again = index[self.own[index] != STATUS.UNKNOWN]
         if len(again):
             known = np.zeros(len(self.rows), dtype=bool)
             known[again] = True
             self.claims.drop(known)
-        self.own[index] = numbers["status"]
+        self.own[index] = heads["status"]
         self.listed[index] = True
         self.journaled[index] = True
         if len(bundle.skips):
-            claimers = np.repeat(index, numbers["skip_count"])
+            claimers = np.repeat(index, heads["skip_count"])
             self.claims.add(claimers, bundle.skips)
             self._new_claims.append((claimers, bundle.skips))
 
@@ -395,6 +398,7 @@ def load_store(path: Path, copy: bool = False) -> Store:
         skipped_by=np.full(n, -1, np.int64),
         left_out=np.zeros(n, bool),
         priority=priority,
+        in_file=rows["datasource"] != b"ffi",
         group=group,
         finder=Finder(group, rows["starid"]),
     )

@@ -184,8 +184,8 @@ class TaskManager:
         self._store.tick()
         self._started[index] = False
         self._outcome.computed += len(results)
-        self._outcome.elapsed += float(bundle.numbers["elaptime"].sum())
-        self._outcome.waited += float(bundle.numbers["worker_wait_time"].sum())
+        self._outcome.elapsed += float(bundle.heads["elaptime"].sum())
+        self._outcome.waited += float(bundle.heads["worker_wait_time"].sum())
         if not self._todo().any():
             # The claims of skipped stars may fall: those that they left out are to do after all.
             self._settle()

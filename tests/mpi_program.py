@@ -35,14 +35,14 @@ class ShuffledQueue(Queue):
     def __len__(self) -> int:
         return len(self._shuffled)
 
-    def take(self, node: int = 0, behind: float | None = None) -> np.ndarray:
+    def take(self, node: int = 0, behind: float | None = None) -> tuple[np.ndarray, float]:
         while len(self):
-            count = max(1, self.size.of(len(self) if behind is None else behind))
+            count = max(1, self.size.of(self.seconds if behind is None else behind))
             index, self._shuffled = self._shuffled[:count], self._shuffled[count:]
             index = index[~np.isin(index, self._passed_over)]
             if len(index):
-                return self._rows[index]
-        return self._rows[:0]
+                return self._rows[index], len(index) * self.size.cost[0]
+        return self._rows[:0], 0.0
 
     def leave_out(self, rows: np.ndarray) -> None:
         self._passed_over = np.append(self._passed_over, rows)

@@ -28,7 +28,7 @@ def rows_of(ccd, tile, datasource="ffi", tmag=None):
 
 def learned(workers, seconds=0.005, fixed=None):
     size = BatchSize(workers, fixed)
-    size.learn(np.array([seconds]))
+    size.learn(np.array([seconds]), np.array([False]))
     return size
 
 
@@ -47,11 +47,11 @@ def test_every_star_is_handed_out_once(data):
     queue.leave_out(np.flatnonzero(left_out))
     found = []
     while len(queue):
-        batch = queue.take(data.draw(st.integers(0, 5)))
+        batch = queue.take(data.draw(st.integers(0, 5)))[0]
         assert len(np.unique(batch["ccd"])) <= 1
         found += batch["priority"].tolist()
     assert sorted(found) == rows["priority"][wanted][~left_out[wanted]].tolist()
-    assert not len(queue.take(0))
+    assert not len(queue.take(0)[0])
 
 
 def test_a_tile_is_handed_out_from_bright_to_faint():
@@ -60,7 +60,7 @@ def test_a_tile_is_handed_out_from_bright_to_faint():
     queue = Queue(rows, np.arange(2000), learned(2), tile)
     seen = defaultdict(list)
     while len(queue):
-        for priority in queue.take()["priority"].tolist():
+        for priority in queue.take()[0]["priority"].tolist():
             seen[rows["ccd"][priority - 1], tile[priority - 1]].append(priority)
     assert len(seen) == 40
     assert all(found == sorted(found) for found in seen.values())
@@ -72,7 +72,7 @@ def test_the_stars_of_a_target_pixel_file_come_together():
     rows["datasource"] = [b"tpf" if i % 3 == 0 else b"tpf:%d" % (100 + i - i % 3) for i in range(n)]
     queue = Queue(rows, np.arange(n), learned(8, 0.1), tile)
     while len(queue):
-        batch = queue.take()
+        batch = queue.take()[0]
         files = batch["starid"] - (batch["priority"] - 1) % 3
         # All three stars of each file.
         assert set(np.unique(files, return_counts=True)[1]) == {3}
@@ -83,7 +83,7 @@ def test_bright_stars_come_first():
     queue = Queue(rows, np.arange(500), learned(50), tile)
     first = []
     while len(first) < 50:
-        first += queue.take()["tmag"].tolist()
+        first += queue.take()[0]["tmag"].tolist()
     assert max(first[:50]) < 6
 
 
@@ -106,8 +106,8 @@ class VirtualWorkers:
         self.sent.append((rank, index))
 
     def receive(self, most, timeout):
-        self.now, _, rank = heapq.heappop(self.due)
-        return [(rank, Tag.RESULTS, b"")]
+        self.now, number, rank = heapq.heappop(self.due)
+        return [(rank, Tag.RESULTS, str(number).encode())]
 
 
 @pytest.mark.parametrize(("nodes", "per_node"), [(1, 16), (4, 32), (16, 8), (32, 4)])
@@ -136,14 +136,38 @@ def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node):
         assert np.mean([len(found) for found in ccds.values()]) < 3.5
 
 
+def test_a_run_ends_level_where_stars_of_target_pixel_files_cost_a_hundred_times_as_much():
+    """As in a sector: they come last on each CCD, and take as long as all others."""
+    rng = np.random.default_rng(5)
+    n, files, workers = 40_000, 400, 64
+    rows, tile = rows_of(rng.integers(1, 5, n), rng.integers(0, 40, n))
+    in_file = np.zeros(n, bool)
+    in_file[rng.choice(n, files, replace=False)] = True
+    rows["datasource"][in_file] = b"tpf"
+    seconds = np.where(in_file, 0.3, 0.003) * 10 ** rng.uniform(-0.5, 0.5, n)
+    mail = VirtualWorkers(workers, seconds)
+    size = BatchSize(workers)
+
+    def take_in(messages):
+        index = np.concatenate([mail.sent[int(number)][1] for number in messages])
+        size.learn(seconds[index], in_file[index])
+
+    Crew(mail, Stop(), [0] * (workers + 1)).drain(
+        Queue(rows, np.arange(n), size, tile), take_in, lambda: None
+    )
+    assert all(len(np.unique(in_file[index])) == 1 for _, index in mail.sent)
+    assert max(seconds[index].sum() for _, index in mail.sent) < 3
+    assert seconds.sum() / (workers * mail.ends.max()) > 0.95
+
+
 def test_batches_become_smaller_towards_the_end_but_not_too_small_for_rank_0():
     size = learned(100)
-    sizes = [size.of(behind) for behind in (1000, 100, 10, 1, 0.1, -5)]
+    sizes = [size.of(behind) for behind in (5, 0.5, 0.05, 0.005, 0.0005, -1)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 100
     assert sizes[-1] == 0
     many = learned(4000)
     # 4000 messages of 20 us take as long as 16 stars.
-    assert 8 <= many.of(12) <= 16
-    assert many.of(5) == 5
+    assert 8 <= many.of(0.06) <= 16
+    assert many.of(0.025) == 5
     assert learned(4000, fixed=3).of(10) == 3

@@ -7,6 +7,7 @@ holds, so that one that was cut or belongs to another version is recognised. Not
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from .errors import TasocError
 
 __all__ = [
     "DIAGNOSTICS",
+    "HEAD_DTYPE",
     "RESULT_DTYPE",
     "TASK_DTYPE",
     "Bundle",
@@ -30,6 +32,7 @@ __all__ = [
     "pack_results",
     "pack_stop",
     "pack_tasks",
+    "split_numbers",
     "unpack_failure",
     "unpack_many",
     "unpack_results",
@@ -87,26 +90,29 @@ DIAGNOSTICS = (
     "stamp_resizes",
 )
 
-#: The numbers of one result: seconds spent on the star and in waiting for it, diagnostics, and the lengths of
-#: what is sent beside them (bytes of the strings, -1 for none; count of the skip list).
-RESULT_DTYPE = np.dtype(
+#: What rank 0 looks at when a result comes in: the star, seconds spent on it and in waiting for it, how it
+#: ended, and the lengths of what is sent beside the numbers (count of the skip list; bytes of the strings, -1
+#: for none).
+HEAD_DTYPE = np.dtype(
     [
         ("priority", "i8"),
         ("elaptime", "f8"),
         ("worker_wait_time", "f8"),
-        *((name, "f8") for name in DIAGNOSTICS),
-        ("status", "i4"),
+        ("status", "i8"),
+        ("skip_count", "i4"),
         ("lightcurve_size", "i4"),
         ("method_used_size", "i4"),
         ("errors_size", "i4"),
-        ("skip_count", "i4"),
     ]
 )
+
+#: All numbers of one result: its head, then the diagnostics.
+RESULT_DTYPE = np.dtype([*HEAD_DTYPE.descr, *((name, "f8") for name in DIAGNOSTICS)])
 
 _STRINGS = ("lightcurve", "method_used", "errors")
 
 #: First bytes of every message: a magic number (which changes with the layout) and three counts.
-_MAGIC = 0x7A50C_0002
+_MAGIC = 0x7A50C_0003
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,9 @@ def _check_size(buffer: memoryview, size: int, what: str) -> None:
 
 def pack_tasks(tasks: NDArray[np.void]) -> bytes:
     """A batch (array of TASK_DTYPE) as bytes."""
-    return _header(len(tasks)) + np.ascontiguousarray(tasks, dtype=TASK_DTYPE).tobytes()
+    if tasks.dtype != TASK_DTYPE:
+        raise TypeError(f"tasks of the dtype {tasks.dtype}")
+    return _header(len(tasks)) + tasks.tobytes()
 
 
 def unpack_tasks(message: bytes | bytearray | memoryview) -> NDArray[np.void]:
@@ -227,7 +235,15 @@ def pack_results(results: Results) -> bytes:
     skips = np.ascontiguousarray(results.skips, dtype="<i8")
     if numbers["skip_count"].sum() != len(skips):
         raise ProtocolError(f"results of {len(numbers)} stars with {len(skips)} stars to skip: counts differ")
-    return b"".join((_header(len(numbers), len(text), len(skips)), numbers.tobytes(), skips.tobytes(), text))
+    heads, diagnostics = split_numbers(numbers)
+    header = _header(len(numbers), len(text), len(skips))
+    return b"".join((header, heads, skips.tobytes(), text, diagnostics))
+
+
+def split_numbers(numbers: NDArray[np.void]) -> tuple[bytes, bytes]:
+    """Heads and diagnostics of results (array of RESULT_DTYPE), as a message has them."""
+    columns = np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), RESULT_DTYPE.itemsize)
+    return columns[:, : HEAD_DTYPE.itemsize].tobytes(), columns[:, HEAD_DTYPE.itemsize :].tobytes()
 
 
 def unpack_results(message: bytes | bytearray | memoryview) -> Results:
@@ -249,27 +265,42 @@ class Bundle:
 
     Attributes
     ----------
-    numbers : ndarray of RESULT_DTYPE
+    heads : ndarray of HEAD_DTYPE
         Of all messages, one behind the other.
     skips : ndarray of int64
         All skip lists, one behind the other.
     ends : ndarray of int64
-        Where each message's results end in `numbers`.
+        Where each message's results end in `heads`.
     messages : list of memoryview
         The messages.
-    text_at : list of int
-        Where the strings of each message begin in it.
+    text_at, diagnostics_at : list of int
+        Where the strings and the diagnostics of each message begin in it.
     """
 
-    numbers: NDArray[np.void]
+    heads: NDArray[np.void]
     skips: NDArray[np.int64]
     ends: NDArray[np.int64]
     messages: list[memoryview]
     text_at: list[int]
+    diagnostics_at: list[int]
+
+    @functools.cached_property
+    def numbers(self) -> NDArray[np.void]:
+        """All numbers, of RESULT_DTYPE."""
+        numbers = np.empty(len(self.heads), RESULT_DTYPE)
+        columns = numbers.view(np.uint8).reshape(len(numbers), RESULT_DTYPE.itemsize)
+        columns[:, : HEAD_DTYPE.itemsize] = self.heads.view(np.uint8).reshape(
+            len(numbers), HEAD_DTYPE.itemsize
+        )
+        parts = [m[at:] for m, at in zip(self.messages, self.diagnostics_at, strict=True)]
+        columns[:, HEAD_DTYPE.itemsize :] = np.frombuffer(_join(parts), np.uint8).reshape(
+            len(numbers), RESULT_DTYPE.itemsize - HEAD_DTYPE.itemsize
+        )
+        return numbers
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """Where each message's results begin in `numbers`."""
+        """Where each message's results begin in `heads`."""
         return np.append(0, self.ends)[:-1]
 
     @property
@@ -280,7 +311,7 @@ class Bundle:
     def strings(self, chosen: NDArray[np.int64]) -> tuple[list[str | None], ...]:
         """Light curves, methods and errors of the chosen results."""
         # Within a message the strings of one kind lie one behind the other, kind after kind.
-        before = _before(_lengths(self.numbers))[:, : len(_STRINGS)]
+        before = _before(_lengths(self.heads))[:, 1:]
         starts, message = self.starts, self.message
         in_message = before[self.ends] - before[starts]
         kind_at = np.array(self.text_at)[:, None] + np.cumsum(in_message, axis=1) - in_message
@@ -290,16 +321,16 @@ class Bundle:
             [
                 None if n < 0 else str(self.messages[m][a : a + n], "utf-8", "replace")
                 for m, a, n in zip(
-                    where, at[:, k].tolist(), self.numbers[f"{name}_size"][chosen].tolist(), strict=True
+                    where, at[:, k].tolist(), self.heads[f"{name}_size"][chosen].tolist(), strict=True
                 )
             ]
             for k, name in enumerate(_STRINGS)
         )
 
 
-def _lengths(numbers: NDArray[np.void]) -> NDArray[np.int32]:
-    """Sizes of the strings and counts of the skip lists, shape (n, 4): the last fields of `RESULT_DTYPE`."""
-    words = numbers.view("i4").reshape(len(numbers), RESULT_DTYPE.itemsize // 4)
+def _lengths(heads: NDArray[np.void]) -> NDArray[np.int32]:
+    """Counts of the skip lists and sizes of the strings, shape (n, 4): the last fields of `HEAD_DTYPE`."""
+    words = heads.view("i4").reshape(len(heads), HEAD_DTYPE.itemsize // 4)
     return words[:, -len(_STRINGS) - 1 :]
 
 
@@ -310,6 +341,11 @@ def _before(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
     return before
 
 
+def _join(parts: list[memoryview]) -> bytes | memoryview:
+    """Parts of messages one behind the other. As bytes: joining structured arrays is slow."""
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def unpack_many(messages: Sequence[bytes | bytearray | memoryview]) -> Bundle:
     """The results of many messages at once; for many small ones far quicker than one by one.
 
@@ -318,36 +354,35 @@ def unpack_many(messages: Sequence[bytes | bytearray | memoryview]) -> Bundle:
     ProtocolError
         As `unpack_results`.
     """
-    numbers: list[memoryview] = []
+    heads: list[memoryview] = []
     skips: list[memoryview] = []
     buffers: list[memoryview] = []
     texts: list[int] = []
+    diagnostics: list[int] = []
     told: list[tuple[int, int, int]] = []
-    size = RESULT_DTYPE.itemsize
+    size, more = HEAD_DTYPE.itemsize, RESULT_DTYPE.itemsize - HEAD_DTYPE.itemsize
     for message in messages:
         buffer = memoryview(message)
         count, text_size, skip_count = counts = _read_header(buffer, "results")
         skips_at = 32 + count * size
         text_at = skips_at + 8 * skip_count
-        if len(buffer) != text_at + text_size:
-            _check_size(buffer, text_at + text_size, "results")
-        numbers.append(buffer[32:skips_at])
+        diagnostics_at = text_at + text_size
+        if len(buffer) != diagnostics_at + count * more:
+            _check_size(buffer, diagnostics_at + count * more, "results")
+        heads.append(buffer[32:skips_at])
         if skip_count:
             skips.append(buffer[skips_at:text_at])
         buffers.append(buffer)
         texts.append(text_at)
+        diagnostics.append(diagnostics_at)
         told.append(counts)
-    if not told:
-        nothing = np.zeros(0, np.int64)
-        return Bundle(np.zeros(0, RESULT_DTYPE), nothing, nothing, [], [])
-    # Joined as bytes: joining structured arrays is slow.
-    every = np.frombuffer(numbers[0] if len(numbers) == 1 else b"".join(numbers), RESULT_DTYPE)
-    counts_told, text_told, skips_told = np.array(told).T
+    every = np.frombuffer(_join(heads), HEAD_DTYPE)
+    counts_told, text_told, skips_told = np.array(told, np.int64).reshape(-1, 3).T
     ends = np.cumsum(counts_told)
     lengths = _lengths(every)
     before = _before(lengths)
     found = before[ends] - before[ends - counts_told]
-    text, skip = found[:, :-1].sum(axis=1), found[:, -1]
-    if (lengths[:, -1] < 0).any() or (text != text_told).any() or (skip != skips_told).any():
+    skip, text = found[:, 0], found[:, 1:].sum(axis=1)
+    if (lengths[:, 0] < 0).any() or (text != text_told).any() or (skip != skips_told).any():
         raise ProtocolError("a message of results has lengths that do not add up")
-    return Bundle(every, np.frombuffer(b"".join(skips), "<i8"), ends, buffers, texts)
+    return Bundle(every, np.frombuffer(_join(skips), "<i8"), ends, buffers, texts, diagnostics)

@@ -125,7 +125,7 @@ def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None
             computer = computers[0]
             while (len(queue) and not stop) or computer.held:
                 while len(queue) and not stop and computer.held < 2:
-                    tasks = queue.take()
+                    tasks, _ = queue.take()
                     if len(tasks):
                         computer.submit(tasks)
                 results = computer.poll(0.2) if computer.held else None

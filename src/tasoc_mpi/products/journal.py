@@ -70,9 +70,9 @@ def read_journal(
 
 def read_failures(bundle: Bundle, times: NDArray[np.float64]) -> list[Failure]:
     """The failed stars among results from the journal."""
-    failed = np.flatnonzero(np.isin(bundle.numbers["status"], (STATUS.ERROR, STATUS.ABORT)))
+    failed = np.flatnonzero(np.isin(bundle.heads["status"], (STATUS.ERROR, STATUS.ABORT)))
     errors = bundle.strings(failed)[2]
-    priorities = bundle.numbers["priority"][failed].tolist()
+    priorities = bundle.heads["priority"][failed].tolist()
     when = times[bundle.message[failed]].tolist()
     return [Failure(p, t, text or "") for p, t, text in zip(priorities, when, errors, strict=True)]
 
@@ -100,7 +100,7 @@ def _move_part(conn: sqlite3.Connection, priorities: NDArray[np.int64], skipped:
     times = np.zeros(len(priorities))
     strings = np.full((len(priorities), 3), None, dtype=object)
     for bundle, arrived, _ in read_journal(conn):
-        found = bundle.numbers["priority"]
+        found = bundle.heads["priority"]
         inside = np.flatnonzero((found >= priorities[0]) & (found <= priorities[-1]))
         at = np.searchsorted(priorities, found[inside])
         # The last result of a star counts, should there be several.
@@ -193,7 +193,7 @@ class Tally:
         for bundle, times, rows in read_journal(conn, self._last):
             bounds = zip(bundle.starts.tolist(), bundle.ends.tolist(), strict=True)
             for (start, end), place in zip(bounds, places.fetchmany(len(rows)), strict=False):
-                status = bundle.numbers["status"][start:end]
+                status = bundle.heads["status"][start:end]
                 for value, count in zip(*np.unique(status, return_counts=True), strict=True):
                     self.counts[(*place, int(value))] += int(count)
             self._add(bundle, times)
