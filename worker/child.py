@@ -139,9 +139,9 @@ class _Child:
         """Let go of a copied cube that is no longer read: mapped, it would take its room for ever."""
         assert self.options is not None
         ccd = tuple(tasks[0][["sector", "camera", "ccd"]].tolist())
-        source = sys.modules.get("tasoc_mpi.photometry.source")
-        if self.options.copies and source is not None and self.ccd not in (None, ccd):
-            source.clear_sources()
+        load = sys.modules.get("tasoc_mpi.photometry.load")
+        if self.options.copies and load is not None and self.ccd not in (None, ccd):
+            load.clear_sources()
         self.ccd = ccd
 
 
@@ -154,9 +154,9 @@ def _set_up(options: ChildOptions) -> None:
     if not options.star_warnings:
         for handler in logging.getLogger().handlers:
             handler.addFilter(_not_of_one_star)
-    source = sys.modules.get("tasoc_mpi.photometry.source")
-    if options.copies and source is not None:
-        source.read_cubes_from(lambda cube: _copy_of(cube, Path(options.copies)))
+    load = sys.modules.get("tasoc_mpi.photometry.load")
+    if options.copies and load is not None:
+        load.read_cubes_from(lambda cube: _copy_of(cube, Path(options.copies)))
 
 
 def _note_compiling(recorder: Recorder) -> None:
@@ -198,7 +198,7 @@ def _not_of_one_star(record: logging.LogRecord) -> bool:
 
 def _ask_ahead(job: Job, tasks: NDArray[np.void]) -> None:
     """Have the kernel read the pixels of the next batch while this one is computed."""
-    if "tasoc_mpi.photometry.source" in sys.modules:
+    if "tasoc_mpi.photometry.load" in sys.modules:
         from ..photometry.ahead import ask_ahead
 
         ask_ahead(Path(job.input_folder), tasks, job.cache)

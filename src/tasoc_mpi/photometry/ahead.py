@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..products.cube import Cube
-from .source import Source, kept_ffi
+from .load import kept_ffi
+from .source import Source
 from .stamps import default_size
 
 __all__ = ["ask_ahead", "pixel_runs"]

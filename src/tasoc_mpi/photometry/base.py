@@ -20,9 +20,10 @@ from ..status import STATUS
 from . import cards
 from .columns import background_shenanigans, lightcurve_table, make_columns
 from .diagnostics import edge_flux, light_curve_diagnostics
+from .load import load_ffi, load_tpf
 from .pixels import StampPixels
 from .result import PhotometryResult
-from .source import Source, load_ffi, load_tpf
+from .source import Source
 from .stamps import default_size
 
 if TYPE_CHECKING:

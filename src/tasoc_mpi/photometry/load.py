@@ -1,0 +1,327 @@
+"""Making the sources of a run's stars from the files of the input folder, and keeping the last few."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..barycentre import ephemeris
+from ..errors import InputError, MissingInput
+from ..products.catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
+from ..products.cube import Cube, cube_name, open_cube
+from ..products.tpf import TPF, find_tpfs, read_tpf
+from ..quality import TESSQualityFlags
+from .source import FACTS, PixelBackground, Source
+
+__all__ = ["clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from"]
+
+logger = logging.getLogger(__name__)
+
+#: CCDs and target pixel files whose common facts are kept in memory: those that a worker's batches
+#: alternate between, and no more (a CCD's are 10 to 60 MB).
+_KEEP = 4
+
+_kept: OrderedDict[tuple[Any, ...], Source] = OrderedDict()
+
+
+def clear_sources() -> None:
+    """Forget every CCD and target pixel file that is kept in memory."""
+    _kept.clear()
+    _cube.cache_clear()
+    _catalog.cache_clear()
+    _tpfs.cache_clear()
+
+
+def _keep(key: tuple[Any, ...], make: Callable[[], Source], cache: str) -> Source:
+    if cache == "none":
+        clear_sources()
+        return make()
+    if key not in _kept:
+        while len(_kept) >= _KEEP:
+            _kept.popitem(last=False)
+        _kept[key] = make()
+    _kept.move_to_end(key)
+    return _kept[key]
+
+
+def _stamp_of(path: Path) -> int | None:
+    """Modification time: a file that was made anew is read anew."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def read_cubes_from(where: Callable[[Path], Path] | None) -> None:
+    """Read cubes from elsewhere, from copies on a disk of this node for instance.
+
+    Parameters
+    ----------
+    where : callable or None
+        Gives the path of the file that is read for a cube; it must hold the same bytes. None: the cube's own.
+    """
+    global _where
+    clear_sources()
+    _where = where
+
+
+_where: Callable[[Path], Path] | None = None
+
+
+@functools.lru_cache(maxsize=_KEEP)
+def _cube(path: Path, modified: int | None) -> Cube:
+    """A cube, shared by a CCD's source and those of its target pixel files."""
+    return open_cube(path if _where is None else _where(path))
+
+
+def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source | None:
+    """What `load_ffi` would give, if it is in memory."""
+    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
+    return _kept.get((path, _stamp_of(path), _stamp_of(catalog), cache))
+
+
+@functools.lru_cache(maxsize=_KEEP)
+def _catalog(path: Path, modified: int | None) -> StarCatalog:
+    """A catalog, shared likewise."""
+    return open_catalog(path)
+
+
+def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
+    """The pixels of one CCD.
+
+    Parameters
+    ----------
+    folder : Path
+        The input folder.
+    sector, camera, ccd : int
+    cache : {'none', 'basic', 'full'}
+        With ``'full'`` the whole cube is read into memory.
+
+    Raises
+    ------
+    MissingInput
+        If the cube or the catalog is not there.
+    InputError
+        If one of them cannot be used, or does not fit into memory.
+    """
+    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
+    key = (path, _stamp_of(path), _stamp_of(catalog), cache)
+    return _keep(key, functools.partial(_make_ffi, path, catalog, cache), cache)
+
+
+def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
+    cube = _cube(path, _stamp_of(path))
+    catalog = _catalog(catalog_path, _stamp_of(catalog_path))
+    images, errors = cube.images, cube.images_err
+    if cache == "full":
+        images, errors = _in_memory(path, images), _in_memory(path, errors)
+    places = cube.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], cube.ref_frame)
+    columns = np.arange(cube.shape[1]) + cube.column_offset + 1
+    collected = np.ones(cube.shape[:2], dtype=np.int32)
+    collected |= np.where(cube.backgrounds_pixels_used, 4, 0).astype("i4")
+    # The four outputs of a CCD: 512 columns each, the first science column is 45 (1-based).
+    collected |= (32 << np.clip((columns - 45) // 512, 0, 3)).astype("i4")[None, :]
+    spacecraft = np.stack([cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr], axis=-1)
+    return Source(
+        path=path,
+        sector=int(cube.attributes["SECTOR"]),
+        camera=int(cube.attributes["CAMERA"]),
+        ccd=int(cube.attributes["CCD"]),
+        cadence=int(cube.attributes["CADENCE"]),
+        header=cube.attributes,
+        facts={key: cube.attributes.get(key) for key in FACTS},
+        images=images,
+        images_err=errors,
+        background=cube.background,
+        sumimage=cube.sumimage,
+        collected=collected,
+        origin=(cube.row_offset, cube.column_offset),
+        time=cube.time,
+        timecorr=cube.timecorr,
+        own_star=None,
+        cadenceno=cube.cadenceno,
+        quality=cube.quality,
+        positions=cube.ephemeris,
+        ephemeris=cube.ephemeris_source,
+        catalog=catalog,
+        places=places,
+        wcs=cube.wcs,
+        ref_frame=cube.ref_frame,
+        wcs_header=cube.ref_header,
+        movement=cube,
+        pixel_flags=cube.pixel_flags,
+        flags_origin=(cube.row_offset, cube.column_offset),
+        flag_spans=spacecraft,
+    )
+
+
+def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    try:
+        copy = np.array(array)
+    except MemoryError:
+        raise InputError(
+            f"{path}: {array.nbytes / 1e9:.1f} GB do not fit into memory; use --cache basic"
+        ) from None
+    copy.setflags(write=False)
+    return copy
+
+
+@functools.lru_cache(maxsize=8)
+def _tpfs(folder: Path) -> dict[int, list[tuple[int, int, Path]]]:
+    """(sector, cadence, path) of the target pixel files of every star in a folder."""
+    found: dict[int, list[tuple[int, int, Path]]] = {}
+    for info in find_tpfs(folder):
+        found.setdefault(info.starid, []).append((info.sector, info.cadence, info.path))
+    return found
+
+
+def _find_tpf(folder: Path, starid: int, sector: int | None, cadence: int | None) -> Path:
+    found = [
+        (s, c, path)
+        for s, c, path in _tpfs(folder).get(starid, [])
+        if sector in (None, s) and cadence in (None, c)
+    ]
+    which = "" if sector is None else f" in sector {sector}"
+    if not found:
+        raise MissingInput(
+            f"{folder}: no target pixel file of TIC {starid}{which}; put it there, in any sub-folder"
+        )
+    if len(found) > 1:
+        ways = "; ".join(f"sector {s}, {c} s" for s, c, _ in sorted(found))
+        raise InputError(
+            f"TIC {starid} has several target pixel files ({ways}); name the sector and the cadence"
+        )
+    return found[0][2]
+
+
+def load_tpf(
+    folder: Path, starid: int, sector: int | None = None, cadence: int | None = None, cache: str = "basic"
+) -> Source:
+    """The pixels of the target pixel file of a star.
+
+    Without a catalog of its CCD the star's own header is the catalog, and without a cube there are no
+    pixel flags; both are logged.
+
+    Parameters
+    ----------
+    folder : Path
+        The input folder; the file may be in any sub-folder.
+    starid : int
+    sector, cadence : int, optional
+        Needed where the star has several files.
+    cache : {'none', 'basic', 'full'}
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If there are several, or the file cannot be used.
+    """
+    path = _find_tpf(folder, starid, sector, cadence)
+    key = (path, _stamp_of(path))
+    if key not in _kept:
+        # Its pixels are copied, some 50 MB, and the stars of a file come one after the other.
+        for other in [other for other, source in _kept.items() if isinstance(source.movement, TPF)]:
+            del _kept[other]
+    return _keep(key, functools.partial(_make_tpf, folder, path), cache)
+
+
+def _make_tpf(folder: Path, path: Path) -> Source:
+    tpf = read_tpf(path)
+    ccd = (tpf.sector, tpf.camera, tpf.ccd)
+    if not tpf.wcs.good[0]:
+        raise InputError(f"{path}: its world coordinates cannot be inverted; no star can be placed on it")
+    try:
+        catalog_path = folder / catalog_name(*ccd)
+        catalog = _catalog(catalog_path, _stamp_of(catalog_path))
+    except MissingInput as error:
+        logger.info("%s; TIC %d is taken from the header of its target pixel file", error, tpf.starid)
+        catalog = catalog_from_tpf(tpf)
+    flags, flags_origin, spans = _flags_of(folder, tpf)
+    i = catalog.index(tpf.starid)
+    ra, dec = catalog.stars["ra"][i], catalog.stars["decl"][i]
+    timecorr = tpf.timecorr.astype("f8")
+    positions, how = ephemeris(tpf.time - timecorr, timecorr, ra, dec)
+    good = TESSQualityFlags.filter(tpf.quality)
+    sumimage = _mean(tpf.images, good if good.any() else np.ones_like(good))
+    facts = {key: tpf.header.get(key, tpf.table_header.get(key)) for key in FACTS}
+    return Source(
+        path=path,
+        sector=tpf.sector,
+        camera=tpf.camera,
+        ccd=tpf.ccd,
+        cadence=tpf.cadence,
+        header=tpf.header,
+        facts=facts,
+        images=tpf.images,
+        images_err=tpf.images_err,
+        background=PixelBackground(tpf.backgrounds),
+        sumimage=sumimage,
+        # Which pixels SPOC used for its own flux and positions is not what we use.
+        collected=(tpf.aperture & ~(2 | 8)).astype(np.int32),
+        origin=(tpf.row_offset, tpf.column_offset),
+        time=tpf.time,
+        timecorr=timecorr,
+        own_star=tpf.starid,
+        cadenceno=tpf.cadenceno,
+        quality=tpf.quality,
+        positions=positions,
+        ephemeris=how,
+        catalog=catalog,
+        places=tpf.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], 0),
+        wcs=tpf.wcs,
+        ref_frame=0,
+        wcs_header=_ccd_header(tpf),
+        movement=tpf,
+        pixel_flags=flags,
+        flags_origin=flags_origin,
+        flag_spans=spans,
+    )
+
+
+def _ccd_header(tpf: TPF) -> str:
+    """The world coordinates of a target pixel file, counted in full frame image pixels."""
+    header = tpf.wcs_header.copy()
+    header["CRPIX1"] += tpf.column_offset
+    header["CRPIX2"] += tpf.row_offset
+    return header.tostring()
+
+
+def _flags_of(
+    folder: Path, tpf: TPF
+) -> tuple[NDArray[np.uint8] | None, tuple[int, int], NDArray[np.float64] | None]:
+    """Pixel flags of a target pixel file's CCD, where there is a cube that covers it."""
+    path = folder / cube_name(tpf.sector, tpf.camera, tpf.ccd)
+    try:
+        cube = _cube(path, _stamp_of(path))
+    except MissingInput:
+        logger.info("%s: no such cube; %s is processed without pixel flags", path, tpf.path.name)
+        return None, (0, 0), None
+    row, column = tpf.row_offset - cube.row_offset, tpf.column_offset - cube.column_offset
+    n_rows, n_columns = tpf.images.shape[:2]
+    if row < 0 or column < 0 or row + n_rows > cube.shape[0] or column + n_columns > cube.shape[1]:
+        logger.info("%s does not cover %s, which is processed without pixel flags", path, tpf.path.name)
+        return None, (0, 0), None
+    spans = np.stack([cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr], axis=-1)
+    return cube.pixel_flags, (cube.row_offset, cube.column_offset), spans
+
+
+def _mean(images: NDArray[np.float32], used: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Mean over the used frames without the NaN ones, NaN where there are only such; shape (R, C)."""
+    mean = np.empty(images.shape[:2], dtype="f4")
+    # A row at a time: all at once is three copies of the pixels.
+    for row, out in zip(images, mean, strict=True):
+        row = row[:, used]
+        finite = np.isfinite(row)
+        count = finite.sum(axis=-1)
+        total = np.where(finite, row, 0).sum(axis=-1, dtype="f8")
+        out[:] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean
