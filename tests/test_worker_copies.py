@@ -13,7 +13,7 @@ import pytest
 from run_program import content
 
 from tasoc_mpi.errors import InputError
-from tasoc_mpi.photometry import ahead, source
+from tasoc_mpi.photometry import ahead, load
 from tasoc_mpi.photometry.stamps import default_size, stamp_around
 from tasoc_mpi.products.cube import cube_name
 from tasoc_mpi.protocol import TASK_DTYPE
@@ -98,6 +98,27 @@ def test_copies_of_killed_users_are_removed(cube, scratch):
     assert copy.exists()
     user.release()
     assert list(scratch.iterdir()) == [scratch / "mine.hdf5"]
+
+
+@pytest.mark.parametrize("suffix", [".hdf5", ".lock"])
+def test_what_is_not_ours_is_no_copy(cube, scratch, tmp_path, monkeypatch, suffix):
+    """Anybody may have put a file, or a link, where a copy would be."""
+    place = (scratch / copy_name(cube)).with_suffix(suffix)
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"something else")
+    place.symlink_to(theirs)
+    with pytest.raises(InputError, match=r"is not a file of this user; choose another --scratch"):
+        Copies(scratch).provide(cube)
+    assert theirs.read_bytes() == b"something else"
+    place.unlink()
+    if os.getuid() == 0:
+        place.touch()
+        os.chown(place, 12345, -1)
+        with pytest.raises(InputError, match="is not a file of this user"):
+            Copies(scratch).provide(cube)
+        if suffix == ".lock":
+            remove_stale(scratch)
+            assert place.exists()
 
 
 def test_a_part_that_was_left_is_no_copy(cube, scratch):
@@ -225,18 +246,18 @@ def test_the_copy_is_what_is_read(simulated, tmp_path):
     copy = tmp_path / "copy.hdf5"
     shutil.copy(simulated.folder / cube_name(1, 1, 1), copy)
     try:
-        source.read_cubes_from(lambda cube: copy)
-        assert source.load_ffi(simulated.folder, 1, 1, 1).movement.path == copy
-        assert source.load_ffi(simulated.folder, 1, 1, 1).path == simulated.folder / cube_name(1, 1, 1)
+        load.read_cubes_from(lambda cube: copy)
+        assert load.load_ffi(simulated.folder, 1, 1, 1).movement.path == copy
+        assert load.load_ffi(simulated.folder, 1, 1, 1).path == simulated.folder / cube_name(1, 1, 1)
     finally:
-        source.read_cubes_from(None)
-    assert source.load_ffi(simulated.folder, 1, 1, 1).movement.path == simulated.folder / cube_name(1, 1, 1)
+        load.read_cubes_from(None)
+    assert load.load_ffi(simulated.folder, 1, 1, 1).movement.path == simulated.folder / cube_name(1, 1, 1)
 
 
 @pytest.mark.parametrize("mode", ["staged", "shared"])
 def test_the_computing_process_reads_the_copy(simulated, tmp_path, scratch, monkeypatch, mode):
     (tmp_path / "where.py").write_text(
-        "from tasoc_mpi.photometry.source import load_ffi\n"
+        "from tasoc_mpi.photometry.load import load_ffi\n"
         "def where(input_folder, sector, camera, ccd, **_):\n"
         "    from pathlib import Path\n"
         "    raise ValueError(load_ffi(Path(input_folder), sector, camera, ccd).movement.path)\n"
@@ -263,7 +284,7 @@ def test_the_computing_process_reads_the_copy(simulated, tmp_path, scratch, monk
 
 def test_pages_of_the_next_stars_are_asked_for(simulated, monkeypatch):
     """Those of their first stamps, each once; of a CCD that is not in memory, none."""
-    stars = source.load_ffi(simulated.folder, 1, 1, 1)
+    stars = load.load_ffi(simulated.folder, 1, 1, 1)
     inside = np.flatnonzero((np.abs(stars.places - np.array(stars.origin)[::-1] - 48) < 40).all(axis=1))[:20]
     tasks = np.zeros(len(inside), TASK_DTYPE)
     tasks["starid"] = stars.catalog.stars["starid"][inside]
@@ -288,5 +309,5 @@ def test_pages_of_the_next_stars_are_asked_for(simulated, monkeypatch):
                 found[k, int(first) : int(first) + size // pixel] += 1
     assert (found.reshape(2, *wanted.shape) == wanted).all()
     assert total == 2 * pixel * wanted.sum() > 0
-    source.clear_sources()
+    load.clear_sources()
     assert ahead.ask_ahead(simulated.folder, tasks) == 0

@@ -13,10 +13,12 @@ every reader.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -33,6 +35,7 @@ SHARED_FOLDER = Path("/dev/shm")
 _PIECE = 1 << 24
 #: Of the free space, what a copy may take: a full disk (or memory) hurts everyone on the node.
 _PART = 0.95
+_FOREIGN = "is not a file of this user"
 
 
 def copies_folder(mode: str, scratch: str | os.PathLike[str] | None = None) -> Path | None:
@@ -86,13 +89,18 @@ class Copies:
         Raises
         ------
         InputError
-            If there is no room for it.
+            If there is no room for it, or somebody else's file in its place.
         """
         if not cube.is_file():
             return cube
         copy = self.folder / copy_name(cube)
         if copy.name not in self._locks:
-            self._locks[copy.name] = _hold(copy, cube)
+            try:
+                self._locks[copy.name] = _hold(copy, cube)
+            except OSError as error:
+                raise InputError(
+                    f"{error.filename}: {error.strerror}; choose another --scratch or --cube mapped"
+                ) from None
         return copy
 
     def release(self, keep: tuple[Path, ...] = ()) -> None:
@@ -113,18 +121,18 @@ def _lock_path(copy: Path) -> Path:
 def _hold(copy: Path, cube: Path) -> int:
     """Make sure that a copy is there and stays; returns what holds its lock."""
     while True:
-        fd = os.open(_lock_path(copy), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = _open_lock(_lock_path(copy), os.O_CREAT)
         held = False
         try:
             # Waits while another process copies.
             fcntl.flock(fd, fcntl.LOCK_SH)
-            if _is(fd, _lock_path(copy)) and not copy.exists():
+            if _is(fd, _lock_path(copy)) and not _is_there(copy):
                 fcntl.flock(fd, fcntl.LOCK_UN)
-                if _lock_alone(fd) and _is(fd, _lock_path(copy)) and not copy.exists():
+                if _lock_alone(fd) and _is(fd, _lock_path(copy)) and not _is_there(copy):
                     _copy(cube, copy)
                 # From exclusive to shared is not one step: look again.
                 fcntl.flock(fd, fcntl.LOCK_SH)
-            held = _is(fd, _lock_path(copy)) and copy.exists()
+            held = _is(fd, _lock_path(copy)) and _is_there(copy)
             if held:
                 return fd
         finally:
@@ -132,6 +140,34 @@ def _hold(copy: Path, cube: Path) -> int:
                 os.close(fd)
         # Several have seen that nothing is there, or one has just removed it.
         time.sleep(0.02)
+
+
+def _open_lock(path: Path, more: int = 0) -> int:
+    """Open a lock file; raises PermissionError where it is a link, or another user's."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | more, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise PermissionError(errno.EPERM, _FOREIGN, str(path)) from None
+        raise
+    if os.fstat(fd).st_uid != os.getuid():
+        os.close(fd)
+        raise PermissionError(errno.EPERM, _FOREIGN, str(path))
+    return fd
+
+
+def _is_there(copy: Path) -> bool:
+    """Whether there is a copy; raises PermissionError where there is something else of its name.
+
+    Everyone can put files into these folders, and what is there would be read as the cube.
+    """
+    try:
+        status = os.lstat(copy)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
+        raise PermissionError(errno.EPERM, _FOREIGN, str(copy))
+    return True
 
 
 def _is(fd: int, path: Path) -> bool:
@@ -208,8 +244,9 @@ def remove_stale(folder: Path) -> int:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.startswith(_prefix()) and e.name.endswith(".lock")]
     for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            fd = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC)
+        # It has been removed meanwhile, or is not ours.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            fd = _open_lock(folder / name)
             try:
                 held += not _remove_unused((folder / name).with_suffix(".hdf5"), fd)
             finally:
