@@ -173,10 +173,6 @@ def simulate(
         shutil.rmtree(folder)
 
 
-def _quiet(rows: np.ndarray) -> Progress:
-    return Progress(len(rows), quiet=True)
-
-
 def _nodes_of_tiles(store: Store, mail: VirtualWorkers, node: list[int]) -> list[int]:
     """How many nodes have read each tile."""
     place = (store.rows["sector"].astype(int) * 64 + store.rows["camera"] * 8 + store.rows["ccd"]) * 1024

@@ -97,18 +97,21 @@ def schedule(
         heads = bundle.heads
         size.learn(heads["elaptime"], store.in_file[store.index(heads["priority"])])
         outcome.computed += len(heads)
-        outcome.elapsed += float(heads["elaptime"].sum())
+        seconds = float(heads["elaptime"].sum())
+        outcome.elapsed += seconds
         outcome.waited += float(heads["worker_wait_time"].sum())
         failed = (heads["status"] == STATUS.ERROR) | (heads["status"] == STATUS.ABORT)
         errors = int(np.count_nonzero(failed))
-        progress.update(len(heads), errors)
+        progress.update(len(heads), errors, seconds)
         if errors and max_errors and progress.errors >= max_errors and not stop:
             stop.request(_too_many(store, bundle, failed, progress.errors), 1)
 
     def tick() -> None:
         assert progress is not None
-        if len(rows := store.tick()) and queue is not None:
+        assert queue is not None
+        if len(rows := store.tick()):
             queue.leave_out(rows)
+        progress.ahead = queue.seconds
         progress.show()
 
     while True:

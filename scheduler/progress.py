@@ -35,29 +35,38 @@ class Progress:
         Default: standard error.
     quiet : bool, optional
         Show nothing.
+
+    Attributes
+    ----------
+    ahead : float
+        Seconds that one worker would take for the stars that are not handed out yet.
     """
 
     def __init__(self, total: int, stream: TextIO | None = None, quiet: bool = False) -> None:
         self.total = total
         self.done = 0
         self.errors = 0
+        self.ahead = 0.0
+        self._worked = 0.0
         self.stream = sys.stderr if stream is None else stream
         self.quiet = quiet
         self._tty = self.stream.isatty()
         self._start = time.monotonic()
         self._shown = self._start if not self._tty else 0.0
 
-    def update(self, done: int, errors: int) -> None:
-        """Count stars that were computed, and those of them that failed."""
+    def update(self, done: int, errors: int, seconds: float) -> None:
+        """Count stars that were computed, those of them that failed, and the seconds that they took."""
         self.done += done
         self.errors += errors
+        self._worked += seconds
         self.show()
 
     def line(self) -> str:
         """The line as it is now."""
         seconds = time.monotonic() - self._start
         rate = self.done / seconds if seconds > 0 else 0.0
-        left = duration((self.total - self.done) / rate) if rate > 0 else "?"
+        # Not by counting stars: those of target pixel files take fifty times as long as the others.
+        left = duration(seconds * self.ahead / self._worked) if self._worked > 0 else "?"
         text = f"{self.done}/{self.total} stars  {rate:.3g} stars/s  {left} left  {self.errors} errors"
         if not self._tty:
             return text

@@ -1,6 +1,7 @@
 """What the operator asks of a run: plans, limits, ranks started here, older work lists, stars that kill."""
 
 import contextlib
+import io
 import os
 import shutil
 import sqlite3
@@ -17,7 +18,7 @@ from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.products.recorder import Recorder, recorder_folder
 from tasoc_mpi.products.todo import create_todo, load_todo, open_todo
 from tasoc_mpi.products.todo_schema import TODO_DTYPE
-from tasoc_mpi.scheduler import plan
+from tasoc_mpi.scheduler import plan, progress
 from tasoc_mpi.transport import check_ranks, start_ranks
 
 
@@ -25,6 +26,22 @@ from tasoc_mpi.transport import check_ranks, start_ranks
 def folder(tmp_path):
     make_input(tmp_path / "input", 120)
     return tmp_path / "input"
+
+
+def test_the_time_left_is_that_of_the_work_and_not_of_the_number_of_stars(monkeypatch):
+    """Ten stars of target pixel files, which come first, and a thousand others that take as long together."""
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    shown = io.StringIO()
+    bar = progress.Progress(1010, shown)
+    bar.ahead = 2.5
+    now = 101.0
+    bar.update(10, 1, 2.5)
+    assert shown.getvalue() == ""
+    assert bar.line() == "10/1010 stars  10 stars/s  1 s left  1 errors"
+    now = 110.5
+    bar.show()
+    assert "10 s left" in shown.getvalue()
 
 
 def status_of(folder):
