@@ -57,7 +57,7 @@ bench: $(VENV)/.test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench_prepare.py
 	$(BIN)/python benchmarks/bench_import.py
 	$(BIN)/python benchmarks/bench_scheduler.py
-	$(BIN)/python benchmarks/dispatch.py
+	$(BIN)/python benchmarks/dispatch.py --workers 64 1024 2048 4096 4096 4096
 
 clean:
 	rm -rf demo bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis

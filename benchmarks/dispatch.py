@@ -242,7 +242,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ccds", type=int, default=16)
     parser.add_argument("--stars", type=int, default=100_000, help="of each CCD")
-    parser.add_argument("--workers", type=int, nargs="+", default=[64, 1024, 4096])
+    parser.add_argument("--workers", type=int, nargs="+", default=[64, 1024, 2048, 4096])
     parser.add_argument("--per-node", type=int, default=128)
     parser.add_argument("--ms", type=float, default=5.0, help="of a star")
     parser.add_argument("--spread", type=float, default=10.0, help="slowest star over fastest")

@@ -129,7 +129,8 @@ def _files(rows: NDArray[np.void], tile: NDArray[np.int64]) -> None:
     for index in np.flatnonzero(rows["datasource"] != np.asarray("ffi", dtype=kind)).tolist():
         name = str(np.asarray(rows["datasource"][index]).astype(str))
         primary = int(name[4:]) if name[4:].isascii() and name[4:].isdigit() else int(rows["starid"][index])
-        tile[index] = _FILE + primary
+        # A name may hold any number; two that share a tile by chance do no harm.
+        tile[index] = _FILE + primary % (1 << 61)
 
 
 class Queue:

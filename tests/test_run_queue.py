@@ -78,6 +78,15 @@ def test_the_stars_of_a_target_pixel_file_come_together():
         assert set(np.unique(files, return_counts=True)[1]) == {3}
 
 
+def test_a_file_of_an_impossible_star_is_a_file():
+    rows, tile = rows_of(np.ones(2, int), np.zeros(2, int))
+    rows["datasource"] = b"tpf:%d" % (10**20 - 1)
+    queue = Queue(rows, np.arange(2), learned(1), tile)
+    tasks, seconds = queue.take()
+    assert len(tasks) == 2
+    assert seconds == 2 * queue.size.cost[1]
+
+
 def test_bright_stars_come_first():
     rows, tile = rows_of(np.ones(500, int), np.arange(500) % 10, tmag=np.linspace(2, 14, 500))
     queue = Queue(rows, np.arange(500), learned(50), tile)
