@@ -15,9 +15,11 @@ from test_run import launch, mpiexec
 
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.products.journal import append
 from tasoc_mpi.products.recorder import Recorder, recorder_folder
 from tasoc_mpi.products.todo import create_todo, load_todo, open_todo
 from tasoc_mpi.products.todo_schema import TODO_DTYPE
+from tasoc_mpi.protocol import RESULT_DTYPE, Results, pack_results
 from tasoc_mpi.scheduler import plan, progress
 from tasoc_mpi.transport import check_ranks, start_ranks
 
@@ -227,3 +229,20 @@ def test_a_killed_run_leaves_its_results_in_the_journal(folder, capsys):
     assert int(last[-2]) == 120 - messages
     assert call([str(folder)]) == 0
     assert content(folder) == expected
+
+
+@pytest.mark.parametrize("change", ["another version", "cut"])
+def test_a_journal_that_cannot_be_read_is_said_and_kept(folder, capsys, change):
+    results = pack_results(
+        Results(np.zeros(1, RESULT_DTYPE), [None], ["aperture"], [None], np.zeros(0, "i8"))
+    )
+    results = bytes([results[0] ^ 1]) + results[1:] if change == "another version" else results[:-8]
+    with contextlib.closing(open_todo(folder / "todo.sqlite", write=True)) as conn, conn:
+        append(conn, [(1, 0.0, results)])
+    before = (folder / "todo.sqlite").read_bytes()
+    for command in (["run", str(folder)], ["run", str(folder), "--overwrite"], ["status", str(folder)]):
+        assert cli.main(command) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"{folder / 'todo.sqlite'}: what the last run left in it is of another version" in line
+        assert "make the work list anew" in line
+    assert (folder / "todo.sqlite").read_bytes() == before

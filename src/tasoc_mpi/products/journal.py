@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Bundle, unpack_many
+from ..errors import InputError
+from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Bundle, ProtocolError, unpack_many
 from ..status import STATUS
 
 __all__ = ["Failure", "Tally", "append", "move", "read_failures", "read_journal"]
@@ -59,13 +60,26 @@ def read_journal(
     ------
     tuple of (Bundle, ndarray, ndarray)
         The results; the time of arrival and the row number of each message.
+
+    Raises
+    ------
+    InputError
+        If another version wrote it, or it is damaged.
     """
     cursor = conn.execute(
         "SELECT rowid, time, results FROM photometry_journal WHERE rowid > ? ORDER BY rowid", (after,)
     )
     while found := cursor.fetchmany(_MESSAGES):
         numbers, times, messages = zip(*found, strict=True)
-        yield unpack_many(messages), np.array(times), np.array(numbers)
+        try:
+            bundle = unpack_many(messages)
+        except ProtocolError:
+            (*_, path) = conn.execute("PRAGMA database_list").fetchone()
+            raise InputError(
+                f"{path}: what the last run left in it is of another version of tasoc-mpi, or damaged; end"
+                " that run with the version that began it, or make the work list anew"
+            ) from None
+        yield bundle, np.array(times), np.array(numbers)
 
 
 def read_failures(bundle: Bundle, times: NDArray[np.float64]) -> list[Failure]:
