@@ -6,11 +6,14 @@ import sys
 import time
 from typing import TextIO
 
+from ..transport import is_terminal
+
 __all__ = ["Progress", "duration"]
 
 #: A terminal's line is redrawn this often (seconds); a log file gets a line this often.
 _TTY_SECONDS = 0.2
 _LOG_SECONDS = 10.0
+_LAUNCHER_SECONDS = 0.1
 _BAR = 24
 
 
@@ -50,7 +53,7 @@ class Progress:
         self._worked = 0.0
         self.stream = sys.stderr if stream is None else stream
         self.quiet = quiet
-        self._tty = self.stream.isatty()
+        self._tty = is_terminal(self.stream)
         self._start = time.monotonic()
         self._shown = self._start if not self._tty else 0.0
 
@@ -87,3 +90,7 @@ class Progress:
         self.show(force=True)
         if self._tty and not self.quiet:
             self.stream.write("\n")
+            self.stream.flush()
+            if not self.stream.isatty():
+                # An mpiexec passes on two streams in no order: what is printed next would come before.
+                time.sleep(_LAUNCHER_SECONDS)

@@ -122,6 +122,28 @@ def test_ranks_are_started_here(folder):
     assert "2 worker(s)" in done.stdout
 
 
+def test_ranks_that_are_started_here_show_the_bar_of_a_terminal(folder):
+    mpiexec(2)
+    command = [sys.executable, "-m", "tasoc_mpi.cli", "run", str(folder), "--ranks", "3"]
+    terminal, end = os.openpty()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=end) as run:
+        os.close(end)
+        said = b""
+        # The terminal is closed when all are gone.
+        with contextlib.suppress(OSError):
+            while data := os.read(terminal, 1 << 16):
+                said += data
+    os.close(terminal)
+    assert run.returncode == 0, said
+    assert b"\r[" in said
+    assert f"[{'#' * 24}] 120/120 stars".encode() in said
+    command.append("--overwrite")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert "120/120 stars" in done.stderr
+    assert "\r" not in done.stderr
+
+
 def test_ranks_that_cannot_be(monkeypatch):
     for ranks in (0, 1, 5000):
         with pytest.raises(UsageError, match="--ranks"):

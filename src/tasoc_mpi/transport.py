@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from .errors import InputError, MissingInput, TasocError, UsageError
 
-__all__ = ["Mailbox", "abort", "check_ranks", "nodes", "receive", "start_ranks", "world"]
+__all__ = ["Mailbox", "abort", "check_ranks", "is_terminal", "nodes", "receive", "start_ranks", "world"]
 
 #: Set by the launchers for every rank: MPICH, Intel MPI and `srun --mpi=pmi2` (PMI), `srun --mpi=pmix` and
 #: PRRTE (PMIX), Open MPI, MVAPICH, Cray (PALS, ALPS).
@@ -98,8 +99,14 @@ def receive(
     return _take(comm, status, MPI.BYTE)
 
 
-#: Set for ranks that this program starts: how many they are to be.
+#: Set for ranks that this program starts: how many they are to be, and whether a terminal shows their errors.
 _STARTED = "TASOC_MPI_RANKS"
+_TERMINAL = "TASOC_MPI_TERMINAL"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a terminal shows a stream, be it through an mpiexec that this program has started."""
+    return stream.isatty() or (stream is sys.stderr and os.environ.get(_TERMINAL) == "1")
 
 
 def start_ranks(ranks: int, options: Sequence[str]) -> int:
@@ -120,7 +127,6 @@ def start_ranks(ranks: int, options: Sequence[str]) -> int:
         If there is no mpiexec.
     """
     import subprocess
-    import sys
 
     if not 2 <= ranks <= 4096:
         raise UsageError(
@@ -138,6 +144,8 @@ def start_ranks(ranks: int, options: Sequence[str]) -> int:
             # It refuses, too, what is usual in containers; who it is has been decided before.
             command.append("--allow-run-as-root")
     os.environ[_STARTED] = str(ranks)
+    if sys.stderr.isatty():
+        os.environ[_TERMINAL] = "1"
     sys.stdout.flush()
     os.execv(mpiexec, [*command, sys.executable, "-m", "tasoc_mpi.cli", *options])
 
@@ -145,7 +153,6 @@ def start_ranks(ranks: int, options: Sequence[str]) -> int:
 def _find_mpiexec() -> str | None:
     """The mpiexec of the library that mpi4py loads, as far as that can be seen from outside."""
     import shutil
-    import sys
     from pathlib import Path
 
     places = [Path(sys.executable).with_name("mpiexec")]
@@ -178,7 +185,6 @@ def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
     error : BaseException
         One for the user is one line; any other gets its traceback.
     """
-    import sys
     import traceback
 
     exit_status = 1
