@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import Bundle, ProtocolError, Tag, pack_stop, pack_tasks, unpack_failure
+from ..protocol import ProtocolError, Tag, pack_stop, pack_tasks, unpack_failure
 from ..status import STATUS
 from ..transport import Mailbox
 from .progress import Progress
@@ -93,9 +93,9 @@ def schedule(
 
     def take_in(messages: Messages) -> None:
         assert progress is not None
-        bundle = store.add(messages)
+        bundle, index = store.add(messages)
         heads = bundle.heads
-        size.learn(heads["elaptime"], store.in_file[store.index(heads["priority"])])
+        size.learn(heads["elaptime"], store.in_file[index])
         outcome.computed += len(heads)
         seconds = float(heads["elaptime"].sum())
         outcome.elapsed += seconds
@@ -104,7 +104,9 @@ def schedule(
         errors = int(np.count_nonzero(failed))
         progress.update(len(heads), errors, seconds)
         if errors and max_errors and progress.errors >= max_errors and not stop:
-            stop.request(_too_many(store, bundle, failed, progress.errors), 1)
+            last = np.flatnonzero(failed)[-1:]
+            starid = store.rows["starid"][index[last[0]]]
+            stop.request(_too_many(starid, bundle.strings(last)[2][0], progress.errors), 1)
 
     def tick() -> None:
         assert progress is not None
@@ -142,12 +144,10 @@ def schedule(
     return outcome
 
 
-def _too_many(store: Store, bundle: Bundle, failed: NDArray[np.bool_], count: int) -> str:
+def _too_many(starid: int, errors: str | None, count: int) -> str:
     """Why the run ends, with the last star that failed."""
-    last = np.flatnonzero(failed)[-1:]
-    row = store.rows[store.index(bundle.heads["priority"][last])[0]]
-    lines = (bundle.strings(last)[2][0] or "no message").strip().splitlines()
-    return f"{count} star(s) have failed, the last one TIC {row['starid']}: {lines[-1][:200]}"
+    lines = (errors or "no message").strip().splitlines()
+    return f"{count} star(s) have failed, the last one TIC {starid}: {lines[-1][:200]}"
 
 
 @dataclass

@@ -116,8 +116,15 @@ class Store:
             raise ProtocolError("a result of a star that is not in the work list")
         return index
 
-    def add(self, messages: Sequence[bytes | bytearray]) -> Bundle:
+    def add(self, messages: Sequence[bytes | bytearray]) -> tuple[Bundle, NDArray[np.int64]]:
         """Take messages of results in; they are durable after the next `flush`.
+
+        Returns
+        -------
+        bundle : Bundle
+            What they hold.
+        index : ndarray of int64
+            The row of each result.
 
         Raises
         ------
@@ -127,7 +134,7 @@ class Store:
         bundle = unpack_many(messages)
         if (bundle.starts == bundle.ends).any():
             raise ProtocolError("a message of results without one")
-        self._note(bundle)
+        index = self._note(bundle)
         now = time.time()
         first = bundle.heads["priority"][bundle.starts].tolist()
         if not self._waiting:
@@ -143,10 +150,10 @@ class Store:
             since = time.monotonic() - self._flushed
             if since * FLUSH_SHARE >= self._flush_cost or since >= FLUSH_SECONDS:
                 self._flush_beside()
-        return bundle
+        return bundle, index
 
-    def _note(self, bundle: Bundle) -> None:
-        """Results in memory."""
+    def _note(self, bundle: Bundle) -> NDArray[np.int64]:
+        """Results in memory; returns the row of each."""
         heads = bundle.heads
         index = self.index(heads["priority"])
         again = index[self.own[index] != STATUS.UNKNOWN]
@@ -161,6 +168,7 @@ class Store:
             claimers = np.repeat(index, heads["skip_count"])
             self.claims.add(claimers, bundle.skips)
             self._new_claims.append((claimers, bundle.skips))
+        return index
 
     def tick(self) -> NDArray[np.int64]:
         """Write what has waited long enough; to be called often.

@@ -180,7 +180,7 @@ class TaskManager:
             packed = pack_results(self._results(results))
         except KeyError as error:
             raise InputError(f"{self.path}: a result without {error}") from None
-        bundle = self._store.add([packed])
+        bundle, _ = self._store.add([packed])
         self._store.tick()
         self._started[index] = False
         self._outcome.computed += len(results)
