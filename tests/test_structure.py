@@ -17,6 +17,7 @@ FLOORS = {
     "quality": 0,
     "errors": 0,
     "memory": 0,
+    "core": 0.3,
     "settings": 0.5,
     "data": 0,
     "protocol": 0.5,

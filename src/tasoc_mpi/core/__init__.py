@@ -1,0 +1,1 @@
+"""Words and small mechanisms that every other room uses."""
