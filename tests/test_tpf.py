@@ -176,9 +176,9 @@ def test_header_that_contradicts_the_name_or_itself(tmp_path, cards, words):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(MissingInput, match="no such target pixel file"):
+    with pytest.raises(MissingInput, match="no such file"):
         read_tpf(tmp_path / "none.fits")
-    with pytest.raises(MissingInput, match="no such target pixel file"):
+    with pytest.raises(MissingInput, match="no such file"):
         tpf_ccd(tmp_path / "none.fits")
     with pytest.raises(MissingInput, match="no such folder"):
         find_tpfs(tmp_path / "none")

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput
-from .fitsread import WAY_OUT, Extension, Reader, image_extension
-from .folders import files_below
+from ..core.files import WAY_OUT, check_folder, files_below
+from ..errors import InputError
+from .fitsread import Extension, Reader, image_extension
 
 __all__ = [
     "SCIENCE_COLUMNS",
@@ -43,14 +43,18 @@ SCIENCE_ROWS = (0, 2048)
 SCIENCE_COLUMNS = (44, 2092)
 
 _NAME = re.compile(
-    r"tess(?P<time>\d+)-s(?P<sector>\d{4})-(?P<camera>[1-4])-(?P<ccd>[1-4])-\d{4}-[a-z]_ffic\.fits(\.gz)?"
+    r"tess(?P<time>\d+)-s(?P<sector>\d{4})-(?P<camera>[1-4])-(?P<ccd>[1-4])-\d{4}-[a-z]_ffic\.fits(\.gz)?",
+    re.ASCII,
 )
 #: What TICA, the quick-look calibration, calls its frames, with or without the orbit.
 _TICA_NAME = re.compile(
     r"hlsp_tica_tess_ffi_s(?P<sector>\d{4})-(o\d[a-z]?-)?(?P<time>\d{8})-cam(?P<camera>[1-4])-ccd(?P<ccd>[1-4])"
-    r"_tess_v\d+_img\.fits(\.gz)?"
+    r"_tess_v\d+_img\.fits(\.gz)?",
+    re.ASCII,
 )
 _CARD = 80
+#: A cadence is no longer than this (seconds).
+_LONGEST = 86400
 #: Keywords of the cards that make up a frame's WCS.
 _WCS_CARD = re.compile(
     r"(WCSAXES|RADESYS|EQUINOX|(CTYPE|CRVAL|CRPIX|CUNIT|CDELT)[12]|(CD|PC)[12]_[12]|LONPOLE|LATPOLE"
@@ -90,6 +94,8 @@ class FFIInfo:
         The frame's own file name, where `path` holds several.
     spacecraft_times : bool
         Times are those at the spacecraft; BARYCORR is unknown.
+    compressed : bool
+        Reading any of the pixels means to unpack the file from its beginning.
     """
 
     path: Path
@@ -107,6 +113,7 @@ class FFIInfo:
     pixels: PixelReader | None = field(default=None, repr=False)
     frame_name: str = ""
     spacecraft_times: bool = False
+    compressed: bool = False
 
     @property
     def name(self) -> str:
@@ -117,14 +124,35 @@ class FFIInfo:
         """A finite number of the header; InputError names the file and the card otherwise."""
         value = self.header.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise InputError(f"{self.path}: no number in header card {key}; {WAY_OUT}")
+            raise InputError(f"{self.label}: no number in header card {key}; {WAY_OUT}")
         return float(value)
+
+    def integer(self, key: str, largest: int, smallest: int = 0) -> int:
+        """An integer of the header, from `smallest` to `largest`; InputError otherwise, as in `number`."""
+        value = self.number(key)
+        if value != round(value) or not smallest <= value <= largest:
+            raise InputError(
+                f"{self.label}: {key} = {value:.15g} in its header, not an integer from {smallest} to "
+                f"{largest}; {WAY_OUT}"
+            )
+        return round(value)
+
+    @property
+    def label(self) -> str:
+        """The file, with the frame's own name where it holds several."""
+        return f"{self.path} ({self.frame_name})" if self.frame_name else f"{self.path}"
 
     @property
     def cadence(self) -> int:
         """Time from frame to frame, seconds."""
         frame_time = self.number("FRAMETIM") if "FRAMETIM" in self.header else 2.0
-        return round(self.number("NUM_FRM") * frame_time)
+        cadence = self.integer("NUM_FRM", _LONGEST) * frame_time
+        if not 1 <= cadence <= _LONGEST:
+            raise InputError(
+                f"{self.label}: NUM_FRM frames of {frame_time:g} s (FRAMETIM) in its header, a cadence of "
+                f"{cadence:g} s; {WAY_OUT}"
+            )
+        return round(cadence)
 
     @property
     def wcs_cards(self) -> dict[str, Any]:
@@ -214,8 +242,7 @@ def find_ffis(folder: str | os.PathLike[str]) -> dict[tuple[int, int, int], list
         If there is no such folder.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingInput(f"{folder}: no such folder; give the one that holds the full frame images")
+    check_folder(folder, "the full frame images")
     found: dict[tuple[int, int, int], list[tuple[str, str, Path]]] = {}
     for path in files_below(folder):
         name = parse_ffi_name(path)
@@ -292,6 +319,7 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
         **region,
         image=image,
         error=error,
+        compressed=reader.compressed,
     )
 
 
@@ -332,7 +360,10 @@ def read_rows(
                 f"{info.path}: the uncertainties have {extension.shape[0]} x {extension.shape[1]} pixels, "
                 f"the image {info.image.shape[0]} x {info.image.shape[1]}; {WAY_OUT}"
             )
-        return flux, science_pixels(reader, info, extension, first, last)
+        error = science_pixels(reader, info, extension, first, last)
+        if last == info.shape[0]:
+            reader.check_end()
+        return flux, error
 
 
 def science_pixels(
@@ -362,7 +393,9 @@ def science_region(path: Path, header: Mapping[str, Any], shape: tuple[int, int]
     rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + shape[0]))
     columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + shape[1]))
     if rows[0] >= rows[1] or columns[0] >= columns[1]:
-        raise InputError(f"{path}: no science pixels in it; {WAY_OUT}")
+        raise InputError(
+            f"{path}: no science pixels in it, its first one being column {column}, row {row}; {WAY_OUT}"
+        )
     return {
         "shape": (rows[1] - rows[0], columns[1] - columns[0]),
         "row_offset": rows[0],
@@ -375,6 +408,9 @@ def _first_pixel(path: Path, header: Mapping[str, Any], axis: int) -> int:
     """0-based full frame image pixel of the file's first one along FITS axis 1 (column) or 2 (row)."""
     value, pixel = header.get(f"CRVAL{axis}P", 1), header.get(f"CRPIX{axis}P", 1)
     try:
-        return int(value) - int(pixel)
+        place = int(value) - int(pixel)
+        if place != value - pixel:
+            raise ValueError
+        return place
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{path}: CRVAL{axis}P and CRPIX{axis}P are not numbers; {WAY_OUT}") from None
+        raise InputError(f"{path}: CRVAL{axis}P and CRPIX{axis}P are not integers; {WAY_OUT}") from None

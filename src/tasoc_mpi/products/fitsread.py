@@ -6,28 +6,40 @@ image can be read without the others.
 
 from __future__ import annotations
 
-import os
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingInput
+from ..core.files import WAY_OUT, InputFile
+from ..errors import InputError
 
-__all__ = ["DTYPES", "WAY_OUT", "Extension", "Reader", "card_value", "image_extension"]
+__all__ = [
+    "DTYPES",
+    "WAY_OUT",
+    "Extension",
+    "Reader",
+    "card_value",
+    "float_image",
+    "image_extension",
+    "is_integer",
+]
 
 #: Types of pixels by BITPIX.
 DTYPES = {-32: ">f4", -64: ">f8"}
-#: What to do about a damaged file.
-WAY_OUT = "fetch it again, or remove it"
 _BLOCK = 2880
 _CARD = 80
 #: TESS has headers of 7 blocks.
 _MAX_BLOCKS = 200
+#: Rows and columns of an image at most; the CCDs of TESS have 2078 x 2136.
+_MAX_SIDE = 4096
+#: Bytes behind the images of a packed file at most, and how many are read at once.
+_MAX_REST, _REST = 1 << 28, 1 << 20
+#: Numbers as FITS writes them (standard 4.0, section 4.2); Python also takes 1_000, nan and infinity.
+_NUMBER = re.compile(r"[+-]?(\d+(?P<real>\.\d*)?|(?P<fraction>\.\d+))(?P<power>[EeDd][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -50,14 +62,30 @@ class Extension:
 
 def image_extension(path: Path, values: Mapping[str, Any], start: int) -> Extension:
     """Place of the pixels of an image HDU with these cards, whose data start there."""
-    dtype = DTYPES.get(values.get("BITPIX", 0))
-    shape = (values.get("NAXIS2"), values.get("NAXIS1"))
-    image = values.get("XTENSION") == "IMAGE" and values.get("NAXIS") == 2
-    if not image or dtype is None or not all(isinstance(n, int) and n > 0 for n in shape):
+    if values.get("XTENSION") != "IMAGE":
         raise InputError(f"{path}: its first extension is not an image of float pixels; {WAY_OUT}")
     if values.get("BSCALE", 1) != 1 or values.get("BZERO", 0) != 0:
         raise InputError(f"{path}: scaled pixels (BSCALE, BZERO) are not known of TESS; {WAY_OUT}")
-    return Extension(start, dtype, shape)  # type: ignore[arg-type]
+    return float_image(path, values, start)
+
+
+def float_image(path: Path, values: Mapping[str, Any], start: int) -> Extension:
+    """Place of the pixels of an image with these cards; InputError if it is none of TESS's CCDs."""
+    dtype = DTYPES.get(values.get("BITPIX", 0))
+    shape = (values.get("NAXIS2"), values.get("NAXIS1"))
+    if values.get("NAXIS") != 2 or dtype is None or not all(is_integer(n) for n in shape):
+        raise InputError(f"{path}: no image of float pixels where it should be; {WAY_OUT}")
+    rows, columns = (int(n) for n in shape)  # type: ignore[arg-type]
+    if not (0 < rows <= _MAX_SIDE and 0 < columns <= _MAX_SIDE):
+        raise InputError(f"{path}: {rows} x {columns} pixels (NAXIS2, NAXIS1), unlike any CCD; {WAY_OUT}")
+    if (values.get("PCOUNT") or 0) != 0 or (values.get("GCOUNT") or 1) != 1:
+        raise InputError(f"{path}: PCOUNT and GCOUNT are not those of an image; {WAY_OUT}")
+    return Extension(start, dtype, (rows, columns))
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a card's value is an integer; T and F are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 class Reader:
@@ -65,49 +93,35 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.compressed = path.name.endswith(".gz")
+        self._file = InputFile(path)
+        self.compressed = self._file.packed
         self.position = 0
-        try:
-            self._stream = self._open()
-        except FileNotFoundError:
-            raise MissingInput(f"{path}: no such file") from None
-
-    def _open(self) -> IO[bytes]:
-        if not self.compressed:
-            return open(self.path, "rb", buffering=0)
-        from isal import igzip
-
-        return igzip.open(self.path, "rb")
 
     def __enter__(self) -> Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        self._file.close()
 
     def read(self, start: int, size: int) -> bytes:
         """`size` bytes from `start` on."""
-        try:
-            self._stream.seek(start)
-            data = self._stream.read(size)
-            while data and len(data) < size:
-                more = self._stream.read(size - len(data))
-                if not more:
-                    break
-                data += more
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise InputError(f"{self.path}: cannot be unpacked ({error}); {WAY_OUT}") from None
+        data = self._file.read_at(start, size)
         if len(data) < size:
             raise InputError(f"{self.path}: truncated, it ends before byte {start + size}; {WAY_OUT}")
         return data
 
     def check_size(self, size: int) -> None:
-        """InputError unless a plain file has `size` bytes."""
-        there = os.fstat(self._stream.fileno()).st_size
-        if there < size:
-            raise InputError(f"{self.path}: truncated, {there} of {size} bytes; {WAY_OUT}")
+        """InputError unless a plain file has `size` bytes; a packed one may have them."""
+        if self._file.size < size:
+            raise InputError(f"{self.path}: truncated, {self._file.size} of {size} bytes; {WAY_OUT}")
+
+    def check_end(self) -> None:
+        """Read a packed file to its end, where its checksum is; InputError if that is wrong."""
+        if self.compressed:
+            for _ in range(_MAX_REST // _REST):
+                if not self._file.read(_REST):
+                    return
+            raise InputError(f"{self.path}: far more in it than its images; {WAY_OUT}")
 
     def header(self, start: int) -> tuple[dict[str, Any], dict[str, str]]:
         """Values and cards of the header at `start`; leaves `position` at the data behind it."""
@@ -123,14 +137,15 @@ class Reader:
                 if key == "END":
                     self.position = start + (block + 1) * _BLOCK
                     return values, cards
-                if card[8:10] == "= " and key not in cards:
+                # A header has printable ASCII only: a card with anything else in it says nothing.
+                if card[8:10] == "= " and key not in cards and card.isascii() and card.isprintable():
                     cards[key] = card
                     values[key] = card_value(card[10:])
         raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {WAY_OUT}")
 
     def error(self, image: Extension) -> Extension | None:
         """Place of the uncertainties behind the image; None where there is nothing."""
-        if not self.compressed and os.fstat(self._stream.fileno()).st_size <= image.end:
+        if not self.compressed and self._file.size <= image.end:
             self.check_size(image.end)
             return None
         values, _ = self.header(image.end)
@@ -146,11 +161,9 @@ def card_value(text: str) -> Any:
     text = text.split("/", 1)[0].strip()
     if text in ("T", "F"):
         return text == "T"
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text.replace("D", "E").replace("d", "e"))
-    except ValueError:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
         return None
+    if match["real"] is match["fraction"] is match["power"] is None:
+        return int(text)
+    return float(text.replace("D", "E").replace("d", "e"))

@@ -12,13 +12,13 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput
-from .fitsread import WAY_OUT
+from ..core.files import WAY_OUT, InputFile
+from ..errors import InputError
 
 __all__ = ["Stream", "column_formats", "data_size", "read_columns"]
 
@@ -27,8 +27,6 @@ _BLOCK = 2880
 _MAX_BLOCKS = 200
 #: Bytes of a table that are in memory at once: they stay in a processor's cache while they are turned.
 _CHUNK = 1 << 20
-#: Deflate makes data smaller by no more than this.
-_MAX_PACKING = 1032
 
 #: Of the codes of table columns: bytes of a value, and numpy's name where it is a number.
 _CODES = {
@@ -56,26 +54,13 @@ class Stream:
 
     Raises
     ------
-    MissingInput
-        If there is no such file.
+    MissingInput, InputError
+        See `core.files.InputFile`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._raw: IO[bytes] = open(path, "rb")  # noqa: SIM115 - closed by `__exit__`
-        except FileNotFoundError:
-            raise MissingInput(f"{path}: no such target pixel file; fetch it again") from None
-        self.packed = self._raw.read(2) == b"\x1f\x8b"
-        self._raw.seek(0)
-        self._file: Any = self._raw
-        # The most that there can be.
-        self._size = os.fstat(self._raw.fileno()).st_size
-        if self.packed:
-            from isal import igzip
-
-            self._file = igzip.GzipFile(fileobj=self._raw)
-            self._size = _MAX_PACKING * self._size
+        self._file = InputFile(path)
         self._position = 0
 
     def __enter__(self) -> Stream:
@@ -84,7 +69,7 @@ class Stream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._raw.close()
+        self._file.close()
 
     def truncated(self) -> InputError:
         """The error of a file that has not what its headers say."""
@@ -92,7 +77,7 @@ class Stream:
 
     def check(self, size: int) -> None:
         """InputError if there cannot be `size` bytes more."""
-        if self._position + size > self._size:
+        if self._position + size > self._file.size:
             raise self.truncated()
 
     def readinto(self, buffer: memoryview) -> None:
@@ -115,7 +100,7 @@ class Stream:
     def skip(self, size: int) -> None:
         """Leave bytes out; InputError if the file ends before."""
         self.check(size)
-        if self.packed:
+        if self._file.packed:
             buffer = memoryview(bytearray(min(size, _CHUNK)))
             while size > 0:
                 self.readinto(buffer[: min(size, _CHUNK)])

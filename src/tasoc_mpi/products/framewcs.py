@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
 from ..kernels import wcs as kernel
 
-__all__ = ["FrameWCS"]
+__all__ = ["FrameWCS", "wcs_problem"]
 
 #: Coefficients of SIP polynomials up to this order are kept (TESS uses 4).
 _MAX_ORDER = 9
+#: A CD matrix with a determinant below this, or above its inverse, is taken for singular (square degrees).
+_SMALLEST = 1e-14
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,10 @@ class FrameWCS:
         Returns
         -------
         FrameWCS
-            Not good where there is no header, where cards are missing, and where the matrix
-            cannot be inverted.
-
-        Raises
-        ------
-        InputError
-            If a header has another projection than TAN.
+            Not good where there is no header, or `wcs_problem` finds something in it.
         """
-        parts = [_read(header, offset) for header in headers]
-        size = max([2] + [p[3].shape[0] for p in parts if p is not None])
+        parts = [_checked(header, offset) for header in headers]
+        size = max([2] + [p[3].shape[0] for p in parts if not isinstance(p, str)])
         n = len(parts)
         out = cls(
             np.full((n, 2), np.nan),
@@ -93,14 +88,13 @@ class FrameWCS:
             np.zeros(n, dtype=bool),
         )
         for t, part in enumerate(parts):
-            if part is None:
+            if isinstance(part, str):
                 continue
             crval, cd, crpix, a, b = part
             out.crval[t], out.cd[t], out.crpix[t] = crval, cd, crpix
             out.sip_a[t, : a.shape[0], : a.shape[1]] = a
             out.sip_b[t, : b.shape[0], : b.shape[1]] = b
-            finite = all(np.all(np.isfinite(x)) for x in part)
-            out.good[t] = finite and abs(np.linalg.det(cd)) > 1e-14
+            out.good[t] = True
         return out
 
     def positions(self, ra: float, dec: float) -> NDArray[np.float64]:
@@ -139,42 +133,71 @@ class FrameWCS:
         return np.stack([ra, dec], axis=-1)
 
 
-def _read(
+def wcs_problem(header: Mapping[str, Any] | None) -> str:
+    """Why the WCS of a FITS header cannot be used, in words for a message; empty where it can."""
+    found = _checked(header, (0, 0))
+    return found if isinstance(found, str) else ""
+
+
+def _checked(
     header: Mapping[str, Any] | None, offset: tuple[int, int]
-) -> tuple[NDArray[np.float64], ...] | None:
-    """Numbers of one header, or None where there are none."""
-    if header is None or "CTYPE1" not in header:
-        return None
+) -> tuple[NDArray[np.float64], ...] | str:
+    """Numbers of one header that can be used, or why they cannot."""
+    if header is None:
+        return "there is none"
+    try:
+        parts = _read(header, offset)
+    except KeyError as error:
+        return f"{str(error.args[0]).split()[-1].strip(chr(39))} is missing"
+    except (TypeError, ValueError, OverflowError) as error:
+        return str(error)
+    for name, part in zip(("CRVAL", "CD", "CRPIX", "A", "B"), parts, strict=True):
+        if not np.all(np.isfinite(part)):
+            return f"{name} is undefined or not finite"
+    crval, cd, *_ = parts
+    if abs(crval[1]) > 90:
+        return f"CRVAL2 is {crval[1]:g}"
+    with np.errstate(over="ignore", invalid="ignore"):
+        determinant = abs(np.linalg.det(cd))
+    if not _SMALLEST < determinant < 1 / _SMALLEST:
+        return "its CD matrix cannot be inverted"
+    return parts
+
+
+def _read(header: Mapping[str, Any], offset: tuple[int, int]) -> tuple[NDArray[np.float64], ...]:
+    """Numbers of one header; KeyError, TypeError, ValueError or OverflowError where there are none."""
     ctype = (str(header["CTYPE1"]).strip(), str(header["CTYPE2"]).strip())
     if ctype not in (("RA---TAN-SIP", "DEC--TAN-SIP"), ("RA---TAN", "DEC--TAN")):
-        raise InputError(f"projection {ctype[0]}, {ctype[1]}: only TAN and TAN-SIP are known")
-    try:
-        crval = np.array([header["CRVAL1"], header["CRVAL2"]], dtype="f8")
-        crpix = np.array([header["CRPIX1"], header["CRPIX2"]], dtype="f8") + offset
-        if "CD1_1" in header or "CD2_2" in header:
-            cd = np.array([[header.get(f"CD{i}_{j}", 0.0) for j in (1, 2)] for i in (1, 2)], dtype="f8")
-        else:
-            pc = np.array(
-                [[header.get(f"PC{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)], dtype="f8"
-            )
-            cd = np.array([header["CDELT1"], header["CDELT2"]], dtype="f8")[:, None] * pc
-        if crval[1] >= 90:
-            # There the default LONPOLE is 0 instead of 180 degrees (Calabretta & Greisen 2002, section 2.2).
-            cd = -cd
-        sip = ctype[0].endswith("-SIP")
-        a, b = (_polynomial(header, name) if sip else np.zeros((2, 2)) for name in "AB")
-    except (KeyError, TypeError, ValueError):
-        # Cards missing, undefined or not numbers: a frame without a usable WCS.
-        return None
+        raise ValueError(f"its projection is {ctype[0]}, {ctype[1]}, not TAN or TAN-SIP")
+    crval = _numbers(header["CRVAL1"], header["CRVAL2"])
+    crpix = _numbers(header["CRPIX1"], header["CRPIX2"]) + offset
+    if "CD1_1" in header or "CD2_2" in header:
+        cd = _numbers(*(header.get(f"CD{i}_{j}", 0.0) for i in (1, 2) for j in (1, 2))).reshape(2, 2)
+    else:
+        pc = _numbers(*(header.get(f"PC{i}_{j}", float(i == j)) for i in (1, 2) for j in (1, 2)))
+        cd = _numbers(header["CDELT1"], header["CDELT2"])[:, None] * pc.reshape(2, 2)
+    if crval[1] >= 90:
+        # There the default LONPOLE is 0 instead of 180 degrees (Calabretta & Greisen 2002, section 2.2).
+        cd = -cd
+    sip = ctype[0].endswith("-SIP")
+    a, b = (_polynomial(header, name) if sip else np.zeros((2, 2)) for name in "AB")
     return crval, cd, crpix, a, b
 
 
+def _numbers(*values: Any) -> NDArray[np.float64]:
+    """Values of cards; NaN for undefined ones."""
+    if any(isinstance(value, (str, bool)) for value in values):
+        raise TypeError("a card holds no number")
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
 def _polynomial(header: Mapping[str, Any], name: str) -> NDArray[np.float64]:
-    order = int(header.get(f"{name}_ORDER", 0))
-    if not 0 <= order <= _MAX_ORDER:
-        raise ValueError(f"{name}_ORDER = {order}")
+    order = header.get(f"{name}_ORDER", 0)
+    if isinstance(order, (str, bool)) or order is None or order not in range(_MAX_ORDER + 1):
+        raise ValueError(f"{name}_ORDER is {order}")
+    order = int(order)
     c = np.zeros((max(order, 1) + 1,) * 2)
     for p in range(order + 1):
         for q in range(order + 1 - p):
-            c[p, q] = header.get(f"{name}_{p}_{q}", 0.0)
+            (c[p, q],) = _numbers(header.get(f"{name}_{p}_{q}", 0.0))
     return c

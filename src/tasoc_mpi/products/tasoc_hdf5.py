@@ -148,10 +148,7 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
             if image.shape != shape:
                 raise InputError(f"{path}: {name} is no image of {shape[0]} x {shape[1]} pixels; {_WAY_OUT}")
         names = _names(file.get("imagespaths"), n_time)
-    try:
-        wcs = FrameWCS.from_headers([_cards(text) if text else None for text in headers])
-    except InputError as error:
-        raise InputError(f"{path}: {error}; {_WAY_OUT}") from None
+    wcs = FrameWCS.from_headers([_cards(text) if text else None for text in headers])
     return TasocFile(
         path=path,
         attributes=attributes,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..quality import TESSQualityFlags
 from .ffi import FFIInfo, parse_ffi_name, science_pixels, science_region
-from .fitsread import DTYPES, WAY_OUT, Extension, Reader
+from .fitsread import WAY_OUT, Extension, Reader, float_image
 
 __all__ = ["scan_tica"]
 
@@ -65,6 +65,8 @@ class TicaPixels:
         """
         with Reader(info.path) as reader:
             electrons = science_pixels(reader, info, info.image, first, last)
+            if errors and last == info.shape[0]:
+                reader.check_end()
         flux = electrons / np.float32(self.exposure)
         if not errors:
             return flux, None
@@ -120,19 +122,17 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
         error=None,
         pixels=pixels,
         spacecraft_times=True,
+        compressed=reader.compressed,
     )
 
 
 def _image(path: Path, values: Mapping[str, Any], start: int) -> Extension:
     """Place of the pixels behind the primary header."""
-    dtype = DTYPES.get(values.get("BITPIX", 0))
-    shape = (values.get("NAXIS2"), values.get("NAXIS1"))
-    if values.get("NAXIS") != 2 or dtype is None or not all(isinstance(n, int) and n > 0 for n in shape):
-        raise InputError(f"{path}: no image of float pixels at its beginning; {WAY_OUT}")
+    image = float_image(path, values, start)
     units = str(values.get("UNITS") or "electrons").strip().lower()
     if units not in ("electrons", "electron", "e-", "e"):
         raise InputError(f"{path}: its pixels are in {units}, not in electrons; {WAY_OUT}")
-    return Extension(start, dtype, shape)  # type: ignore[arg-type]
+    return image
 
 
 def _number(path: Path, values: Mapping[str, Any], key: str) -> float:
@@ -146,7 +146,7 @@ def _translated(
     path: Path, values: Mapping[str, Any], name: tuple[int, int, int, str]
 ) -> tuple[dict[str, Any], TicaPixels]:
     """The header with the mission's cards, and the exposure."""
-    shift = float(values.get("TJD_ZERO") or _TJD_ZERO) - _TJD_ZERO
+    shift = _number(path, values, "TJD_ZERO") - _TJD_ZERO if "TJD_ZERO" in values else 0.0
     start, stop = (_number(path, values, key) + shift for key in ("STARTTJD", "ENDTJD"))
     seconds = (stop - start) * _DAY
     cadence = min(_CADENCES, key=lambda c: abs(c - seconds))
@@ -154,7 +154,7 @@ def _translated(
         raise InputError(f"{path}: {seconds:.1f} s from STARTTJD to ENDTJD, not 200, 600 or 1800; {WAY_OUT}")
     mitigated = bool(values.get("CRM", True))
     read_outs = cadence / _FRAME_TIME * (_KEPT if mitigated else 1.0)
-    number = round(_number(path, values, "CADENCE")) if "CADENCE" in values else int(name[3])
+    number = values["CADENCE"] if "CADENCE" in values else int(name[3])
     header = {
         **values,
         "SECTOR": name[0],
@@ -169,7 +169,7 @@ def _translated(
         "NUM_FRM": round(cadence / _FRAME_TIME),
         "NREADOUT": round(read_outs),
         "CRMITEN": mitigated,
-        "CRBLKSZ": round(_number(path, values, "CRM_N")) if values.get("CRM_N") is not None else 10,
+        "CRBLKSZ": 10 if values.get("CRM_N") is None else values["CRM_N"],
         "CRSPOC": False,
         # No release of the mission's: none of its releases' errors of times are in these.
         "DATA_REL": 0,

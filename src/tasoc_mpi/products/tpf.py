@@ -7,23 +7,24 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput, TasocError
-from .fitsread import WAY_OUT
+from ..core.files import WAY_OUT, check_folder, files_below
+from ..errors import InputError, TasocError
 from .fitsrows import Stream, column_formats, data_size, read_columns
-from .folders import files_below
 from .framewcs import FrameWCS
 
 __all__ = ["TPF", "TPFInfo", "find_tpfs", "parse_tpf_name", "read_tpf", "tpf_ccd"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _NAMES = (
     re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_(?P<fast>fast-)?tp\.fits(\.gz)?"),
@@ -189,8 +190,7 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
         If there is no such folder.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingInput(f"{folder}: no such folder; name the one with the data")
+    check_folder(folder, "the data")
     found: dict[tuple[int, int, int], list[TPFInfo]] = {}
     for path in files_below(folder):
         info = parse_tpf_name(path)
@@ -213,22 +213,7 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
     MissingInput, InputError
         As `read_tpf`, as far as the first header goes.
     """
-    from astropy.io import fits
-    from isal import igzip, isal_zlib
-
-    path = Path(path)
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = igzip.GzipFile(fileobj=raw) if packed else raw
-            header = fits.Header.fromfile(stream)
-            return _ccd(header)
-    except FileNotFoundError:
-        raise MissingInput(f"{path}: no such target pixel file; fetch it again") from None
-    except (fits.VerifyError, isal_zlib.error, *_UNREADABLE) as error:  # type: ignore[misc]
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
+    return _reading(Path(path), lambda stream: _ccd(_primary(stream)))
 
 
 def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = True) -> TPF:
@@ -256,27 +241,36 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = 
         If the file is truncated or corrupt, has not the extensions and columns of a target pixel file,
         or no row with a time.
     """
-    from astropy.io import fits
-    from isal import isal_zlib
+    return _reading(Path(path), lambda stream: _read(stream, pixels, rows))
 
-    path = Path(path)
+
+def _reading(path: Path, read: Callable[[Stream], T]) -> T:
+    """What is read from a file; errors are one line that names it."""
+    from astropy.io import fits
+
     try:
         with Stream(path) as stream, warnings.catch_warnings():
             # Of what astropy says about headers, and of values that are no numbers.
             warnings.simplefilter("ignore")
-            return _read(stream, pixels, rows)
+            return read(stream)
     except TasocError:
         raise
-    except (fits.VerifyError, isal_zlib.error, *_UNREADABLE) as error:  # type: ignore[misc]
+    except (fits.VerifyError, *_UNREADABLE) as error:  # type: ignore[misc]
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
 
 
-def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
-    path = stream.path
+def _primary(stream: Stream) -> Any:
+    """The first header."""
     header = stream.header()
     if header is None:
         raise stream.truncated()
+    return header
+
+
+def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
+    path = stream.path
+    header = _primary(stream)
     stream.skip(data_size(header))
     stream.to_next()
     table_header = stream.header()
@@ -301,7 +295,7 @@ def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
         dict(each.items())
     column_offset = int(table_header[f"1CRV{column}P"]) - int(table_header.get(f"1CRP{column}P", 1))
     row_offset = int(table_header[f"2CRV{column}P"]) - int(table_header.get(f"2CRP{column}P", 1))
-    wcs, wcs_header = _wcs(path, aperture_header, table_header, column, (column_offset, row_offset))
+    wcs, wcs_header = _wcs(aperture_header, table_header, column, (column_offset, row_offset))
     if n_pixels != aperture.size:
         raise ValueError("FLUX has another shape than APERTURE")
     return TPF(
@@ -400,9 +394,7 @@ def _cadence(header: Mapping[str, Any]) -> int:
     return round(float(header["TIMEDEL"]) * 86400)
 
 
-def _wcs(
-    path: Path, image: Any, table: Mapping[str, Any], column: int, offset: tuple[int, int]
-) -> tuple[FrameWCS, Any]:
+def _wcs(image: Any, table: Mapping[str, Any], column: int, offset: tuple[int, int]) -> tuple[FrameWCS, Any]:
     """World coordinates from the APERTURE image's cards, or else from the FLUX column's."""
     from astropy.io import fits
 
@@ -415,10 +407,7 @@ def _wcs(
             candidates[1][name] = table[card]
     results = []
     for header in candidates:
-        try:
-            wcs = FrameWCS.from_headers([header], offset)
-        except InputError as error:
-            raise InputError(f"{path}: {error}; {WAY_OUT}") from None
+        wcs = FrameWCS.from_headers([header], offset)
         if wcs.good[0]:
             sizes = np.linalg.svd(wcs.cd[0], compute_uv=False)
             wcs.good[0] = _PIXEL_SIZE[0] <= sizes.min() and sizes.max() <= _PIXEL_SIZE[1]
