@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from density_reference import scipy_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from scipy.stats import gaussian_kde
 from skimage.segmentation import watershed
 from sklearn.cluster import DBSCAN
 
@@ -53,9 +53,7 @@ def reference_labels(image, rows, columns):
     flux = np.sort(image[image > 0])
     flux = flux[: len(flux) - int(0.15 * len(flux))]
     flux = flux[flux < 70000]
-    kde = gaussian_kde(flux, bw_method="scott")
-    grid = np.linspace(flux[0], flux[-1], 20000)
-    mode = grid[np.argmax(kde(grid))]
+    mode, _ = scipy_mode(flux)
     threshold = mode + 0.8 * 1.4826 * np.median(mode - flux[flux < mode])
     points = np.argwhere(image > threshold)
     db = DBSCAN(eps=2**0.5, min_samples=4).fit(points)
@@ -90,11 +88,11 @@ def test_same_masks_as_from_library_routines(seed, n_row, n_col, density):
     tmags = np.clip(tmags, 13, None)  # so that no mask counts as saturated
     result = k2p2_masks(image, rows, columns, tmags)
     expected, threshold = reference_labels(image, rows, columns)
-    # The grid of the reference is 1/20000 of the range; a pixel that near may fall to either side.
-    near = np.abs(image - threshold) < 2e-4 * np.ptp(image)
-    if near.any() and not np.array_equal(image > threshold, result.significant):
+    assert result.threshold == pytest.approx(threshold, rel=1e-6)
+    # A pixel that near the threshold may fall to either side.
+    if not np.array_equal(image > threshold, result.significant):
+        assert (np.abs(image - threshold) < 1e-6 * threshold).any()
         return
-    assert result.threshold == pytest.approx(threshold, abs=2e-4 * np.ptp(image))
     assert result.count == expected.max()
     for label in range(1, result.count + 1):
         mask = result.mask(label)

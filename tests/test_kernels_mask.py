@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+from density_reference import reference_bandwidth, scipy_density, scipy_mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from scipy.optimize import minimize_scalar
-from scipy.stats import gaussian_kde
 from skimage.segmentation import watershed
 from sklearn.cluster import DBSCAN
 
@@ -22,17 +21,6 @@ sizes = st.integers(1, 12)
 def skewed(rng, n):
     """A sample like the pixels of a stamp: a background and a tail of stars."""
     return np.sort(np.abs(rng.normal(100, 15, n)) + rng.pareto(1.5, n) * rng.uniform(0, 100))
-
-
-def scipy_mode(flux):
-    """The mode of scipy's density, from a fine grid and a search around its maximum."""
-    kde = gaussian_kde(flux, bw_method="scott")
-    grid = np.linspace(flux[0], flux[-1], 4000)
-    density = kde(grid)
-    k = int(np.argmax(density))
-    bracket = grid[max(k - 2, 0)], grid[min(k + 2, len(grid) - 1)]
-    found = minimize_scalar(lambda x: -kde(x)[0], bounds=bracket, method="bounded", options={"xatol": 1e-9})
-    return found.x, kde
 
 
 @settings(max_examples=40, deadline=None)
@@ -54,7 +42,7 @@ def test_mode_picks_the_higher_of_two_almost_equal_maxima():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         flux = np.sort(np.concatenate([rng.normal(0, 1, 100), rng.normal(8, 1, 100)]))
-        kde = gaussian_kde(flux, bw_method="scott")
+        kde = scipy_density(flux)
         assert kde(density_mode(flux))[0] >= kde(np.linspace(-3, 11, 5000)).max() * (1 - 1e-9)
 
 
@@ -68,6 +56,28 @@ def test_mode_of_degenerate_samples():
     assert 0 < density_mode(np.array([1e-300, 2e-300, 3e-300])) < 4e-300
     wide = np.array([1e-20, 1.0, 1e20])
     assert wide[0] <= density_mode(wide) <= wide[-1]
+
+
+def test_bandwidth_of_a_sample_whose_quartiles_are_equal_is_that_of_its_standard_deviation():
+    flux = np.sort(np.array([5.0] * 9 + [1.0, 20.0]))
+    assert scott_bandwidth(flux) == pytest.approx(1.059 * np.std(flux, ddof=1) * 11**-0.2)
+    assert density_mode(flux) == pytest.approx(scipy_mode(flux)[0], rel=1e-6)
+
+
+def test_a_bright_tail_does_not_widen_the_density():
+    """Quartiles do not see the quarter of the pixels that stars make bright; the standard deviation does."""
+    rng = np.random.default_rng(11)
+    sky = np.sort(rng.normal(100, 5, 150))
+    flux = np.concatenate([sky, np.linspace(1000, 60000, 40)])
+    assert scott_bandwidth(flux) < 0.01 * np.std(flux, ddof=1) * len(flux) ** -0.2
+    assert density_mode(flux) == pytest.approx(100, abs=3)
+    assert scipy_density(flux)(density_mode(flux))[0] >= scipy_density(flux)(sky).max()
+
+
+def test_a_range_of_any_number_of_bandwidths_costs_no_memory():
+    flux = np.concatenate([3.0 + 1e-9 * np.arange(80), np.linspace(100.0, 69999.0, 20)])
+    assert flux[-1] / scott_bandwidth(flux) > 1e12
+    assert flux[0] < density_mode(flux) < flux[79]
 
 
 def test_threshold_follows_the_definition():
@@ -84,7 +94,7 @@ def test_threshold_follows_the_definition():
     assert mode == pytest.approx(expected, rel=1e-6)
     assert mad == pytest.approx(1.4826 * np.median(np.abs(flux[flux < expected] - expected)), rel=1e-6)
     assert threshold == mode + 0.8 * mad
-    assert bandwidth == pytest.approx(np.std(flux, ddof=1) * len(flux) ** -0.2)
+    assert bandwidth == pytest.approx(reference_bandwidth(flux))
 
 
 @pytest.mark.parametrize(("n", "left"), [(20, 17), (19, 17), (100, 85), (1, 1), (7, 6)])
@@ -93,7 +103,7 @@ def test_the_brightest_15_percent_are_left_out(n, left):
     image = np.full((1, n), 1e4)
     image[0, :left] = 1 + np.arange(left)
     bandwidth = flux_threshold(image, 0.15, 7e4, 0.8)[3]
-    assert bandwidth == pytest.approx(np.std(1 + np.arange(left), ddof=1) * left**-0.2 if left > 1 else 0)
+    assert bandwidth == pytest.approx(reference_bandwidth(1 + np.arange(left)) if left > 1 else 0)
 
 
 def test_threshold_of_images_without_flux():

@@ -1,9 +1,9 @@
 """Which pixels of a sum image are significant: the mode of their flux and its spread.
 
-The mode is that of a Gaussian kernel density estimate with Scott's bandwidth (Scott 1992), the sample
-standard deviation times n**(-1/5), as `scipy.stats.gaussian_kde` has it. It is found in two steps: the
-density on a grid, from binned fluxes, says where its high maxima are; there the exact density is followed
-to its top. The result depends on the fluxes alone.
+The mode is that of a Gaussian kernel density estimate with the bandwidth 1.059 A n**(-1/5), A the smaller
+of the standard deviation and the interquartile range over 1.349 (Scott 1992; Silverman 1986, eq. 3.28-3.30).
+It is found in two steps: the density on a grid, from binned fluxes, shows where the high maxima are; there
+Newton's method on the exact density finds the maximum. The result depends on the fluxes alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ import numpy as np
 
 __all__ = ["density_mode", "flux_threshold", "scott_bandwidth"]
 
+#: Factor of the normal reference rule, and the interquartile range of a normal distribution in units of its
+#: standard deviation.
+_FACTOR = 1.059
+_IQR_OF_NORMAL = 1.349
 #: Grid points a bandwidth. Between two of them the density cannot rise by more than 0.2%: the second
 #: derivative of its logarithm is nowhere below -1/bandwidth**2.
 _GRID = 8
@@ -28,8 +32,29 @@ _TAIL = 9.0
 
 
 @numba.njit(cache=True)
+def _percentile(flux, fraction):
+    """Percentile of a sorted sample, linear between its values."""
+    position = fraction * (flux.shape[0] - 1)
+    k = min(int(position), flux.shape[0] - 2)
+    return flux[k] + (position - k) * (flux[k + 1] - flux[k])
+
+
+@numba.njit(cache=True)
 def scott_bandwidth(flux):
-    """Scott's bandwidth of a sample: standard deviation (ddof 1) times n**(-1/5); 0 below two values."""
+    """Bandwidth of the density estimate of a sorted sample.
+
+    Parameters
+    ----------
+    flux : ndarray of float64, shape (n,)
+        The sample, sorted, finite.
+
+    Returns
+    -------
+    float
+        ``1.059 A n**(-1/5)``, A the smaller of the standard deviation (ddof 1) and the interquartile
+        range (linear percentiles) over 1.349; the standard deviation where the interquartile range
+        is 0, as it is where over half of the values are equal. 0 below two values.
+    """
     n = flux.shape[0]
     if n < 2:
         return 0.0
@@ -40,7 +65,11 @@ def scott_bandwidth(flux):
     total = 0.0
     for k in range(n):
         total += (flux[k] - mean) ** 2
-    return math.sqrt(total / (n - 1)) * n**-0.2
+    spread = math.sqrt(total / (n - 1))
+    middle = (_percentile(flux, 0.75) - _percentile(flux, 0.25)) / _IQR_OF_NORMAL
+    if middle > 0.0:
+        spread = min(spread, middle)
+    return _FACTOR * spread * n**-0.2
 
 
 @numba.njit(cache=True)
@@ -85,31 +114,52 @@ def _climb(flux, x, h):
 
 
 @numba.njit(cache=True)
-def _grid_density(flux, h):
-    """The density at steps of h / _GRID from the lowest flux on, from linearly binned fluxes."""
-    step = h / _GRID
-    n = int((flux[-1] - flux[0]) / step) + 2
-    counts = np.zeros(n + 2 * _REACH)
-    for k in range(flux.shape[0]):
-        x = (flux[k] - flux[0]) / step
-        i = min(int(x), n - 2)
-        counts[_REACH + i] += 1.0 - (x - i)
-        counts[_REACH + i + 1] += x - i
+def _closed_up(flux, h):
+    """Places of a sorted sample on the grid, in steps of h / _GRID, with wide gaps closed up.
+
+    Where two neighbours are further apart than the kernels of both reach the density between them is 0.
+    Such a gap gets no more steps than that: a robust bandwidth can be any fraction of the range.
+    """
+    places = np.empty(flux.shape[0])
+    places[0] = 0.0
+    for k in range(1, flux.shape[0]):
+        places[k] = places[k - 1] + min((flux[k] - flux[k - 1]) * (_GRID / h), 2.0 * _REACH)
+    return places
+
+
+@numba.njit(cache=True)
+def _grid_density(places):
+    """The density at the grid's points from 0 on, from linearly binned places."""
+    n = int(places[-1]) + 2
+    counts = np.zeros(n)
+    for place in places:
+        i = min(int(place), n - 2)
+        counts[i] += 1.0 - (place - i)
+        counts[i + 1] += place - i
     kernel = np.empty(2 * _REACH + 1)
     for k in range(2 * _REACH + 1):
         kernel[k] = math.exp(-0.5 * ((k - _REACH) / _GRID) ** 2)
-    out = np.empty(n)
+    out = np.zeros(n + 2 * _REACH)
     for i in range(n):
-        value = 0.0
-        for k in range(2 * _REACH + 1):
-            value += kernel[k] * counts[i + k]
-        out[i] = value
-    return out
+        # Most points of a long tail of bright pixels are empty.
+        if counts[i] > 0.0:
+            for k in range(2 * _REACH + 1):
+                out[i + k] += kernel[k] * counts[i]
+    return out[_REACH:-_REACH]
+
+
+@numba.njit(cache=True)
+def _flux_at(flux, places, i, h):
+    """The flux at a point of the grid, counted from the nearest of the sample's places."""
+    k = min(np.searchsorted(places, float(i)), places.shape[0] - 1)
+    if k > 0 and i - places[k - 1] < places[k] - i:
+        k -= 1
+    return min(max(flux[k] + (i - places[k]) * h / _GRID, flux[0]), flux[-1])
 
 
 @numba.njit(cache=True)
 def density_mode(flux):
-    """Where the Gaussian kernel density estimate of a sample with Scott's bandwidth is highest.
+    """Where the Gaussian kernel density estimate of a sample with `scott_bandwidth` is highest.
 
     Parameters
     ----------
@@ -129,7 +179,8 @@ def density_mode(flux):
     # A spread at the level of rounding (or one that overflows) has no density to speak of.
     if not (h / _GRID > 1e-14 * max(abs(flux[0]), abs(flux[-1]))) or not h < np.inf:
         return flux[n // 2]
-    grid = _grid_density(flux, h)
+    places = _closed_up(flux, h)
+    grid = _grid_density(places)
     limit = (1.0 - _MARGIN) * grid.max()
     best = -1.0
     mode = flux[0]
@@ -139,7 +190,7 @@ def density_mode(flux):
             continue
         if i < grid.shape[0] - 1 and grid[i + 1] >= value:
             continue
-        x = _climb(flux, min(flux[0] + i * h / _GRID, flux[-1]), h)
+        x = _climb(flux, _flux_at(flux, places, i, h), h)
         density = _density(flux, x, h)[0]
         if density > best * (1.0 + 1e-12):
             best = density

@@ -127,7 +127,8 @@ def k2p2_masks(
     Pixels over a threshold are clustered by DBSCAN, of which core points stay; each cluster is split by a
     watershed that starts at the local maxima near catalog stars. Where the definition leaves a choice:
 
-    - the bandwidth of the density estimate is the sample standard deviation times n**(-1/5);
+    - the bandwidth of the density estimate is 1.059 A n**(-1/5), A the smaller of standard deviation and
+      interquartile range / 1.349 (see `kernels.mask_density`);
     - of n positive pixels, n - floor(trim n) enter it;
     - clusters are 8-connected, the flood runs over the sides of pixels, so that masks are 4-connected
       before saturated columns are added;
