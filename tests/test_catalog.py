@@ -1,5 +1,7 @@
 """Star catalogs: the file, the search on the sphere, proper motion, tables of stars, and the command."""
 
+import decimal
+import gzip
 import logging
 import shutil
 import sqlite3
@@ -101,6 +103,31 @@ def test_nothing_is_left_of_a_catalog_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError, match="No such file"):
         write_catalog(tmp_path / "none" / "c.sqlite", SETTINGS, some_stars(5))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE catalog SET tmag = -1e308 WHERE starid = 7", "tmag of TIC 7 is -1e.308 and not a TESS magn"),
+        ("UPDATE catalog SET tmag = 9e999 WHERE starid = 7", "tmag of TIC 7 is inf"),
+        ("UPDATE catalog SET decl = 91 WHERE starid = 14", "decl of TIC 14 is 91"),
+        ("UPDATE catalog SET teff = 0 WHERE starid = 14", "teff of TIC 14 is 0 and not a temperature"),
+        ("UPDATE catalog SET starid = -1 WHERE starid = 14", "a star has the number -1"),
+        (
+            "UPDATE catalog SET starid = 9007199254740992 WHERE starid = 14",
+            "a star has the number 9007199254",
+        ),
+    ],
+)
+def test_impossible_values_of_a_catalog_file_are_refused(tmp_path, change, words):
+    path = tmp_path / "c.sqlite"
+    write_catalog(path, SETTINGS, some_stars(5))
+    with sqlite3.connect(path) as plain:
+        plain.execute(change)
+    plain.close()
+    with pytest.raises(InputError, match=words) as caught:
+        open_catalog(path)
+    assert str(caught.value).startswith(str(path))
 
 
 def test_files_that_are_no_catalog(tmp_path):
@@ -315,9 +342,11 @@ def test_real_tic_table(real, caplog):
     path = real / "catalog" / "tic_206_stars.csv"
     with caplog.at_level(logging.INFO):
         stars = read_star_table(path)
-    # 206 rows; one duplicate and two split stars have a disposition.
-    assert len(stars) == 203
-    assert "3 of 206 rows are left out, with a disposition" in caplog.text
+    # 206 rows; one is a duplicate (6). Two stars were split (8) and have nothing else within 175".
+    assert len(stars) == 205
+    assert "1 of 206 rows are left out, duplicates or artifacts" in caplog.text
+    assert {1227616, 332635428} <= set(stars["starid"].tolist())
+    assert 836187536 not in stars["starid"]
     first = stars[stars["starid"] == 1227555][0]
     assert first["ra_J2000"] == 137.225947173
     assert first["decl_J2000"] == -15.281665578
@@ -407,9 +436,10 @@ def test_columns_may_be_written_in_other_ways(tmp_path, caplog):
     [
         ("s.csv", "ID,ra,Tmag\n1,2,3\n", "no column dec;"),
         ("s.csv", "", "no column ID, ra, dec, Tmag"),
-        ("s.csv", "ID,ra,dec,Tmag\n1,2,3,4\n2,x,3,4\n", r"'x' in row 2, column ra_J2000, is not a number"),
-        ("s.csv", "ID,ra,dec,Tmag\n1,2,3,4\n2,3\n", "row 3 is too short"),
-        ("s.csv", "ID,ra,dec,Tmag\n1,2,300,4\n", "declination of 300"),
+        ("s.csv", "ID,ra,dec,Tmag\n1,2,3,4\n2,x,3,4\n", r"'x' in row 2, column ra, is not a number"),
+        ("s.csv", "ID,ra,dec,Tmag\n1,2,3,4\n2,3\n", "2 values in row 2, but 4 columns"),
+        ("s.csv", "ID,ra,dec,Tmag\n1,2,3,4,5\n", "5 values in row 1, but 4 columns"),
+        ("s.csv", "ID,RA,dec,ra,Tmag\n1,2,3,2,4\n", "two columns RA"),
         ("s.csv.gz", "not gzipped", "cannot be read as a table of stars"),
         ("s.fits", "not FITS", "cannot be read as a table of stars"),
         ("s.ecsv", "not ECSV", "cannot be read as a table of stars"),
@@ -423,6 +453,136 @@ def test_bad_tables_are_named(tmp_path, name, text, words):
         read_star_table(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+GOOD = {"ID": 5, "ra": 10.5, "dec": -3.0, "pmRA": 1.0, "pmDEC": 2.0, "Tmag": 9.5, "Teff": 5000.0}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".ecsv", ".fits", ".fits.gz", ".parquet"])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("ID", 123.7),
+        ("ID", 2**53),
+        ("ID", 1e300),
+        ("ID", np.inf),
+        ("ra", 361.0),
+        ("ra", -np.inf),
+        ("dec", 90.001),
+        ("pmRA", 11001.0),
+        ("pmDEC", -1e9),
+        ("Tmag", -1e308),
+        ("Tmag", 99.9),
+        ("Tmag", np.inf),
+        ("Teff", 0.0),
+        ("Teff", 1e308),
+    ],
+)
+def test_impossible_values_are_refused_with_row_and_column(tmp_path, ending, column, value):
+    path = tmp_path / f"stars{ending}"
+    row = {**GOOD, "ID": 6, column: value}
+    if ending == ".parquet":
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        table = arrow.table({name: arrow.array([GOOD[name], row[name]], from_pandas=True) for name in GOOD})
+        parquet.write_table(table, path)
+    else:
+        formats = {"csv": "ascii.csv", "ecsv": "ascii.ecsv", "fits": "fits"}
+        plain = tmp_path / path.name.removesuffix(".gz")
+        Table({name: [GOOD[name], row[name]] for name in GOOD}).write(plain, format=formats[plain.suffix[1:]])
+        if ending.endswith(".gz"):
+            path.write_bytes(gzip.compress(plain.read_bytes()))
+    with pytest.raises(InputError, match=rf"in row 2, column {column}, is not a") as caught:
+        read_star_table(path)
+    assert str(caught.value).startswith(f"{path}: '")
+
+
+@pytest.mark.parametrize("value", ["1_000", "True", "0x10", "five", "1,5", "12 13"])
+def test_words_that_are_no_numbers_of_a_table(tmp_path, value):
+    path = tmp_path / "stars.csv"
+    path.write_text(f'ID,ra,dec,Tmag\n1,2,3,4\n2,3,4,"{value}"\n')
+    with pytest.raises(InputError, match=rf"'{value}' in row 2, column Tmag, is not a number"):
+        read_star_table(path)
+
+
+@pytest.mark.parametrize("ending", [".fits", ".parquet"])
+def test_a_column_with_several_values_or_truth_values_is_no_number(tmp_path, ending):
+    path = tmp_path / f"stars{ending}"
+    if ending == ".fits":
+        Table({**{name: [value] for name, value in GOOD.items()}, "ra": [[1.0, 2.0]]}).write(path)
+        words = "column ra has several values in a row"
+    else:
+        arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        columns = {**{name: [value] for name, value in GOOD.items()}, "Tmag": [True]}
+        parquet.write_table(arrow.table(columns), path)
+        words = "'True' in row 1, column Tmag, is not a number"
+    with pytest.raises(InputError, match=words):
+        read_star_table(path)
+
+
+def test_numbers_beyond_64_bits_do_not_wrap_around(tmp_path):
+    """As an unsigned integer of a FITS table; cast to a signed one it is negative."""
+    path = tmp_path / "stars.fits"
+    Table({"ID": np.array([5, 2**63 + 7], "u8"), "ra": [1.0, 2], "dec": [1.0, 2], "Tmag": [9.0, 9]}).write(
+        path
+    )
+    with pytest.raises(InputError, match="'9223372036854775815' in row 2, column ID, is not a TIC number"):
+        read_star_table(path)
+
+
+def test_zeros_of_decimals_are_zero_and_not_unknown(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {name: [value] for name, value in GOOD.items()}
+    columns["pmRA"] = [decimal.Decimal("0.0")]
+    parquet.write_table(arrow.table(columns), tmp_path / "stars.parquet")
+    assert read_star_table(tmp_path / "stars.parquet")["pm_ra"].tolist() == [0.0]
+
+
+def test_rows_of_one_star_that_differ_are_refused(tmp_path):
+    path = tmp_path / "stars.csv"
+    path.write_text("ID,ra,dec,Tmag,Teff\n4,1,1,9,\n5,10,-3,9.5,\n\n5,10,-3,9.5,\n5,10,-3,9.6,\n")
+    with pytest.raises(InputError, match=r"TIC 5 is in row 2 and in row 4 with another tmag \(9.5 and 9.6\)"):
+        read_star_table(path)
+
+
+ARCSEC = 1 / 3600
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "mast"])
+def test_split_stars_stay_unless_a_star_that_stays_is_close(tmp_path, monkeypatch, kind):
+    table = Table()
+    # 1 was split and is alone. 2 was split into 3 (1.9" away); 4 has its nearest star at 2.1". 5 and 6 were
+    # split and are close to each other: the brighter one stays. 7 is close to a duplicate and to a star
+    # without magnitude, which are left out. 9 is close to a star that is too faint to be wanted.
+    rows = [
+        (1, 0.0, 12.0, "SPLIT"),
+        (2, 0.1, 12.0, "8"),
+        (3, 0.1 + 1.9 * ARCSEC, 12.5, ""),
+        (4, 0.1 + 4.0 * ARCSEC, 13.0, "split"),
+        (5, 0.2, 13.0, "SPLIT"),
+        (6, 0.2 + 1.0 * ARCSEC, 12.9, "SPLIT"),
+        (7, 0.3, 11.0, "8.0"),
+        (8, 0.3 + 1.0 * ARCSEC, 11.0, "DUPLICATE"),
+        (10, 0.3 - 1.0 * ARCSEC, np.nan, ""),
+        (9, 0.4, 11.0, "JOIN"),
+        (11, 0.4 + 1.0 * ARCSEC, 17.5, ""),
+        (12, 0.5, 11.0, "ARTIFACT"),
+    ]
+    for k, name in enumerate(("ID", "ra", "Tmag", "disposition")):
+        table[name] = [row[k] for row in rows]
+    table["dec"] = 0.0
+    if kind == "mast":
+        table["Tmag"] = MaskedColumn(table["Tmag"], mask=np.isnan(table["Tmag"]))
+        fake_astroquery(monkeypatch, lambda criteria: table[~(table["Tmag"] > criteria["Tmag"][1])])
+        stars = query_mast(SQUARE * 2, 0.1, 17.0)
+    else:
+        path = tmp_path / f"stars.{kind}"
+        if kind == "csv":
+            table.write(path, format="ascii.csv")
+        else:
+            arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+            parquet.write_table(arrow.table({n: list(table[n]) for n in table.colnames}), path)
+        stars = read_star_table(path, tmag_max=17.0)
+    assert stars["starid"].tolist() == [1, 3, 4, 6, 7, 9]
 
 
 def test_long_csv_files_are_read_in_blocks(tmp_path, monkeypatch):

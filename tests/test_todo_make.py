@@ -23,6 +23,7 @@ from tasoc_mpi.products.todo import TODO_DTYPE
 def put_catalog(folder, stars, centre=(0.0, -30.0), ccd=3) -> None:
     """A catalog with stars given as (starid, column, row, tmag)."""
     table = np.zeros(len(stars), dtype=STAR_DTYPE)
+    table["teff"] = np.nan
     for row, (starid, column, line, tmag) in zip(table, stars, strict=True):
         row["starid"], row["tmag"] = starid, tmag
         row["ra"], row["decl"] = sky(column, line)
@@ -384,6 +385,7 @@ def test_a_hundred_thousand_stars_take_seconds(tmp_path):
     write_cube(tmp_path, (0, 44), (512, 512))
     rng = np.random.default_rng(1)
     stars = np.zeros(100_000, dtype=STAR_DTYPE)
+    stars["teff"] = np.nan
     stars["starid"] = np.arange(1, len(stars) + 1)
     corner, other = sky(44, 0), sky(555, 511)
     stars["ra"] = rng.uniform(other[0], corner[0], len(stars))

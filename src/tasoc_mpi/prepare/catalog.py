@@ -114,7 +114,7 @@ def make_catalogs(folder: str | os.PathLike[str], options: CatalogOptions) -> It
             raise InputError(f"{path}: is there already; --overwrite replaces it")
     table = None
     if options.source not in ("mast", "headers"):
-        table = read_star_table(options.source)
+        table = read_star_table(options.source, options.tmag_max)
     made = 0
     for field in fields:
         summary = _make_one(folder, field, options, table)

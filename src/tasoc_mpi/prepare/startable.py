@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput, UsageError
 from ..products.catalog import STAR_DTYPE, stars_in_polygon, unit_vectors
+from .starrows import numbers, usable_stars
 
 __all__ = ["query_mast", "read_star_table"]
 
@@ -41,9 +42,6 @@ _UNITS = {
     "tmag": "mag",
     "teff": "K",
 }
-#: What stands for an empty field.
-_EMPTY = frozenset({"", "null", "none", "nan", "--", "n/a", "masked"})
-
 #: Rows of a text file that are held as words at a time: some 50 MB.
 _ROWS_AT_ONCE = 100_000
 
@@ -54,21 +52,23 @@ _CONE = 1.0
 _FORMATS = "CSV (.csv), ECSV (.ecsv), parquet (.parquet) or FITS (.fits), the first and the last also .gz"
 
 
-def read_star_table(path: str | os.PathLike[str]) -> NDArray[np.void]:
+def read_star_table(path: str | os.PathLike[str], tmag_max: float | None = None) -> NDArray[np.void]:
     """Read a table of stars with the column names of the TIC, in any case.
 
     Parameters
     ----------
     path : path-like
         CSV, ECSV, parquet or FITS with the columns ID, ra, dec (J2000, degrees) and Tmag, and where known
-        pmRA, pmDEC (mas/yr), Teff (K) and disposition. Others are not looked at.
+        pmRA, pmDEC (mas/yr), Teff (K) and disposition. Others are not looked at. Empty cells are unknown.
+    tmag_max : float, optional
+        The faintest stars that are wanted.
 
     Returns
     -------
     ndarray of STAR_DTYPE
-        With `ra` and `decl` at J2000. Left out, and counted in the log, are rows with a disposition (a
-        star that is listed twice, was split, or is none), without a TIC number, a position or a Tmag, and
-        repeated stars.
+        With `ra` and `decl` at J2000. Left out, and counted in the log, are duplicates and artifacts, rows
+        without a TIC number, a position or a Tmag, and repeated rows. Stars that were split stay, except
+        where a star that stays lies within 2".
 
     Raises
     ------
@@ -77,13 +77,14 @@ def read_star_table(path: str | os.PathLike[str]) -> NDArray[np.void]:
     UsageError
         If its name ends in no known format.
     InputError
-        If it cannot be read or lacks a column.
+        If it cannot be read, lacks a column, has an impossible value (row and column are named), or rows of
+        one star that differ.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingInput(f"{path}: no such table of stars; --from takes a file, mast or headers")
     name = path.name.lower()
-    readers: dict[str, Callable[[Path], dict[str, Any]]] = {
+    readers: dict[str, Callable[[Path], dict[str, NDArray[np.float64]]]] = {
         ".csv": _read_csv,
         ".csv.gz": _read_csv,
         ".ecsv": _read_ecsv,
@@ -95,19 +96,25 @@ def read_star_table(path: str | os.PathLike[str]) -> NDArray[np.void]:
     }
     for ending, reader in readers.items():
         if name.endswith(ending):
-            return _stars(str(path), reader(path))
+            return usable_stars(path, reader(path), tmag_max)
     raise UsageError(f"{path}: of no known format; a table of stars is {_FORMATS}")
 
 
 def _choose(path: object, names: Iterable[str]) -> dict[str, str]:
-    """From our columns to the table's; InputError names those that are missing."""
+    """From our columns to the table's; InputError names those that are missing or there twice."""
     there: dict[str, str] = {}
+    twice: set[str] = set()
     for name in names:
-        there.setdefault(name.strip().lower(), name)
+        word = name.strip().lower()
+        if word in there:
+            twice.add(word)
+        there.setdefault(word, name)
     chosen = {}
     for ours, theirs in _NAMES.items():
         for name in theirs:
             if name in there:
+                if name in twice:
+                    raise InputError(f"{path}: two columns {there[name].strip()}; remove or rename one")
                 chosen[ours] = there[name]
                 break
     missing = [word for ours, word in _REQUIRED.items() if ours not in chosen]
@@ -122,7 +129,7 @@ def _choose(path: object, names: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _read_csv(path: Path) -> dict[str, Any]:
+def _read_csv(path: Path) -> dict[str, NDArray[np.float64]]:
     """Comma-separated values, by the standard library: one pass, and only the wanted columns are kept."""
     from isal import igzip, isal_zlib
 
@@ -137,32 +144,37 @@ def _read_csv(path: Path) -> dict[str, Any]:
             places = [names.index(theirs) for theirs in chosen.values()]
             parts: list[dict[str, NDArray[np.float64]]] = []
             block: list[list[str]] = []
+            count = 0
             for row in rows:
                 if row:
+                    count += 1
+                    if len(row) < len(names) or any(row[len(names) :]):
+                        raise InputError(
+                            f"{path}: {len(row)} values in row {count}, but {len(names)} columns; "
+                            "complete or remove the row"
+                        )
                     block.append([row[place] for place in places])
                 if len(block) == _ROWS_AT_ONCE:
-                    parts.append(_block(path, list(chosen), block, len(parts) * _ROWS_AT_ONCE))
+                    parts.append(_block(path, chosen, block, count - len(block)))
                     block = []
-            parts.append(_block(path, list(chosen), block, len(parts) * _ROWS_AT_ONCE))
-    except IndexError:
-        raise InputError(f"{path}: row {rows.line_num} is too short; complete or remove it") from None
+            parts.append(_block(path, chosen, block, count - len(block)))
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, isal_zlib.error) as error:  # type: ignore[misc]
         raise _unreadable(path, error) from None
     return {name: np.concatenate([part[name] for part in parts]) for name in chosen}
 
 
 def _block(
-    path: Path, names: Sequence[str], rows: Sequence[Sequence[str]], before: int
+    path: Path, chosen: Mapping[str, str], rows: Sequence[Sequence[str]], before: int
 ) -> dict[str, NDArray[np.float64]]:
-    """Rows of words as columns of numbers; a disposition becomes 1."""
-    columns = list(zip(*rows, strict=True)) if rows else [() for _ in names]
+    """Rows of words as columns of numbers."""
+    columns = list(zip(*rows, strict=True)) if rows else [() for _ in chosen]
     return {
-        name: _disposed(words).astype("f8") if name == "disposition" else _numbers(path, name, words, before)
-        for name, words in zip(names, columns, strict=True)
+        ours: numbers(path, ours, theirs, words, before)
+        for (ours, theirs), words in zip(chosen.items(), columns, strict=True)
     }
 
 
-def _read_ecsv(path: Path) -> dict[str, Any]:
+def _read_ecsv(path: Path) -> dict[str, NDArray[np.float64]]:
     from astropy.table import Table
 
     try:
@@ -172,7 +184,7 @@ def _read_ecsv(path: Path) -> dict[str, Any]:
     return _from_table(path, table)
 
 
-def _read_fits(path: Path) -> dict[str, Any]:
+def _read_fits(path: Path) -> dict[str, NDArray[np.float64]]:
     import warnings
 
     from astropy.table import Table
@@ -188,7 +200,7 @@ def _read_fits(path: Path) -> dict[str, Any]:
     return _from_table(path, table)
 
 
-def _read_parquet(path: Path) -> dict[str, Any]:
+def _read_parquet(path: Path) -> dict[str, NDArray[np.float64]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -203,9 +215,10 @@ def _read_parquet(path: Path) -> dict[str, Any]:
     columns = {}
     for ours, theirs in chosen.items():
         column = table[theirs]
-        # Integers with gaps become floats with NaN; TIC numbers are far below 2**53.
+        # Integers with gaps become floats with NaN.
         numeric = pyarrow.types.is_integer(column.type) or pyarrow.types.is_floating(column.type)
-        columns[ours] = column.to_numpy(zero_copy_only=False) if numeric else column.to_pylist()
+        values = column.to_numpy(zero_copy_only=False) if numeric else column.to_pylist()
+        columns[ours] = numbers(path, ours, theirs, values)
     return columns
 
 
@@ -214,7 +227,7 @@ def _unreadable(path: object, error: object) -> InputError:
     return InputError(f"{path}: cannot be read as a table of stars ({reason}); a table is {_FORMATS}")
 
 
-def _from_table(path: object, table: Any) -> dict[str, Any]:
+def _from_table(path: object, table: Any) -> dict[str, NDArray[np.float64]]:
     """Columns of an astropy table, in our units."""
     from astropy import units
 
@@ -223,7 +236,11 @@ def _from_table(path: object, table: Any) -> dict[str, Any]:
         column = table[theirs]
         values: Any = column
         if column.dtype.kind in "fiu":
-            values = np.ma.filled(np.ma.asarray(column, dtype="f8"), np.nan)
+            # Masked arrays of integers stay integers where nothing is masked.
+            masked = np.ma.getmaskarray(np.ma.asarray(column))
+            values = np.asarray(np.ma.getdata(np.ma.asarray(column)))
+            if masked.any():
+                values = np.where(masked, np.nan, values.astype("f8"))
             if column.unit is not None and ours in _UNITS:
                 try:
                     values = values * units.Unit(column.unit).to(units.Unit(_UNITS[ours]))
@@ -231,76 +248,10 @@ def _from_table(path: object, table: Any) -> dict[str, Any]:
                     raise InputError(
                         f"{path}: {theirs} is in {column.unit} and not in a unit such as {_UNITS[ours]}"
                     ) from None
-        elif np.ma.isMaskedArray(column):
-            values = column.filled("")
-        columns[ours] = (
-            values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else list(values)
-        )
+        else:
+            values = [None if np.ma.is_masked(value) else value for value in column]
+        columns[ours] = numbers(path, ours, theirs, values)
     return columns
-
-
-def _numbers(path: object, name: str, values: Any, before: int = 0) -> NDArray[np.float64]:
-    """A column as floats, NaN where it is empty; there are `before` rows before it."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
-        return values.astype("f8")
-    try:
-        return np.array([float(x) if x else np.nan for x in values], dtype="f8")
-    except (TypeError, ValueError):
-        pass
-    out = np.empty(len(values))
-    for i, value in enumerate(values):
-        text = _text(value)
-        try:
-            out[i] = np.nan if text in _EMPTY else float(text)
-        except ValueError:
-            raise InputError(
-                f"{path}: {text!r} in row {before + i + 1}, column {name}, is not a number"
-            ) from None
-    return out
-
-
-def _text(value: Any) -> str:
-    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip().lower()
-
-
-def _disposed(values: Any) -> NDArray[np.bool_]:
-    """Where a star has a disposition: a word, or the number that stands for it."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
-        return np.isfinite(values) & (values != 0)
-    return np.array([bool(x) and _text(x) not in _EMPTY for x in values], dtype=bool)
-
-
-def _stars(path: str, columns: Mapping[str, Any]) -> NDArray[np.void]:
-    """The usable stars of a table's columns."""
-    n = len(columns["starid"])
-    numbers = {
-        name: _numbers(path, name, values) for name, values in columns.items() if name != "disposition"
-    }
-    starid, dec, tmag = numbers["starid"], numbers["decl_J2000"], numbers["tmag"]
-    if (np.abs(dec) > 90).any():
-        raise InputError(f"{path}: a declination of {dec[np.abs(dec) > 90][0]:g}; dec is in degrees")
-    reasons = {
-        "with a disposition": _disposed(columns["disposition"])
-        if "disposition" in columns
-        else np.zeros(n, bool),
-        "without a TIC number": ~(starid > 0),
-        "without a position": ~(np.isfinite(numbers["ra_J2000"]) & np.isfinite(dec)),
-        "without a Tmag": ~np.isfinite(tmag),
-    }
-    keep = np.ones(n, dtype=bool)
-    for reason, bad in reasons.items():
-        if bad[keep].any():
-            logger.info("%s: %d of %d rows are left out, %s", path, np.count_nonzero(bad & keep), n, reason)
-        keep &= ~bad
-    stars = np.zeros(np.count_nonzero(keep), dtype=STAR_DTYPE)
-    for name in STAR_DTYPE.names or ():
-        source = {"ra": "ra_J2000", "decl": "decl_J2000"}.get(name, name)
-        stars[name] = numbers[source][keep] if source in numbers else np.nan
-    _, first = np.unique(stars["starid"], return_index=True)
-    if len(first) < len(stars):
-        logger.info("%s: %d repeated stars, the first row of each is taken", path, len(stars) - len(first))
-    return stars[first]
 
 
 def query_mast(corners: NDArray[np.float64], buffer: float, tmag_max: float) -> NDArray[np.void]:
@@ -338,7 +289,7 @@ def query_mast(corners: NDArray[np.float64], buffer: float, tmag_max: float) -> 
     from astropy.table import Table
 
     centres = _cone_centres(corners, buffer)
-    parts: dict[str, list[Any]] = {}
+    parts: dict[str, list[NDArray[np.float64]]] = {}
     for i, (ra, dec) in enumerate(centres):
         logger.info("MAST: cone %d of %d around RA %.3f, Dec %.3f", i + 1, len(centres), ra, dec)
         try:
@@ -355,10 +306,10 @@ def query_mast(corners: NDArray[np.float64], buffer: float, tmag_max: float) -> 
             ) from None
         if len(answer):
             for name, values in _from_table("MAST", answer).items():
-                parts.setdefault(name, []).extend(list(values))
+                parts.setdefault(name, []).append(values)
     if not parts:
         return np.zeros(0, dtype=STAR_DTYPE)
-    return _stars("MAST", parts)
+    return usable_stars("MAST", {name: np.concatenate(values) for name, values in parts.items()}, tmag_max)
 
 
 def _cone_centres(corners: NDArray[np.float64], buffer: float) -> NDArray[np.float64]:

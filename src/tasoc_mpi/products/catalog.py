@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, MissingInput
 from .ccd import camera_centre_sky, convex_hull_sky, stamp_outline
+from .starvalues import check_stars
 
 if TYPE_CHECKING:
     from .tpf import TPF
@@ -226,7 +227,7 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
     MissingInput
         If there is no such file.
     InputError
-        If the file is not SQLite, is corrupt, or has not the tables of a catalog.
+        If the file is not SQLite, is corrupt, has not the tables of a catalog, or impossible values.
     """
     path = Path(path)
     with _reading(path) as connection:
@@ -235,6 +236,7 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
             f"SELECT {', '.join(STAR_DTYPE.names or ())} FROM catalog ORDER BY starid"
         )
         stars = np.fromiter(cursor, dtype=STAR_DTYPE)
+    check_stars(path, stars, "remove it and run tasoc-mpi catalog")
     return StarCatalog(path, settings, stars)
 
 
@@ -358,9 +360,11 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
     }
     for name, card in cards.items():
         value = header.get(card)
-        star[name] = value if isinstance(value, (int, float)) else np.nan
+        star[name] = np.nan if isinstance(value, bool) or not isinstance(value, (int, float)) else value
     if tpf.starid <= 0 or not (np.isfinite(star["ra_J2000"][0]) and np.isfinite(star["decl_J2000"][0])):
         raise InputError(f"{tpf.path}: its header names no star with a position; give its CCD a catalog")
+    star["ra"], star["decl"] = star["ra_J2000"], star["decl_J2000"]
+    check_stars(tpf.path, star, "fetch it again")
     reference_time = 2457000.0 + float(tpf.time[len(tpf.time) // 2])
     epoch = julian_epoch(reference_time)
     centre, footprint = (np.nan, np.nan), ""
