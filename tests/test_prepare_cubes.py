@@ -177,6 +177,7 @@ def test_flags_and_frames_left_out(tmp_path: Path, caplog) -> None:
     replace_frame(tmp_path, 9, np.zeros(SHAPE))
     replace_frame(tmp_path, 11, pixels[11], DQUALITY=32)
     replace_frame(tmp_path, 12, pixels[12], DQUALITY=2048)
+    replace_frame(tmp_path, 13, pixels[13], DQUALITY=16384)
     prepare_folder(tmp_path)
     cube = open_cube(tmp_path / NAME)
     flags = cube.pixel_flags
@@ -193,7 +194,8 @@ def test_flags_and_frames_left_out(tmp_path: Path, caplog) -> None:
     assert cube.images[5, 6, 5] < -50
     assert cube.quality[11] == 32
     assert cube.quality[12] == 2048
-    good = [t for t in range(FRAMES) if t not in (8, 9, 11)]
+    assert cube.quality[13] == 16384
+    good = [t for t in range(FRAMES) if t not in (8, 9, 11, 13)]
     np.testing.assert_allclose(
         cube.sumimage, np.nanmean(cube.images[:, :, good], axis=2, dtype="f8"), rtol=1e-6, atol=1e-6
     )
@@ -478,11 +480,13 @@ def test_simulated_ccd(tmp_path: Path) -> None:
     cube = open_cube(tmp_path / "sector001_camera1_ccd1.hdf5")
     assert cube.shape == (128, 192, 12)
     assert (cube.row_offset, cube.column_offset) == (0, 44)
-    tpf = read_tpf(find_tpfs(tmp_path)[0].path)
+    tpf, other = (read_tpf(info.path) for info in find_tpfs(tmp_path))
+    np.testing.assert_array_equal(tpf.quality & ~64, other.quality & ~64)
     start, stop = cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr
     for t in range(12):
         inside = (tpf.time - tpf.timecorr >= start[t]) & (tpf.time - tpf.timecorr < stop[t])
-        relevant = np.bitwise_or.reduce(tpf.quality[inside], initial=0) & (1 | 2 | 4 | 8 | 32 | 2048 | 4096)
+        relevant = np.bitwise_or.reduce(tpf.quality[inside], initial=0)
+        relevant &= 1 | 2 | 4 | 8 | 32 | 2048 | 4096 | 16384
         assert cube.quality[t] == relevant
     assert np.any(tpf.quality & 32)
     assert np.any(cube.quality & 32)

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from ffi_files import ffi_name, write_ffi
 from hypothesis import given
 from hypothesis import strategies as st
+from small_files import tpf_name, write_tpf
 
 from tasoc_mpi.errors import InputError
 from tasoc_mpi.prepare.frames import excluded_from, read_series, reference_frame
 from tasoc_mpi.prepare.headers import FrameFacts, frame_facts
 from tasoc_mpi.prepare.times import cadence_number, correct_times, time_offset
-from tasoc_mpi.prepare.tpfquality import flags_inside
+from tasoc_mpi.prepare.tpfquality import flags_inside, tpf_quality
 from tasoc_mpi.products.ffi import scan_ffi
+from tasoc_mpi.products.tpf import TPFInfo
 
 
 def test_cadence_numbers_before_sector_6() -> None:
@@ -107,20 +110,52 @@ def test_reference_frame() -> None:
 
 
 @given(st.data())
-def test_flags_of_cadences_inside_exposures(data) -> None:
-    edges = np.cumsum(data.draw(st.lists(st.floats(0.01, 3.0), min_size=2, max_size=12)))
-    start, stop = edges[:-1], edges[:-1] + 0.9 * np.diff(edges)
-    n = data.draw(st.integers(0, 30))
-    time = np.array(data.draw(st.lists(st.floats(-1, 40), min_size=n, max_size=n)))
-    quality = np.array(data.draw(st.lists(st.integers(0, 8191), min_size=n, max_size=n)), dtype="i4")
-    expected = []
-    for a, b in zip(start, stop, strict=True):
-        flags = 0
-        for t, q in zip(time, quality, strict=True):
-            if a <= t < b:
-                flags |= int(q) & (1 | 2 | 4 | 8 | 32 | 2048 | 4096)
-        expected.append(flags)
-    assert flags_inside(start, stop, time, quality).tolist() == expected
+def test_flags_of_cadences_that_reach_into_exposures(data) -> None:
+    # Multiples of 10 s, so that no overlap is about as long as the 4 s that do not count.
+    edges = np.cumsum(data.draw(st.lists(st.integers(1, 300), min_size=2, max_size=12))) * 10.0
+    start, stop = edges[:-1], edges[1:] - 10.0 * (np.diff(edges) > 10)
+    times = data.draw(st.lists(st.integers(-10, 4000), max_size=30))
+    time = 10.0 * np.array(times, dtype="f8")
+    length = data.draw(st.sampled_from([20.0, 120.0]))
+    bits = st.lists(st.integers(0, 2**16 - 1), min_size=len(times), max_size=len(times))
+    quality = np.array(data.draw(bits), dtype="i4")
+    flags, covered = flags_inside(start / 86400, stop / 86400, time / 86400, length / 86400, quality)
+    for k, (a, b) in enumerate(zip(start, stop, strict=True)):
+        overlap = np.minimum(b, time + length / 2) - np.maximum(a, time - length / 2)
+        assert covered[k] == (overlap > 5).any()
+        assert flags[k] == np.bitwise_or.reduce(quality[overlap > 5], initial=0)
+
+
+def short_tpf(folder: Path, starid: int, quality: dict[int, int], gap: int | None = None) -> TPFInfo:
+    """A target pixel file of 15 cadences of 120 s from 1325.0 on: quality by cadence, one without a time."""
+    path = write_tpf(folder / tpf_name(starid), starid, (500, 600), times=15)
+    with fits.open(path, mode="update") as hdus:
+        table = hdus[1].data
+        table["TIME"] = 1325.0 + (np.arange(15) + 0.5) / 720 + 0.001  # TIMECORR is 0.001
+        table["QUALITY"] = [quality.get(k, 0) for k in range(15)]
+        if gap is not None:
+            table["TIME"][gap] = np.nan
+    return TPFInfo(path, starid, 1, 120)
+
+
+def test_flags_of_target_pixel_files(tmp_path: Path) -> None:
+    """Frames of 200 s: 120 s cadences reach across their ends."""
+    start = 1325.0 + np.arange(9) * 200 / 86400
+    stop = start + 200 / 86400
+    every = 2**16 - 1
+    files = [
+        # Cadence 1, from 120 s to 240 s, reaches into the frames 0 and 1; cadence 4, from 480 s, into 2.
+        short_tpf(tmp_path, 1, {1: 32, 4: every & ~4096, 10: 4096, 13: 4096}),
+        short_tpf(tmp_path, 2, {7: 16384, 10: 4096}, gap=13),
+        short_tpf(tmp_path, 3, {10: 4096}, gap=13),
+    ]
+    quality = tpf_quality(files, start, stop)
+    relevant = 1 | 2 | 4 | 8 | 32 | 2048 | 16384
+    # Cadence 7 is from 840 s to 960 s, 10 from 1200 s to 1320 s. 13, from 1560 s to 1680 s, reaches into the
+    # frames 7 and 8, in which the other files have cadences without the flag.
+    assert quality.tolist() == [32, 32, relevant, 0, 16384, 0, 4096, 0, 0]
+    # Of one file alone scattered light is that of all files looked at.
+    assert tpf_quality(files[:1], start, stop).tolist() == [32, 32, relevant, 0, 0, 0, 4096, 4096, 4096]
 
 
 def frames(folder: Path, count: int = 4, **cards) -> list[Path]:

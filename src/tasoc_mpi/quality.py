@@ -7,7 +7,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CorrectorQualityFlags", "PixelQualityFlags", "QualityFlagsBase", "TESSQualityFlags"]
+__all__ = [
+    "CorrectorQualityFlags",
+    "PixelQualityFlags",
+    "QualityFlagsBase",
+    "TESSQualityFlags",
+    "exposures_reached",
+]
+
+#: Overlaps of cadences and exposures up to this long do not count (days): the times of early data releases
+#: are late by 2 s, and CCDs are read out one after the other, within 1.6 s.
+_NO_OVERLAP = 4.0 / 86400.0
 
 
 class QualityFlagsBase:
@@ -73,6 +83,9 @@ class TESSQualityFlags(QualityFlagsBase):
     CollateralCosmic = 1024
     EarthMoonPlanetInFOV = 2048
     ScatteredLight = 4096
+    PlanetSearchExclude = 8192
+    BadCalibrationExclude = 16384
+    InsufficientTargets = 32768
 
     DEFAULT_BITMASK = (
         AttitudeTweak
@@ -83,12 +96,23 @@ class TESSQualityFlags(QualityFlagsBase):
         | ApertureCosmic
         | ManualExclude
         | ScatteredLight
+        | BadCalibrationExclude
     )
     HARD_BITMASK = DEFAULT_BITMASK | SensitivityDropout | CollateralCosmic
-    #: Flags that mean something for a full frame image, to be taken over from target pixel files.
+    #: Flags of the spacecraft and of whole exposures: a full frame image takes them over from any target
+    #: pixel file.
     FFI_RELEVANT_BITMASK = (
-        AttitudeTweak | SafeMode | CoarsePoint | EarthPoint | Desat | EarthMoonPlanetInFOV | ScatteredLight
+        AttitudeTweak
+        | SafeMode
+        | CoarsePoint
+        | EarthPoint
+        | Desat
+        | EarthMoonPlanetInFOV
+        | BadCalibrationExclude
     )
+    #: Flags that are set for each target by itself (scattered light from data release 27 on): a full frame
+    #: image takes them over only where all target pixel files have them.
+    FFI_RELEVANT_IF_COMMON_BITMASK = ScatteredLight
 
     STRINGS: ClassVar[dict[int, str]] = {
         1: "Attitude tweak",
@@ -104,6 +128,9 @@ class TESSQualityFlags(QualityFlagsBase):
         1024: "Cosmic ray in collateral data",
         2048: "Earth, Moon or other planet in camera field of view",
         4096: "Scattered light",
+        8192: "Planet search exclude",
+        16384: "Bad calibration exclude",
+        32768: "Insufficient targets for error correction",
     }
 
 
@@ -149,3 +176,29 @@ class PixelQualityFlags(QualityFlagsBase):
         2: "Manual exclude",
         4: "Background shenanigans",
     }
+
+
+def exposures_reached(
+    start: NDArray[np.float64], stop: NDArray[np.float64], time: NDArray[np.float64], length: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which exposures short cadences reach into: a cadence across the end of one reaches into two.
+
+    Parameters
+    ----------
+    start, stop : ndarray, shape (T,)
+        Of the exposures, increasing, days.
+    time : ndarray, shape (N,)
+        Mid times of the cadences on the same scale.
+    length : float
+        Of a cadence, days.
+
+    Returns
+    -------
+    first, last : ndarray of int, shape (N,)
+        Half-open ranges of exposures; `first` is not below `last` where there are none. An overlap of up to
+        4 s (a quarter of a cadence, if that is less) does not count.
+    """
+    reach = 0.5 * length - min(_NO_OVERLAP, 0.25 * length)
+    first = np.searchsorted(stop, time - reach, side="right")
+    last = np.searchsorted(start, time + reach, side="left")
+    return first, last

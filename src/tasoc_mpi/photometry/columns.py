@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.sums import flagged_frames
-from ..quality import CorrectorQualityFlags, PixelQualityFlags
+from ..quality import CorrectorQualityFlags, PixelQualityFlags, exposures_reached
 from .source import Source
 from .stamps import Stamp
 
@@ -101,9 +101,10 @@ def background_shenanigans(
     if not source.is_tpf:
         flags[bad] = CorrectorQualityFlags.BackgroundShenanigans
         return flags
-    # A short cadence is as bad as the full frame image during whose exposure it was taken.
+    # A short cadence is as bad as the full frame images during whose exposures it was taken.
     start, stop = source.flag_spans[:, 0], source.flag_spans[:, 1]
-    frame = np.searchsorted(start, spacecraft_time, side="right") - 1
-    during = (frame >= 0) & (spacecraft_time < stop[np.maximum(frame, 0)])
-    flags[during & bad[np.maximum(frame, 0)]] = CorrectorQualityFlags.BackgroundShenanigans
+    first, last = exposures_reached(start, stop, spacecraft_time, source.cadence / 86400.0)
+    counts = np.concatenate([[0], np.cumsum(bad)])
+    reached = counts[np.maximum(first, last)] > counts[first]
+    flags[reached] = CorrectorQualityFlags.BackgroundShenanigans
     return flags

@@ -10,23 +10,25 @@ from numpy.typing import NDArray
 
 from ..errors import TasocError
 from ..products.tpf import TPFInfo, read_tpf
-from ..quality import TESSQualityFlags
+from ..quality import TESSQualityFlags, exposures_reached
 
 __all__ = ["flags_inside", "tpf_quality"]
 
 logger = logging.getLogger(__name__)
 
-#: The spacecraft's flags are the same in all files of a CCD; more than one only for those that are damaged.
+#: The spacecraft's flags are the same in all files of a CCD; several show which are of one target.
 _MOST_TPFS = 5
+_DAY = 86400.0
 
 
 def flags_inside(
     start: NDArray[np.float64],
     stop: NDArray[np.float64],
     time: NDArray[np.float64],
+    length: float,
     quality: NDArray[np.int32],
-) -> NDArray[np.int32]:
-    """All FFI-relevant flags of the cadences whose middle is inside an exposure.
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """All flags of the cadences that reach into each exposure.
 
     Parameters
     ----------
@@ -34,24 +36,32 @@ def flags_inside(
         Of the exposures, increasing, days.
     time : ndarray, shape (N,)
         Mid times of the cadences on the same scale.
+    length : float
+        Of a cadence, days.
     quality : ndarray of int32, shape (N,)
 
     Returns
     -------
-    ndarray of int32, shape (T,)
+    flags : ndarray of int32, shape (T,)
+    covered : ndarray of bool, shape (T,)
+        Whether any cadence reaches into the exposure.
     """
-    flags = np.zeros(len(start), dtype="i4")
-    frame = np.searchsorted(start, time, side="right") - 1
-    inside = (frame >= 0) & (time < stop[np.maximum(frame, 0)])
-    relevant = (quality & TESSQualityFlags.FFI_RELEVANT_BITMASK).astype("i4")
-    np.bitwise_or.at(flags, frame[inside], relevant[inside])
-    return flags
+    flags, covered = np.zeros(len(start), dtype="i4"), np.zeros(len(start), dtype=bool)
+    first, last = exposures_reached(start, stop, time, length)
+    for k in range(int(np.max(last - first, initial=0))):
+        reached = first + k < last
+        np.bitwise_or.at(flags, first[reached] + k, quality[reached].astype("i4"))
+        covered[first[reached] + k] = True
+    return flags, covered
 
 
 def tpf_quality(
     tpfs: Sequence[TPFInfo], start: NDArray[np.float64], stop: NDArray[np.float64]
 ) -> NDArray[np.int32]:
     """Flags of the frames from the first five target pixel files of their CCD that can be read.
+
+    A flag of the spacecraft is taken over from any file; scattered light, which later data releases set for
+    each target by itself, where all files that cover the frame have it.
 
     Parameters
     ----------
@@ -64,7 +74,10 @@ def tpf_quality(
     -------
     ndarray of int32, shape (T,)
     """
+    relevant = np.int32(TESSQualityFlags.FFI_RELEVANT_BITMASK)
+    if_common = np.int32(TESSQualityFlags.FFI_RELEVANT_IF_COMMON_BITMASK)
     flags = np.zeros(len(start), dtype="i4")
+    common, ever_covered = np.full(len(start), if_common), np.zeros(len(start), dtype=bool)
     read = 0
     for info in tpfs:
         try:
@@ -72,8 +85,11 @@ def tpf_quality(
         except TasocError as error:
             logger.warning("%s: its quality flags are not used", error)
             continue
-        flags |= flags_inside(start, stop, tpf.time - tpf.timecorr, tpf.quality)
+        own, covered = flags_inside(start, stop, tpf.time - tpf.timecorr, tpf.cadence / _DAY, tpf.quality)
+        flags |= own & relevant
+        common[covered] &= own[covered]
+        ever_covered |= covered
         read += 1
         if read == _MOST_TPFS:
             break
-    return flags
+    return flags | np.where(ever_covered, common, 0).astype("i4")

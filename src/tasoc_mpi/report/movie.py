@@ -352,7 +352,7 @@ def _write_texts(
         font=font,
     )
     quality = int(cube.quality[t])
-    names = ", ".join(TESSQualityFlags.decode(quality)) or "good"
+    names = ", ".join(TESSQualityFlags.decode(quality)) or ("flags without a name" if quality else "good")
     draw.text((_GAP, 25), f"quality {quality}: {names}", fill=_RED if quality else _DIM, font=small)
     level = binned.level[k]
     sky = "no background" if np.isnan(level) else f"background, median {level:.1f} e-/s"

@@ -18,6 +18,7 @@ from ..kernels import prf
 from ..products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 from ..products.ccd import CAMERA_CENTRES
 from ..products.framewcs import FrameWCS
+from ..quality import TESSQualityFlags
 from . import cards
 from .ffi import BTC_PIXEL, FrameFacts, facts_of, ffi_bytes, ffi_name, ffi_size, sip_cards
 from .options import SimulationOptions, SimulationPaths
@@ -106,7 +107,7 @@ def _scene(options: SimulationOptions) -> Scene:
     reference_time = 2457000.0 + 0.5 * (frames.middle[0] + frames.middle[-1])
     # The frame that a reader takes for the catalog's positions: the good one closest to their time.
     distance = np.abs(frames.middle + 2457000.0 - reference_time)
-    reference = int(np.argmin(np.where(frames.quality == 0, distance, np.inf)))
+    reference = int(np.argmin(np.where(TESSQualityFlags.filter(frames.quality), distance, np.inf)))
     base = moved_wcs(pointing, np.zeros((1, 2)), np.eye(2)[None])
     ra, dec = np.deg2rad(base.sky(np.array([BTC_PIXEL[0] - 1.0]), np.array([BTC_PIXEL[1] - 1.0]), 0)[0])
     centre = np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..products.fitsbytes import CardTuple, hdu_bytes
 from ..products.framewcs import FrameWCS
+from ..quality import TESSQualityFlags
 from . import cards as c
 from . import tpfcards
 from .options import SimulationOptions
@@ -296,7 +297,7 @@ def _aperture(
     k = np.array([stamp.star])
     place = np.stack([stars.column[k], stars.row[k]], axis=-1)
     draw(response, k, own, (stamp.row, stamp.column), place, stars.flux[k])
-    good = table["QUALITY"] == 0
+    good = TESSQualityFlags.filter(table["QUALITY"])
     if not good.any():
         good[:] = True
     mean = np.nanmean(table["FLUX"][good], axis=0, dtype="f8")
