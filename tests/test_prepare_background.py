@@ -14,18 +14,17 @@ from scipy import stats
 
 from tasoc_mpi.kernels import background, sky
 from tasoc_mpi.prepare.background import (
-    BOX,
     average_in_time,
     box_levels,
     filled_levels,
     fit_background,
     mesh_coefficients,
     series_mesh,
-    sky_geometry,
     smoothed_levels,
     usable_pixels,
     window_length,
 )
+from tasoc_mpi.prepare.skygeometry import BOX, sky_geometry
 from tasoc_mpi.products.ccd import CAMERA_CENTRES
 from tasoc_mpi.products.cube import BackgroundModel
 

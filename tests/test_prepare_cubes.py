@@ -22,9 +22,10 @@ from scipy import ndimage
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare import cubes as prepare
 from tasoc_mpi.prepare import steps
-from tasoc_mpi.prepare.background import fit_background, series_mesh, sky_geometry, usable_pixels
+from tasoc_mpi.prepare.background import background_model, fit_background, series_mesh, usable_pixels
 from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
 from tasoc_mpi.prepare.frames import FrameSeries, read_series
+from tasoc_mpi.prepare.skygeometry import sky_geometry
 from tasoc_mpi.prepare.starlight import chosen_frames, star_image
 from tasoc_mpi.products.cube import Cube, open_cube
 from tasoc_mpi.products.ffi import find_ffis
@@ -83,13 +84,29 @@ def _series(folder: Path) -> FrameSeries:
     return read_series(paths)
 
 
-def test_background_is_the_mean_of_nine_frames(made) -> None:
+def test_background_is_that_of_the_frame_without_its_stars(made) -> None:
+    """Of no other frame: the sky here rises by 1 e-/s from frame to frame, at 600 s."""
     _, pixels, cube = made
     geometry = sky_geometry(SHAPE, (0, 44), 1, 1)
     stars = star_image(_series(made[0]), geometry, np.ones(FRAMES, dtype=bool))
-    fits = [fit_background(image - stars, usable_pixels(image), geometry) for image in pixels]
+    assert stars is not None
+    for t, image in enumerate(pixels):
+        fit = fit_background(image - stars, usable_pixels(image), geometry, starless=True)
+        assert fit is not None
+        model = background_model(geometry, fit[0][..., None], fit[1][..., None], starless=True)
+        np.testing.assert_array_equal(cube.background.mesh[:, :, t], model.mesh[:, :, 0])
+        np.testing.assert_array_equal(cube.background.radial[:, t], model.radial[:, 0])
+
+
+def test_of_few_frames_it_is_the_mean_of_nine_as_they_are(tmp_path: Path) -> None:
+    """With fewer than 8 frames there is no image of the stars."""
+    pixels = series(tmp_path / "ffi", 7, SHAPE)
+    prepare_folder(tmp_path)
+    cube = open_cube(tmp_path / NAME)
+    geometry = sky_geometry(SHAPE, (0, 44), 1, 1)
+    fits = [fit_background(image, usable_pixels(image), geometry) for image in pixels]
     mesh = series_mesh(np.stack([levels for levels, _ in fits], axis=-1))
-    for t in range(FRAMES):
+    for t in range(7):
         around = slice(max(0, t - 4), t + 5)
         np.testing.assert_allclose(
             cube.background.mesh[:, :, t], mesh[:, :, around].mean(axis=-1, dtype="f8"), rtol=1e-6
@@ -327,6 +344,25 @@ def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, functio
         assert min(blocks) > 0
     if function == "finish_cube":
         assert not blocks
+
+
+def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) -> None:
+    folder, _, _ = made
+    (tmp_path / "ffi").symlink_to(folder / "ffi")
+    script = textwrap.dedent(
+        KILLER.format(module="steps", function="fit_background", call=7, memory=SMALL_MEMORY)
+    )
+    script = "from tasoc_mpi.prepare import unfinished\nunfinished._ALGORITHM = 3\n" + script
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
+    assert (tmp_path / f"{NAME}.state").exists()
+    fits, fit = [], steps.fit_background
+    monkeypatch.setattr(steps, "fit_background", lambda *a: fits.append(1) or fit(*a))
+    prepare_folder(tmp_path)
+    assert len(fits) == 2 * FRAMES
+    assert [r.getMessage() for r in caplog.records if "begun anew" in r.getMessage()] == [
+        f"{tmp_path / NAME}.state: of other frames or options, or of another version; it is begun anew"
+    ]
+    assert contents(tmp_path / NAME) == contents(folder / NAME)
 
 
 def test_other_frames_start_anew(made, tmp_path: Path) -> None:

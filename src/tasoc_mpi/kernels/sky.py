@@ -9,7 +9,7 @@ import numpy as np
 
 from .background import _axis_weights
 
-__all__ = ["box_levels", "less_profile", "ring_modes", "ring_values", "surface"]
+__all__ = ["box_levels", "box_means", "less_profile", "ring_means", "ring_modes", "ring_values", "surface"]
 
 #: Bits of one pass of the radix sort; three passes sort 32 bits.
 _RADIX = 11
@@ -102,6 +102,40 @@ def _clipped_level(values, n, sums, squares, sigma, rounds):
 
 
 @numba.njit(cache=True)
+def _central_mean(values, n, sigma):
+    """Mean of n sorted values within `sigma` standard deviations of the median, and their number.
+
+    The standard deviation is that of a normal distribution with the same quartiles.
+    """
+    middle = np.float64(values[n // 2])
+    if n % 2 == 0:
+        middle = 0.5 * (middle + values[n // 2 - 1])
+    reach = sigma * (np.float64(values[(3 * n) // 4]) - np.float64(values[n // 4])) / 1.349
+    total = 0.0
+    count = 0
+    for i in range(n):
+        d = values[i] - middle
+        if abs(d) <= reach:
+            total += d
+            count += 1
+    # With a few values that are far apart there may be none.
+    return middle + total / max(count, 1), count
+
+
+@numba.njit(cache=True)
+def _box_values(image, box, i, j, values):
+    """Put the finite values of a box one after the other, and count them."""
+    k = 0
+    for r in range(i * box, min((i + 1) * box, image.shape[0])):
+        for c in range(j * box, min((j + 1) * box, image.shape[1])):
+            v = image[r, c]
+            if math.isfinite(v):
+                values[k] = v
+                k += 1
+    return k
+
+
+@numba.njit(cache=True)
 def box_levels(image, box, wanted, fewest, sigma, rounds):
     """Level of the sky in every box of a frame.
 
@@ -141,18 +175,48 @@ def box_levels(image, box, wanted, fewest, sigma, rounds):
             out[i, j] = math.nan
             if not wanted[i, j]:
                 continue
-            k = 0
-            for r in range(i * box, min((i + 1) * box, image.shape[0])):
-                for c in range(j * box, min((j + 1) * box, image.shape[1])):
-                    v = image[r, c]
-                    if math.isfinite(v):
-                        values[k] = v
-                        k += 1
+            k = _box_values(image, box, i, j, values)
             if k > fewest:
                 _sort(values, k, keys, other, counts)
                 level, left = _clipped_level(values, k, sums, squares, sigma, rounds)
                 if left > fewest:
                     out[i, j] = level
+    return out
+
+
+@numba.njit(cache=True)
+def box_means(image, box, wanted, fewest, sigma):
+    """Mean of what is not far from the median, in every box of a frame without stars; see `_central_mean`.
+
+    Parameters
+    ----------
+    image, box, wanted, fewest
+        As `box_levels`.
+    sigma : float
+
+    Returns
+    -------
+    ndarray, shape (M, N)
+        NaN where a box has too few values or is not wanted.
+    """
+    m = (image.shape[0] + box - 1) // box
+    n = (image.shape[1] + box - 1) // box
+    out = np.empty((m, n))
+    values = np.empty(box * box, dtype=np.float32)
+    keys = np.empty(box * box, dtype=np.uint32)
+    other = np.empty(box * box, dtype=np.uint32)
+    counts = np.empty((3, 1 << _RADIX), dtype=np.int64)
+    for i in range(m):
+        for j in range(n):
+            out[i, j] = math.nan
+            if not wanted[i, j]:
+                continue
+            k = _box_values(image, box, i, j, values)
+            if k > fewest:
+                _sort(values, k, keys, other, counts)
+                mean, left = _central_mean(values, k, sigma)
+                if left > fewest:
+                    out[i, j] = mean
     return out
 
 
@@ -348,4 +412,39 @@ def ring_modes(values, starts, fewest):
         if n >= max(fewest, 2):
             _sort(ring, n, keys, other, counts)
             out[k] = _mode(ring, n, density, smooth)
+    return out
+
+
+@numba.njit(cache=True)
+def ring_means(values, starts, fewest, sigma):
+    """Mean of what is not far from the median, of every ring of a frame without stars; see `_central_mean`.
+
+    Parameters
+    ----------
+    values, starts, fewest
+        As `ring_modes`.
+    sigma : float
+
+    Returns
+    -------
+    ndarray, shape (K,)
+        NaN where a ring has too few values.
+    """
+    out = np.full(starts.shape[0] - 1, np.nan)
+    longest = 1
+    for k in range(out.shape[0]):
+        longest = max(longest, starts[k + 1] - starts[k])
+    ring = np.empty(longest, dtype=np.float32)
+    keys = np.empty(longest, dtype=np.uint32)
+    other = np.empty(longest, dtype=np.uint32)
+    counts = np.empty((3, 1 << _RADIX), dtype=np.int64)
+    for k in range(out.shape[0]):
+        n = 0
+        for i in range(starts[k], starts[k + 1]):
+            if math.isfinite(values[i]):
+                ring[n] = values[i]
+                n += 1
+        if n >= max(fewest, 1):
+            _sort(ring, n, keys, other, counts)
+            out[k], _ = _central_mean(ring, n, sigma)
     return out

@@ -11,35 +11,31 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
 from ..kernels import blocks, sky
-from ..products.ccd import CAMERA_CENTRES
 from ..products.cube import BackgroundModel
+from .skygeometry import BOX, RADIAL_FIRST, RING, SkyGeometry
 
 __all__ = [
-    "BOX",
-    "SkyGeometry",
     "average_in_time",
     "background_model",
     "box_levels",
+    "box_means",
     "filled_levels",
     "fit_background",
     "mesh_coefficients",
     "series_mesh",
-    "sky_geometry",
     "smoothed_levels",
+    "starless_mesh",
     "subtract_background",
     "usable_pixels",
     "window_length",
 ]
 
-#: Side of a box of the mesh, pixels.
-BOX = 64
 #: Pixels above this are saturated or close to it, e-/s.
 FLUX_CUTOFF = 8e4
 #: Sigma clipping of a box.
@@ -49,12 +45,6 @@ _LARGEST_MASKED = 0.5
 #: Neighbours from which a box that was left out is filled, weighted by 1/distance.
 _NEIGHBOURS = 10
 
-#: The corner glow begins at this distance from the camera's centre, pixels.
-_RADIAL_FIRST = 2400.0
-_RING = 15.0
-#: Distance between the nodes of the stored profile, which is linear between them; with 5 px it is within
-#: 0.1% of the spline for a glow that doubles every 100 px.
-_NODE_STEP = 5.0
 #: Rings with fewer usable pixels have no value: a density estimate of fewer is dominated by its noise.
 _FEWEST_IN_RING = 50
 _FEWEST_RINGS = 3
@@ -63,115 +53,6 @@ _LOWEST_PEDESTAL = 20.0
 _ROUNDS = 3
 #: The rounds end when the profile changes by less than this fraction of the sky.
 _CONVERGED = 1e-3
-
-
-@dataclass(frozen=True)
-class SkyGeometry:
-    """Where the boxes and rings of a region lie.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Rows and columns of a frame.
-    origin : (int, int)
-        0-based full frame image (row, column) of its first pixel.
-    centre : (float, float)
-        Full frame image (row, column) of the camera's centre.
-    mesh_shape : (int, int)
-        Number of boxes.
-    pixels : ndarray of int64, shape (P,)
-        Flat indices of the pixels from 2400 px on, ring after ring.
-    radii : ndarray of float64, shape (P,)
-        Their distances from the centre, pixels.
-    starts : ndarray of int64, shape (K + 1,)
-        First of `pixels` of every ring, and P.
-    ring_radii : ndarray, shape (K,)
-        Mean distance of a ring's pixels; NaN for rings without any.
-    ring_boxes : ndarray of bool, shape `mesh_shape`
-        Boxes with pixels of a ring.
-    ring_rectangle : ((int, int), (int, int))
-        Rows and columns, half open, that hold all pixels of the rings.
-    nodes : ndarray, shape (N,)
-        Distances of the profile's nodes, pixels; none where the region has no such pixels.
-    """
-
-    shape: tuple[int, int]
-    origin: tuple[int, int]
-    centre: tuple[float, float]
-    mesh_shape: tuple[int, int]
-    pixels: NDArray[np.int64]
-    radii: NDArray[np.float64]
-    starts: NDArray[np.int64]
-    ring_radii: NDArray[np.float64]
-    ring_boxes: NDArray[np.bool_]
-    ring_rectangle: tuple[tuple[int, int], tuple[int, int]]
-    nodes: NDArray[np.float64]
-
-    @property
-    def radial_first(self) -> float:
-        """Distance of the first node, pixels."""
-        return _RADIAL_FIRST
-
-    @property
-    def radial_step(self) -> float:
-        """Distance between nodes, pixels."""
-        return _NODE_STEP
-
-
-def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, ccd: int) -> SkyGeometry:
-    """Boxes and rings of a region of a CCD.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns.
-    origin : (int, int)
-        0-based full frame image (row, column) of the first pixel.
-    camera, ccd : int
-    """
-    centre = CAMERA_CENTRES[camera, ccd]
-    row = np.arange(shape[0])[:, None] + (origin[0] - centre[0])
-    column = np.arange(shape[1])[None, :] + (origin[1] - centre[1])
-    radius: NDArray[np.float64] = np.hypot(row, column).ravel()
-    pixels = np.flatnonzero(radius >= _RADIAL_FIRST)
-    ring = ((radius[pixels] - _RADIAL_FIRST) // _RING).astype("i8")
-    order = np.argsort(ring, kind="stable")
-    pixels, ring = pixels[order], ring[order]
-    count = int(ring[-1]) + 1 if len(ring) else 0
-    row_of, column_of = np.divmod(pixels, shape[1])
-    mesh_shape = (-(-shape[0] // BOX), -(-shape[1] // BOX))
-    ring_boxes = np.zeros(mesh_shape, dtype=bool)
-    ring_boxes[row_of // BOX, column_of // BOX] = True
-    starts = np.searchsorted(ring, np.arange(count + 1)).astype("i8")
-    nodes: NDArray[np.float64] = np.empty(0)
-    if count:
-        length = int(np.ceil((radius.max() - _RADIAL_FIRST) / _NODE_STEP)) + 1
-        nodes = _RADIAL_FIRST + _NODE_STEP * np.arange(max(length, 2), dtype="f8")
-    return SkyGeometry(
-        shape=shape,
-        origin=origin,
-        centre=centre,
-        mesh_shape=mesh_shape,
-        pixels=pixels,
-        radii=radius[pixels],
-        starts=starts,
-        ring_boxes=ring_boxes,
-        ring_rectangle=(_range(row_of), _range(column_of)),
-        ring_radii=_mean_radii(radius[pixels], ring, starts),
-        nodes=nodes,
-    )
-
-
-def _range(values: NDArray[np.int64]) -> tuple[int, int]:
-    return (int(values.min()), int(values.max()) + 1) if len(values) else (0, 0)
-
-
-def _mean_radii(
-    radii: NDArray[np.float64], ring: NDArray[np.int64], starts: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Mean distance of every ring's pixels."""
-    with np.errstate(invalid="ignore"):
-        return np.bincount(ring, radii, len(starts) - 1) / np.diff(starts)
 
 
 def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> NDArray[np.bool_]:
@@ -196,8 +77,9 @@ def fit_background(
     usable: NDArray[np.bool_],
     geometry: SkyGeometry,
     poll: Callable[[], None] = lambda: None,
+    starless: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Background of one frame: what is left to do with it is to smooth the levels (`series_mesh`).
+    """Background of one frame, as `background_model` takes it.
 
     Parameters
     ----------
@@ -208,6 +90,9 @@ def fit_background(
     geometry : SkyGeometry
     poll : callable, optional
         Called from time to time.
+    starless : bool
+        The image of the stars (`starlight`) is taken out of the frame: what is left is the sky and its noise,
+        of which a mean is as good a measure as there is. With the stars it is the mode that tells the sky.
 
     Returns
     -------
@@ -219,7 +104,8 @@ def fit_background(
     """
     image = np.where(usable, image, np.float32(np.nan))
     radial = np.zeros(len(geometry.nodes), dtype="f4")
-    levels = box_levels(image)
+    levels_of = box_means if starless else box_levels
+    levels = levels_of(image)
     poll()
     if not np.isfinite(levels).any():
         return None
@@ -233,18 +119,19 @@ def fit_background(
         for _ in range(_ROUNDS):
             # A steep glow is spread over a ring's values, whose mode is then anywhere among them: the next
             # round's rings see only what the last profile left.
-            more = _radial_profile(rest, mesh_of_sky, pedestal, geometry)
+            more = _radial_profile(rest, mesh_of_sky, pedestal, geometry, starless)
             poll()
-            if np.max(np.abs(more)) <= _CONVERGED * pedestal:
+            # Of a series each frame gets as many rounds: one more here and there would be noise.
+            if np.max(np.abs(more)) <= (0 if starless else _CONVERGED * pedestal):
                 break
             radial = radial + more
             rest = image.copy() if rest is image else rest
             nodes = geometry.radial_first, geometry.radial_step
             sky.less_profile(image, geometry.pixels, geometry.radii, radial, *nodes, rest)
-            levels = np.where(geometry.ring_boxes, box_levels(rest, geometry.ring_boxes), levels)
+            levels = np.where(geometry.ring_boxes, levels_of(rest, geometry.ring_boxes), levels)
             if not np.isfinite(levels).any():
                 return None
-            mesh_of_sky = mesh_coefficients(smoothed_levels(levels))
+            mesh_of_sky = mesh_coefficients(filled_levels(levels) if starless else smoothed_levels(levels))
     return filled_levels(levels).astype("f4"), radial
 
 
@@ -264,11 +151,25 @@ def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = No
         NaN where over half of a box's pixels are masked, clipped or beyond the frame's edge, and where a
         box is not wanted.
     """
-    if wanted is None:
-        wanted = np.ones((-(-image.shape[0] // BOX), -(-image.shape[1] // BOX)), dtype=bool)
-    area = min(BOX, image.shape[0]) * min(BOX, image.shape[1])
-    fewest = (1 - _LARGEST_MASKED) * area
-    return sky.box_levels(np.ascontiguousarray(image, dtype="f4"), BOX, wanted, fewest, _SIGMA, _CLIP_ROUNDS)
+    image = np.ascontiguousarray(image, dtype="f4")
+    return sky.box_levels(image, BOX, _wanted(image, wanted), _fewest(image), _SIGMA, _CLIP_ROUNDS)
+
+
+def box_means(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+    """Level of the sky in every box of a frame without stars (`kernels.sky.box_means`); see `box_levels`."""
+    image = np.ascontiguousarray(image, dtype="f4")
+    return sky.box_means(image, BOX, _wanted(image, wanted), _fewest(image), _SIGMA)
+
+
+def _wanted(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    if wanted is not None:
+        return wanted
+    return np.ones((-(-image.shape[0] // BOX), -(-image.shape[1] // BOX)), dtype=bool)
+
+
+def _fewest(image: NDArray[np.float32]) -> float:
+    """A box with no more values than this is left out."""
+    return (1 - _LARGEST_MASKED) * min(BOX, image.shape[0]) * min(BOX, image.shape[1])
 
 
 def smoothed_levels(levels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -337,8 +238,20 @@ def series_mesh(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     return mesh
 
 
+def starless_mesh(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Coefficients of the meshes of frames without stars; shapes as for `series_mesh`."""
+    mesh = np.full(levels.shape, np.nan, dtype="f4")
+    for t in np.flatnonzero(np.isfinite(levels).all(axis=(0, 1))):
+        mesh[:, :, t] = mesh_coefficients(levels[:, :, t].astype("f8"))
+    return mesh
+
+
 def background_model(
-    geometry: SkyGeometry, levels: NDArray[np.float32], radial: NDArray[np.float32], window: int = 1
+    geometry: SkyGeometry,
+    levels: NDArray[np.float32],
+    radial: NDArray[np.float32],
+    window: int = 1,
+    starless: bool = False,
 ) -> BackgroundModel:
     """The backgrounds of a series as they are kept.
 
@@ -350,9 +263,12 @@ def background_model(
         Both from `fit_background`.
     window : int
         Number of frames to average over, odd.
+    starless : bool
+        As it was fitted: what stands out of a mesh without stars is the sky's, and nothing is filtered.
     """
+    mesh = starless_mesh(levels) if starless else series_mesh(levels)
     return BackgroundModel(
-        mesh=average_in_time(series_mesh(levels), window),
+        mesh=average_in_time(mesh, window),
         box=BOX,
         radial=average_in_time(radial, window),
         radial_first=geometry.radial_first,
@@ -416,7 +332,11 @@ def _spline_inverse(n: int) -> NDArray[np.float64]:
 
 
 def _radial_profile(
-    image: NDArray[np.float32], mesh: NDArray[np.float32], pedestal: float, geometry: SkyGeometry
+    image: NDArray[np.float32],
+    mesh: NDArray[np.float32],
+    pedestal: float,
+    geometry: SkyGeometry,
+    starless: bool,
 ) -> NDArray[np.float32]:
     """Glow at the nodes, from the ring pixels whose smooth sky (the mesh) is replaced by the pedestal.
 
@@ -425,8 +345,11 @@ def _radial_profile(
     rows, columns = geometry.ring_rectangle
     smooth = sky.surface(mesh, BOX, rows, columns)
     values = sky.ring_values(image, geometry.pixels, smooth, (rows[0], columns[0]), pedestal)
-    logs = np.log(values) * np.float32(1 / np.log(10))
-    modes = sky.ring_modes(logs, geometry.starts, _FEWEST_IN_RING)
+    if starless:
+        modes = np.log10(sky.ring_means(values, geometry.starts, _FEWEST_IN_RING, _SIGMA))
+    else:
+        logs = np.log(values) * np.float32(1 / np.log(10))
+        modes = sky.ring_modes(logs, geometry.starts, _FEWEST_IN_RING)
     (rings,) = np.nonzero(np.isfinite(modes))
     if len(rings) < _FEWEST_RINGS:
         return np.zeros(len(geometry.nodes), dtype="f4")
@@ -434,7 +357,7 @@ def _radial_profile(
     smooth = ndimage.median_filter(modes[rings], 3, mode="nearest")
     radii = geometry.ring_radii[rings]
     spline = interpolate.CubicSpline(radii, smooth, bc_type="natural")
-    start = _RADIAL_FIRST + _RING * rings[0]
+    start = RADIAL_FIRST + RING * rings[0]
     profile = 10.0 ** _extended(spline, geometry.nodes) - 10.0 ** _extended(spline, np.array([start]))
     profile[geometry.nodes < start] = 0.0
     return profile.astype("f4")
@@ -443,7 +366,7 @@ def _radial_profile(
 def _extended(spline: interpolate.CubicSpline, radii: NDArray[np.float64]) -> NDArray[np.float64]:
     """A spline that goes on as a straight line for up to a ring's width, then as a constant."""
     inside = np.clip(radii, spline.x[0], spline.x[-1])
-    return spline(inside) + spline(inside, 1) * np.clip(radii - inside, -_RING, _RING)
+    return spline(inside) + spline(inside, 1) * np.clip(radii - inside, -RING, RING)
 
 
 def window_length(cadence: int) -> int:

@@ -19,7 +19,7 @@ from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf import TPFInfo, find_tpfs
 from ..quality import TESSQualityFlags
-from .background import SkyGeometry, background_model, window_length
+from .background import background_model, window_length
 from .fields import group_tpfs
 from .framelog import write_log
 from .frames import FrameSeries, read_series, reference_frame
@@ -34,6 +34,7 @@ from .passes import (
     write_rows,
 )
 from .reading import Frames
+from .skygeometry import SkyGeometry
 from .starlight import chosen_frames
 from .state import FITTED, State, exclusive
 from .team import Team
@@ -288,8 +289,10 @@ def _make(
             f"{path.parent}: none of the {len(series)} frames of {label} has a background and a WCS; "
             "are these calibrated full frame images?"
         )
-    window = 1 if series.background_applied else window_length(series.attributes["CADENCE"])
-    model = background_model(frames.geometry, levels, radial, window)
+    starless = stars[1]
+    # Fits without the stars are so good that an average over time would only blur how the sky changes.
+    window = 1 if starless or series.background_applied else window_length(series.attributes["CADENCE"])
+    model = background_model(frames.geometry, levels, radial, window, starless)
     ref_frame = reference_frame(series.time, good, series.wcs.good & there, reference_time)
     kind, movement = options.movement_kernel, None
     if kind:
@@ -324,6 +327,7 @@ def _open_state(
         from ..motion import WARPMODES
 
         parameters = WARPMODES[options.movement_kernel]
+    there = path.exists()
     state = State(
         path,
         series_digest(series, samples, options.movement_kernel),
@@ -337,6 +341,8 @@ def _open_state(
     )
     if state.continued:
         logger.info("%s: continuing an interrupted prepare", path)
+    elif there:
+        logger.warning("%s: of other frames or options, or of another version; it is begun anew", path)
     return state
 
 

@@ -24,19 +24,11 @@ from ..kernels import blocks
 from ..products.cube import BackgroundModel
 from ..products.ffi import read_rows
 from ..quality import PixelQualityFlags
-from .background import (
-    BOX,
-    FLUX_CUTOFF,
-    SkyGeometry,
-    background_model,
-    fit_background,
-    sky_geometry,
-    subtract_background,
-    usable_pixels,
-)
+from .background import FLUX_CUTOFF, background_model, fit_background, subtract_background, usable_pixels
 from .headers import frame_facts
 from .memory import Space
 from .reading import Frames
+from .skygeometry import BOX, SkyGeometry, sky_geometry
 from .starlight import median_rows
 from .state import FITTED, LEFT_OUT, NO_SKY, write_at, writing
 
@@ -108,10 +100,11 @@ class FitStep:
             zeros = np.zeros(geometry.mesh_shape, "f4"), np.zeros(len(geometry.nodes), "f4")
             return _packed_fit(FITTED, *zeros)
         usable = usable_pixels(image, int(frames.excluded[first]))
-        if self.stars_at >= 0:
+        starless = self.stars_at >= 0
+        if starless:
             image -= self._stars[: image.size].reshape(image.shape)
         poll()
-        fitted = fit_background(image, usable, geometry, poll)
+        fitted = fit_background(image, usable, geometry, poll, starless)
         return _packed_fit(NO_SKY) if fitted is None else _packed_fit(FITTED, *fitted)
 
 

@@ -23,7 +23,7 @@ __all__ = ["CubeContent", "begin_cube", "end_cube", "file_numbers", "frames_dige
 
 _PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: Changes whenever the same frames would give other backgrounds or other cubes.
-_ALGORITHM = 3
+_ALGORITHM = 4
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""Where the boxes and rings of a background lie on a region of a CCD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..products.ccd import CAMERA_CENTRES
+
+__all__ = ["BOX", "RADIAL_FIRST", "RING", "SkyGeometry", "sky_geometry"]
+
+#: Side of a box of the mesh, pixels.
+BOX = 64
+#: The corner glow begins at this distance from the camera's centre, pixels.
+RADIAL_FIRST = 2400.0
+#: Width of a ring, pixels.
+RING = 15.0
+#: Distance between the nodes of the stored profile, which is linear between them; with 5 px it is within
+#: 0.1% of the spline for a glow that doubles every 100 px.
+_NODE_STEP = 5.0
+
+
+@dataclass(frozen=True)
+class SkyGeometry:
+    """Where the boxes and rings of a region lie.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Rows and columns of a frame.
+    origin : (int, int)
+        0-based full frame image (row, column) of its first pixel.
+    centre : (float, float)
+        Full frame image (row, column) of the camera's centre.
+    mesh_shape : (int, int)
+        Number of boxes.
+    pixels : ndarray of int64, shape (P,)
+        Flat indices of the pixels from 2400 px on, ring after ring.
+    radii : ndarray of float64, shape (P,)
+        Their distances from the centre, pixels.
+    starts : ndarray of int64, shape (K + 1,)
+        First of `pixels` of every ring, and P.
+    ring_radii : ndarray, shape (K,)
+        Mean distance of a ring's pixels; NaN for rings without any.
+    ring_boxes : ndarray of bool, shape `mesh_shape`
+        Boxes with pixels of a ring.
+    ring_rectangle : ((int, int), (int, int))
+        Rows and columns, half open, that hold all pixels of the rings.
+    nodes : ndarray, shape (N,)
+        Distances of the profile's nodes, pixels; none where the region has no such pixels.
+    """
+
+    shape: tuple[int, int]
+    origin: tuple[int, int]
+    centre: tuple[float, float]
+    mesh_shape: tuple[int, int]
+    pixels: NDArray[np.int64]
+    radii: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    ring_radii: NDArray[np.float64]
+    ring_boxes: NDArray[np.bool_]
+    ring_rectangle: tuple[tuple[int, int], tuple[int, int]]
+    nodes: NDArray[np.float64]
+
+    @property
+    def radial_first(self) -> float:
+        """Distance of the first node, pixels."""
+        return RADIAL_FIRST
+
+    @property
+    def radial_step(self) -> float:
+        """Distance between nodes, pixels."""
+        return _NODE_STEP
+
+
+def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, ccd: int) -> SkyGeometry:
+    """Boxes and rings of a region of a CCD.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns.
+    origin : (int, int)
+        0-based full frame image (row, column) of the first pixel.
+    camera, ccd : int
+    """
+    centre = CAMERA_CENTRES[camera, ccd]
+    row = np.arange(shape[0])[:, None] + (origin[0] - centre[0])
+    column = np.arange(shape[1])[None, :] + (origin[1] - centre[1])
+    radius: NDArray[np.float64] = np.hypot(row, column).ravel()
+    pixels = np.flatnonzero(radius >= RADIAL_FIRST)
+    ring = ((radius[pixels] - RADIAL_FIRST) // RING).astype("i8")
+    order = np.argsort(ring, kind="stable")
+    pixels, ring = pixels[order], ring[order]
+    count = int(ring[-1]) + 1 if len(ring) else 0
+    row_of, column_of = np.divmod(pixels, shape[1])
+    mesh_shape = (-(-shape[0] // BOX), -(-shape[1] // BOX))
+    ring_boxes = np.zeros(mesh_shape, dtype=bool)
+    ring_boxes[row_of // BOX, column_of // BOX] = True
+    starts = np.searchsorted(ring, np.arange(count + 1)).astype("i8")
+    nodes: NDArray[np.float64] = np.empty(0)
+    if count:
+        length = int(np.ceil((radius.max() - RADIAL_FIRST) / _NODE_STEP)) + 1
+        nodes = RADIAL_FIRST + _NODE_STEP * np.arange(max(length, 2), dtype="f8")
+    return SkyGeometry(
+        shape=shape,
+        origin=origin,
+        centre=centre,
+        mesh_shape=mesh_shape,
+        pixels=pixels,
+        radii=radius[pixels],
+        starts=starts,
+        ring_boxes=ring_boxes,
+        ring_rectangle=(_range(row_of), _range(column_of)),
+        ring_radii=_mean_radii(radius[pixels], ring, starts),
+        nodes=nodes,
+    )
+
+
+def _range(values: NDArray[np.int64]) -> tuple[int, int]:
+    return (int(values.min()), int(values.max()) + 1) if len(values) else (0, 0)
+
+
+def _mean_radii(
+    radii: NDArray[np.float64], ring: NDArray[np.int64], starts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Mean distance of every ring's pixels."""
+    with np.errstate(invalid="ignore"):
+        return np.bincount(ring, radii, len(starts) - 1) / np.diff(starts)
