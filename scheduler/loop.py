@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import ProtocolError, Tag, pack_stop, pack_tasks, unpack_failure
+from ..protocol import ProtocolError, Tag, pack_finish, pack_stop, pack_tasks, unpack_failure
 from ..status import STATUS
 from ..transport import Mailbox
 from .progress import Progress
@@ -165,6 +165,8 @@ class Crew:
         Nothing more is handed out after something has asked for the end.
     node : list of int
         Number of each rank's node.
+    patience : float
+        Seconds that stars in hand get when something has asked for the end.
     workers : int
         Number of ranks that compute.
     held : list of list of float
@@ -176,14 +178,19 @@ class Crew:
     mail: Mailbox
     stopping: Stop
     node: list[int]
+    patience: float = 10.0
     workers: int = field(init=False)
     held: list[list[float]] = field(init=False)
     outstanding: int = 0
+    #: When workers that have not answered by then, after something has asked for the end, are given up.
+    _deadline: float = 0.0
     #: Seconds that all of them are thought to take, and those of them that are being computed.
     _seconds: float = 0.0
     _begun: float = 0.0
 
     BATCHES = 2
+    #: Beyond `patience`, seconds in which a worker has given up its star and answered.
+    ANSWER = 10.0
     #: Most messages that are answered at once.
     AT_ONCE = 64
     #: Workers get their answers first: they may be waiting. What they sent is opened when nobody waits, or
@@ -201,6 +208,9 @@ class Crew:
     def drain(self, queue: Queue, take_in: Callable[[Messages], None], tick: Callable[[], None]) -> None:
         """Have all stars of a queue computed.
 
+        When something has asked for the end, workers answer with what they have computed by `patience`. One
+        that does not answer is left: `outstanding` is not 0 then.
+
         Raises
         ------
         ProtocolError
@@ -214,6 +224,8 @@ class Crew:
         inbox: deque[bytes | bytearray] = deque()
         oldest, lying = 0.0, 0
         while (len(queue) and not self.stopping) or self.outstanding:
+            if self.stopping and self._given_up():
+                break
             begin = time.perf_counter()
             received = self.mail.receive(self.AT_ONCE, self.INBOX_SECONDS if inbox else 0.2)
             oldest = oldest if inbox else time.perf_counter()
@@ -236,6 +248,15 @@ class Crew:
             tick()
         if inbox:
             take_in(list(inbox))
+
+    def _given_up(self) -> bool:
+        """Tell the workers once that the run is to end; whether their time to answer is over."""
+        now = time.monotonic()
+        if not self._deadline:
+            self._deadline = now + self.patience + self.ANSWER
+            for rank in range(1, len(self.node)):
+                self.mail.send(rank, Tag.FINISH, pack_finish(self.patience))
+        return now > self._deadline
 
     def _note(self, rank: int, tag: int, message: bytes | bytearray) -> None:
         """Note that a worker has finished a batch, and begun the next if it has one."""

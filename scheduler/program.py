@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..products.recorder import clear_recorders, read_recorders, recorder_folder
 from ..products.shards import find_shards
 from ..products.todo import TODO_NAME, Constraints, lock_todo, open_todo
-from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from ..status import STATUS
 from .loop import Drain, Outcome, schedule
 from .plan import check_needs, needs_of, plan
@@ -31,9 +29,6 @@ from .store import Store, load_store
 __all__ = ["Orders", "find_todo", "run", "write_summary"]
 
 logger = logging.getLogger(__name__)
-
-#: A star that took its worker down this often is not tried again.
-_SUSPECT = 2
 
 
 @dataclass(frozen=True)
@@ -126,18 +121,13 @@ def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
         if not chosen.any():
             raise InputError(f"{path}: none of its {len(chosen)} stars fulfils the filters; loosen them")
         store.begin(output, orders.version, orders.overwrite and bool(chosen.all()))
-        recorders = recorder_folder(output, path.stem)
         if orders.overwrite:
             store.reset(chosen, output)
-            clear_recorders(recorders)
-        _abort_suspects(store, chosen, recorders)
         needed = chosen & (store.skipped_by < 0) & ~store.listed
         check_needs(needs_of(store, needed, output, node), output, path)
         announce = functools.partial(_announce, orders=orders, ranks=len(node))
         size = BatchSize(max(1, len(node) - 1), orders.batch)
         outcome = schedule(store, chosen, drain, size, output, announce, stop, orders.max_errors)
-        if not stop:
-            clear_recorders(recorders)
         _say(store, chosen, outcome, output)
         write_summary(store, outcome, output, orders.version)
     if stop:
@@ -160,29 +150,6 @@ def _opened(path: Path, copy: bool = False) -> Iterator[Store]:
     store = load_store(path, copy)
     with contextlib.closing(store):
         yield store
-
-
-def _abort_suspects(store: Store, chosen: NDArray[np.bool_], recorders: Path) -> None:
-    """Stars during which workers died again and again are ABORT, and not tried again."""
-    suspects = read_recorders(recorders)
-    known = np.isin(suspects["priority"], store.priority[chosen & ~store.listed])
-    suspects = suspects[known & (suspects["count"] >= _SUSPECT)]
-    if not len(suspects):
-        return
-    numbers = np.zeros(len(suspects), RESULT_DTYPE)
-    numbers["priority"], numbers["status"] = suspects["priority"], STATUS.ABORT
-    for name in DIAGNOSTICS:
-        numbers[name] = np.nan
-    texts = [f"{count} times a worker and all that watched it died on it" for count in suspects["count"]]
-    none = [None] * len(suspects)
-    store.add([pack_results(Results(numbers, none, none, texts, np.zeros(0, np.int64)))])
-    store.flush()
-    starids = store.rows["starid"][store.index(suspects["priority"])].tolist()
-    logger.warning(
-        "%d star(s) that took down their workers before are not tried again: TIC %s; --overwrite does",
-        len(starids),
-        ", ".join(map(str, starids[:5])),
-    )
 
 
 def _make_folder(output: Path) -> None:

@@ -1,21 +1,23 @@
 """What the run does when it is told to end: by the batch system, by an operator, by a user at the keyboard.
 
-Rank 0 decides alone. It hands out nothing more, collects what the workers have in hand, writes it and ends
-with an exit status that says whether to start the run again. The other ranks leave the signals to it:
-launchers and batch systems send them to every rank, and a rank that ended by itself would take the results
-in its hand along.
+Rank 0 decides alone. It hands out nothing more, collects what the workers have computed within some seconds,
+writes it and ends with an exit status that says whether to start the run again. The other ranks leave the
+signals to it: launchers and batch systems send them to every rank, and a rank that ended by itself would take
+the results in its hand along.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "REQUEUE", "Stop", "leave_to_rank_0", "listen"]
+__all__ = ["INTERRUPTED", "REQUEUE", "EndedAtOnce", "Stop", "leave_to_rank_0", "listen"]
 
 #: Exit status of a run that was told to end and wants to be started again: EX_TEMPFAIL of sysexits.h.
 REQUEUE = 75
@@ -24,6 +26,17 @@ INTERRUPTED = 130
 
 #: The batch system's end of time, and the warning that it can be asked to send before.
 _BATCH_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+#: Signals that come within so many seconds are one: launchers and timeout(1) send each of them to a process
+#: and to its group.
+_ONE_SIGNAL = 0.4
+
+
+class EndedAtOnce(KeyboardInterrupt):
+    """The second signal that asks for the end."""
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__()
+        self.exit_status = exit_status
 
 
 @dataclass
@@ -51,26 +64,42 @@ class Stop:
 
 
 @contextmanager
-def listen(stop: Stop) -> Iterator[None]:
-    """Turn signals into a request to stop; a second interrupt from the keyboard ends the run at once.
+def listen(stop: Stop, patience: float) -> Iterator[None]:
+    """Turn signals into a request to stop; the second SIGTERM or interrupt ends the run at once.
+
+    A batch system's warning, SIGUSR1, is no first SIGTERM: SIGTERM follows it when the time is over.
+
+    Parameters
+    ----------
+    stop : Stop
+    patience : float
+        Seconds that stars in hand get, for the message.
 
     Raises
     ------
-    KeyboardInterrupt
-        At the second SIGINT, wherever the program is.
+    EndedAtOnce
+        At the second SIGTERM or SIGINT, wherever the program is.
     """
+    asked: list[float] = []
 
     def told(number: int, _: FrameType | None) -> None:
-        if number == signal.SIGINT and stop.exit_status == INTERRUPTED:
-            raise KeyboardInterrupt
+        exit_status = INTERRUPTED if number == signal.SIGINT else REQUEUE
         name = signal.Signals(number).name
-        stop.request(f"told to end by {name}", INTERRUPTED if number == signal.SIGINT else REQUEUE)
+        now = time.monotonic()
+        if number != signal.SIGUSR1:
+            if asked and now - asked[0] > _ONE_SIGNAL:
+                raise EndedAtOnce(exit_status)
+            asked.append(now)
+        known = bool(stop)
+        stop.request(f"told to end by {name}", exit_status)
         if number == signal.SIGINT:
-            # An interrupt after a batch system's signal still makes the next interrupt the last.
+            # Also after a batch system's signal.
             stop.exit_status = INTERRUPTED
-        text = f"tasoc-mpi run: {name}: collecting what is being computed, then the run ends\n"
-        # Unbuffered: a buffered stream must not be entered twice.
-        os.write(2, text.encode())
+        if not known:
+            text = f"tasoc-mpi run: {name}: the run ends with what is computed within {patience:g} s\n"
+            # Unbuffered: a buffered stream must not be entered twice. Nobody may be left to read it.
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())
 
     before = {number: signal.signal(number, told) for number in (*_BATCH_SIGNALS, signal.SIGINT)}
     try:

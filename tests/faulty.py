@@ -1,6 +1,7 @@
 """Photometry that takes no time, and stars that do to their process whatever a star can do.
 
-``FAULTY_STARS`` names them, as ``segfault:1001 hang:1002,1003``. Run as a program, this is `tasoc-mpi run`
+``FAULTY_STARS`` names them, as ``segfault:1001 hang:1002,1003``. ``FAULTY_LOG`` names a folder in which each
+process writes to a file of its number which star it begins. Run as a program, this is `tasoc-mpi run`
 with it, in processes of their own: ``faulty.py OPTIONS OF RUN``.
 """
 
@@ -10,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +26,9 @@ NAME = "faulty:photometry"
 
 def photometry(starid, output_folder, **options):
     """As `run_program.Photometry`, if the star is none of those."""
+    if log := os.environ.get("FAULTY_LOG"):
+        with open(f"{log}/{os.getpid()}", "a", encoding="ascii") as file:
+            file.write(f"{starid}\n")
     for fault in os.environ.get("FAULTY_STARS", "").split():
         name, _, stars = fault.partition(":")
         if str(starid) in stars.split(","):
@@ -66,8 +71,33 @@ def _eat(*_):
 
 
 def _killed(*_):
-    """As by the kernel when memory runs out."""
+    """As by somebody who is after this star."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _leave_part(output_folder, starid):
+    """Crashes the first time only, and leaves a part of a light curve."""
+    mark = Path(output_folder).parent / f"crashed-{starid}"
+    if not mark.exists():
+        mark.touch()
+        name = f"tess{starid:011d}-s001-1-1-c1800-dr01-v06-tasoc_lc.fits.gz"
+        Path(output_folder, "c1800", "00000", f".{name}.{os.getpid()}.part").write_text("part")
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _abort(*_):
+    os.abort()
+
+
+def _exhaust(*_):
+    """Takes more than the control group that this process puts itself into has, for the kernel to end it."""
+    Path(os.environ["FAULTY_GROUP"], "cgroup.procs").write_text(str(os.getpid()))
+    _eat()
+
+
+def _corrupt(*_):
+    """Ends well, and ends its process a moment later, at another star."""
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGSEGV)).start()
 
 
 def _once(output_folder, starid):

@@ -16,7 +16,6 @@ from test_run import launch, mpiexec
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.products.journal import append
-from tasoc_mpi.products.recorder import Recorder, recorder_folder
 from tasoc_mpi.products.todo import create_todo, load_todo, open_todo
 from tasoc_mpi.products.todo_schema import TODO_DTYPE
 from tasoc_mpi.protocol import RESULT_DTYPE, Results, pack_results
@@ -155,24 +154,6 @@ def test_ranks_that_cannot_be(monkeypatch):
     monkeypatch.setenv("TASOC_MPI_RANKS", "4")
     with pytest.raises(InputError, match="sees 1"):
         check_ranks(None)
-
-
-def test_stars_that_took_their_workers_down_twice_are_not_tried_again(folder, capsys):
-    place = recorder_folder(folder / "output")
-    for priority, times in ((5, 2), (9, 1)):
-        for _ in range(times):
-            Recorder.create(place, 1).begin(priority)
-    assert call([str(folder)]) == 0
-    status = status_of(folder)
-    assert status.count(4) == 1
-    assert status[4] == 4
-    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
-        (text,) = conn.execute("SELECT errors FROM diagnostics WHERE priority = 5").fetchone()
-    assert "2 times" in text
-    assert not place.exists()
-    # They get another chance if asked for.
-    assert call([str(folder), "--overwrite"]) == 0
-    assert 4 not in status_of(folder)
 
 
 def older(path):

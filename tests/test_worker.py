@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 from tasoc_mpi.errors import TasocError
 from tasoc_mpi.memory import available_memory
-from tasoc_mpi.products.recorder import Recorder, clear_recorders, read_recorders, recorder_folder
 from tasoc_mpi.protocol import TASK_DTYPE, ProtocolError, Results
 from tasoc_mpi.worker.compute import Job, aborted, join_results
 from tasoc_mpi.worker.loop import InProcess
 from tasoc_mpi.worker.memory import memory_share
+from tasoc_mpi.worker.options import ChildOptions
 from tasoc_mpi.worker.pipes import Frames, Kind, frame, read_frame
-from tasoc_mpi.worker.supervisor import ChildOptions, Supervisor
+from tasoc_mpi.worker.recorder import Reading, Recorder
+from tasoc_mpi.worker.supervisor import Supervisor
 
 
 def tasks(*starids: int) -> np.ndarray:
@@ -35,8 +36,7 @@ def tasks(*starids: int) -> np.ndarray:
 
 def supervisor(folder: Path, **options) -> Supervisor:
     job = Job(str(folder), str(folder / "output"))
-    recorders = str(recorder_folder(folder / "output"))
-    chosen = {"target_timeout": 30.0, "recorders": recorders, "photometry": faulty.NAME, **options}
+    chosen = {"target_timeout": 30.0, "photometry": faulty.NAME, **options}
     return Supervisor(job, ChildOptions(**chosen))
 
 
@@ -100,7 +100,6 @@ def test_results_are_those_of_one_process(tmp_path):
             ]
         assert there.held == 0
         assert there.poll(0) is None
-    assert list((tmp_path / "output" / ".recorders" / "todo").iterdir()) == []
 
 
 def test_a_batch_of_many_large_messages_does_not_block_the_pipes(tmp_path):
@@ -157,31 +156,32 @@ from test_worker import supervisor, tasks
 folder = Path({folder!r})
 (folder / "sector001_camera1_ccd1.hdf5").write_text("cube")
 (folder / "scratch").mkdir()
-computer = supervisor(folder, copies=str(folder / "scratch"))
+computer = supervisor(folder, copies={copies!r})
 computer.submit(tasks(1000, 1001))
-while computer._recorder.read()[0] < 0:
+while computer._recorder.read().priority < 0:
     computer.poll(0.01)
 print(computer._process.pid, flush=True)
 time.sleep(60)
 """
 
 
-def test_the_computing_process_ends_with_its_supervisor(tmp_path):
-    """Also in the middle of a star, which then is under no suspicion; copies of cubes go, too."""
-    program = PARENT.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    environment = {**os.environ, "FAULTY_STARS": "hang:1000"}
+@pytest.mark.parametrize(("fault", "copied"), [("hang", True), ("stuck", False)])
+def test_the_computing_process_ends_with_its_supervisor(tmp_path, fault, copied):
+    """Also in the middle of a star, even one that never returns to Python; copies of cubes go, too."""
+    scratch = tmp_path / "scratch"
+    program = PARENT.format(
+        tests=str(Path(__file__).parent), folder=str(tmp_path), copies=str(scratch) if copied else ""
+    )
+    environment = {**os.environ, "FAULTY_STARS": f"{fault}:1000"}
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as parent:
         child = int(parent.stdout.readline())
-        (recorder,) = (tmp_path / "output" / ".recorders" / "todo").iterdir()
-        assert read_recorders(recorder.parent)["priority"].tolist() == [100]
-        assert len(list((tmp_path / "scratch").glob("*.hdf5"))) == 1
+        assert len(list(scratch.glob("*.hdf5"))) == copied
         parent.kill()
     deadline = time.monotonic() + 10
     while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert not recorder.exists()
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert list(scratch.iterdir()) == []
 
 
 def alive(pid: int) -> bool:
@@ -212,41 +212,65 @@ def test_joined_results_keep_what_belongs_together():
 # --- Recorders
 
 
-def test_recorders_add_up_until_they_are_cleared(tmp_path):
-    folder = recorder_folder(tmp_path)
-    assert len(read_recorders(folder)) == 0
-    for priority in (7, 7, 3, None):
-        recorder = Recorder.create(folder, 1)
-        before = time.time()
-        if priority is not None:
-            recorder.begin(99)
-            recorder.begin(priority)
-    (folder / "stray").write_text("not a recorder")
-    other = Recorder.create(recorder_folder(tmp_path, "todo-1-1"), 1)
-    other.begin(3)
-    found = read_recorders(folder)
-    assert found["priority"].tolist() == [3, 7]
-    assert found["count"].tolist() == [1, 2]
-    assert abs(found["started"] - before).max() < 60
-    clear_recorders(folder)
-    assert not folder.exists()
-    assert other.path.exists()
-    clear_recorders(other.path.parent)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_recorder_is_read_by_another_process_after_a_kill(tmp_path):
+def test_a_recorder_is_read_by_another_process_after_a_kill():
     code = (
-        "import os, sys; from pathlib import Path; from tasoc_mpi.products.recorder import Recorder;"
-        "r = Recorder(Path(sys.argv[1])); r.begin(12345678901); os.kill(os.getpid(), 9)"
+        "import os, sys; from tasoc_mpi.worker.recorder import Recorder;"
+        "r = Recorder(int(sys.argv[1])); r.begin(12345678901); r.grant(5); os.kill(os.getpid(), 9)"
     )
-    recorder = Recorder.create(tmp_path, 4)
-    subprocess.run([sys.executable, "-c", code, str(recorder.path)], check=False, timeout=60)
-    assert recorder.read()[0] == 12345678901
+    recorder = Recorder.create()
+    before = recorder.read()
+    assert before.priority == -1
+    subprocess.run(
+        [sys.executable, "-c", code, str(recorder.fd)], pass_fds=[recorder.fd], check=False, timeout=60
+    )
+    found = recorder.read()
+    assert found[1:] == (12345678901, 5.0)
+    assert found.sequence != before.sequence
     recorder.idle()
-    assert len(read_recorders(tmp_path)) == 0
-    recorder.remove()
-    assert list(tmp_path.iterdir()) == []
+    assert recorder.read()[1:] == (-1, 0.0)
+    assert recorder.read().sequence != found.sequence
+    recorder.close()
+
+
+def test_the_same_star_again_is_another_reading():
+    recorder = Recorder.create()
+    recorder.begin(7)
+    first = recorder.read()
+    recorder.begin(7)
+    assert recorder.read().priority == 7
+    assert recorder.read() != first
+
+
+def test_readings_are_of_one_moment():
+    """However often they are taken while another process goes through stars: grace belongs to its star."""
+    code = (
+        "import sys, time; from tasoc_mpi.worker.recorder import Recorder;"
+        "r = Recorder(int(sys.argv[1]))\n"
+        "while True:\n"
+        "    for i in range(1, 1000): r.begin(i); r.grant(float(i)); time.sleep(1e-5)"
+    )
+    recorder = Recorder.create()
+    with subprocess.Popen([sys.executable, "-c", code, str(recorder.fd)], pass_fds=[recorder.fd]) as writer:
+        deadline = time.monotonic() + 20
+        while recorder.read().priority < 0:
+            assert time.monotonic() < deadline
+        readings: list[Reading] = [recorder.read() for _ in range(100_000)]
+        writer.kill()
+    assert len({reading.priority for reading in readings}) > 100
+    assert {reading.grace - reading.priority for reading in readings if reading.grace} == {0.0}
+    of_sequence: dict[int, set[int]] = {}
+    for reading in readings:
+        of_sequence.setdefault(reading.sequence, set()).add(reading.priority)
+    assert all(len(priorities) == 1 for priorities in of_sequence.values())
+
+
+def test_a_writer_that_died_within_a_change_was_between_stars():
+    recorder = Recorder.create()
+    recorder.begin(7)
+    recorder._sequence[0] += 1
+    assert recorder.read().priority == -1
+    recorder.begin(8)
+    assert recorder.read().priority == 8
 
 
 # --- Memory

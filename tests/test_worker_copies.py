@@ -20,7 +20,8 @@ from tasoc_mpi.protocol import TASK_DTYPE
 from tasoc_mpi.worker import copies
 from tasoc_mpi.worker.compute import Job
 from tasoc_mpi.worker.copies import SHARED_FOLDER, Copies, copies_folder, copy_name, remove_stale
-from tasoc_mpi.worker.supervisor import ChildOptions, Supervisor
+from tasoc_mpi.worker.options import ChildOptions
+from tasoc_mpi.worker.supervisor import Supervisor
 
 CUBE = "sector001_camera1_ccd1.hdf5"
 
@@ -267,7 +268,6 @@ def test_the_computing_process_reads_the_copy(simulated, tmp_path, scratch, monk
     tasks["sector"] = tasks["camera"] = tasks["ccd"] = 1
     options = ChildOptions(
         target_timeout=60.0,
-        recorders=str(tmp_path / "recorders"),
         photometry="where:where",
         copies=str(copies_folder(mode, scratch)),
     )

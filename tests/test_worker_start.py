@@ -13,17 +13,17 @@ import pytest
 from run_program import make_input
 from test_faults import PROGRAM, mpiexec
 
-from tasoc_mpi.products.recorder import recorder_folder
 from tasoc_mpi.products.todo import load_todo
 from tasoc_mpi.protocol import TASK_DTYPE
 from tasoc_mpi.worker.compute import Job
-from tasoc_mpi.worker.supervisor import ChildOptions, Supervisor
+from tasoc_mpi.worker.options import ChildOptions
+from tasoc_mpi.worker.supervisor import Supervisor
 
 
 def first_star(folder: Path, output: Path, task: np.ndarray) -> float:
     """Seconds from the start of a worker's computing process to its first star's result."""
     start = time.perf_counter()
-    options = ChildOptions(target_timeout=300.0, recorders=str(recorder_folder(output)))
+    options = ChildOptions(target_timeout=300.0)
     with Supervisor(Job(str(folder), str(output)), options) as computer:
         computer.submit(task)
         results = computer.poll(200.0)

@@ -1,6 +1,7 @@
 """The computing process of a worker: photometry, star by star, of the batches that come through a pipe.
 
-Started by `Supervisor` as ``python -m tasoc_mpi.worker.child READ_FD WRITE_FD PARENT_PID MODULE:FUNCTION``.
+Started by `Supervisor` as ``python -m tasoc_mpi.worker.child READ_FD WRITE_FD RECORDER_FD PARENT_PID
+MODULE:FUNCTION``.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TasocError
-from ..products.recorder import Recorder
 from ..protocol import Results, pack_results, unpack_tasks
 from .compute import Job, Photometry, compute, finish, join_results, settle
 from .copies import copy_name, remove_stale
 from .memory import limit_memory
+from .options import ChildOptions
 from .pipes import Kind, frame, read_frame, readable, write_all
-from .supervisor import ChildOptions
+from .recorder import Recorder
 
 __all__ = ["main"]
 
@@ -50,9 +51,9 @@ _PARENT_DIED = signal.SIGUSR2
 class _Child:
     """One process: its pipes, its job, and batches that wait."""
 
-    def __init__(self, reads: int, writes: int, parent: int) -> None:
+    def __init__(self, reads: int, writes: int, recorder: int, parent: int) -> None:
         self.reads, self.writes, self.parent = reads, writes, parent
-        self.recorder: Recorder | None = None
+        self.recorder = Recorder(recorder)
         self.options: ChildOptions | None = None
         self.job: Job | None = None
         self.waiting: deque[NDArray[np.void]] = deque()
@@ -65,9 +66,7 @@ class _Child:
             self.leave()
 
     def leave(self) -> NoReturn:
-        """End because the supervisor has: it was not the star's fault."""
-        if self.recorder is not None:
-            self.recorder.remove()
+        """End because the supervisor has."""
         with contextlib.suppress(OSError):
             if self.options is not None and self.options.copies:
                 # A killed process lets go of its files when the last of its threads is gone, a moment after
@@ -95,8 +94,8 @@ class _Child:
             said = json.loads(payload)
             self.job, self.options = Job(**said["job"]), ChildOptions(**said["options"])
             _set_up(self.options)
-            self.recorder = Recorder(Path(self.options.recorders))
-            _note_compiling(self.recorder)
+            if self.options.copies:
+                _end_with_supervisor(_PARENT_DIED)
 
     def serve(self, photometry: Photometry) -> NoReturn:
         """Compute batches until the supervisor closes its pipe."""
@@ -114,7 +113,6 @@ class _Child:
     def _compute(self, photometry: Photometry, tasks: NDArray[np.void], waited: float) -> None:
         assert self.job is not None
         assert self.options is not None
-        assert self.recorder is not None
         done: list[Results] = []
         oldest = time.monotonic()
         for i in range(len(tasks)):
@@ -131,7 +129,7 @@ class _Child:
             signal.setitimer(signal.ITIMER_REAL, 0)
             done.append(results)
             if time.monotonic() - oldest > _PASS_ON or i == len(tasks) - 1:
-                settle(self.job, whole=i == len(tasks) - 1)
+                settle(self.job)
                 self.say(Kind.RESULTS, pack_results(join_results(done)))
                 done, oldest = [], time.monotonic()
 
@@ -216,12 +214,21 @@ def _heed_signals(child: _Child) -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(_PARENT_DIED, child.on_death_of_parent)
+    _end_with_supervisor(signal.SIGKILL)
+    child.on_death_of_parent()
+
+
+def _end_with_supervisor(number: signal.Signals) -> None:
+    """The signal that the system sends when the supervisor ends.
+
+    SIGKILL also ends a star that never returns to Python; where copies of cubes are to be removed, there has
+    to be a handler.
+    """
     import ctypes
 
     # Linux's; elsewhere the end of the pipe is noticed between stars.
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(_PARENT_DIED), 0, 0, 0)
-    child.on_death_of_parent()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def _prefer_for_oom() -> None:
@@ -234,11 +241,12 @@ def _prefer_for_oom() -> None:
 
 def main(options: list[str]) -> NoReturn:
     """Compute until the supervisor is gone."""
-    reads, writes, parent = map(int, options[:3])
-    child = _Child(reads, writes, parent)
+    reads, writes, recorder, parent = map(int, options[:4])
+    child = _Child(reads, writes, recorder, parent)
     _heed_signals(child)
     _prefer_for_oom()
-    photometry = _load(options[3])
+    photometry = _load(options[4])
+    _note_compiling(child.recorder)
     child.say(Kind.READY)
     try:
         child.serve(photometry)

@@ -45,7 +45,7 @@ class Job:
 
 
 def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: float = 0.0) -> Results:
-    """Photometry of the stars of one batch. What it saved is durable after `settle`.
+    """Photometry of the stars of one batch. What it saved is whole after `settle`.
 
     Parameters
     ----------
@@ -87,15 +87,10 @@ def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: f
     return Results(numbers, paths, methods, errors, np.array(skips, dtype=np.int64))
 
 
-def settle(job: Job, whole: bool = True) -> None:
-    """Make the light curves that were saved so far durable: whoever hears of one is to find it.
+def settle(job: Job) -> None:
+    """Make the light curves that were saved so far outlive this process, before they are reported.
 
-    Parameters
-    ----------
-    job : Job
-    whole : bool, optional
-        Whether the batch is whole. Before that only this host hears of its stars, and nothing has to wait for
-        the disk.
+    That they outlive the node is for `make_durable`.
 
     Raises
     ------
@@ -103,7 +98,7 @@ def settle(job: Job, whole: bool = True) -> None:
         If it cannot be done.
     """
     if job.packed:
-        pack_writer(job.output_folder).flush(sync=whole)
+        pack_writer(job.output_folder).flush(sync=False)
 
 
 def finish(job: Job) -> None:

@@ -9,8 +9,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..products.durable import make_durable
 from ..products.packed import pack_writer
-from ..protocol import ProtocolError, Results, Tag, pack_results, unpack_stop, unpack_tasks
+from ..protocol import (
+    ProtocolError,
+    Results,
+    Tag,
+    pack_results,
+    unpack_finish,
+    unpack_stop,
+    unpack_tasks,
+)
 from ..transport import receive
 from .compute import Job, Photometry, compute, settle
 
@@ -35,6 +44,10 @@ class Computer(Protocol):
 
     def poll(self, timeout: float) -> Results | None:
         """Results of the oldest batch as soon as it is finished, or None after `timeout` seconds."""
+        ...
+
+    def finish(self, seconds: float) -> None:
+        """Give up what is not computed after some seconds: batches end with the results that there are."""
         ...
 
 
@@ -75,9 +88,13 @@ class InProcess:
             return None
         results = compute(self._job, self._photometry, self._batches[0], self._waited)
         settle(self._job)
+        make_durable(self._job.output_folder, [name for name in results.lightcurve if name])
         self._batches.popleft()
         self._waited, self._idle_since = 0.0, time.perf_counter()
         return results
+
+    def finish(self, seconds: float) -> None:
+        """Nothing: a star that is computed in this process cannot be given up."""
 
 
 def work(comm: Any, computer: Computer) -> int:
@@ -108,8 +125,11 @@ def work(comm: Any, computer: Computer) -> int:
             _, tag, message = received
             if tag == Tag.STOP:
                 return unpack_stop(message)
-            if tag != Tag.TASKS:
+            if tag == Tag.FINISH:
+                computer.finish(unpack_finish(message))
+            elif tag == Tag.TASKS:
+                computer.submit(unpack_tasks(message))
+            else:
                 raise ProtocolError(f"rank {comm.Get_rank()} got a message with the unknown tag {tag}")
-            computer.submit(unpack_tasks(message))
         if computer.held and (results := computer.poll(_LOOK)) is not None:
             comm.Send([pack_results(results), MPI.BYTE], 0, Tag.RESULTS)

@@ -1,9 +1,9 @@
 """The watching process of a worker: keeps a computing process at work, and outlives whatever a star does.
 
 A star may crash its process, use up its memory or never return. Then only the computing process ends; what
-is left of its batches goes to a new one. A star during which it ended is tried once more, because it may
-have been the machine's fault; the second time it is an ABORT with the reason. One over its time limit is an
-ABORT at once.
+is left of its batches goes to a new one. A star during which a process ended by its own doing is a suspect:
+it is computed once more in a process that gets no other star, and is an ABORT if that one ends, too. A
+process that is ended from outside says nothing about a star. One over its time limit is an ABORT at once.
 
 This process imports neither photometry nor HDF5, so that it stays small and nothing in it can crash.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -19,28 +20,26 @@ import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, TasocError
-from ..products.recorder import Recorder
+from ..products.durable import make_durable
 from ..protocol import ProtocolError, Results, pack_tasks, unpack_results
 from .compute import Job, aborted, join_results
 from .copies import Copies, remove_stale
+from .deaths import Death, cause_of_death, oom_kills
+from .leftovers import remove_lightcurves, remove_parts
+from .options import ChildOptions, child_environment
 from .pipes import Frames, Kind, frame
+from .recorder import Reading, Recorder
 
-__all__ = ["DEFAULT_PHOTOMETRY", "ChildOptions", "Supervisor"]
+__all__ = ["Supervisor"]
 
-DEFAULT_PHOTOMETRY = "tasoc_mpi.photometry:tessphot"
-
-#: Variables by which launchers tell a process that it is an MPI rank: the computing process is none.
-_LAUNCHER_PREFIXES = (
-    *("PMI", "MPI_", "MPIR_", "MPIEXEC_", "MPICH_", "HYDRA", "HYDI_", "I_MPI_", "MV2_"),
-    *("OMPI_", "PRTE_", "PALS_", "ALPS_", "SLURM"),
-)
+logger = logging.getLogger(__name__)
 
 #: Seconds between looks at a computing process that says nothing.
 _LOOK = 0.25
@@ -51,42 +50,13 @@ _LONGEST_LOOK = 2.0
 _START_SECONDS = 600.0
 #: Seconds in which an idle one has to close its files.
 _CLOSE_SECONDS = 20.0
-#: A computing process that ends this often without a star that it computed or died of will never do.
+#: Seconds that a killed process gets to be gone. One that waits for a file system that does not answer cannot
+#: be ended by anything.
+_END_SECONDS = 30.0
+#: Computing processes that end of themselves this often without a star, one after the other, will never do.
 _IDLE_DEATHS = 3
-
-
-@dataclass(frozen=True)
-class ChildOptions:
-    """How stars are computed, apart from what they are.
-
-    Parameters
-    ----------
-    target_timeout : float
-        Seconds that a star may take.
-    memory_limit : int, optional
-        Bytes that the computing process may allocate. Default: no limit.
-    photometry : str
-        ``MODULE:FUNCTION`` that computes a star.
-    copies : str
-        Folder in which cubes are copied; '' to read them where they are.
-    recorders : str
-        Folder of the flight recorders; see `products.recorder.recorder_folder`.
-    rank : int
-        Of this worker, for the recorder's name.
-    log_level : int
-        Of the computing process.
-    star_warnings : bool
-        Whether warnings about single stars, which stand in their diagnostics, are logged, too.
-    """
-
-    target_timeout: float
-    recorders: str
-    memory_limit: int | None = None
-    photometry: str = DEFAULT_PHOTOMETRY
-    copies: str = ""
-    rank: int = 0
-    log_level: int = 30
-    star_warnings: bool = False
+#: So many that are ended from outside, without a result between them: whoever does it will go on.
+_OUTSIDE_DEATHS = 20
 
 
 @dataclass
@@ -116,13 +86,25 @@ class Supervisor:
         self._outgoing = bytearray()
         self._frames = Frames()
         self._ready = False
-        self._recorder: Recorder | None = None
+        try:
+            self._recorder = Recorder.create()
+        except OSError as error:
+            raise InputError(
+                f"no memory can be shared with the computing process ({error}); set TMPDIR to a folder that "
+                "can be written"
+            ) from None
         self._copies = Copies(Path(options.copies)) if options.copies else None
-        self._deaths: dict[int, int] = {}
-        self._idle_deaths = 0
+        if self._copies is not None:
+            remove_stale(self._copies.folder)
+        #: Priority of the suspect that is to be computed alone, and whether that has just been done.
+        self._alone: int | None = None
+        self._retiring = False
+        self._idle_deaths = self._outside_deaths = 0
+        self._oom_kills: dict[str, int] = {}
         self._begun = self._looked = 0.0
-        self._watched: tuple[int, float] = (-1, 0.0)
+        self._watched = 0
         self._spent = 0.0
+        self._deadline: float | None = None
 
     def __enter__(self) -> Supervisor:
         return self
@@ -141,17 +123,19 @@ class Supervisor:
             return
         their_in, self._to_child = os.pipe()
         self._from_child, their_out = os.pipe()
+        self._oom_kills = oom_kills()
+        fds = (their_in, their_out, self._recorder.fd)
         try:
             # Not in this process's group: a launcher that kills a rank kills its group, and the terminal's
             # Ctrl-C goes to it; how a run ends is decided by rank 0.
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-m", "tasoc_mpi.worker.child"),
-                    *(str(their_in), str(their_out), str(os.getpid()), self.options.photometry),
+                    *(*map(str, fds), str(os.getpid()), self.options.photometry),
                 ],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(their_in, their_out),
-                env=self._environment(),
+                pass_fds=fds,
+                env=child_environment(self.options),
                 process_group=0,
             )
         finally:
@@ -162,17 +146,7 @@ class Supervisor:
         self._frames = Frames()
         self._outgoing.clear()
         self._begun = self._looked = time.monotonic()
-        if self._recorder is not None:
-            self._hire()
-
-    def _environment(self) -> dict[str, str]:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHER_PREFIXES)}
-        # A rank is a core; threads of numerical libraries would take those of others.
-        env.setdefault("OMP_NUM_THREADS", "1")
-        if self.options.photometry != DEFAULT_PHOTOMETRY:
-            # Named by this program's caller, who may have it anywhere.
-            env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        return env
+        self._post(Kind.JOB, json.dumps({"job": asdict(self.job), "options": asdict(self.options)}).encode())
 
     def submit(self, tasks: NDArray[np.void]) -> None:
         """Hand over a batch; the next one may come while this one is computed.
@@ -182,28 +156,25 @@ class Supervisor:
         InputError
             If its cube is to be copied and does not fit, or nothing can be written to the output folder.
         """
-        batch = _Batch(np.array(tasks))
-        if self._recorder is None:
-            if self._copies is not None:
-                remove_stale(self._copies.folder)
-            try:
-                self._recorder = Recorder.create(Path(self.options.recorders), self.options.rank)
-            except OSError as error:
-                raise InputError(
-                    f"{self.options.recorders}: {error.strerror}; make room for a small file there"
-                ) from None
-            if self._process is not None:
-                self._hire()
-        self._batches.append(batch)
-        self.start()
+        self._batches.append(_Batch(np.array(tasks)))
         self._copy_cubes()
-        self._post(Kind.TASKS, pack_tasks(batch.left))
+        if self._process is None:
+            self._go_on()
+        elif self._alone is None and not self._retiring:
+            self._post(Kind.TASKS, pack_tasks(self._batches[-1].left))
 
-    def _hire(self) -> None:
-        """Say what the same for all stars is, and what was in hand."""
-        assert self._recorder is not None
-        options = asdict(replace(self.options, recorders=str(self._recorder.path)))
-        self._post(Kind.JOB, json.dumps({"job": asdict(self.job), "options": options}).encode())
+    def _go_on(self) -> None:
+        """Start a process for the batches that are at hand, or for a suspect among their stars."""
+        if not self._batches:
+            return
+        self.start()
+        batch, index = self._find(self._alone)
+        if batch is not None:
+            self._post(Kind.TASKS, pack_tasks(batch.left[index : index + 1]))
+            return
+        for batch in self._batches:
+            if len(batch.left):
+                self._post(Kind.TASKS, pack_tasks(batch.left))
 
     def _copy_cubes(self) -> None:
         if self._copies is None:
@@ -245,10 +216,32 @@ class Supervisor:
         deadline = time.monotonic() + timeout
         while True:
             self._listen(max(0.0, min(_LOOK, deadline - time.monotonic())))
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                self._give_up()
             if self._batches and not len(self._batches[0].left):
-                return join_results(self._batches.popleft().parts)
+                results = join_results(self._batches.popleft().parts)
+                # The next batch is being computed meanwhile.
+                make_durable(self.job.output_folder, [name for name in results.lightcurve if name])
+                return results
             if time.monotonic() >= deadline:
                 return None
+
+    def finish(self, seconds: float) -> None:
+        """Give up what is not computed after some seconds: batches end with the results that there are."""
+        self._deadline = time.monotonic() + seconds
+
+    def _give_up(self) -> None:
+        batch, index = self._find(self._recorder.read().priority)
+        if self._process is not None and any(len(batch.left) for batch in self._batches):
+            if batch is not None:
+                logger.warning(
+                    "TIC %d: given up after %.3g s, as the run is to end; the next run computes it",
+                    batch.left[index]["starid"],
+                    self._spent,
+                )
+            self._end()
+        for batch in self._batches:
+            batch.left = batch.left[:0]
 
     def _listen(self, timeout: float) -> None:
         if self._process is None:
@@ -262,9 +255,13 @@ class Supervisor:
             self._frames.feed(data)
             self._take_frames()
         elif can_read or self._process.poll() is not None:
-            self._bury()
+            self._replace()
             return
-        self._watch()
+        if self._retiring:
+            self._end()
+            self._go_on()
+        else:
+            self._watch()
 
     def _take_frames(self) -> None:
         while (found := self._frames.pop()) is not None:
@@ -282,13 +279,18 @@ class Supervisor:
                 raise ProtocolError(f"the computing process sent {kind.name}")
 
     def _take_results(self, results: Results) -> None:
-        batch = next((batch for batch in self._batches if len(batch.left)), None)
-        priorities = results.numbers["priority"]
-        if batch is None or not np.array_equal(batch.left["priority"][: len(results)], priorities):
+        batch, index = self._find(self._alone)
+        if batch is None:
+            batch, index = next((batch for batch in self._batches if len(batch.left)), None), 0
+        there = slice(index, index + len(results))
+        if batch is None or not np.array_equal(batch.left["priority"][there], results.numbers["priority"]):
             raise ProtocolError("the computing process sent results of other stars than it was given")
-        batch.left = batch.left[len(results) :]
+        batch.left = np.delete(batch.left, there)
         batch.parts.append(results)
-        self._idle_deaths = 0
+        self._idle_deaths = self._outside_deaths = 0
+        if self._alone is not None:
+            # What it may have done to its process is to hurt no other star.
+            self._alone, self._retiring = None, True
 
     def _watch(self) -> None:
         """End the computing process if its star, or its start, takes too long."""
@@ -296,54 +298,78 @@ class Supervisor:
         since, self._looked = min(now - self._looked, _LONGEST_LOOK), now
         if not self._ready:
             if now - self._begun > _START_SECONDS:
-                self._bury(f"not ready after {_START_SECONDS:.0f} s")
+                self._replace(f"not ready after {_START_SECONDS:.0f} s")
             return
-        if self._recorder is None:
-            return
-        priority, started, grace = self._recorder.read()
-        if (priority, started) != self._watched:
-            self._watched, self._spent = (priority, started), 0.0
+        reading = self._recorder.read()
+        if reading.sequence != self._watched:
+            self._watched, self._spent = reading.sequence, 0.0
             return
         self._spent += since
-        limit = self.options.target_timeout + grace
-        if priority >= 0 and self._spent > limit:
-            self._bury(f"no result after {limit:g} s; see --target-timeout", patience=False)
+        limit = self.options.target_timeout + reading.grace
+        if reading.priority >= 0 and self._spent > limit:
+            self._replace(f"no result after {limit:g} s; see --target-timeout", reading)
 
-    def _bury(self, reason: str | None = None, patience: bool = True) -> None:
-        """Find out what the computing process died of (or end it for a reason), and start another one."""
-        code = self._end()
-        reason = reason or _cause(code)
-        priority = -1
-        if self._recorder is not None:
-            priority, self._spent = self._recorder.read()[0], self._spent
-            self._recorder.idle()
-        batch, index = self._find(priority)
-        if batch is None:
+    def _replace(self, overdue: str | None = None, seen: Reading | None = None) -> None:
+        """Find out why the computing process ended, or end it, and start another one.
+
+        Parameters
+        ----------
+        overdue : str, optional
+            Why it is to be ended.
+        seen : Reading, optional
+            The star that takes too long; if it is done by the time its process is ended, it counts.
+        """
+        assert self._process is not None
+        pid, code = self._process.pid, self._end()
+        reading = self._recorder.read()
+        if overdue is not None:
+            death = Death(overdue, own=True)
+        else:
+            counts = oom_kills()
+            rose = any(counts.get(name, 0) > count for name, count in self._oom_kills.items())
+            death = cause_of_death(code, rose)
+        batch, index = self._find(reading.priority)
+        if seen is not None and reading.sequence != seen.sequence:
+            batch = None
+        remove_parts(self.job, pid, [task for other in self._batches for task in other.left])
+        if batch is None or not death.own:
+            self._count(death, batch, index)
+        elif overdue is not None or self._alone == reading.priority:
+            again = "" if overdue is not None else " again when it ran alone"
+            self._abort(batch, index, f"its process was ended{again}: {death.reason}")
+        else:
+            self._alone = reading.priority
+        self._watched, self._spent = 0, 0.0
+        self._go_on()
+
+    def _count(self, death: Death, batch: _Batch | None, index: int) -> None:
+        """Count an end that is no star's doing; raises TasocError when there are too many in a row."""
+        if death.own:
             self._idle_deaths += 1
             if self._idle_deaths >= _IDLE_DEATHS:
                 raise TasocError(
-                    f"the computing process ended {self._idle_deaths} times without a star ({reason}); "
+                    f"the computing process ended {self._idle_deaths} times without a star ({death.reason}); "
                     "see what it said above, and --memory-limit"
                 )
-        else:
-            task = batch.left[index]
-            self._deaths[priority] = self._deaths.get(priority, 0) + 1
-            self._remove_leftovers(task)
-            if self._deaths[priority] > 1 or not patience:
-                times = "" if not patience else ", for the second time"
-                text = f"TIC {task['starid']}: its process was ended{times}: {reason}"
-                batch.parts.append(aborted(task, text, self._spent))
-                batch.left = np.delete(batch.left, index)
-                self._idle_deaths = 0
-        self._watched, self._spent = (-1, 0.0), 0.0
-        if self._batches:
-            self.start()
-            for batch in self._batches:
-                if len(batch.left):
-                    self._post(Kind.TASKS, pack_tasks(batch.left))
+            return
+        self._outside_deaths += 1
+        if self._outside_deaths >= _OUTSIDE_DEATHS:
+            where = "" if batch is None else f", the last time at TIC {batch.left[index]['starid']}"
+            raise TasocError(
+                f"the computing process was ended {self._outside_deaths} times without a result "
+                f"({death.reason}{where}); find out what ends it (limits of the batch system?) and run again"
+            )
 
-    def _find(self, priority: int) -> tuple[_Batch | None, int]:
-        for batch in self._batches:
+    def _abort(self, batch: _Batch, index: int, reason: str) -> None:
+        task, self._alone = batch.left[index], None
+        batch.parts.append(aborted(task, f"TIC {task['starid']}: {reason}", self._spent))
+        batch.left = np.delete(batch.left, index)
+        self._idle_deaths = self._outside_deaths = 0
+        remove_lightcurves(self.job, task)
+
+    def _find(self, priority: int | None) -> tuple[_Batch | None, int]:
+        """The batch that still has a star, and where in it; None if no batch has."""
+        for batch in self._batches if priority is not None else ():
             (index,) = np.flatnonzero(batch.left["priority"] == priority)[:1].tolist() or [-1]
             if index >= 0:
                 return batch, index
@@ -354,7 +380,11 @@ class Supervisor:
         assert self._process is not None
         process, self._process = self._process, None
         process.kill()
-        code = process.wait()
+        code = -signal.SIGKILL
+        try:
+            code = process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            logger.warning("process %d cannot be ended; is a file system not answering?", process.pid)
         try:
             os.set_blocking(self._from_child, False)
             with contextlib.suppress(BlockingIOError):
@@ -365,18 +395,8 @@ class Supervisor:
             os.close(self._from_child)
             os.close(self._to_child)
             self._from_child = self._to_child = -1
+            self._retiring = False
         return code
-
-    def _remove_leftovers(self, task: np.void) -> None:
-        """Delete what the star's photometry wrote: as it was not reported, nobody would list it."""
-        star = f"{task['starid']:011d}"
-        folder = Path(self.job.output_folder) / f"c{task['cadence']:04d}" / star[:5]
-        name = f"tess{star}-s{task['sector']:03d}-{task['camera']}-{task['ccd']}-c{task['cadence']:04d}-dr"
-        version = f"-v{self.job.version:02d}-tasoc_lc.fits.gz"
-        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.removeprefix(".").startswith(name) and version in entry.name:
-                    os.unlink(entry.path)
 
     def close(self) -> None:
         """End the computing process; leave nothing behind."""
@@ -387,30 +407,14 @@ class Supervisor:
                 process, self._process = self._process, None
                 os.close(self._to_child)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    if self._ready and (self._recorder is None or self._recorder.read()[0] < 0):
+                    if self._ready and self._recorder.read().priority < 0:
                         # Idle: the end of its pipe ends it.
                         process.wait(_CLOSE_SECONDS)
                 process.kill()
-                process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_END_SECONDS)
                 os.close(self._from_child)
         finally:
-            if self._recorder is not None:
-                self._recorder.remove()
+            self._recorder.close()
             if self._copies is not None:
                 self._copies.release()
-
-
-def _cause(code: int) -> str:
-    """What an exit code means."""
-    if code >= 0:
-        return f"exit status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
-    more = {
-        signal.SIGKILL: " (of the kernel when memory ran out, or of a person)",
-        signal.SIGSEGV: " (invalid memory access)",
-        signal.SIGBUS: " (a mapped file could not be read: truncated, or a disk error)",
-    }
-    return name + more.get(-code, "")  # type: ignore[call-overload]

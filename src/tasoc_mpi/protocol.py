@@ -1,7 +1,8 @@
 """What scheduler and workers say to each other: dtypes, tags, and how a message is laid out in bytes.
 
-Rank 0 sends `TASKS`, and at the end `STOP`; a worker answers every batch with `RESULTS`. A worker that cannot
-go on says why with `FAILED`. Every other message is one block of bytes that starts with a count of what it
+Rank 0 sends `TASKS`, and at the end `STOP`; a worker answers every batch with `RESULTS`. When the run is to
+end early, `FINISH` comes before: results are then of what was computed in time. A worker that cannot go on
+says why with `FAILED`. Every other message is one block of bytes that starts with a count of what it
 holds, so that one that was cut or belongs to another version is recognised. Nothing is pickled.
 """
 
@@ -29,11 +30,13 @@ __all__ = [
     "Results",
     "Tag",
     "pack_failure",
+    "pack_finish",
     "pack_results",
     "pack_stop",
     "pack_tasks",
     "split_numbers",
     "unpack_failure",
+    "unpack_finish",
     "unpack_many",
     "unpack_results",
     "unpack_stop",
@@ -52,6 +55,8 @@ class Tag(IntEnum):
     """Rank 0 to worker: nothing is left; carries the exit status."""
     FAILED = 4
     """Worker to rank 0: it cannot go on, and why."""
+    FINISH = 5
+    """Rank 0 to worker: the run is to end; carries the seconds after which stars in hand are given up."""
 
 
 class ProtocolError(TasocError):
@@ -202,6 +207,18 @@ def unpack_stop(message: bytes | bytearray | memoryview) -> int:
     buffer = memoryview(message)
     _check_size(buffer, 32, "stop")
     return _read_header(buffer, "stop")[0]
+
+
+def pack_finish(seconds: float) -> bytes:
+    """The end of the run, in so many seconds."""
+    return _header(round(1000 * seconds))
+
+
+def unpack_finish(message: bytes | bytearray | memoryview) -> float:
+    """The seconds that `pack_finish` packed; raises ProtocolError as `unpack_tasks`."""
+    buffer = memoryview(message)
+    _check_size(buffer, 32, "finish")
+    return _read_header(buffer, "finish")[0] / 1000
 
 
 def pack_failure(error: TasocError) -> bytes:

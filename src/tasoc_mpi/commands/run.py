@@ -114,22 +114,27 @@ def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None
     from ..protocol import pack_results
     from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
+    from ..settings import load_settings
 
-    stop = Stop()
-    with listen(stop), contextlib.ExitStack() as stack:
+    stop, patience = Stop(), load_settings().getfloat("run", "stop_timeout")
+    with listen(stop, patience), contextlib.ExitStack() as stack:
         computers: list[Any] = []
 
         def drain(queue: Any, take_in: Callable[[Any], None], tick: Callable[[], None]) -> None:
             if not computers:
                 computers.append(stack.enter_context(_computer(args, photometry)))
             computer = computers[0]
+            told = False
             while (len(queue) and not stop) or computer.held:
+                if stop and not told:
+                    computer.finish(patience)
+                    told = True
                 while len(queue) and not stop and computer.held < 2:
                     tasks, _ = queue.take()
                     if len(tasks):
                         computer.submit(tasks)
                 results = computer.poll(0.2) if computer.held else None
-                if results is not None:
+                if results is not None and len(results):
                     take_in([pack_results(results)])
                 tick()
 
@@ -142,13 +147,15 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     from ..scheduler.loop import Crew
     from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
+    from ..settings import load_settings
     from ..transport import Mailbox, abort, nodes
 
     stop = Stop()
     crew = Crew(Mailbox(comm), stop, nodes(comm))
     try:
         try:
-            with listen(stop):
+            crew.patience = patience = load_settings().getfloat("run", "stop_timeout")
+            with listen(stop, patience):
                 exit_status = run(_orders(args), crew.drain, stop, crew.node)
         except (TasocError, OSError) as error:
             if crew.outstanding:
@@ -158,6 +165,11 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
             crew.stop(getattr(error, "exit_status", 1))
             failed = error
         else:
+            if crew.outstanding:
+                # A rank that does not answer any more would not receive the end either.
+                silent = TasocError(f"{crew.outstanding} batch(es) were not answered; run again")
+                silent.exit_status = exit_status
+                raise silent
             crew.stop(exit_status)
             return exit_status
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
@@ -179,7 +191,7 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
     leave_to_rank_0()
     rank, node = comm.Get_rank(), nodes(comm)
     try:
-        with _computer(args, photometry, rank, node.count(node[rank])) as computer:
+        with _computer(args, photometry, node.count(node[rank])) as computer:
             if isinstance(computer, Supervisor):
                 # It takes as long to be ready as rank 0 needs to read the work list.
                 computer.start()
@@ -193,20 +205,18 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
         abort(comm, "run", error)
 
 
-def _computer(
-    args: argparse.Namespace, photometry: Callable[..., Any] | str | None, rank: int = 0, on_node: int = 1
-) -> Any:
-    """What computes batches for this rank, one of so many on its node, as a context manager."""
+def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | None, on_node: int = 1) -> Any:
+    """What computes batches for one of so many ranks of a node, as a context manager."""
     import contextlib
     import logging
 
-    from ..products.recorder import recorder_folder
     from ..settings import load_settings
     from ..worker.compute import Job
     from ..worker.copies import copies_folder
     from ..worker.loop import InProcess
     from ..worker.memory import memory_share
-    from ..worker.supervisor import DEFAULT_PHOTOMETRY, ChildOptions, Supervisor
+    from ..worker.options import DEFAULT_PHOTOMETRY, ChildOptions
+    from ..worker.supervisor import Supervisor
 
     source, output = _folders(args)
     job = Job(str(source), str(output), args.version, args.plot, args.cache, args.packed)
@@ -220,11 +230,9 @@ def _computer(
         timeout = load_settings().getfloat("run", "target_timeout")
     options = ChildOptions(
         target_timeout=timeout,
-        recorders=str(recorder_folder(output, Path(args.todo).stem if args.todo else "todo")),
         memory_limit=limit,
         photometry=photometry or DEFAULT_PHOTOMETRY,
         copies=str(copies_folder(args.cube, args.scratch) or ""),
-        rank=rank,
         log_level=logging.getLogger().getEffectiveLevel(),
         star_warnings=args.debug,
     )

@@ -1,0 +1,111 @@
+"""The star at hand, which the computing process of a worker tells the watching one through shared memory.
+
+The memory has no name in any file system: it ends with the two processes. Writing to it costs no system call.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Reading", "Recorder"]
+
+#: `sequence` is odd while the rest is being changed, and goes up with every change of the star; `priority` is
+#: -1 between stars; `grace` are seconds that the star may take beyond its limit, to compile kernels.
+_RECORD = np.dtype([("sequence", "<i8"), ("priority", "<i8"), ("grace", "<f8")])
+#: A writer that was killed within a change leaves an odd number for ever.
+_READS = 1000
+
+
+class Reading(NamedTuple):
+    """What a recorder said at one moment.
+
+    Attributes
+    ----------
+    sequence : int
+        Another one for every star, and for the same star tried again.
+    priority : int
+        The star's, -1 between stars.
+    grace : float
+        Seconds that it may take beyond its limit.
+    """
+
+    sequence: int
+    priority: int
+    grace: float
+
+
+class Recorder:
+    """Shared memory that names the star at hand; one process writes, one reads.
+
+    Parameters
+    ----------
+    fd : int
+        Descriptor of the memory: that of `create`, or the one inherited from the process that created it.
+        Belongs to the recorder from now on.
+
+    Attributes
+    ----------
+    fd : int
+        To be passed on to the other process.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map = mmap.mmap(fd, _RECORD.itemsize)
+        record = np.frombuffer(self._map, _RECORD)
+        self._sequence, self._priority, self._grace = (record[name] for name in record.dtype.names or ())
+
+    @classmethod
+    def create(cls) -> Recorder:
+        """New memory, between stars.
+
+        Raises
+        ------
+        OSError
+            If there is neither anonymous memory nor a folder for temporary files.
+        """
+        if hasattr(os, "memfd_create"):
+            fd = os.memfd_create("tasoc-mpi-recorder")
+        else:
+            # Not Linux: a file that has lost its name.
+            with tempfile.TemporaryFile() as file:
+                fd = os.dup(file.fileno())
+        os.ftruncate(fd, _RECORD.itemsize)
+        recorder = cls(fd)
+        recorder.idle()
+        return recorder
+
+    def begin(self, priority: int) -> None:
+        """Name the star that is begun now."""
+        self._sequence[0] |= 1
+        self._grace[0] = 0.0
+        self._priority[0] = priority
+        self._sequence[0] += 1
+
+    def grant(self, seconds: float) -> None:
+        """Let the star at hand take so much longer."""
+        self._grace[0] += seconds
+
+    def idle(self) -> None:
+        """Name no star."""
+        self.begin(-1)
+
+    def read(self) -> Reading:
+        """What the recorder says; a writer that died within a change was between stars."""
+        for _ in range(_READS):
+            before = int(self._sequence[0])
+            reading = Reading(before, int(self._priority[0]), float(self._grace[0]))
+            if not before & 1 and before == self._sequence[0]:
+                return reading
+        return Reading(before, -1, 0.0)
+
+    def close(self) -> None:
+        """Let go of the descriptor; what is mapped stays usable."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
