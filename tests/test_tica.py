@@ -184,7 +184,7 @@ def test_mixed_with_the_missions_own(tmp_path: Path) -> None:
 
     write_tica(tmp_path, 0, np.full(SHAPE, 1e4))
     write_ffi(tmp_path, 0, np.full(SHAPE, 100.0), sector=27)
-    with pytest.raises(InputError, match="must have the same settings"):
+    with pytest.raises(InputError, match="cannot be mixed"):
         read_series(next(iter(find_ffis(tmp_path).values())))
 
 

@@ -32,7 +32,7 @@ _MAX_PACKING = 1032
 #: One call of the system reads at most 2 GB.
 _READ_AT_ONCE = 1 << 30
 #: What reading raises: of the system, and of damaged gzip files.
-_ERRORS = (OSError, EOFError, igzip_lib.IsalError)
+_ERRORS: tuple[Any, ...] = (OSError, EOFError, igzip_lib.IsalError)
 #: Kinds of files that are not read, by the test of their mode.
 _KINDS = (
     (stat.S_ISDIR, "a folder"),

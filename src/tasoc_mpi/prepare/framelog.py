@@ -69,6 +69,8 @@ def write_log(
                     flagged[t],
                 ]
             )
+        for one, best in series.left_out:
+            table.writerow([one.name, "", "", "", f"left out: same cadence as {best.name}", *[""] * 5])
     os.replace(part, path)
     return path
 

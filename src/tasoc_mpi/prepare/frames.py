@@ -12,24 +12,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..barycentre import earth_position, light_time
+from ..core.files import WAY_OUT
 from ..errors import InputError
-from ..products.ffi import FFIInfo
-from ..products.framewcs import FrameWCS
+from ..products.ffi import FFIInfo, name_time
+from ..products.framewcs import FrameWCS, wcs_problem
+from ..products.processing import file_rank
+from .consistency import (
+    DAY,
+    majority,
+    one_a_cadence,
+    repaired_timecorr,
+    times_that_do_not_fit,
+    wcs_problems,
+)
 from .headers import FrameFacts, frame_facts
-from .times import correct_times
+from .times import cadence_number, correct_times
 
 __all__ = [
     "FrameSeries",
+    "drop_unusable",
     "excluded_from",
-    "invertible",
     "read_series",
     "reference_frame",
 ]
 
 logger = logging.getLogger(__name__)
 
-#: A WCS can be inverted if it brings a pixel back to its place within this (pixels).
-_ROUND_TRIP = 1e-3
+#: Seconds that exposures of frames of one cadence may differ.
+_EXPOSURE = 5.0
+#: Frames that are named in the log one by one.
+_NAMED = 5
 #: Science column from which on CCD output D reads.
 _OUTPUT_D = 1536
 
@@ -58,6 +70,8 @@ class FrameSeries:
         In full frame image pixels; empty where the WCS cannot be used.
     btc_pixel : (float, float)
         0-based full frame image (column, row) of the place `timecorr` is for.
+    left_out : tuple of (FFIInfo, FFIInfo)
+        Frames of cadences that are there more than once, and the ones that are taken instead.
     """
 
     infos: tuple[FFIInfo, ...]
@@ -73,6 +87,7 @@ class FrameSeries:
     wcs: FrameWCS
     wcs_headers: tuple[str, ...]
     btc_pixel: tuple[float, float]
+    left_out: tuple[tuple[FFIInfo, FFIInfo], ...] = ()
 
     def __len__(self) -> int:
         return len(self.infos)
@@ -89,154 +104,247 @@ class FrameSeries:
 
 
 def read_series(paths: Sequence[Path | FFIInfo], facts: Iterable[FrameFacts] | None = None) -> FrameSeries:
-    """Read and check the headers of all frames of a CCD.
+    """Read the headers of all frames of a CCD, take one frame a cadence, and check them against each other.
 
     Parameters
     ----------
     paths : sequence of Path or FFIInfo
-        In order of time; headers that were read already are not read again.
+        In order of their names; headers that were read already are not read again.
     facts : iterable of FrameFacts, optional
         What their headers say, read by someone else.
 
     Returns
     -------
     FrameSeries
+        In order of time.
 
     Raises
     ------
     InputError
-        If a file is damaged, is of another CCD, size, region or setting than the first, or is not later
-        than the one before; if no frame has a usable WCS. One line names the file.
+        If a file is damaged, is of another CCD, size, region or setting than most, or its times are not where
+        its neighbours have them; if no frame has a usable WCS. One line names the file.
     """
-    found: list[FrameFacts] = []
-    for frame in facts if facts is not None else map(frame_facts, paths):
-        info = frame.info
-        if found:
-            _check(info, frame.settings, found[0])
-            if not frame.numbers[0] > found[-1].numbers[0]:
-                raise InputError(
-                    f"{info.path.with_name(info.name)}: not later than {found[-1].info.name}, the frame "
-                    "before it; remove the one that does not belong here"
-                )
-        found.append(frame)
+    found = list(facts if facts is not None else map(frame_facts, paths))
+    _check_regions(found)
+    infos = [frame.info for frame in found]
+    cards = [frame.wcs_cards for frame in found]
+    wcs = FrameWCS.from_headers(cards, infos[0].file_offset)
+    origin = (infos[0].row_offset, infos[0].column_offset)
+    drop_unusable(wcs, cards, infos[0].shape, origin, [info.label for info in infos])
+    if not wcs.good.any():
+        raise InputError(
+            f"{infos[0].path.parent}: none of the {len(infos)} frames of sector {infos[0].sector} camera "
+            f"{infos[0].camera} CCD {infos[0].ccd} has a WCS that can be used; fetch the files again"
+        )
+    btc = majority([frame.btc_pixel for frame in found])
+    start, stop, timecorr = _times(found, wcs, btc)
+    mid = (start + stop) / 2 - timecorr
+    cadence = majority([frame.settings["CADENCE"] for frame in found])
+    _check_clocks(found, mid, cadence)
+
+    def rank(t: int) -> tuple:
+        return (wcs.good[t], found[t].processing, *file_rank(infos[t].path.with_name(infos[t].name)))
+
+    chosen, others = one_a_cadence(mid, cadence, rank)
+    left_out = tuple((infos[t], infos[best]) for t, best in sorted(others.items()))
+    _warn(
+        [
+            f"{one.label}: left out, {best.label} is of the same cadence and newer, or its copy"
+            for one, best in left_out
+        ]
+    )
+    _check_settings([found[t] for t in chosen])
     return _series(
-        [frame.info for frame in found],
-        found[0].settings,
-        np.array([frame.numbers for frame in found]),
-        [frame.wcs_cards for frame in found],
-        [frame.wcs_text for frame in found],
-        found[0].btc_pixel,
+        [found[t] for t in chosen],
+        (start[chosen], stop[chosen], timecorr[chosen], mid[chosen]),
+        wcs.take(chosen),
+        btc,
+        left_out,
     )
 
 
 def _series(
-    infos: list[FFIInfo],
-    settings: dict[str, Any],
-    numbers: NDArray[np.float64],
-    wcs_cards: list[dict[str, Any]],
-    headers: list[str],
+    found: list[FrameFacts],
+    times: tuple[NDArray[np.float64], ...],
+    wcs: FrameWCS,
     btc: tuple[float, float],
+    left_out: tuple[tuple[FFIInfo, FFIInfo], ...],
 ) -> FrameSeries:
-    """Arrays of all frames from what was read of each."""
-    info = infos[0]
-    start, stop, timecorr, cadenceno, quality = numbers.T
+    """Arrays of all frames; `times` are start, stop, correction and middle at the spacecraft."""
+    info, settings = found[0].info, found[0].settings
+    start, stop, timecorr, spacecraft = times
+    cadenceno = _cadence_numbers(found, spacecraft)
+    mid = (start + stop) / 2
+    excluded = excluded_from(info.camera, info.ccd, cadenceno, start, mid, info)
     try:
-        wcs = FrameWCS.from_headers(wcs_cards, info.file_offset)
-        if info.spacecraft_times:
-            timecorr = _light_times((start + stop) / 2, wcs, btc)
-            start, stop = start + timecorr, stop + timecorr
-        mid = (start + stop) / 2
-        excluded = excluded_from(info.camera, info.ccd, cadenceno.astype("i4"), start, mid, info)
         start, mid, stop, corrected = correct_times(
             start, mid, stop, settings["DATA_REL"], settings["PROCVER"], info.camera, info.ccd
         )
     except InputError as error:
-        raise InputError(f"{info.path}: {error}; leave out the frames of this CCD") from None
-    wcs = _only(wcs, invertible(wcs, info.shape, (info.row_offset, info.column_offset)))
-    bad = np.flatnonzero(~wcs.good)
-    if len(bad) == len(infos):
-        raise InputError(
-            f"{info.path.parent}: none of the {len(infos)} frames of sector {info.sector} "
-            f"camera {info.camera} CCD {info.ccd} has a WCS that can be inverted; fetch the files again"
-        )
-    if len(bad):
-        logger.warning(
-            "%s and %d more frames have no WCS that can be inverted", infos[bad[0]].path.name, len(bad) - 1
-        )
+        raise InputError(f"{info.label}: {error}; leave out the frames of this CCD") from None
     attributes = {key: value for key, value in settings.items() if key != "BACKAPP"}
     attributes["TIME_OFFSET_CORRECTED"] = corrected
+    texts = [frame.wcs_text for frame in found]
     return FrameSeries(
-        infos=tuple(infos),
+        infos=tuple(frame.info for frame in found),
         attributes=attributes,
         background_applied=settings["BACKAPP"],
         time_start=start,
         time=mid,
         time_stop=stop,
-        timecorr=timecorr.copy(),
-        cadenceno=cadenceno.astype("i4"),
-        quality=quality.astype("i4"),
+        timecorr=timecorr,
+        cadenceno=cadenceno,
+        quality=np.array([frame.numbers[4] for frame in found]).astype("i4"),
         excluded=excluded,
         wcs=wcs,
-        wcs_headers=tuple(text if good else "" for text, good in zip(headers, wcs.good, strict=True)),
+        wcs_headers=tuple(text if good else "" for text, good in zip(texts, wcs.good, strict=True)),
         btc_pixel=btc,
+        left_out=left_out,
     )
 
 
-def _light_times(time: NDArray[np.float64], wcs: FrameWCS, btc: tuple[float, float]) -> NDArray[np.float64]:
-    """Barycentric correction of times at the spacecraft for the CCD's centre, with the Earth's place."""
-    good = np.flatnonzero(wcs.good)
-    if not len(good):
-        return np.zeros_like(time)
-    frame = int(good[len(good) // 2])
-    ra, dec = wcs.sky(np.array([btc[0]]), np.array([btc[1]]), frame)[0]
-    return light_time(earth_position(time), float(ra), float(dec))
-
-
-def _check(info: FFIInfo, settings: dict[str, Any], first: FrameFacts) -> None:
-    """InputError if a frame does not go with the first one."""
-    for key, value in settings.items():
-        if value != first.settings[key]:
-            raise InputError(
-                f"{info.path}: {key} is {value}, but {first.settings[key]} in {first.info.path.name}; "
-                "frames of one CCD must have the same settings: remove the ones that do not belong here"
-            )
-    same = (info.shape, info.file_offset) == (first.info.shape, first.info.file_offset)
-    if not same or info.image.shape != first.info.image.shape:
-        raise InputError(
-            f"{info.path}: {info.image.shape[0]} x {info.image.shape[1]} pixels from (column, row) "
-            f"{info.file_offset} on, unlike {first.info.path.name}; remove the ones that do not belong here"
-        )
-
-
-def _only(wcs: FrameWCS, good: NDArray[np.bool_]) -> FrameWCS:
-    return FrameWCS(wcs.crval, wcs.cd, wcs.crpix, wcs.sip_a, wcs.sip_b, good)
-
-
-def invertible(wcs: FrameWCS, shape: tuple[int, int], origin: tuple[int, int]) -> NDArray[np.bool_]:
-    """Frames whose WCS takes the corners and the middle of the pixels to the sky and back.
+def drop_unusable(
+    wcs: FrameWCS,
+    cards: Sequence[Mapping[str, Any] | None],
+    shape: tuple[int, int],
+    origin: tuple[int, int],
+    names: Sequence[str],
+) -> None:
+    """Treat frames whose WCS cannot be used like ones that have none; the log says which and why.
 
     Parameters
     ----------
     wcs : FrameWCS
+        Of T frames; changed.
+    cards : sequence of mapping or None
+        What it was made from.
     shape : (int, int)
-        Rows and columns.
+        Rows and columns of the frames.
     origin : (int, int)
         0-based full frame image (row, column) of the first pixel.
-
-    Returns
-    -------
-    ndarray of bool, shape (T,)
+    names : sequence of str
+        Of the frames, for messages.
     """
-    good = wcs.good.copy()
-    height, width = shape[0] - 1, shape[1] - 1
-    row = origin[0] + np.array([0, 0, height, height, height / 2])
-    column = origin[1] + np.array([0, width, 0, width, width / 2])
-    place = np.stack([column, row], axis=-1)
-    for t in np.flatnonzero(good):
-        sky = wcs.sky(column, row, int(t))
-        back = wcs.stars(sky[:, 0], sky[:, 1], int(t))
-        good[t] = np.all(np.abs(back - place) < _ROUND_TRIP)
-    return good
+    lines = []
+    for t, problem in enumerate(wcs_problems(wcs, shape, origin)):
+        header = cards[t]
+        if not wcs.good[t] and header is not None:
+            problem = wcs_problem(header)
+        if problem:
+            wcs.forget(t)
+            lines.append(f"{names[t]}: its WCS is not used: {problem}")
+    _warn(lines)
+
+
+def _warn(lines: Sequence[str]) -> None:
+    """Warn of frames, by name; of many, with their number."""
+    for line in lines[:_NAMED]:
+        logger.warning("%s", line)
+    if len(lines) > _NAMED:
+        logger.warning("and %d more frames like these, %d in all", len(lines) - _NAMED, len(lines))
+
+
+def _times(
+    found: Sequence[FrameFacts], wcs: FrameWCS, btc: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Start, stop and barycentric correction of the frames, the last repaired where that can be done."""
+    start, stop, given, *_ = np.array([frame.numbers for frame in found]).T
+    exposure = (stop - start) * DAY
+    odd = np.flatnonzero(np.abs(exposure - np.median(exposure)) > _EXPOSURE)
+    if len(odd):
+        raise InputError(
+            f"{found[odd[0]].info.label}: {exposure[odd[0]]:.1f} s from TSTART to TSTOP, but "
+            f"{np.median(exposure):.1f} s in other frames{_more(len(odd))}; {WAY_OUT}"
+        )
+    good = np.flatnonzero(wcs.good)
+    ra, dec = wcs.sky(np.array([btc[0]]), np.array([btc[1]]), int(good[len(good) // 2]))[0].tolist()
+    if found[0].info.spacecraft_times:
+        timecorr = light_time(earth_position((start + stop) / 2), ra, dec)
+        return start + timecorr, stop + timecorr, timecorr
+    timecorr = repaired_timecorr((start + stop) / 2, given, ra, dec)
+    _warn(
+        [
+            f"{found[t].info.label}: its BARYCORR is missing or cannot be true; it is computed from the "
+            "Earth's position and the frames around it"
+            for t in np.flatnonzero(timecorr != given).tolist()
+        ]
+    )
+    return start, stop, timecorr
+
+
+def _more(count: int) -> str:
+    """Words for all but the first of some frames."""
+    return f" (and {count - 1} more frames)" if count > 1 else ""
+
+
+def _check_clocks(found: Sequence[FrameFacts], mid: NDArray[np.float64], cadence: int) -> None:
+    """InputError if the time of a frame is not where its number, or else its name, has it."""
+    index = np.array([frame.numbers[3] for frame in found]) * cadence / DAY
+    stamps = np.array([name_time(frame.info.name) for frame in found])
+    wrong = np.flatnonzero(times_that_do_not_fit(mid, [index, stamps], cadence))
+    if not len(wrong):
+        return
+    t = int(wrong[0])
+    number = found[t].numbers[3]
+    by = f"FFIINDEX {number:.0f}" if np.isfinite(number) else "the time in its name"
+    raise InputError(
+        f"{found[t].info.label}: its times (TSTART {found[t].numbers[0]:.6f}) and {by} do not fit together, "
+        f"compared with the frames around it{_more(len(wrong))}; {WAY_OUT}"
+    )
+
+
+def _cadence_numbers(found: Sequence[FrameFacts], spacecraft: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Numbers of the cadences, which are larger for every later frame."""
+    numbers: list[int] = []
+    for frame, mid in zip(found, spacecraft.tolist(), strict=True):
+        index, info = frame.numbers[3], frame.info
+        try:
+            number = cadence_number(
+                None if np.isnan(index) else index, mid, frame.settings["CADENCE"], info.sector
+            )
+        except InputError as error:
+            raise InputError(f"{info.label}: {error}; {WAY_OUT}") from None
+        if numbers and number <= numbers[-1]:
+            raise InputError(
+                f"{info.label}: cadence {number} by its FFIINDEX, but it is later than "
+                f"{found[len(numbers) - 1].info.name} with {numbers[-1]}; remove the one that is wrong"
+            )
+        numbers.append(number)
+    return np.array(numbers, dtype="i4")
+
+
+def _check_settings(found: Sequence[FrameFacts]) -> None:
+    """InputError if a frame has other settings than most."""
+    for key in found[0].settings:
+        usual = majority([frame.settings[key] for frame in found])
+        for frame in found:
+            if frame.settings[key] != usual:
+                like = next(other for other in found if other.settings[key] == usual)
+                raise InputError(
+                    f"{frame.info.label}: {key} is {frame.settings[key]}, but {usual} in {like.info.name}; "
+                    "frames of one CCD must have the same settings: remove the ones that do not belong here"
+                )
+
+
+def _check_regions(found: Sequence[FrameFacts]) -> None:
+    """InputError if a frame shows another part of the CCD, or is another kind of file, than most."""
+
+    def region(info: FFIInfo) -> tuple[Any, ...]:
+        return info.shape, info.file_offset, info.image.shape, info.spacecraft_times
+
+    usual = majority([region(frame.info) for frame in found])
+    like = next(frame.info for frame in found if region(frame.info) == usual)
+    for info in (frame.info for frame in found):
+        if info.spacecraft_times != like.spacecraft_times:
+            raise InputError(
+                f"{info.label}: frames of TICA and of the mission, like {like.name}, cannot be mixed in a "
+                "cube; remove either"
+            )
+        if region(info) != usual:
+            raise InputError(
+                f"{info.label}: {info.image.shape[0]} x {info.image.shape[1]} pixels from (column, row) "
+                f"{info.file_offset} on, unlike {like.name}; remove the ones that do not belong here"
+            )
 
 
 def excluded_from(

@@ -7,17 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..core.files import WAY_OUT
 from ..errors import InputError
 from ..products.ffi import FFIInfo, scan_ffi
 from ..products.fitsread import Extension
+from ..products.framewcs import wcs_problem
+from ..products.processing import Processing, processing
 from ..products.tica import TicaPixels
-from .times import cadence_number
 
 __all__ = ["BTC_PIXEL", "FrameFacts", "frame_facts", "pack_info", "sendable", "unpack_info"]
 
 #: 0-based full frame image (column, row) of the place the barycentric correction is for, if a header does
 #: not say it (BTC_PIX1, BTC_PIX2, 1-based).
 BTC_PIXEL = (1067.0, 1023.0)
+#: Numbers and flags are stored as int32.
+_MOST = 2**31 - 1
+#: TJD of 2014 and 2069: TESS was launched in 2018.
+_TIMES = (0.0, 20000.0)
+#: The light time from the barycentre of the solar system to TESS is less than this (days).
+_LARGEST_TIMECORR = 0.006
+#: Columns and rows of a CCD are less than this.
+_LARGEST_PLACE = 4096
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,10 @@ class FrameFacts:
     settings : dict
         What has to be the same in all frames.
     numbers : tuple of float
-        Start, end, barycentric correction (days), cadence number and quality.
+        Start, end, barycentric correction (days; NaN where it cannot be true), cadence number (NaN where
+        there is none) and quality.
+    processing : tuple
+        See `products.processing`.
     wcs_cards : dict
         Of the file's own pixels.
     wcs_text : str
@@ -43,6 +58,7 @@ class FrameFacts:
     info: FFIInfo
     settings: dict[str, Any]
     numbers: tuple[float, ...]
+    processing: Processing
     wcs_cards: dict[str, Any]
     wcs_text: str
     btc_pixel: tuple[float, float]
@@ -55,8 +71,9 @@ class FrameFacts:
     @classmethod
     def unpack(cls, path: str, values: list[Any]) -> FrameFacts:
         """What was packed, of the file at `path`."""
-        info, settings, numbers, cards, text, (column, row) = values
-        return cls(unpack_info(path, info), settings, tuple(numbers), cards, text, (column, row))
+        info, settings, numbers, (release, version, date), cards, text, (column, row) = values
+        processing = release, tuple(version), date
+        return cls(unpack_info(path, info), settings, tuple(numbers), processing, cards, text, (column, row))
 
 
 def frame_facts(frame: Path | FFIInfo) -> FrameFacts:
@@ -72,9 +89,10 @@ def frame_facts(frame: Path | FFIInfo) -> FrameFacts:
     return FrameFacts(
         info=dataclasses.replace(info, header={}, cards={}),
         settings=settings,
-        numbers=_numbers(info, settings["CADENCE"]),
+        numbers=_numbers(info),
+        processing=processing(info.header),
         wcs_cards=info.wcs_cards,
-        wcs_text=info.wcs_string() if _has_crpix(info) else "",
+        wcs_text="" if wcs_problem(info.wcs_cards) else info.wcs_string(),
         btc_pixel=_btc_pixel(info),
     )
 
@@ -90,12 +108,13 @@ def pack_info(info: FFIInfo) -> list[Any]:
     error = None if info.error is None else dataclasses.astuple(info.error)
     pixels = dataclasses.astuple(info.pixels) if isinstance(info.pixels, TicaPixels) else None
     place = (info.shape, info.row_offset, info.column_offset, info.file_offset)
-    return [(info.sector, info.camera, info.ccd), place, image, error, pixels, info.spacecraft_times]
+    flags = (info.spacecraft_times, info.compressed)
+    return [(info.sector, info.camera, info.ccd), place, image, error, pixels, flags]
 
 
 def unpack_info(path: str, values: list[Any]) -> FFIInfo:
     """What was packed, of the file at `path`."""
-    (sector, camera, ccd), place, image, error, pixels, spacecraft_times = values
+    (sector, camera, ccd), place, image, error, pixels, (spacecraft_times, compressed) = values
     shape, row_offset, column_offset, file_offset = place
     return FFIInfo(
         path=Path(path),
@@ -112,6 +131,7 @@ def unpack_info(path: str, values: list[Any]) -> FFIInfo:
         error=None if error is None else _extension(error),
         pixels=None if pixels is None else TicaPixels(*pixels),
         spacecraft_times=spacecraft_times,
+        compressed=compressed,
     )
 
 
@@ -128,12 +148,12 @@ def _settings(info: FFIInfo) -> dict[str, Any]:
         "CAMERA": info.camera,
         "CCD": info.ccd,
         "CADENCE": info.cadence,
-        "DATA_REL": round(info.number("DATA_REL")),
+        "DATA_REL": info.integer("DATA_REL", _MOST),
         "PROCVER": str(header.get("PROCVER") or ""),
-        "NUM_FRM": round(info.number("NUM_FRM")),
-        "NREADOUT": round(info.number("NREADOUT")),
+        "NUM_FRM": info.integer("NUM_FRM", _MOST),
+        "NREADOUT": info.integer("NREADOUT", _MOST),
         "CRMITEN": bool(header.get("CRMITEN")),
-        "CRBLKSZ": round(info.number("CRBLKSZ")) if header.get("CRBLKSZ") is not None else 0,
+        "CRBLKSZ": info.integer("CRBLKSZ", _MOST) if header.get("CRBLKSZ") is not None else 0,
         "CRSPOC": bool(header.get("CRSPOC")),
         "PIXEL_OFFSET_ROW": info.row_offset,
         "PIXEL_OFFSET_COLUMN": info.column_offset,
@@ -141,25 +161,26 @@ def _settings(info: FFIInfo) -> dict[str, Any]:
     }
 
 
-def _numbers(info: FFIInfo, cadence: int) -> tuple[float, ...]:
+def _numbers(info: FFIInfo) -> tuple[float, ...]:
     """Start, end, barycentric correction (days), cadence number and quality."""
-    start, stop, timecorr = (info.number(key) for key in ("TSTART", "TSTOP", "BARYCORR"))
-    quality = info.number("DQUALITY")
-    try:
-        cadenceno = cadence_number(
-            info.header.get("FFIINDEX"), (start + stop) / 2 - timecorr, cadence, info.sector
-        )
-    except InputError as error:
-        raise InputError(f"{info.path}: {error}; fetch it again, or remove it") from None
-    return start, stop, timecorr, cadenceno, quality
-
-
-def _has_crpix(info: FFIInfo) -> bool:
-    return all(isinstance(info.header.get(key), int | float) for key in ("CRPIX1", "CRPIX2"))
+    start, stop = (info.number(key) for key in ("TSTART", "TSTOP"))
+    if not start < stop:
+        raise InputError(f"{info.label}: TSTOP {stop:.6f} is not after TSTART {start:.6f}; {WAY_OUT}")
+    for key, value in (("TSTART", start), ("TSTOP", stop)):
+        if not _TIMES[0] < value < _TIMES[1]:
+            raise InputError(f"{info.label}: {key} {value:.6g} is no time at which TESS observed; {WAY_OUT}")
+    given = info.header.get("BARYCORR")
+    timecorr = float(given) if isinstance(given, int | float) and not isinstance(given, bool) else np.nan
+    if not abs(timecorr) < _LARGEST_TIMECORR:
+        timecorr = np.nan
+    has_index = info.header.get("FFIINDEX") is not None
+    index = float(info.integer("FFIINDEX", _MOST)) if has_index else np.nan
+    return start, stop, timecorr, index, float(info.integer("DQUALITY", _MOST))
 
 
 def _btc_pixel(info: FFIInfo) -> tuple[float, float]:
-    column, row = (info.header.get(key) for key in ("BTC_PIX1", "BTC_PIX2"))
-    if isinstance(column, int | float) and isinstance(row, int | float):
-        return float(column) - 1, float(row) - 1
+    places = [info.header.get(key) for key in ("BTC_PIX1", "BTC_PIX2")]
+    known = [float(place) - 1 for place in places if isinstance(place, int | float)]
+    if len(known) == 2 and all(0 <= place < _LARGEST_PLACE for place in known):
+        return known[0], known[1]
     return BTC_PIXEL

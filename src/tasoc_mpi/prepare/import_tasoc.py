@@ -25,7 +25,7 @@ from ..products.framewcs import FrameWCS
 from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
 from ..quality import TESSQualityFlags
 from .cubes import PrepareOptions, memory_bytes
-from .frames import invertible, reference_frame
+from .frames import drop_unusable, reference_frame
 from .headers import BTC_PIXEL
 from .progress import progress
 from .state import State, publish
@@ -98,17 +98,17 @@ def _rows_at_once(info: TasocFile, memory: float) -> int:
 def _wcs(info: TasocFile) -> tuple[FrameWCS, list[str], int]:
     """World coordinates that can be used, their headers, and the reference frame."""
     origin = (int(info.attributes["PIXEL_OFFSET_ROW"]), int(info.attributes["PIXEL_OFFSET_COLUMN"]))
-    wcs = info.wcs
-    good = invertible(wcs, info.shape[:2], origin)
+    wcs, good = info.wcs, info.wcs.good
+    names = [f"{info.path} ({name or f'frame {t}'})" for t, name in enumerate(info.frames)]
+    drop_unusable(wcs, info.wcs_cards, info.shape[:2], origin, names)
     if not good.any():
-        raise InputError(f"{info.path}: no frame in it has a WCS that can be inverted; make it again")
+        raise InputError(f"{info.path}: no frame in it has a WCS that can be used; make it again")
     headers = [text if ok else "" for text, ok in zip(info.wcs_headers, good, strict=True)]
     ref_frame = info.ref_frame
     if ref_frame is None:
         ref_frame = reference_frame(info.time, TESSQualityFlags.filter(info.quality), good, None)
     elif not good[ref_frame]:
         raise InputError(f"{info.path}: its reference frame {ref_frame} has no usable WCS; make it again")
-    wcs = FrameWCS(wcs.crval, wcs.cd, wcs.crpix, wcs.sip_a, wcs.sip_b, good)
     return wcs, headers, ref_frame
 
 

@@ -202,7 +202,7 @@ def make_stars(
         return source, False
     model = background_model(frames.geometry, levels[:, :, used], radial[:, used])
     step = StarsStep(str(state.path), state.stars_at, chosen[used], model.mesh, model.radial)
-    limit = _LARGEST_BLOCK if frames.paths[0].endswith(".gz") else _LARGEST_STARS
+    limit = _LARGEST_BLOCK if frames.compressed else _LARGEST_STARS
     # Frames, one that is read, and the image.
     most = int(min(memory, limit) // (4 * frames.shape[1] * (int(used.sum()) + 2)))
     pieces = list(_pieces(~state.stars_done(source), max(most, 1), team.size, _fewest_rows(frames)))
@@ -361,13 +361,13 @@ def write_rows(
 def _fewest_rows(frames: Frames) -> int:
     """Blocks are not cut finer than this, only because there are many ranks, or to share them evenly."""
     # Each block of what is compressed is unpacked from the start of the file.
-    return frames.shape[0] if frames.paths[0].endswith(".gz") else _FEWEST_ROWS
+    return frames.shape[0] if frames.compressed else _FEWEST_ROWS
 
 
 def rows_at_once(series: FrameSeries, memory: float, backgrounds: bool = False) -> int:
     """Rows of a block that fit into a rank's memory (bytes); UsageError where not even one does."""
     rows, columns = series.shape
-    compressed = series.infos[0].path.suffix == ".gz"
+    compressed = any(info.compressed for info in series.infos)
     limit = memory if compressed else min(memory, _LARGEST_BLOCK)
     # Values of the cube; frames on their way into it, flux and error.
     a_row = columns * ((13 if backgrounds else 9) * len(series) + 2 * 4 * (CHUNK + 2))

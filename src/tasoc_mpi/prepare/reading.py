@@ -34,6 +34,8 @@ class Frames:
         The background is already taken out of the frames.
     excluded : ndarray of int32, shape (T,)
         First column that is left out by hand.
+    compressed : bool
+        Some of the files are unpacked from their beginning whenever pixels are read.
     places : list
         Where in the files the pixels are (`headers.pack_info`); empty where other ranks cannot read them.
     infos : sequence of FFIInfo or None
@@ -47,6 +49,7 @@ class Frames:
     ccd: int
     background_applied: bool
     excluded: NDArray[np.int32]
+    compressed: bool = False
     places: list[Any] = field(default_factory=list)
     infos: Sequence[FFIInfo] | None = field(default=None, metadata={"local": True})
 
@@ -61,6 +64,7 @@ class Frames:
             ccd=int(series.attributes["CCD"]),
             background_applied=series.background_applied,
             excluded=series.excluded,
+            compressed=any(info.compressed for info in series.infos),
             places=[pack_info(info) for info in series.infos] if all(map(sendable, series.infos)) else [],
             infos=series.infos,
         )

@@ -71,6 +71,15 @@ class HeadersStep:
         return json.dumps([frame_facts(Path(path)).pack() for path in self.paths[first:last]]).encode()
 
 
+def _stars(step: FitStep | FlagsStep, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The image of the stars, read once from the state file, where the flags of all frames follow it."""
+    if "stars" not in step._images:
+        rows, columns = shape
+        image = np.fromfile(step.path, "<f4", count=rows * columns, offset=step.stars_at)
+        step._images["stars"] = image.reshape(rows, columns)
+    return step._images["stars"]
+
+
 @dataclass(frozen=True)
 class FitStep:
     """The background of a frame.
@@ -87,8 +96,8 @@ class FitStep:
     stars_at: int
 
     @functools.cached_property
-    def _stars(self) -> NDArray[np.float32]:
-        return np.fromfile(self.path, "<f4", offset=self.stars_at)
+    def _images(self) -> dict[str, NDArray[np.float32]]:
+        return {}
 
     def compute(self, frames: Frames, first: int, last: int, poll: Callable[[], None]) -> bytes:
         """The verdict, and levels and profile if there are any; see `unpack_fit`."""
@@ -102,7 +111,7 @@ class FitStep:
         usable = usable_pixels(image, int(frames.excluded[first]))
         starless = self.stars_at >= 0
         if starless:
-            image -= self._stars[: image.size].reshape(image.shape)
+            image -= _stars(self, image.shape)
         poll()
         fitted = fit_background(image, usable, geometry, poll, starless)
         return _packed_fit(NO_SKY) if fitted is None else _packed_fit(FITTED, *fitted)
@@ -195,13 +204,13 @@ class FlagsStep:
     radial: NDArray[np.float32]
 
     @functools.cached_property
-    def _stars(self) -> NDArray[np.float32]:
-        return np.fromfile(self.path, "<f4", offset=self.stars_at)
+    def _images(self) -> dict[str, NDArray[np.float32]]:
+        return {}
 
     def compute(self, frames: Frames, first: int, last: int, poll: Callable[[], None]) -> bytes:
         """Number of flagged pixels, and the checksum of the flags, which are in the file if there are any."""
         image = frames.flux(first)
-        image -= self._stars[: image.size].reshape(image.shape)
+        image -= _stars(self, image.shape)
         model = _model(frames, self.mesh[:, :, first : first + 1], self.radial[:, first : first + 1])
         subtract_background(image[None], frames.excluded[first : first + 1], model)
         flags = blocks.window_flags(image, _HALF, _LIMIT)

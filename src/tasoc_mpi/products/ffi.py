@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,7 @@ __all__ = [
     "PixelReader",
     "find_ffis",
     "is_wcs_card",
+    "name_time",
     "parse_ffi_name",
     "read_ffi",
     "read_rows",
@@ -53,6 +55,7 @@ _TICA_NAME = re.compile(
     re.ASCII,
 )
 _CARD = 80
+_YEAR_2000 = datetime(2000, 1, 1)
 #: A cadence is no longer than this (seconds).
 _LONGEST = 86400
 #: Keywords of the cards that make up a frame's WCS.
@@ -222,6 +225,17 @@ def parse_ffi_name(path: str | os.PathLike[str]) -> tuple[int, int, int, str] | 
     if match is None:
         return None
     return int(match["sector"]), int(match["camera"]), int(match["ccd"]), match["time"]
+
+
+def name_time(name: str) -> float:
+    """Days (any zero) at which a frame of the mission begins by its name; NaN for other names."""
+    match = _NAME.fullmatch(name)
+    try:
+        # Year, day of the year, hour, minute, second, UTC.
+        begin = datetime.strptime(match["time"], "%Y%j%H%M%S") if match else None
+    except ValueError:
+        begin = None
+    return np.nan if begin is None else (begin - _YEAR_2000).total_seconds() / 86400
 
 
 def find_ffis(folder: str | os.PathLike[str]) -> dict[tuple[int, int, int], list[Path]]:

@@ -97,6 +97,23 @@ class FrameWCS:
             out.good[t] = True
         return out
 
+    def take(self, frames: Sequence[int]) -> FrameWCS:
+        """Those of some frames."""
+        return FrameWCS(
+            self.crval[frames],
+            self.cd[frames],
+            self.crpix[frames],
+            self.sip_a[frames],
+            self.sip_b[frames],
+            self.good[frames],
+        )
+
+    def forget(self, frame: int) -> None:
+        """Treat a frame like one without a WCS."""
+        self.good[frame] = False
+        self.crval[frame], self.cd[frame], self.crpix[frame] = np.nan, np.nan, np.nan
+        self.sip_a[frame], self.sip_b[frame] = 0.0, 0.0
+
     def positions(self, ra: float, dec: float) -> NDArray[np.float64]:
         """(column, row) of a star in every frame, shape (T, 2); NaN in bad frames."""
         return kernel.sky_to_pixel_frames(

@@ -57,6 +57,8 @@ class TasocFile:
     frames : tuple of str
         File names of the full frame images; empty strings where they are not known.
     wcs : FrameWCS
+    wcs_cards : tuple of mapping or None
+        Values of the cards of the headers; None for frames without one.
     wcs_headers : tuple of str
     ref_frame : int or None
         None where one header was stored for all frames.
@@ -78,6 +80,7 @@ class TasocFile:
     backgrounds_pixels_used: NDArray[np.uint8]
     frames: tuple[str, ...]
     wcs: FrameWCS
+    wcs_cards: tuple[Mapping[str, Any] | None, ...]
     wcs_headers: tuple[str, ...]
     ref_frame: int | None
     movement_kernel: NDArray[np.float64] | None
@@ -148,7 +151,7 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
             if image.shape != shape:
                 raise InputError(f"{path}: {name} is no image of {shape[0]} x {shape[1]} pixels; {_WAY_OUT}")
         names = _names(file.get("imagespaths"), n_time)
-    wcs = FrameWCS.from_headers([_cards(text) if text else None for text in headers])
+    cards = [_cards(text) if text else None for text in headers]
     return TasocFile(
         path=path,
         attributes=attributes,
@@ -159,7 +162,8 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
         sumimage=maps["sumimage"].astype("f4"),
         backgrounds_pixels_used=maps["backgrounds_pixels_used"].astype("u1"),
         frames=names,
-        wcs=wcs,
+        wcs=FrameWCS.from_headers(cards),
+        wcs_cards=tuple(cards),
         wcs_headers=tuple(headers),
         ref_frame=ref_frame,
         movement_kernel=movement,

@@ -255,7 +255,7 @@ def _reading(path: Path, read: Callable[[Stream], T]) -> T:
             return read(stream)
     except TasocError:
         raise
-    except (fits.VerifyError, *_UNREADABLE) as error:  # type: ignore[misc]
+    except (fits.VerifyError, *_UNREADABLE) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
 
