@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -106,7 +107,81 @@ def test_other_hdf5(copy: Path) -> None:
 def test_without_a_dataset(copy: Path, name: str) -> None:
     with h5py.File(copy, "r+") as file:
         del file[name]
-    refused(copy, "cannot be read as a cube")
+    refused(copy, "no dataset|no group|neither a group")
+
+
+def test_values_that_lie_in_another_file(copy: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.hdf5"
+    shutil.copy(copy, other)
+    with h5py.File(copy, "r+") as file:
+        del file["time"]
+        file["time"] = h5py.ExternalLink("other.hdf5", "time")
+    refused(copy, "time is a link, which is not followed")
+    with h5py.File(copy, "r+") as file:
+        del file["time"]
+        file["time"] = h5py.SoftLink("/time")
+    refused(copy, "time is a link, which is not followed")
+    with h5py.File(copy, "r+") as file:
+        del file["time"]
+        layout = h5py.VirtualLayout((5,), "f8")
+        layout[...] = h5py.VirtualSource("other.hdf5", "time", (5,))
+        file.create_virtual_dataset("time", layout)
+    refused(copy, "the values of time lie in another file")
+
+
+def test_a_dataset_larger_than_its_file(copy: Path) -> None:
+    with h5py.File(copy, "r+") as file:
+        del file["sumimage"]
+        file.create_dataset("sumimage", (1 << 20, 1 << 20), "f8", chunks=(64, 64))
+    refused(copy, "sumimage has shape")
+    with h5py.File(copy, "r+") as file:
+        del file["wcs/sip_a"]
+        file.create_dataset("wcs/sip_a", (5, 1 << 16, 1 << 16), "f8", chunks=(1, 64, 64))
+    refused(copy, "sip_a has .* GB, but 0 bytes are stored")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("backgrounds_pixels_used", np.zeros((0, 0), "u1")),
+        ("wcs/crval", np.zeros((5, 2), complex)),
+        ("cadenceno", np.full(5, 2**40)),
+        ("cadenceno", np.full(5, 1.5)),
+        ("background/mesh", np.zeros((1, 1, 5), "f4")),
+        ("wcs/sip_a", np.zeros((5, 200, 200))),
+    ],
+)
+def test_values_of_another_type_or_shape(copy: Path, name: str, values: np.ndarray) -> None:
+    with h5py.File(copy, "r+") as file:
+        del file[name]
+        file[name] = values
+    refused(copy, name.removesuffix("_a"))
+
+
+@pytest.mark.parametrize(
+    ("item", "key", "value"),
+    [
+        ("images", "CAMERA", 9),
+        ("images", "SECTOR", "x"),
+        ("images", "CADENCE", np.nan),
+        ("wcs", "ref_frame", 99),
+        ("background", "box", 0),
+        ("background", "centre", [1.0]),
+        ("background", "radial_step", 0.0),
+    ],
+)
+def test_attributes_that_cannot_be_true(copy: Path, item: str, key: str, value: object) -> None:
+    with h5py.File(copy, "r+") as file:
+        file[item].attrs[key] = value
+    refused(copy, f"attribute {key} of {item}")
+
+
+def test_named_pipe_and_folder_in_its_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / NAME)
+    refused(tmp_path / NAME, "a named pipe")
+    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).mkdir()
+    refused(tmp_path / NAME, "a folder")
 
 
 def test_large_arrays_in_chunks(copy: Path) -> None:

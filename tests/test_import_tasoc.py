@@ -189,7 +189,7 @@ def damage(source: Path, how: str) -> None:
         ("frame", "2 frames in images_err, but 3 times, 0002 is missing"),
         ("group", "no group backgrounds"),
         ("type", "images is of type float64"),
-        ("size", "frame 0002 of images has shape"),
+        ("size", "images/0002 has shape"),
         ("attribute", "no attribute CADENCE"),
         ("times", "timecorr has"),
         ("wcs", "no frame in it has a WCS"),

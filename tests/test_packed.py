@@ -173,9 +173,9 @@ def test_bad_packs_are_said_in_one_line(tmp_path):
     good = path.read_bytes()
     cases = {
         "no such pack": (MissingInput, None, listed),
-        "not a pack": (InputError, b"nothing", listed),
+        "cannot be read as a pack": (InputError, b"nothing", listed),
         "is damaged .its checksum": (InputError, good.replace(bytes(range(256)), bytes(256)), listed),
-        "not a pack.*": (InputError, good[:300], listed),
+        "as a pack.*": (InputError, good[:300], listed),
         "holds no c1800/y": (MissingInput, good, f"{pack}#c1800/y.fits.gz"),
         "not the name of a light curve": (InputError, good, "../x.hdf5#c1800/x.fits.gz"),
     }

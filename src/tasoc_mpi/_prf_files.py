@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, MissingInput
+from .products.fitsread import Reader, float_image
 
 __all__ = ["SAMPLES", "SIZE", "PRFGrid", "analytic_table", "find_folder", "read_grid"]
 
@@ -18,6 +19,8 @@ SAMPLES = 9
 SIZE = 117
 #: Files of a CCD: this many rows times as many columns of places.
 _PLACES = 5
+#: No value of a table is as large: all of them together are 81.
+_LARGEST = 1e6
 #: First sector of each set of files that MAST publishes, newest first.
 _SETS = (4, 1)
 
@@ -129,35 +132,26 @@ def read_grid(folder: Path, camera: int, ccd: int) -> PRFGrid:
 
 def _read(path: Path, camera: int, ccd: int) -> tuple[tuple[float, float], NDArray[np.float64]]:
     """Place (row, column; 1-based) and response in one file."""
-    import gzip
-    import io
-    import warnings
-    import zlib
-
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyUserWarning
-
-    try:
-        with warnings.catch_warnings():
-            # Astropy warns of a truncated file first, and of what follows from it.
-            warnings.simplefilter("error", AstropyUserWarning)
-            content = path.read_bytes()
-            if content[:2] == b"\x1f\x8b":
-                content = gzip.decompress(content)
-            with fits.open(io.BytesIO(content)) as hdus:
-                header = hdus[0].header
-                table = np.array(hdus[0].data, dtype="f8")
-                place = (float(header["CCD_RREF"]), float(header["CCD_CREF"]))
-                kind = tuple(int(header[key]) for key in ("CAM", "CCD", "NSAMP"))
-    except (OSError, KeyError, TypeError, ValueError, EOFError, zlib.error, AstropyUserWarning) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: cannot be read as a PRF file ({reason}); get it again from MAST") from None
+    with Reader(path) as reader:
+        header, _ = reader.header(0)
+        image = float_image(path, header, reader.position)
+        if image.shape != (SIZE, SIZE):
+            raise InputError(f"{path}: a PRF file has {SIZE} x {SIZE} numbers; get it again from MAST")
+        table = np.frombuffer(reader.read(image.start, image.stop - image.start), image.dtype)
+    table = table.reshape(image.shape).astype("f8")
+    words = [header.get(key) for key in ("CCD_RREF", "CCD_CREF", "CAM", "CCD", "NSAMP")]
+    if not all(isinstance(word, int | float) and 0 < word < 10_000 for word in words):
+        raise InputError(
+            f"{path}: cannot be read as a PRF file (CCD_RREF, CCD_CREF, CAM, CCD or NSAMP is no number of "
+            "one); get it again from MAST"
+        )
+    place, kind = (float(words[0]), float(words[1])), tuple(float(word) for word in words[2:])
     if kind != (camera, ccd, SAMPLES):
         raise InputError(
-            f"{path}: PRF of camera {kind[0]}, CCD {kind[1]} with {kind[2]} samples a pixel, "
+            f"{path}: PRF of camera {kind[0]:g}, CCD {kind[1]:g} with {kind[2]:g} samples a pixel, "
             f"not of camera {camera}, CCD {ccd} with {SAMPLES}; get it again from MAST"
         )
-    if table.shape != (SIZE, SIZE) or not np.all(np.isfinite(table)) or not table.sum() > 0.0:
+    if not np.abs(table).max() < _LARGEST or not table.sum() > 0.0:
         raise InputError(f"{path}: a PRF file has {SIZE} x {SIZE} known numbers; get it again from MAST")
     # Some files sum to 80.98 for their true 81: a star's light is all of it.
     return place, table * (SAMPLES**2 / table.sum())

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput
-from ..kernels import background as kernel
-from .framewcs import FrameWCS
+from .cubebackground import BackgroundModel, StoredBackground
+from .framewcs import MAX_ORDER, FrameWCS
+from .hdf5read import HDF5Reader
 
 __all__ = [
     "FORMAT_VERSION",
@@ -62,107 +63,6 @@ ATTRIBUTES = (
 def cube_name(sector: int, camera: int, ccd: int) -> str:
     """File name of a CCD's cube."""
     return f"sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
-
-
-@dataclass(frozen=True)
-class BackgroundModel:
-    """The smooth background of every frame: a B-spline mesh plus a radial profile.
-
-    Attributes
-    ----------
-    mesh : ndarray of float32, shape (M, N, T)
-        Cubic B-spline coefficients, e-/s; NaN for a frame without a background.
-    box : int
-        Side of a mesh box, pixels.
-    radial : ndarray of float32, shape (K, T)
-        Values at nodes in distance from the camera centre, linear between them; K = 0 for none.
-    radial_first, radial_step : float
-        Distance of the first node and between nodes, pixels.
-    centre : (float, float)
-        Full frame image (row, column) of the camera centre.
-    origin : (int, int)
-        Full frame image (row, column) of the first pixel.
-    """
-
-    mesh: NDArray[np.float32]
-    box: int
-    radial: NDArray[np.float32]
-    radial_first: float
-    radial_step: float
-    centre: tuple[float, float]
-    origin: tuple[int, int]
-
-    def _radii(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.hypot(
-            rows + (self.origin[0] - self.centre[0]), columns + (self.origin[1] - self.centre[1])
-        ).astype("f8")
-
-    def frame(self, shape: tuple[int, int], t: int) -> NDArray[np.float32]:
-        """The model of frame `t` in all pixels, shape (rows, columns)."""
-        return kernel.model_frame(
-            (int(shape[0]), int(shape[1])),
-            (float(self.origin[0]), float(self.origin[1])),
-            (float(self.centre[0]), float(self.centre[1])),
-            self.box,
-            np.ascontiguousarray(self.mesh[:, :, t]),
-            np.ascontiguousarray(self.radial[:, t]),
-            self.radial_first,
-            self.radial_step,
-        )
-
-    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
-        """The model in a stamp of array pixels (half open), shape (rows, columns, T)."""
-        rows, columns = np.mgrid[row_min:row_max, col_min:col_max].astype("i8")
-        values = kernel.model_pixels(
-            rows.ravel(),
-            columns.ravel(),
-            self._radii(rows.ravel(), columns.ravel()),
-            self.box,
-            self.mesh,
-            self.radial,
-            self.radial_first,
-            self.radial_step,
-        )
-        return values.reshape(*rows.shape, -1)
-
-    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sum of the model over pixels of the arrays, in every frame, shape (T,), e-/s."""
-        weights = kernel.mesh_weights(rows, columns, self.box, self.mesh.shape[:2])
-        used = np.nonzero(weights)
-        total = weights[used] @ self.mesh[used].astype("f8")
-        if len(self.radial):
-            w = kernel.radial_weights(
-                self._radii(rows, columns), self.radial_first, self.radial_step, len(self.radial)
-            )
-            (used_radial,) = np.nonzero(w)
-            total = total + w[used_radial] @ self.radial[used_radial].astype("f8")
-        return total
-
-
-@dataclass(frozen=True)
-class StoredBackground:
-    """A background that is stored pixel by pixel, shape (R, C, T), e-/s; mapped when first used."""
-
-    path: Path
-    offset: int
-    shape: tuple[int, int, int]
-
-    @functools.cached_property
-    def pixels(self) -> NDArray[np.float32]:
-        """All of it; mapped, read-only."""
-        return np.asarray(np.memmap(self.path, np.float32, "r", self.offset, self.shape))
-
-    def frame(self, shape: tuple[int, int], t: int) -> NDArray[np.float32]:
-        """Frame `t`, the first pixels in both directions, shape (rows, columns)."""
-        return np.array(self.pixels[: shape[0], : shape[1], t])
-
-    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
-        """In a stamp of array pixels (half open), shape (rows, columns, T)."""
-        return np.array(self.pixels[row_min:row_max, col_min:col_max])
-
-    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sum over pixels of the arrays, in every frame, shape (T,), e-/s."""
-        return self.pixels[rows, columns].sum(axis=0, dtype="f8")
 
 
 @dataclass(frozen=True)
@@ -359,95 +259,140 @@ def open_cube(path: str | os.PathLike[str]) -> Cube:
         If the file is not a cube, is unfinished, truncated, or of another format version.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise MissingInput(f"{path}: no such cube; tasoc-mpi prepare makes it")
-    try:
-        with h5py.File(path, "r") as file:
-            _check(path, file)
-            return _read(path, file)
-    except InputError:
-        raise
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: cannot be read as a cube ({reason}); remove it and run tasoc-mpi prepare"
-        ) from None
+    with HDF5Reader(path, "a cube", "remove it and run tasoc-mpi prepare") as reader:
+        _check(reader)
+        return _read(reader)
 
 
-def _check(path: Path, file: h5py.File) -> None:
-    if file.attrs.get("FORMAT") != FORMAT:
-        if "images" in file and isinstance(file["images"], h5py.Group):
+def _check(reader: HDF5Reader) -> None:
+    """Whether the file is a finished cube of this version."""
+    path = reader.path
+    if not reader.has_attribute("", "FORMAT") or reader.attribute("", "FORMAT") != FORMAT:
+        if isinstance(reader.find("images"), h5py.Group):
             raise InputError(
                 f"{path}: one dataset a frame, as the TASOC pipeline writes it; tasoc-mpi import converts it"
             )
         raise InputError(f"{path}: not a cube; remove it and run tasoc-mpi prepare")
-    version = int(file.attrs["FORMAT_VERSION"])
+    version = reader.integer("", "FORMAT_VERSION")
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path}: cube format {version}, this program reads {FORMAT_VERSION}; "
             "remove it and run tasoc-mpi prepare, or use the program that wrote it"
         )
-    if not file.attrs["COMPLETE"]:
+    if reader.attribute("", "COMPLETE") is not True:
         raise InputError(f"{path}: unfinished; run tasoc-mpi prepare again, it continues where it stopped")
 
 
-def _read(path: Path, file: h5py.File) -> Cube:
-    images = file["images"]
-    offsets = {}
-    for name in ("images", "images_err", "pixel_flags", *(["backgrounds"] if "backgrounds" in file else [])):
-        dataset = file[name]
-        offset = dataset.id.get_offset()
-        if offset is None:
-            raise InputError(f"{path}: {name} is not stored in one piece; run tasoc-mpi prepare again")
-        if dataset.shape != images.shape:
-            raise InputError(f"{path}: {name} has another shape than images; run tasoc-mpi prepare again")
-        if offset + dataset.nbytes > path.stat().st_size:
-            raise InputError(f"{path}: truncated; remove it and run tasoc-mpi prepare")
-        offsets[name] = int(offset)
-    attributes = {key: _plain(images.attrs[key]) for key in images.attrs}
-    wcs = file["wcs"]
-    movement = file.get("movement_kernel")
+def _read(reader: HDF5Reader) -> Cube:
+    shape = reader.dataset("images").shape
+    if len(shape) != 3 or 0 in shape:
+        raise reader.fail(f"images has shape {shape}")
+    attributes = _attributes(reader)
+    backgrounds = reader.find("backgrounds") is not None
+    types = {"images": "<f4", "images_err": "<f4", "pixel_flags": "|u1"}
+    types |= {"backgrounds": "<f4"} if backgrounds else {}
+    offsets = {name: _offset(reader, name, dtype, shape) for name, dtype in types.items()}
+    times = shape[2:]
+    wcs = FrameWCS(
+        crval=reader.read("wcs/crval", "f8", (*times, 2)),
+        cd=reader.read("wcs/cd", "f8", (*times, 2, 2)),
+        crpix=reader.read("wcs/crpix", "f8", (*times, 2)),
+        sip_a=(sip := reader.read("wcs/sip_a", "f8", (*times, None, None))),
+        sip_b=reader.read("wcs/sip_b", "f8", sip.shape),
+        good=reader.read("wcs/good", "u1", times) > 0,
+    )
+    if sip.shape[1] != sip.shape[2] or not 2 <= sip.shape[1] <= MAX_ORDER + 1:
+        raise reader.fail(f"wcs/sip_a has shape {sip.shape}")
+    ref_frame = reader.integer("wcs", "ref_frame", 0, shape[2] - 1)
+    if not all(np.isfinite(part[wcs.good]).all() for part in (wcs.crval, wcs.cd, wcs.crpix, sip, wcs.sip_b)):
+        raise reader.fail("the WCS of a good frame has values that are not finite")
+    if not wcs.good[ref_frame]:
+        raise reader.fail(f"its reference frame {ref_frame} has no WCS")
+    movement = reader.find("movement_kernel") is not None
     return Cube(
-        path=path,
+        path=reader.path,
         attributes=attributes,
-        shape=images.shape,
-        **{name: file[name][()] for name in ("time", "timecorr", "time_start", "time_stop")},
-        cadenceno=file["cadenceno"][()].astype("i4"),
-        quality=file["quality"][()].astype("i4"),
-        sumimage=file["sumimage"][()],
-        backgrounds_pixels_used=file["backgrounds_pixels_used"][()].astype(bool),
-        frames=tuple(file["frames"].asstr()[()]),
-        wcs=FrameWCS(
-            **{name: wcs[name][()] for name in ("crval", "cd", "crpix", "sip_a", "sip_b")},
-            good=wcs["good"][()].astype(bool),
-        ),
-        ref_frame=int(wcs.attrs["ref_frame"]),
-        ref_header=wcs["headers"].asstr()[int(wcs.attrs["ref_frame"])],
+        shape=shape,
+        **{name: reader.read(name, "f8", times) for name in ("time", "timecorr", "time_start", "time_stop")},
+        **{name: reader.read(name, "i4", times) for name in ("cadenceno", "quality")},
+        sumimage=reader.read("sumimage", "f4", shape[:2]),
+        backgrounds_pixels_used=reader.read("backgrounds_pixels_used", "u1", shape[:2]) > 0,
+        frames=tuple(reader.texts("frames", times)),
+        wcs=wcs,
+        ref_frame=ref_frame,
+        ref_header=reader.texts("wcs/headers", times)[ref_frame],
         background=(
-            _background_model(file["background"], attributes)
-            if "background" in file
-            else StoredBackground(path, offsets["backgrounds"], images.shape)
+            _background_model(reader, attributes, shape)
+            if reader.find("background") is not None
+            else StoredBackground(reader.path, _stored(reader, offsets), shape)
         ),
-        ephemeris=file["ephemeris"][()],
-        ephemeris_source=str(file["ephemeris"].attrs["source"]),
-        movement_kernel=None if movement is None else movement[()],
-        warpmode="wcs" if movement is None else str(movement.attrs["warpmode"]),
+        ephemeris=reader.read("ephemeris", "f8", (*times, 3)),
+        ephemeris_source=str(reader.attribute("ephemeris", "source")),
+        movement_kernel=reader.read("movement_kernel", "f8", (*times, None)) if movement else None,
+        warpmode=str(reader.attribute("movement_kernel", "warpmode")) if movement else "wcs",
         offsets=offsets,
     )
 
 
-def _background_model(group: h5py.Group, attributes: Mapping[str, Any]) -> BackgroundModel:
+def _attributes(reader: HDF5Reader) -> dict[str, Any]:
+    """The attributes of `images`, those that the program counts with checked."""
+    with reader.guard():
+        known = list(reader.dataset("images").attrs)
+    found = {key: reader.attribute("images", key) for key in dict.fromkeys((*ATTRIBUTES, *known))}
+    limits = {
+        "SECTOR": (1, 9999),
+        "CAMERA": (1, 4),
+        "CCD": (1, 4),
+        "CADENCE": (1, 9999),
+        "DATA_REL": (0, 9999),
+        "PIXEL_OFFSET_ROW": (0, 2077),
+        "PIXEL_OFFSET_COLUMN": (0, 2135),
+    }
+    return found | {key: reader.integer("images", key, *limit) for key, limit in limits.items()}
+
+
+def _offset(reader: HDF5Reader, name: str, dtype: str, shape: tuple[int, ...]) -> int:
+    """Where in the file one of the large datasets is, which is in one piece."""
+    item = reader.find(name)
+    if not isinstance(item, h5py.Dataset) or item.dtype != np.dtype(dtype):
+        raise reader.fail(f"no dataset {name} of type {np.dtype(dtype)}")
+    with reader.guard():
+        offset = None if item.is_virtual or item.external else item.id.get_offset()
+    if offset is None or item.chunks is not None:
+        raise reader.fail(f"{name} is not stored in one piece")
+    if item.shape != shape:
+        raise reader.fail(f"{name} has another shape than images")
+    if offset + item.nbytes > reader.path.stat().st_size:
+        raise reader.fail("truncated")
+    return int(offset)
+
+
+def _stored(reader: HDF5Reader, offsets: Mapping[str, int]) -> int:
+    """Where the background is that is stored as pixels."""
+    if "backgrounds" not in offsets:
+        raise reader.fail("neither a group background nor a dataset backgrounds")
+    return offsets["backgrounds"]
+
+
+def _background_model(
+    reader: HDF5Reader, attributes: Mapping[str, Any], shape: tuple[int, int, int]
+) -> BackgroundModel:
+    box = reader.integer("background", "box", 1, 10_000)
+    mesh = reader.read("background/mesh", "f4", (None, None, shape[2]))
+    if any(boxes * box < side for boxes, side in zip(mesh.shape, shape[:2], strict=False)):
+        raise reader.fail(f"background/mesh of shape {mesh.shape} does not reach over the pixels")
+    step = reader.number("background", "radial_step")
+    if not step > 0:
+        raise reader.fail(f"attribute radial_step of background is {step}")
+    centre = reader.numbers("background", "centre", 2)
     return BackgroundModel(
-        mesh=group["mesh"][()],
-        box=int(group.attrs["box"]),
-        radial=group["radial"][()],
-        radial_first=float(group.attrs["radial_first"]),
-        radial_step=float(group.attrs["radial_step"]),
-        centre=(float(group.attrs["centre"][0]), float(group.attrs["centre"][1])),
+        mesh=mesh,
+        box=box,
+        radial=reader.read("background/radial", "f4", (None, shape[2])),
+        radial_first=reader.number("background", "radial_first"),
+        radial_step=step,
+        centre=(centre[0], centre[1]),
         origin=(int(attributes["PIXEL_OFFSET_ROW"]), int(attributes["PIXEL_OFFSET_COLUMN"])),
     )
-
-
-def _plain(value: Any) -> Any:
-    """An HDF5 attribute as a Python value."""
-    return value.item() if isinstance(value, np.generic) else value

@@ -19,6 +19,7 @@ from ..errors import InputError
 
 __all__ = [
     "DTYPES",
+    "MAX_SIDE",
     "WAY_OUT",
     "Extension",
     "Reader",
@@ -35,7 +36,7 @@ _CARD = 80
 #: TESS has headers of 7 blocks.
 _MAX_BLOCKS = 200
 #: Rows and columns of an image at most; the CCDs of TESS have 2078 x 2136.
-_MAX_SIDE = 4096
+MAX_SIDE = 4096
 #: Bytes behind the images of a packed file at most, and how many are read at once.
 _MAX_REST, _REST = 1 << 28, 1 << 20
 #: Numbers as FITS writes them (standard 4.0, section 4.2); Python also takes 1_000, nan and infinity.
@@ -76,7 +77,7 @@ def float_image(path: Path, values: Mapping[str, Any], start: int) -> Extension:
     if values.get("NAXIS") != 2 or dtype is None or not all(is_integer(n) for n in shape):
         raise InputError(f"{path}: no image of float pixels where it should be; {WAY_OUT}")
     rows, columns = (int(n) for n in shape)  # type: ignore[arg-type]
-    if not (0 < rows <= _MAX_SIDE and 0 < columns <= _MAX_SIDE):
+    if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
         raise InputError(f"{path}: {rows} x {columns} pixels (NAXIS2, NAXIS1), unlike any CCD; {WAY_OUT}")
     if (values.get("PCOUNT") or 0) != 0 or (values.get("GCOUNT") or 1) != 1:
         raise InputError(f"{path}: PCOUNT and GCOUNT are not those of an image; {WAY_OUT}")

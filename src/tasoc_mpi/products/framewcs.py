@@ -19,7 +19,7 @@ from ..kernels import wcs as kernel
 __all__ = ["FrameWCS", "wcs_problem"]
 
 #: Coefficients of SIP polynomials up to this order are kept (TESS uses 4).
-_MAX_ORDER = 9
+MAX_ORDER = 9
 #: A CD matrix with a determinant below this, or above its inverse, is taken for singular (square degrees).
 _SMALLEST = 1e-14
 
@@ -210,7 +210,7 @@ def _numbers(*values: Any) -> NDArray[np.float64]:
 
 def _polynomial(header: Mapping[str, Any], name: str) -> NDArray[np.float64]:
     order = header.get(f"{name}_ORDER", 0)
-    if isinstance(order, (str, bool)) or order is None or order not in range(_MAX_ORDER + 1):
+    if isinstance(order, (str, bool)) or order is None or order not in range(MAX_ORDER + 1):
         raise ValueError(f"{name}_ORDER is {order}")
     order = int(order)
     c = np.zeros((max(order, 1) + 1,) * 2)

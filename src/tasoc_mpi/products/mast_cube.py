@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..kernels.interleave import frames_of_cube
 from .ffi import FFIInfo, is_wcs_card, science_region
-from .fitsread import WAY_OUT, Extension, Reader
+from .fitsread import MAX_SIDE, WAY_OUT, Extension, Reader, is_integer
+from .fitstable import read_table
 
 __all__ = ["MastPixels", "frame_block", "is_mast_cube", "mast_ccd", "scan_mast_cube"]
 
@@ -154,20 +154,16 @@ def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[F
     with Reader(path) as reader:
         primary, _ = reader.header(0)
         values, _ = reader.header(reader.position)
-        shape = tuple(values.get(f"NAXIS{axis}", 0) for axis in (4, 3, 2))
-        if values.get("NAXIS") != 4 or values.get("BITPIX") != -32 or values.get("NAXIS1") != 2:
-            raise InputError(
-                f"{path}: not a cube of fluxes and their errors (row, column, frame, 2) as MAST publishes "
-                f"them; {WAY_OUT}"
-            )
+        shape = _shape(path, values)
         # Pairs of values count as one of 8 bytes.
         image = Extension(reader.position, ">f8", (shape[0] * shape[1], shape[2]))
         reader.check_size(image.end)
+        if reader.compressed:
+            raise InputError(f"{path}: packed; unpack it with gunzip, its pixels are read where they are")
         table, _ = reader.header(image.end)
-        reader.check_size(reader.position + int(table.get("NAXIS1", 0)) * int(table.get("NAXIS2", 0)))
-    if table.get("XTENSION") != "BINTABLE" or table.get("NAXIS2") != shape[2]:
-        raise InputError(f"{path}: no table of the headers of its {shape[2]} frames; {WAY_OUT}")
-    columns = _columns(path)
+        if table.get("XTENSION") != "BINTABLE" or table.get("NAXIS2") != shape[2]:
+            raise InputError(f"{path}: no table of the headers of its {shape[2]} frames; {WAY_OUT}")
+        columns = read_table(reader, table, reader.position)
     key = _ccd(path, primary)
     headers = [_header(primary, columns, frame, key) for frame in range(shape[2])]
     if "FFIINDEX" not in columns:
@@ -193,20 +189,23 @@ def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[F
     return tuple(infos)
 
 
-def _columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The table behind the cube, by name of the card."""
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        # Cards like CRVAL1P are no names that astropy expects of columns.
-        warnings.simplefilter("ignore")
-        try:
-            with fits.open(path, memmap=True, lazy_load_hdus=True) as hdus:
-                data = hdus[2].data
-                return {name: np.array(data[name]) for name in data.names}
-        except (OSError, TypeError, ValueError, IndexError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: its table of headers cannot be read ({reason}); {WAY_OUT}") from None
+def _shape(path: Path, values: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Rows, columns and frames of a cube."""
+    shape = tuple(values.get(f"NAXIS{axis}") for axis in (4, 3, 2))
+    whole = values.get("XTENSION") == "IMAGE" and all(is_integer(n) for n in shape)
+    sizes = values.get("NAXIS"), values.get("BITPIX"), values.get("NAXIS1")
+    plain = (values.get("PCOUNT") or 0, values.get("GCOUNT") or 1) == (0, 1)
+    if not whole or not plain or sizes != (4, -32, 2):
+        raise InputError(
+            f"{path}: not a cube of fluxes and their errors (row, column, frame, 2) as MAST publishes "
+            f"them; {WAY_OUT}"
+        )
+    rows, columns, frames = (int(n) for n in shape)  # type: ignore[arg-type]
+    if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < frames < 10**6):
+        raise InputError(
+            f"{path}: {frames} frames of {rows} x {columns} pixels (NAXIS2, 4, 3), unlike any CCD; {WAY_OUT}"
+        )
+    return rows, columns, frames
 
 
 def _ccd(path: Path, primary: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -218,9 +217,12 @@ def _ccd(path: Path, primary: Mapping[str, Any]) -> tuple[int, int, int]:
         value = primary.get(word.upper())
         if value is None:
             value = name.get(word)
-        if value is None or (word in name and int(name[word]) != int(value)):
+        most = 9999 if word == "sector" else 4
+        known = str(value).isdecimal() and 1 <= int(value) <= most
+        if not known or int(name.get(word, value)) != int(value):
             raise InputError(
-                f"{path}: {word} {value} in its header; name it tess-sSSSS-C-D-cube.fits as MAST does"
+                f"{path}: {word} {value} in its header; name it tess-sSSSS-C-D-cube.fits as MAST does, or "
+                "fetch it again"
             )
         found.append(int(value))
     return found[0], found[1], found[2]
@@ -245,17 +247,17 @@ def _header(
 def _number(headers: list[dict[str, Any]]) -> None:
     """Give every frame its FFIINDEX, which only the primary header of the first one has."""
     first = headers[0].get("FFIINDEX")
-    if first is None:
+    if not is_integer(first):
         return
     for header in headers:
         header["FFIINDEX"] = None
         try:
             cadence = header["NUM_FRM"] * (header.get("FRAMETIM") or 2.0)
             middle, start = (h["TSTART"] - h["BARYCORR"] for h in (header, headers[0]))
-        except (KeyError, TypeError):
-            # What is missing is named when the frames are checked.
+            header["FFIINDEX"] = first + round((middle - start) * _DAY / cadence)
+        except (KeyError, TypeError, ArithmeticError):
+            # What is missing or no number is named when the frames are checked.
             continue
-        header["FFIINDEX"] = first + round((middle - start) * _DAY / cadence)
 
 
 def _card(name: str, value: Any) -> str:

@@ -249,24 +249,30 @@ class PackReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        if not os.path.lexists(self.path):
             raise MissingInput(
                 f"{path}: no such pack of light curves; name their folder, or compute them again"
             )
+        # Not needed by who only asks for names: rank 0 starts without it.
+        from .hdf5read import HDF5Reader
+
+        self._reader = HDF5Reader(
+            path, "a pack of light curves", "compute them again with --overwrite", _open
+        )
         try:
-            self._file = _open(self.path)
-            version = self._file.attrs["FORMAT_VERSION"]
-            self._index = self._file["index"][:]
-            self._data = self._file["data"]
-        except (OSError, RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{path}: not a pack of light curves ({reason}); compute them again with --overwrite"
-            ) from None
-        if version != _FORMAT_VERSION or self._index.dtype != _INDEX_DTYPE:
-            raise InputError(
-                f"{path}: a pack of another version ({version}); use the tasoc-mpi that wrote it"
-            )
+            version = self._reader.attribute("", "FORMAT_VERSION")
+            index = self._reader.dataset("index", "V", (None,))
+            if version != _FORMAT_VERSION or index.dtype != _INDEX_DTYPE:
+                raise InputError(
+                    f"{path}: a pack of another version; use the tasoc-mpi that wrote it, or compute them "
+                    "again with --overwrite"
+                )
+            self._data = self._reader.dataset("data", "u", (None,))
+            with self._reader.guard():
+                self._index = index[:]
+        except TasocError:
+            self.close()
+            raise
         # A table that was growing when its writer died may end with rows that were never filled.
         self._index = self._index[self._index["size"] > 0]
         self.names = [name.decode("utf-8", "replace") for name in self._index["name"].tolist()]
@@ -286,7 +292,7 @@ class PackReader:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self._reader.close()
 
     def read(self, name: str) -> bytes:
         """The bytes of a light curve's file.

@@ -18,10 +18,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput
+from ..errors import InputError
 from .cube import ATTRIBUTES
 from .fitsread import card_value
 from .framewcs import FrameWCS
+from .hdf5read import HDF5Reader
 
 __all__ = ["GROUPS", "TasocFile", "frame_reader", "is_tasoc", "open_tasoc"]
 
@@ -32,7 +33,8 @@ GROUPS: dict[str, type[np.generic]] = {
     "pixel_flags": np.uint8,
     "backgrounds": np.float32,
 }
-_SERIES = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality")
+#: Of a full frame image, and of the frames of a file at most.
+_ROWS, _COLUMNS, _MAX_SIDE = 2078, 2136, 2136
 _CARD = 80
 _WAY_OUT = "fetch it again, or make it again"
 
@@ -90,27 +92,14 @@ class TasocFile:
 def is_tasoc(path: str | os.PathLike[str]) -> bool:
     """Whether an HDF5 file has a group of images, as TASOC's have."""
     try:
-        with h5py.File(path, "r") as file:
-            return isinstance(file.get("images"), h5py.Group)
-    except (OSError, RuntimeError):
+        with _opened(Path(path)) as reader:
+            return isinstance(reader.find("images"), h5py.Group)
+    except InputError:
         return False
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file; errors of the HDF5 library are told in one line that names it."""
-    if not path.is_file():
-        raise MissingInput(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (InputError, MemoryError):
-        raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).strip("'\"")
-        raise InputError(
-            f"{path}: cannot be read as a file of the TASOC pipeline ({reason}); {_WAY_OUT}"
-        ) from None
+def _opened(path: Path) -> HDF5Reader:
+    return HDF5Reader(path, "a file of the TASOC pipeline", _WAY_OUT)
 
 
 def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
@@ -132,36 +121,33 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
         If it is not a file of the TASOC pipeline, is truncated, or frames are missing in it.
     """
     path = Path(path)
-    with _opened(path) as file:
-        if not isinstance(file.get("images"), h5py.Group):
-            raise InputError(f"{path}: no group of images, as files of the TASOC pipeline have; {_WAY_OUT}")
-        series = {name: file[name][()] for name in _SERIES}
-        n_time = len(series["time"])
-        shape, chunk_rows = _frames(path, file, n_time)
-        for name in _SERIES:
-            if series[name].shape != (n_time,):
-                raise InputError(
-                    f"{path}: {name} has {series[name].shape} values of {n_time} frames; {_WAY_OUT}"
-                )
-        headers, ref_frame = _headers(path, file["wcs"], n_time)
-        movement, warpmode = _movement(path, file.get("movement_kernel"), n_time)
-        attributes = _attributes(path, file["images"])
-        maps = {name: file[name][()] for name in ("sumimage", "backgrounds_pixels_used")}
-        for name, image in maps.items():
-            if image.shape != shape:
-                raise InputError(f"{path}: {name} is no image of {shape[0]} x {shape[1]} pixels; {_WAY_OUT}")
-        names = _names(file.get("imagespaths"), n_time)
+    with _opened(path) as reader:
+        if not isinstance(reader.find("images"), h5py.Group):
+            raise reader.fail("no group of images, as files of the TASOC pipeline have")
+        time = reader.read("time", "f8", (None,), finite=True)
+        n_time = len(time)
+        shape, chunk_rows = _frames(reader, n_time)
+        names = ("timecorr", "time_start", "time_stop")
+        series = {name: reader.read(name, "f8", (n_time,), finite=True) for name in names}
+        integers = {name: reader.read(name, "i4", (n_time,)) for name in ("cadenceno", "quality")}
+        headers, ref_frame = _headers(reader, n_time)
+        movement, warpmode = _movement(reader, n_time)
+        attributes = _attributes(reader, shape)
+        sumimage = reader.read("sumimage", "f4", shape)
+        used = reader.read("backgrounds_pixels_used", "u1", shape)
+        frames = _names(reader, n_time)
     cards = [_cards(text) if text else None for text in headers]
     return TasocFile(
         path=path,
         attributes=attributes,
         shape=(*shape, n_time),
         chunk_rows=chunk_rows,
-        **{name: series[name].astype("f8") for name in _SERIES[:4]},
-        **{name: series[name].astype("i4") for name in _SERIES[4:]},
-        sumimage=maps["sumimage"].astype("f4"),
-        backgrounds_pixels_used=maps["backgrounds_pixels_used"].astype("u1"),
-        frames=names,
+        time=time,
+        **series,
+        **integers,
+        sumimage=sumimage,
+        backgrounds_pixels_used=used,
+        frames=frames,
         wcs=FrameWCS.from_headers(cards),
         wcs_cards=tuple(cards),
         wcs_headers=tuple(headers),
@@ -171,60 +157,67 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
     )
 
 
-def _frames(path: Path, file: h5py.File, n_time: int) -> tuple[tuple[int, int], int]:
+def _frames(reader: HDF5Reader, n_time: int) -> tuple[tuple[int, int], int]:
     """Rows and columns of the frames, and the rows of their pieces; InputError if one is missing."""
     if n_time == 0:
-        raise InputError(f"{path}: no frames in it; {_WAY_OUT}")
+        raise reader.fail("no frames in it")
+    shape: tuple[int, ...] = ()
     for name, dtype in GROUPS.items():
-        group = file.get(name)
-        if not isinstance(group, h5py.Group):
-            raise InputError(f"{path}: no group {name}; {_WAY_OUT}")
-        missing = {f"{t:04d}" for t in range(n_time)} - set(group)
-        if missing or len(group) != n_time:
+        there = set(reader.names(name))
+        missing = {f"{t:04d}" for t in range(n_time)} - there
+        if missing or len(there) != n_time:
             lost = f", {min(missing)} is missing" if missing else ""
-            raise InputError(
-                f"{path}: {len(group)} frames in {name}, but {n_time} times{lost}: unfinished; {_WAY_OUT}"
-            )
-        if group["0000"].dtype.newbyteorder("=") != dtype:
-            raise InputError(
-                f"{path}: {name} is of type {group['0000'].dtype}, not {np.dtype(dtype)}; {_WAY_OUT}"
-            )
-    first = file["images/0000"]
-    if first.ndim != 2:
-        raise InputError(f"{path}: frames of {first.ndim} dimensions; {_WAY_OUT}")
-    return first.shape, first.chunks[0] if first.chunks else 1
+            raise reader.fail(f"{len(there)} frames in {name}, but {n_time} times{lost}: unfinished")
+        first = reader.dataset(f"{name}/0000", "fiub")
+        if first.dtype.newbyteorder("=") != dtype:
+            raise reader.fail(f"{name} is of type {first.dtype}, not {np.dtype(dtype)}")
+        shape = shape or first.shape
+        if len(shape) != 2 or 0 in shape or max(shape) > _MAX_SIDE:
+            raise reader.fail(f"frames of shape {shape}")
+        if first.shape != shape:
+            raise reader.fail(f"frame 0000 of {name} has shape {first.shape}, not {shape}")
+    chunks = reader.dataset("images/0000").chunks
+    return (shape[0], shape[1]), chunks[0] if chunks else 1
 
 
-def _attributes(path: Path, images: h5py.Group) -> dict[str, Any]:
+def _attributes(reader: HDF5Reader, shape: tuple[int, int]) -> dict[str, Any]:
     found: dict[str, Any] = {"TIME_OFFSET_CORRECTED": False}
     for key in ATTRIBUTES:
-        if key in images.attrs:
-            value = images.attrs[key]
-            value = value.item() if isinstance(value, np.generic | np.ndarray) else value
-            value = value.decode() if isinstance(value, bytes) else value
+        if key not in found or reader.has_attribute("images", key):
+            value = reader.attribute("images", key)
             # Cards that the frames did not have are stored as an empty value.
-            found[key] = {"PROCVER": "", "CRBLKSZ": 0}.get(key, 0) if isinstance(value, h5py.Empty) else value
-        elif key not in found:
-            raise InputError(f"{path}: images has no attribute {key}; {_WAY_OUT}")
+            found[key] = {"PROCVER": "", "CRBLKSZ": 0}.get(key, 0) if value is None else value
+    # Of the first pixel: the last one has to be on the CCD, too.
+    limits = {
+        "SECTOR": (1, 9999),
+        "CAMERA": (1, 4),
+        "CCD": (1, 4),
+        "CADENCE": (1, 9999),
+        "DATA_REL": (0, 9999),
+        "PIXEL_OFFSET_ROW": (0, _ROWS - shape[0]),
+        "PIXEL_OFFSET_COLUMN": (0, _COLUMNS - shape[1]),
+    }
+    for key, limit in limits.items():
+        found[key] = reader.integer("images", key, *limit) if found[key] != 0 else 0
+        if not limit[0] <= found[key] <= limit[1]:
+            raise reader.fail(f"attribute {key} of images is {found[key]}")
     return found
 
 
-def _headers(path: Path, wcs: h5py.Group | h5py.Dataset, n_time: int) -> tuple[list[str], int | None]:
+def _headers(reader: HDF5Reader, n_time: int) -> tuple[list[str], int | None]:
     """The header of every frame's WCS, and the reference frame."""
-    if isinstance(wcs, h5py.Dataset):
-        return [_text(wcs)] * n_time, None
-    headers = [_text(wcs[f"{t:04d}"]) for t in range(n_time)]
-    ref_frame = int(wcs.attrs["ref_frame"])
+    if isinstance(reader.find("wcs"), h5py.Dataset):
+        return [_text(reader, "wcs")] * n_time, None
+    headers = [_text(reader, f"wcs/{t:04d}") for t in range(n_time)]
+    ref_frame = reader.integer("wcs", "ref_frame")
     if not 0 <= ref_frame < n_time:
-        raise InputError(f"{path}: reference frame {ref_frame} of {n_time} frames; {_WAY_OUT}")
+        raise reader.fail(f"reference frame {ref_frame} of {n_time} frames")
     return headers, ref_frame
 
 
-def _text(dataset: h5py.Dataset) -> str:
+def _text(reader: HDF5Reader, name: str) -> str:
     """The string of a dataset, scalar or of one element."""
-    value = np.asarray(dataset[()]).ravel()
-    text = value[0] if len(value) else ""
-    return text.decode("ascii", "replace") if isinstance(text, bytes) else str(text)
+    return next(iter(reader.texts(name)), "")
 
 
 def _cards(text: str) -> dict[str, Any]:
@@ -233,35 +226,33 @@ def _cards(text: str) -> dict[str, Any]:
     return {line[:8].rstrip(): card_value(line[10:]) for line in lines if line[8:10] == "= "}
 
 
-def _movement(path: Path, dataset: Any, n_time: int) -> tuple[NDArray[np.float64] | None, str]:
+def _movement(reader: HDF5Reader, n_time: int) -> tuple[NDArray[np.float64] | None, str]:
     """Image movement kernels and their kind."""
-    if dataset is None:
+    found = reader.find("movement_kernel")
+    if found is None:
         return None, "wcs"
-    warpmode = dataset.attrs["warpmode"]
-    warpmode = warpmode.decode() if isinstance(warpmode, bytes) else str(warpmode)
+    warpmode = str(reader.attribute("movement_kernel", "warpmode"))
     if warpmode == "wcs":
         return None, "wcs"
-    if isinstance(dataset, h5py.Group):
-        values = np.stack([dataset[f"{t:04d}"][()] for t in range(n_time)])
-    else:
-        values = dataset[()]
-    if values.ndim != 2 or len(values) != n_time:
-        raise InputError(f"{path}: movement_kernel has shape {values.shape} for {n_time} frames; {_WAY_OUT}")
-    return values.astype("f8"), warpmode
+    if isinstance(found, h5py.Dataset):
+        return reader.read("movement_kernel", "f8", (n_time, None)), warpmode
+    first = reader.read("movement_kernel/0000", "f8", (None,))
+    rows = [reader.read(f"movement_kernel/{t:04d}", "f8", first.shape) for t in range(n_time)]
+    return np.stack(rows), warpmode
 
 
-def _names(dataset: Any, n_time: int) -> tuple[str, ...]:
+def _names(reader: HDF5Reader, n_time: int) -> tuple[str, ...]:
     """File names without their folders."""
-    if dataset is None or dataset.shape != (n_time,):
+    if reader.find("imagespaths") is None:
         return ("",) * n_time
-    return tuple(Path(name).name for name in dataset.asstr()[()])
+    return tuple(Path(name).name for name in reader.texts("imagespaths", (n_time,)))
 
 
 @contextmanager
 def frame_reader(info: TasocFile) -> Iterator[FrameReader]:
     """Open the file for reading frames; damages are an InputError."""
-    with _opened(info.path) as file:
-        yield FrameReader(info, file)
+    with _opened(info.path) as reader:
+        yield FrameReader(info, reader)
 
 
 @dataclass(frozen=True)
@@ -269,7 +260,7 @@ class FrameReader:
     """A file open for reading frames; made by `frame_reader`."""
 
     info: TasocFile
-    file: h5py.File
+    reader: HDF5Reader
 
     def read(self, name: str, frame: int, first: int, last: int, out: NDArray[Any]) -> None:
         """Read some rows of a frame.
@@ -284,9 +275,8 @@ class FrameReader:
         out : ndarray, shape (last - first, C)
             Gets the pixels, C-contiguous.
         """
-        dataset = self.file[name][f"{frame:04d}"]
-        if dataset.shape != self.info.shape[:2]:
-            raise InputError(
-                f"{self.info.path}: frame {frame:04d} of {name} has shape {dataset.shape}; {_WAY_OUT}"
-            )
-        dataset.read_direct(out, np.s_[first:last])
+        dataset = self.reader.dataset(f"{name}/{frame:04d}", "fiub", self.info.shape[:2])
+        if dataset.dtype.kind != out.dtype.kind:
+            raise self.reader.fail(f"frame {frame:04d} of {name} is of type {dataset.dtype}")
+        with self.reader.guard():
+            dataset.read_direct(out, np.s_[first:last])

@@ -7,7 +7,6 @@ coordinates is there for all frames. The background is still in the pixels, and 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,16 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .ffi import FFIInfo, science_region
-from .fitsread import WAY_OUT, Extension, Reader
+from .fitsread import WAY_OUT, Extension, Reader, is_integer
+from .fitstable import read_table
 
 __all__ = ["is_cutout", "scan_cutout"]
 
 _DAY = 86400.0
+#: Degrees a pixel that there cannot be.
+_LARGEST_SCALE = 360.0
+#: Of a cadence, seconds: four hours.
+_LONGEST = 14_400
 #: TESS has pixels of 19 to 23 arcsec; a fit to one pixel or to a row of them gives anything.
 _PIXEL_SCALE = (15.0, 30.0)
 #: Cards of the WCS of a column, and of an image.
@@ -141,25 +145,23 @@ def _read(
     path: Path,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, NDArray[Any]]]:
     """Values of the headers (of the file, the table and the mask), and the columns of the table."""
-    from astropy.io import fits
-
+    names = ("TIME", "TIMECORR", "CADENCENO", "FLUX", "FLUX_ERR", "QUALITY", "POS_CORR1", "POS_CORR2")
     with Reader(path) as reader:
         primary, _ = reader.header(0)
         table, _ = reader.header(reader.position)
-        if table.get("XTENSION") != "BINTABLE":
-            raise InputError(f"{path}: no table of pixels, as cut-outs have; {WAY_OUT}")
-        reader.read(reader.position, int(table["NAXIS1"]) * int(table["NAXIS2"]))
-    names = ("TIME", "TIMECORR", "CADENCENO", "FLUX", "FLUX_ERR", "QUALITY", "POS_CORR1", "POS_CORR2")
-    with warnings.catch_warnings():
-        # What else is wrong with the file (checksums, the order of cards) does not matter here.
-        warnings.simplefilter("ignore")
+        columns = read_table(reader, table, reader.position, (*names, "FFI_FILE"))
         try:
-            with fits.open(path, memmap=False) as hdus:
-                columns = {name: np.array(hdus[1].data[name]) for name in (*names, "FFI_FILE")}
-                aperture = dict(hdus[2].header) if len(hdus) > 2 else {}
-        except (OSError, TypeError, ValueError, IndexError, KeyError) as error:
-            reason = " ".join(str(error).split()).strip("'\"")
-            raise InputError(f"{path}: its table cannot be read ({reason}); {WAY_OUT}") from None
+            aperture, _ = reader.header(reader.position)
+        except InputError:
+            # The mask is of no use here but for its WCS, which the table has, too.
+            aperture = {}
+    for name in names:
+        kind, axes = columns[name].dtype.kind, columns[name].ndim
+        integer = name in ("CADENCENO", "QUALITY")
+        if kind not in ("iu" if integer else "f") or (axes != 1 and not name.startswith("FLUX")):
+            raise InputError(
+                f"{path}: {name} is no column of {'integers' if integer else 'floats'}; {WAY_OUT}"
+            )
     if columns["FLUX"].ndim != 3 or columns["FLUX"].shape != columns["FLUX_ERR"].shape:
         raise InputError(f"{path}: FLUX and FLUX_ERR are not images of one size; {WAY_OUT}")
     return primary, table, aperture, columns
@@ -175,11 +177,11 @@ def _wcs(path: Path, table: Mapping[str, Any], aperture: Mapping[str, Any]) -> d
         for axis in (1, 2):
             value = table.get(pattern.format(axis=axis) + "4", aperture.get(f"{name}{axis}"))
             if value is not None:
-                cards[f"{name}{axis}"] = float(value) if isinstance(value, int) else value
+                cards[f"{name}{axis}"] = float(value) if is_integer(value) else value
     for i in (1, 2):
         for j in (1, 2):
             value = table.get(f"{i}{j}PC4", aperture.get(f"PC{i}_{j}"))
-            cards[f"PC{i}_{j}"] = float(i == j) if value is None else float(value)
+            cards[f"PC{i}_{j}"] = float(i == j) if value is None else value
     try:
         scale = np.array([[cards[f"PC{i}_{j}"] * cards[f"CDELT{i}"] for j in (1, 2)] for i in (1, 2)])
         known = np.isfinite([*scale.ravel(), *(cards[f"{c}{k}"] for c in ("CRVAL", "CRPIX") for k in (1, 2))])
@@ -187,6 +189,8 @@ def _wcs(path: Path, table: Mapping[str, Any], aperture: Mapping[str, Any]) -> d
         known = np.array([False])
     if not known.all():
         raise InputError(f"{path}: no world coordinates in it; cut out a larger region")
+    if not np.abs(scale).max() < _LARGEST_SCALE:
+        raise InputError(f"{path}: its world coordinates make pixels larger than the sky; {WAY_OUT}")
     sides = np.linalg.svd(scale, compute_uv=False) * 3600
     if sides[0] > _PIXEL_SCALE[1] or sides[1] < _PIXEL_SCALE[0]:
         raise InputError(
@@ -199,7 +203,7 @@ def _wcs(path: Path, table: Mapping[str, Any], aperture: Mapping[str, Any]) -> d
 def _identity(path: Path, header: Mapping[str, Any], word: str) -> int:
     """Sector, camera or CCD."""
     value = header.get(word)
-    if not isinstance(value, int) or not 1 <= value <= (9999 if word == "SECTOR" else 4):
+    if not is_integer(value) or not 1 <= value <= (9999 if word == "SECTOR" else 4):
         raise InputError(f"{path}: {word} is {value} in its header; {WAY_OUT}")
     return value
 
@@ -207,8 +211,9 @@ def _identity(path: Path, header: Mapping[str, Any], word: str) -> int:
 def _cadence(path: Path, header: Mapping[str, Any]) -> float:
     """Seconds from frame to frame."""
     frames, each = header.get("NUM_FRM"), header.get("FRAMETIM", 2.0)
-    if not isinstance(frames, int) or not isinstance(each, int | float) or not frames > 0:
-        raise InputError(f"{path}: no number in header card NUM_FRM; {WAY_OUT}")
+    numbers = is_integer(frames) and isinstance(each, int | float)
+    if not numbers or not 1 <= frames * each <= _LONGEST:
+        raise InputError(f"{path}: NUM_FRM {frames} and FRAMETIM {each} are no cadence; {WAY_OUT}")
     return round(frames * each)
 
 
@@ -220,7 +225,7 @@ def _numbers(
     if (known > 0).all():
         return [int(number) for number in known]
     first, start = header.get("FFIINDEX"), header.get("TSTART")
-    if first is None or start is None:
+    if not is_integer(first) or not isinstance(start, int | float) or isinstance(start, bool):
         return [None] * len(rows)
     # TSTART and FFIINDEX are of the first frame of the sector, whose correction is not known any more: the
     # change in it, 8 minutes in half a year, is some 5 s in a day.

@@ -41,12 +41,25 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput
-from .stars import Variability
+from ..errors import MissingInput
+from ..products.hdf5read import HDF5Reader
+from .stars import KINDS, Variability
 
 __all__ = ["Truth", "read_truth", "truth_name", "write_truth"]
 
 FORMAT, FORMAT_VERSION = "tasoc-mpi truth", 1
+#: What is read of each group.
+_NAMES = {
+    "stars": ("starid", "tmag", "flux", "row", "column", "kind"),
+    "variability": (
+        *("starid", "kind", "period", "epoch", "duration", "depth", "depth2"),
+        *("frequency", "amplitude", "phase"),
+    ),
+    "frames": ("name", "cadenceno", "sky_levels"),
+    "sky": ("patterns", "rows", "columns"),
+    "tpfs": ("name", "starid", "corner"),
+}
+_INTEGERS = frozenset({"starid", "kind", "cadenceno", "quality", "corner"})
 
 
 @dataclass(frozen=True)
@@ -132,24 +145,42 @@ def read_truth(path: str | os.PathLike[str]) -> Truth:
         If it is not a truth file, or one of another version.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise MissingInput(f"{path}: no such truth; tasoc-mpi simulate makes it")
-    try:
-        with h5py.File(path, "r") as file:
-            attributes = dict(file.attrs)
-            if attributes.get("FORMAT") != FORMAT or int(attributes["FORMAT_VERSION"]) != FORMAT_VERSION:
-                raise ValueError("not a truth of this program")
-            groups = {name: _group(file[name]) for name in ("stars", "variability", "frames", "sky", "tpfs")}
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{path}: cannot be read as a truth ({' '.join(str(error).split())}); simulate again"
-        ) from None
+    with HDF5Reader(path, "a truth", "simulate again") as reader:
+        if not reader.has_attribute("", "FORMAT") or reader.attribute("", "FORMAT") != FORMAT:
+            raise reader.fail("cannot be read as a truth (not one of this program)")
+        if reader.integer("", "FORMAT_VERSION") != FORMAT_VERSION:
+            raise reader.fail(f"of another version than {FORMAT_VERSION}")
+        with reader.guard():
+            attributes = dict(reader.file.attrs)
+        for key in ("CADENCE", "ROW0", "COLUMN0", "ROWS", "COLUMNS", "JITTER"):
+            attributes[key] = reader.number("", key)
+        groups = {name: _group(reader, name) for name in _NAMES}
+    for name in ("stars", "variability"):
+        kinds = groups[name]["kind"]
+        if len(kinds) and not 0 <= kinds.min() <= kinds.max() < len(KINDS):
+            raise reader.fail(f"{name}/kind has numbers of kinds that are not known")
     return Truth(path, attributes, **groups)
 
 
-def _group(group: h5py.Group) -> dict[str, NDArray[Any]]:
-    out = {}
-    for name, data in group.items():
-        text = h5py.check_string_dtype(data.dtype) is not None
-        out[name] = np.array(data.asstr()[()], dtype=str) if text else data[()]
+def _group(reader: HDF5Reader, group: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a group; all of one length, but for the patterns of the sky."""
+    missing = set(_NAMES[group]) - set(reader.names(group))
+    if missing:
+        raise reader.fail(f"no dataset {group}/{min(missing)}")
+    out: dict[str, NDArray[Any]] = {}
+    for name in reader.names(group):
+        path = f"{group}/{name}"
+        dataset = reader.dataset(path, "fiubOS")
+        if dataset.dtype.kind in "OS":
+            out[name] = np.array(reader.texts(path, (None,)), dtype=str)
+        else:
+            integer = name in _INTEGERS
+            out[name] = reader.read(path, "i8" if integer else dataset.dtype)
+    lengths = {len(array) if array.ndim else -1 for array in out.values()}
+    if group != "sky" and (len(lengths) != 1 or -1 in lengths):
+        raise reader.fail(f"the arrays of {group} differ in length")
+    if group == "sky" and out["patterns"].shape[1:] != (out["rows"].size, out["columns"].size):
+        raise reader.fail(f"sky/patterns has shape {out['patterns'].shape}")
     return out
