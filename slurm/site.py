@@ -11,7 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MissingInput
+from ..core.files import InputFile
+from ..errors import InputError, MissingInput, one_line
 
 __all__ = ["LAUNCHES", "STEPS", "Resources", "Site", "examples", "load_site"]
 
@@ -28,6 +29,9 @@ LAUNCHES = {
 
 _TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d){0,2}")
 _MEMORY = re.compile(r"\d+[KMGT]?", re.IGNORECASE)
+#: Bytes of a file at most, and what to do about a damaged one.
+_LARGEST = 1 << 20
+_WAY_OUT = "correct it, or begin with an example (mpiexec, srun, staged)"
 _WORD = re.compile(r"[\w.,+-]+")
 _MODULE = re.compile(r"[\w./+-]+")
 
@@ -101,7 +105,7 @@ class _Reader:
     known: list[str] = field(default_factory=list)
 
     def fail(self, key: str, problem: str) -> InputError:
-        return InputError(f"{self.path}: `{self.place}{key}` {problem}")
+        return InputError(f"{self.path}: `{self.place}{one_line(key)}` {problem}")
 
     def take(self, key: str) -> Any:
         self.known.append(key)
@@ -243,7 +247,7 @@ def _steps(reader: _Reader) -> dict[str, Resources]:
 def _mapping(path: Path, value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         where = f"`{place}` must hold" if place else "must hold"
-        raise InputError(f"{path}: {where} lines `key: value`")
+        raise InputError(f"{path}: {where} lines `key: value`; {_WAY_OUT}")
     return dict(value)
 
 
@@ -260,8 +264,10 @@ def _read(path: Path) -> Any:
             return super().construct_mapping(node, deep)
 
     try:
-        return yaml.load(path.read_text("utf-8"), Loader=Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        with InputFile(path, most=_LARGEST) as file:
+            text = file.read().decode("utf-8")
+        return yaml.load(text, Loader=Loader)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error}); {_WAY_OUT}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path}: not YAML ({one_line(error)}); {_WAY_OUT}") from None

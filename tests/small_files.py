@@ -145,7 +145,7 @@ def write_cube(folder: Path, origin: tuple[int, int], shape: tuple[int, int], cc
         file["ephemeris"] = np.zeros((2, 3))
         file["ephemeris"].attrs["source"] = "none"
         write_wcs(file, FrameWCS.from_headers([SKY, SKY]), ["", ""], 0)
-        mesh = np.zeros((5, 5, 2), dtype="f4")
+        mesh = np.zeros((max(5, -(-shape[0] // 64)), max(5, -(-shape[1] // 64)), 2), dtype="f4")
         model = BackgroundModel(mesh, 64, np.zeros((0, 2), dtype="f4"), 0.0, 1.0, (0.0, 0.0), origin)
         write_background(file, model)
         finish_cube(file)

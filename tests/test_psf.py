@@ -173,7 +173,7 @@ def test_a_star_gives_its_flux_to_the_pixels(prf_files, row, column, flux, measu
     model = PSF(14, 2, 3, STAMP, prf_files if measured else None)
     image = model.integrate_to_image([[row, column, flux]], 5.0 if cut else None)
     assert image.shape == (31, 41)
-    assert image.sum() == pytest.approx(flux, rel=5e-3 if cut else 3e-4)
+    assert image.sum() == pytest.approx(flux, rel=6e-3 if cut else 3e-4)
     r, c = np.mgrid[:31, :41]
     if cut:
         assert not image[np.hypot(r - row, c - column) > 5.0].any()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, MissingInput
+from .products.spk import check_kernel
 
 __all__ = ["earth_position", "ephemeris", "light_time", "spice_position", "unit_vector"]
 
@@ -38,6 +39,8 @@ _STEP = 0.25
 #: NAIF codes of TESS, and of the centres that a kernel may give its position from.
 _TESS = -95
 _BARYCENTRE, _SUN, _EARTH = 0, 10, 399
+#: Kilometres from the centre of a kernel that TESS never reaches: ten astronomical units.
+_FARTHEST = 1.5e9
 
 
 def earth_position(time: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -131,7 +134,7 @@ def _spice(time: NDArray[np.float64] | float, folder: Path) -> tuple[NDArray[np.
             (_EARTH, ", from the Earth of ERFA epv00", earth),
             (_SUN, ", from the Sun of ERFA epv00", sun),
         ):
-            position = _states(spice, seconds, centre)
+            position = _states(spice, folder, seconds, centre)
             if position is not None:
                 out[known] = position / _LIGHT_DAY_KM + joint
                 return out, f"SPICE ({', '.join(k.name for k in kernels)}){name}"
@@ -163,10 +166,11 @@ def _loaded(spice: Any, folder: Path, kernels: list[Path]) -> Iterator[None]:
     loaded = []
     try:
         for kernel in kernels:
+            check_kernel(kernel)
             try:
                 spice.furnsh(str(kernel))
             except spice.utils.exceptions.SpiceyError as error:
-                raise InputError(f"{kernel}: cannot be read as a SPICE kernel ({_reason(error)})") from None
+                raise _unreadable(kernel, error) from None
             loaded.append(kernel)
         yield
     finally:
@@ -183,7 +187,7 @@ def _check_span(
         try:
             spice.spkcov(str(kernel), _TESS, window)
         except spice.utils.exceptions.SpiceyError as error:
-            raise InputError(f"{kernel}: cannot be read as a SPICE kernel ({_reason(error)})") from None
+            raise _unreadable(kernel, error) from None
     spans = np.array([spice.wnfetd(window, i) for i in range(spice.wncard(window))]).reshape(-1, 2)
     covered = np.zeros(len(seconds), dtype=bool)
     for first, last in spans:
@@ -200,7 +204,9 @@ def _check_span(
     )
 
 
-def _states(spice: Any, seconds: NDArray[np.float64], centre: int) -> NDArray[np.float64] | None:
+def _states(
+    spice: Any, folder: Path, seconds: NDArray[np.float64], centre: int
+) -> NDArray[np.float64] | None:
     """TESS relative to `centre` in km, or None where the kernels do not link the two."""
     out = np.empty((len(seconds), 3))
     try:
@@ -209,8 +215,18 @@ def _states(spice: Any, seconds: NDArray[np.float64], centre: int) -> NDArray[np
     except spice.utils.exceptions.SpiceyError as error:
         if "SPKINSUFFDATA" in str(error):
             return None
-        raise InputError(f"SPICE kernels of TESS cannot be evaluated ({_reason(error)})") from None
+        raise InputError(
+            f"{folder}: its SPICE kernels cannot be evaluated ({_reason(error)}); fetch them again"
+        ) from None
+    if not (np.abs(out) < _FARTHEST).all():
+        raise InputError(f"{folder}: TESS is nowhere near the Sun by its SPICE kernels; fetch them again")
     return out
+
+
+def _unreadable(kernel: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{kernel}: cannot be read as a SPICE kernel ({_reason(error)}); fetch it again, or remove it"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .errors import TasocError
+from .errors import TasocError, one_line
 
 __all__ = ["main", "parse"]
 
@@ -90,7 +90,7 @@ def main(options: Sequence[str] | None = None) -> int:
     except TasocError as error:
         if args.debug:
             raise
-        print(f"tasoc-mpi {args.command}: error: {error}", file=sys.stderr)
+        print(f"tasoc-mpi {args.command}: error: {one_line(error)}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
         # The reader of our output has gone (`tasoc-mpi status | head`): nobody is left to tell.
@@ -99,7 +99,7 @@ def main(options: Sequence[str] | None = None) -> int:
     except OSError as error:
         if args.debug:
             raise
-        print(f"tasoc-mpi {args.command}: error: {error}", file=sys.stderr)
+        print(f"tasoc-mpi {args.command}: error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"tasoc-mpi {args.command}: interrupted", file=sys.stderr)

@@ -11,16 +11,21 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
+
 from .damage import Damage
 from .kinds import Kind
 
 __all__ = ["Outcome", "judge", "tree"]
 
-_WAY_OUT = re.compile(r";|must be|must hold|did you mean|known are|use |run |give |name |see ")
+_WAY_OUT = re.compile(r";|expected |must be|must hold|did you mean|known are|use |run |give |name |see ")
 _TEMPORARY = re.compile(r"\..*|.*\.(tmp|part|state|lock)|.*-(journal|wal|shm)|.*~")
 _ERROR = re.compile(r"^tasoc-mpi( [\w-]+)?: error: ", re.MULTILINE)
 _WARNING = re.compile(r"^.*: \w*Warning: ", re.MULTILINE)
 _OURS = re.compile(r"^(tasoc_mpi\.errors\.)?(InputError|MissingInput|UsageError|TasocError)\b")
+_CUBE = re.compile(r"sector\d+_camera\d_ccd\d\.hdf5")
+#: Bytes of a dataset that is not compared.
+_LARGE = 1 << 26
 #: Bytes: what a case may take, with what its process had before (shared with its parent).
 _MEMORY = 2 << 30
 
@@ -45,9 +50,27 @@ def tree(folder: Path) -> dict[str, str]:
             mode = path.lstat().st_mode
             if not stat.S_ISREG(mode):
                 found[str(path.relative_to(folder))] = f"{stat.S_IFMT(mode):o}"
+            elif _CUBE.fullmatch(name):
+                found[str(path.relative_to(folder))] = _values(path)
             else:
                 found[str(path.relative_to(folder))] = hashlib.md5(path.read_bytes()).hexdigest()
     return found
+
+
+def _values(path: Path) -> str:
+    """Checksum of the values of a cube: what was deleted while it was made is still in the file's bytes."""
+    try:
+        with h5py.File(path, "r") as file:
+            found: list[bytes] = []
+            file.visititems(lambda name, item: found.append(f"{name} {dict(item.attrs)}".encode()))
+            for name in ("images", "images_err", "pixel_flags", "sumimage", "time"):
+                dataset = file[name]
+                if dataset.nbytes < _LARGE:
+                    found.append(dataset[()].tobytes())
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError):
+        # A damaged one.
+        return hashlib.md5(path.read_bytes()).hexdigest()
+    return hashlib.md5(b"".join(found)).hexdigest()
 
 
 def judge(
@@ -174,7 +197,7 @@ def _judge_results(
         if before.get(name) == digest or not path.is_file():
             continue
         try:
-            if re.fullmatch(r"sector\d+_camera\d_ccd\d\.hdf5", path.name):
+            if _CUBE.fullmatch(path.name):
                 open_cube(path)
             elif re.fullmatch(r"catalog_.*\.sqlite", path.name):
                 open_catalog(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.files import InputFile
 from ..errors import InputError, MissingInput, TasocError
 from ..products.cube import cube_name
 from ..products.ffi import FFIInfo, read_rows
@@ -112,14 +113,12 @@ def import_file(
     MissingInput, InputError
         See `import_files`.
     """
-    if not file.is_file():
-        raise MissingInput(f"{file}: no such file")
-    with open(file, "rb") as stream:
-        begin = stream.read(len(_HDF5))
+    with InputFile(file) as stream:
+        begin = stream.read_at(0, len(_HDF5))
     if begin == _HDF5:
         return _tasoc(folder, file, options)
     if not begin.startswith(b"SIMPLE"):
-        raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help for what is known")
+        raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help, or fetch it again")
     if is_cutout(file):
         return prepare_ccd(_cutout(file), folder, options, tpfs)
     if is_mast_cube(file):

@@ -58,11 +58,12 @@ def numbers(
 
     def refuse(i: int, meaning: str) -> InputError:
         shown = _shown(values[i])
-        return InputError(f"{path}: {shown} in row {before + i + 1}, column {theirs}, is not {meaning}")
+        place = f"row {before + i + 1}, column {theirs}"
+        return InputError(f"{path}: {shown} in {place}, is not {meaning}; correct it, or remove the row")
 
     if ours == "disposition":
         return np.array([_disposition(x) for x in values], dtype="f8")
-    if np.ndim(values) > 1:
+    if not isinstance(values, list) and np.ndim(values) > 1:
         raise InputError(f"{path}: column {theirs} has several values in a row; give it one")
     array, bad = _floats(values)
     if len(bad):

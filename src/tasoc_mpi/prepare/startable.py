@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingInput, UsageError
 from ..products.catalog import STAR_DTYPE, stars_in_polygon, unit_vectors
+from ..products.fitsread import Reader
 from .starrows import numbers, usable_stars
 
 __all__ = ["query_mast", "read_star_table"]
@@ -174,12 +175,19 @@ def _block(
     }
 
 
+#: What astropy raises for damaged files, with its VerifyError.
+_ASTROPY = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(AssertionError, AttributeError, RecursionError),
+)
+
+
 def _read_ecsv(path: Path) -> dict[str, NDArray[np.float64]]:
     from astropy.table import Table
 
     try:
         table = Table.read(path, format="ascii.ecsv")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _ASTROPY as error:
         raise _unreadable(path, error) from None
     return _from_table(path, table)
 
@@ -187,15 +195,22 @@ def _read_ecsv(path: Path) -> dict[str, NDArray[np.float64]]:
 def _read_fits(path: Path) -> dict[str, NDArray[np.float64]]:
     import warnings
 
+    from astropy.io.fits import VerifyError
     from astropy.table import Table
     from astropy.utils.exceptions import AstropyWarning
 
+    with Reader(path) as reader:
+        reader.header(0)
+        position = reader.position
+        header, _ = reader.header(position)
+        # Sizes that the file cannot have would be taken from the memory.
+        reader.data_end(header)
     try:
         with warnings.catch_warnings():
             # Truncated files and units of other catalogs; what matters raises below.
             warnings.simplefilter("ignore", AstropyWarning)
             table = Table.read(path, format="fits", hdu=1)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+    except (*_ASTROPY, VerifyError) as error:
         raise _unreadable(path, error) from None
     return _from_table(path, table)
 
@@ -248,6 +263,8 @@ def _from_table(path: object, table: Any) -> dict[str, NDArray[np.float64]]:
                     raise InputError(
                         f"{path}: {theirs} is in {column.unit} and not in a unit such as {_UNITS[ours]}"
                     ) from None
+        elif column.ndim != 1 or column.dtype.kind not in "SUOb":
+            raise InputError(f"{path}: column {theirs} has no single numbers or words; give it one a row")
         else:
             values = [None if np.ma.is_masked(value) else value for value in column]
         columns[ours] = numbers(path, ours, theirs, values)

@@ -148,7 +148,7 @@ def _rule(where: str, words: Sequence[str], methods: bool) -> Rule:
         starid = int(words[0])
         sector = None if words[1] == "*" else int(words[1])
     except ValueError:
-        raise InputError(f"{where}: STARID and SECTOR are numbers, SECTOR may be *") from None
+        raise InputError(f"{where}: STARID and SECTOR are numbers, SECTOR may be *; correct them") from None
     kind, _, primary = words[2].partition(":")
     if words[2] not in ("ffi", "tpf", "*") and not (kind == "tpf" and primary.isdecimal()):
         raise InputError(f"{where}: datasource {words[2]!r}, expected ffi, tpf, tpf:STARID or *")

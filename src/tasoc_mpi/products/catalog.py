@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError, MissingInput
+from ..core.files import InputFile
+from ..errors import InputError, MissingInput, one_line
 from .ccd import camera_centre_sky, convex_hull_sky, stamp_outline
 from .starvalues import check_stars
 
@@ -249,8 +250,9 @@ def catalog_settings(path: str | os.PathLike[str]) -> CatalogSettings:
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection to a catalog file, with errors that name it."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise MissingInput(f"{path}: no such catalog; tasoc-mpi catalog makes it")
+    InputFile(path).close()
     # A catalog is replaced as a whole and never changed: without locks it can be read by any number of
     # processes and from file systems that have none.
     uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro&immutable=1"
@@ -258,9 +260,9 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(uri, uri=True)
         yield connection
-    except (sqlite3.Error, ValueError, TypeError) as error:
+    except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
         raise InputError(
-            f"{path}: cannot be read as a catalog ({error}); remove it and run tasoc-mpi catalog"
+            f"{path}: cannot be read as a catalog ({one_line(error)}); remove it and run tasoc-mpi catalog"
         ) from None
     finally:
         if connection is not None:

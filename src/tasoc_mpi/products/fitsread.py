@@ -6,6 +6,7 @@ image can be read without the others.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,12 +90,40 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class Reader:
-    """A FITS file open for reading, plain or gzip; its errors name the file."""
+class Content:
+    """The bytes of a file that are in memory already, read like an `InputFile`."""
 
-    def __init__(self, path: Path) -> None:
+    packed = False
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read_at(self, start: int, size: int) -> bytes:
+        """`size` bytes from `start` on, or fewer at the end."""
+        return self._data[start : start + max(0, size)]
+
+    def read(self, size: int = -1) -> bytes:
+        """Nothing: only packed files are read to their end."""
+        return b""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Reader:
+    """A FITS file open for reading, plain or gzip; its errors name the file.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes, optional
+        What is in the file, where it was read (and unpacked) before.
+    """
+
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         self.path = path
-        self._file = InputFile(path)
+        self._file: InputFile | Content = InputFile(path) if content is None else Content(content)
         self.compressed = self._file.packed
         self.position = 0
 
@@ -143,6 +172,20 @@ class Reader:
                     cards[key] = card
                     values[key] = card_value(card[10:])
         raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {WAY_OUT}")
+
+    def data_end(self, values: Mapping[str, Any]) -> int:
+        """Where the HDU after the one whose header was read last begins."""
+        axes = values.get("NAXIS")
+        sides = [values.get(f"NAXIS{i + 1}") for i in range(axes)] if axes in range(1, 1000) else []
+        sizes = [*sides, values.get("PCOUNT", 0), values.get("GCOUNT", 1), values.get("BITPIX")]
+        if not is_integer(axes) or axes < 0 or not all(is_integer(n) and abs(n) < 2**48 for n in sizes):
+            raise InputError(f"{self.path}: sizes in its headers are damaged; {WAY_OUT}")
+        *sides, extra, groups, bits = sizes
+        size = abs(bits) // 8 * groups * (extra + math.prod(sides)) if sides else 0
+        if size < 0:
+            raise InputError(f"{self.path}: sizes in its headers are damaged; {WAY_OUT}")
+        self.check_size(self.position + size)
+        return self.position + -(-size // _BLOCK) * _BLOCK
 
     def error(self, image: Extension) -> Extension | None:
         """Place of the uncertainties behind the image; None where there is nothing."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..core.files import InputFile
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 __all__ = ["HDF5Reader"]
 
@@ -75,7 +75,7 @@ class HDF5Reader:
 
     def fail(self, problem: str) -> InputError:
         """An error that says what is wrong with the file."""
-        return InputError(f"{self.path}: {_printable(problem)}; {self.way_out}")
+        return InputError(f"{self.path}: {one_line(problem)}; {self.way_out}")
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -85,7 +85,7 @@ class HDF5Reader:
         except InputError:
             raise
         except _ERRORS as error:
-            reason = _printable(str(error)).strip("'\"")
+            reason = one_line(str(error)).strip("'\"")
             raise self.fail(f"cannot be read as {self.what} ({reason})") from None
 
     def find(self, name: str) -> h5py.Group | h5py.Dataset | None:
@@ -253,9 +253,3 @@ class HDF5Reader:
         if found is None:
             raise self.fail(f"no {item}")
         return found.attrs
-
-
-def _printable(text: str) -> str:
-    """A text from a file for a message: one line, nothing that moves a terminal's cursor."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else "?" for c in line)[: 3 * _SHOWN]

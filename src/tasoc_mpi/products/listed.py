@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 
+from ..core.files import InputFile
 from ..errors import InputError, MissingInput, TasocError
 from .lightcurve import below, write_whole
 from .packed import PackReader, split_name
@@ -57,8 +58,10 @@ def read_lightcurve(path: str | os.PathLike[str]) -> bytes:
         with PackReader(pack) as reader:
             return reader.read(name)
     try:
+        # Of a regular file alone: the bytes are those that are in it, packed as they are.
+        InputFile(path).close()
         return Path(path).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, MissingInput):
         raise MissingInput(
             f"{path}: no such light curve; name its folder with --output, or run again with --overwrite"
         ) from None

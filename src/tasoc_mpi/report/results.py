@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import os
 import sqlite3
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput
+from ..core.files import WAY_OUT
+from ..errors import InputError, MissingInput, one_line
+from ..products.fitsread import MAX_SIDE, Reader, is_integer
+from ..products.fitstable import read_table
 from ..products.lightcurve import below
 from ..products.listed import read_lightcurve
 from ..products.todo import TODO_NAME, explain, open_todo
@@ -41,6 +45,9 @@ RESULT_DTYPE = np.dtype(
     + [("lightcurve", "U200")]
 )
 
+#: Columns of a light curve that are read: numbers, and integers.
+_CURVE = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_BKG", "CADENCENO", "QUALITY", "PIXEL_QUALITY")
+_WAY_OUT = "compute it again with --overwrite"
 #: Sky, e-/s a pixel, where no light curve tells: zodiacal light away from the ecliptic.
 TYPICAL_SKY = 100.0
 
@@ -191,31 +198,17 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
     InputError
         If it is not a whole light curve file.
     """
-    import warnings
-
-    from astropy.io import fits
-    from astropy.utils.exceptions import AstropyWarning
-
     path = Path(path)
     data = read_lightcurve(path)
     try:
-        # A truncated file is a warning to astropy, and an error here: its columns are then too short.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            with fits.open(io.BytesIO(gzip.decompress(data)), memmap=False) as hdus:
-                table = np.asarray(hdus["LIGHTCURVE"].data)
-                mask = (np.asarray(hdus["APERTURE"].data) & 2) > 0
-                header = hdus["APERTURE"].header
-                # The alternate WCS counts pixels from 1.
-                corner = (int(header["CRVAL2P"]) - 1, int(header["CRVAL1P"]) - 1)
-        names = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_BKG")
-        numbers = [np.array(table[name], dtype="f8") for name in names]
-        flags = [np.array(table[name], dtype="i4") for name in ("CADENCENO", "QUALITY", "PIXEL_QUALITY")]
-    except (OSError, KeyError, ValueError, TypeError, IndexError, EOFError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: not a whole light curve ({reason}); compute it again with --overwrite"
-        ) from None
+        with Reader(path, gzip.decompress(data)) as reader:
+            columns, mask, corner = _read_hdus(reader)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a whole light curve ({one_line(error)}); {_WAY_OUT}") from None
+    except InputError as error:
+        raise InputError(f"{path}: not a whole light curve ({_reason(path, error)}); {_WAY_OUT}") from None
+    numbers = [columns[name].astype("f8") for name in _CURVE[:4]]
+    flags = [columns[name].astype("i4") for name in _CURVE[4:]]
     return Curve(
         path,
         numbers[0],
@@ -228,6 +221,45 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
         mask=mask,
         corner=corner,
     )
+
+
+def _read_hdus(reader: Reader) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], tuple[int, int]]:
+    """Columns of the table, pixels of the mask, and (row, column) of its first pixel."""
+    columns: dict[str, NDArray[Any]] | None = None
+    mask: NDArray[np.bool_] | None = None
+    place = 0
+    while columns is None or mask is None:
+        values, _ = reader.header(place)
+        start, place = reader.position, reader.data_end(values)
+        if values.get("EXTNAME") == "LIGHTCURVE":
+            columns = read_table(reader, values, start, _CURVE)
+        elif values.get("EXTNAME") == "APERTURE":
+            mask, corner = _read_mask(reader, values, start)
+    if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):
+        raise InputError("a column of its table is not one of numbers")
+    return columns, mask, corner
+
+
+def _read_mask(
+    reader: Reader, values: Mapping[str, Any], start: int
+) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """Pixels that are used for the flux, and (row, column) of the first pixel."""
+    shape = values.get("NAXIS2"), values.get("NAXIS1")
+    whole = values.get("BITPIX") == 32 and values.get("NAXIS") == 2
+    if not whole or not all(is_integer(n) and 0 < n <= MAX_SIDE for n in shape):  # type: ignore[operator]
+        raise InputError("its mask is damaged")
+    rows, columns = (int(n) for n in shape)  # type: ignore[arg-type]
+    pixels = np.frombuffer(reader.read(start, 4 * rows * columns), ">i4").reshape(rows, columns)
+    corner = [values.get("CRVAL2P"), values.get("CRVAL1P")]
+    if not all(isinstance(n, int | float) and 0 < n < 10_000 for n in corner):
+        raise InputError("the place of its mask is not known")
+    # The alternate WCS counts pixels from 1.
+    return (pixels & 2) > 0, (int(corner[0]) - 1, int(corner[1]) - 1)  # type: ignore[arg-type]
+
+
+def _reason(path: Path, error: InputError) -> str:
+    """What is wrong, without the file's name, which the message begins with."""
+    return str(error).removeprefix(f"{path}: ").removesuffix(f"; {WAY_OUT}")
 
 
 def sky_level(run: Run, stars: NDArray[np.void] | None = None, sample: int = 25) -> tuple[float, int]:
