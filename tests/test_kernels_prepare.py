@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasoc_mpi.kernels import background, blocks, sky
+from tasoc_mpi.kernels import background, blocks, rings, sky
 
 
 def block(seed: int, shape: tuple[int, int, int], missing: float = 0.1) -> np.ndarray:
@@ -152,17 +152,60 @@ def test_rings() -> None:
     pixels = rng.permutation(2000)[:500]
     smooth = rng.uniform(90, 200, (40, 48)).astype("f4")
     inside = pixels[(pixels % 50) >= 2]
-    values = sky.ring_values(image, inside, smooth, (0, 2), 50.0)
+    values = rings.ring_values(image, inside, smooth, (0, 2), 50.0)
     expected = image[:, 2:] - smooth + 50
     expected[expected <= 0] = np.nan
     np.testing.assert_allclose(values, expected[inside // 50, inside % 50 - 2], rtol=1e-5)
     radii = rng.uniform(2400, 2450, 500)
     profile = rng.uniform(0, 9, 11).astype("f4")
     rest = image.copy()
-    sky.less_profile(image, pixels, radii, profile, 2400.0, 5.0, rest)
+    rings.less_profile(image, pixels, radii, profile, 2400.0, 5.0, rest)
     expected = image.astype("f8").ravel()
     expected[pixels] -= np.interp(radii, 2400 + 5.0 * np.arange(11), profile)
     np.testing.assert_allclose(rest.ravel(), expected, rtol=1e-6)
+
+
+def central_mean(values: np.ndarray) -> float:
+    """The definition: the mean within 3 sigma of the median, sigma from the quartiles."""
+    values = np.sort(values.astype("f8"))
+    n = len(values)
+    sigma = (values[3 * n // 4] - values[n // 4]) / 1.349
+    return float(np.mean(values[np.abs(values - np.median(values)) <= 3 * sigma]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.integers(1, 70), st.floats(0.0, 0.4))
+def test_means_of_boxes_and_where_they_are(seed: int, height: int, width: int, missing: float) -> None:
+    rng = np.random.default_rng(seed)
+    image = rng.normal(rng.uniform(-50, 200), rng.uniform(0.1, 10), (height, width)).astype("f4")
+    image[rng.random(image.shape) < 0.05] += 1000
+    image[rng.random(image.shape) < missing] = np.nan
+    wanted = np.ones((-(-height // 64), -(-width // 64)), dtype=bool)
+    measured = sky.box_means(image, 64, wanted, 3.0, 3.0)
+    for i, j in np.argwhere(wanted):
+        box = image[64 * i : 64 * i + 64, 64 * j : 64 * j + 64]
+        row, column = np.nonzero(np.isfinite(box))
+        if len(row) <= 3:
+            assert np.isnan(measured[:, i, j]).all()
+            continue
+        assert measured[0, i, j] == pytest.approx(central_mean(box[row, column]), rel=1e-6, abs=1e-5)
+        offset = [(row.mean() - 31.5) / 64, (column.mean() - 31.5) / 64]
+        np.testing.assert_allclose(measured[1:, i, j], offset, atol=1e-12)
+    assert np.isnan(sky.box_means(image, 64, ~wanted, 3.0, 3.0)).all()
+
+
+def test_means_of_rings() -> None:
+    rng = np.random.default_rng(6)
+    sizes = [400, 49, 1000, 60]
+    values = rng.normal(100, 3, sum(sizes)).astype("f4")
+    values[::17] = np.nan
+    values[::23] += 500
+    starts = np.cumsum([0, *sizes])
+    means = rings.ring_means(values, starts, 50, 3.0)
+    for k in (0, 2, 3):
+        ring = values[starts[k] : starts[k + 1]]
+        assert means[k] == pytest.approx(central_mean(ring[np.isfinite(ring)]), rel=1e-6)
+    assert np.isnan(means[1])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4096])

@@ -11,33 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from skies import add_stars
 
-from tasoc_mpi.kernels import background, sky
-from tasoc_mpi.prepare.background import (
-    average_in_time,
-    box_levels,
-    filled_levels,
-    fit_background,
-    mesh_coefficients,
-    series_mesh,
-    smoothed_levels,
-    usable_pixels,
-    window_length,
-)
+from tasoc_mpi.kernels import background, rings, sky
+from tasoc_mpi.prepare.background import average_in_time, fit_background, usable_pixels, window_length
+from tasoc_mpi.prepare.mesh import box_levels, filled_levels, mesh_coefficients, series_mesh, smoothed_levels
 from tasoc_mpi.prepare.skygeometry import BOX, sky_geometry
 from tasoc_mpi.products.ccd import CAMERA_CENTRES
 from tasoc_mpi.products.cube import BackgroundModel
-
-
-def add_stars(image: np.ndarray, count: int, rng: np.random.Generator, brightest: float = 5.0) -> None:
-    """Stars whose number grows tenfold in 4 magnitudes down to Tmag 17."""
-    rows, columns = np.mgrid[-7:8, -7:8]
-    for _ in range(count):
-        tmag = max(17 - rng.exponential(1.7), brightest)
-        y, x = rng.uniform(8, image.shape[0] - 8), rng.uniform(8, image.shape[1] - 8)
-        r, c = int(y), int(x)
-        psf = np.exp(-((rows + r - y) ** 2 + (columns + c - x) ** 2) / (2 * 0.8**2)) / (2 * np.pi * 0.8**2)
-        image[r - 7 : r + 8, c - 7 : c + 8] += 10 ** (-0.4 * (tmag - 20.451)) * psf
 
 
 def frame(shape, origin, camera, ccd, glow, stars_per_box=40, seed=0):
@@ -172,15 +153,15 @@ def test_level_of_a_box(seed: int, height: int, width: int, outliers: float) -> 
 
 def test_ring_mode_is_that_of_a_kernel_density_estimate() -> None:
     rng = np.random.default_rng(3)
-    rings = []
+    values_of_rings = []
     for n in (200, 1000, 5000):
         values = rng.normal(2.0, 0.02, n)
         values[: n // 4] += rng.exponential(0.3, n // 4)
-        rings.append(values.astype("f4"))
-    rings.append(np.array([2.0] * 20 + [np.nan] * 400, dtype="f4"))
-    starts = np.cumsum([0] + [len(ring) for ring in rings])
-    modes = sky.ring_modes(np.concatenate(rings), starts, 50)
-    for values, mode in zip(rings[:3], modes[:3], strict=True):
+        values_of_rings.append(values.astype("f4"))
+    values_of_rings.append(np.array([2.0] * 20 + [np.nan] * 400, dtype="f4"))
+    starts = np.cumsum([0] + [len(ring) for ring in values_of_rings])
+    modes = rings.ring_modes(np.concatenate(values_of_rings), starts, 50)
+    for values, mode in zip(values_of_rings[:3], modes[:3], strict=True):
         quartiles = np.percentile(values, [25, 75])
         width = 1.06 * min(values.std(), np.diff(quartiles)[0] / 1.349) * len(values) ** -0.2
         grid = np.linspace(1.9, 2.2, 3001)

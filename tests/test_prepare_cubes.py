@@ -22,9 +22,10 @@ from scipy import ndimage
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare import cubes as prepare
 from tasoc_mpi.prepare import steps
-from tasoc_mpi.prepare.background import background_model, fit_background, series_mesh, usable_pixels
+from tasoc_mpi.prepare.background import background_model, fit_background, usable_pixels
 from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
 from tasoc_mpi.prepare.frames import FrameSeries, read_series
+from tasoc_mpi.prepare.mesh import series_mesh
 from tasoc_mpi.prepare.skygeometry import sky_geometry
 from tasoc_mpi.prepare.starlight import chosen_frames, star_image
 from tasoc_mpi.products.cube import Cube, open_cube

@@ -9,28 +9,31 @@ be in either part; only their sum has a meaning.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
-from ..kernels import blocks, sky
+from ..kernels import blocks, rings, sky
 from ..products.cube import BackgroundModel
+from .mesh import (
+    SIGMA,
+    box_levels,
+    box_means,
+    centred_levels,
+    filled_levels,
+    mesh_coefficients,
+    series_mesh,
+    smoothed_levels,
+    starless_mesh,
+)
 from .skygeometry import BOX, RADIAL_FIRST, RING, SkyGeometry
 
 __all__ = [
     "average_in_time",
     "background_model",
-    "box_levels",
-    "box_means",
-    "filled_levels",
     "fit_background",
-    "mesh_coefficients",
-    "series_mesh",
-    "smoothed_levels",
-    "starless_mesh",
     "subtract_background",
     "usable_pixels",
     "window_length",
@@ -38,12 +41,6 @@ __all__ = [
 
 #: Pixels above this are saturated or close to it, e-/s.
 FLUX_CUTOFF = 8e4
-#: Sigma clipping of a box.
-_SIGMA, _CLIP_ROUNDS = 3.0, 5
-#: Boxes with a larger part of their pixels masked or clipped are left out.
-_LARGEST_MASKED = 0.5
-#: Neighbours from which a box that was left out is filled, weighted by 1/distance.
-_NEIGHBOURS = 10
 
 #: Rings with fewer usable pixels have no value: a density estimate of fewer is dominated by its noise.
 _FEWEST_IN_RING = 50
@@ -104,15 +101,14 @@ def fit_background(
     """
     image = np.where(usable, image, np.float32(np.nan))
     radial = np.zeros(len(geometry.nodes), dtype="f4")
-    levels_of = box_means if starless else box_levels
-    levels = levels_of(image)
+    measured = _measured(image, starless)
     poll()
-    if not np.isfinite(levels).any():
+    if not np.isfinite(measured).any():
         return None
     if len(geometry.nodes):
         # What the rings are measured against, and so where the logarithm is taken: near the sky's own
         # level, never near zero, where the noise would leave half of the pixels without a logarithm.
-        level = float(np.nanmedian(levels))
+        level = float(np.nanmedian(measured[0]))
         pedestal = max(level, _LOWEST_PEDESTAL)
         mesh_of_sky = np.full(geometry.mesh_shape, level, dtype="f4")
         rest = image
@@ -127,123 +123,22 @@ def fit_background(
             radial = radial + more
             rest = image.copy() if rest is image else rest
             nodes = geometry.radial_first, geometry.radial_step
-            sky.less_profile(image, geometry.pixels, geometry.radii, radial, *nodes, rest)
-            levels = np.where(geometry.ring_boxes, levels_of(rest, geometry.ring_boxes), levels)
-            if not np.isfinite(levels).any():
+            rings.less_profile(image, geometry.pixels, geometry.radii, radial, *nodes, rest)
+            again = _measured(rest, starless, geometry.ring_boxes)
+            measured = np.where(geometry.ring_boxes, again, measured)
+            if not np.isfinite(measured).any():
                 return None
-            mesh_of_sky = mesh_coefficients(filled_levels(levels) if starless else smoothed_levels(levels))
-    return filled_levels(levels).astype("f4"), radial
+            levels = centred_levels(measured) if starless else smoothed_levels(measured[0])
+            mesh_of_sky = mesh_coefficients(levels)
+    levels = centred_levels(measured) if starless else filled_levels(measured[0])
+    return levels.astype("f4"), radial
 
 
-def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Level of the sky in every box (`kernels.sky.box_levels`).
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (R, C)
-        NaN where a pixel is not to be used.
-    wanted : ndarray of bool, shape (M, N), optional
-        Boxes to compute; default: all.
-
-    Returns
-    -------
-    ndarray, shape (M, N)
-        NaN where over half of a box's pixels are masked, clipped or beyond the frame's edge, and where a
-        box is not wanted.
-    """
-    image = np.ascontiguousarray(image, dtype="f4")
-    return sky.box_levels(image, BOX, _wanted(image, wanted), _fewest(image), _SIGMA, _CLIP_ROUNDS)
-
-
-def box_means(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Level of the sky in every box of a frame without stars (`kernels.sky.box_means`); see `box_levels`."""
-    image = np.ascontiguousarray(image, dtype="f4")
-    return sky.box_means(image, BOX, _wanted(image, wanted), _fewest(image), _SIGMA)
-
-
-def _wanted(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    if wanted is not None:
-        return wanted
-    return np.ones((-(-image.shape[0] // BOX), -(-image.shape[1] // BOX)), dtype=bool)
-
-
-def _fewest(image: NDArray[np.float32]) -> float:
-    """A box with no more values than this is left out."""
-    return (1 - _LARGEST_MASKED) * min(BOX, image.shape[0]) * min(BOX, image.shape[1])
-
-
-def smoothed_levels(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Levels without gaps and outliers.
-
-    Parameters
-    ----------
-    levels : ndarray, shape (M, N)
-        NaN for boxes that were left out; at least one is finite.
-
-    Returns
-    -------
-    ndarray, shape (M, N)
-        Boxes that were left out are filled from the ten nearest others, weighted by 1/distance; then every
-        box is the median of the 3 x 3 boxes around it (fewer at the edges).
-    """
-    levels = filled_levels(levels)
-    padded = np.pad(levels, 1, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
-    return np.nanmedian(windows.reshape(*levels.shape, 9), axis=-1)
-
-
-def filled_levels(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Levels with the boxes that were left out filled from the ten nearest others; see `smoothed_levels`."""
-    good = np.isfinite(levels)
-    if good.all():
-        return levels
-    out = levels.copy()
-    there = np.argwhere(good)
-    values = levels[good]
-    for i, j in np.argwhere(~good):
-        distance = np.hypot(there[:, 0] - i, there[:, 1] - j)
-        nearest = np.argsort(distance, kind="stable")[:_NEIGHBOURS]
-        weights = 1 / distance[nearest]
-        out[i, j] = weights @ values[nearest] / weights.sum()
-    return out
-
-
-def series_mesh(levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Coefficients of every frame's mesh, from the levels of all frames.
-
-    The 3 x 3 median filter takes from a box what stands out from its neighbours: the light of its stars.
-    Which of the nine boxes is the median changes from frame to frame with their noise, and a light
-    curve with its sky taken from now one and now another box is noisier than its pixels. What a box stands
-    out by is therefore taken as one number for all frames, the median over time of what the filter takes.
-    A single frame's mesh is what the filter gives.
-
-    Parameters
-    ----------
-    levels : ndarray of float32, shape (M, N, T)
-        From `fit_background`; NaN in frames without a background.
-
-    Returns
-    -------
-    ndarray of float32, shape (M, N, T)
-        Cubic B-spline coefficients, e-/s (`products.cube.BackgroundModel`).
-    """
-    (good,) = np.nonzero(np.isfinite(levels).all(axis=(0, 1)))
-    mesh = np.full(levels.shape, np.nan, dtype="f4")
-    if not len(good):
-        return mesh
-    excess = [levels[:, :, t] - smoothed_levels(levels[:, :, t].astype("f8")) for t in good]
-    steady = np.median(excess, axis=0)
-    for t in good:
-        mesh[:, :, t] = mesh_coefficients(levels[:, :, t] - steady)
-    return mesh
-
-
-def starless_mesh(levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Coefficients of the meshes of frames without stars; shapes as for `series_mesh`."""
-    mesh = np.full(levels.shape, np.nan, dtype="f4")
-    for t in np.flatnonzero(np.isfinite(levels).all(axis=(0, 1))):
-        mesh[:, :, t] = mesh_coefficients(levels[:, :, t].astype("f8"))
-    return mesh
+def _measured(
+    image: NDArray[np.float32], starless: bool, wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Levels of the boxes; without stars also where they are measured (`kernels.sky.box_means`)."""
+    return box_means(image, wanted) if starless else box_levels(image, wanted)[None]
 
 
 def background_model(
@@ -309,28 +204,6 @@ def subtract_background(
     )
 
 
-def mesh_coefficients(levels: NDArray[np.float64]) -> NDArray[np.float32]:
-    """B-spline coefficients of the surface through the boxes' levels, straight beyond the outer ones.
-
-    Mirrored at the outer edges, as it is often done, the surface would be level there, and off by a quarter
-    of what the sky changes from box to box.
-    """
-    by_row, by_column = (_spline_inverse(n) for n in levels.shape)
-    return (by_row @ levels @ by_column.T).astype("f4")
-
-
-@functools.cache
-def _spline_inverse(n: int) -> NDArray[np.float64]:
-    """Matrix from values at n nodes to the coefficients of the natural cubic B-spline, shape (n, n)."""
-    values = np.zeros((n, n))
-    for i in range(n):
-        # Coefficients beyond an end go on as a straight line, so the value at the end is its own coefficient.
-        outer = i in (0, n - 1)
-        for j, weight in ((i, 1.0),) if outer else ((i - 1, 1 / 6), (i, 4 / 6), (i + 1, 1 / 6)):
-            values[i, j] += weight
-    return np.linalg.inv(values).astype("f8")
-
-
 def _radial_profile(
     image: NDArray[np.float32],
     mesh: NDArray[np.float32],
@@ -344,20 +217,20 @@ def _radial_profile(
     """
     rows, columns = geometry.ring_rectangle
     smooth = sky.surface(mesh, BOX, rows, columns)
-    values = sky.ring_values(image, geometry.pixels, smooth, (rows[0], columns[0]), pedestal)
+    values = rings.ring_values(image, geometry.pixels, smooth, (rows[0], columns[0]), pedestal)
     if starless:
-        modes = np.log10(sky.ring_means(values, geometry.starts, _FEWEST_IN_RING, _SIGMA))
+        modes = np.log10(rings.ring_means(values, geometry.starts, _FEWEST_IN_RING, SIGMA))
     else:
         logs = np.log(values) * np.float32(1 / np.log(10))
-        modes = sky.ring_modes(logs, geometry.starts, _FEWEST_IN_RING)
-    (rings,) = np.nonzero(np.isfinite(modes))
-    if len(rings) < _FEWEST_RINGS:
+        modes = rings.ring_modes(logs, geometry.starts, _FEWEST_IN_RING)
+    (known,) = np.nonzero(np.isfinite(modes))
+    if len(known) < _FEWEST_RINGS:
         return np.zeros(len(geometry.nodes), dtype="f4")
     # A median does not move the values of a monotonic profile, the ends included.
-    smooth = ndimage.median_filter(modes[rings], 3, mode="nearest")
-    radii = geometry.ring_radii[rings]
+    smooth = ndimage.median_filter(modes[known], 3, mode="nearest")
+    radii = geometry.ring_radii[known]
     spline = interpolate.CubicSpline(radii, smooth, bc_type="natural")
-    start = RADIAL_FIRST + RING * rings[0]
+    start = RADIAL_FIRST + RING * known[0]
     profile = 10.0 ** _extended(spline, geometry.nodes) - 10.0 ** _extended(spline, np.array([start]))
     profile[geometry.nodes < start] = 0.0
     return profile.astype("f4")

@@ -1,0 +1,199 @@
+"""Levels of the sky in rings around the camera's centre, and their profile in radius."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from .sky import _RADIX, _central_mean, _sort
+
+__all__ = ["less_profile", "ring_means", "ring_modes", "ring_values"]
+
+
+@numba.njit(cache=True)
+def _mode(values, n, density, smooth):
+    """Mode of n sorted values: the maximum of a Gaussian kernel density estimate on a grid."""
+    quarter = np.float64(values[n // 4])
+    scale = (np.float64(values[(3 * n) // 4]) - quarter) / 1.349
+    mean = 0.0
+    for i in range(n):
+        mean += values[i]
+    mean /= n
+    variance = 0.0
+    for i in range(n):
+        variance += (values[i] - mean) ** 2
+    deviation = math.sqrt(variance / n)
+    if deviation < scale:
+        scale = np.float64(deviation)
+    if not (scale > 0.0):
+        return np.float64(values[n // 2])
+    width = 1.06 * scale * n ** (-0.2)
+    # The mode of a sky with stars is in the lower half; five steps to a bandwidth.
+    low = np.float64(values[n // 100]) - 3.0 * width
+    high = np.float64(values[(9 * n) // 10]) + 3.0 * width
+    bins = min(int(5.0 * (high - low) / width) + 2, density.shape[0])
+    step = (high - low) / (bins - 1)
+    density[:bins] = 0.0
+    for i in range(n):
+        x = (values[i] - low) / step
+        j = math.floor(x)
+        if j >= 0 and j < bins - 1:
+            f = x - j
+            density[int(j)] += 1.0 - f
+            density[int(j) + 1] += f
+    reach = int(4.0 * width / step) + 1
+    weights = np.empty(reach + 1)
+    for k in range(reach + 1):
+        weights[k] = math.exp(-0.5 * (k * step / width) ** 2)
+    for j in range(bins):
+        total = 0.0
+        for k in range(max(0, j - reach), min(bins, j + reach + 1)):
+            total += density[k] * weights[abs(k - j)]
+        smooth[j] = total
+    best = 0
+    for j in range(bins):
+        if smooth[j] > smooth[best]:
+            best = j
+    top = 0.0
+    if 0 < best < bins - 1:
+        # Top of the parabola through the three highest points.
+        curve = smooth[best - 1] - 2.0 * smooth[best] + smooth[best + 1]
+        if curve < 0.0:
+            top = 0.5 * (smooth[best - 1] - smooth[best + 1]) / curve
+    return low + (best + top) * step
+
+
+@numba.njit(cache=True)
+def ring_values(image, pixels, smooth, corner, level):
+    """Pixels of the rings with a level in place of their smooth sky; NaN where that is not positive.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+        NaN where a pixel is not to be used.
+    pixels : ndarray of int64, shape (P,)
+        Flat indices.
+    smooth : ndarray of float32, shape (H, W)
+        The smooth sky in a rectangle that holds all of `pixels`.
+    corner : (int, int)
+        Row and column of the rectangle's first pixel.
+    level : float
+
+    Returns
+    -------
+    ndarray of float32, shape (P,)
+    """
+    width = image.shape[1]
+    out = np.empty(pixels.shape[0], dtype=np.float32)
+    for i in range(pixels.shape[0]):
+        r = pixels[i] // width
+        c = pixels[i] - r * width
+        v = image[r, c] - smooth[r - corner[0], c - corner[1]] + level
+        out[i] = v if v > 0.0 else np.nan
+    return out
+
+
+@numba.njit(cache=True)
+def less_profile(image, pixels, radii, profile, first, step, out):
+    """Take a radial profile out of the pixels that have one.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+    pixels : ndarray of int64, shape (P,)
+        Flat indices of the pixels with a profile.
+    radii : ndarray, shape (P,)
+        Their distances from the centre.
+    profile : ndarray of float32, shape (K,)
+        At nodes from `first` on in steps of `step`; linear between them, which cover all pixels.
+    first, step : float
+    out : ndarray of float32, shape (R, C)
+        These of its pixels are set to the image's less the profile.
+    """
+    values = image.ravel()
+    flat = out.ravel()
+    for i in range(pixels.shape[0]):
+        x = (radii[i] - first) / step
+        j = min(int(x), profile.shape[0] - 2)
+        f = x - j
+        flat[pixels[i]] = values[pixels[i]] - ((1.0 - f) * profile[j] + f * profile[j + 1])
+
+
+@numba.njit(cache=True)
+def ring_modes(values, starts, fewest):
+    """Mode of the values of every ring.
+
+    The bandwidth is the normal reference rule's, 1.06 A n^(-1/5) with A the smaller of the standard
+    deviation and the interquartile range / 1.349 (Silverman 1986).
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (P,)
+        Ring after ring; NaN where a pixel is not to be used.
+    starts : ndarray of int64, shape (K + 1,)
+        First value of every ring, and P.
+    fewest : int
+        A ring must have at least so many values.
+
+    Returns
+    -------
+    ndarray, shape (K,)
+        NaN where a ring has too few values.
+    """
+    out = np.full(starts.shape[0] - 1, np.nan)
+    longest = 1
+    for k in range(out.shape[0]):
+        longest = max(longest, starts[k + 1] - starts[k])
+    ring = np.empty(longest, dtype=np.float32)
+    keys = np.empty(longest, dtype=np.uint32)
+    other = np.empty(longest, dtype=np.uint32)
+    counts = np.empty((3, 1 << _RADIX), dtype=np.int64)
+    density = np.empty(4096)
+    smooth = np.empty(4096)
+    for k in range(out.shape[0]):
+        n = 0
+        for i in range(starts[k], starts[k + 1]):
+            if math.isfinite(values[i]):
+                ring[n] = values[i]
+                n += 1
+        if n >= max(fewest, 2):
+            _sort(ring, n, keys, other, counts)
+            out[k] = _mode(ring, n, density, smooth)
+    return out
+
+
+@numba.njit(cache=True)
+def ring_means(values, starts, fewest, sigma):
+    """Mean of what is not far from the median, of every ring of a frame without stars; see `_central_mean`.
+
+    Parameters
+    ----------
+    values, starts, fewest
+        As `ring_modes`.
+    sigma : float
+
+    Returns
+    -------
+    ndarray, shape (K,)
+        NaN where a ring has too few values.
+    """
+    out = np.full(starts.shape[0] - 1, np.nan)
+    longest = 1
+    for k in range(out.shape[0]):
+        longest = max(longest, starts[k + 1] - starts[k])
+    ring = np.empty(longest, dtype=np.float32)
+    keys = np.empty(longest, dtype=np.uint32)
+    other = np.empty(longest, dtype=np.uint32)
+    counts = np.empty((3, 1 << _RADIX), dtype=np.int64)
+    for k in range(out.shape[0]):
+        n = 0
+        for i in range(starts[k], starts[k + 1]):
+            if math.isfinite(values[i]):
+                ring[n] = values[i]
+                n += 1
+        if n >= max(fewest, 1):
+            _sort(ring, n, keys, other, counts)
+            out[k] = _central_mean(ring, n, sigma)
+    return out
