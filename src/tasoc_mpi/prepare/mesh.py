@@ -27,7 +27,7 @@ SIGMA, _CLIP_ROUNDS = 3.0, 5
 #: Boxes with a larger part of their pixels masked or clipped are left out.
 _LARGEST_MASKED = 0.5
 #: The same in frames without stars: boxes with no larger part than this are left out.
-_SMALLEST_PART = 1 / 8
+_SMALLEST_PART = 1 / 4
 #: Neighbours from which a box that was left out is filled, weighted by 1/distance.
 _NEIGHBOURS = 10
 #: How often levels are moved to the middles of their boxes.
