@@ -73,9 +73,9 @@ def oom_kills(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"))
             _, controllers, name = line.split(":", 2)
             if controllers == "":
                 # Version 2, alone or beside version 1.
-                roots, file = (groups, groups / "unified"), "memory.events"
+                roots, file = [groups, groups / "unified"], "memory.events"
             elif "memory" in controllers.split(","):
-                roots, file = (groups / "memory",), "memory.oom_control"
+                roots, file = [groups / "memory"], "memory.oom_control"
             else:
                 continue
             for root in roots:

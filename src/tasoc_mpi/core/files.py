@@ -10,6 +10,7 @@ import errno
 import io
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,8 @@ _MAX_PACKING = 1032
 _READ_AT_ONCE = 1 << 30
 #: What reading raises: of the system, and of damaged gzip files.
 _ERRORS: tuple[Any, ...] = (OSError, EOFError, igzip_lib.IsalError)
+#: Folders of light curves and of pictures, with the folder that they are in.
+_OUTPUT_FOLDERS = re.compile(r"c\d{4}/\d{5}|plots/\d{11}-s\d{3,4}-\d-\d-c\d{4}")
 #: Kinds of files that are not read, by the test of their mode.
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -206,11 +209,17 @@ def check_folder(folder: Path, holds: str) -> None:
         raise MissingInput(f"{folder}: no such folder; name the one that holds {holds}")
 
 
+def _is_output(folder: str, name: str) -> bool:
+    """Whether a sub-folder is one that a run makes for light curves, or for the pictures of a star."""
+    return _OUTPUT_FOLDERS.fullmatch(f"{folder}/{name}") is not None
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """Regular files of a folder and of its sub-folders, linked ones too, each folder once.
 
-    Hidden folders (``.ipynb_checkpoints``) are left out, as are pipes, sockets and devices. Links to files
-    that are not there are given: who opens them says so.
+    Hidden folders (``.ipynb_checkpoints``) are left out, as are folders of light curves and of their pictures
+    (``c1800/00012``, ``plots/...``), of which an output folder below has a million files, and pipes, sockets
+    and devices. Links to files that are not there are given: who opens them says so.
 
     Raises
     ------
@@ -239,7 +248,7 @@ def files_below(folder: Path) -> Iterator[Path]:
         for entry in entries:
             try:
                 if entry.is_dir():
-                    if not entry.name.startswith("."):
+                    if not (entry.name.startswith(".") or _is_output(current.name, entry.name)):
                         inner.append(Path(entry.path))
                 elif entry.is_file() or not os.path.exists(entry.path):
                     yield Path(entry.path)

@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..products.lightcurve import LightCurve, Writer, write_lightcurve
+from ..products.lightcurve import Writer, write_lightcurve
 from ..quality import TESSQualityFlags
 from ..settings import load_settings
 from ..status import STATUS
-from . import cards
-from .columns import background_shenanigans, lightcurve_table, make_columns
+from .columns import lightcurve_table, make_columns
 from .diagnostics import edge_flux, light_curve_diagnostics
 from .load import load_ffi, load_tpf
 from .pixels import StampPixels
 from .result import PhotometryResult
+from .saving import Messages, lightcurve_of
 from .source import Source
-from .stamps import default_size
+from .stamps import Stamp, default_size
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -148,6 +148,9 @@ class BasePhotometry(StampPixels):
             self.target_pos_row,
         )
         self._table: Table | None = None
+        #: The stamp of the photometry that can be saved, and whether it is too late for that.
+        self._measured: Stamp | None = None
+        self._closed = False
         #: Keeps the light curve in another way than as a file of its own; set by the worker.
         self.lightcurve_writer: Writer | None = None
         self.plot_folder = self._make_plot_folder() if plot else None
@@ -170,7 +173,8 @@ class BasePhotometry(StampPixels):
         self.close()
 
     def close(self) -> None:
-        """Let go of everything that was read for this star."""
+        """Let go of everything that was read for this star; its light curve cannot be saved any more."""
+        self._closed = True
         self.clear_cache()
 
     def delete_plots(self) -> None:
@@ -332,7 +336,11 @@ class BasePhotometry(StampPixels):
         ValueError
             If `do_photometry` gives no final status, or its light curve or errors are all NaN.
         """
-        messages = _Messages()
+        if self.result.status != STATUS.UNKNOWN:
+            # Nothing of an earlier run is to be taken for this one's.
+            self.result = PhotometryResult(method_used=self.method)
+        self._measured = None
+        messages = Messages()
         package = logging.getLogger("tasoc_mpi")
         package.addHandler(messages)
         try:
@@ -344,6 +352,7 @@ class BasePhotometry(StampPixels):
                 )
             if status in (STATUS.OK, STATUS.WARNING):
                 status = self._diagnose(STATUS(status))
+                self._measured = self._stamp
             self.result.status = STATUS(status)
         finally:
             package.removeHandler(messages)
@@ -413,47 +422,16 @@ class BasePhotometry(StampPixels):
 
         Raises
         ------
+        UsageError
+            Without a photometry that ended with OK or WARNING, if the stamp has changed since, and after
+            `close`.
         OSError
             If it cannot be written.
         """
         folder = self.output_folder if output_folder is None else os.fspath(output_folder)
-        version = self.version if version is None else int(version)
-        source, columns = self._source, self._final_columns()
-        aperture = self.aperture.copy()
-        for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):
-            if mask is not None:
-                aperture[mask] |= bit
-        quality = background_shenanigans(source, self._stamp, columns["time"] - columns["timecorr"])
-        file = LightCurve(
-            starid=self.starid,
-            sector=self.sector,
-            camera=self.camera,
-            ccd=self.ccd,
-            cadence=self.cadence,
-            data_rel=self.data_rel,
-            version=version,
-            columns={**columns, "pixel_quality": columns["quality"], "quality": quality},
-            sumimage=self.sumimage,
-            aperture=aperture,
-            primary_cards=cards.primary_cards(
-                source, self.target, self.method, version, self.additional_headers
-            ),
-            table_cards=cards.table_cards(source, columns),
-            wcs_cards=cards.wcs_cards(source, self._stamp),
-        )
+        file = lightcurve_of(self, self.version if version is None else int(version))
         self.result.lightcurve = write_lightcurve(Path(folder), file, self.lightcurve_writer)
         return os.path.join(folder, self.result.lightcurve)
-
-
-class _Messages(logging.Handler):
-    """Collects the messages of one star, from level WARNING on."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
 
 
 def _open(

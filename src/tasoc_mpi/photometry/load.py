@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ logger = logging.getLogger(__name__)
 #: alternate between, and no more (a CCD's are 10 to 60 MB).
 _KEEP = 4
 
+#: A folder in which a target pixel file is missing is looked through again after so many times the seconds
+#: that it took: a work list of many missing files costs at most a twentieth more.
+_LOOK_AGAIN = 20
+
 _kept: OrderedDict[tuple[Any, ...], Source] = OrderedDict()
 
 
@@ -36,7 +42,7 @@ def clear_sources() -> None:
     _kept.clear()
     _cube.cache_clear()
     _catalog.cache_clear()
-    _tpfs.cache_clear()
+    _found.clear()
 
 
 def _keep(key: tuple[Any, ...], make: Callable[[], Source], cache: str) -> Source:
@@ -173,21 +179,43 @@ def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
     return copy
 
 
-@functools.lru_cache(maxsize=8)
-def _tpfs(folder: Path) -> dict[int, list[tuple[int, int, Path]]]:
-    """(sector, cadence, path) of the target pixel files of every star in a folder."""
-    found: dict[int, list[tuple[int, int, Path]]] = {}
+@dataclass
+class _TPFs:
+    """The target pixel files of a folder as they were found last.
+
+    Attributes
+    ----------
+    files : dict
+        (sector, cadence, path) of every star's.
+    again : float
+        From when on (of `time.monotonic`) it may be looked for what is missing.
+    """
+
+    files: dict[int, list[tuple[int, int, Path]]]
+    again: float
+
+
+_found: dict[Path, _TPFs] = {}
+
+
+def _tpfs(folder: Path) -> _TPFs:
+    """Look through a folder."""
+    start = time.monotonic()
+    files: dict[int, list[tuple[int, int, Path]]] = {}
     for info in find_tpfs(folder):
-        found.setdefault(info.starid, []).append((info.sector, info.cadence, info.path))
-    return found
+        files.setdefault(info.starid, []).append((info.sector, info.cadence, info.path))
+    now = time.monotonic()
+    return _TPFs(files, now + _LOOK_AGAIN * (now - start))
 
 
 def _find_tpf(folder: Path, starid: int, sector: int | None, cadence: int | None) -> Path:
-    found = [
-        (s, c, path)
-        for s, c, path in _tpfs(folder).get(starid, [])
-        if sector in (None, s) and cadence in (None, c)
-    ]
+    if folder not in _found:
+        _found[folder] = _tpfs(folder)
+    found = _of_star(folder, starid, sector, cadence)
+    if not (found and found[0][2].exists()) and time.monotonic() >= _found[folder].again:
+        # It may have come, or been moved, since.
+        _found[folder] = _tpfs(folder)
+        found = _of_star(folder, starid, sector, cadence)
     which = "" if sector is None else f" in sector {sector}"
     if not found:
         raise MissingInput(
@@ -199,6 +227,23 @@ def _find_tpf(folder: Path, starid: int, sector: int | None, cadence: int | None
             f"TIC {starid} has several target pixel files ({ways}); name the sector and the cadence"
         )
     return found[0][2]
+
+
+def _of_star(
+    folder: Path, starid: int, sector: int | None, cadence: int | None
+) -> list[tuple[int, int, Path]]:
+    return [
+        (s, c, path)
+        for s, c, path in _found[folder].files.get(starid, [])
+        if sector in (None, s) and cadence in (None, c)
+    ]
+
+
+@functools.lru_cache(maxsize=_KEEP)
+def _ccd_of(path: Path, modified: int | None) -> tuple[int, int, int]:
+    """Sector, camera and CCD of a target pixel file."""
+    tpf = read_tpf(path, pixels=False, rows=False)
+    return tpf.sector, tpf.camera, tpf.ccd
 
 
 def load_tpf(
@@ -226,7 +271,11 @@ def load_tpf(
         If there are several, or the file cannot be used.
     """
     path = _find_tpf(folder, starid, sector, cadence)
-    key = (path, _stamp_of(path))
+    modified = _stamp_of(path)
+    ccd = _ccd_of(path, modified)
+    # A catalog or cube that comes later is used from then on.
+    beside = (folder / catalog_name(*ccd), folder / cube_name(*ccd))
+    key = (path, modified, *map(_stamp_of, beside))
     if key not in _kept:
         # Its pixels are copied, some 50 MB, and the stars of a file come one after the other.
         for other in [other for other, source in _kept.items() if isinstance(source.movement, TPF)]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import sync
 from ..errors import InputError
 from .fitsbytes import CardTuple, hdu_bytes, image_bytes, image_cards
 
@@ -139,6 +140,9 @@ def write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
+        if path.exists():
+            # A file that is listed is there. Others are synced many at a time, before they are reported.
+            sync(part)
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
