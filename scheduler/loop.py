@@ -232,8 +232,9 @@ class Crew:
             for rank, tag, message in received:
                 self._note(rank, tag, message)
                 self._provide(rank, queue)
-                inbox.append(message)
-                lying += len(message)
+                if tag == Tag.RESULTS:
+                    inbox.append(message)
+                    lying += len(message)
             now = time.perf_counter()
             if received:
                 queue.size.charge((now - begin - self.mail.waited) / len(received), len(received))
@@ -263,7 +264,7 @@ class Crew:
         if tag == Tag.FAILED:
             raise unpack_failure(rank, message)
         held = self.held[rank]
-        if tag != Tag.RESULTS or not held:
+        if tag not in (Tag.RESULTS, Tag.GIVEN_UP) or not held:
             raise ProtocolError(f"rank {rank} sent a message with the tag {tag}, which nobody has asked for")
         seconds = held.pop(0)
         self.outstanding -= 1

@@ -132,4 +132,7 @@ def work(comm: Any, computer: Computer) -> int:
             else:
                 raise ProtocolError(f"rank {comm.Get_rank()} got a message with the unknown tag {tag}")
         if computer.held and (results := computer.poll(_LOOK)) is not None:
-            comm.Send([pack_results(results), MPI.BYTE], 0, Tag.RESULTS)
+            if len(results):
+                comm.Send([pack_results(results), MPI.BYTE], 0, Tag.RESULTS)
+            else:
+                comm.Send([b"", MPI.BYTE], 0, Tag.GIVEN_UP)

@@ -101,9 +101,10 @@ def main(options: Sequence[str] | None = None) -> int:
             raise
         print(f"tasoc-mpi {args.command}: error: {one_line(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"tasoc-mpi {args.command}: interrupted", file=sys.stderr)
-        return 130
+        # Another one where SIGTERM has ended a run at once.
+        return getattr(error, "exit_status", 130)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What scheduler and workers say to each other: dtypes, tags, and how a message is laid out in bytes.
 
 Rank 0 sends `TASKS`, and at the end `STOP`; a worker answers every batch with `RESULTS`. When the run is to
-end early, `FINISH` comes before: results are then of what was computed in time. A worker that cannot go on
-says why with `FAILED`. Every other message is one block of bytes that starts with a count of what it
-holds, so that one that was cut or belongs to another version is recognised. Nothing is pickled.
+end early, `FINISH` comes before: results are then of what was computed in time, or the answer is `GIVEN_UP`.
+A worker that cannot go on says why with `FAILED`. Every other message is one block of bytes that starts with
+a count of what it holds, so that one that was cut or belongs to another version is recognised. Nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Tag(IntEnum):
     """Worker to rank 0: it cannot go on, and why."""
     FINISH = 5
     """Rank 0 to worker: the run is to end; carries the seconds after which stars in hand are given up."""
+    GIVEN_UP = 6
+    """Worker to rank 0: of one batch nothing was computed after `FINISH`. Empty."""
 
 
 class ProtocolError(TasocError):

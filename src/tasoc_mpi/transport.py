@@ -189,7 +189,8 @@ def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
 
     exit_status = 1
     if isinstance(error, KeyboardInterrupt):
-        exit_status, reason = 130, f"interrupted; `tasoc-mpi {command}` goes on from here\n"
+        exit_status = getattr(error, "exit_status", 130)
+        reason = f"interrupted; `tasoc-mpi {command}` goes on from here\n"
     elif isinstance(error, TasocError):
         exit_status, reason = error.exit_status, f"error: {error}\n"
     else:
