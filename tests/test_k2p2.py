@@ -12,7 +12,7 @@ from skimage.segmentation import watershed
 from sklearn.cluster import DBSCAN
 
 from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
-from tasoc_mpi.settings import load_settings, mag2flux
+from tasoc_mpi.settings import SETTINGS, load_settings, mag2flux
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -257,6 +257,10 @@ def test_defaults_are_those_of_the_settings():
     parameters = K2P2Parameters.from_settings(load_settings())
     assert vars(parameters) == pytest.approx(vars(K2P2Parameters()))
     assert isinstance(parameters.min_pixels, int)
+
+
+def test_settings_of_the_section_are_the_parameters():
+    assert {s.key for s in SETTINGS if s.section == "k2p2"} == set(vars(K2P2Parameters()))
 
 
 def test_settings_are_used():

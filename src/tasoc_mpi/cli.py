@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from .errors import TasocError, one_line
+from .settings import load_settings
 
 __all__ = ["main", "parse"]
 
@@ -29,6 +30,9 @@ COMMANDS = (
     "split",
     "merge",
 )
+
+#: Commands that use settings and are always one process; `prepare` and `run` check them on rank 0.
+_WITH_SETTINGS = ("simulate", "catalog", "import", "todo", "summary", "submit")
 
 #: Modules of the commands whose names are Python's own words.
 _MODULES = {"import": "importing"}
@@ -86,6 +90,8 @@ def main(options: Sequence[str] | None = None) -> int:
         for name in ("numba", "h5py", "matplotlib"):
             logging.getLogger(name).setLevel(logging.WARNING)
     try:
+        if args.command in _WITH_SETTINGS:
+            load_settings()
         return args.run(args)
     except TasocError as error:
         if args.debug:

@@ -1,63 +1,280 @@
-"""Constants and thresholds of the pipeline, each with the reason for its default."""
+"""Constants and thresholds of the pipeline: one table with defaults, ranges and reasons.
+
+A file that the environment variable ``TESSPHOT_SETTINGS`` names overrides single values; it is checked as a
+whole when it is read.
+"""
 
 from __future__ import annotations
 
 import configparser
+import difflib
 import functools
+import math
 import os
-from importlib import resources
+import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["input_folder", "load_settings", "mag2flux", "output_folder"]
+__all__ = [
+    "SETTINGS",
+    "Setting",
+    "default",
+    "input_folder",
+    "load_settings",
+    "mag2flux",
+    "output_folder",
+    "settings_text",
+]
 
-#: TESS magnitude of 1 e-/s (TASOC data release 5).
-ZERO_POINT_TMAG = 20.451
+#: Comments in files of settings, on lines of their own and behind values.
+_COMMENTS = (";", "#")
+#: Files of settings have some kB.
+_MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes
+    ----------
+    section, key : str
+    default : int or float
+        Values are of its type.
+    low, high : int or float
+        The smallest and the largest value.
+    reason : str
+        The meaning of the value, with its unit, and why the default is what it is.
+    """
+
+    section: str
+    key: str
+    default: int | float
+    low: int | float
+    high: int | float
+    reason: str
+
+    @property
+    def values(self) -> str:
+        """The possible values in words."""
+        kind = "an integer" if isinstance(self.default, int) else "a number"
+        return f"{kind} from {self.low:g} to {self.high:g}"
+
+    def parse(self, text: str) -> int | float:
+        """The value of a text.
+
+        Raises
+        ------
+        ValueError
+            If it is no possible value; the message is `values`.
+        """
+        try:
+            # Python's own forms of numbers (1_000) are not those of other programs.
+            value = type(self.default)(text.replace("_", "x"))
+        except ValueError:
+            raise ValueError(self.values) from None
+        if not (math.isfinite(value) and self.low <= value <= self.high):
+            raise ValueError(self.values)
+        return value
+
+
+_TMAG = (-10.0, 40.0)
+
+#: All settings, by section.
+SETTINGS = (
+    Setting(
+        "todo", "faint_limit", 15.0, *_TMAG,
+        "Stars have to be brighter than this to be processed from full frame images (TESS magnitude).",
+    ),
+    Setting(
+        "todo", "halo_tmag_limit", 2.0, *_TMAG,
+        "Full frame image stars at least this bright start with halo photometry (TESS magnitude).",
+    ),
+    Setting(
+        "photometry", "zero_point", 20.451, 15.0, 25.0,
+        "The expected flux of a star of magnitude m is 10**(-0.4*(m - zero_point)) e-/s (TASOC data "
+        "release 5).",
+    ),
+    Setting(
+        "photometry", "catalog_buffer", 5.0, 0.0, 100.0,
+        "Stars up to this far outside the stamp are in its catalog (pixels): their light reaches into it.",
+    ),
+    Setting(
+        "photometry", "max_resizes", 5, 0, 100,
+        "How often a stamp may grow: a mask that needs more is that of a crowd, and no star's.",
+    ),
+    Setting(
+        "photometry", "max_resizes_bright", 10, 0, 100,
+        "How often the stamp of a star brighter than bright_tmag may grow: its bleed columns are long.",
+    ),
+    Setting("photometry", "bright_tmag", 6.0, *_TMAG, "See max_resizes_bright (TESS magnitude)."),
+    Setting(
+        "photometry", "resize_step", 10, 1, 1000,
+        "By how many pixels a stamp grows on a side that its mask touches.",
+    ),
+    Setting(
+        "haloswitch", "tmag_limit", 6.0, *_TMAG,
+        "Stars at least this bright may be switched to halo photometry (TESS magnitude) ...",
+    ),
+    Setting(
+        "haloswitch", "flux_limit", 0.01, 0.0, 1.0,
+        "... where the flux of the mask on the edge of the stamp exceeds this fraction of the expected flux.",
+    ),
+    Setting(
+        "k2p2", "threshold", 0.8, 0.0, 100.0,
+        "Significance of a pixel over the mode of the sum image, in robust standard deviations.",
+    ),
+    Setting("k2p2", "min_pixels", 4, 1, 1000, "Fewest pixels of a mask."),
+    Setting(
+        "k2p2", "min_cluster", 4, 1, 1000,
+        "DBSCAN: fewest significant pixels, itself one of them, in the radius of a core pixel.",
+    ),
+    Setting("k2p2", "cluster_radius", 2.0**0.5, 1.0, 10.0, "DBSCAN: that radius (pixels)."),
+    Setting(
+        "k2p2", "watershed_blur", 0.5, 0.0, 10.0,
+        "Sigma of the Gaussian in front of the search for markers of the watershed (pixels).",
+    ),
+    Setting(
+        "k2p2", "marker_distance", 2.0 * 2.0**0.5, 0.0, 100.0,
+        "A star takes a local maximum as its marker up to this distance (pixels) ...",
+    ),
+    Setting(
+        "k2p2", "marker_distance_saturated", 5.0 * 2.0**0.5, 0.0, 100.0,
+        "... and a star that may be saturated up to this one.",
+    ),
+    Setting(
+        "k2p2", "saturation_tmag", 7.0, *_TMAG,
+        "Stars and masks at least this bright may be saturated (TESS magnitude).",
+    ),
+    Setting(
+        "k2p2", "saturation_ratio", 0.01, 0.0, 1.0,
+        "A column is flat, thus saturated, if the median step along it is below this part of its maximum.",
+    ),
+    Setting(
+        "k2p2", "saturation_flux", 70000.0, 1.0, 1e9,
+        "Values of the sum image from here on are left out of its density estimate (e-/s) ...",
+    ),
+    Setting(
+        "k2p2", "trim", 0.15, 0.0, 0.99,
+        "... after this fraction of the positive pixels, the brightest.",
+    ),
+    Setting(
+        "run", "target_timeout", 300.0, 0.1, 1e7,
+        "Seconds that a star may take before it is ended as an ABORT (--target-timeout). A star takes some "
+        "ms, the brightest of a sector at 200 s a few seconds, and a file system that is overloaded may hold "
+        "one for a minute.",
+    ),
+    Setting(
+        "run", "stop_timeout", 10.0, 0.0, 1e7,
+        "Seconds that stars in hand get when the run is told to end (SIGTERM, SIGUSR1, Ctrl-C); then they are "
+        "left for the next run. A star takes some ms, and batch systems send SIGKILL 30 s (SLURM's KillWait) "
+        "after SIGTERM, in which results are written, too.",
+    ),
+)  # fmt: skip
+
+
+def default(section: str, key: str) -> int | float:
+    """The default of a setting."""
+    return _find(section, key).default
+
+
+def _find(section: str, key: str) -> Setting:
+    for setting in SETTINGS:
+        if (setting.section, setting.key) == (section, key):
+            return setting
+    raise KeyError(f"[{section}] {key}")
+
+
+def settings_text() -> str:
+    """All settings with their defaults, ranges and reasons, as a file of settings."""
+    lines = []
+    for section in dict.fromkeys(setting.section for setting in SETTINGS):
+        lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
+        for setting in SETTINGS:
+            if setting.section == section:
+                lines += textwrap.wrap(setting.reason, 100, initial_indent="; ", subsequent_indent="; ")
+                lines.append(f"; {setting.values[0].upper()}{setting.values[1:]}.")
+                lines.append(f"{setting.key} = {setting.default!r}")
+    return "\n".join(lines) + "\n"
 
 
 @functools.cache
 def load_settings() -> configparser.ConfigParser:
     """Settings of the pipeline.
 
-    The defaults are packaged (`data/settings.ini`, which says why each is what it is). A file
-    named by the environment variable ``TESSPHOT_SETTINGS`` overrides any of them.
-
     Returns
     -------
     configparser.ConfigParser
-        The same object at every call.
+        The same object at every call: the defaults of `SETTINGS` and what the file named by the environment
+        variable ``TESSPHOT_SETTINGS`` has in their place. All values are checked.
 
     Raises
     ------
     InputError
-        If the file named by ``TESSPHOT_SETTINGS`` cannot be read or has an unknown key.
+        If that file cannot be read, or has an unknown section or key, a key twice, or an impossible value.
+    MissingInput
+        If it is not there.
     """
-    settings = configparser.ConfigParser(inline_comment_prefixes=(";",))
-    settings.read_string((resources.files("tasoc_mpi.data") / "settings.ini").read_text("utf-8"))
+    settings = configparser.ConfigParser(interpolation=None)
+    for setting in SETTINGS:
+        if not settings.has_section(setting.section):
+            settings.add_section(setting.section)
+        settings.set(setting.section, setting.key, repr(setting.default))
     path = os.environ.get("TESSPHOT_SETTINGS")
     if path:
-        override = configparser.ConfigParser(inline_comment_prefixes=(";",))
-        try:
-            override.read_string(Path(path).read_text("utf-8"), source=path)
-        except (OSError, UnicodeDecodeError, configparser.Error) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{path}: cannot be read as settings ({reason}); see TESSPHOT_SETTINGS"
-            ) from None
-        for section in override.sections():
-            for key, value in override.items(section):
-                if not settings.has_option(section, key):
-                    raise InputError(
-                        f"{path}: no setting [{section}] {key}; TESSPHOT_SETTINGS names the file"
-                    )
-                settings.set(section, key, value)
+        for found, value in _read(path):
+            settings.set(found.section, found.key, repr(value))
     return settings
+
+
+def _read(path: str) -> list[tuple[Setting, int | float]]:
+    """The settings of a file."""
+    from .core.files import InputFile
+
+    # No header has the empty name: [DEFAULT] is a section like any other, and not known.
+    parser = configparser.ConfigParser(
+        interpolation=None, default_section="", comment_prefixes=_COMMENTS, inline_comment_prefixes=_COMMENTS
+    )
+    way_out = "correct it, or the variable TESSPHOT_SETTINGS that names it"
+    try:
+        with InputFile(path, _MOST_BYTES) as file:
+            text = file.read().decode("utf-8-sig")
+        parser.read_string(text, source=path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text in UTF-8 (byte {error.start}); {way_out}") from None
+    except configparser.Error as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: cannot be read as settings ({reason}); {way_out}") from None
+    found = []
+    sections = list(dict.fromkeys(setting.section for setting in SETTINGS))
+    for section in parser.sections():
+        if section not in sections:
+            raise InputError(f"{path}: no section [{section}]{_meant(section, sections)}; {way_out}")
+        keys = [setting.key for setting in SETTINGS if setting.section == section]
+        for key, value in parser.items(section):
+            if key not in keys:
+                raise InputError(f"{path}: no setting [{section}] {key}{_meant(key, keys)}; {way_out}")
+            setting = _find(section, key)
+            try:
+                found.append((setting, setting.parse(value)))
+            except ValueError as error:
+                shown = value if len(value) <= 40 else value[:40] + "..."
+                problem = f"[{section}] {key} is {shown!r} and not {error}"
+                raise InputError(f"{path}: {problem}; {way_out}") from None
+    return found
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """The known name that is most like another."""
+    like = difflib.get_close_matches(name, known, 1)
+    return f" (is it {like[0]}?)" if like else f" (known: {', '.join(known)})"
 
 
 def mag2flux(tmag: float) -> float:
     """Expected flux in e-/s of a star of TESS magnitude `tmag` (scalar or array)."""
-    return 10.0 ** (-0.4 * (tmag - ZERO_POINT_TMAG))
+    return 10.0 ** (-0.4 * (tmag - load_settings().getfloat("photometry", "zero_point")))
 
 
 def input_folder(argument: str | os.PathLike[str] | None) -> Path:

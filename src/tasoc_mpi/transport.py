@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
 
 from .errors import InputError, MissingInput, TasocError, UsageError
 
-__all__ = ["Mailbox", "abort", "check_ranks", "is_terminal", "nodes", "receive", "start_ranks", "world"]
+__all__ = [
+    "Mailbox",
+    "abort",
+    "check_first",
+    "check_ranks",
+    "is_terminal",
+    "nodes",
+    "receive",
+    "start_ranks",
+    "world",
+]
 
 #: Set by the launchers for every rank: MPICH, Intel MPI and `srun --mpi=pmi2` (PMI), `srun --mpi=pmix` and
 #: PRRTE (PMIX), Open MPI, MVAPICH, Cray (PALS, ALPS).
@@ -171,6 +181,42 @@ def check_ranks(comm: Any | None) -> None:
             f"mpiexec started {wanted} ranks, but the MPI library that mpi4py loads sees {found}; use the"
             " mpiexec of that library"
         )
+
+
+def check_first(comm: Any | None, check: Callable[[], object]) -> int:
+    """Check something on rank 0 before the others begin; to be called by all ranks.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+        None for a single process.
+    check : callable
+        Raises a TasocError where something is wrong.
+
+    Returns
+    -------
+    int
+        0, or on ranks other than 0 the status with which they are to exit: rank 0 has the reason.
+
+    Raises
+    ------
+    TasocError
+        On rank 0, that of the check.
+    """
+    failed = None
+    if comm is None or comm.Get_rank() == 0:
+        try:
+            check()
+        except TasocError as error:
+            failed = error
+    if comm is not None:
+        import numpy as np
+
+        status = np.array([failed.exit_status if failed else 0], dtype="i4")
+        comm.Bcast(status, 0)
+    if failed is not None:
+        raise failed
+    return 0 if comm is None else int(status[0])
 
 
 def abort(comm: Any, command: str, error: BaseException) -> NoReturn:

@@ -13,6 +13,7 @@ from foreign_files import pixels, write_tasoc
 from tasoc_mpi import cli
 from tasoc_mpi.products.framewcs import FrameWCS
 from tasoc_mpi.products.mast_cube import scan_mast_cube
+from tasoc_mpi.settings import settings_text
 
 __all__ = [
     "ccd",
@@ -215,10 +216,7 @@ def lists(folder: Path) -> None:
     (folder / "exclude.txt").write_text("# stars to leave out\n" + "\n".join(lines) + "\n")
     lines = [f"{starid} 1 ffi aperture" for starid in starids[3:]]
     (folder / "methods.txt").write_text("# methods\n" + "\n".join(lines) + "\n")
-    from importlib import resources
-
-    settings = (resources.files("tasoc_mpi.data") / "settings.ini").read_text("utf-8")
-    (folder / "settings.ini").write_text(settings)
+    (folder / "settings.ini").write_text(settings_text())
     for name, path in examples().items():
         shutil.copy(path, folder / f"{name}.yaml")
 

@@ -50,8 +50,8 @@ def main(args: argparse.Namespace) -> int:
     from ..prepare.cubes import PrepareOptions, prepare_folder
     from ..prepare.steps import KINDS, warm_up
     from ..prepare.team import Team, serve
-    from ..settings import input_folder
-    from ..transport import abort, world
+    from ..settings import input_folder, load_settings
+    from ..transport import abort, check_first, world
 
     options = PrepareOptions(
         sector=args.sector,
@@ -64,6 +64,8 @@ def main(args: argparse.Namespace) -> int:
         spice=args.spice,
     )
     comm = world()
+    if status := check_first(comm, load_settings):
+        return status
     if comm is None:
         prepare_folder(input_folder(args.folder), options)
         return 0

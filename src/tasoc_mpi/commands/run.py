@@ -96,10 +96,13 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
     int
         Exit status, the same on all ranks.
     """
-    from ..transport import check_ranks, start_ranks, world
+    from ..settings import load_settings
+    from ..transport import check_first, check_ranks, start_ranks, world
 
     comm = world()
     check_ranks(comm)
+    if status := check_first(comm, load_settings):
+        return status
     if args.ranks is not None and comm is None and not args.dry_run:
         return start_ranks(args.ranks, args.options)
     if comm is None:

@@ -12,49 +12,32 @@ from ..kernels.mask_cluster import core_clusters
 from ..kernels.mask_density import flux_threshold
 from ..kernels.mask_saturated import extend_columns, tidy_segments
 from ..kernels.mask_watershed import flood, watershed_markers
+from ..settings import default
 
 __all__ = ["K2P2Parameters", "K2P2Result", "k2p2_masks"]
 
 
 @dataclass(frozen=True)
 class K2P2Parameters:
-    """Thresholds of the mask making; the defaults are those of the packaged settings, section [k2p2]."""
+    """Thresholds of the mask making; `settings.SETTINGS`, section [k2p2], has their meaning and defaults."""
 
-    threshold: float = 0.8
-    """Significance of a pixel over the mode of the sum image, in robust standard deviations."""
-    trim: float = 0.15
-    """Fraction of the positive pixels, the brightest, left out of the density estimate."""
-    saturation_flux: float = 70000.0
-    """Pixels from this value on are left out of the density estimate, too (e-/s)."""
-    min_pixels: int = 4
-    """Fewest pixels of a mask."""
-    min_cluster: int = 4
-    """Fewest significant pixels, itself one of them, around a pixel of a cluster."""
-    cluster_radius: float = 2.0**0.5
-    """Distance up to which they are counted, and up to which pixels are of one cluster (pixels)."""
-    watershed_blur: float = 0.5
-    """Sigma of the Gaussian in front of the search for markers (pixels)."""
-    marker_distance: float = 2.0 * 2.0**0.5
-    """A star takes a local maximum as its marker up to this distance (pixels) ..."""
-    marker_distance_saturated: float = 5.0 * 2.0**0.5
-    """... and a star that may be saturated up to this one."""
-    saturation_tmag: float = 7.0
-    """Stars and masks at least this bright may be saturated (TESS magnitude)."""
-    saturation_ratio: float = 0.01
-    """A column is flat, thus saturated, if the median step along it is below this part of its maximum."""
+    threshold: float = default("k2p2", "threshold")
+    trim: float = default("k2p2", "trim")
+    saturation_flux: float = default("k2p2", "saturation_flux")
+    min_pixels: int = int(default("k2p2", "min_pixels"))
+    min_cluster: int = int(default("k2p2", "min_cluster"))
+    cluster_radius: float = default("k2p2", "cluster_radius")
+    watershed_blur: float = default("k2p2", "watershed_blur")
+    marker_distance: float = default("k2p2", "marker_distance")
+    marker_distance_saturated: float = default("k2p2", "marker_distance_saturated")
+    saturation_tmag: float = default("k2p2", "saturation_tmag")
+    saturation_ratio: float = default("k2p2", "saturation_ratio")
 
     @classmethod
     def from_settings(cls, settings: configparser.ConfigParser) -> K2P2Parameters:
-        """The parameters of the section [k2p2]; a key that is not there keeps its default.
-
-        Raises
-        ------
-        ValueError
-            If a value is not a number.
-        """
-        section = dict(settings.items("k2p2", raw=True))
-        known = {name: default for name, default in vars(cls()).items() if name in section}
-        return cls(**{name: type(default)(section[name]) for name, default in known.items()})
+        """The parameters of the section [k2p2]."""
+        section = settings["k2p2"]
+        return cls(**{name: type(value)(section[name]) for name, value in vars(cls()).items()})
 
 
 @dataclass(frozen=True)
