@@ -40,6 +40,7 @@ class SmallWorld(AperturePhotometry):
             collected=np.ones(image.shape, dtype="i4") if collected is None else collected.astype("i4"),
             origin=ORIGIN,
             is_tpf=datasource != "ffi",
+            neighbours_known=True,
         )
         self._catalog = catalog if listed else catalog[1:]
         self._size = size
@@ -107,7 +108,7 @@ def test_one_star():
     assert pho.contamination == 0
     assert pho.result.skip_targets == []
     assert pho.result.errors == []
-    assert pho.result.stamp_resizes == 0
+    assert pho._resizes == 0
     assert not pho.halo_advised
     assert pho.k2p2.labels.shape == mask.shape
 
@@ -134,12 +135,17 @@ def test_headers():
 
 def test_company_in_the_mask():
     image = add_star(sky((40, 40)), 20, 20, 8000)
-    stars = [(20, 20, 11.0), (21.4, 20, 13.5), (20, 18.6, np.nan), (33, 33, 12), (19, 21, 16), (50, 50, 9)]
+    stars = [(20, 20, 11.0), (21.4, 20, 13.5), (20, 18.6, 14.0), (33, 33, 12), (19, 21, 16), (50, 50, 9)]
     pho = SmallWorld(image, stars)
     assert pho.do_photometry() == STATUS.OK
-    flux = 10 ** (-0.4 * np.array([11.0, 13.5, 16]))
+    flux = 10 ** (-0.4 * np.array([11.0, 13.5, 14.0, 16]))
     assert pho.contamination == pytest.approx(1 - flux[0] / flux.sum())
     assert pho.result.skip_targets == [996, 998, 999]
+    # The light of one of them is not known, and so the share of the others is not.
+    pho = SmallWorld(image, [*stars[:2], (20, 18.6, np.nan)])
+    assert pho.do_photometry() == STATUS.OK
+    assert np.isnan(pho.contamination)
+    assert pho.result.skip_targets == [998, 999]
 
 
 def test_a_star_that_is_not_seen_gets_the_pixels_next_to_it(caplog):
@@ -289,11 +295,20 @@ def test_stars_without_a_known_magnitude():
     assert pho.additional_headers["AP_CONT"][0] is None
 
 
+def test_contamination_is_not_known_without_a_catalog_of_the_field():
+    image = add_star(sky((40, 40)), 20, 20, 8000)
+    pho = SmallWorld(image, [(20, 20, 10.7)])
+    pho._source.neighbours_known = False
+    assert pho.do_photometry() == STATUS.OK
+    assert np.isnan(pho.contamination)
+    assert pho.additional_headers["AP_CONT"][0] is None
+
+
 def test_pieces():
     assert contamination(np.array([10.0]), np.array([True])) == 0
     assert contamination(np.array([np.nan]), np.array([True])) == 0
     assert contamination(np.array([10.0, 10.0]), np.array([True, False])) == pytest.approx(0.5)
-    assert contamination(np.array([10.0, np.nan]), np.array([True, False])) == 0
+    assert np.isnan(contamination(np.array([10.0, np.nan]), np.array([True, False])))
     assert contamination(np.array([10.0]), np.array([False])) == 1
 
     aperture = np.ones((5, 6), dtype="i4")
@@ -377,4 +392,8 @@ def test_real_target_pixel_file(real, tmp_path):
             spoc = (hdus[2].data & 2) > 0
         assert pho.final_phot_mask[spoc].all()
         assert 8000 < pho.result.mean_flux < 1.15 * 9267
-        assert pho.contamination == 0
+        # Without a catalog of the field its neighbours are not known; five cadences are one hour's.
+        assert np.isnan(pho.result.contamination)
+        assert np.isnan(pho.result.rms_hour)
+        header = fits.getheader(pho.save_lightcurve())
+        assert isinstance(header["AP_CONT"], fits.card.Undefined)

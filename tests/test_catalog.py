@@ -740,11 +740,18 @@ def test_catalog_of_target_pixel_files_alone(tmp_path):
     source = star_csv(tmp_path / "stars.csv", [sky(*pixel) for pixel in pixels])
     (made,) = make_catalogs(tmp_path, CatalogOptions(source=source, buffer=0.05))
     assert open_catalog(made.path).stars["starid"].tolist() == [1, 2, 3]
+    assert open_catalog(made.path).settings.source == "table"
     (made,) = make_catalogs(tmp_path, CatalogOptions(source="headers", overwrite=True))
     catalog = open_catalog(made.path)
     assert catalog.stars["starid"].tolist() == [11, 12]
     assert catalog.settings.ticver == "8.2"
     assert catalog.stars["tmag"].tolist() == [10.0, 10.0]
+    assert catalog.only_targets
+    with sqlite3.connect(made.path) as plain:
+        plain.execute("ALTER TABLE settings DROP COLUMN source")
+    plain.close()
+    # As another program makes it: with all stars, as far as is known.
+    assert not open_catalog(made.path).only_targets
 
 
 def test_fields_can_be_chosen(tmp_path):

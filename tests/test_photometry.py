@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sqlite3
 from pathlib import Path
 
 import h5py
@@ -403,6 +404,26 @@ def test_shenanigans_of_the_stamp_are_in_the_quality(simulated, stars, tmp_path)
             np.testing.assert_array_equal(hdus[1].data["QUALITY"], expected)
 
 
+def test_what_is_not_known_of_the_frames_is_an_undefined_card(simulated, stars, tmp_path):
+    folder = simulated.copy(tmp_path)
+    with h5py.File(folder / "sector001_camera1_ccd1.hdf5", "r+") as file:
+        # Of headers without these cards.
+        attributes = file["images"].attrs
+        attributes["CRMITEN"], attributes["CRBLKSZ"], attributes["PROCVER"] = True, 0, ""
+        attributes["DATA_REL"], attributes["NREADOUT"] = 0, 0
+    with sqlite3.connect(folder / "catalog_sector001_camera1_ccd1.sqlite") as plain:
+        plain.execute("UPDATE settings SET ticver = ''")
+    plain.close()
+    with Box(stars[0], folder, tmp_path, **WHERE) as pho:
+        pho.photometry()
+        with fits.open(pho.save_lightcurve()) as hdus:
+            for key in ("CRBLKSZ", "PROCVER", "DATA_REL", "TICVER"):
+                assert isinstance(hdus[0].header[key], fits.card.Undefined), key
+            for key in ("DEADC", "LIVETIME", "EXPOSURE", "XPOSURE", "NREADOUT"):
+                assert isinstance(hdus[1].header[key], fits.card.Undefined), key
+            assert hdus[1].header["TELAPSE"] > 0
+
+
 # --- Target pixel files ------------------------------------------------------------------------------
 
 
@@ -431,6 +452,7 @@ def test_a_target_pixel_file_alone(simulated, tmp_path, caplog):
     with Box(starid, tmp_path, tmp_path, datasource="tpf") as pho:
         pho.photometry()
         assert pho.status is STATUS.OK
+        assert not pho._source.neighbours_known
         assert list(pho.catalog["starid"]) == [starid]
         assert pho.pixelflags_cube.shape[2] == 0
         pho.save_lightcurve()

@@ -45,7 +45,7 @@ def test_the_documentation_has_the_table():
 
 
 def test_every_setting_is_read_by_something():
-    """Its section and key stand in a call somewhere; those of the masks are the fields of their parameters."""
+    """Its section and key stand in a call somewhere; those of masks are the fields of their parameters."""
     code = "".join(p.read_text() for p in (ROOT / "src").rglob("*.py") if p.name != "settings.py")
     code += 'getfloat("photometry", "zero_point")'  # settings.mag2flux, tested below
     for setting in SETTINGS:
@@ -66,7 +66,7 @@ def test_the_text_of_all_settings_is_a_file_of_settings(override):
 
 
 def test_single_values_are_overridden(override):
-    settings = override("\ufeff# mine\r\n[K2P2]\r\n".replace("K2P2", "k2p2") + "Min_Pixels = 5 ; more\r\n")
+    settings = override("\ufeff# mine\r\n[k2p2]\r\nMin_Pixels = 5 ; more\r\n")
     assert settings.getint("k2p2", "min_pixels") == 5
     assert settings.getfloat("k2p2", "threshold") == 0.8
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -235,3 +236,30 @@ def test_method_that_is_not_built_yet(simulated, tmp_path):
     assert status == 2
     assert "halo" in errors
     assert "not built yet" in errors
+
+
+@pytest.mark.real
+def test_what_is_not_known_of_five_real_cadences(real, tmp_path, capsys):
+    """No catalog, and ten minutes of data: no contamination and no noise of an hour, anywhere."""
+    folder = tmp_path / "input"
+    folder.mkdir()
+    name = "tess2018206045859-s0001-0000000025155310-0120-s_tp.fits.gz"
+    shutil.copy(real / "tpf" / "tess25155310-s01-first-cadences.fits.gz", folder / name)
+    for options in (["todo", str(folder)], ["run", str(folder)]):
+        assert cli.main(["--quiet", *options]) == 0
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as plain:
+        row = plain.execute(
+            "SELECT contamination, rms_hour, variability, mean_flux, ptp, stamp_resizes FROM diagnostics"
+        ).fetchone()
+    assert row[:3] == (None, None, None)
+    assert row[3] > 0
+    assert row[4] > 0
+    assert row[5] == 0
+    (path,) = (folder / "output").rglob("*.fits.gz")
+    with fits.open(path) as hdus:
+        assert isinstance(hdus[0].header["AP_CONT"], fits.card.Undefined)
+    capsys.readouterr()
+    assert cli.main(["--quiet", "summary", str(folder)]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("10 - 11"))
+    # Magnitude, stars that are OK, noise, expected noise, ptp, mask, time.
+    assert line.split()[3:5] == ["1", "-"]

@@ -9,6 +9,11 @@ import numpy as np
 
 __all__ = ["light_curve_statistics"]
 
+#: With fewer one-hour means there is no telling their scatter.
+_FEWEST_HOURS = 4
+#: A cubic polynomial goes through 4 points and leaves nothing.
+_FEWEST_POINTS = 5
+
 
 @numba.njit(cache=True)
 def _median(x):
@@ -71,12 +76,13 @@ def light_curve_statistics(time, flux, error, good):
     variance : float
         Variance (ddof 1) of the relative flux ``flux / mean_flux - 1``.
     rms_hour : float
-        1.4826 times the median absolute deviation of the one-hour means of the relative flux.
+        1.4826 times the median absolute deviation of the one-hour means of the relative flux; NaN of
+        fewer than 4 of them.
     ptp : float
         Median of the absolute difference of adjacent relative fluxes.
     variability : float
         Standard deviation of the relative flux less a weighted cubic polynomial, over the median
-        relative error.
+        relative error; NaN of fewer than 5 points with an error, and of a flux without any spread.
 
     Notes
     -----
@@ -109,7 +115,9 @@ def light_curve_statistics(time, flux, error, good):
         means[n_means] = total / count
         n_means += 1
     means = means[:n_means]
-    rms_hour = 1.4826 * _median(np.abs(means - _median(means)))
+    rms_hour = math.nan
+    if n_means >= _FEWEST_HOURS:
+        rms_hour = 1.4826 * _median(np.abs(means - _median(means)))
 
     # Differences of adjacent points of the series: a missing point takes both of its own along.
     all_relative = flux / mean_flux - 1.0
@@ -118,10 +126,10 @@ def light_curve_statistics(time, flux, error, good):
 
     variability = math.nan
     with_error = np.isfinite(e) & (e > 0.0)
-    if np.sum(with_error) > 1:
+    if np.sum(with_error) >= _FEWEST_POINTS:
         x, y, e = x[with_error], y[with_error], e[with_error]
         span = x[-1] - x[0]
-        if span > 0.0:
+        if span > 0.0 and y.min() < y.max():
             scaled = 2.0 * (x - x[0]) / span - 1.0
             variability = _cubic_residual_std(scaled, y, 1.0 / (e * e)) / _median(e)
     return mean_flux, variance, rms_hour, ptp, variability

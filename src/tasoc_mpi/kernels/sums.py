@@ -14,7 +14,7 @@ __all__ = ["flagged_frames", "sum_pixels"]
 def sum_pixels(images, errors, rows, columns):
     """Flux, its error and the centroid of a mask in every frame.
 
-    A frame in which a pixel of the mask is NaN has no flux; nor has one in which all are zero.
+    A frame in which a pixel of the mask is not finite has no flux; nor has one in which all are zero.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def sum_pixels(images, errors, rows, columns):
             row_sum[t] += r * positive
             empty[t] &= value == 0.0
     for t in range(n_time):
-        if empty[t] or math.isnan(flux[t]):
+        if empty[t] or not math.isfinite(flux[t]):
             flux[t] = math.nan
             variance[t] = math.nan
             column_sum[t] = math.nan

@@ -61,7 +61,9 @@ class AperturePhotometry(BasePhotometry):
             return STATUS.ERROR
 
         stars = self.stamp_stars[inside]
-        self.contamination = contamination(stars["tmag"], stars["starid"] == self.starid)
+        self.contamination = float("nan")
+        if self._source.neighbours_known:
+            self.contamination = contamination(stars["tmag"], stars["starid"] == self.starid)
         known = self.contamination if np.isfinite(self.contamination) else None
         self.additional_headers["AP_CONT"] = (known, "AP contamination")
         others = stars["starid"][stars["starid"] != self.starid]
@@ -224,18 +226,17 @@ def contamination(tmags: NDArray[np.float64], target: NDArray[np.bool_]) -> floa
     Parameters
     ----------
     tmags : ndarray, shape (N,)
-        Magnitudes of all stars in the mask. Other stars without one (NaN) do not count.
+        Magnitudes of all stars in the mask.
     target : ndarray of bool, shape (N,)
         Which of them is the target.
 
     Returns
     -------
     float
-        0 where the target is alone, 1 where it is not among the stars; NaN for a target without magnitude
-        in company.
+        0 where the target is alone, 1 where it is not among the stars; NaN where one of several has no
+        magnitude.
     """
     if target.all():
         return 0.0
     flux = 10.0 ** (-0.4 * tmags)
-    own, others = float(flux[target].sum()), float(np.nansum(flux[~target]))
-    return others / (own + others) if own + others != 0 else 0.0
+    return float(flux[~target].sum() / flux.sum())

@@ -79,7 +79,7 @@ def primary_cards(
         ("PMTOTAL", _known(pm), "[mas/yr] total proper motion"),
         ("TESSMAG", _known(target["tmag"]), "[mag] TESS magnitude"),
         ("TEFF", _known(target["teff"]), "[K] effective temperature"),
-        ("TICVER", source.catalog.settings.ticver, "version of the TESS input catalog"),
+        ("TICVER", source.catalog.settings.ticver or None, "version of the TESS input catalog"),
         *facts[2:],
         *((key, value, comment) for key, (value, comment) in additional.items()),
         ("DATAVAL", 0, "data validation flags"),
@@ -119,16 +119,15 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
     """
     int_time, frame_time = 1.98, 2.0
     facts = source.facts
-    dead_time = int_time / frame_time
-    if facts["CRMITEN"] and facts["CRBLKSZ"]:
-        # Of every block of exposures the brightest and the faintest value of a pixel are dropped.
-        dead_time *= (facts["CRBLKSZ"] - 2) / facts["CRBLKSZ"]
+    dead_time = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], int_time / frame_time)
     step = source.cadence / 86400.0
     time = columns["time"]
     start, stop = time[0].item() - step / 2, time[-1].item() + step / 2
     used = np.isfinite(columns["flux"]) & TESSQualityFlags.filter(columns["quality"])
     n_frames = facts["NUM_FRM"] or round(source.cadence / frame_time)
-    exposure = n_frames * frame_time * dead_time
+    exposure = None if dead_time is None else n_frames * frame_time * dead_time
+    live_time = None if dead_time is None else (stop - start) * dead_time
+    on_source = None if exposure is None else int(used.sum()) * exposure / 86400.0
     return [
         ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
         ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
@@ -142,9 +141,9 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
         ("MJD-BEG", start + _JD_EPOCH - 2400000.5, "observation start time in MJD (TDB)"),
         ("MJD-END", stop + _JD_EPOCH - 2400000.5, "observation stop time in MJD (TDB)"),
         ("TELAPSE", stop - start, "[d] TSTOP - TSTART"),
-        ("LIVETIME", (stop - start) * dead_time, "[d] TELAPSE multiplied by DEADC"),
+        ("LIVETIME", live_time, "[d] TELAPSE multiplied by DEADC"),
         ("DEADC", dead_time, "deadtime correction"),
-        ("EXPOSURE", int(used.sum()) * exposure / 86400.0, "[d] time on source"),
+        ("EXPOSURE", on_source, "[d] time on source"),
         ("XPOSURE", exposure, "[s] duration of exposure"),
         ("TIMEPIXR", 0.5, "bin time beginning=0 middle=0.5 end=1"),
         ("TIMEDEL", step, "[d] time resolution of data"),
@@ -153,8 +152,24 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
         ("FRAMETIM", frame_time, "[s] frame time (INT_TIME + READTIME)"),
         ("NUM_FRM", n_frames, "number of frames per time stamp"),
         ("NREADOUT", facts["NREADOUT"], "number of reads per cadence"),
-        ("EPHEM", source.ephemeris, "what the barycentric times are from"),
+        ("EPHEM", source.ephemeris or None, "what the barycentric times are from"),
     ]
+
+
+def _live_fraction(mitigated: bool | None, block: int | None, read: float) -> float | None:
+    """Share of the time in which light is collected; None where it is not known.
+
+    Parameters
+    ----------
+    mitigated, block
+        Cards CRMITEN and CRBLKSZ: of every block of exposures the cosmic ray mitigation drops the brightest
+        and the faintest value of a pixel.
+    read : float
+        The share in one exposure.
+    """
+    if mitigated is None or (mitigated and not block):
+        return None
+    return read * (block - 2) / block if mitigated and block else read
 
 
 @functools.lru_cache(maxsize=16)

@@ -85,8 +85,10 @@ def light_curve_diagnostics(
 
 
 def edge_flux(sumimage: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Flux of a mask's pixels on the edge of the stamp, in the sum image, e-/s."""
+    """Flux of a mask's pixels on the edge of the stamp, in the sum image, e-/s; NaN if none is known."""
     edge = np.zeros(mask.shape, dtype=bool)
     edge[[0, -1], :] = True
     edge[:, [0, -1]] = True
-    return float(np.nansum(sumimage[mask & edge], dtype="f8"))
+    values = sumimage[mask & edge]
+    known = values[np.isfinite(values)]
+    return float(known.sum(dtype="f8")) if known.size or not values.size else float("nan")

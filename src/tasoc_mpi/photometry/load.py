@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +142,7 @@ def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
         ccd=int(cube.attributes["CCD"]),
         cadence=int(cube.attributes["CADENCE"]),
         header=cube.attributes,
-        facts={key: cube.attributes.get(key) for key in FACTS},
+        facts=_known_facts(cube.attributes),
         images=images,
         images_err=errors,
         background=cube.background,
@@ -157,6 +157,7 @@ def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
         positions=cube.ephemeris,
         ephemeris=cube.ephemeris_source,
         catalog=catalog,
+        neighbours_known=not catalog.only_targets,
         places=places,
         wcs=cube.wcs,
         ref_frame=cube.ref_frame,
@@ -166,6 +167,18 @@ def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
         flags_origin=(cube.row_offset, cube.column_offset),
         flag_spans=spacecraft,
     )
+
+
+def _known_facts(header: Mapping[str, Any]) -> dict[str, Any]:
+    """`FACTS` of a header or a cube's attributes; None for unknown ones, which are 0 or '' in cubes."""
+    facts = {key: header.get(key) for key in FACTS}
+    never_zero = ("PROCVER", "DATA_REL", "CRBLKSZ", "NUM_FRM", "NREADOUT")
+    return {
+        key: value
+        if isinstance(value, bool | int | float | str) and (value or key not in never_zero)
+        else None
+        for key, value in facts.items()
+    }
 
 
 def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -301,7 +314,6 @@ def _make_tpf(folder: Path, path: Path) -> Source:
     positions, how = ephemeris(tpf.time - timecorr, timecorr, ra, dec)
     good = TESSQualityFlags.filter(tpf.quality)
     sumimage = _mean(tpf.images, good if good.any() else np.ones_like(good))
-    facts = {key: tpf.header.get(key, tpf.table_header.get(key)) for key in FACTS}
     return Source(
         path=path,
         sector=tpf.sector,
@@ -309,7 +321,7 @@ def _make_tpf(folder: Path, path: Path) -> Source:
         ccd=tpf.ccd,
         cadence=tpf.cadence,
         header=tpf.header,
-        facts=facts,
+        facts=_known_facts({key: tpf.header.get(key, tpf.table_header.get(key)) for key in FACTS}),
         images=tpf.images,
         images_err=tpf.images_err,
         background=PixelBackground(tpf.backgrounds),
@@ -325,6 +337,7 @@ def _make_tpf(folder: Path, path: Path) -> Source:
         positions=positions,
         ephemeris=how,
         catalog=catalog,
+        neighbours_known=not catalog.only_targets,
         places=tpf.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], 0),
         wcs=tpf.wcs,
         ref_frame=0,

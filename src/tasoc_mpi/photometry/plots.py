@@ -321,9 +321,15 @@ def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
 
 def _numbers(pho: BasePhotometry) -> str:
     result = pho.result
-    return (
-        f"1-hour scatter {1e6 * result.rms_hour:.4g} ppm   point to point {1e6 * result.ptp:.4g} ppm   "
-        f"variability {result.variability:.3g}   contamination {result.contamination:.3g}"
+    values = {
+        "1-hour scatter": (1e6 * result.rms_hour, ".4g", " ppm"),
+        "point to point": (1e6 * result.ptp, ".4g", " ppm"),
+        "variability": (result.variability, ".3g", ""),
+        "contamination": (result.contamination, ".3g", ""),
+    }
+    return "   ".join(
+        f"{name} {value:{form}}{unit}" if np.isfinite(value) else f"{name} -"
+        for name, (value, form, unit) in values.items()
     )
 
 

@@ -55,6 +55,6 @@ class PhotometryResult:
     edge_flux: float = math.nan
     stamp_width: float = math.nan
     stamp_height: float = math.nan
-    stamp_resizes: float = 0.0
+    stamp_resizes: float = math.nan
     errors: list[str] = field(default_factory=list)
     skip_targets: list[int] = field(default_factory=list)

@@ -85,6 +85,8 @@ class Source:
     ephemeris : str
         What the positions were computed from.
     catalog : StarCatalog
+    neighbours_known : bool
+        Whether the catalog has the other stars, too, and not only targets.
     places : ndarray, shape (N, 2)
         (column, row) of every catalog star in the reference frame.
     wcs : FrameWCS
@@ -123,6 +125,7 @@ class Source:
     positions: NDArray[np.float64]
     ephemeris: str
     catalog: StarCatalog
+    neighbours_known: bool
     places: NDArray[np.float64]
     wcs: FrameWCS
     ref_frame: int

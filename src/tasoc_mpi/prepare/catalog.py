@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, UsageError
 from ..products.catalog import (
+    FROM_HEADERS,
     STAR_DTYPE,
     CatalogSettings,
     catalog_from_tpf,
@@ -157,6 +158,7 @@ def _make_one(
         camera_centre_ra=field.centre[0],
         camera_centre_dec=field.centre[1],
         footprint=footprint_text(field.corners),
+        source=options.source if options.source in ("mast", FROM_HEADERS) else "table",
     )
     path = folder / catalog_name(field.sector, field.camera, field.ccd)
     write_catalog(path, settings, selected)

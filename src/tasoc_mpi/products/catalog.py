@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .tpf import TPF
 
 __all__ = [
+    "FROM_HEADERS",
     "STAR_DTYPE",
     "CatalogSettings",
     "StarCatalog",
@@ -62,7 +63,12 @@ _SETTINGS_COLUMNS = {
     "camera_centre_ra": "REAL",
     "camera_centre_dec": "REAL",
     "footprint": "TEXT NOT NULL",
+    "source": "TEXT",
 }
+#: Columns that catalogs of other programs do not have.
+_OWN_COLUMNS = ("source",)
+#: `CatalogSettings.source` of catalogs from headers of target pixel files.
+FROM_HEADERS = "headers"
 
 #: Slack in comparisons of unit vectors: rounding of coordinates in degrees, some 1e-10 degrees.
 _ROUNDING = 2e-12
@@ -87,6 +93,9 @@ class CatalogSettings:
         Where the camera points, degrees; NaN where it is not known.
     footprint : str
         Corners of the convex polygon, ``"ra,dec;ra,dec;..."`` in degrees.
+    source : str
+        Where the stars are from: ``"table"``, ``"mast"``, ``"simulation"``, or ``"headers"`` of target pixel
+        files; empty if not known.
     """
 
     sector: int
@@ -99,6 +108,7 @@ class CatalogSettings:
     camera_centre_ra: float
     camera_centre_dec: float
     footprint: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,11 @@ class StarCatalog:
 
     def __len__(self) -> int:
         return len(self.stars)
+
+    @property
+    def only_targets(self) -> bool:
+        """Whether the stars are those of target pixel files, without the others in the field."""
+        return self.settings.source == FROM_HEADERS
 
     def __contains__(self, starid: int) -> bool:
         starids = self.stars["starid"]
@@ -270,7 +285,9 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _only_settings(connection: sqlite3.Connection) -> CatalogSettings:
-    rows = connection.execute(f"SELECT {', '.join(_SETTINGS_COLUMNS)} FROM settings").fetchall()
+    found = {row[1] for row in connection.execute("PRAGMA table_info(settings)")}
+    columns = ["NULL" if name in _OWN_COLUMNS and name not in found else name for name in _SETTINGS_COLUMNS]
+    rows = connection.execute(f"SELECT {', '.join(columns)} FROM settings").fetchall()
     if len(rows) != 1:
         raise ValueError(f"{len(rows)} rows of settings instead of one")
     return _settings(rows[0])
@@ -384,6 +401,7 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
         camera_centre_ra=centre[0],
         camera_centre_dec=centre[1],
         footprint=footprint,
+        source=FROM_HEADERS,
     )
     return StarCatalog(tpf.path, settings, move_stars(star, epoch))
 

@@ -85,8 +85,9 @@ def recover(curve: Curve, truth: Truth, starid: int, contamination: float) -> tu
         cadence = float(truth.attributes["CADENCE"]) / 86400.0
         model = _mean_factor(variability, i, time, cadence)
         scale, error = fit_scale(time, flux, model, _pieces(variability, i, time))
-        if np.isfinite(contamination) and contamination < 1:
-            scale, error = scale / (1 - contamination), error / (1 - contamination)
+        # Without the contamination it is not known how much of the light varies.
+        rest = 1 - contamination if contamination < 1 else np.nan
+        scale, error = scale / rest, error / rest
     return (starid, truth.stars["tmag"][place], kind, period, best, match, size, scale, error)
 
 

@@ -193,7 +193,7 @@ def _compare_star(star: np.void, curve: Curve, truth: Truth, i: int) -> tuple:
     flux = float(np.median(curve.flux[curve.good])) if curve.good.any() else float("nan")
     pixels = int(curve.mask.sum())
     known = curve.good & np.isfinite(curve.background)
-    sky = float(np.median(curve.background[known])) / max(pixels, 1) if known.any() else 0.0
+    sky = float(np.median(curve.background[known])) / max(pixels, 1) if known.any() else float("nan")
     a = truth.attributes
     parts = noise_parts(
         flux,
@@ -271,11 +271,20 @@ def _flux_table(stars: NDArray[np.void]) -> list[str]:
     rows = [heads]
     for name, here in _bins(stars[np.isfinite(stars["ratio"])], FLUX_RANGE, 1.0):
         low, middle, high = np.percentile(here["ratio"], [16, 50, 84])
-        clean = here["ratio"] * (1 - np.nan_to_num(here["contamination"]))
-        within, within_clean = (np.mean(np.abs(x - 1) <= FLUX_TOLERANCE) for x in (here["ratio"], clean))
+        clean = here["ratio"] * (1 - here["contamination"])
+        clean = clean[np.isfinite(clean)]
+        within = np.mean(np.abs(here["ratio"] - 1) <= FLUX_TOLERANCE)
         values = (f"{middle:.4f}", f"{low:.3f}", f"{high:.3f}", f"{100 * within:.0f}%")
-        rows.append([name, str(len(here)), *values, f"{np.median(clean):.4f}", f"{100 * within_clean:.0f}%"])
+        known = ["-", "-"]
+        if clean.size:
+            within_clean = np.mean(np.abs(clean - 1) <= FLUX_TOLERANCE)
+            known = [f"{np.median(clean):.4f}", f"{100 * within_clean:.0f}%"]
+        rows.append([name, str(len(here)), *values, *known])
     return text_table(rows)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
 
 
 def _variables_table(variables: NDArray[np.void]) -> list[str]:
@@ -288,11 +297,11 @@ def _variables_table(variables: NDArray[np.void]) -> list[str]:
                 f"{v['tmag']:.2f}",
                 str(v["kind"]),
                 f"{v['period']:.4f}",
-                f"{v['found']:.4f}",
+                _number(v["found"], 4),
                 str(v["match"]) or "no",
                 f"{100 * v['size']:.3g}",
-                f"{v['scale']:.3f}",
-                f"{v['scale_error']:.3f}",
+                _number(v["scale"], 3),
+                _number(v["scale_error"], 3),
             ]
         )
     back = int((variables["match"] != "").sum())

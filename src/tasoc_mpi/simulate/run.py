@@ -348,6 +348,7 @@ def _settings(scene: Scene) -> CatalogSettings:
         reference_time=scene.reference_time,
         epoch=scene.epoch,
         coord_buffer=MARGIN * 21.0 / 3600.0,
+        source="simulation",
         camera_centre_ra=float(camera[0]),
         camera_centre_dec=float(camera[1]),
         footprint=";".join(f"{ra:.8f},{dec:.8f}" for ra, dec in corners),
