@@ -12,6 +12,7 @@ from tasoc_mpi.photometry.base import STAMP_STAR_DTYPE
 from tasoc_mpi.photometry.pixels import StampPixels
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.photometry.source import PixelBackground
+from tasoc_mpi.photometry.tessphot import _wants_halo
 from tasoc_mpi.settings import mag2flux
 from tasoc_mpi.simulate.truth import read_truth, truth_name
 from tasoc_mpi.status import STATUS
@@ -24,12 +25,12 @@ FRAMES = 5
 class SmallWorld(AperturePhotometry):
     """Aperture photometry in an image, without files. The first star (row, column, tmag) is the target."""
 
-    def __init__(self, image, stars, datasource="ffi", size=None, collected=None, listed=True):
+    def __init__(self, image, stars, datasource="ffi", size=None, collected=None, listed=True, origin=ORIGIN):
         catalog = np.zeros(len(stars), dtype=STAMP_STAR_DTYPE)
         catalog["starid"] = 1000 - np.arange(len(stars))
         catalog["row"], catalog["column"], catalog["tmag"] = np.array(stars, dtype=float).T
-        catalog["row"] += ORIGIN[0]
-        catalog["column"] += ORIGIN[1]
+        catalog["row"] += origin[0]
+        catalog["column"] += origin[1]
         cube = np.repeat(np.asarray(image, dtype="f4")[:, :, None], FRAMES, axis=2)
         cube *= 1 + 0.01 * np.arange(FRAMES, dtype="f4")
         source = SimpleNamespace(
@@ -38,7 +39,7 @@ class SmallWorld(AperturePhotometry):
             background=PixelBackground(np.full_like(cube, 7.0)),
             sumimage=np.asarray(image, dtype="f4"),
             collected=np.ones(image.shape, dtype="i4") if collected is None else collected.astype("i4"),
-            origin=ORIGIN,
+            origin=origin,
             is_tpf=datasource != "ffi",
             neighbours_known=True,
         )
@@ -244,28 +245,46 @@ def test_growth_that_meets_the_edge_of_the_ccd():
 
 
 @pytest.mark.parametrize(
-    ("tmag", "share", "datasource", "status"),
+    ("tmag", "share", "datasource", "origin", "status"),
     [
-        (5.0, 0.02, "ffi", STATUS.ERROR),
-        (6.0, 0.02, "ffi", STATUS.ERROR),
-        (5.0, 0.005, "ffi", STATUS.OK),
-        (6.1, 0.02, "ffi", STATUS.OK),
-        (5.0, 0.02, "tpf", STATUS.OK),
-        (5.0, 0.02, "tpf:77", STATUS.OK),
+        (5.0, 0.02, "ffi", (0, 44), STATUS.ERROR),
+        (6.0, 0.02, "ffi", (0, 1000), STATUS.ERROR),
+        (5.0, 0.005, "ffi", (0, 44), STATUS.OK),
+        (6.1, 0.02, "ffi", (0, 44), STATUS.OK),
+        # Above the edge of a cut-out there are more pixels on the CCD.
+        (5.0, 0.02, "ffi", (1, 44), STATUS.OK),
+        (5.0, 0.02, "tpf", (0, 44), STATUS.OK),
+        (5.0, 0.02, "tpf:77", (0, 44), STATUS.OK),
     ],
 )
-def test_a_very_bright_star_cut_off_by_the_ccd(tmag, share, datasource, status):
+def test_a_very_bright_star_cut_off_by_the_ccd(tmag, share, datasource, origin, status):
     expected = mag2flux(tmag)
     image = add_star(sky((17, 17)), 4, 8, 0.9 * expected, width=0.8)
     image[0, 7:10] = share * expected / 3
     image[1:4, 7:10] += share * expected / 3
-    pho = SmallWorld(image, [(4, 8, tmag)], datasource)
-    assert pho.do_photometry() == status
+    pho = SmallWorld(image, [(4, 8, tmag)], datasource, origin=origin)
+    pho.result.status = pho.do_photometry()
+    assert pho.result.status == status
     assert pho.halo_advised is (status == STATUS.ERROR)
+    # At the edge of a target pixel file halo photometry may do better; at that of a cut-out it has no more.
+    assert _wants_halo(pho) is (status == STATUS.ERROR or (datasource == "tpf" and share > 0.01))
     if status == STATUS.ERROR:
         assert "edge of the CCD" in pho.result.errors[0]
     else:
         assert "down" in touched_sides(pho.final_phot_mask)
+
+
+def test_sides_at_which_a_cutout_ends():
+    image = add_star(sky((17, 17)), 8, 8, 8000)
+    for origin, datasource, sides in (
+        ((0, 44), "ffi", {"up", "right"}),
+        ((2048 - 17, 2092 - 17), "ffi", {"down", "left"}),
+        ((5, 50), "ffi", {"up", "right", "down", "left"}),
+        ((5, 50), "tpf", set()),
+    ):
+        pho = SmallWorld(image, [(8, 8, 10.0)], datasource, size=(17, 17), origin=origin)
+        assert pho.cut_sides == sides
+    assert SmallWorld(sky((40, 40)), [(20, 20, 10.0)]).cut_sides == set()
 
 
 def test_a_target_in_two_masks_is_an_error():
@@ -396,4 +415,4 @@ def test_real_target_pixel_file(real, tmp_path):
         assert np.isnan(pho.result.contamination)
         assert np.isnan(pho.result.rms_hour)
         header = fits.getheader(pho.save_lightcurve())
-        assert isinstance(header["AP_CONT"], fits.card.Undefined)
+        assert header["AP_CONT"] is None

@@ -218,3 +218,43 @@ def test_truncated(real: Path, tmp_path: Path) -> None:
         path.write_bytes(data[:size])
         with pytest.raises(InputError, match="truncated"):
             import_file(tmp_path, path, PrepareOptions())
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_cutout_of_a_ccd_is_not_the_first(
+    real: Path, tmp_path: Path, capsys, caplog, overwrite
+) -> None:
+    """Of the same size, 20 columns further on: it neither counts as done nor replaces the other."""
+    first = tmp_path / "first.fits"
+    first.write_bytes((real / "cutout" / PI_MEN).read_bytes())
+    second = change(first, tmp_path / "second.fits", _1CRV4P=fits.getheader(first, 1)["1CRV4P"] + 20)
+    folder = tmp_path / "input"
+    folder.mkdir()
+    options = ["--overwrite"] if overwrite else []
+    assert cli.main(["--quiet", "import", str(folder), str(first), str(second), *options]) == 1
+    assert (
+        f"{second}: rows 256 to 261 and columns 1647 to 1652 of the CCD of which {first} (in" in caplog.text
+    )
+    capsys.readouterr()
+    cube = folder / "sector001_camera4_ccd2.hdf5"
+    made = cube.read_bytes()
+    # In another call the cube stands for the first file.
+    assert cli.main(["--quiet", "import", str(folder), str(second), *options]) == 1
+    error = capsys.readouterr().err
+    assert f"error: {second}: rows 256 to 261" in error
+    assert f"{cube} has rows 256 to 261 and columns 1627 to 1632; import it into another folder" in error
+    assert cube.read_bytes() == made
+    assert cli.main(["--quiet", "import", str(folder), str(first), *options]) == 0
+    assert cube.read_bytes() == made
+
+
+def test_a_cutout_does_not_replace_its_ccd(cutout: tuple[Path, Path]) -> None:
+    folder, file = cutout
+    cube = folder / "sector001_camera2_ccd3.hdf5"
+    before = cube.stat()
+    with pytest.raises(InputError, match="import it into another folder") as caught:
+        import_file(folder, file, PrepareOptions(overwrite=True))
+    assert str(file) in str(caught.value)
+    assert str(cube) in str(caught.value)
+    assert cube.stat() == before

@@ -418,9 +418,9 @@ def test_what_is_not_known_of_the_frames_is_an_undefined_card(simulated, stars, 
         pho.photometry()
         with fits.open(pho.save_lightcurve()) as hdus:
             for key in ("CRBLKSZ", "PROCVER", "DATA_REL", "TICVER"):
-                assert isinstance(hdus[0].header[key], fits.card.Undefined), key
+                assert hdus[0].header[key] is None, key
             for key in ("DEADC", "LIVETIME", "EXPOSURE", "XPOSURE", "NREADOUT"):
-                assert isinstance(hdus[1].header[key], fits.card.Undefined), key
+                assert hdus[1].header[key] is None, key
             assert hdus[1].header["TELAPSE"] > 0
 
 

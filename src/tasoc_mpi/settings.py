@@ -169,8 +169,8 @@ SETTINGS = (
     Setting(
         "run", "stop_timeout", 10.0, 0.0, 1e7,
         "Seconds that stars in hand get when the run is told to end (SIGTERM, SIGUSR1, Ctrl-C); then they "
-        "are left for the next run. A star takes some ms, and batch systems send SIGKILL 30 s (SLURM's KillWait) "
-        "after SIGTERM, in which results are written, too.",
+        "are left for the next run. A star takes some ms, and batch systems send SIGKILL 30 s (SLURM's "
+        "KillWait) after SIGTERM, in which results are written, too.",
     ),
 )  # fmt: skip
 

@@ -8,17 +8,10 @@ from numpy.typing import NDArray
 from ..settings import mag2flux
 from ..status import STATUS
 from .base import BasePhotometry
+from .diagnostics import SIDES, edge_flux
 from .k2p2 import K2P2Parameters, K2P2Result, k2p2_masks
 
 __all__ = ["AperturePhotometry", "contamination", "minimal_mask", "stars_in_mask", "touched_sides"]
-
-#: The pixels of a stamp on each of its sides, by the name that `resize_stamp` has for the side.
-_SIDES: dict[str, tuple[int | slice, int | slice]] = {
-    "down": (0, slice(None)),
-    "up": (-1, slice(None)),
-    "left": (slice(None), 0),
-    "right": (slice(None), -1),
-}
 
 
 class AperturePhotometry(BasePhotometry):
@@ -43,7 +36,8 @@ class AperturePhotometry(BasePhotometry):
         STATUS
             OK; WARNING if the star has no mask of its own and the pixels next to it were used; ERROR, with
             a message in the details, if it belongs to two masks, the stamp would have to grow too often,
-            the star is cut off by the edge of the CCD, or no star of the catalog is in the mask.
+            the star is cut off by the edge of the CCD (not that of a cut-out or target pixel file, which
+            are used as they are), or no star of the catalog is in the mask.
         """
         parameters = K2P2Parameters.from_settings(self.settings)
         self._add_headers(parameters)
@@ -84,16 +78,18 @@ class AperturePhotometry(BasePhotometry):
         most = settings.getint("photometry", "max_resizes_bright" if bright else "max_resizes")
         step = settings.getint("photometry", "resize_step")
         # Sides on which there are no more pixels. A target pixel file has none to give.
-        ended = set() if self.datasource == "ffi" else set(_SIDES)
+        ended = set() if self.datasource == "ffi" else set(SIDES)
         resizes = 0
         while True:
             mask = self._target_mask(parameters)
             if mask is None:
                 return None
             touched = touched_sides(mask)
-            self._check_cut_off(mask, touched & ended)
+            self._check_cut_off(mask, touched & ended - self.cut_sides)
             growing = touched - ended
             if not growing:
+                if touched & self.cut_sides:
+                    self.logger.info("TIC %d: the mask is cut off by the edge of the cut-out", self.starid)
                 return mask
             if resizes >= most:
                 self.halo_advised = self._may_be_halo()
@@ -102,7 +98,7 @@ class AperturePhotometry(BasePhotometry):
             if self.resize_stamp(**dict.fromkeys(growing, step)):
                 resizes += 1
             # down, up, left, right are the order of the stamp's limits, too.
-            grown = {side: abs(self.stamp[k] - before[k]) for k, side in enumerate(_SIDES)}
+            grown = {side: abs(self.stamp[k] - before[k]) for k, side in enumerate(SIDES)}
             ended |= {side for side in growing if grown[side] < step}
 
     def _target_mask(self, parameters: K2P2Parameters) -> NDArray[np.bool_] | None:
@@ -130,10 +126,7 @@ class AperturePhotometry(BasePhotometry):
         if not sides or self.datasource != "ffi" or not self._may_be_halo():
             return
         limit = self.settings.getfloat("haloswitch", "flux_limit") * mag2flux(self.target["tmag"])
-        edge = np.zeros(mask.shape, dtype=bool)
-        for side in sides:
-            edge[_SIDES[side]] = True
-        flux = float(np.nansum(self.sumimage[edge & mask], dtype="f8"))
+        flux = edge_flux(self.sumimage, mask, sides)
         if flux > limit:
             self.halo_advised = True
             raise _NoAperture(
@@ -180,7 +173,7 @@ def touched_sides(mask: NDArray[np.bool_]) -> set[str]:
     set of str
         ``'down'`` (first row), ``'up'`` (last row), ``'left'`` (first column), ``'right'`` (last column).
     """
-    return {side for side, pixels in _SIDES.items() if mask[pixels].any()}
+    return {side for side, pixels in SIDES.items() if mask[pixels].any()}
 
 
 def minimal_mask(aperture: NDArray[np.int32], row: float, column: float) -> NDArray[np.bool_]:

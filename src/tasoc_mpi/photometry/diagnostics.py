@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,15 @@ from numpy.typing import NDArray
 
 from ..kernels.statistics import light_curve_statistics
 
-__all__ = ["Diagnostics", "MaskSums", "edge_flux", "light_curve_diagnostics"]
+__all__ = ["SIDES", "Diagnostics", "MaskSums", "edge_flux", "light_curve_diagnostics"]
+
+#: The pixels of a stamp on each of its sides, by the name that `resize_stamp` has for the side.
+SIDES: dict[str, tuple[int | slice, int | slice]] = {
+    "down": (0, slice(None)),
+    "up": (-1, slice(None)),
+    "left": (slice(None), 0),
+    "right": (slice(None), -1),
+}
 
 
 @dataclass(frozen=True)
@@ -84,11 +93,13 @@ def light_curve_diagnostics(
     )
 
 
-def edge_flux(sumimage: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Flux of a mask's pixels on the edge of the stamp, in the sum image, e-/s; NaN if none is known."""
+def edge_flux(
+    sumimage: NDArray[np.float32], mask: NDArray[np.bool_], sides: Iterable[str] = tuple(SIDES)
+) -> float:
+    """Flux of a mask's pixels on the sides of the stamp, in the sum image, e-/s; NaN if none is known."""
     edge = np.zeros(mask.shape, dtype=bool)
-    edge[[0, -1], :] = True
-    edge[:, [0, -1]] = True
+    for side in sides:
+        edge[SIDES[side]] = True
     values = sumimage[mask & edge]
     known = values[np.isfinite(values)]
     return float(known.sum(dtype="f8")) if known.size or not values.size else float("nan")

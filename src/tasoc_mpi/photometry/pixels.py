@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..kernels.sums import sum_pixels
-from .diagnostics import MaskSums
+from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
+from .diagnostics import SIDES, MaskSums
 from .source import Source
 from .stamps import Stamp, stamp_around
 
@@ -103,7 +104,7 @@ class StampPixels:
         Returns
         -------
         bool
-            Whether the stamp changed. It never leaves the CCD or the target pixel file.
+            Whether the stamp changed. It never leaves the pixels of the cube or the target pixel file.
 
         Raises
         ------
@@ -135,6 +136,18 @@ class StampPixels:
         self.final_phot_mask = self.final_position_mask = None
         self.clear_cache()
         return True
+
+    @property
+    def cut_sides(self) -> set[str]:
+        """Sides on which the stamp ends where a cut-out does, and not the CCD; none for target pixel files.
+
+        Named as the arguments of `resize_stamp`.
+        """
+        if self._source.is_tpf:
+            return set()
+        ends = (*SCIENCE_ROWS, *SCIENCE_COLUMNS)
+        stamp, limits = self._stamp, self._limits
+        return {side for k, side in enumerate(SIDES) if stamp[k] == limits[k] != ends[k]}
 
     @property
     def _slices(self) -> tuple[slice, slice]:

@@ -10,6 +10,7 @@ from ..settings import load_settings, mag2flux
 from ..status import STATUS
 from .aperture import AperturePhotometry
 from .base import BasePhotometry
+from .diagnostics import SIDES, edge_flux
 
 __all__ = ["METHODS", "PLANNED", "photometry_class", "tessphot"]
 
@@ -90,5 +91,9 @@ def _wants_halo(photometry: BasePhotometry) -> bool:
         return True
     if photometry.status not in (STATUS.OK, STATUS.WARNING):
         return False
+    mask, cut = photometry.final_phot_mask, photometry.cut_sides
+    if mask is None:
+        return False
     limit = settings.getfloat("haloswitch", "flux_limit") * mag2flux(tmag)
-    return photometry.result.edge_flux > limit
+    # Where a cut-out ends halo photometry has no more pixels either.
+    return edge_flux(photometry.sumimage, mask, SIDES.keys() - cut) > limit

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from ..core.files import InputFile
 from ..errors import InputError, MissingInput, TasocError
-from ..products.cube import cube_name
+from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fitsread import Reader
-from ..products.mast_cube import is_mast_cube, mast_ccd
+from ..products.mast_cube import is_mast_cube, mast_ccd, scan_mast_cube
 from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
 from ..products.tpf import TPFInfo, find_tpfs
@@ -68,7 +68,8 @@ def import_files(
     MissingInput
         If a file or the folder is not there.
     InputError
-        If a file cannot be used. Where there are several the others are imported first.
+        If a file cannot be used, or is of other pixels of a CCD than the cube that is there. Where there are
+        several the others are imported first.
     """
     options = options or PrepareOptions()
     options.check()
@@ -77,9 +78,11 @@ def import_files(
         raise MissingInput(f"{folder}: no such folder; name the one that gets the cubes")
     tpfs = find_tpfs(folder)
     summaries, failed = [], 0
+    made: dict[Path, Path] = {}
     for file in files:
         try:
-            summaries.append(import_file(folder, Path(file), options, tpfs))
+            summaries.append(import_file(folder, Path(file), options, tpfs, made))
+            made.setdefault(summaries[-1].path, Path(file))
         except TasocError as error:
             if len(files) == 1:
                 raise
@@ -91,7 +94,11 @@ def import_files(
 
 
 def import_file(
-    folder: Path, file: Path, options: PrepareOptions, tpfs: Sequence[TPFInfo] = ()
+    folder: Path,
+    file: Path,
+    options: PrepareOptions,
+    tpfs: Sequence[TPFInfo] = (),
+    made: Mapping[Path, Path] | None = None,
 ) -> CubeSummary:
     """Make the cube of one file, or go on where an interrupted attempt stopped.
 
@@ -103,6 +110,8 @@ def import_file(
     options : PrepareOptions
     tpfs : sequence of TPFInfo
         Target pixel files whose quality flags frames take over (not those of TASOC's files, which have them).
+    made : mapping of Path to Path, optional
+        Cubes that are known to be of other files, for messages.
 
     Returns
     -------
@@ -115,14 +124,18 @@ def import_file(
     """
     with InputFile(file) as stream:
         begin = stream.read_at(0, len(_HDF5))
+    made = made or {}
     if begin == _HDF5:
-        return _tasoc(folder, file, options)
+        return _tasoc(folder, file, options, made)
     if not begin.startswith(b"SIMPLE"):
         raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help, or fetch it again")
     if is_cutout(file):
-        return prepare_ccd(_cutout(file), folder, options, tpfs)
+        infos = _cutout(file)
+        path = folder / cube_name(infos[0].sector, infos[0].camera, infos[0].ccd)
+        _check_place(path, file, _place(infos[0]), made)
+        return prepare_ccd(infos, folder, options, tpfs)
     if is_mast_cube(file):
-        return _mast(folder, file, options, tpfs)
+        return _mast(folder, file, options, tpfs, made)
     with Reader(file) as reader:
         origin = reader.header(0)[0].get("ORIGIN")
     raise InputError(
@@ -131,9 +144,44 @@ def import_file(
     )
 
 
-def _mast(folder: Path, file: Path, options: PrepareOptions, tpfs: Sequence[TPFInfo]) -> CubeSummary:
+#: First row, first column, rows and columns of pixels on the CCD.
+_Place = tuple[int, int, int, int]
+
+
+def _place(info: FFIInfo) -> _Place:
+    return (info.row_offset, info.column_offset, *info.shape)
+
+
+def _check_place(path: Path, file: Path, place: _Place, made: Mapping[Path, Path]) -> None:
+    """Refuse a file of other pixels than those of the cube that is there."""
+    if not path.exists():
+        return
+    try:
+        cube = open_cube(path)
+    except InputError:
+        # Named, or made anew, by what comes next.
+        return
+    there = (cube.row_offset, cube.column_offset, *cube.shape[:2])
+    if there != place:
+        other = f"{made[path]} (in {path})" if path in made else str(path)
+        raise InputError(
+            f"{file}: {_in_words(place)} of the CCD of which {other} has {_in_words(there)}; import it into "
+            f"another folder, or remove {path.name}"
+        )
+
+
+def _in_words(place: _Place) -> str:
+    row, column, rows, columns = place
+    return f"rows {row} to {row + rows - 1} and columns {column} to {column + columns - 1}"
+
+
+def _mast(
+    folder: Path, file: Path, options: PrepareOptions, tpfs: Sequence[TPFInfo], made: Mapping[Path, Path]
+) -> CubeSummary:
     """The cube of a cube of MAST's."""
     path = folder / cube_name(*mast_ccd(file))
+    if path.exists():
+        _check_place(path, file, _place(scan_mast_cube(file)[0]), made)
     if path.exists() and not options.overwrite:
         return finished(path)
     memory = memory_bytes(options)
@@ -166,7 +214,7 @@ def _cutout(file: Path) -> tuple[FFIInfo, ...]:
     return tuple(replace(info, header={**info.header, "BACKAPP": True}) for info in infos)
 
 
-def _tasoc(folder: Path, file: Path, options: PrepareOptions) -> CubeSummary:
+def _tasoc(folder: Path, file: Path, options: PrepareOptions, made: Mapping[Path, Path]) -> CubeSummary:
     """The cube of a file of the TASOC pipeline."""
     if not is_tasoc(file):
         raise InputError(
@@ -179,6 +227,8 @@ def _tasoc(folder: Path, file: Path, options: PrepareOptions) -> CubeSummary:
         raise InputError(
             f"{file}: has the name that its cube gets in {folder}; move it elsewhere and import it from there"
         )
+    offsets = (int(info.attributes[f"PIXEL_OFFSET_{axis}"]) for axis in ("ROW", "COLUMN"))
+    _check_place(path, file, (*offsets, *info.shape[:2]), made)  # type: ignore[arg-type]
     if path.exists() and not options.overwrite:
         return finished(path)
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
