@@ -264,8 +264,8 @@ class PackReader:
             index = self._reader.dataset("index", "V", (None,))
             if version != _FORMAT_VERSION or index.dtype != _INDEX_DTYPE:
                 raise InputError(
-                    f"{path}: a pack of another version ({version}); use the tasoc-mpi that wrote it, or compute them "
-                    "again with --overwrite"
+                    f"{path}: a pack of another version ({version}); use the tasoc-mpi that wrote it, or "
+                    "compute them again with --overwrite"
                 )
             self._data = self._reader.dataset("data", "u", (None,))
             with self._reader.guard():
