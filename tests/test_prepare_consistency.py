@@ -22,6 +22,7 @@ from tasoc_mpi.barycentre import earth_position, light_time
 from tasoc_mpi.errors import InputError
 from tasoc_mpi.prepare.consistency import majority, one_a_cadence, times_that_do_not_fit
 from tasoc_mpi.prepare.cubes import prepare_folder
+from tasoc_mpi.prepare.fields import find_fields
 from tasoc_mpi.prepare.frames import read_series
 from tasoc_mpi.prepare.headers import FrameFacts, frame_facts
 from tasoc_mpi.products.cube import open_cube
@@ -100,7 +101,7 @@ def test_many_copies_are_counted(tmp_path: Path, caplog) -> None:
         shutil.copy(path, tmp_path / "b")
     assert len(read_series(found(tmp_path))) == 12
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 6
-    assert "and 7 more frames like these, 12 in all" in caplog.text
+    assert "and 7 more like these, 12 in all" in caplog.text
 
 
 def test_a_frame_with_a_wcs_is_taken_before_a_newer_one_without(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_real_frames_that_are_there_twice(real: Path, caplog) -> None:
     left, taken = (info.name for info in series.left_out[0])
     assert left == "tess2018256185940-s0002-1-1-0121-s_ffic.fits"
     assert taken == "tess2018256185941-s0002-1-1-0121-s_ffic.fits"
-    assert "and 293 more frames like these, 298 in all" in caplog.text
+    assert "and 293 more like these, 298 in all" in caplog.text
     assert "BARYCORR" not in caplog.text
 
 
@@ -249,7 +250,7 @@ def test_a_cube_of_frames_that_are_there_twice(tmp_path: Path, caplog) -> None:
     assert [name[11:17] for name in cube.frames] == stamps[1::2]
     assert np.diff(cube.cadenceno).tolist() == [1] * 5
     assert caplog.text.count("left out, ") == 5
-    assert "and 1 more frames like these, 6 in all" in caplog.text
+    assert "and 1 more like these, 6 in all" in caplog.text
     with open(tmp_path / "sector002_camera1_ccd1.frames.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["decision"].startswith("left out: same cadence as tess2018256") for row in rows] == (
@@ -459,3 +460,14 @@ def test_wrong_headers_do_not_get_into_the_cube(tmp_path: Path, caplog) -> None:
     assert np.abs(np.diff(cube.timecorr)).max() < 1e-4
     assert f"{ffi_name(3)}: its WCS is not used: it is 79.8" in caplog.text
     assert f"{ffi_name(5)}: its BARYCORR" in caplog.text
+
+
+def test_the_field_of_a_ccd_is_that_of_most_frames(tmp_path: Path, caplog) -> None:
+    """Where the header of the middle frame is wrong, for the catalog too."""
+    frames(tmp_path, 9)
+    (right,) = find_fields(tmp_path)
+    replace_frame(tmp_path, 4, CRVAL2=50.0)
+    (field,) = find_fields(tmp_path)
+    np.testing.assert_allclose(field.corners, right.corners, atol=0.01)
+    assert field.reference_time == right.reference_time
+    assert f"{ffi_name(4)}: its WCS is not used" in caplog.text

@@ -361,7 +361,7 @@ def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) 
     prepare_folder(tmp_path)
     assert len(fits) == 2 * FRAMES
     assert [r.getMessage() for r in caplog.records if "begun anew" in r.getMessage()] == [
-        f"{tmp_path / NAME}.state: of other frames or options, or of another version; it is begun anew"
+        f"{tmp_path / NAME}.state: of other frames or options; it is begun anew"
     ]
     assert contents(tmp_path / NAME) == contents(folder / NAME)
 
@@ -390,7 +390,7 @@ def test_only_one_at_a_time(made, tmp_path: Path) -> None:
         file.write("process 1 on there")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match=r"another prepare \(process 1 on there\)"):
+        with pytest.raises(InputError, match="in use by process 1 on there; wait for it"):
             prepare_folder(tmp_path)
     # A lock file that nobody holds, left behind by a kill, is no obstacle.
     assert lock.exists()
@@ -690,7 +690,7 @@ def test_two_at_once(made, tmp_path: Path) -> None:
     codes = [process.returncode for process in both]
     assert 0 in codes
     for code, words in zip(codes, said, strict=True):
-        assert code == 0 or ("another prepare (process" in words and words.count("\n") == 1)
+        assert code == 0 or ("in use by process" in words and words.count("\n") == 1)
     assert contents(tmp_path / NAME) == contents(folder / NAME)
 
 

@@ -3,6 +3,7 @@
 import gzip
 import logging
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -272,4 +273,38 @@ def test_files_are_found_in_sub_folders_and_the_newest_name_wins(tmp_path, caplo
         (9, 2, 120),
     ]
     assert "2019206045859" in found[2].path.name
-    assert sum("is left out" in message for message in caplog.messages) == 2
+    assert sum("left out, " in message for message in caplog.messages) == 2
+
+
+def test_of_files_of_one_star_the_newest_processing_is_read(tmp_path, caplog):
+    """A copy that is packed, one whose header cannot be read, and three processings."""
+    for folder, cards in (
+        ("a", {"DATA_REL": 43, "PROCVER": "spoc-4.0.9", "DATE": "2021-01-01"}),
+        ("b", {"DATA_REL": 43, "PROCVER": "spoc-4.0.10", "DATE": "2020-01-01"}),
+        ("c", {"DATA_REL": 42, "PROCVER": "spoc-9.0.0", "DATE": "2022-01-01"}),
+    ):
+        (tmp_path / folder).mkdir()
+        write_tpf(tmp_path / folder / tpf_name(9), 9, (100, 200), cards=cards)
+    best = tmp_path / "b" / tpf_name(9)
+    (tmp_path / "b" / f"{tpf_name(9)}.gz").write_bytes(gzip.compress(best.read_bytes()))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / tpf_name(9)).write_bytes(best.read_bytes()[:1000])
+    (tmp_path / "b" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "b" / ".ipynb_checkpoints" / tpf_name(9)).write_bytes(best.read_bytes())
+    assert [info.path for info in find_tpfs(tmp_path)] == [best]
+    assert len(caplog.messages) == 4
+    assert all(f"left out, {best} is of the same star" in message for message in caplog.messages)
+
+
+def test_a_header_without_end_takes_no_memory(tmp_path):
+    """Half a gigabyte of cards: not read beyond what a header can have."""
+    path = tmp_path / tpf_name(9)
+    card = b"SIMPLE  =                    T".ljust(80)
+    with open(path, "wb") as file:
+        file.write(card)
+        file.truncate(500_000_000)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="cannot be read as a target pixel file"):
+        tpf_ccd(path)
+    assert tracemalloc.get_traced_memory()[1] < 30e6
+    tracemalloc.stop()

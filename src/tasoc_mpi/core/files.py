@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from isal import igzip, igzip_lib
 
 from ..errors import InputError, MissingInput
 
-__all__ = ["WAY_OUT", "InputFile", "check_folder", "files_below"]
+__all__ = ["WAY_OUT", "InputFile", "check_folder", "files_below", "warn_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ _GZIP = b"\x1f\x8b"
 _MAX_PACKING = 1032
 #: One call of the system reads at most 2 GB.
 _READ_AT_ONCE = 1 << 30
+#: Files of many that the log names.
+_NAMED = 5
 #: What reading raises: of the system, and of damaged gzip files.
 _ERRORS: tuple[Any, ...] = (OSError, EOFError, igzip_lib.IsalError)
 #: Folders of light curves and of pictures, with the folder that they are in.
@@ -201,6 +203,14 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return InputError(f"{path}: cannot be read ({error.strerror}); change its permissions")
     return InputError(f"{path}: cannot be read ({error.strerror}); look after its disk, or {WAY_OUT}")
+
+
+def warn_each(lines: Sequence[str]) -> None:
+    """Warn of files, a line each; of many the first few, and their number."""
+    for line in lines[:_NAMED]:
+        logger.warning("%s", line)
+    if len(lines) > _NAMED:
+        logger.warning("and %d more like these, %d in all", len(lines) - _NAMED, len(lines))
 
 
 def check_folder(folder: Path, holds: str) -> None:

@@ -6,13 +6,15 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.locks import exclusive, lock_path
 from ..errors import InputError, MissingInput, TasocError, UsageError
 from ..products.catalog import catalog_name, catalog_settings
 from ..products.cube import cube_name, open_cube
@@ -36,7 +38,7 @@ from .passes import (
 from .reading import Frames
 from .skygeometry import SkyGeometry
 from .starlight import chosen_frames
-from .state import FITTED, State, exclusive
+from .state import FITTED, State
 from .team import Team
 from .tpfquality import tpf_quality
 from .unfinished import CubeContent, begin_cube, end_cube, file_numbers, series_digest
@@ -46,6 +48,8 @@ __all__ = [
     "CubeSummary",
     "PrepareOptions",
     "finished",
+    "make_cube",
+    "making",
     "memory_bytes",
     "prepare_ccd",
     "prepare_folder",
@@ -211,17 +215,54 @@ def prepare_ccd(
     InputError
         If the frames cannot be used, the disk is too small, or another process makes the same cube.
     """
+    with making(folder / cube_name(*_ccd_of(paths[0])), options) as there:
+        return there or make_cube(paths, folder, options, tpfs, team, log)
+
+
+@contextmanager
+def making(path: Path, options: PrepareOptions) -> Iterator[CubeSummary | None]:
+    """Be the only one that makes a cube.
+
+    Yields
+    ------
+    CubeSummary or None
+        The cube, if it is there already and is not to be made anew.
+
+    Raises
+    ------
+    InputError
+        If another process makes the same cube, the folder has no locks, or the cube cannot be used.
+    """
+    there = path.exists() and not options.overwrite
+    if there and not os.access(path.parent, os.W_OK):
+        # Nobody makes cubes in a folder that cannot be written to, nor can it be locked.
+        yield finished(path)
+        return
+    with exclusive(path):
+        try:
+            yield finished(path) if path.exists() and not options.overwrite else None
+        finally:
+            # Still locked: who waits for it sees that the file is gone and makes a new one.
+            lock_path(path).unlink(missing_ok=True)
+
+
+def make_cube(
+    paths: Sequence[Path | FFIInfo],
+    folder: Path,
+    options: PrepareOptions,
+    tpfs: Sequence[TPFInfo],
+    team: Team | None = None,
+    log: bool = False,
+) -> CubeSummary:
+    """The work of `prepare_ccd`, by who holds the lock."""
     start = time.monotonic()
     key = _ccd_of(paths[0])
     path = folder / cube_name(*key)
-    if path.exists() and not options.overwrite:
-        return finished(path)
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
     team = team or Team()
-    with exclusive(path.with_name(path.name + ".lock")):
-        series = read_series(paths, read_headers(team, paths, label))
-        quality = series.quality | _quality_of_tpfs(series, tpfs, key)
-        _make(path, series, quality, options, team, label, log)
+    series = read_series(paths, read_headers(team, paths, label))
+    quality = series.quality | _quality_of_tpfs(series, tpfs, key)
+    _make(path, series, quality, options, team, label, log)
     shape = (*series.shape, len(series))
     seconds = time.monotonic() - start
     logger.info("%s: %d frames of %d x %d pixels in %s, %.1f s", label, shape[2], *shape[:2], path, seconds)
@@ -327,7 +368,6 @@ def _open_state(
         from ..motion import WARPMODES
 
         parameters = WARPMODES[options.movement_kernel]
-    there = path.exists()
     state = State(
         path,
         series_digest(series, samples, options.movement_kernel),
@@ -341,8 +381,6 @@ def _open_state(
     )
     if state.continued:
         logger.info("%s: continuing an interrupted prepare", path)
-    elif there:
-        logger.warning("%s: of other frames or options, or of another version; it is begun anew", path)
     return state
 
 

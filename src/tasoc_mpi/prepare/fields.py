@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.files import check_folder
 from ..errors import InputError, MissingInput
 from ..products.ccd import camera_centre_sky, convex_hull_sky, stamp_outline
 from ..products.cube import open_cube
-from ..products.ffi import find_ffis, scan_ffi
+from ..products.ffi import find_ffis
 from ..products.framewcs import FrameWCS
 from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf, tpf_ccd
+from .frames import drop_unusable
+from .headers import frame_facts
 
 __all__ = ["CCDField", "CCDKey", "find_cubes", "find_fields", "group_tpfs"]
 
@@ -27,6 +30,8 @@ logger = logging.getLogger(__name__)
 CCDKey = tuple[int, int, int]
 
 _CUBE_NAME = re.compile(r"sector(\d{3,4})_camera([1-4])_ccd([1-4])\.hdf5")
+#: Frames that are compared.
+_FEW = 5
 #: From the times in files to Julian dates.
 _JD_ZERO = 2457000.0
 
@@ -71,8 +76,7 @@ def find_cubes(folder: str | os.PathLike[str]) -> dict[CCDKey, Path]:
         If there is no such folder.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingInput(f"{folder}: no such folder; name the one with the data")
+    check_folder(folder, "the data")
     cubes = {}
     for path in folder.iterdir():
         match = _CUBE_NAME.fullmatch(path.name)
@@ -156,24 +160,26 @@ def _field(
     return CCDField(*key, _JD_ZERO + time, convex_hull_sky(outline), centre, source)
 
 
-def _outwards(n: int) -> Iterator[int]:
-    """0 .. n-1 from the middle on."""
-    yield from sorted(range(n), key=lambda i: (abs(i - n // 2), i))
-
-
 def _field_of_frames(key: CCDKey, paths: Sequence[Path]) -> CCDField:
-    middle = scan_ffi(paths[len(paths) // 2])
-    time = (middle.number("TSTART") + middle.number("TSTOP")) / 2
-    for i in _outwards(len(paths)):
-        info = middle if i == len(paths) // 2 else scan_ffi(paths[i])
-        wcs = FrameWCS.from_headers([info.wcs_cards], info.file_offset)
-        if wcs.good[0]:
-            row, column = info.row_offset, info.column_offset
+    """By the middle frames, compared with each other: a header can be wrong; others, if none has a WCS."""
+    outwards = sorted(range(len(paths)), key=lambda t: (abs(t - len(paths) // 2), t))
+    time: float | None = None
+    for first in range(0, len(paths), _FEW):
+        facts = [frame_facts(paths[t]) for t in sorted(outwards[first : first + _FEW])]
+        if time is None:
+            times = sorted((fact.numbers[0] + fact.numbers[1]) / 2 for fact in facts)
+            time = times[len(times) // 2]
+        info, cards = facts[0].info, [fact.wcs_cards for fact in facts]
+        row, column = info.row_offset, info.column_offset
+        wcs = FrameWCS.from_headers(cards, info.file_offset)
+        drop_unusable(wcs, cards, info.shape, (row, column), [fact.info.label for fact in facts])
+        if wcs.good.any():
+            frame = min(np.flatnonzero(wcs.good).tolist(), key=lambda t: abs(t - len(facts) // 2))
             stamp = (row, row + info.shape[0], column, column + info.shape[1])
-            return _field(key, time, wcs, 0, stamp_outline(wcs, 0, stamp), "full frame images")
+            return _field(key, time, wcs, frame, stamp_outline(wcs, frame, stamp), "full frame images")
     raise InputError(
-        f"{middle.path}: neither it nor the other {len(paths) - 1} frames of its CCD have a WCS that can be "
-        "inverted; remove them, or fetch them again"
+        f"{paths[len(paths) // 2]}: neither it nor the other {len(paths) - 1} frames of its CCD have a WCS "
+        "that can be used; remove them, or fetch them again"
     )
 
 

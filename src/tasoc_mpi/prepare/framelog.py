@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import replacing
 from ..quality import TESSQualityFlags
 from .state import LEFT_OUT, NO_SKY, writing
 from .unfinished import CubeContent
@@ -48,9 +48,8 @@ def write_log(
     Path
     """
     series, path = content.series, cube.with_suffix(".frames.csv")
-    part = path.with_name(path.name + ".part")
     good = TESSQualityFlags.filter(content.quality)
-    with writing(path), open(part, "w", newline="", encoding="utf-8") as file:
+    with writing(path), replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(_COLUMNS)
         for t, info in enumerate(series.infos):
@@ -71,7 +70,6 @@ def write_log(
             )
         for one, best in series.left_out:
             table.writerow([one.name, "", "", "", f"left out: same cadence as {best.name}", *[""] * 5])
-    os.replace(part, path)
     return path
 
 

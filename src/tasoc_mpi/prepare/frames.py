@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..barycentre import earth_position, light_time
-from ..core.files import WAY_OUT
+from ..core.files import WAY_OUT, warn_each
 from ..errors import InputError
 from ..products.ffi import FFIInfo, name_time
 from ..products.framewcs import FrameWCS, wcs_problem
@@ -36,12 +35,8 @@ __all__ = [
     "reference_frame",
 ]
 
-logger = logging.getLogger(__name__)
-
 #: Seconds that exposures of frames of one cadence may differ.
 _EXPOSURE = 5.0
-#: Frames that are named in the log one by one.
-_NAMED = 5
 #: Science column from which on CCD output D reads.
 _OUTPUT_D = 1536
 
@@ -147,7 +142,7 @@ def read_series(paths: Sequence[Path | FFIInfo], facts: Iterable[FrameFacts] | N
 
     chosen, others = one_a_cadence(mid, cadence, rank)
     left_out = tuple((infos[t], infos[best]) for t, best in sorted(others.items()))
-    _warn(
+    warn_each(
         [
             f"{one.label}: left out, {best.label} is of the same cadence and newer, or its copy"
             for one, best in left_out
@@ -233,15 +228,7 @@ def drop_unusable(
         if problem:
             wcs.forget(t)
             lines.append(f"{names[t]}: its WCS is not used: {problem}")
-    _warn(lines)
-
-
-def _warn(lines: Sequence[str]) -> None:
-    """Warn of frames, by name; of many, with their number."""
-    for line in lines[:_NAMED]:
-        logger.warning("%s", line)
-    if len(lines) > _NAMED:
-        logger.warning("and %d more frames like these, %d in all", len(lines) - _NAMED, len(lines))
+    warn_each(lines)
 
 
 def _times(
@@ -262,7 +249,7 @@ def _times(
         timecorr = light_time(earth_position((start + stop) / 2), ra, dec)
         return start + timecorr, stop + timecorr, timecorr
     timecorr = repaired_timecorr((start + stop) / 2, given, ra, dec)
-    _warn(
+    warn_each(
         [
             f"{found[t].info.label}: its BARYCORR is missing or cannot be true; it is computed from the "
             "Earth's position and the frames around it"

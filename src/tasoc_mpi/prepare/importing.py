@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.files import InputFile
-from ..errors import InputError, MissingInput, TasocError
+from ..core.files import InputFile, check_folder
+from ..errors import InputError, TasocError
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fitsread import Reader
@@ -22,10 +22,9 @@ from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
 from ..products.tpf import TPFInfo, find_tpfs
 from .background import box_levels, usable_pixels
-from .cubes import CubeSummary, PrepareOptions, finished, memory_bytes, prepare_ccd
+from .cubes import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
 from .import_mast import mast_frames
 from .import_tasoc import import_tasoc, scan_tasoc
-from .state import exclusive
 
 __all__ = ["import_file", "import_files"]
 
@@ -74,8 +73,7 @@ def import_files(
     options = options or PrepareOptions()
     options.check()
     folder = Path(folder)
-    if not folder.is_dir():
-        raise MissingInput(f"{folder}: no such folder; name the one that gets the cubes")
+    check_folder(folder, "the target pixel files and gets the cubes")
     tpfs = find_tpfs(folder)
     summaries, failed = [], 0
     made: dict[Path, Path] = {}
@@ -123,9 +121,9 @@ def import_file(
         See `import_files`.
     """
     with InputFile(file) as stream:
-        begin = stream.read_at(0, len(_HDF5))
+        begin, packed = stream.read_at(0, len(_HDF5)), stream.packed
     made = made or {}
-    if begin == _HDF5:
+    if begin == _HDF5 and not packed:
         return _tasoc(folder, file, options, made)
     if not begin.startswith(b"SIMPLE"):
         raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help, or fetch it again")
@@ -135,6 +133,8 @@ def import_file(
         _check_place(path, file, _place(infos[0]), made)
         return prepare_ccd(infos, folder, options, tpfs)
     if is_mast_cube(file):
+        if packed:
+            raise InputError(f"{file}: a packed cube cannot be read by parts; unpack it (gunzip)")
         return _mast(folder, file, options, tpfs, made)
     with Reader(file) as reader:
         origin = reader.header(0)[0].get("ORIGIN")
@@ -182,12 +182,13 @@ def _mast(
     path = folder / cube_name(*mast_ccd(file))
     if path.exists():
         _check_place(path, file, _place(scan_mast_cube(file)[0]), made)
-    if path.exists() and not options.overwrite:
-        return finished(path)
     memory = memory_bytes(options)
     rest = replace(options, memory=(1 - _READ_AHEAD) * memory / 1e9)
-    with mast_frames(file, folder, _READ_AHEAD * memory) as infos:
-        return prepare_ccd(infos, folder, rest, tpfs)
+    with making(path, options) as there:
+        if there:
+            return there
+        with mast_frames(file, folder, _READ_AHEAD * memory) as infos:
+            return make_cube(infos, folder, rest, tpfs)
 
 
 def _cutout(file: Path) -> tuple[FFIInfo, ...]:
@@ -229,10 +230,10 @@ def _tasoc(folder: Path, file: Path, options: PrepareOptions, made: Mapping[Path
         )
     offsets = (int(info.attributes[f"PIXEL_OFFSET_{axis}"]) for axis in ("ROW", "COLUMN"))
     _check_place(path, file, (*offsets, *info.shape[:2]), made)  # type: ignore[arg-type]
-    if path.exists() and not options.overwrite:
-        return finished(path)
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
-    with exclusive(path.with_name(path.name + ".lock")):
+    with making(path, options) as there:
+        if there:
+            return there
         import_tasoc(info, path, options, label)
     seconds = time.monotonic() - start
     logger.info(

@@ -206,7 +206,11 @@ def make_stars(
     # Frames, one that is read, and the image.
     most = int(min(memory, limit) // (4 * frames.shape[1] * (int(used.sum()) + 2)))
     pieces = list(_pieces(~state.stars_done(source), max(most, 1), team.size, _fewest_rows(frames)))
-    _share(team, step, pieces, lambda a, b, _: state.set_stars(a, b), state, f"{name}: stars", "pieces", 0)
+
+    def note_rows(first: int, last: int, result: bytes) -> None:
+        state.set_stars(first, last, np.frombuffer(result, "<u4"))
+
+    _share(team, step, pieces, note_rows, state, f"{name}: stars", "pieces", 0)
     return source, bool(enough and used.sum() >= FEWEST_FRAMES)
 
 

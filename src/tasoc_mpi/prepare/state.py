@@ -9,10 +9,8 @@ number that stands for what they were made from: a record of other input is as g
 from __future__ import annotations
 
 import errno
-import fcntl
+import logging
 import os
-import socket
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.files import InputFile
+from ..errors import InputError, MissingInput
 
-__all__ = ["FITTED", "LEFT_OUT", "NO_SKY", "State", "exclusive", "publish", "write_at", "writing"]
+__all__ = ["FITTED", "LEFT_OUT", "NO_SKY", "State", "publish", "write_at", "writing"]
 
-_MAGIC = b"tasoc-mpi prepare 2"
+logger = logging.getLogger(__name__)
+
+_MAGIC = b"tasoc-mpi prepare 3"
 #: A frame's background was fitted; a frame without pixels; one whose pixels do not show enough of the sky.
 FITTED, LEFT_OUT, NO_SKY = 1, 2, 3
 #: Places in the file that processes write to begin at a multiple of this.
@@ -86,10 +87,13 @@ class State:
                 ("flags", _record([("count", "<u4"), ("mask", "<u4")]), (frames,)),
                 ("movement", _record([("values", "<f8", (parameters,))]), (frames,)),
                 ("stars_rows", "u1", (rows,)),
+                ("stars_crc", "<u4", (rows,)),
                 ("rows", "u1", (rows,)),
+                ("rows_crc", "<u4"),
             ]
         )
         self.path = path
+        self._columns = columns
         self.stars_at = -(-dtype.itemsize // _PAGE) * _PAGE
         self.masks_at = self.stars_at + -(-4 * rows * columns // _PAGE) * _PAGE
         self.mask_bytes = rows * -(-columns // 8)
@@ -116,16 +120,22 @@ class State:
             raise
 
     def _belongs(self, size: int, key: str) -> bool:
+        """Whether the file is there and of the same frames; the log says why not."""
         try:
-            with open(self.path, "rb") as file:
-                head = file.read(96)
-                return (
-                    os.fstat(file.fileno()).st_size == size
-                    and head[:32].rstrip(b"\0") == _MAGIC
-                    and head[32:].rstrip(b"\0") == key.encode()
-                )
-        except FileNotFoundError:
+            with InputFile(self.path) as file:
+                head, there = file.read_at(0, 96), file.size
+                if head[:32].rstrip(b"\0") != _MAGIC:
+                    reason = "damaged, or of another version"
+                elif head[32:].rstrip(b"\0") != key.encode():
+                    reason = "of other frames or options"
+                elif file.packed or there != size:
+                    reason = "damaged"
+                else:
+                    return True
+        except MissingInput:
             return False
+        logger.warning("%s: %s; it is begun anew", self.path, reason)
+        return False
 
     def flush(self) -> None:
         """Have everything on the disk."""
@@ -177,13 +187,20 @@ class State:
 
     def stars_done(self, source: int) -> NDArray[np.bool_]:
         """Rows of the image of the stars that are there, shape (R,); none if it is of another source."""
+        rows, checksums = self._data["stars_rows"], self._data["stars_crc"]
         if self._data["stars_source"] != source:
-            self._data["stars_rows"][:] = 0
+            rows[:] = 0
             self._data["stars_source"] = source
-        return self._data["stars_rows"] == 1
+        width = 4 * self._columns
+        with open(self.path, "rb", buffering=0) as file:
+            for row in np.flatnonzero(rows).tolist():
+                data = os.pread(file.fileno(), width, self.stars_at + row * width)
+                rows[row] = rows[row] == 1 and zlib.crc32(data) == checksums[row]
+        return rows == 1
 
-    def set_stars(self, first: int, last: int) -> None:
-        """Note that rows of the image of the stars are in the file."""
+    def set_stars(self, first: int, last: int, checksums: NDArray[np.uint32]) -> None:
+        """Note that rows of the image of the stars are in the file, and the checksum of each."""
+        self._data["stars_crc"][first:last] = checksums
         self._data["stars_rows"][first:last] = 1
 
     def set_flags(self, frame: int, source: int, count: int, mask: int) -> None:
@@ -215,14 +232,20 @@ class State:
 
     @property
     def cube_key(self) -> str:
-        """What the rows of the cube were made from; empty if none were."""
+        """What the rows of the cube were made from; empty if none were, or their notes are damaged."""
+        if self._rows_crc() != self._data["rows_crc"]:
+            return ""
         return bytes(self._data["cube_key"]).decode("ascii", "replace")
 
     def begin_rows(self, cube_key: str) -> None:
         """Start with the cube's rows anew."""
         self._data["rows"][:] = 0
         self._data["cube_key"] = cube_key.encode()
+        self._data["rows_crc"] = self._rows_crc()
         self.flush()
+
+    def _rows_crc(self) -> int:
+        return zlib.crc32(self._data["rows"].tobytes(), zlib.crc32(bytes(self._data["cube_key"])))
 
     @property
     def rows_done(self) -> NDArray[np.bool_]:
@@ -232,6 +255,7 @@ class State:
     def set_rows(self, first: int, last: int) -> None:
         """Note that rows are written and on the disk."""
         self._data["rows"][first:last] = 1
+        self._data["rows_crc"] = self._rows_crc()
         self.flush()
 
 
@@ -277,43 +301,3 @@ def publish(part: Path, path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _holder(descriptor: int) -> str:
-    """Who holds a lock; he may still be about to write his name."""
-    for _ in range(20):
-        name = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
-        if name:
-            return name
-        time.sleep(0.05)
-    return "unknown"
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; InputError names who else holds it.
-
-    The file is removed at the end. Whoever opened it before that and waited gets a file that is no longer
-    there, notices, and makes his own.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(descriptor)
-            os.close(descriptor)
-            raise InputError(f"{path}: another prepare ({holder}) is making this cube; wait for it") from None
-        try:
-            if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
-                break
-        except FileNotFoundError:
-            pass
-        os.close(descriptor)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)

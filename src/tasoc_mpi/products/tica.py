@@ -67,11 +67,13 @@ class TicaPixels:
             electrons = science_pixels(reader, info, info.image, first, last)
             if errors and last == info.shape[0]:
                 reader.check_end()
-        flux = electrons / np.float32(self.exposure)
-        if not errors:
-            return flux, None
-        variance = np.maximum(electrons, 0) + np.float32(self.read_outs * _READ_NOISE**2)
-        return flux, (np.sqrt(variance) / self.exposure).astype("f4")
+        # Pixels can be anything: what is not finite is not used later.
+        with np.errstate(invalid="ignore", over="ignore"):
+            flux = electrons / np.float32(self.exposure)
+            if not errors:
+                return flux, None
+            variance = np.maximum(electrons, 0) + np.float32(self.read_outs * _READ_NOISE**2)
+            return flux, (np.sqrt(variance) / self.exposure).astype("f4")
 
 
 def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import WAY_OUT, check_folder, files_below
+from ..core.files import WAY_OUT, check_folder, files_below, warn_each
 from ..errors import InputError, TasocError
 from .fitsrows import Stream, column_formats, data_size, read_columns
 from .framewcs import FrameWCS
+from .processing import file_rank, processing
 
 __all__ = ["TPF", "TPFInfo", "find_tpfs", "parse_tpf_name", "read_tpf", "tpf_ccd"]
 
@@ -181,8 +182,9 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
     Returns
     -------
     list of TPFInfo
-        One for each star, sector and cadence, in this order. Where there are several, the newest name
-        is taken and the log says so; data alerts are older than everything else.
+        One for each star, sector and cadence, in this order. Where there are several, the newest processing
+        is taken (`products.processing`) and the log names the others; data alerts are older than everything
+        else.
 
     Raises
     ------
@@ -196,13 +198,28 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
         info = parse_tpf_name(path)
         if info is not None:
             found.setdefault((info.starid, info.sector, info.cadence), []).append(info)
-    chosen = []
+    chosen: list[TPFInfo] = []
+    left_out: list[str] = []
     for key in sorted(found):
-        infos = sorted(found[key], key=lambda i: (i.path.name.startswith("tess"), i.path.name, i.path))
-        chosen.append(infos[-1])
-        for other in infos[:-1]:
-            logger.warning("%s is left out: %s is newer", other.path, infos[-1].path)
+        infos = found[key]
+        best = infos[0] if len(infos) == 1 else max(infos, key=_rank)
+        chosen.append(best)
+        left_out += [
+            f"{info.path}: left out, {best.path} is of the same star and newer, or its copy"
+            for info in infos
+            if info is not best
+        ]
+    warn_each(left_out)
     return chosen
+
+
+def _rank(info: TPFInfo) -> tuple[Any, ...]:
+    """Order of several files of a star: unreadable ones, data alerts, the mission's from old to new."""
+    try:
+        made, readable = _reading(info.path, lambda stream: processing(_primary(stream))), True
+    except TasocError:
+        made, readable = processing({}), False
+    return readable, info.path.name.startswith("tess"), made, *file_rank(info.path)
 
 
 def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
