@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.streams import print_report
 from ..errors import InputError
 from ..products.shards import find_shards
 from ..products.todo import TODO_NAME, Constraints, lock_todo, open_todo
@@ -128,8 +129,9 @@ def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
         announce = functools.partial(_announce, orders=orders, ranks=len(node))
         size = BatchSize(max(1, len(node) - 1), orders.batch)
         outcome = schedule(store, chosen, drain, size, output, announce, stop, orders.max_errors)
-        _say(store, chosen, outcome, output)
         write_summary(store, outcome, output, orders.version)
+        if reason := print_report(_report(store, chosen, outcome, output)):
+            logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)
     if stop:
         print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
     return stop.exit_status
@@ -180,21 +182,20 @@ def _announce(rows: NDArray[np.void], orders: Orders, ranks: int) -> Progress:
     return Progress(len(rows), quiet=orders.quiet)
 
 
-def _say(store: Store, chosen: NDArray[np.bool_], outcome: Outcome, output: Path) -> None:
-    """Print what became of the chosen stars."""
+def _report(store: Store, chosen: NDArray[np.bool_], outcome: Outcome, output: Path) -> Iterator[str]:
+    """What became of the chosen stars, line by line."""
     counts = np.bincount(store.status[chosen], minlength=max(STATUS) + 1)
     if not outcome.changed:
-        print(
-            f"Nothing to do: all {int(chosen.sum())} chosen stars are done; --overwrite computes them again."
-        )
+        count = int(chosen.sum())
+        yield f"Nothing to do: all {count} chosen stars are done; --overwrite computes them again."
     names = {STATUS.UNKNOWN: "not computed"}
     for status in STATUS:
         if counts[status]:
-            print(f"{names.get(status, status.name):>12} {counts[status]:9d}")
+            yield f"{names.get(status, status.name):>12} {counts[status]:9d}"
     if outcome.computed:
         rate = outcome.computed / max(outcome.seconds, 1e-9)
-        print(f"{outcome.computed} stars computed in {outcome.seconds:.1f} s: {rate:.1f} stars/s")
-    print(f"light curves: {output}")
+        yield f"{outcome.computed} stars computed in {outcome.seconds:.1f} s: {rate:.1f} stars/s"
+    yield f"light curves: {output}"
 
 
 def write_summary(store: Store, outcome: Outcome, output: Path, version: int) -> Path:

@@ -8,14 +8,14 @@ the results in its hand along.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+from ..core.streams import write_error
 
 __all__ = ["INTERRUPTED", "REQUEUE", "EndedAtOnce", "Stop", "leave_to_rank_0", "listen"]
 
@@ -97,9 +97,8 @@ def listen(stop: Stop, patience: float) -> Iterator[None]:
             stop.exit_status = INTERRUPTED
         if not known:
             text = f"tasoc-mpi run: {name}: the run ends with what is computed within {patience:g} s\n"
-            # Unbuffered: a buffered stream must not be entered twice. Nobody may be left to read it.
-            with contextlib.suppress(OSError):
-                os.write(2, text.encode())
+            # Unbuffered: a buffered stream must not be entered twice.
+            write_error(text.encode())
 
     before = {number: signal.signal(number, told) for number in (*_BATCH_SIGNALS, signal.SIGINT)}
     try:

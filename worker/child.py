@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.streams import secure_streams
 from ..errors import TasocError
 from ..protocol import Results, pack_results, unpack_tasks
 from .compute import Job, Photometry, compute, finish, join_results, settle
@@ -241,6 +242,7 @@ def _prefer_for_oom() -> None:
 
 def main(options: list[str]) -> NoReturn:
     """Compute until the supervisor is gone."""
+    secure_streams()
     reads, writes, recorder, parent = map(int, options[:4])
     child = _Child(reads, writes, recorder, parent)
     _heed_signals(child)

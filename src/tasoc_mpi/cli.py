@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
+from .core.streams import STDOUT, print_report, secure_streams, silence_stdout
 from .errors import TasocError, one_line
 from .settings import load_settings
 
@@ -83,6 +83,7 @@ def main(options: Sequence[str] | None = None) -> int:
     int
         Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
+    secure_streams()
     args = parse(options)
     level = logging.DEBUG if args.debug else logging.WARNING if args.quiet else logging.INFO
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
@@ -92,7 +93,11 @@ def main(options: Sequence[str] | None = None) -> int:
     try:
         if args.command in _WITH_SETTINGS:
             load_settings()
-        return args.run(args)
+        exit_status = args.run(args)
+        if reason := print_report(()):
+            print(f"tasoc-mpi {args.command}: error: standard output: {reason}", file=sys.stderr)
+            return exit_status or 1
+        return exit_status
     except TasocError as error:
         if args.debug:
             raise
@@ -100,11 +105,13 @@ def main(options: Sequence[str] | None = None) -> int:
         return error.exit_status
     except BrokenPipeError:
         # The reader of our output has gone (`tasoc-mpi status | head`): nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
         return 1
     except OSError as error:
         if args.debug:
             raise
+        if error.filename == STDOUT:
+            silence_stdout()
         print(f"tasoc-mpi {args.command}: error: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
