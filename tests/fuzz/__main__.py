@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -70,13 +71,17 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, metavar="N", help="number of the first case")
     parser.add_argument("--case", type=int, metavar="N", help="only this case, and keep its files")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--folder", type=Path, help="for the files; default: a temporary one")
+    parser.add_argument(
+        "--folder", type=Path, help="for the files, good ones of an earlier time included; default: new"
+    )
     args = parser.parse_args()
     unknown = set(args.kinds) - set(KINDS)
     if unknown:
         parser.error(f"no kind {', '.join(unknown)}")
-    folder = args.folder or Path(tempfile.gettempdir()) / f"tasoc-mpi-fuzz-{os.getuid()}"
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="tasoc-mpi-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
+    # The same input gives the same bytes.
+    os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
     start = time.monotonic()
     bases = [make_base(name, folder) for name in args.kinds or KINDS]
     print(f"good files: {time.monotonic() - start:.0f} s", flush=True)
@@ -102,9 +107,13 @@ def main() -> int:
                 sys.stdout.flush()
                 os._exit(status)
         pids.append(pid)
-    ended = [os.waitpid(pid, 0)[1] for pid in pids]
+    ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     failed = _report(folder, args.jobs)
+    if any(ended):
+        print(f"the fuzzer itself failed: exit statuses {ended}")
     print(f"{time.monotonic() - start:.0f} s")
+    if not any(ended) and not failed and args.folder is None:
+        shutil.rmtree(folder)
     return 1 if any(ended) else failed
 
 

@@ -111,7 +111,8 @@ def damage_place(rng: Random, path: Path) -> Damage:
             data[rng.randrange(10, len(data))] ^= 0x55
         path.write_bytes(data)
     elif kind == "link":
-        elsewhere = path.parent.parent / f"{path.parent.name}-moved"
+        # Beside the folder of the case, which is called so.
+        elsewhere = next(p for p in path.parents if p.name == "case").with_name("moved")
         elsewhere.mkdir()
         shutil.move(path, elsewhere / path.name)
         path.symlink_to(elsewhere / path.name)

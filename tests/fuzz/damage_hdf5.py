@@ -14,6 +14,9 @@ from .damage import Damage, integers, numbers
 
 __all__ = ["damage_hdf5"]
 
+#: Bytes of a dataset that is not read here.
+_LARGE = 1 << 24
+
 
 def _odd_attribute(rng: Random, old: Any) -> Any:
     if isinstance(old, int | np.integer | float | np.floating) and rng.random() < 0.6:
@@ -173,6 +176,9 @@ def _replacement(rng: Random, file: h5py.File, name: str, values: Any, path: Pat
 def _change_object(rng: Random, file: h5py.File, names: list[str], path: Path) -> str:
     name = rng.choice([n for n in names if n != "/"] or names)
     item = file[name]
+    if isinstance(item, h5py.Dataset) and item.nbytes > _LARGE:
+        # Made so by the change before.
+        return f"{name}: as it was"
     if isinstance(item, h5py.Dataset) and rng.random() < 0.4:
         return f"{name}: {_change_values(rng, item)}"
     values = item[()] if isinstance(item, h5py.Dataset) else np.zeros((4, 4), "f4")
