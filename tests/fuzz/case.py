@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class CaseResult:
     damage: str
     status: int
     seconds: float
+    cpu: float
     memory: int
     problems: list[str]
     message: str
@@ -85,9 +87,11 @@ def _main(options: Sequence[str]) -> int:
             return 1
         return 0
     main = run.main
-    if not hasattr(main, "func"):
-        run.main = functools.partial(main, photometry=tessphot)  # type: ignore[assignment]
-    return cli.main(options)
+    run.main = functools.partial(main, photometry=tessphot)  # type: ignore[assignment]
+    try:
+        return cli.main(options)
+    finally:
+        run.main = main
 
 
 @functools.cache
@@ -115,6 +119,10 @@ def _child(options: Sequence[str], environment: dict[str, str], folder: Path) ->
         sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
         os.environ.update(environment)
         logging.root.handlers.clear()
+        # As in the program, whatever pytest makes of warnings.
+        warnings.resetwarnings()
+        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", category)
         for clear in _caches():
             clear()
         used = {
@@ -142,7 +150,10 @@ def _run(options: Sequence[str], environment: dict[str, str], logs: Path) -> Out
     """Run the program in a child process under limits."""
     logs.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Of other threads, which Python 3.12 warns of.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         _child(options, environment, logs)
     descriptor = os.pidfd_open(pid)
@@ -165,6 +176,7 @@ def _run(options: Sequence[str], environment: dict[str, str], logs: Path) -> Out
     return Outcome(
         None if late else os.waitstatus_to_exitcode(status),
         time.monotonic() - start,
+        usage.ru_utime + usage.ru_stime,
         usage.ru_maxrss * 1024,
         out,
         err,
@@ -248,6 +260,7 @@ def run_case(base: Base, seed: int, number: int, folder: Path, keep: bool = Fals
         f"{file.relative_to(case)}: {damage.text}",
         -999 if outcome.status is None else outcome.status,
         outcome.seconds,
+        outcome.cpu,
         outcome.memory,
         problems,
         outcome.stderr.strip()[-3000:],

@@ -65,9 +65,21 @@ _RUN = ("run", "{case}", "--overwrite")
 
 KINDS: dict[str, Kind] = {
     "ffi": Kind(bases.frames, ("*_ffic.fits",), damage_fits, (("prepare", "{case}"),), keeps=_STATE),
-    "tica": Kind(bases.tica, ("hlsp_tica*.fits",), damage_fits, (("prepare", "{case}"),), keeps=_STATE),
+    "tica": Kind(
+        bases.tica,
+        ("hlsp_tica*.fits",),
+        damage_fits,
+        (("prepare", "{case}"),),
+        keeps=_STATE,
+        share=0.5,
+    ),
     "state": Kind(
-        bases.unfinished, ("*.state", "*.part"), damage_bytes, (("prepare", "{case}"),), keeps=_STATE
+        bases.unfinished,
+        ("*.state", "*.part"),
+        damage_bytes,
+        (("prepare", "{case}"),),
+        keeps=_STATE,
+        share=0.5,
     ),
     "tpf": Kind(
         bases.ccd,
@@ -92,7 +104,11 @@ KINDS: dict[str, Kind] = {
         ),
     ),
     "catalog": Kind(
-        bases.ccd, ("catalog_*.sqlite",), damage_sqlite, (_RUN, ("todo", "{case}", "--overwrite"))
+        bases.ccd,
+        ("catalog_*.sqlite",),
+        damage_sqlite,
+        (_RUN, ("todo", "{case}", "--overwrite")),
+        share=0.5,
     ),
     "todo": Kind(
         bases.ccd,
@@ -124,6 +140,7 @@ KINDS: dict[str, Kind] = {
         ("todo.sqlite",),
         damage_sqlite,
         (("unpack", "{case}/output"), ("run", "{case}", "--packed")),
+        share=0.5,
     ),
     "shards": Kind(
         bases.shards,
@@ -163,7 +180,11 @@ KINDS: dict[str, Kind] = {
         bases.tables, ("tic.csv",), damage_text, (("catalog", "{case}", "--from", "{file}", "--overwrite"),)
     ),
     "ecsv": Kind(
-        bases.tables, ("tic.ecsv",), damage_text, (("catalog", "{case}", "--from", "{file}", "--overwrite"),)
+        bases.tables,
+        ("tic.ecsv",),
+        damage_text,
+        (("catalog", "{case}", "--from", "{file}", "--overwrite"),),
+        share=0.5,
     ),
     "fits-table": Kind(
         bases.tables, ("tic.fits",), damage_fits, (("catalog", "{case}", "--from", "{file}", "--overwrite"),)
@@ -173,6 +194,7 @@ KINDS: dict[str, Kind] = {
         ("tic.parquet",),
         damage_parquet,
         (("catalog", "{case}", "--from", "{file}", "--overwrite"),),
+        share=0.5,
     ),
     "lists": Kind(
         bases.lists,
@@ -196,6 +218,9 @@ KINDS: dict[str, Kind] = {
         damage_ini,
         ((*_RUN, "--tmag-max", "10"), ("todo", "{case}", "--overwrite")),
         environment={"TESSPHOT_SETTINGS": "{file}"},
+        # A faint limit that leaves no star is a setting like others.
+        blames=("no star brighter than",),
+        share=0.5,
     ),
     "site": Kind(
         bases.lists, ("*.yaml",), damage_yaml, (("submit", "{case}", "--site", "{file}", "--dry-run"),)

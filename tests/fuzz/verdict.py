@@ -18,7 +18,7 @@ from .kinds import Kind
 
 __all__ = ["Outcome", "judge", "tree"]
 
-_WAY_OUT = re.compile(r";|expected |must be|must hold|did you mean|known are|use |run |give |name |see ")
+_WAY_OUT = re.compile(r";|\?|expected |must be|must hold|did you mean|known are|use |run |give |name |see ")
 _TEMPORARY = re.compile(r"\..*|.*\.(tmp|part|state|lock)|.*-(journal|wal|shm)|.*~")
 _ERROR = re.compile(r"^tasoc-mpi( [\w-]+)?: error: ", re.MULTILINE)
 _WARNING = re.compile(r"^.*: \w*Warning: ", re.MULTILINE)
@@ -36,6 +36,7 @@ class Outcome:
 
     status: int | None
     seconds: float
+    cpu: float
     memory: int
     stdout: str
     stderr: str

@@ -326,8 +326,10 @@ def _make(
     there = verdicts == FITTED
     if not np.any(series.wcs.good & there):
         state_path.unlink()
+        sources = {info.path for info in series.infos}
+        where = sources.pop() if len(sources) == 1 else path.parent
         raise InputError(
-            f"{path.parent}: none of the {len(series)} frames of {label} has a background and a WCS; "
+            f"{where}: none of the {len(series)} frames of {label} has a background and a WCS; "
             "are these calibrated full frame images?"
         )
     starless = stars[1]
