@@ -15,7 +15,8 @@ from small_files import sky, tpf_name, write_cube, write_tpf
 from tasoc_mpi.commands import todo as command
 from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare.catalog import CatalogOptions, make_catalogs
-from tasoc_mpi.prepare.todo import cbv_area, fill_todo, prioritise, read_rules
+from tasoc_mpi.prepare.rules import read_rules
+from tasoc_mpi.prepare.todo import cbv_area, fill_todo, prioritise
 from tasoc_mpi.products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 from tasoc_mpi.products.todo import TODO_DTYPE
 
@@ -296,10 +297,21 @@ def test_exclusions_and_methods(tmp_path):
     [
         ("1 2\n", False, "line 1: 2 words, expected STARID SECTOR DATASOURCE"),
         ("# fine\n1 2 ffi psf\n", False, "line 2: 4 words"),
-        ("x 2 ffi\n", False, "line 1: STARID and SECTOR are numbers"),
+        ("x 2 ffi\n", False, "line 1: STARID is a TIC number, and not 'x'"),
+        ("123.7 2 ffi\n", False, "line 1: STARID is a TIC number, and not '123.7'"),
+        ("-5 2 ffi\n", False, "line 1: STARID is a TIC number"),
+        ("0 2 ffi\n", False, "line 1: STARID is a TIC number"),
+        ("1_0 2 ffi\n", False, "line 1: STARID is a TIC number"),
+        (f"{2**53} 2 ffi\n", False, "line 1: STARID is a TIC number"),
+        (f"1{'0' * 5000} 2 ffi\n", False, "line 1: STARID is a TIC number, and not '10000"),
+        ("1 2.5 ffi\n", False, "line 1: SECTOR is . or a number up to 9999, and not '2.5'"),
+        ("1 0 ffi\n", False, "line 1: SECTOR is"),
+        ("1 10000 ffi\n", False, "line 1: SECTOR is"),
+        (f"1 2 tpf:{2**63}\n", False, "line 1: the STARID of a datasource tpf:STARID is a TIC number"),
+        ("1 2 tpf:\n", False, "line 1: the STARID of a datasource"),
         ("1 2 cube\n", False, "line 1: datasource 'cube'"),
         ("1 2 ffi:3\n", False, "line 1: datasource 'ffi:3'"),
-        ("1 2 tpf:x\n", False, "line 1: datasource 'tpf:x'"),
+        ("1 2 tpf:x\n", False, "line 1: the STARID of a datasource tpf:STARID is a TIC number, and not 'x'"),
         ("1 2 ffi magic\n", True, "line 1: method 'magic', expected one of aperture"),
     ],
 )

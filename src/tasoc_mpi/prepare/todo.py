@@ -6,13 +6,12 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput, UsageError
+from ..errors import InputError, UsageError
 from ..products.catalog import (
     STAR_DTYPE,
     StarCatalog,
@@ -28,14 +27,12 @@ from ..products.todo import TODO_DTYPE, TODO_NAME, create_todo
 from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf
 from ..settings import load_settings
 from .fields import CCDKey, find_cubes, group_tpfs
+from .rules import Rule, read_rules
 from .stamps import read_stamps
 
-__all__ = ["METHODS", "Rule", "TodoSummary", "cbv_area", "fill_todo", "read_rules"]
+__all__ = ["TodoSummary", "cbv_area", "fill_todo"]
 
 logger = logging.getLogger(__name__)
-
-#: Names of the methods of photometry.
-METHODS = ("aperture", "psf", "linpsf", "halo")
 
 #: Half the diagonal of a camera's field of 24 x 24 degrees.
 _FIELD_RADIUS = float(np.hypot(12.0, 12.0))
@@ -67,94 +64,6 @@ class TodoSummary:
     ffi: int
     tpf: int
     secondary: int
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A line of a file of exclusions or methods.
-
-    Attributes
-    ----------
-    starid : int
-    sector : int or None
-        None for all.
-    datasource : str
-        ``*`` for all.
-    method : str
-        Empty for an exclusion.
-    """
-
-    starid: int
-    sector: int | None
-    datasource: str
-    method: str = ""
-
-    def fits(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Which rows of TODO_DTYPE the rule is about."""
-        fits = rows["starid"] == self.starid
-        if self.sector is not None:
-            fits &= rows["sector"] == self.sector
-        if self.datasource != "*":
-            fits &= rows["datasource"] == self.datasource
-        return fits
-
-
-def read_rules(path: str | os.PathLike[str] | None, methods: bool) -> list[Rule]:
-    """Read a file of exclusions or of methods.
-
-    Parameters
-    ----------
-    path : path-like or None
-        None for the packaged file.
-    methods : bool
-        Whether it is a file of methods; else of exclusions.
-
-    Returns
-    -------
-    list of Rule
-        In order of the lines.
-
-    Raises
-    ------
-    MissingInput
-        If there is no such file.
-    InputError
-        If a line is not of the form that the packaged files explain.
-    """
-    if path is None:
-        name = "todo-methods.txt" if methods else "todo-exclude.txt"
-        text = (resources.files("tasoc_mpi.data") / name).read_text("utf-8")
-    else:
-        try:
-            text = Path(path).read_text("utf-8")
-        except FileNotFoundError:
-            option = "--methods" if methods else "--exclude"
-            raise MissingInput(f"{path}: no such file; {option} names it") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: not a text file; write it with one rule a line") from None
-    rules = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#", 1)[0].split()
-        if words:
-            rules.append(_rule(f"{path}, line {number}", words, methods))
-    return rules
-
-
-def _rule(where: str, words: Sequence[str], methods: bool) -> Rule:
-    form = "STARID SECTOR DATASOURCE METHOD" if methods else "STARID SECTOR DATASOURCE"
-    if len(words) != len(form.split()):
-        raise InputError(f"{where}: {len(words)} words, expected {form}")
-    try:
-        starid = int(words[0])
-        sector = None if words[1] == "*" else int(words[1])
-    except ValueError:
-        raise InputError(f"{where}: STARID and SECTOR are numbers, SECTOR may be *; correct them") from None
-    kind, _, primary = words[2].partition(":")
-    if words[2] not in ("ffi", "tpf", "*") and not (kind == "tpf" and primary.isdecimal()):
-        raise InputError(f"{where}: datasource {words[2]!r}, expected ffi, tpf, tpf:STARID or *")
-    if methods and words[3] not in METHODS:
-        raise InputError(f"{where}: method {words[3]!r}, expected one of {', '.join(METHODS)}")
-    return Rule(starid, sector, words[2], words[3] if methods else "")
 
 
 def cbv_area(
