@@ -258,3 +258,21 @@ def test_a_cutout_does_not_replace_its_ccd(cutout: tuple[Path, Path]) -> None:
     assert str(file) in str(caught.value)
     assert str(cube) in str(caught.value)
     assert cube.stat() == before
+
+
+def test_a_cutout_is_not_the_finished_cube_of_its_frames(
+    cutout: tuple[Path, Path], tmp_path: Path, capsys
+) -> None:
+    folder, file = cutout
+    cube = import_file(tmp_path, file, PrepareOptions()).path
+    small = cube.read_bytes()
+    for path in next(iter(find_ffis(folder).values())):
+        (tmp_path / path.name).symlink_to(path)
+    assert cli.main(["--quiet", "prepare", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert f"{cube}: has rows" in error
+    assert "tess" in error.split("but")[1]
+    assert "--overwrite makes it anew" in error
+    assert cube.read_bytes() == small
+    assert cli.main(["--quiet", "prepare", str(tmp_path), "--overwrite"]) == 0
+    assert open_cube(cube).shape == (110, 100, 5)

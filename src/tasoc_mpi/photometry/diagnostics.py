@@ -74,8 +74,10 @@ def light_curve_diagnostics(
     Raises
     ------
     ValueError
-        If all good points of the flux or of its error are missing.
+        If no point is good, or all good points of the flux or of its error are missing.
     """
+    if not good.any():
+        raise ValueError("no point of the light curve is of good quality")
     if not np.isfinite(flux[good]).any():
         raise ValueError("the light curve is all NaN")
     if not np.isfinite(error[good]).any():

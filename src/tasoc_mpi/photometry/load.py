@@ -313,7 +313,10 @@ def _make_tpf(folder: Path, path: Path) -> Source:
     timecorr = tpf.timecorr.astype("f8")
     positions, how = ephemeris(tpf.time - timecorr, timecorr, ra, dec)
     good = TESSQualityFlags.filter(tpf.quality)
-    sumimage = _mean(tpf.images, good if good.any() else np.ones_like(good))
+    if not good.any():
+        logger.warning("%s: no cadence of good quality; the sum image is the mean of all", path)
+        good = np.ones_like(good)
+    sumimage = _mean(tpf.images, good)
     return Source(
         path=path,
         sector=tpf.sector,

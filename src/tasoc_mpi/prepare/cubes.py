@@ -35,6 +35,7 @@ from .passes import (
     rows_at_once,
     write_rows,
 )
+from .places import check_finished
 from .reading import Frames
 from .skygeometry import SkyGeometry
 from .starlight import chosen_frames
@@ -213,10 +214,14 @@ def prepare_ccd(
     Raises
     ------
     InputError
-        If the frames cannot be used, the disk is too small, or another process makes the same cube.
+        If the frames cannot be used, the disk is too small, another process makes the same cube, or the cube
+        that is there has other pixels than the frames.
     """
     with making(folder / cube_name(*_ccd_of(paths[0])), options) as there:
-        return there or make_cube(paths, folder, options, tpfs, team, log)
+        if there:
+            check_finished(there.path, paths[0])
+            return there
+        return make_cube(paths, folder, options, tpfs, team, log)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from .background import box_levels, usable_pixels
 from .cubes import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
 from .import_mast import mast_frames
 from .import_tasoc import import_tasoc, scan_tasoc
+from .places import Place, place_of, place_text
 
 __all__ = ["import_file", "import_files"]
 
@@ -130,7 +131,7 @@ def import_file(
     if is_cutout(file):
         infos = _cutout(file)
         path = folder / cube_name(infos[0].sector, infos[0].camera, infos[0].ccd)
-        _check_place(path, file, _place(infos[0]), made)
+        _check_place(path, file, place_of(infos[0]), made)
         return prepare_ccd(infos, folder, options, tpfs)
     if is_mast_cube(file):
         if packed:
@@ -144,15 +145,7 @@ def import_file(
     )
 
 
-#: First row, first column, rows and columns of pixels on the CCD.
-_Place = tuple[int, int, int, int]
-
-
-def _place(info: FFIInfo) -> _Place:
-    return (info.row_offset, info.column_offset, *info.shape)
-
-
-def _check_place(path: Path, file: Path, place: _Place, made: Mapping[Path, Path]) -> None:
+def _check_place(path: Path, file: Path, place: Place, made: Mapping[Path, Path]) -> None:
     """Refuse a file of other pixels than those of the cube that is there."""
     if not path.exists():
         return
@@ -161,18 +154,13 @@ def _check_place(path: Path, file: Path, place: _Place, made: Mapping[Path, Path
     except InputError:
         # Named, or made anew, by what comes next.
         return
-    there = (cube.row_offset, cube.column_offset, *cube.shape[:2])
+    there = place_of(cube)
     if there != place:
         other = f"{made[path]} (in {path})" if path in made else str(path)
         raise InputError(
-            f"{file}: {_in_words(place)} of the CCD of which {other} has {_in_words(there)}; import it into "
-            f"another folder, or remove {path.name}"
+            f"{file}: {place_text(place)} of the CCD of which {other} has {place_text(there)}; "
+            f"import it into another folder, or remove {path.name}"
         )
-
-
-def _in_words(place: _Place) -> str:
-    row, column, rows, columns = place
-    return f"rows {row} to {row + rows - 1} and columns {column} to {column + columns - 1}"
 
 
 def _mast(
@@ -181,7 +169,7 @@ def _mast(
     """The cube of a cube of MAST's."""
     path = folder / cube_name(*mast_ccd(file))
     if path.exists():
-        _check_place(path, file, _place(scan_mast_cube(file)[0]), made)
+        _check_place(path, file, place_of(scan_mast_cube(file)[0]), made)
     memory = memory_bytes(options)
     rest = replace(options, memory=(1 - _READ_AHEAD) * memory / 1e9)
     with making(path, options) as there:
