@@ -173,7 +173,14 @@ def test_default_stamp_is_around_the_star(pho):
 
 @pytest.mark.parametrize(
     ("tmag", "size"),
-    [(0.0, (832, 158)), (4.737, (29, 29)), (3.158, (68, 46)), (10.0, (15, 15)), (18.0, (15, 15))],
+    [
+        (0.0, (832, 158)),
+        (4.737, (29, 29)),
+        (3.158, (68, 46)),
+        (10.0, (15, 15)),
+        (18.0, (15, 15)),
+        (np.nan, (15, 15)),
+    ],
 )
 def test_default_sizes(tmag, size):
     assert default_size(tmag) == size

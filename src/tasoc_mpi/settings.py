@@ -189,7 +189,7 @@ def _find(section: str, key: str) -> Setting:
 
 def settings_text() -> str:
     """All settings with their defaults, ranges and reasons, as a file of settings."""
-    lines = []
+    lines: list[str] = []
     for section in dict.fromkeys(setting.section for setting in SETTINGS):
         lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
         for setting in SETTINGS:

@@ -29,7 +29,9 @@ _SMALLEST = 15
 
 
 def default_size(tmag: float) -> tuple[int, int]:
-    """Rows and columns of the default stamp of a star of TESS magnitude `tmag`."""
+    """Rows and columns of the default stamp of a star of TESS magnitude `tmag`; the smallest if it is NaN."""
+    if math.isnan(tmag):
+        return _SMALLEST, _SMALLEST
     height = math.ceil(float(np.interp(tmag, _TMAG, _HEIGHT)))
     width = math.ceil(float(np.interp(tmag, _TMAG, _WIDTH)))
     return max(height, _SMALLEST), max(width, _SMALLEST)
