@@ -1,7 +1,7 @@
 """What a star costs rank 0: reading the work list, handing out, durable results, final tables; its memory.
 
 Workers in this process answer at once, and what their answers take is not counted: a star's only cost is rank
-0's. Every result is in `todo.sqlite` when it counts as done.
+0's. Every result is in a log, on the disk, when it counts as done; the final tables are `publish`.
 
     python benchmarks/bench_scheduler.py [--stars N ...] [--folder DIR]
 """
@@ -9,6 +9,7 @@ Workers in this process answer at once, and what their answers take is not count
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -21,13 +22,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
 from tasoc_mpi.protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results, unpack_tasks
 from tasoc_mpi.scheduler.loop import Crew, schedule
 from tasoc_mpi.scheduler.progress import Progress
 from tasoc_mpi.scheduler.queue import BatchSize
 from tasoc_mpi.scheduler.signals import Stop
-from tasoc_mpi.scheduler.store import load_store
+from tasoc_mpi.scheduler.store import open_store
+from tasoc_mpi.worklist.publish import publish
+from tasoc_mpi.worklist.rows import load_worklist
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo import create_todo
 
 CCDS = 16
 
@@ -97,37 +101,36 @@ class Loopback:
         pass
 
 
+def compute_all(path: Path, output: Path, workers: int, answer: Answers) -> tuple[float, float]:
+    """Have all stars computed; the times when the list was read and when all results were durable."""
+    rows, stop = load_worklist(path), Stop()
+    with contextlib.ExitStack() as stack:
+        store = open_store(stack, rows, output, rows.ccds, 6)
+        loaded = time.perf_counter()
+        crew = Crew(Loopback(answer), stop, [0] * (workers + 1))
+        chosen = np.ones(len(store.rows), bool)
+        size = BatchSize(workers)
+        schedule(store, chosen, crew.drain, size, lambda rows: Progress(len(rows), quiet=True), stop)
+        return loaded, time.perf_counter()
+
+
 def measure(stars: int, folder: Path, workers: int = 64) -> dict[str, float]:
     """One run; times in seconds."""
     path = folder / "todo.sqlite"
     output = folder / "output"
     output.mkdir(exist_ok=True)
     before = time.perf_counter(), time.process_time()
-    store = load_store(path)
-    store.begin(output, 6, False)
-    loaded = time.perf_counter()
-    answer, stop = Answers(), Stop()
-    mail = Loopback(answer)
-    crew = Crew(mail, stop, [0] * (workers + 1))
-    done = [0.0]
-
-    def drain(queue, take_in, tick) -> None:
-        crew.drain(queue, take_in, tick)
-        store.flush()
-        done[0] = time.perf_counter()
-
-    size = BatchSize(workers)
-    chosen = np.ones(len(store.rows), bool)
-    schedule(store, chosen, drain, size, output, lambda rows: Progress(len(rows), quiet=True), stop)
+    answer = Answers()
+    loaded, drained = compute_all(path, output, workers, answer)
+    # As the run does: reading everything anew, from the logs.
+    publish(path, output)
     end = time.perf_counter()
-    store.close()
     return {
         "stars": stars,
         "load": loaded - before[0],
-        "durable": done[0] - loaded - answer.seconds,
-        "tables": end - done[0],
+        "durable": drained - loaded - answer.seconds,
+        "tables": end - drained,
         "cpu": time.process_time() - before[1] - answer.seconds,
-        "messages": mail.messages,
         "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "size": path.stat().st_size / 1e6,
     }

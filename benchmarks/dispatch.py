@@ -28,13 +28,15 @@ from pathlib import Path
 import numpy as np
 from bench_scheduler import Answers
 
-from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
 from tasoc_mpi.protocol import Tag, _header, split_numbers, unpack_results, unpack_tasks
 from tasoc_mpi.scheduler.loop import Crew, Messages, schedule
 from tasoc_mpi.scheduler.progress import Progress
 from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue
 from tasoc_mpi.scheduler.signals import Stop
-from tasoc_mpi.scheduler.store import Store, load_store
+from tasoc_mpi.scheduler.store import Store, open_store
+from tasoc_mpi.worklist.rows import load_worklist
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo import create_todo
 
 #: Seconds that a message takes between hosts.
 LATENCY = 20e-6
@@ -167,8 +169,10 @@ def simulate(
     folder = Path(tempfile.mkdtemp())
     try:
         create_todo(folder / "todo.sqlite", rows, tile)
-        store = load_store(folder / "todo.sqlite")
-        return _run(store, seconds, workers, per_node, network)
+        listed = load_worklist(folder / "todo.sqlite")
+        with contextlib.ExitStack() as stack:
+            store = open_store(stack, listed, folder, listed.ccds, 6)
+            return _run(store, seconds, workers, per_node, network)
     finally:
         shutil.rmtree(folder)
 
@@ -176,7 +180,7 @@ def simulate(
 def _nodes_of_tiles(store: Store, mail: VirtualWorkers, node: list[int]) -> list[int]:
     """How many nodes have read each tile."""
     place = (store.rows["sector"].astype(int) * 64 + store.rows["camera"] * 8 + store.rows["ccd"]) * 1024
-    place += store.tile
+    place += store.list.tile
     # The brightest stars' stamps are larger than a tile; they are handed out before all others.
     place[store.rows["tmag"] <= BRIGHT] = -1
 
@@ -218,10 +222,7 @@ def _run(
 
     chosen = np.ones(len(store.rows), bool)
     with contextlib.suppress(_Drained):
-        schedule(
-            store, chosen, drain, size, store.path.parent, lambda rows: Progress(len(rows), quiet=True), stop
-        )
-    store.close()
+        schedule(store, chosen, drain, size, lambda rows: Progress(len(rows), quiet=True), stop)
     end = float(mail.free.max())
     ends = mail.free[1:]
     return {

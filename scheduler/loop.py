@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +38,15 @@ class Outcome:
         Time from the first star handed out to the end.
     elapsed, waited : float
         Summed over stars: seconds of photometry, and seconds that workers waited for them.
-    changed : bool
-        Whether the work list is not what it was before.
+    lightcurves : int
+        Those of them that ended with a light curve.
     """
 
     computed: int = 0
+    lightcurves: int = 0
     seconds: float = 0.0
     elapsed: float = 0.0
     waited: float = 0.0
-    changed: bool = False
 
 
 def schedule(
@@ -55,7 +54,6 @@ def schedule(
     chosen: NDArray[np.bool_],
     drain: Drain,
     size: BatchSize,
-    output: Path,
     announce: Callable[[NDArray[np.void]], Progress],
     stop: Stop,
     max_errors: int = 0,
@@ -72,8 +70,6 @@ def schedule(
         Has a queue computed: `Crew.drain`, or in this process.
     size : BatchSize
         Learns from the results how many stars to hand out at once.
-    output : Path
-        Folder of the light curves.
     announce : callable
         Told the rows to be computed before the first is handed out; returns what shows the progress.
     stop : Stop
@@ -84,7 +80,7 @@ def schedule(
     Returns
     -------
     Outcome
-        What was done. The work list and the files are final.
+        What was done. All results are in the logs.
     """
     outcome = Outcome()
     start = time.monotonic()
@@ -95,8 +91,10 @@ def schedule(
         assert progress is not None
         bundle, index = store.add(messages)
         heads = bundle.heads
-        size.learn(heads["elaptime"], store.in_file[index])
+        size.learn(heads["elaptime"], store.list.in_file[index])
         outcome.computed += len(heads)
+        good = (heads["status"] == STATUS.OK) | (heads["status"] == STATUS.WARNING)
+        outcome.lightcurves += int(np.count_nonzero(good))
         seconds = float(heads["elaptime"].sum())
         outcome.elapsed += seconds
         outcome.waited += float(heads["worker_wait_time"].sum())
@@ -119,25 +117,22 @@ def schedule(
     while True:
         # A star left out because another one claims it, whose claim then falls, shows up here in a later
         # round.
-        skipped_by = store.decide()
-        wanted = chosen & (skipped_by < 0) & ~store.listed
+        skipped = store.state.skipped_by() >= 0
+        wanted = chosen & ~skipped & ~store.state.done
         if stop or not wanted.any():
             break
         if progress is None:
             progress = announce(store.rows[wanted])
         else:
             progress.total = progress.done + int(wanted.sum())
-        store.left_out[:] = skipped_by >= 0
+        store.left_out[:] = skipped
         try:
-            queue = Queue(store.rows, np.flatnonzero(wanted), size, store.tile)
+            queue = Queue(store.rows, np.flatnonzero(wanted), size, store.list.tile)
             drain(queue, take_in, tick)
         finally:
-            # Some 100 bytes a star, of no use while the tables are written.
+            # Some 100 bytes a star.
             queue = None
             store.flush()
-    outcome.changed = store.publish(skipped_by, output) or outcome.computed > 0
-    if not stop:
-        store.end()
     if progress is not None:
         progress.finish()
     outcome.seconds = time.monotonic() - start

@@ -15,7 +15,7 @@ from ..memory import available_memory
 from .queue import BatchSize, Queue
 from .store import Store
 
-__all__ = ["Needs", "check_needs", "needs_of", "plan"]
+__all__ = ["Needs", "check_needs", "needs_of", "plan", "wanted_of"]
 
 #: Bytes of memory: rank 0 by itself and for each row of its list, a worker beside the pixels that it shares.
 _RANK_0 = 80e6
@@ -127,6 +127,13 @@ def _bytes(size: float) -> str:
     raise AssertionError
 
 
+def wanted_of(store: Store, chosen: NDArray[np.bool_], overwrite: bool) -> NDArray[np.bool_]:
+    """Which of the chosen rows a run would compute."""
+    if overwrite:
+        return chosen.copy()
+    return chosen & (store.state.skipped_by() < 0) & ~store.state.done
+
+
 def plan(
     store: Store, chosen: NDArray[np.bool_], source: Path, output: Path, node: list[int], overwrite: bool
 ) -> Iterator[str]:
@@ -145,7 +152,7 @@ def plan(
     overwrite : bool
         Whether what is done is computed again.
     """
-    wanted = chosen.copy() if overwrite else chosen & (store.skipped_by < 0) & ~store.listed
+    wanted = wanted_of(store, chosen, overwrite)
     yield f"{wanted.sum()} of {len(wanted)} stars would be computed ({chosen.sum()} fulfil the filters)"
     yield from _places(store, wanted, source)
     yield from _ranks(store, wanted, node)
@@ -175,7 +182,7 @@ def _places(store: Store, wanted: NDArray[np.bool_], source: Path) -> Iterator[s
 def _ranks(store: Store, wanted: NDArray[np.bool_], node: list[int]) -> Iterator[str]:
     """On which CCD each node begins."""
     workers = max(1, len(node) - 1)
-    queue = Queue(store.rows, np.flatnonzero(wanted), BatchSize(workers), store.tile)
+    queue = Queue(store.rows, np.flatnonzero(wanted), BatchSize(workers), store.list.tile)
     names = sorted(set(node[1:] or node))
     yield f"{workers} worker(s) on {len(names)} node(s)"
     for name in names[:32]:

@@ -15,19 +15,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import write_whole
+from ..core.locks import holder
 from ..core.streams import print_report
 from ..errors import InputError
-from ..products.shards import find_shards
-from ..products.todo import TODO_NAME, Constraints, lock_todo, open_todo
 from ..status import STATUS
+from ..worklist.constraints import Constraints
+from ..worklist.log import log_path
+from ..worklist.output import note_output
+from ..worklist.publish import publish
+from ..worklist.rows import CCD, WorkList, ccd_name, load_worklist
+from ..worklist.state import Decision
 from .loop import Drain, Outcome, schedule
-from .plan import check_needs, needs_of, plan
+from .plan import check_needs, needs_of, plan, wanted_of
 from .progress import Progress
 from .queue import BatchSize
 from .signals import Stop
-from .store import Store, load_store
+from .store import Store, open_store
 
-__all__ = ["Orders", "find_todo", "run", "write_summary"]
+__all__ = ["Orders", "run", "write_summary"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,23 +76,6 @@ class Orders:
     dry: bool = False
 
 
-def find_todo(source: Path, named: str | None) -> Path:
-    """The work list to be used.
-
-    Raises
-    ------
-    InputError
-        If none is named and the folder's has been split.
-    """
-    path = Path(named) if named else source / TODO_NAME
-    if not named and (shards := find_shards(source)):
-        raise InputError(
-            f"{path}: is split into {len(shards)} shard(s); run each with --todo, or bring them back with "
-            f"`tasoc-mpi merge {source} --remove`"
-        )
-    return path
-
-
 def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
     """Have the stars computed, and say what became of them.
 
@@ -112,46 +101,94 @@ def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
         If something that the user gave cannot be used.
     """
     path, output = orders.todo, orders.output
-    # Says what is wrong with the file before anything is written, the lock included.
-    open_todo(path, check_write=True).close()
+    # Says what is wrong with the file before anything is written, locks included.
+    rows = load_worklist(path, check_write=True)
+    chosen = orders.constraints.mask(rows.rows)
+    if not chosen.any():
+        if orders.constraints.only_places:
+            print(f"Nothing to do: no star of {path} is there.")
+            return 0
+        raise InputError(f"{path}: none of its {len(chosen)} stars fulfils the filters; loosen them")
     if orders.dry:
-        return _plan(orders, node)
+        return _plan(orders, rows, chosen, node)
     _make_folder(output)
-    with lock_todo(path), _opened(path) as store:
-        chosen = orders.constraints.mask(store.rows)
-        if not chosen.any():
-            raise InputError(f"{path}: none of its {len(chosen)} stars fulfils the filters; loosen them")
-        store.begin(output, orders.version, orders.overwrite and bool(chosen.all()))
+    if rows.old_results:
+        publish(path, output)
+        rows = load_worklist(path, check_write=True)
+    note_output(path, output)
+    with _opened(orders, rows, chosen) as store:
         if orders.overwrite:
-            store.reset(chosen, output)
-        needed = chosen & (store.skipped_by < 0) & ~store.listed
+            _begin_anew(store, chosen, orders.version)
+        needed = wanted_of(store, chosen, False)
         check_needs(needs_of(store, needed, output, node), output, path)
         announce = functools.partial(_announce, orders=orders, ranks=len(node))
         size = BatchSize(max(1, len(node) - 1), orders.batch)
-        outcome = schedule(store, chosen, drain, size, output, announce, stop, orders.max_errors)
-        write_summary(store, outcome, output, orders.version)
-        if reason := print_report(_report(store, chosen, outcome, output)):
-            logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)
+        outcome = schedule(store, chosen, drain, size, announce, stop, orders.max_errors)
+        decision = store.state.decide()
+    # Publishing reads everything anew: both at once would be too much memory.
+    ccds = rows.ccds
+    del rows, store
+    status = _publish(path, output, ccds, decision)
+    write_summary(status, outcome, output, orders.version)
+    if reason := print_report(_report(status[chosen], outcome, output)):
+        logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)
     if stop:
         print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
+    elif outcome.computed and not outcome.lightcurves:
+        print(
+            f"{path}: none of the {outcome.computed} stars that were computed has a light curve;"
+            f" `tasoc-mpi status {path.parent}` says why",
+            file=sys.stderr,
+        )
+        return 1
     return stop.exit_status
 
 
-def _plan(orders: Orders, node: list[int]) -> int:
-    """Say what would be done, on a copy in memory: nothing on disk changes."""
-    with _opened(orders.todo, copy=True) as store:
-        chosen = orders.constraints.mask(store.rows)
+def _plan(orders: Orders, rows: WorkList, chosen: NDArray[np.bool_], node: list[int]) -> int:
+    """Say what would be done; nothing on disk changes."""
+    with _opened(orders, rows, chosen, dry=True) as store:
         print("\n".join(plan(store, chosen, orders.source, orders.output, node, orders.overwrite)))
-        wanted = chosen if orders.overwrite else chosen & (store.skipped_by < 0) & ~store.listed
+        wanted = wanted_of(store, chosen, orders.overwrite)
         check_needs(needs_of(store, wanted, orders.output, node), orders.output, orders.todo)
     return 0
 
 
 @contextlib.contextmanager
-def _opened(path: Path, copy: bool = False) -> Iterator[Store]:
-    store = load_store(path, copy)
-    with contextlib.closing(store):
-        yield store
+def _opened(orders: Orders, rows: WorkList, chosen: NDArray[np.bool_], dry: bool = False) -> Iterator[Store]:
+    """The results so far of the CCDs of the chosen stars, which no other run writes meanwhile."""
+    stars = np.bincount(rows.ccd_of, minlength=len(rows.ccds))
+    of_those = np.bincount(rows.ccd_of[chosen], minlength=len(rows.ccds))
+    ccds = [ccd for ccd, some in zip(rows.ccds, of_those > 0, strict=True) if some]
+    whole = [ccd for ccd, every in zip(rows.ccds, of_those == stars, strict=True) if every]
+    with contextlib.ExitStack() as stack:
+        yield open_store(
+            stack, rows, orders.output, ccds, orders.version, whole if orders.overwrite else (), dry
+        )
+
+
+def _begin_anew(store: Store, chosen: NDArray[np.bool_], version: int) -> None:
+    """Have the chosen stars computed again."""
+    before = store.state.decide()
+    has_lightcurve = np.isin(before.status, (STATUS.OK, STATUS.WARNING))
+    store.reset(chosen, version)
+    logger.info(
+        "%d light curve(s) will be replaced, each when its successor is there",
+        np.count_nonzero(chosen & has_lightcurve),
+    )
+
+
+def _publish(path: Path, output: Path, ccds: list[CCD], decision: Decision) -> NDArray[np.int8]:
+    """Publish the results, unless another run will; the statuses of all stars."""
+    for ccd in ccds:
+        if name := holder(log_path(output, ccd)):
+            logger.info(
+                "%s: will be published when the run of %s (%s) ends, or by `tasoc-mpi publish`",
+                path,
+                ccd_name(ccd),
+                name,
+            )
+            return decision.status
+    return publish(path, output).decision.status
 
 
 def _make_folder(output: Path) -> None:
@@ -182,31 +219,27 @@ def _announce(rows: NDArray[np.void], orders: Orders, ranks: int) -> Progress:
     return Progress(len(rows), quiet=orders.quiet)
 
 
-def _report(store: Store, chosen: NDArray[np.bool_], outcome: Outcome, output: Path) -> Iterator[str]:
-    """What became of the chosen stars, line by line."""
-    counts = np.bincount(store.status[chosen], minlength=max(STATUS) + 1)
-    if not outcome.changed:
-        count = int(chosen.sum())
-        yield f"Nothing to do: all {count} chosen stars are done; --overwrite computes them again."
+def _report(status: NDArray[np.int8], outcome: Outcome, output: Path) -> Iterator[str]:
+    """What became of the chosen stars, by their statuses, line by line."""
+    counts = np.bincount(status, minlength=max(STATUS) + 1)
+    if not outcome.computed and not counts[STATUS.UNKNOWN]:
+        yield f"Nothing to do: all {len(status)} chosen stars are done; --overwrite computes them again."
     names = {STATUS.UNKNOWN: "not computed"}
-    for status in STATUS:
-        if counts[status]:
-            yield f"{names.get(status, status.name):>12} {counts[status]:9d}"
+    for one in STATUS:
+        if counts[one]:
+            yield f"{names.get(one, one.name):>12} {counts[one]:9d}"
     if outcome.computed:
         rate = outcome.computed / max(outcome.seconds, 1e-9)
         yield f"{outcome.computed} stars computed in {outcome.seconds:.1f} s: {rate:.1f} stars/s"
     yield f"light curves: {output}"
 
 
-def write_summary(store: Store, outcome: Outcome, output: Path, version: int) -> Path:
-    """Write `summary.json` of a work list, and return its path.
-
-    A shard's has a name of its own: tasks on other hosts write to the same folder.
-    """
-    counts = np.bincount(store.status, minlength=max(STATUS) + 1)
+def write_summary(status: NDArray[np.int8], outcome: Outcome, output: Path, version: int) -> Path:
+    """Write `summary.json` of a work list with these statuses, and return its path."""
+    counts = np.bincount(status, minlength=max(STATUS) + 1)
     done = outcome.computed
     summary = {
-        "numtasks": len(store.rows),
+        "numtasks": len(status),
         **{status.name: int(counts[status]) for status in STATUS},
         "tasks_run": done,
         "seconds": round(outcome.seconds, 3),
@@ -215,8 +248,6 @@ def write_summary(store: Store, outcome: Outcome, output: Path, version: int) ->
         "output": str(output),
         "version": version,
     }
-    path = output / f"{store.path.stem.replace('todo', 'summary', 1)}.json"
-    temporary = output / f".{store.path.stem}.summary.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    path = output / "summary.json"
+    write_whole(path, (json.dumps(summary, indent=2) + "\n").encode(), durable=False)
     return path

@@ -1,14 +1,14 @@
 """`TaskManager`: a work list star by star, for programs that hand out stars themselves.
 
 The interface is the one that users of the TASOC pipeline know; beneath it are the store, the skip rule and
-the file of `tasoc-mpi run`, so that both can be used on the same work list, one after the other.
+the logs of `tasoc-mpi run`, so that both can be used on the same work list, one after the other.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import replacing
 from ..errors import InputError
-from ..products.todo import TODO_NAME, Constraints, explain, lock_todo
 from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
-from ..settings import output_folder
 from ..status import STATUS
+from ..worklist.constraints import Constraints
+from ..worklist.log import LogReader, log_path
+from ..worklist.output import find_output, note_output
+from ..worklist.publish import publish
+from ..worklist.rows import WorkList, load_worklist
+from ..worklist.todo import TODO_NAME
 from .loop import Outcome
 from .program import write_summary
-from .store import load_store
+from .store import open_store
 
 __all__ = ["TaskManager"]
 
@@ -35,8 +40,8 @@ _CENTROID, _STAMP = "pos_centroid", "stamp"
 class TaskManager:
     """Hands out stars of a work list and takes their results.
 
-    Results reach the file at once in portions (see `Store`); what other programs read in it, and which stars
-    are skipped, is brought up to date by `backup`, `write_summary` and `close`.
+    Results reach the logs at once in portions (see `Store`); the work list, and which stars are skipped, is
+    brought up to date by `backup`, `write_summary` and `close`.
 
     Parameters
     ----------
@@ -66,27 +71,27 @@ class TaskManager:
         path = Path(todo_file)
         if path.is_dir():
             path = path / TODO_NAME
+        rows = load_worklist(path, check_write=True)
+        self.output = Path(find_output(path, rows.output) if output is None else output).resolve()
+        self.output.mkdir(parents=True, exist_ok=True)
+        if rows.old_results:
+            publish(path, self.output)
+            rows = load_worklist(path)
+        self.version = _version(rows, self.output) if version is None else version
+        note_output(path, self.output)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(lock_todo(path))
-            self._store = load_store(path)
-            stack.callback(self._store.close)
-            known = self._store.conn.execute("SELECT output, version FROM photometry_settings").fetchone()
-            if output is None:
-                folder = path.parent / known[0] if known else output_folder(None, path.parent / "output")
-            else:
-                folder = Path(output)
-            self.output = folder.resolve()
-            self.output.mkdir(parents=True, exist_ok=True)
-            self.version = version if version is not None else known[1] if known else 6
-            self._store.begin(self.output, self.version, overwrite)
+            anew = rows.ccds if overwrite else ()
+            self._store = open_store(stack, rows, self.output, rows.ccds, self.version, anew)
+            if overwrite:
+                self._store.reset(np.ones(len(rows.rows), bool), self.version)
             self._stack = stack.pop_all()
         self.path = path
         self._closed = False
-        self._started = np.zeros(len(self._store.rows), dtype=bool)
+        self._started = np.zeros(len(rows.rows), dtype=bool)
         self._outcome = Outcome()
         self._random = np.random.default_rng()
         self._constraints: tuple[Constraints, NDArray[np.bool_]] | None = None
-        self._skipped = self._store.decide() >= 0
+        self._settle()
 
     def __enter__(self) -> TaskManager:
         return self
@@ -101,13 +106,9 @@ class TaskManager:
         if self._closed:
             return
         self._closed = True
-        try:
-            self._publish()
-            if not self._pending(Constraints()).any() and not self._started.any():
-                self._store.end()
-            write_summary(self._store, self._outcome, self.output, self.version)
-        finally:
-            self._stack.close()
+        with self._stack:
+            self._store.flush()
+        self._summarise()
 
     def get_number_tasks(self, **constraints: Any) -> int:
         """How many stars are to be computed.
@@ -177,10 +178,13 @@ class TaskManager:
             return
         try:
             index = self._index([int(result["priority"]) for result in results])
-            packed = pack_results(self._results(results))
+            by_ccd: dict[int, list[Mapping[str, Any]]] = {}
+            for ccd, result in zip(self._store.list.ccd_of[index].tolist(), results, strict=True):
+                by_ccd.setdefault(ccd, []).append(result)
+            packed = [pack_results(self._results(some)) for some in by_ccd.values()]
         except KeyError as error:
             raise InputError(f"{self.path}: a result without {error}") from None
-        bundle, _ = self._store.add([packed])
+        bundle, _ = self._store.add(packed)
         self._store.tick()
         self._started[index] = False
         self._outcome.computed += len(results)
@@ -192,35 +196,32 @@ class TaskManager:
 
     def backup(self) -> Path:
         """Bring the file up to date and copy it to ``todo-backup.sqlite`` beside it."""
-        self._publish()
+        self._store.flush()
+        publish(self.path, self.output)
         target = self.path.with_name(f"{self.path.stem}-backup.sqlite")
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
-            with contextlib.closing(sqlite3.connect(temporary)) as copy:
-                self._store.conn.backup(copy)
-            os.replace(temporary, target)
-        except sqlite3.Error as error:
-            raise explain(target, error) from None
-        finally:
-            temporary.unlink(missing_ok=True)
+            with replacing(target) as temporary:
+                shutil.copyfile(self.path, temporary)
+        except OSError as error:
+            raise InputError(f"{target}: cannot be written ({error.strerror}); make room") from None
         return target
 
     def write_summary(self) -> Path:
         """Bring the file up to date and write ``summary.json`` to the output folder."""
-        self._publish()
-        return write_summary(self._store, self._outcome, self.output, self.version)
+        self._store.flush()
+        return self._summarise()
 
-    def _publish(self) -> None:
-        self._settle()
-        self._store.publish(self._store.decide(), self.output)
+    def _summarise(self) -> Path:
+        status = publish(self.path, self.output).decision.status
+        return write_summary(status, self._outcome, self.output, self.version)
 
     def _settle(self) -> None:
-        self._skipped = self._store.decide() >= 0
+        self._skipped = self._store.state.skipped_by() >= 0
         self._store.left_out[:] = self._skipped
 
     def _todo(self) -> NDArray[np.bool_]:
         """Stars that are neither done, nor started, nor left out."""
-        return ~(self._store.listed | self._started | self._store.left_out | self._skipped)
+        return ~(self._store.state.done | self._started | self._store.left_out | self._skipped)
 
     def _pending(self, constraints: Constraints) -> NDArray[np.bool_]:
         if self._constraints is None or self._constraints[0] != constraints:
@@ -228,7 +229,7 @@ class TaskManager:
         return self._constraints[1] & self._todo()
 
     def _index(self, priorities: list[int]) -> NDArray[np.int64]:
-        index = self._store.find(np.array(priorities, dtype=np.int64))
+        index = self._store.list.find(np.array(priorities, dtype=np.int64))
         if (index < 0).any():
             raise InputError(f"{self.path}: no star of priority {priorities[int(np.argmin(index))]}")
         return index
@@ -268,6 +269,12 @@ class TaskManager:
             skips.extend(named)
         methods = [result.get("method_used") or "" for result in results]
         return Results(numbers, lightcurves, methods, errors, np.array(skips, dtype=np.int64))
+
+
+def _version(rows: WorkList, output: Path) -> int:
+    """Version of the results so far."""
+    found = [LogReader(log_path(output, ccd), rows, ccd).version for ccd in rows.ccds]
+    return max(found) if max(found) >= 0 else 6
 
 
 def _constraints(given: Mapping[str, Any]) -> Constraints:

@@ -12,17 +12,25 @@ from ..errors import InputError, MissingInput, TasocError
 from ..prepare.fields import find_cubes, group_tpfs
 from ..products.cube import cube_name
 from ..products.ffi import find_ffis
-from ..products.shards import CCD, find_shards, summarise_shard
-from ..products.todo import TODO_NAME
 from ..products.tpf import find_tpfs
+from ..worklist.output import find_output
+from ..worklist.rows import CCD, load_worklist
+from ..worklist.tally import Tally
+from ..worklist.todo import TODO_NAME
 from .queue import Job, active, command, max_array_size, read_jobs, write_jobs
 from .scripts import ARRAYS, SCRIPT_FOLDER, render
 from .site import STEPS, Site
 
 __all__ = ["Planned", "array_size", "plan", "scripts", "submit"]
 
-#: What a step waits for: that all tasks of the step before succeed; merging takes whatever there is.
-_WAITS = {"prepare": "afterok", "todo": "afterok", "run": "afterok", "merge": "afterany", "report": "afterok"}
+#: What a step waits for: that all tasks of the step before succeed; what there is can be published always.
+_WAITS = {
+    "prepare": "afterok",
+    "todo": "afterok",
+    "run": "afterok",
+    "publish": "afterany",
+    "report": "afterok",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,9 @@ class Planned:
     text: str
 
 
-def plan(folder: Path, only: Sequence[str] = (), resume: bool = False) -> dict[str, tuple[CCD, ...]]:
+def plan(
+    folder: Path, only: Sequence[str] = (), resume: bool = False, output: Path | None = None
+) -> dict[str, tuple[CCD, ...]]:
     """The steps to submit, each with the CCDs of its tasks (none where it is not an array).
 
     Parameters
@@ -57,6 +67,8 @@ def plan(folder: Path, only: Sequence[str] = (), resume: bool = False) -> dict[s
         Names of steps. Default: all.
     resume : bool, optional
         Leave out what is finished.
+    output : Path, optional
+        Folder of the light curves. Default: that of the last run.
 
     Returns
     -------
@@ -70,7 +82,7 @@ def plan(folder: Path, only: Sequence[str] = (), resume: bool = False) -> dict[s
     """
     frames = find_ffis(folder)
     prepare = [ccd for ccd in frames if not (resume and (folder / cube_name(*ccd)).exists())]
-    summaries = _summaries(folder)
+    summaries, published = _summaries(folder, output)
     if (folder / TODO_NAME).exists() and not prepare:
         ccds = list(summaries)
     else:
@@ -81,9 +93,9 @@ def plan(folder: Path, only: Sequence[str] = (), resume: bool = False) -> dict[s
             "copy them there"
         )
     run = [ccd for ccd in ccds if not (resume and summaries.get(ccd, False))]
-    merge = bool(run or find_shards(folder) or not resume)
+    publish = bool(run or not published or not resume)
     tasks = {"prepare": prepare, "run": run}
-    wanted = {"prepare": prepare, "todo": run, "run": run, "merge": merge, "report": merge}
+    wanted = {"prepare": prepare, "todo": run, "run": run, "publish": publish, "report": publish}
     steps = [step for step in STEPS if wanted[step] and (not only or step in only)]
     if (
         "todo" in steps
@@ -95,15 +107,18 @@ def plan(folder: Path, only: Sequence[str] = (), resume: bool = False) -> dict[s
     return {step: tuple(tasks.get(step, ())) for step in steps}
 
 
-def _summaries(folder: Path) -> dict[CCD, bool]:
-    """Whether each CCD of the work list is finished: as its shard says, else as the list does."""
-    found = {}
-    if (folder / TODO_NAME).exists():
-        for summary in summarise_shard(folder / TODO_NAME):
-            found[summary.ccd] = summary.finished
-    for ccd, path in find_shards(folder).items():
-        found[ccd] = all(summary.finished for summary in summarise_shard(path))
-    return dict(sorted(found.items()))
+def _summaries(folder: Path, output: Path | None) -> tuple[dict[CCD, bool], bool]:
+    """Whether each CCD of the work list is finished, and whether all results are published."""
+    todo = folder / TODO_NAME
+    if not todo.exists():
+        return {}, False
+    rows = load_worklist(todo)
+    output = output or find_output(todo, rows.output)
+    tally = Tally(rows, output)
+    decision = tally.update()
+    published = rows.output is not None and rows.output.resolve() == output.resolve()
+    published &= bool((decision.status == rows.status).all())
+    return {one.ccd: one.finished for one in tally.progress(decision)}, published
 
 
 def scripts(

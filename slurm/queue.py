@@ -7,12 +7,11 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError, MissingInput
-from ..products.shards import shard_counts
 
 __all__ = [
     "JOBS_NAME",
@@ -221,8 +220,18 @@ def active(folder: Path) -> list[str]:
     return [row.job for row in queue_table(folder) or () if row.state in _ACTIVE]
 
 
-def queue_lines(folder: str | os.PathLike[str]) -> Iterator[str]:
-    """The queue's view beside the work list's, as a table; nothing if nothing was submitted."""
+def queue_lines(
+    folder: str | os.PathLike[str], counts: Mapping[tuple[int, int, int], tuple[int, int]] | None = None
+) -> Iterator[str]:
+    """The queue's view beside the work list's, as a table; nothing if nothing was submitted.
+
+    Parameters
+    ----------
+    folder : path-like
+        The input folder.
+    counts : mapping, optional
+        Stars that are done and all stars, by (sector, camera, CCD).
+    """
     try:
         rows = queue_table(folder)
     except (InputError, MissingInput) as error:
@@ -231,16 +240,13 @@ def queue_lines(folder: str | os.PathLike[str]) -> Iterator[str]:
         return
     if rows is None:
         return
-    counts = shard_counts(folder)
     cells = [("queue", "CCD", "job", "state", "time", "left", "node", "stars", "reason")]
     for row in rows:
         ccd, stars = "", ""
         if row.ccd:
             ccd = "s{:03d}-{}-{}".format(*row.ccd)
-            if row.step == "run" and row.ccd in counts:
-                by_status = {status: number for *_, status, number in counts[row.ccd]}
-                done = sum(number for status, number in by_status.items() if status)
-                stars = f"{done}/{sum(by_status.values())}"
+            if row.step == "run" and counts and row.ccd in counts:
+                stars = "{}/{}".format(*counts[row.ccd])
         reason = "" if row.reason == "None" else row.reason
         cells.append((row.step, ccd, row.job, row.state, row.used, row.left, row.node, stars, reason))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]

@@ -17,7 +17,7 @@ from ..errors import InputError, MissingInput, one_line
 __all__ = ["LAUNCHES", "STEPS", "Resources", "Site", "examples", "load_site"]
 
 #: The steps of a sector, in their order.
-STEPS = ("prepare", "todo", "run", "merge", "report")
+STEPS = ("prepare", "todo", "run", "publish", "report")
 
 #: How ranks are started, by the value of `launch`.
 LAUNCHES = {

@@ -17,10 +17,10 @@ import numpy as np
 import run_program
 
 from tasoc_mpi import cli
-from tasoc_mpi.products import todo
 from tasoc_mpi.scheduler import loop as scheduler_loop
 from tasoc_mpi.scheduler.queue import Queue
 from tasoc_mpi.worker import loop as worker_loop
+from tasoc_mpi.worklist import todo
 
 
 class ShuffledQueue(Queue):
@@ -38,7 +38,10 @@ class ShuffledQueue(Queue):
     def take(self, node: int = 0, behind: float | None = None) -> tuple[np.ndarray, float]:
         while len(self):
             count = max(1, self.size.of(self.seconds if behind is None else behind))
-            index, self._shuffled = self._shuffled[:count], self._shuffled[count:]
+            # A batch is of one CCD: whichever comes.
+            ccd = self._rows["ccd"][self._shuffled]
+            taken = np.flatnonzero(ccd == ccd[0])[:count]
+            index, self._shuffled = self._shuffled[taken], np.delete(self._shuffled, taken)
             index = index[~np.isin(index, self._passed_over)]
             if len(index):
                 return self._rows[index], len(index) * self.size.cost[0]

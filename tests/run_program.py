@@ -14,16 +14,17 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from tasoc_mpi import cli
 from tasoc_mpi.commands import run
 from tasoc_mpi.photometry.result import PhotometryResult
-from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
 from tasoc_mpi.scheduler import store
 from tasoc_mpi.status import STATUS
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo import create_todo
 
 
 class Photometry:
@@ -96,12 +97,8 @@ def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[st
     queries = {
         "todolist": "SELECT * FROM todolist ORDER BY priority",
         "skipped": "SELECT * FROM photometry_skipped ORDER BY 1, 2",
-        "results": "SELECT * FROM photometry_results ORDER BY 1",
-        "journal": "SELECT * FROM photometry_journal",
-        "failures": "SELECT priority FROM photometry_failures ORDER BY 1",
-        "claims": "SELECT * FROM photometry_claims ORDER BY 1, 2",
-        "trash": "SELECT * FROM photometry_trash",
-        "settings": "SELECT version, unfinished FROM photometry_settings",
+        "version": "SELECT version FROM photometry_output",
+        "tables": "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2",
     }
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
         assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -109,13 +106,17 @@ def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[st
         columns = [row[1] for row in conn.execute("PRAGMA table_info(diagnostics)")]
         kept = ", ".join(name for name in columns if name not in ("elaptime", "worker_wait_time"))
         found["diagnostics"] = conn.execute(f"SELECT {kept} FROM diagnostics ORDER BY priority").fetchall()
-    files = (path for path in output.rglob("*") if path.is_file() and path.name != "summary.json")
+    files = (
+        path
+        for path in output.rglob("*")
+        if path.is_file() and path.name != "summary.json" and path.parent != output / "results"
+    )
     found["files"] = {str(path.relative_to(output)): path.read_bytes() for path in files}
     return found
 
 
 def kill_at(step: int) -> None:
-    """End this process by SIGKILL before or after the given change of the work list or of a file."""
+    """End this process by SIGKILL before or after the given change of a log, the work list, or a file."""
     count = 0
 
     def count_step() -> None:
@@ -124,28 +125,18 @@ def kill_at(step: int) -> None:
         if count == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    transaction, unlink, save = store.transaction, pathlib.Path.unlink, Photometry.save_lightcurve
-
-    @contextlib.contextmanager
-    def killing_transaction(conn, path) -> Iterator[None]:
-        with transaction(conn, path):
-            yield
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **options: object) -> object:
+            found = function(*args, **options)
             count_step()
-        count_step()
+            return found
 
-    def killing_unlink(self, missing_ok=False):
-        unlink(self, missing_ok)
-        count_step()
+        return call
 
-    def killing_save(self):
-        path = save(self)
-        count_step()
-        return path
-
-    store.transaction = killing_transaction
-    pathlib.Path.unlink = killing_unlink
-    Photometry.save_lightcurve = killing_save
-    # Several transactions also of a few stars.
+    os.pwrite, os.fdatasync, os.unlink = counted(os.pwrite), counted(os.fdatasync), counted(os.unlink)
+    os.replace, os.fsync = counted(os.replace), counted(os.fsync)
+    Photometry.save_lightcurve = counted(Photometry.save_lightcurve)
+    # Several groups also of a few stars.
     store.FLUSH_COUNT = 7
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tasoc_mpi.core.atomic import replacing, write_whole
-from tasoc_mpi.core.locks import Locked, exclusive, lock_path
+from tasoc_mpi.core.locks import Locked, exclusive, holder, lock_path
 from tasoc_mpi.errors import InputError
 
 HOLDER = """
@@ -36,10 +36,14 @@ def test_another_process_is_named_and_its_lock_falls_with_it(tmp_path):
     with other_process(path) as other:
         with pytest.raises(Locked, match=rf"{path}: in use by process {other.pid} on \S+; wait for it"):
             exclusive(path, 0.1).__enter__()
+        assert holder(path).startswith(f"process {other.pid} on ")
         other.kill()
         other.wait()
+        assert holder(path) is None
         with exclusive(path):
             pass
+    assert holder(tmp_path / "nothing") is None
+    assert not lock_path(tmp_path / "nothing").exists()
 
 
 def test_two_users_in_one_process_exclude_each_other(tmp_path):

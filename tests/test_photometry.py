@@ -19,7 +19,7 @@ from tasoc_mpi.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.photometry.stamps import default_size
 from tasoc_mpi.products.catalog import open_catalog, write_catalog
 from tasoc_mpi.products.cube import open_cube
-from tasoc_mpi.products.todo import load_todo
+from tasoc_mpi.worklist.rows import load_todo
 
 
 class Box(BasePhotometry):

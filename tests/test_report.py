@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError, MissingInput
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
-from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
 from tasoc_mpi.report.noise import expected_noise, noise_parts
 from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_median
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
@@ -24,6 +23,8 @@ from tasoc_mpi.report.summary import magnitude_bins, summary_lines, text_table
 from tasoc_mpi.report.truth import compare, draw_report, isolated_stars, report_lines
 from tasoc_mpi.simulate.truth import Truth
 from tasoc_mpi.status import STATUS
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo import create_todo
 
 OK, WARNING, ERROR, SKIPPED = STATUS.OK, STATUS.WARNING, STATUS.ERROR, STATUS.SKIPPED
 
@@ -48,7 +49,7 @@ def make_folder(folder: Path, files: bool = True) -> Path:
     rows[-1] = (99, 1000, 1, "tpf", 1, 1, 120, "", 8.2, 111)
     create_todo(folder / "todo.sqlite", rows)
     with sqlite3.connect(folder / "todo.sqlite") as conn:
-        conn.execute("INSERT INTO photometry_settings VALUES ('curves', 6, 0)")
+        conn.execute("INSERT INTO photometry_output VALUES ('curves', 6)")
         for priority, (_, status, *numbers) in enumerate(STARS, start=1):
             conn.execute("UPDATE todolist SET status = ? WHERE priority = ?", (status, priority))
             if numbers[-1] is not None:
@@ -155,7 +156,7 @@ def test_a_work_list_that_was_never_run(tmp_path):
     rows[0] = (1, 5, 1, "ffi", 1, 1, 1800, "", 10.0, 111)
     create_todo(tmp_path / "todo.sqlite", rows)
     with sqlite3.connect(tmp_path / "todo.sqlite") as conn:
-        for table in ("diagnostics", "photometry_settings"):
+        for table in ("diagnostics", "photometry_output"):
             conn.execute(f"DROP TABLE {table}")
     conn.close()
     run = read_run(tmp_path)

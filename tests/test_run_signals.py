@@ -9,6 +9,8 @@ import pytest
 from run_program import content, make_input
 from test_run import PROGRAM, launch, mpiexec
 
+from tasoc_mpi.core.locks import holder
+
 STARS = 120
 
 
@@ -27,10 +29,8 @@ def test_a_signal_ends_the_run_with_its_results(tmp_path, ranks, number, exit_st
         rank_0 = None
         while rank_0 is None:
             assert job.poll() is None, job.stderr.read()
-            lock = folder / "todo.sqlite.lock"
-            words = lock.read_text().split()
-            # Making the work list took the lock, too.
-            rank_0 = int(words[1]) if len(words) > 1 and int(words[1]) != os.getpid() else None
+            name = holder(folder / "output" / "results" / "s001-1-1.log")
+            rank_0 = int(name.split()[1]) if name and "process" in name.split()[:1] else None
             time.sleep(0.05)
         time.sleep(1.5)
         os.kill(rank_0, number)

@@ -14,7 +14,7 @@ from astropy.io import fits
 from run_program import content
 
 from tasoc_mpi import cli
-from tasoc_mpi.products.todo import load_todo
+from tasoc_mpi.worklist.rows import load_todo
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from tasoc_mpi.errors import InputError, UsageError
 from tasoc_mpi.photometry import AperturePhotometry
 from tasoc_mpi.products import durable
 from tasoc_mpi.products.lightcurve import write_whole
-from tasoc_mpi.products.todo import load_todo
 from tasoc_mpi.status import STATUS
+from tasoc_mpi.worklist.rows import load_todo
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from run_program import call, make_input
 
 from tasoc_mpi import cli
 from tasoc_mpi.errors import InputError, MissingInput
-from tasoc_mpi.products.shards import find_shards, split_todo
-from tasoc_mpi.products.todo import TODO_DTYPE, create_todo
 from tasoc_mpi.slurm.chain import plan, scripts, submit
 from tasoc_mpi.slurm.queue import Job, max_array_size, queue_lines, queue_table, read_jobs, write_jobs
 from tasoc_mpi.slurm.scripts import render
 from tasoc_mpi.slurm.site import STEPS, examples, load_site
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo import create_todo
 
 SITE = {
     "launch": "srun-pmi2",
@@ -83,7 +83,7 @@ BAD = [
         "`steps.run.memory` is 'much'",
     ),
     (changed(steps={**SITE["steps"], "run": {"time": "soon", "memory": "1"}}), "`steps.run.time` is 'soon'"),
-    (changed(steps={**SITE["steps"], "merge": {"ranks": "2"}}), "`steps.merge.ranks` and nodes: "),
+    (changed(steps={**SITE["steps"], "publish": {"ranks": "2"}}), "`steps.publish.ranks` and nodes: "),
     (changed(partition="a; rm -rf /"), "`partition` is 'a; rm -rf /'; must be like normal"),
     (changed(modules=["x; y"]), "`modules` has 'x; y'; must be like mpich/4.2"),
     (changed(sbatch=["-p other"]), "`sbatch` has '-p other'; must be like --constraint=fast"),
@@ -133,7 +133,7 @@ def test_what_the_scripts_ask_for(tmp_path):
         "--exclusive",
     } <= set(asked)
     assert 'srun --mpi=pmi2 --kill-on-bad-exit=1 -n "$SLURM_NTASKS"' in text
-    small = render(site, "merge", tmp_path, tmp_path / "output", 6)
+    small = render(site, "publish", tmp_path, tmp_path / "output", 6)
     assert "--array" not in small
     assert "srun --mpi" not in small
 
@@ -155,23 +155,23 @@ def test_names_with_spaces_and_quotes_reach_the_program(tmp_path):
             tmp_path, changed(command=command, steps={**SITE["steps"], "run": {"time": "1", "memory": "1"}})
         )
     )
-    (folder / "todo_sector056_camera4_ccd3.sqlite").touch()
     text = render(site, "run", folder, folder / "out put", 6, [(1, 1, 1), (56, 4, 3)])
     done = bash(text, SLURM_JOB_ID="1", SLURM_ARRAY_TASK_ID="1", SLURM_ARRAY_JOB_ID="1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1:9] == [
+    assert done.stdout.splitlines()[1:13] == [
         "run",
         str(folder),
-        "--todo",
-        str(folder / "todo_sector056_camera4_ccd3.sqlite"),
+        "--sector",
+        "56",
+        "--camera",
+        "4",
+        "--ccd",
+        "3",
         "--output",
         str(folder / "out put"),
         "--version",
         "6",
     ]
-    # A CCD without stars.
-    done = bash(text, SLURM_JOB_ID="1", SLURM_ARRAY_TASK_ID="0", SLURM_ARRAY_JOB_ID="1")
-    assert (done.returncode, "nothing to do" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -213,17 +213,17 @@ def test_the_warning_reaches_the_program(tmp_path):
 def test_a_sites_own_templates_go_first(tmp_path):
     (tmp_path / "own").mkdir()
     site = load_site(write(tmp_path, changed(templates="own")))
-    before = render(site, "merge", tmp_path, tmp_path, 6)
-    (tmp_path / "own" / "merge.sh").write_text("#!/bin/bash\n{{directives}}\nmine {{input}}\n")
-    assert f"mine {tmp_path}\n" in render(site, "merge", tmp_path, tmp_path, 6)
-    (tmp_path / "own" / "merge.sh").write_text("{{nothing}}")
-    with pytest.raises(InputError, match=r"own/merge.sh: nothing known for \{\{nothing\}\}"):
-        render(site, "merge", tmp_path, tmp_path, 6)
-    (tmp_path / "own" / "merge.sh").unlink()
-    assert render(site, "merge", tmp_path, tmp_path, 6) == before
+    before = render(site, "publish", tmp_path, tmp_path, 6)
+    (tmp_path / "own" / "publish.sh").write_text("#!/bin/bash\n{{directives}}\nmine {{input}}\n")
+    assert f"mine {tmp_path}\n" in render(site, "publish", tmp_path, tmp_path, 6)
+    (tmp_path / "own" / "publish.sh").write_text("{{nothing}}")
+    with pytest.raises(InputError, match=r"own/publish.sh: nothing known for \{\{nothing\}\}"):
+        render(site, "publish", tmp_path, tmp_path, 6)
+    (tmp_path / "own" / "publish.sh").unlink()
+    assert render(site, "publish", tmp_path, tmp_path, 6) == before
     (tmp_path / "own").rmdir()
     with pytest.raises(MissingInput, match="no such folder"):
-        render(site, "merge", tmp_path, tmp_path, 6)
+        render(site, "publish", tmp_path, tmp_path, 6)
 
 
 def test_arrays_larger_than_slurm_takes_are_split(tmp_path):
@@ -231,9 +231,9 @@ def test_arrays_larger_than_slurm_takes_are_split(tmp_path):
     ccds = tuple(
         (sector, camera, ccd) for sector in range(1, 80) for camera in range(1, 5) for ccd in range(1, 5)
     )
-    planned = scripts(site, tmp_path, tmp_path, 6, {"run": ccds, "merge": ()}, 1001)
+    planned = scripts(site, tmp_path, tmp_path, 6, {"run": ccds, "publish": ()}, 1001)
     assert [len(item.ccds) for item in planned] == [1001, 263, 0]
-    assert [item.name for item in planned] == ["run-1.sh", "run-2.sh", "merge.sh"]
+    assert [item.name for item in planned] == ["run-1.sh", "run-2.sh", "publish.sh"]
     assert sum((item.ccds for item in planned), ()) == ccds
     for item in planned[:2]:
         assert f"--array=0-{len(item.ccds) - 1}%16" in item.text
@@ -249,20 +249,22 @@ def folder(tmp_path) -> Path:
 
 
 def test_resume_leaves_out_what_is_finished(folder):
-    everything = {"todo": (), "run": ((1, 1, 1), (1, 1, 2)), "merge": (), "report": ()}
+    everything = {"todo": (), "run": ((1, 1, 1), (1, 1, 2)), "publish": (), "report": ()}
     assert plan(folder) == plan(folder, resume=True) == everything
-    shards = split_todo(folder)
-    assert plan(folder, resume=True) == everything
-    assert call([str(folder), "--todo", str(shards[0].path)]) == 0
+    before = (folder / "todo.sqlite").read_bytes()
+    assert call([str(folder), "--ccd", "1"]) == 0
     assert plan(folder, resume=True) == {**everything, "run": ((1, 1, 2),)}
     assert plan(folder) == everything
     assert plan(folder, only=("run",), resume=True) == {"run": ((1, 1, 2),)}
-    assert call([str(folder), "--todo", str(shards[1].path)]) == 0
-    # What is not merged yet.
-    assert plan(folder, resume=True) == {"merge": (), "report": ()}
-    assert cli.main(["--quiet", "merge", str(folder), "--remove"]) == 0
-    assert not find_shards(folder)
+    assert call([str(folder), "--ccd", "2"]) == 0
     assert plan(folder, resume=True) == {}
+    # As long as it is not published.
+    (folder / "todo.sqlite").write_bytes(before)
+    assert plan(folder, resume=True) == {"publish": (), "report": ()}
+    assert cli.main(["--quiet", "publish", str(folder)]) == 0
+    assert plan(folder, resume=True) == {}
+    # In another output folder nothing is done.
+    assert plan(folder, resume=True, output=folder / "other") == everything
 
 
 def test_nothing_to_work_on(tmp_path, folder):
@@ -285,7 +287,7 @@ def test_dry_run_prints_and_does_nothing(folder, capsys, monkeypatch):
     assert re.findall(r"^# -+ (\S+) -+$", text, re.MULTILINE) == [
         "todo.sh",
         "run.sh",
-        "merge.sh",
+        "publish.sh",
         "report.sh",
     ]
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -317,7 +319,7 @@ def fake_slurm(folder: Path, monkeypatch, **answers: str) -> None:
 def test_the_queue_as_squeue_says_it(tmp_path, monkeypatch):
     assert queue_table(tmp_path) is None
     assert list(queue_lines(tmp_path)) == []
-    jobs = [Job("run", 12, ((1, 1, 1), (1, 1, 2))), Job("merge", 13)]
+    jobs = [Job("run", 12, ((1, 1, 1), (1, 1, 2))), Job("publish", 13)]
     write_jobs(tmp_path, jobs)
     assert read_jobs(tmp_path) == jobs
     fake_slurm(tmp_path, monkeypatch, squeue="echo '12|1|RUNNING|1:02|58:58|node7|None'")
@@ -325,7 +327,7 @@ def test_the_queue_as_squeue_says_it(tmp_path, monkeypatch):
     assert [(row.step, row.job, row.ccd, row.state) for row in rows] == [
         ("run", "12_0", (1, 1, 1), "GONE"),
         ("run", "12_1", (1, 1, 2), "RUNNING"),
-        ("merge", "13", None, "GONE"),
+        ("publish", "13", None, "GONE"),
     ]
     assert (rows[1].used, rows[1].left, rows[1].node) == ("1:02", "58:58", "node7")
     lines = list(queue_lines(tmp_path))
@@ -334,7 +336,7 @@ def test_the_queue_as_squeue_says_it(tmp_path, monkeypatch):
 
 
 def test_a_queue_that_does_not_answer(tmp_path, monkeypatch):
-    write_jobs(tmp_path, [Job("merge", 13)])
+    write_jobs(tmp_path, [Job("publish", 13)])
     error = "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1"
     fake_slurm(tmp_path, monkeypatch, squeue=error)
     assert next(queue_lines(tmp_path)).startswith("queue: unknown (squeue: ")
@@ -369,7 +371,7 @@ def test_an_interrupt_takes_back_what_was_submitted(folder, tmp_path, monkeypatc
     )
     planned = scripts(site, folder, folder / "output", 6, plan(folder), 1001)
     with pytest.raises(
-        InputError, match=r"refuses the merge step \(sbatch: Batch job submission failed: no\)"
+        InputError, match=r"refuses the publish step \(sbatch: Batch job submission failed: no\)"
     ):
         submit(site, folder, planned)
     lines = log.read_text().splitlines()
@@ -389,7 +391,7 @@ def test_dependencies(folder, tmp_path, monkeypatch):
         ("todo", 1),
         ("run", 2),
         ("run", 3),
-        ("merge", 4),
+        ("publish", 4),
         ("report", 5),
     ]
     submitted = [line for line in log.read_text().splitlines() if "--parsable" in line]
@@ -409,14 +411,14 @@ def test_array_size_of_the_cluster(tmp_path, monkeypatch):
     assert max_array_size() == 17
 
 
-def test_status_shows_shards_before_they_are_merged(folder, capsys):
-    split_todo(folder)
-    assert call([str(folder), "--todo", str(find_shards(folder)[1, 1, 1])]) == 0
+def test_status_shows_results_before_they_are_published(folder, capsys):
+    before = (folder / "todo.sqlite").read_bytes()
+    assert call([str(folder), "--ccd", "1"]) == 0
+    (folder / "todo.sqlite").write_bytes(before)
     capsys.readouterr()
     assert cli.main(["status", str(folder)]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^s001-1-1 +[1-9]", text, re.MULTILINE)
-    assert "split into 2 shard(s)" in text
     assert re.search(r"^s001-1-2 .* 30 +30$", text, re.MULTILINE)
 
 

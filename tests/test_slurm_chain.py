@@ -16,10 +16,10 @@ from run_program import content
 from slurm_cluster import Cluster, missing_programs
 
 from tasoc_mpi import cli
-from tasoc_mpi.products.shards import find_shards, shard_counts, split_todo
-from tasoc_mpi.products.todo import load_todo
 from tasoc_mpi.slurm import chain
 from tasoc_mpi.slurm.queue import queue_lines, queue_table, read_jobs
+from tasoc_mpi.worklist.rows import load_todo, load_worklist
+from tasoc_mpi.worklist.tally import Tally
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("slurm_program.py"))]
 SITE = {
@@ -193,7 +193,7 @@ def test_a_sector_from_frames_to_report(cluster, frames, expected, tmp_path, cap
     # As a user has it: the program that submits also runs.
     write_site(folder, cube="staged", scratch="$HERE", setup=setup, command=[])
     steps = submit(folder)
-    assert list(steps) == ["prepare", "todo", "run", "merge", "report"]
+    assert list(steps) == ["prepare", "todo", "run", "publish", "report"]
     assert [job.ccds for job in steps["run"]] == [tuple(CCDS)]
     # While it is under way.
     assert cli.main(["submit", str(folder)]) == 1
@@ -203,7 +203,6 @@ def test_a_sector_from_frames_to_report(cluster, frames, expected, tmp_path, cap
     wait(cluster, 120, folder)
     assert set().union(*states(folder).values()) == {"COMPLETED"}, logs(folder)
     assert result(folder) == expected
-    assert not find_shards(folder)
     assert (folder / "output" / "noise.png").exists()
     text = logs(folder, "run")
     assert "on 1 of 2 ranks" in text
@@ -248,11 +247,12 @@ def test_a_node_fails_and_comes_back(cluster, folder, expected):
     # What runs goes on when the node's daemon is gone: for longer than SLURM takes to notice.
     steps = {**SITE["steps"], "run": {**SITE["steps"]["run"], "options": ["--batch", "1"]}}
     write_site(folder, setup=[*SITE["setup"], "export SLURM_TEST=slower:1:slower:2"], steps=steps)
-    split_todo(folder)
-    job = submit(folder, "--only", "run", "merge")["run"][0].job
+    job = submit(folder, "--only", "run", "publish")["run"][0].job
 
     def some_results() -> bool:
-        return all(len(rows) > 1 for rows in shard_counts(folder).values())
+        rows = load_worklist(folder / "todo.sqlite")
+        tally = Tally(rows, folder / "output")
+        return all(one.done for one in tally.progress(tally.update()))
 
     wait_for(some_results, 60, "results", cluster)
     cluster.stop_node()
@@ -260,14 +260,14 @@ def test_a_node_fails_and_comes_back(cluster, folder, expected):
     assert states(folder)["run"] <= {"PENDING", "REQUEUED", "COMPLETING"}
     cluster.start_node()
     wait(cluster, 120, folder)
-    assert states(folder) == {"run": {"COMPLETED"}, "merge": {"COMPLETED"}}, logs(folder)
+    assert states(folder) == {"run": {"COMPLETED"}, "publish": {"COMPLETED"}}, logs(folder)
     assert all(restarts(cluster, f"{job}_{task}") >= 1 for task in (0, 1))
     assert result(folder) == expected
 
 
 @pytest.mark.timeout(200)
 def test_a_task_that_fails_is_resumed(cluster, folder, expected, monkeypatch, capsys):
-    """It is tried again as often as allowed, the others are merged; --resume does the rest, by mpiexec."""
+    """It is tried again as often as allowed, the others are published; --resume does the rest, by mpiexec."""
     write_site(folder, restarts="1", setup=[*SITE["setup"], "export SLURM_TEST=exit:2"])
     (folder / "fail").touch()
     # Arrays of one task: as if more CCDs were there than an array can have.
@@ -277,20 +277,19 @@ def test_a_task_that_fails_is_resumed(cluster, folder, expected, monkeypatch, ca
     wait(cluster, 120, folder)
     found = states(folder)
     assert found["run"] == {"COMPLETED", "FAILED"}, logs(folder)
-    assert found["merge"] == found["report"] == {"COMPLETED"}, logs(folder)
+    assert found["publish"] == found["report"] == {"COMPLETED"}, logs(folder)
     assert restarts(cluster, f"{steps['run'][1].job}_0") == 1
     rows = load_todo(folder / "todo.sqlite")
     assert (rows["status"][rows["ccd"] == 1] > 0).all()
     assert (rows["status"][rows["ccd"] == 2] == 0).any()
-    assert list(find_shards(folder)) == [CCDS[1]]
     capsys.readouterr()
     assert cli.main(["status", str(folder)]) == 0
     assert re.search(r"run +s001-1-2 +\d+_0 +FAILED.* \d+/\d+ +NonZeroExitCode", capsys.readouterr().out)
 
     (folder / "fail").unlink()
     write_site(folder, launch="mpiexec")
-    steps = submit(folder, "--resume", "--only", "todo", "run", "merge")
-    assert list(steps) == ["todo", "run", "merge"]
+    steps = submit(folder, "--resume", "--only", "todo", "run", "publish")
+    assert list(steps) == ["todo", "run", "publish"]
     assert [job.ccds for job in steps["run"]] == [(CCDS[1],)]
     wait(cluster, 120, folder)
     assert set().union(*states(folder).values()) == {"COMPLETED"}, logs(folder)
@@ -337,7 +336,7 @@ def test_a_later_step_that_is_refused_takes_the_others_along(cluster, frames, tm
     monkeypatch.setattr(chain, "_sbatch", sbatch)
     assert cli.main(["submit", str(folder)]) == 1
     assert "refuses the run step" in capsys.readouterr().err
-    assert asked == ["prepare", "todo", "run", "merge", "report", "prepare", "todo", "run"]
+    assert asked == ["prepare", "todo", "run", "publish", "report", "prepare", "todo", "run"]
     wait(cluster, 20)
     assert not read_jobs(folder)
     assert not (folder / "sector001_camera1_ccd1.hdf5").exists()

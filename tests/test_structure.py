@@ -24,6 +24,7 @@ FLOORS = {
     "transport": 0.7,
     "kernels": 0.5,
     "products": 1,
+    "worklist": 1.5,
     "_align": 1.5,
     "_prf_files": 1.5,
     "barycentre": 2,

@@ -15,19 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasoc_mpi.commands import status as status_command
+from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.errors import InputError, MissingInput
-from tasoc_mpi.products.todo import (
-    LOADED_DTYPE,
-    TODO_DTYPE,
-    Constraints,
-    create_todo,
-    load_todo,
-    lock_todo,
-    open_todo,
-    read_todo,
-    transaction,
-)
-from tasoc_mpi.scheduler.store import load_store
+from tasoc_mpi.worklist.constraints import Constraints
+from tasoc_mpi.worklist.rows import LOADED_DTYPE, load_todo, load_worklist
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo import create_todo, open_todo
 
 
 def some_rows(n: int = 6) -> np.ndarray:
@@ -78,7 +71,7 @@ def test_tables_are_those_that_other_programs_read(todo):
                 " SELECT starid, datasource, sector, camera, ccd, cadence FROM todolist LIMIT 1"
             )
     assert " ".join(tables["todolist"]) == (
-        "priority starid sector datasource camera ccd cadence method tmag status cbv_area"
+        "priority starid sector datasource camera ccd cadence method tmag status cbv_area tile"
     )
     assert " ".join(tables["diagnostics"]) == (
         "priority lightcurve method_used elaptime worker_wait_time mean_flux variance variability rms_hour"
@@ -183,9 +176,8 @@ def test_empty(tmp_path):
     assert "no stars in the work list" in one_line(info)
 
 
-@pytest.mark.parametrize("write", [False, True])
 @pytest.mark.parametrize("damage", ["text", "short", "blocks", "nothing"])
-def test_not_sqlite_or_damaged(todo, damage, write):
+def test_not_sqlite_or_damaged(todo, damage):
     data = bytearray(todo.read_bytes())
     if damage == "text":
         data = bytearray(b"starid,ra,dec\n" * 100)
@@ -196,14 +188,10 @@ def test_not_sqlite_or_damaged(todo, damage, write):
     else:
         data[4096:] = os.urandom(len(data) - 4096)
     todo.write_bytes(data)
-
-    def read():
-        with contextlib.closing(open_todo(todo, write=write)) as conn:
-            read_todo(conn, todo)
-
-    with pytest.raises(InputError) as info:
-        read()
-    one_line(info)
+    for read in (load_todo, load_worklist):
+        with pytest.raises(InputError) as info:
+            read(todo)
+        one_line(info)
 
 
 def test_another_schema(todo):
@@ -228,13 +216,12 @@ def test_values_of_the_wrong_kind(todo):
 
 
 def test_locked_by_another_program(todo, monkeypatch):
-    monkeypatch.setattr("tasoc_mpi.products.todo.BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr("tasoc_mpi.worklist.todo.BUSY_TIMEOUT", 0.1)
     with contextlib.closing(sqlite3.connect(todo, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        for write in (False, True):
-            with pytest.raises(InputError) as info:
-                open_todo(todo, write=write).close()
-            assert "locked by another program" in one_line(info)
+        with pytest.raises(InputError) as info:
+            open_todo(todo).close()
+        assert "locked by another program" in one_line(info)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
@@ -242,45 +229,25 @@ def test_read_only(todo):
     todo.chmod(0o444)
     assert len(load_todo(todo)) == 6
     with pytest.raises(InputError, match="must be able to write"):
-        open_todo(todo, write=True)
+        load_worklist(todo, check_write=True)
 
 
-def test_a_transaction_is_all_or_nothing(todo):
-    def change(conn, then):
-        with transaction(conn, todo):
-            conn.execute("UPDATE todolist SET status = 1")
-            then()
-
-    def interrupt():
-        raise KeyboardInterrupt
-
-    with contextlib.closing(open_todo(todo, write=True)) as conn:
-        with pytest.raises(InputError, match="cannot be used"):
-            change(conn, lambda: conn.execute("INSERT INTO nothing VALUES (1)"))
-        with pytest.raises(KeyboardInterrupt):
-            change(conn, interrupt)
-        assert not conn.in_transaction
-    assert (load_todo(todo)["status"] == 0).all()
+def test_reading_changes_nothing(todo):
+    before = todo.read_bytes()
+    with contextlib.closing(open_todo(todo)) as conn, pytest.raises(sqlite3.OperationalError):
+        conn.execute("UPDATE todolist SET status = 1")
+    assert todo.read_bytes() == before
 
 
-def test_a_write_ahead_log_is_turned_into_a_rollback_journal(todo):
-    with contextlib.closing(sqlite3.connect(todo)) as conn:
-        assert conn.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
-    with contextlib.closing(open_todo(todo, write=True)) as conn:
-        assert conn.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
-        assert conn.execute("PRAGMA synchronous").fetchone() == (2,)
-
-
-def test_a_transaction_cut_by_a_kill_is_undone_by_the_next_reader(tmp_path):
+def test_a_transaction_of_another_program_cut_by_a_kill_is_undone_by_the_next_reader(tmp_path):
     path = tmp_path / "todo.sqlite"
     create_todo(path, some_rows(2000))
     program = (
-        "import os, sys; from pathlib import Path; from tasoc_mpi.products.todo import *\n"
-        "conn = open_todo(Path(sys.argv[1]), write=True)\n"
+        "import os, sqlite3, sys\n"
+        "conn = sqlite3.connect(sys.argv[1])\n"
         "conn.execute('PRAGMA cache_size=2')\n"
-        "with transaction(conn, sys.argv[1]):\n"
-        "    conn.execute('UPDATE todolist SET status = 1')\n"
-        f"    os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
+        "conn.execute('UPDATE todolist SET status = 1')\n"
+        f"os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -288,41 +255,14 @@ def test_a_transaction_cut_by_a_kill_is_undone_by_the_next_reader(tmp_path):
     assert (load_todo(path)["status"] == 0).all()
 
 
-def test_results_of_another_program_get_their_own_memory(todo):
-    """A list with statuses, diagnostics and skips but without this run's tables."""
-    with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
-        for name in ("results", "claims", "trash", "settings"):
-            conn.execute(f"DROP TABLE photometry_{name}")
-        conn.execute("UPDATE todolist SET status = 1 WHERE priority = 1")
-        conn.execute("UPDATE todolist SET status = 5 WHERE priority = 4")
-        conn.execute("INSERT INTO photometry_skipped VALUES (4, 1)")
-    with contextlib.closing(open_todo(todo, write=True)) as conn:
-        assert conn.execute("SELECT * FROM photometry_claims").fetchall() == [(1, 1002)]
-    assert load_todo(todo)["status"].tolist() == [1, 0, 0, 5, 0, 0]
-    store = load_store(todo)
-    with contextlib.closing(store):
-        assert store.own.tolist() == [1, 0, 0, 0, 0, 0]
-
-
-def test_the_lock_names_its_owner(todo, monkeypatch):
-    monkeypatch.setattr("tasoc_mpi.products.todo.LOCK_PATIENCE", 0.1)
-    program = (
-        "import sys; from tasoc_mpi.products.todo import lock_todo\n"
-        "with lock_todo(sys.argv[1]):\n    print('ready', flush=True); sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(todo)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout.readline() == b"ready\n"
-        with pytest.raises(InputError, match=f"in use by process {other.pid} on "), lock_todo(todo):
-            pass
-        with pytest.raises(InputError, match=f"process {other.pid}"):
+def test_a_list_that_is_being_replaced_names_who_does_it(todo, monkeypatch):
+    monkeypatch.setattr("tasoc_mpi.core.locks.PATIENCE", 0.1)
+    with exclusive(todo):
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} on "):
             create_todo(todo, some_rows(1))
         assert len(load_todo(todo)) == 6
-        other.kill()
-        other.wait()
-        with lock_todo(todo):
-            pass
+    create_todo(todo, some_rows(1))
+    assert len(load_todo(todo)) == 1
 
 
 def test_status_of_a_new_list(todo, capsys):
@@ -333,7 +273,8 @@ def test_status_of_a_new_list(todo, capsys):
 
 
 def test_status_of_results(todo, capsys):
-    with contextlib.closing(open_todo(todo, write=True)) as conn:
+    """Of another program, without logs."""
+    with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
         conn.execute("UPDATE todolist SET status = 1 WHERE priority < 3")
         conn.execute("UPDATE todolist SET status = 2 WHERE priority = 3")
         conn.executemany(
@@ -341,11 +282,7 @@ def test_status_of_results(todo, capsys):
             " VALUES (?, ?, ?, 0.0, ?)",
             [(1, "aperture", 0.25, None), (2, "halo", 1.5, None), (3, "", 0.004, "Traceback\nIt broke")],
         )
-        # Also while a run is in the middle of a transaction.
-        conn.execute("BEGIN IMMEDIATE")
-        conn.execute("UPDATE todolist SET status = 5")
-        assert status_command.main(argparse.Namespace(input=str(todo.parent), stars=2)) == 0
-        conn.execute("ROLLBACK")
+    assert status_command.main(argparse.Namespace(input=str(todo.parent), stars=2)) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["all", "2", "1", "3", "6"] in lines
     assert ["halo", "1", "1500.0", "1500.0", "0.0%"] in lines

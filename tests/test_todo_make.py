@@ -18,7 +18,7 @@ from tasoc_mpi.prepare.catalog import CatalogOptions, make_catalogs
 from tasoc_mpi.prepare.rules import read_rules
 from tasoc_mpi.prepare.todo import cbv_area, fill_todo, prioritise
 from tasoc_mpi.products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
-from tasoc_mpi.products.todo import TODO_DTYPE
+from tasoc_mpi.worklist.schema import TODO_DTYPE
 
 
 def put_catalog(folder, stars, centre=(0.0, -30.0), ccd=3) -> None:

@@ -137,7 +137,7 @@ def test_cubes_that_cannot_be_used(capsys, simulated, tmp_path, spoil):
     assert CUBE in line
     assert any(word in line for word in what.split("|"))
     # The stars of a run are errors with that reason, and the run goes on.
-    assert cli.main(["run", str(folder), "--datasource", "ffi", "--tmag-max", "11"]) == 0
+    assert cli.main(["run", str(folder), "--datasource", "ffi", "--tmag-max", "11"]) == 1
     with sqlite3.connect(folder / "todo.sqlite") as conn:
         join = "todolist JOIN diagnostics USING (priority)"
         rows = conn.execute(f"SELECT status, errors FROM {join}").fetchall()
@@ -227,7 +227,7 @@ def test_method_that_is_not_built_yet(simulated, tmp_path):
     with sqlite3.connect(folder / "todo.sqlite") as conn:
         conn.execute("UPDATE todolist SET method = 'halo' WHERE priority = 1")
     conn.close()
-    assert cli.main(["run", str(folder), "--priority", "1"]) == 0
+    assert cli.main(["run", str(folder), "--priority", "1"]) == 1
     with sqlite3.connect(folder / "todo.sqlite") as conn:
         ((status, errors),) = conn.execute(
             "SELECT status, errors FROM todolist JOIN diagnostics USING (priority) WHERE priority = 1"

@@ -13,11 +13,11 @@ import pytest
 from run_program import make_input
 from test_faults import PROGRAM, mpiexec
 
-from tasoc_mpi.products.todo import load_todo
 from tasoc_mpi.protocol import TASK_DTYPE
 from tasoc_mpi.worker.compute import Job
 from tasoc_mpi.worker.options import ChildOptions
 from tasoc_mpi.worker.supervisor import Supervisor
+from tasoc_mpi.worklist.rows import load_todo
 
 
 def first_star(folder: Path, output: Path, task: np.ndarray) -> float:

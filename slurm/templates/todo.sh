@@ -1,10 +1,9 @@
 #!/bin/bash
 {{directives}}
-# The work list, if there is none yet, and a shard of it for each CCD.
+# The work list, if there is none yet.
 {{setup}}
 {{common}}
 if [ ! -e {{input}}/todo.sqlite ]; then
     supervise {{command}} todo {{input}} {{options}} || finish $?
 fi
-supervise {{command}} split {{input}}
-finish $?
+finish 0

@@ -22,13 +22,12 @@ COMMANDS = (
     "import",
     "todo",
     "run",
+    "publish",
     "status",
     "summary",
     "movie",
     "unpack",
     "submit",
-    "split",
-    "merge",
 )
 
 #: Commands that use settings and are always one process; `prepare` and `run` check them on rank 0.

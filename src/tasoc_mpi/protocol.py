@@ -24,6 +24,7 @@ from .errors import TasocError
 __all__ = [
     "DIAGNOSTICS",
     "HEAD_DTYPE",
+    "LAYOUT",
     "RESULT_DTYPE",
     "TASK_DTYPE",
     "Bundle",
@@ -120,7 +121,7 @@ RESULT_DTYPE = np.dtype([*HEAD_DTYPE.descr, *((name, "f8") for name in DIAGNOSTI
 _STRINGS = ("lightcurve", "method_used", "errors")
 
 #: First bytes of every message: a magic number (which changes with the layout) and three counts.
-_MAGIC = 0x7A50C_0003
+LAYOUT = 0x7A50C_0003
 
 
 @dataclass(frozen=True)
@@ -160,14 +161,14 @@ _HEADER = struct.Struct("<4q")
 
 
 def _header(first: int, second: int = 0, third: int = 0) -> bytes:
-    return _HEADER.pack(_MAGIC, first, second, third)
+    return _HEADER.pack(LAYOUT, first, second, third)
 
 
 def _read_header(buffer: memoryview, what: str) -> tuple[int, int, int]:
     if len(buffer) < 32:
         raise ProtocolError(f"a message of {what} has only {len(buffer)} bytes")
     magic, first, second, third = _HEADER.unpack_from(buffer)
-    if magic != _MAGIC or first < 0 or second < 0 or third < 0:
+    if magic != LAYOUT or first < 0 or second < 0 or third < 0:
         raise ProtocolError(
             f"a message of {what} is of another version; run the same tasoc-mpi on every rank"
         )

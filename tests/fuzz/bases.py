@@ -23,7 +23,6 @@ __all__ = [
     "mast",
     "packed",
     "prf",
-    "shards",
     "spice",
     "tables",
     "tasoc",
@@ -68,15 +67,6 @@ def packed(folder: Path) -> None:
     _drop_frames(folder)
     _tasoc_mpi("todo", folder, "--faint-limit", "12.5")
     _tasoc_mpi("run", folder, "--packed")
-
-
-def shards(folder: Path) -> None:
-    """A work list and its shards with results."""
-    packed(folder)
-    _tasoc_mpi("todo", folder, "--faint-limit", "12.5", "--overwrite")
-    _tasoc_mpi("split", folder)
-    (shard,) = folder.glob("todo_sector*.sqlite")
-    _tasoc_mpi("run", folder, "--todo", shard)
 
 
 def unfinished(folder: Path) -> None:

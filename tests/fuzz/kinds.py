@@ -119,7 +119,7 @@ KINDS: dict[str, Kind] = {
             ("run", "{case}"),
             ("summary", "{case}"),
             ("run", "{case}", "--dry-run"),
-            ("split", "{case}"),
+            ("publish", "{case}"),
             ("submit", "{case}", "--site", "mpiexec", "--dry-run", "--resume"),
             _RUN,
         ),
@@ -142,11 +142,11 @@ KINDS: dict[str, Kind] = {
         (("unpack", "{case}/output"), ("run", "{case}", "--packed")),
         share=0.5,
     ),
-    "shards": Kind(
-        bases.shards,
-        ("todo_sector*.sqlite",),
-        damage_sqlite,
-        (("merge", "{case}"), ("run", "{case}", "--todo", "{file}"), ("status", "{case}")),
+    "logs": Kind(
+        bases.packed,
+        ("output/results/*.log",),
+        damage_bytes,
+        (("publish", "{case}"), ("run", "{case}"), ("status", "{case}"), ("run", "{case}", "--dry-run")),
     ),
     "lightcurve": Kind(
         bases.ccd,

@@ -163,15 +163,15 @@ def _judge_files(kind: Kind, file: Path, before: dict[str, str], case: Path, sta
             if (
                 path == file
                 and after[name] != before[name]
-                and not name.endswith((".sqlite", ".state", ".part", ".hdf5"))
+                and not name.endswith((".sqlite", ".state", ".part", ".hdf5", ".log"))
             ):
                 problems.append(f"{name} was changed")
             continue
         if path.name.startswith(file.name + "-"):
             # A journal that SQLite keeps for a file that it cannot repair.
             continue
-        if re.fullmatch(r"todo.*\.sqlite\.lock", path.name):
-            # The lock of a work list is never removed: who waits for it has it open.
+        if re.fullmatch(r"(todo.*\.sqlite|s\d+-\d-\d\.log)\.lock", path.name):
+            # The lock of a work list or a log is never removed: who waits for it has it open.
             continue
         if _TEMPORARY.fullmatch(path.name) and not (
             kind.keeps and status and re.fullmatch(kind.keeps, path.name)

@@ -1,4 +1,8 @@
-"""Compute the light curves of the stars of a work list, alone or under mpiexec."""
+"""Compute the light curves of the stars of a work list, alone or under mpiexec.
+
+Exit status: 0 done; 1 an error, or no star that was computed has a light curve; 2 wrong options; 75 told to
+end by the batch system, 130 by the keyboard: the next run continues.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
     parser.add_argument("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
+    parser.add_argument("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
     parser.add_argument(
-        "--todo", metavar="FILE", help="work list, a shard of `tasoc-mpi split` (default: INPUT/todo.sqlite)"
+        "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
     )
     parser.add_argument("--version", type=int, default=6, help="version number of the light curves")
     parser.add_argument("--overwrite", action="store_true", help="compute again what is already done")
@@ -96,12 +101,17 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
     int
         Exit status, the same on all ranks.
     """
+    from ..core.locks import use_folder
     from ..settings import load_settings
     from ..transport import check_first, check_ranks, start_ranks, world
 
+    def check() -> None:
+        load_settings()
+        use_folder(args.lock_folder)
+
     comm = world()
     check_ranks(comm)
-    if status := check_first(comm, load_settings):
+    if status := check_first(comm, check):
         return status
     if args.ranks is not None and comm is None and not args.dry_run:
         return start_ranks(args.ranks, args.options)
@@ -259,7 +269,7 @@ def _constraints(args: argparse.Namespace) -> Any:
         If a value is impossible.
     """
     from ..errors import UsageError
-    from ..products.todo import Constraints
+    from ..worklist.constraints import Constraints
 
     limits = {"sector": (1, 999), "camera": (1, 4), "ccd": (1, 4), "cadence": (1, 9999)}
     for name, (least, most) in limits.items():
@@ -297,13 +307,14 @@ def _constraints(args: argparse.Namespace) -> Any:
 def _orders(args: argparse.Namespace) -> Any:
     """What rank 0 has to know."""
     from ..products.lightcurve import creation_date
-    from ..scheduler.program import Orders, find_todo
+    from ..scheduler.program import Orders
+    from ..worklist.todo import TODO_NAME
 
     constraints = _constraints(args)
     creation_date()  # says what is wrong with it once, and not for every star
     source, output = _folders(args)
     return Orders(
-        todo=find_todo(source, args.todo),
+        todo=Path(args.todo) if args.todo else source / TODO_NAME,
         source=source,
         output=output,
         constraints=constraints,

@@ -15,6 +15,7 @@ __all__ = ["HELP", "configure", "main"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    parser.add_argument("--output", help="folder of the light curves (default: that of the last run)")
     parser.add_argument(
         "--stars", type=int, default=5, metavar="N", help="how many slowest stars and errors to show"
     )
@@ -34,10 +35,9 @@ def main(args: argparse.Namespace) -> int:
     import time
 
     from ..errors import UsageError
-    from ..products.journal import Tally
-    from ..products.todo import TODO_NAME
     from ..settings import input_folder
     from ..slurm.queue import queue_lines
+    from ..worklist.todo import TODO_NAME
 
     watch = getattr(args, "watch", None)
     if args.stars < 0:
@@ -45,18 +45,22 @@ def main(args: argparse.Namespace) -> int:
     if watch is not None and not 0.1 <= watch <= 86400:
         raise UsageError(f"--watch {watch}: must be from 0.1 to 86400 seconds")
     path = input_folder(args.input) / TODO_NAME
-    tally, before = Tally(args.stars), None
+    tally, before = None, None
     while True:
-        lines = list(queue_lines(path.parent))
-        if lines and not path.exists():
-            lines.append(f"no work list in {path.parent} yet")
+        waiting = list(queue_lines(path.parent))
+        if waiting and not path.exists():
+            lines = [*waiting, f"no work list in {path.parent} yet"]
         else:
-            found, done = _read(path, args.stars, tally)
+            tally = tally or _tally(path, getattr(args, "output", None))
+            decision = tally.update()
+            progress = tally.progress(decision)
+            lines = list(_lines(tally, decision, progress, args.stars))
             now = time.monotonic()
             if before is not None:
-                found.append(f"{max(0, done - before[0]) / (now - before[1]):.3g} stars/s")
-            before = done, now
-            lines = found + lines
+                lines.append(f"{(tally.results - before[0]) / (now - before[1]):.3g} stars/s")
+            before = tally.results, now
+            if waiting:
+                lines += queue_lines(path.parent, {one.ccd: (one.done, one.stars) for one in progress})
         if watch is not None and sys.stdout.isatty():
             lines.insert(0, "\x1b[H\x1b[2J" + time.strftime("%H:%M:%S"))
         print("\n".join(lines), flush=True)
@@ -68,191 +72,126 @@ def main(args: argparse.Namespace) -> int:
             return 0
 
 
-def _read(path: Path, stars: int, tally: Any) -> tuple[list[str], int]:
-    """The lines, and the number of stars that are done."""
-    import contextlib
-    import sqlite3
+def _tally(path: Path, output: str | None) -> Any:
+    from ..worklist.output import find_output
+    from ..worklist.rows import load_worklist
+    from ..worklist.tally import Tally
 
-    from ..products.todo import explain, open_todo
-
-    with contextlib.closing(open_todo(path)) as conn:
-        try:
-            # One transaction: all tables are of the same moment.
-            conn.execute("BEGIN")
-            tally.update(conn)
-            counts = _counts(conn, path.parent, tally)
-            lines = list(_lines(conn, path.parent, stars, tally, counts))
-        except sqlite3.Error as error:
-            raise explain(path, error) from None
-    return lines, sum(row[4] for row in counts if row[3])
+    rows = load_worklist(path)
+    return Tally(rows, Path(output) if output else find_output(path, rows.output))
 
 
-def _counts(conn: Any, folder: Path, tally: Any) -> list[tuple[int, ...]]:
-    """(sector, camera, CCD, status, stars), status 0 being to do."""
-    from collections import Counter
-
-    from ..products.shards import shard_counts
-    from ..status import STATUS
-
-    counts = Counter(
-        {
-            tuple(row[:4]): row[4]
-            for row in conn.execute(
-                "SELECT sector, camera, ccd, COALESCE(status, 0), COUNT(*) FROM todolist GROUP BY 1, 2, 3, 4"
-            )
-        }
-    )
-    for (*place, status), count in tally.counts.items():
-        # What is in the journal is still to do in the list.
-        counts[(*place, status)] += count
-        counts[(*place, STATUS.UNKNOWN)] -= count
-    # What shards hold stands in the list only after they are merged.
-    shards = shard_counts(folder)
-    rows = [(*key, count) for key, count in counts.items() if count > 0 and key[:3] not in shards]
-    return rows + [row for found in shards.values() for row in found]
-
-
-def _lines(
-    conn: Any, folder: Path, stars: int, tally: Any, counts: Sequence[tuple[int, ...]]
-) -> Iterable[str]:
-    from ..products.shards import find_shards
+def _lines(tally: Any, decision: Any, progress: Sequence[Any], stars: int) -> Iterable[str]:
     from ..status import STATUS
 
     names = {status.value: status.name for status in STATUS}
     names[STATUS.UNKNOWN] = "to do"
-    shown = sorted({row[3] for row in counts}, key=lambda value: (value == STATUS.UNKNOWN, value))
-    yield from _ccd_table(counts, shown, names)
-    if shards := find_shards(folder):
-        yield f"split into {len(shards)} shard(s); what follows is of those that were merged"
-        yield ""
-    if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'diagnostics'").fetchone():
-        return
-    yield from _last_run(conn, folder)
-    yield from _methods(conn, tally)
-    yield from _slowest(conn, stars, tally)
-    yield from _last_errors(conn, stars, tally)
-    yield from _errors(conn, stars, tally)
+    yield from _ccd_table(progress, names)
+    said = [f"light curves: {tally.output}"] if decision.listed.any() else []
+    said += _under_way(progress)
+    yield from [*said, ""] if said else []
+    yield from _methods(tally, decision)
+    yield from _slowest(tally, decision, stars)
+    yield from _errors(tally, decision, stars)
 
 
-def _methods(conn: Any, tally: Any) -> Iterable[str]:
+def _ccd_table(progress: Sequence[Any], names: dict[int, str]) -> Iterable[str]:
+    """Counts by CCD and status, with their sum."""
+    from ..worklist.rows import ccd_name
+
+    shown = sorted({status for one in progress for status in one.counts}, key=lambda s: (s == 0, s))
+    rows = [(ccd_name(one.ccd), *(one.counts.get(s, 0) for s in shown), one.stars) for one in progress]
+    if len(rows) != 1:
+        rows.append(("all", *(sum(row[i] for row in rows) for i in range(1, len(shown) + 2))))
+    yield from _table("CCD", (*(names[status] for status in shown), "stars"), rows)
+
+
+def _under_way(progress: Sequence[Any]) -> Iterable[str]:
+    """Which runs are under way, and what was left by those that are not."""
+    from ..worklist.rows import ccd_name
+
+    runners: dict[str, list[str]] = {}
+    for one in progress:
+        if one.runner:
+            runners.setdefault(one.runner, []).append(ccd_name(one.ccd))
+    for runner, ccds in runners.items():
+        more = f" and {len(ccds) - 3} more" if len(ccds) > 3 else ""
+        yield f"a run is under way on {', '.join(ccds[:3])}{more} ({runner})"
+    again = sum(one.again for one in progress)
+    left = sum(one.stars - one.done for one in progress if not one.runner)
+    if again:
+        yield f"{again} stars are to be computed again"
+    if left and left < sum(one.stars for one in progress):
+        yield f"{left} stars are to do where no run is under way (`tasoc-mpi run` continues it)"
+
+
+def _methods(tally: Any, decision: Any) -> Iterable[str]:
     """Stars and seconds by method."""
-    found = {
-        name: list(numbers)
-        for name, *numbers in conn.execute(
-            "SELECT method_used, COUNT(*), SUM(elaptime), COALESCE(SUM(worker_wait_time), 0), MAX(elaptime)"
-            " FROM diagnostics GROUP BY 1"
-        )
-    }
-    for name, method in tally.methods.items():
-        old = found.get(name, [0, 0.0, 0.0, 0.0])
-        found[name] = [
-            old[0] + method.stars,
-            old[1] + method.elapsed,
-            old[2] + method.waited,
-            max(old[3], method.longest),
-        ]
+    import numpy as np
+
+    index = np.flatnonzero(decision.listed)
+    names, which = np.unique(
+        np.array([name or "" for name in tally.method[index]], dtype=str), return_inverse=True
+    )
+    elapsed = np.nan_to_num(tally.numbers["elaptime"][index].astype(float))
+    waited = np.nan_to_num(tally.numbers["worker_wait_time"][index].astype(float))
+    groups = [(name or "none", which == number) for number, name in enumerate(names.tolist())]
+    groups.sort(key=lambda group: -int(group[1].sum()))
+    if len(groups) > 1:
+        groups.append(("all", np.ones(len(index), bool)))
     rows = [
-        (name or "none", count, _ms(elapsed / count), _ms(longest), _percent(waited, elapsed))
-        for name, (count, elapsed, waited, longest) in sorted(found.items(), key=lambda item: -item[1][0])
+        (
+            name,
+            int(some.sum()),
+            _ms(elapsed[some].mean()),
+            _ms(elapsed[some].max()),
+            _percent(waited[some].sum(), elapsed[some].sum()),
+        )
+        for name, some in groups
     ]
-    if len(rows) > 1:
-        sums = [sum(values[i] for values in found.values()) for i in range(3)]
-        longest = max(values[3] for values in found.values())
-        rows.append(("all", sums[0], _ms(sums[1] / sums[0]), _ms(longest), _percent(sums[2], sums[1])))
     if rows:
         yield from _table("method", ("stars", "mean ms", "max ms", "waiting"), rows)
 
 
-def _slowest(conn: Any, stars: int, tally: Any) -> Iterable[str]:
+def _slowest(tally: Any, decision: Any, stars: int) -> Iterable[str]:
     """The stars that took longest."""
-    found = conn.execute(
-        "SELECT elaptime, priority, stamp_height, stamp_width FROM diagnostics"
-        " ORDER BY elaptime DESC LIMIT ?",
-        (stars,),
-    ).fetchall()
+    import numpy as np
+
+    seconds = np.where(decision.listed, tally.numbers["elaptime"], np.nan)
+    order = np.argsort(-seconds, kind="stable")[:stars]
     rows = []
-    for seconds, priority, height, width in sorted([*found, *tally.slowest], key=lambda row: -row[0])[:stars]:
-        starid, tmag, source = conn.execute(
-            "SELECT starid, tmag, datasource FROM todolist WHERE priority = ?", (priority,)
-        ).fetchone()
-        magnitude = "-" if tmag is None else f"{tmag:.2f}"
-        rows.append((f"TIC {starid}", magnitude, source, _stamp(height, width), _ms(seconds)))
+    for index in order[np.isfinite(seconds[order])].tolist():
+        row = tally.rows.rows[index]
+        magnitude = "-" if np.isnan(row["tmag"]) else f"{row['tmag']:.2f}"
+        stamp = _stamp(tally.numbers["stamp_height"][index], tally.numbers["stamp_width"][index])
+        source = row["datasource"].decode()
+        rows.append((f"TIC {row['starid']}", magnitude, source, stamp, _ms(seconds[index])))
     if rows:
         yield from _table("slowest", ("Tmag", "source", "stamp", "ms"), rows)
 
 
-def _last_errors(conn: Any, stars: int, tally: Any) -> Iterable[str]:
-    """The stars that failed last, with the time."""
+def _errors(tally: Any, decision: Any, stars: int) -> Iterable[str]:
+    """The stars that failed last, with the time, and the most frequent errors, each with one star."""
     import time
 
-    found = [(failure.time, failure.priority, failure.errors) for failure in tally.failures[-stars:]]
-    if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'photometry_failures'").fetchone():
-        found += conn.execute(
-            "SELECT time, priority, errors FROM photometry_failures JOIN diagnostics USING (priority)"
-            " ORDER BY time DESC LIMIT ?",
-            (stars,),
-        ).fetchall()
-    found = sorted(found, key=lambda row: (-row[0], row[1]))[:stars]
-    if found:
-        yield "last errors"
-        for when, priority, text in found:
-            (starid,) = conn.execute("SELECT starid FROM todolist WHERE priority = ?", (priority,)).fetchone()
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-            yield f"  {at}  TIC {starid}: {_last_line(text)[:200]}"
-        yield ""
-
-
-def _ccd_table(
-    counts: Sequence[tuple[int, ...]], shown: Sequence[int], names: dict[int, str]
-) -> Iterable[str]:
-    """Counts by CCD and status, with their sum."""
-    table: dict[tuple[int, ...], dict[int, int]] = {}
-    for sector, camera, ccd, status, count in counts:
-        table.setdefault((sector, camera, ccd), {})[status] = count
-    rows = [
-        (f"s{key[0]:03d}-{key[1]}-{key[2]}", *(values.get(value, 0) for value in shown), sum(values.values()))
-        for key, values in sorted(table.items())
-    ]
-    if len(rows) != 1:
-        sums = [sum(values.get(value, 0) for values in table.values()) for value in shown]
-        rows.append(("all", *sums, sum(sums)))
-    yield from _table("CCD", (*(names.get(value, str(value)) for value in shown), "stars"), rows)
-
-
-def _last_run(conn: Any, folder: Path) -> Iterable[str]:
-    """Where the light curves are, and whether a run is under way."""
-    if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'photometry_settings'").fetchone():
+    failures = [(row, *tally.failures[row]) for row in sorted(tally.failures) if decision.listed[row]]
+    if not failures or not stars:
         return
-    found = conn.execute("SELECT output, unfinished FROM photometry_settings").fetchone()
-    if found:
-        yield f"light curves: {folder / found[0]}"
-        if found[1]:
-            yield "a run is under way, or was ended before its time (`tasoc-mpi run` continues it)"
+    starid = tally.rows.rows["starid"]
+    dated = sorted((one for one in failures if one[1]), key=lambda one: (-one[1], one[0]))[:stars]
+    if dated:
+        yield "last errors"
+        for row, when, text in dated:
+            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
+            yield f"  {at}  TIC {starid[row]}: {text}"
         yield ""
-
-
-def _errors(conn: Any, stars: int, tally: Any) -> Iterable[str]:
-    """The most frequent errors, by their last line, each with one star."""
-    from ..status import STATUS
-
-    rows = conn.execute(
-        "SELECT errors, starid FROM diagnostics JOIN todolist USING (priority)"
-        f" WHERE status IN ({STATUS.ERROR:d}, {STATUS.ABORT:d}) ORDER BY priority"
-    )
     found: dict[str, list[int]] = {}
-    for text, starid in rows:
-        found.setdefault(_last_line(text), []).append(starid)
-    for failure in tally.failures:
-        (starid,) = conn.execute(
-            "SELECT starid FROM todolist WHERE priority = ?", (failure.priority,)
-        ).fetchone()
-        found.setdefault(_last_line(failure.errors), []).append(starid)
-    if found and stars:
-        frequent = sorted(found.items(), key=lambda item: -len(item[1]))[:stars]
-        yield "errors (most frequent first)"
-        for message, starids in frequent:
-            others = "" if len(starids) == 1 else f" and {len(starids) - 1} more"
-            yield f"  TIC {starids[0]}{others}: {message[:200]}"
+    for row, _, text in failures:
+        found.setdefault(text, []).append(int(starid[row]))
+    yield "errors (most frequent first)"
+    for message, starids in sorted(found.items(), key=lambda item: -len(item[1]))[:stars]:
+        others = "" if len(starids) == 1 else f" and {len(starids) - 1} more"
+        yield f"  TIC {starids[0]}{others}: {message}"
 
 
 def _ms(seconds: float) -> str:
@@ -264,14 +203,8 @@ def _percent(waited: float, elapsed: float) -> str:
     return "-" if not elapsed + waited else f"{100 * waited / (elapsed + waited):.1f}%"
 
 
-def _last_line(text: str | None) -> str:
-    """Of a traceback, what was raised."""
-    lines = (text or "no message").strip().splitlines()
-    return lines[-1] if lines else "no message"
-
-
-def _stamp(height: float | None, width: float | None) -> str:
-    if height is None or width is None or height != height or width != width:
+def _stamp(height: float, width: float) -> str:
+    if height != height or width != width:
         return "-"
     return f"{height:.0f}x{width:.0f}"
 

@@ -1,4 +1,4 @@
-"""Submit a sector to SLURM: cubes, work list, light curves, merging and summary, each after the other."""
+"""Submit a sector to SLURM: cubes, work list, light curves, publishing and summary, each after the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ HELP = "submit a sector to SLURM, from frames to a summary"
 
 __all__ = ["HELP", "configure", "main"]
 
-_STEPS = ("prepare", "todo", "run", "merge", "report")
+_STEPS = ("prepare", "todo", "run", "publish", "report")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     if not name and not (folder / "site.yaml").is_file():
         raise UsageError(f"no settings of a site: give --site FILE (examples: {', '.join(examples())})")
     site = load_site(name or folder / "site.yaml")
-    steps = plan(folder, args.only or (), args.resume)
+    steps = plan(folder, args.only or (), args.resume, output)
     if not steps:
         print("Nothing to do: all is finished.")
         return 0

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..errors import MissingInput
-    from ..products.listed import listed_lightcurves, unpack
+    from ..worklist.listed import listed_lightcurves, unpack
 
     output = Path(args.output)
     if not output.is_dir():
@@ -49,7 +49,7 @@ def _find_todo(output: Path) -> Path:
     import os
 
     from ..errors import MissingInput
-    from ..products.todo import TODO_NAME
+    from ..worklist.todo import TODO_NAME
 
     folders = [output.resolve().parent, *map(Path, filter(None, [os.environ.get("TESSPHOT_INPUT")]))]
     for folder in folders:

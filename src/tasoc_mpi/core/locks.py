@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..errors import InputError
 
-__all__ = ["LOCK_FOLDER", "PATIENCE", "Locked", "exclusive", "lock_path", "open_lock"]
+__all__ = ["LOCK_FOLDER", "PATIENCE", "Locked", "exclusive", "holder", "lock_path", "open_lock", "use_folder"]
 
 #: Environment variable that names a folder for all lock files, for file systems that have no locks.
 LOCK_FOLDER = "TESSPHOT_LOCKS"
@@ -50,6 +50,21 @@ def lock_path(path: str | os.PathLike[str]) -> Path:
     # Files of one name from all folders meet there.
     digest = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:16]
     return Path(folder, f"{path.name}-{digest}.lock")
+
+
+def use_folder(folder: str | os.PathLike[str] | None) -> None:
+    """Keep lock files in a folder from now on, also in processes that are started; None leaves it as it is.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or cannot be written.
+    """
+    if folder is None:
+        return
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: not a folder that can be written; name another --lock-folder")
+    os.environ[LOCK_FOLDER] = os.path.abspath(folder)
 
 
 def open_lock(path: Path) -> int:
@@ -113,6 +128,29 @@ def exclusive(path: str | os.PathLike[str], patience: float | None = None) -> It
             os.close(descriptor)
 
 
+def holder(path: str | os.PathLike[str]) -> str | None:
+    """Who uses a file, ``process PID on HOST``; None if nobody does. Nothing is made or changed."""
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(lock_path(path), flags)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _name(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _name(descriptor: int) -> str:
+    text = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
+    return " ".join(text.split()) or "another process"
+
+
 def _wait(descriptor: int, lock: Path, path: Path, deadline: float) -> None:
     while True:
         try:
@@ -127,9 +165,7 @@ def _wait(descriptor: int, lock: Path, path: Path, deadline: float) -> None:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise InputError(f"{lock}: cannot be locked ({error.strerror}); try again") from None
         if time.monotonic() >= deadline:
-            text = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
-            holder = " ".join(text.split()) or "another process"
-            raise Locked(f"{path}: in use by {holder}; wait for it or end it") from None
+            raise Locked(f"{path}: in use by {_name(descriptor)}; wait for it or end it") from None
         time.sleep(0.05)
 
 

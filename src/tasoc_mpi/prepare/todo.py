@@ -23,9 +23,10 @@ from ..products.catalog import (
 from ..products.ccd import CAMERA_CENTRES
 from ..products.cube import Cube, cube_name, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
-from ..products.todo import TODO_DTYPE, TODO_NAME, create_todo
 from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf
 from ..settings import load_settings
+from ..worklist.schema import TODO_DTYPE
+from ..worklist.todo import TODO_NAME, create_todo
 from .fields import CCDKey, find_cubes, group_tpfs
 from .rules import Rule, read_rules
 from .stamps import read_stamps

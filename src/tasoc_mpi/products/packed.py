@@ -294,6 +294,13 @@ class PackReader:
         """Let go of the file."""
         self._reader.close()
 
+    def holds(self, name: str, data: bytes) -> bool:
+        """Whether these are the bytes of a light curve's file."""
+        if name not in self._rows:
+            return False
+        _, size, crc32, _ = self._index[self._rows[name]].tolist()
+        return len(data) == size and zlib.crc32(data) == crc32
+
     def read(self, name: str) -> bytes:
         """The bytes of a light curve's file.
 
@@ -358,8 +365,8 @@ def remove_unlisted_packs(
     """Delete packs of which nothing is listed.
 
     Only to be called while no process writes light curves of this work list. An output folder can be that of
-    several work lists: a pack is touched only if it holds something and all of it `is_ours`; one that
-    cannot be read is left alone.
+    several work lists: a pack is touched only if it holds something and all of it `is_ours`; a link, and a
+    pack that cannot be read, is left alone.
 
     Parameters
     ----------
@@ -377,7 +384,7 @@ def remove_unlisted_packs(
     """
     removed = []
     for path in sorted((output / PACK_FOLDER).glob("*.hdf5")):
-        if f"{PACK_FOLDER}/{path.name}" in listed:
+        if f"{PACK_FOLDER}/{path.name}" in listed or path.is_symlink():
             continue
         try:
             with PackReader(path) as reader:

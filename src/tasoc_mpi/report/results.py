@@ -20,11 +20,13 @@ from ..errors import InputError, MissingInput, one_line
 from ..products.fitsread import MAX_SIDE, Reader, is_integer
 from ..products.fitstable import read_table
 from ..products.lightcurve import below
-from ..products.listed import read_lightcurve
-from ..products.todo import TODO_NAME, explain, open_todo
 from ..quality import CorrectorQualityFlags, TESSQualityFlags
 from ..settings import output_folder
 from ..status import STATUS
+from ..worklist.listed import read_lightcurve
+from ..worklist.rows import read_published
+from ..worklist.schema import columns_of
+from ..worklist.todo import TODO_NAME, explain, open_todo
 
 __all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"]
 
@@ -156,22 +158,15 @@ def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | No
     with contextlib.closing(open_todo(path)) as conn:
         try:
             conn.execute("BEGIN")  # all tables are of the same moment
-            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            where = _where(conn) if "photometry_settings" in tables else None
-            stars = _stars(conn, "diagnostics" in tables)
+            where, _, _ = read_published(conn, path)
+            stars = _stars(conn, bool(columns_of(conn, "diagnostics")))
         except sqlite3.Error as error:
             raise explain(path, error) from None
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: a value is of the wrong kind ({error}); restore a copy") from None
     if output is None and where is not None:
-        return Run(path, Path(folder) / where, stars)
+        return Run(path, where, stars)
     return Run(path, output_folder(output, Path(folder) / "output"), stars)
-
-
-def _where(conn: sqlite3.Connection) -> str | None:
-    """Output folder of the last run, relative to the input folder where it is inside."""
-    row = conn.execute("SELECT output FROM photometry_settings").fetchone()
-    return None if row is None else str(row[0])
 
 
 def _stars(conn: sqlite3.Connection, with_diagnostics: bool) -> NDArray[np.void]:

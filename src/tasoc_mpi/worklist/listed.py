@@ -11,8 +11,10 @@ from pathlib import Path
 
 from ..core.files import InputFile
 from ..errors import InputError, MissingInput, TasocError
-from .lightcurve import below, write_whole
-from .packed import PackReader, split_name
+from ..products.lightcurve import below, write_whole
+from ..products.packed import PackReader, split_name
+from .files import is_lightcurve_name
+from .schema import columns_of
 from .todo import explain, open_todo
 
 __all__ = ["listed_lightcurves", "open_lightcurve", "read_lightcurve", "unpack"]
@@ -86,21 +88,27 @@ def listed_lightcurves(todo: Path, starids: Collection[int] | None = None) -> li
     """
     with contextlib.closing(open_todo(todo)) as conn:
         try:
-            tables = {name for (name,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            known = {"diagnostics", "photometry_settings"} <= tables
-            ended = (
-                conn.execute("SELECT NOT unfinished FROM photometry_settings").fetchone() if known else None
-            )
-            if ended is None:
+            if not columns_of(conn, "diagnostics"):
                 raise InputError(f"{todo}: has no results; compute them with `tasoc-mpi run`")
             rows = conn.execute(
                 "SELECT starid, lightcurve FROM diagnostics JOIN todolist USING (priority)"
                 " WHERE lightcurve IS NOT NULL ORDER BY priority"
             ).fetchall()
+            (todo_count,) = conn.execute("SELECT COUNT(*) FROM todolist WHERE status IS NULL").fetchone()
+            (done,) = conn.execute("SELECT COUNT(*) FROM diagnostics").fetchone()
         except sqlite3.Error as error:
             raise explain(todo, error) from None
-    if not ended[0]:
-        logger.warning("%s: its run has not ended; some of its stars may still be skipped", todo)
+    if not done:
+        raise InputError(
+            f"{todo}: has no results; compute them with `tasoc-mpi run`, or bring it up to date with"
+            " `tasoc-mpi publish`"
+        )
+    if todo_count:
+        logger.warning(
+            "%s: %d of its stars are still to do, and some of the others may then be skipped",
+            todo,
+            todo_count,
+        )
     chosen = None if starids is None else set(starids)
     return [name for starid, name in rows if chosen is None or starid in chosen]
 
@@ -130,6 +138,8 @@ def unpack(output: Path, listed: Collection[str], to: Path) -> int:
     packs: dict[str, list[str]] = {}
     for name in listed:
         pack, path = split_name(name)
+        if not is_lightcurve_name(path):
+            raise InputError(f"{path!r}: not the name of a light curve; the work list is damaged")
         packs.setdefault(pack, []).append(path)
     if output.resolve() == to.resolve():
         packs.pop("", None)

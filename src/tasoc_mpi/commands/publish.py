@@ -1,0 +1,55 @@
+"""Write the work list anew from the results so far, and remove light curves that nothing lists.
+
+Needed after an array of runs, each of some CCDs. It can be done at any time, also while runs are under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "bring the work list up to date with all results so far"
+
+__all__ = ["HELP", "configure", "main"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    parser.add_argument("--output", help="folder of the light curves (default: that of the last run)")
+    parser.add_argument("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
+    parser.add_argument(
+        "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    import numpy as np
+
+    from ..core.locks import use_folder
+    from ..errors import MissingInput
+    from ..settings import input_folder
+    from ..status import STATUS
+    from ..worklist.output import find_output
+    from ..worklist.publish import publish
+    from ..worklist.rows import ccd_name
+    from ..worklist.todo import TODO_NAME
+
+    use_folder(args.lock_folder)
+    todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
+    output = Path(args.output) if args.output else find_output(todo)
+    if args.output and not output.is_dir():
+        raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    published = publish(todo, output.resolve())
+    counts = np.bincount(published.decision.status, minlength=max(STATUS) + 1)
+    names = {STATUS.UNKNOWN: "to do"}
+    for status in STATUS:
+        if counts[status]:
+            print(f"{names.get(status, status.name):>12} {counts[status]:9d}")
+    if published.running:
+        print(f"still running: {', '.join(map(ccd_name, published.running))}")
+    if published.removed:
+        print(f"{published.removed} light curve(s) removed that no result lists")
+    print(f"{todo}: published from {output}")
+    return 0

@@ -1,0 +1,60 @@
+"""Which rows of the work list are meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Constraints"]
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Which rows of the work list are meant; a constraint that is None (or has no values) admits all.
+
+    The magnitudes are inclusive limits, the others hold any number of accepted values. A `datasource` of
+    ``tpf`` admits secondary targets (``tpf:STARID``) too; a `method` of ``''`` admits the rows without one.
+    """
+
+    sector: tuple[int, ...] | None = None
+    camera: tuple[int, ...] | None = None
+    ccd: tuple[int, ...] | None = None
+    cadence: tuple[int, ...] | None = None
+    datasource: tuple[str, ...] | None = None
+    starid: tuple[int, ...] | None = None
+    priority: tuple[int, ...] | None = None
+    method: tuple[str, ...] | None = None
+    tmag_min: float | None = None
+    tmag_max: float | None = None
+
+    def mask(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Which of `rows` (of any dtype with these columns) fulfil all constraints."""
+        mask = np.ones(len(rows), dtype=bool)
+        for name in ("sector", "camera", "ccd", "cadence", "starid", "priority", "method"):
+            accepted = getattr(self, name)
+            if accepted:
+                mask &= np.isin(rows[name], np.asarray(accepted, dtype=rows.dtype[name].kind))
+        if self.datasource:
+            kind = rows.dtype["datasource"].kind
+            match = np.isin(rows["datasource"], np.asarray(self.datasource, dtype=kind))
+            if "tpf" in self.datasource:
+                match |= np.char.startswith(rows["datasource"], np.asarray("tpf:", dtype=kind))
+            mask &= match
+        if self.tmag_min is not None:
+            mask &= rows["tmag"] >= self.tmag_min
+        if self.tmag_max is not None:
+            mask &= rows["tmag"] <= self.tmag_max
+        return mask
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) not in (None, ()) for field in fields(self))
+
+    @property
+    def only_places(self) -> bool:
+        """Whether nothing but sectors, cameras and CCDs is named."""
+        places = ("sector", "camera", "ccd")
+        return bool(self) and all(
+            field.name in places or getattr(self, field.name) in (None, ()) for field in fields(self)
+        )

@@ -1,0 +1,218 @@
+"""Light curves on disk that are not listed: which of them this work list's runs made, and their removal."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import TasocError
+from ..products.lightcurve import below, lightcurve_name
+from ..products.packed import PackReader, split_name
+from .rows import WorkList
+
+__all__ = ["Names", "is_lightcurve_name", "remove_unlisted"]
+
+_NAME = re.compile(
+    r"tess(?P<starid>\d{11,19})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4,5})"
+    r"-dr(?P<data_rel>\d{2,4})-v(?P<version>\d{2})-tasoc_lc\.fits\.gz",
+    re.ASCII,
+)
+#: What a light curve is called until it is whole.
+_TEMPORARY = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.\d+\.(part|tmp)", re.ASCII)
+_KEYS = ("starid", "sector", "camera", "ccd", "cadence")
+
+
+def is_lightcurve_name(name: str) -> bool:
+    """Whether a path below the output folder is exactly one that the program gives to a light curve."""
+    return _parse(name) is not None
+
+
+def _parse(path: str) -> dict[str, int] | None:
+    match = _NAME.fullmatch(path.rpartition("/")[2])
+    if match is None:
+        return None
+    found = {key: int(value) for key, value in match.groupdict().items()}
+    return found if lightcurve_name(**found) == path else None
+
+
+class Names:
+    """The names that light curves of a work list's stars get.
+
+    Parameters
+    ----------
+    rows : WorkList
+    versions : collection of int
+        Versions that light curves of the list have had.
+    """
+
+    def __init__(self, rows: WorkList, versions: Collection[int]) -> None:
+        self.rows, self.versions = rows.rows, versions
+        self._order = np.argsort(self.rows["starid"], kind="stable").astype(np.int32)
+        self._sorted = self.rows["starid"][self._order]
+
+    def find(self, path: str) -> NDArray[np.int64]:
+        """Rows whose light curve may have this path below the output folder; most often none or one."""
+        found = _parse(path)
+        if found is None or found["version"] not in self.versions or found["starid"] >= 1 << 63:
+            return np.zeros(0, np.int64)
+        first, last = np.searchsorted(self._sorted, [found["starid"], found["starid"] + 1])
+        index = self._order[first:last].astype(np.int64)
+        return index[[all(self.rows[key][i] == found[key] for key in _KEYS) for i in index.tolist()]]
+
+
+def remove_unlisted(
+    output: Path,
+    names: Names,
+    conn: sqlite3.Connection,
+    final: NDArray[np.bool_],
+    idle: NDArray[np.bool_],
+) -> int:
+    """Delete light curves that no result lists.
+
+    Deleted are regular files, whole or temporary, in the folders in which light curves are, whose name is
+    exactly one that a row of this work list gets. No link is followed, neither to a file nor to a folder.
+
+    Parameters
+    ----------
+    output : Path
+        The output folder.
+    names : Names
+        Of the work list.
+    conn : sqlite3.Connection
+        The published work list.
+    final : ndarray of bool
+        Rows whose files go if they are not listed.
+    idle : ndarray of bool
+        Rows of CCDs of which no run is under way: only their files are looked at.
+
+    Returns
+    -------
+    int
+        How many files were deleted.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be read or written.
+    """
+    removed = 0
+    with _Packs(conn, output) as packs:
+        for folder in _folders(names.rows[idle]):
+            removed += _clean_folder(output, folder, names, conn, final, idle, packs)
+    return removed
+
+
+def _clean_folder(
+    output: Path,
+    folder: str,
+    names: Names,
+    conn: sqlite3.Connection,
+    final: NDArray[np.bool_],
+    idle: NDArray[np.bool_],
+    packs: _Packs,
+) -> int:
+    """The same for one folder."""
+    removed = 0
+    with _opened(output, folder) as descriptor:
+        if descriptor is None:
+            return 0
+        listed = _listed_below(conn, folder)
+        for entry in os.listdir(descriptor):
+            temporary = _TEMPORARY.fullmatch(entry)
+            path = f"{folder}/{temporary['name'] if temporary else entry}"
+            if not temporary and path in listed:
+                continue
+            index = names.find(path)
+            if not len(index) or not idle[index].all() or not _is_regular(entry, descriptor):
+                continue
+            if temporary or (final[index].all() and not packs.hold(names.rows["priority"][index], path)):
+                os.unlink(entry, dir_fd=descriptor)
+                removed += 1
+    return removed
+
+
+def _folders(rows: NDArray[np.void]) -> list[str]:
+    """Folders below the output folder in which the light curves of rows are."""
+    key = np.stack([rows["cadence"].astype(np.int64), rows["starid"] // 1_000_000], axis=1)
+    found = {
+        lightcurve_name(first * 1_000_000, 1, 1, 1, cadence, 1, 1).rpartition("/")[0]
+        for cadence, first in np.unique(key, axis=0).tolist()
+    }
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def _opened(output: Path, folder: str) -> Iterator[int | None]:
+    """Descriptor of a folder below the output folder; None where it is not there, or a link leads to it."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    with contextlib.ExitStack() as stack:
+        descriptor: int | None = None
+        try:
+            for name in (os.fspath(output), *folder.split("/")):
+                more = 0 if descriptor is None else os.O_NOFOLLOW
+                descriptor = os.open(name, flags | more, dir_fd=descriptor)
+                stack.callback(os.close, descriptor)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
+            descriptor = None
+        yield descriptor
+
+
+def _is_regular(name: str, folder: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    return False
+
+
+def _listed_below(conn: sqlite3.Connection, folder: str) -> set[str]:
+    """Listed light curves that are files of a folder."""
+    query = "SELECT lightcurve FROM diagnostics WHERE lightcurve >= ? AND lightcurve < ?"
+    return {name for (name,) in conn.execute(query, (f"{folder}/", f"{folder}0"))}
+
+
+class _Packs:
+    """Tells files that were unpacked from the packs in which they are listed: these have the same bytes."""
+
+    def __init__(self, conn: sqlite3.Connection, output: Path) -> None:
+        self._conn, self._output = conn, output
+        self._readers: dict[str, PackReader | None] = {}
+
+    def __enter__(self) -> _Packs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in filter(None, self._readers.values()):
+            reader.close()
+
+    def hold(self, priorities: NDArray[np.int64], path: str) -> bool:
+        """Whether a file is what one of the rows lists; also where nobody knows."""
+        query = "SELECT lightcurve FROM diagnostics WHERE priority = ?"
+        for priority in priorities.tolist():
+            found = self._conn.execute(query, (priority,)).fetchone()
+            pack, name = split_name(found[0]) if found and isinstance(found[0], str) else ("", "")
+            if pack and name == path:
+                return self._holds(pack, path)
+        return False
+
+    def _holds(self, pack: str, path: str) -> bool:
+        try:
+            file = below(self._output, pack)
+            if (self._output / path).stat().st_mtime > file.stat().st_mtime:
+                return True
+            if pack not in self._readers:
+                self._readers[pack] = None
+                self._readers[pack] = PackReader(file)
+        except (TasocError, FileNotFoundError):
+            return True
+        reader = self._readers[pack]
+        return reader is None or reader.holds(path, (self._output / path).read_bytes())

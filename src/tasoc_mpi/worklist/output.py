@@ -1,0 +1,102 @@
+"""Which output folder belongs to a work list.
+
+Every output folder has its own logs. `todo.sqlite` says of which of them its results were published; the
+small file ``todo.output`` beside it names the one in which a run was started last.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ..core.atomic import write_whole
+from ..errors import InputError
+
+__all__ = ["find_output", "note_output", "output_name"]
+
+_LONGEST = 4096
+
+
+def _note(todo: Path) -> Path:
+    return todo.with_suffix(".output")
+
+
+def output_name(todo: Path, output: Path) -> str | bytes:
+    """An output folder as a work list names it: relative below its own folder, so that both can be moved.
+
+    A name that is not UTF-8 is given as bytes.
+    """
+    source, output = todo.parent.resolve(), output.resolve()
+    name = os.fspath(output.relative_to(source) if output.is_relative_to(source) else output)
+    encoded = os.fsencode(name)
+    try:
+        return encoded.decode("utf-8")
+    except UnicodeDecodeError:
+        return encoded
+
+
+def note_output(todo: Path, output: Path) -> None:
+    """Note that a run of this work list writes to a folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    name = output_name(todo, output)
+    data = os.fsencode(name) + b"\n"
+    if _read(todo) == data:
+        return
+    try:
+        write_whole(_note(todo), data)
+    except OSError as error:
+        raise InputError(
+            f"{_note(todo)}: cannot be written ({error.strerror}); change the permissions of its folder"
+        ) from None
+
+
+def _read(todo: Path) -> bytes | None:
+    path = _note(todo)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); remove it") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"{path}: not a regular file; remove it")
+        return os.read(descriptor, _LONGEST + 2)
+    finally:
+        os.close(descriptor)
+
+
+def find_output(todo: Path, published: Path | None = None) -> Path:
+    """The output folder of a work list, for programs to which none is named.
+
+    Parameters
+    ----------
+    todo : Path
+        The work list.
+    published : Path, optional
+        The folder that `todo.sqlite` names.
+
+    Returns
+    -------
+    Path
+        The folder in which a run was started last; else `published`; else ``TESSPHOT_OUTPUT``; else
+        ``output`` beside the work list.
+
+    Raises
+    ------
+    InputError
+        If ``todo.output`` is damaged.
+    """
+    data = _read(todo)
+    if data is not None:
+        name = data.removesuffix(b"\n")
+        if not name or len(name) > _LONGEST or b"\0" in name or b"\n" in name:
+            raise InputError(f"{_note(todo)}: names no folder; remove it, or run again")
+        return todo.parent / os.fsdecode(name)
+    return published or Path(os.environ.get("TESSPHOT_OUTPUT") or todo.parent / "output")

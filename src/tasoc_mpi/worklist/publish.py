@@ -1,0 +1,249 @@
+"""Publishing: `todo.sqlite` written anew from the rows of the work list and the logs of results.
+
+What is published is a pure function of both, so it can be done at any time and any number of times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.locks import Locked, exclusive
+from ..errors import InputError
+from ..protocol import RESULT_DTYPE
+from .files import Names, remove_unlisted
+from .log import LogReader, ResultGroup, damaged_path, log_path
+from .output import output_name
+from .rows import CCD, WorkList, load_worklist
+from .schema import DIAGNOSTICS_COLUMNS, OLD_TABLES, OUR_TABLES, columns_of, extra_columns, todolist_columns
+from .state import Decision, State
+from .takeover import take_over
+from .todo import explain, new_todo, open_todo
+
+__all__ = ["Published", "publish"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds to wait for another program that publishes the same list.
+_PATIENCE = 600.0
+#: Results that are sorted in memory at once, some 300 bytes each.
+_AT_ONCE = 250_000
+#: Rows that are Python objects at once.
+_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was published.
+
+    Attributes
+    ----------
+    rows : WorkList
+        As it was before.
+    decision : Decision
+    running : list of (int, int, int)
+        CCDs of which a run is under way.
+    removed : int
+        Light curves on disk that nothing lists and that were deleted.
+    """
+
+    rows: WorkList
+    decision: Decision
+    running: list[CCD]
+    removed: int
+
+
+def publish(path: Path, output: Path) -> Published:
+    """Write a work list anew from its rows and the logs in an output folder, and remove what nothing lists.
+
+    Parameters
+    ----------
+    path : Path
+        The work list.
+    output : Path
+        The output folder.
+
+    Returns
+    -------
+    Published
+
+    Raises
+    ------
+    MissingInput, InputError
+        If the work list or a log cannot be used; nothing has changed then.
+    """
+    with exclusive(path, _PATIENCE), contextlib.ExitStack() as stack:
+        rows = load_worklist(path, check_write=True)
+        if rows.old_results:
+            output = take_over(rows, output)
+        running: list[CCD] = []
+        idle = np.zeros(len(rows.ccds), bool)
+        state, logs = State(rows), []
+        for number, ccd in enumerate(rows.ccds):
+            name = log_path(output, ccd)
+            if name.exists():
+                try:
+                    stack.enter_context(exclusive(name, 0))
+                    idle[number] = not damaged_path(name).exists()
+                except Locked:
+                    running.append(ccd)
+            log = LogReader(name, rows, ccd)
+            state.follow(log)
+            logs.append(log)
+            idle[number] &= log.damage is None
+        decision = state.decide()
+        del state
+        versions = {log.version for log in logs if log.exists}
+        with new_todo(path, old=True) as conn:
+            _copy_rows(conn, rows, decision)
+            _copy_others(conn)
+            _write_results(conn, rows, decision, logs)
+            conn.execute(
+                "INSERT INTO photometry_output VALUES (?, ?)",
+                (output_name(path, output), versions.pop() if len(versions) == 1 else None),
+            )
+        removed = _clean(path, output, rows, decision, logs, idle)
+        return Published(rows, decision, running, removed)
+
+
+def _copy_rows(conn: sqlite3.Connection, rows: WorkList, decision: Decision) -> None:
+    """The rows as they are, with their new statuses."""
+    conn.execute("CREATE TEMP TABLE changed (priority INTEGER PRIMARY KEY, status INTEGER, tile INTEGER)")
+    for part in _slices(np.arange(len(rows.rows))):
+        conn.executemany(
+            "INSERT INTO changed VALUES (?, NULLIF(?, 0), NULLIF(?, -1))",
+            zip(*(x[part].tolist() for x in (rows.priority, decision.status, rows.tile)), strict=True),
+        )
+    names = todolist_columns(conn, "old")
+    for name, kind in extra_columns(conn, "old").items():
+        conn.execute(f'ALTER TABLE todolist ADD COLUMN "{name}" {kind}')
+        names[name] = f'"{name}"'
+    names.update(status="changed.status", tile="changed.tile")
+    conn.execute(
+        f"INSERT INTO main.todolist ({', '.join(names)}) SELECT {', '.join(names.values())}"
+        " FROM old.todolist JOIN changed USING (priority) ORDER BY priority"
+    )
+    conn.execute("DROP TABLE changed")
+
+
+def _copy_others(conn: sqlite3.Connection) -> None:
+    """Tables, indices and views that other programs have put into the file."""
+    known = {*OUR_TABLES, *OLD_TABLES}
+    others = [
+        row
+        for row in conn.execute(
+            "SELECT name, type, lower(tbl_name), sql FROM old.sqlite_master"
+            " WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY type != 'table', name"
+        )
+        if row[2] not in known and row[3].upper().startswith(f"CREATE {row[1].upper()}")
+    ]
+    for name, kind, _, sql in others:
+        conn.execute(sql)
+        if kind == "table":
+            quoted = '"' + name.replace('"', '""') + '"'
+            columns = ", ".join(
+                '"' + column.replace('"', '""') + '"'
+                for column in columns_of(conn, name.replace('"', '""'), "old")
+            )
+            conn.execute(f"INSERT INTO main.{quoted} ({columns}) SELECT {columns} FROM old.{quoted}")
+
+
+def _write_results(
+    conn: sqlite3.Connection, rows: WorkList, decision: Decision, logs: list[LogReader]
+) -> None:
+    """The tables `diagnostics` and `photometry_skipped`."""
+    listed = np.flatnonzero(decision.listed)
+    for start in range(0, len(listed), _AT_ONCE):
+        _write_diagnostics(conn, rows, listed[start : start + _AT_ONCE], logs)
+    skipped = np.flatnonzero(decision.skipped_by >= 0)
+    conn.executemany(
+        "INSERT INTO photometry_skipped VALUES (?, ?)",
+        zip(
+            rows.priority[skipped].tolist(),
+            rows.priority[decision.skipped_by[skipped]].tolist(),
+            strict=True,
+        ),
+    )
+
+
+def _write_diagnostics(
+    conn: sqlite3.Connection, rows: WorkList, listed: NDArray[np.int64], logs: list[LogReader]
+) -> None:
+    """The diagnostics of as many rows as are in memory at once."""
+    numbers = np.zeros(len(listed), RESULT_DTYPE)
+    strings = np.full((len(listed), 3), None, dtype=object)
+    for log in logs:
+        # What has come meanwhile is not of the moment at which was decided.
+        for entry in LogReader(log.path, rows, log.ccd, stop=log.end).read() if log.exists else ():
+            if not isinstance(entry, ResultGroup):
+                continue
+            at = np.searchsorted(listed, entry.index)
+            at[at == len(listed)] = 0
+            inside = np.flatnonzero(listed[at] == entry.index)
+            # Of several results of a star the last one stays.
+            numbers[at[inside]] = entry.bundle.numbers[inside]
+            for column, texts in enumerate(entry.bundle.strings(inside)):
+                strings[at[inside], column] = texts
+    names = list(DIAGNOSTICS_COLUMNS)
+    statement = f"INSERT INTO diagnostics ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for part in _slices(np.arange(len(listed))):
+        columns = {name: numbers[name][part].tolist() for name in names if name in (RESULT_DTYPE.names or ())}
+        columns["lightcurve"] = strings[part, 0].tolist()
+        columns["method_used"] = [method or "" for method in strings[part, 1]]
+        columns["errors"] = strings[part, 2].tolist()
+        conn.executemany(statement, zip(*(columns[name] for name in names), strict=True))
+
+
+def _slices(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(rows), _ROWS):
+        yield rows[start : start + _ROWS]
+
+
+def _clean(
+    path: Path,
+    output: Path,
+    rows: WorkList,
+    decision: Decision,
+    logs: list[LogReader],
+    idle: NDArray[np.bool_],
+) -> int:
+    """Delete light curves that nothing lists, of CCDs that no run is writing and whose logs are whole."""
+    names = Names(rows, set().union(*(log.versions for log in logs)))
+    with contextlib.closing(open_todo(path)) as conn:
+        try:
+            removed = remove_unlisted(output, names, conn, decision.final, idle[rows.ccd_of])
+            if all(idle[n] or not log.exists for n, log in enumerate(logs)):
+                _clean_packs(conn, output, names, decision)
+        except sqlite3.Error as error:
+            raise explain(path, error) from None
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or output}: {error.strerror}, so light curves that nothing lists stay;"
+                " change its permissions and publish again"
+            ) from None
+    return removed
+
+
+def _clean_packs(conn: sqlite3.Connection, output: Path, names: Names, decision: Decision) -> None:
+    if not (output / "packed").is_dir() or (output / "packed").is_symlink():
+        return
+    # Needs HDF5, which rank 0 otherwise does without.
+    from ..products.packed import remove_unlisted_packs
+
+    listed = conn.execute(
+        "SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '.hdf5#') + 4) FROM diagnostics"
+        " WHERE instr(lightcurve, '.hdf5#') > 0"
+    )
+
+    def is_ours(name: str) -> bool:
+        index = names.find(name)
+        return len(index) > 0 and bool(decision.final[index].all())
+
+    remove_unlisted_packs(output, {name for (name,) in listed}, is_ours)

@@ -1,0 +1,189 @@
+"""The file `todo.sqlite`: opened for reading, and written anew as a whole. It is never changed in place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.atomic import replacing
+from ..core.locks import exclusive
+from ..errors import InputError, MissingInput
+from .schema import TABLES, TODO_DTYPE, check_schema, indices
+
+__all__ = ["TODO_NAME", "create_todo", "explain", "new_todo", "open_todo"]
+
+#: Name of the work list in the input folder.
+TODO_NAME = "todo.sqlite"
+
+#: How long to wait for another program's lock (seconds): a reader holds it for seconds at most.
+BUSY_TIMEOUT = 60.0
+
+#: No value of a work list is longer (bytes); one that is belongs to a damaged file.
+_LONGEST_VALUE = 10_000_000
+_ROWS_AT_ONCE = 20_000
+
+
+def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sqlite3.Connection:
+    """Open a work list for reading and check that it is one.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    check_write : bool, optional
+        Accept a file only if a new one can be put in its place.
+
+    Returns
+    -------
+    sqlite3.Connection
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If it is not a work list, damaged, locked by another program, or cannot be replaced where it must be.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
+    if check_write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
+        raise InputError(f"{path}: a run must be able to write it and its folder; change their permissions")
+    conn = None
+    try:
+        # Writable if possible: what another program left half done when it was killed is then undone.
+        uri = f"{path.resolve().as_uri()}?mode={'rw' if os.access(path, os.W_OK) else 'ro'}"
+        conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+        conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+        conn.execute("PRAGMA trusted_schema=OFF")
+        conn.execute("PRAGMA query_only=ON")
+        check_schema(conn, path)
+    except sqlite3.Error as error:
+        if conn is not None:
+            conn.close()
+        raise explain(path, error) from None
+    except InputError:
+        assert conn is not None
+        conn.close()
+        raise
+    return conn
+
+
+def explain(path: Path, error: sqlite3.Error) -> InputError:
+    """The line for the user that an SQLite error on a work list deserves."""
+    text = " ".join(str(error).split())
+    if "locked" in text or "busy" in text:
+        return InputError(f"{path}: locked by another program (`fuser` names it); end it and try again")
+    if "not a database" in text:
+        return InputError(f"{path}: not an SQLite file; make a new one with `tasoc-mpi todo {path.parent}`")
+    if "malformed" in text or "too big" in text:
+        return InputError(f"{path}: damaged ({text}); restore a copy or make a new one with `tasoc-mpi todo`")
+    if "readonly" in text:
+        return InputError(f"{path}: not writable; change the permissions of the file and its folder")
+    if "full" in text:
+        return InputError(f"{path}: the disk is full; make room and run again, results are kept")
+    if "diagnostics.lightcurve" in text:
+        return InputError(
+            f"{path}: two rows name the same light curve file; make it anew with `tasoc-mpi todo`"
+        )
+    if "UNIQUE" in text:
+        return InputError(f"{path}: two rows are the same star of the same data ({text}); make it anew")
+    return InputError(f"{path}: cannot be used ({text}); restore a copy or make a new one")
+
+
+@contextlib.contextmanager
+def new_todo(path: Path, old: bool = False) -> Iterator[sqlite3.Connection]:
+    """A new work list that takes the place of `path`, whole, if nothing goes wrong.
+
+    To be used by the holder of the lock of `path`.
+
+    Parameters
+    ----------
+    path : Path
+    old : bool, optional
+        Whether the file that is there is to be read, as the schema ``old``.
+
+    Yields
+    ------
+    sqlite3.Connection
+        With empty tables and without indices, within a transaction.
+
+    Raises
+    ------
+    InputError
+        If rows clash, or it cannot be written.
+    """
+    try:
+        for stale in path.parent.glob(f".{path.name}.*.tmp"):
+            stale.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            uri = temporary.resolve().as_uri()
+            with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as conn:
+                conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+                if old:
+                    conn.execute("ATTACH ? AS old", (f"{path.resolve().as_uri()}?mode=ro",))
+                conn.executescript(
+                    "PRAGMA main.journal_mode=OFF; PRAGMA main.synchronous=OFF;"
+                    f" PRAGMA trusted_schema=OFF; {TABLES}"
+                )
+                conn.execute("BEGIN")
+                yield conn
+                indices(conn)
+                conn.execute("COMMIT")
+            _remove_journals(path)
+    except sqlite3.Error as error:
+        raise explain(path, error) from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); make room, or change its permissions"
+        ) from None
+
+
+def _remove_journals(path: Path) -> None:
+    """Remove what belongs to the old file: applied to the new one, it would destroy it."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        # The last one to close the file would have emptied it.
+        raise InputError(f"{path}: another program is writing it (there is a {log.name}); end it first")
+    for end in ("-journal", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+
+
+def create_todo(
+    path: str | os.PathLike[str], rows: NDArray[np.void], tiles: NDArray[np.int64] | None = None
+) -> None:
+    """Write a new work list in which nothing is done yet, in place of any old one.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, usually ``INPUT/todo.sqlite``. It appears whole or not at all.
+    rows : ndarray of TODO_DTYPE
+        The stars. Priorities must be unique, and so must (starid, datasource, sector, camera, ccd, cadence).
+    tiles : ndarray of int, shape (n,), optional
+        Number of the part of its CCD that each star lies in, -1 where there is none: stars of one tile are
+        computed together.
+
+    Raises
+    ------
+    InputError
+        If rows clash, the file cannot be written, or another program is writing it.
+    """
+    path = Path(path)
+    rows = np.asarray(rows, dtype=TODO_DTYPE)
+    tiles = np.full(len(rows), -1) if tiles is None else tiles
+    names = TODO_DTYPE.names or ()
+    with exclusive(path), new_todo(path) as conn:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            conn.executemany(
+                f"INSERT INTO todolist ({', '.join(names)}, tile)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?, NULLIF(?, -1))",
+                [(*row, tile) for row, tile in zip(rows[part].tolist(), tiles[part].tolist(), strict=True)],
+            )
