@@ -151,6 +151,37 @@ def test_truncated(mast: tuple[Path, Path], tmp_path: Path) -> None:
     assert not (tmp_path / NAME).exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("NAXIS4", "99999999999", "unlike any CCD"),
+        ("NAXIS4", "-0.0", "not a cube of fluxes"),
+        ("NAXIS3", "-70", "unlike any CCD"),
+        ("NAXIS2", "999999", "truncated"),
+        ("PCOUNT", "9", "not a cube of fluxes"),
+        ("TFIELDS", "999999999", "columns"),
+        ("TFORM77", "1", "TFORM77"),
+        ("TTYPE150", "'a", "."),
+    ],
+)
+def test_headers_that_cannot_be_true(
+    mast: tuple[Path, Path], tmp_path: Path, key: str, value: str, words: str
+) -> None:
+    data = bytearray(mast[1].read_bytes())
+    place = data.index(f"{key:<8}=".encode(), 2880)
+    data[place : place + 80] = f"{key:<8}= {value:>20}".ljust(80).encode()
+    path = tmp_path / "tess-s0001-1-1-cube.fits"
+    path.write_bytes(data)
+    if key == "TTYPE150":
+        # A column without a name is left out; it is one of a few that matter to nobody.
+        assert len(scan_mast_cube(path)) == 11
+        return
+    with pytest.raises(InputError, match=words) as caught:
+        import_file(tmp_path, path, PrepareOptions())
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / NAME).exists()
+
+
 def test_of_another_ccd_than_its_name_says(mast: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "tess-s0001-2-1-cube.fits"
     path.write_bytes(mast[1].read_bytes())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -221,6 +223,37 @@ def test_a_damaged_light_curve_is_one_line(tmp_path, size):
     with pytest.raises(InputError, match=r"not a whole light curve \(.*\); compute it again") as caught:
         read_curve(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("TFORM3", "'RA---SIN'"),
+        ("TTYPE4", "5"),
+        ("NAXIS2", "9999999999"),
+        ("TFIELDS", "9999999"),
+        ("CRVAL1P", "'x'"),
+        ("NAXIS1", "-1"),
+    ],
+)
+def test_a_light_curve_with_damaged_cards_is_one_line(tmp_path, key, value):
+    path = tmp_path / write_curve(tmp_path, 1)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    place = content.rindex(f"{key:<8}=".encode())
+    content[place : place + 80] = f"{key:<8}= {value:>20}".ljust(80).encode()
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(InputError, match=r"not a whole light curve \(.*\); compute it again") as caught:
+        read_curve(path)
+    assert str(caught.value).count(str(path)) == 1
+    assert "\n" not in str(caught.value)
+
+
+def test_a_named_pipe_in_the_place_of_a_light_curve_is_not_waited_for(tmp_path):
+    path = tmp_path / write_curve(tmp_path, 1)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="a named pipe"):
+        read_curve(path)
 
 
 def test_names_that_leave_the_output_folder_are_refused(tmp_path):

@@ -36,6 +36,8 @@ _BLOCK = 2880
 _CARD = 80
 #: TESS has headers of 7 blocks.
 _MAX_BLOCKS = 200
+#: Of an array (FITS standard 4.0, section 4.4.1), less one.
+_MAX_AXES = 1000
 #: Rows and columns of an image at most; the CCDs of TESS have 2078 x 2136.
 MAX_SIDE = 4096
 #: Bytes behind the images of a packed file at most, and how many are read at once.
@@ -176,9 +178,10 @@ class Reader:
     def data_end(self, values: Mapping[str, Any]) -> int:
         """Where the HDU after the one whose header was read last begins."""
         axes = values.get("NAXIS")
-        sides = [values.get(f"NAXIS{i + 1}") for i in range(axes)] if axes in range(1, 1000) else []
+        known = is_integer(axes) and 0 <= axes < _MAX_AXES
+        sides = [values.get(f"NAXIS{i + 1}") for i in range(axes)] if known else []
         sizes = [*sides, values.get("PCOUNT", 0), values.get("GCOUNT", 1), values.get("BITPIX")]
-        if not is_integer(axes) or axes < 0 or not all(is_integer(n) and abs(n) < 2**48 for n in sizes):
+        if not known or not all(is_integer(n) and abs(n) < 2**48 for n in sizes):
             raise InputError(f"{self.path}: sizes in its headers are damaged; {WAY_OUT}")
         *sides, extra, groups, bits = sizes
         size = abs(bits) // 8 * groups * (extra + math.prod(sides)) if sides else 0

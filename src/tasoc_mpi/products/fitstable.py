@@ -22,7 +22,7 @@ __all__ = ["read_table"]
 #: numpy's types by the codes of columns that are read; bytes of a value of those that are not.
 _TYPES = {"L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _OTHERS = {"C": 8, "M": 16, "P": 8, "Q": 16}
-_FORMAT = re.compile(r"(\d{0,9})([LXBIJKAEDCMPQ])(\(.*\))?")
+_FORMAT = re.compile(r"(\d{0,9})([LXBIJKAEDCM]|[PQ](?=[LXBIJKAEDCM])).*")
 _SIDES = re.compile(r"\((\d{1,9}(?:,\d{1,9})*)\)")
 #: Columns of a table at most (FITS standard 4.0, section 7.3.1).
 _MAX_FIELDS = 999

@@ -78,15 +78,16 @@ def _check_segment(
     if len(last) < 4 or not np.isfinite(last[3]) or not 1 <= last[3] <= length:
         raise _damaged(path, f"a segment of type {kind} without its last numbers")
     count, whole = int(last[3]), True
+    degree = float(last[2]).is_integer() and 1 <= last[2] <= _MAX_DEGREE
     if kind in (2, 3):
         # Intervals of Chebyshev coefficients: begin, length, size of a record.
         whole = last[1] > 0 and last[2] * count + 4 == length
     elif kind in (8, 12):
         # States in equal steps: begin, step, degree.
-        whole = last[1] > 0 and 1 <= last[2] <= _MAX_DEGREE and 6 * count + 4 == length
+        whole = last[1] > 0 and degree and 6 * count + 4 == length
     elif kind in (5, 9, 13):
         # States, their epochs, every hundredth epoch.
-        whole = 7 * count + (count - 1) // 100 + 2 == length and (kind == 5 or 1 <= last[2] <= _MAX_DEGREE)
+        whole = 7 * count + (count - 1) // 100 + 2 == length and (kind == 5 or degree)
         epochs = np.frombuffer(file.read_at(8 * (begin - 1 + 6 * count), 8 * count), f"{order}f8")
         whole = whole and bool(np.isfinite(epochs).all() and (np.diff(epochs) > 0).all())
     elif kind == 1:
