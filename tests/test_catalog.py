@@ -529,6 +529,15 @@ def test_numbers_beyond_64_bits_do_not_wrap_around(tmp_path):
         read_star_table(path)
 
 
+def test_numbers_that_single_precision_has_rounded_are_refused(tmp_path):
+    """TIC 25155310 fits into a float32 with seven digits only by chance; its neighbours do not."""
+    path = tmp_path / "stars.fits"
+    starids = np.array([5, 25155310], "f4")
+    Table({"ID": starids, "ra": [1.0, 2], "dec": [1.0, 2], "Tmag": [9.0, 9]}).write(path)
+    with pytest.raises(InputError, match=r"'25155310' in row 2, column ID, .* up to 16777215 \(as float32\)"):
+        read_star_table(path)
+
+
 def test_zeros_of_decimals_are_zero_and_not_unknown(tmp_path):
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     columns = {name: [value] for name, value in GOOD.items()}

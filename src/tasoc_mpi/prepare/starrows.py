@@ -62,16 +62,21 @@ def numbers(
         return InputError(f"{path}: {shown} in {place}, is not {meaning}; correct it, or remove the row")
 
     if ours == "disposition":
-        return np.array([_disposition(x) for x in values], dtype="f8")
+        # Nearly all are empty.
+        return np.array([_disposition(x) if x != "" else STANDS for x in values], dtype="f8")
     if not isinstance(values, list) and np.ndim(values) > 1:
         raise InputError(f"{path}: column {theirs} has several values in a row; give it one")
     array, bad = _floats(values)
     if len(bad):
         raise refuse(bad[0], "a number")
     if ours == "starid":
-        wrong = (array > LARGEST_STARID) | (np.abs(array) == np.inf) | (array != np.round(array))
+        # Integers up to here are exact in the column's own type: float32 has those of seven digits.
+        own = values.dtype if isinstance(values, np.ndarray) else np.dtype("f8")
+        kept_as = own if own.kind == "f" else np.dtype("f8")
+        largest = min(LARGEST_STARID, 2 ** (np.finfo(kept_as).nmant + 1) - 1)
+        wrong = (array > largest) | (np.abs(array) == np.inf) | (array != np.round(array))
         wrong &= ~np.isnan(array)
-        meaning = "a TIC number, an integer below 2**53"
+        meaning = f"a TIC number, an integer up to {largest} (as {kept_as.name})"
     else:
         wrong, meaning = impossible(ours, array), LIMITS[ours].meaning
     if wrong.any():
@@ -108,6 +113,8 @@ def _text(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     """A value for a message: short, and on one line."""
+    if isinstance(value, np.floating) and value == np.round(value) and abs(value) < 1e16:
+        value = int(value)
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
     return repr(text if len(text) <= 40 else text[:40] + "...")
 

@@ -149,7 +149,7 @@ def _read_csv(path: Path) -> dict[str, NDArray[np.float64]]:
             for row in rows:
                 if row:
                     count += 1
-                    if len(row) < len(names) or any(row[len(names) :]):
+                    if len(row) != len(names) and (len(row) < len(names) or any(row[len(names) :])):
                         raise InputError(
                             f"{path}: {len(row)} values in row {count}, but {len(names)} columns; "
                             "complete or remove the row"
