@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi import cli
+from tasoc_mpi.commands import status as status_command
 from tasoc_mpi.errors import InputError, MissingInput
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
 from tasoc_mpi.report.noise import expected_noise, noise_parts
@@ -410,3 +412,20 @@ def test_light_curves_of_a_simulation_against_its_truth(simulated, tmp_path):
 def test_a_comparison_without_a_truth(tmp_path):
     with pytest.raises(MissingInput, match=r"truth_sector001_camera1_ccd1\.hdf5: no such truth"):
         compare(make_folder(tmp_path))
+
+
+def test_times_that_other_programs_did_not_write_are_not_zero():
+    """Two stars with both times, one without the waiting, one without any."""
+    tally = SimpleNamespace(
+        method=np.array(["aperture", "aperture", "halo", "psf"]),
+        numbers={
+            "elaptime": np.array([0.002, 0.004, 0.01, np.nan]),
+            "worker_wait_time": np.array([0.002, 0.0, np.nan, np.nan]),
+        },
+    )
+    decision = SimpleNamespace(listed=np.ones(4, bool))
+    rows = [line.split() for line in status_command._methods(tally, decision) if line]
+    assert ["aperture", "2", "3.0", "4.0", "25.0%"] in rows
+    assert ["halo", "1", "10.0", "10.0", "-"] in rows
+    assert ["psf", "1", "-", "-", "-"] in rows
+    assert ["all", "4", "5.3", "10.0", "25.0%"] in rows

@@ -133,22 +133,19 @@ def _methods(tally: Any, decision: Any) -> Iterable[str]:
     names, which = np.unique(
         np.array([name or "" for name in tally.method[index]], dtype=str), return_inverse=True
     )
-    elapsed = np.nan_to_num(tally.numbers["elaptime"][index].astype(float))
-    waited = np.nan_to_num(tally.numbers["worker_wait_time"][index].astype(float))
+    elapsed = tally.numbers["elaptime"][index].astype(float)
+    waited = tally.numbers["worker_wait_time"][index].astype(float)
     groups = [(name or "none", which == number) for number, name in enumerate(names.tolist())]
     groups.sort(key=lambda group: -int(group[1].sum()))
     if len(groups) > 1:
         groups.append(("all", np.ones(len(index), bool)))
-    rows = [
-        (
-            name,
-            int(some.sum()),
-            _ms(elapsed[some].mean()),
-            _ms(elapsed[some].max()),
-            _percent(waited[some].sum(), elapsed[some].sum()),
-        )
-        for name, some in groups
-    ]
+    rows: list[tuple[object, ...]] = []
+    for name, some in groups:
+        # Results of other programs may be without times.
+        timed = elapsed[some & np.isfinite(elapsed)]
+        both = some & np.isfinite(elapsed + waited)
+        times = (_ms(timed.mean()), _ms(timed.max())) if timed.size else ("-", "-")
+        rows.append((name, int(some.sum()), *times, _percent(waited[both].sum(), elapsed[both].sum())))
     if rows:
         yield from _table("method", ("stars", "mean ms", "max ms", "waiting"), rows)
 
