@@ -247,10 +247,10 @@ def main(options: list[str]) -> NoReturn:
     child = _Child(reads, writes, recorder, parent)
     _heed_signals(child)
     _prefer_for_oom()
-    photometry = _load(options[4])
-    _note_compiling(child.recorder)
-    child.say(Kind.READY)
     try:
+        photometry = _load(options[4])
+        _note_compiling(child.recorder)
+        child.say(Kind.READY)
         child.serve(photometry)
     except TasocError as error:
         # Not of one star: nothing more can be written.

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
+from ..core.compiled import provide_cache
 from .options import SimulationOptions, SimulationPaths
 
 __all__ = ["SimulationOptions", "SimulationPaths", "simulate"]
+
+provide_cache(Path(__file__).parent)
 
 
 def simulate(

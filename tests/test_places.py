@@ -1,0 +1,160 @@
+"""Places where a program may have to run: what it needs of folders, locales, names and file systems."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from run_program import content, make_input
+
+import tasoc_mpi
+from tasoc_mpi.core.compiled import provide_cache
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def unprivileged() -> list[str]:
+    """The start of a command line that has to obey the permissions of files, as others than root have."""
+    if os.geteuid():
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("as root, needs setpriv")
+    caps = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={caps}", f"--inh-caps={caps}"]
+
+
+def run(*words: str, folder: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
+    """A program of this Python, on a machine of the given variables."""
+    return subprocess.run(
+        [*unprivileged(), sys.executable, *words],
+        env={**os.environ, **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=110,
+        check=False,
+    )
+
+
+# --- Compiled kernels
+
+
+@pytest.fixture
+def installation(tmp_path) -> Path:
+    """A copy of the program that cannot be written, and a home folder that cannot either."""
+    site = tmp_path / "site" / "tasoc_mpi"
+    package = Path(tasoc_mpi.__path__[0])
+    shutil.copytree(package, site, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("scheduler", "worker", "slurm"):
+        place = Path(importlib.import_module(f"tasoc_mpi.{name}").__path__[0])
+        shutil.copytree(place, site / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "tmp").mkdir()
+    for path in [tmp_path / "home", *site.parent.rglob("*"), site.parent]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    yield site.parent
+    for path in [tmp_path / "home", site.parent, *site.parent.rglob("*")]:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def variables(installation: Path) -> dict[str, str]:
+    place = installation.parent
+    return {
+        "PYTHONPATH": str(installation),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(place / "home"),
+        "XDG_CACHE_HOME": "",
+        "NUMBA_CACHE_DIR": "",
+        "TMPDIR": str(place / "tmp"),
+    }
+
+
+KERNEL = (
+    "import numpy as np; from tasoc_mpi.kernels import interleave, sums; import tasoc_mpi;"
+    "print(tasoc_mpi.__file__); import numba; print(numba.config.CACHE_DIR)"
+)
+
+
+def test_kernels_are_kept_in_tmpdir_where_nothing_else_can_be_written(installation):
+    given = variables(installation)
+    first, second = run("-c", KERNEL, **given), run("-c", KERNEL, **given)
+    assert first.returncode == second.returncode == 0, first.stderr
+    file, cache = first.stdout.split()
+    assert file.startswith(str(installation))
+    assert cache == f"{given['TMPDIR']}/tasoc-mpi-{os.geteuid()}-numba"
+    assert os.stat(cache).st_mode & 0o777 == 0o700
+    # Once, by whoever makes the folder.
+    assert first.stderr.count("compiled kernels are kept here") == 1
+    assert second.stderr == ""
+    assert second.stdout == first.stdout
+
+
+def test_a_run_from_a_read_only_installation(installation, tmp_path):
+    """Kernels are compiled by computing processes: one line for all of them."""
+    make_input(tmp_path / "input", 12)
+    tests = str(Path(__file__).parent)
+    (tmp_path / "kernels.py").write_text(
+        f"import sys; sys.path.append({tests!r}); import faulty, numpy as np\n"
+        "from tasoc_mpi.kernels.statistics import _median\n"
+        "def photometry(**options):\n"
+        "    assert _median(np.arange(5.0)) == 2.0\n"
+        "    return faulty.photometry(**options)\n"
+    )
+    code = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {tests!r}]; import faulty;"
+        " faulty.NAME = 'kernels:photometry'; sys.exit(faulty.call(sys.argv[1:]))"
+    )
+    done = run("-c", code, "run", str(tmp_path / "input"), **variables(installation))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("compiled kernels are kept here") == 1
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "tmp").rglob("*.nbi"))
+    assert 1 in [row[9] for row in content(tmp_path / "input")["todolist"]]
+
+
+def test_folders_of_others_are_refused(installation, tmp_path):
+    given = variables(installation)
+    place = Path(given["TMPDIR"], f"tasoc-mpi-{os.geteuid()}-numba")
+    place.mkdir(mode=0o777)
+    place.chmod(0o777)
+    line = f"{place}: not a folder that only this user can write; remove it, or set NUMBA_CACHE_DIR"
+    assert line in run("-c", KERNEL, **given).stderr
+    place.rmdir()
+    place.symlink_to(tmp_path / "elsewhere")
+    assert line in run("-c", KERNEL, **given).stderr
+    place.unlink()
+    place.write_text("")
+    assert line in run("-c", KERNEL, **given).stderr
+
+
+def test_no_folder_at_all_is_one_line(installation, tmp_path):
+    """In a command, and in the computing process of a run."""
+    make_input(tmp_path / "input", 5)
+    given = {**variables(installation), "PATH": os.environ["PATH"]}
+    # As if no temporary folder could be written: tempfile tries several.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import tempfile\n"
+        "def nowhere():\n"
+        "    raise FileNotFoundError(2, 'No usable temporary directory found')\n"
+        "tempfile.gettempdir = nowhere\n"
+    )
+    given["PYTHONPATH"] += os.pathsep + str(tmp_path)
+    done = run("-m", "tasoc_mpi.cli", "run", str(tmp_path / "input"), **given)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "no folder for compiled kernels can be written" in done.stderr
+    assert "set NUMBA_CACHE_DIR to one" in done.stderr
+
+
+def test_a_folder_that_can_be_written_is_left_to_numba(monkeypatch, tmp_path):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    provide_cache(tmp_path / "package")
+    assert "NUMBA_CACHE_DIR" not in os.environ
+    assert list(tmp_path.iterdir()) == []
