@@ -116,13 +116,18 @@ class Trial:
     def __init__(
         self, command: Sequence[str], blank: Path, place: Path, environment: dict[str, str] | None = None
     ) -> None:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
+        self.blank, self.place = blank, place
         self.todo, self.output = place / "todo.sqlite", place / "output"
-        shutil.copy(blank, self.todo)
+        self.renew()
         self.command = [*command, "--todo", str(self.todo), "--output", str(self.output)]
         # Light curves have the date of their making in them.
         self.environment = {**os.environ, "SOURCE_DATE_EPOCH": "86400", **(environment or {})}
+
+    def renew(self) -> None:
+        """Begin with an empty folder and a work list without results."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir(parents=True)
+        shutil.copy(self.blank, self.todo)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start, or continue, the run."""
@@ -152,7 +157,6 @@ class Trial:
             How often each kind of process was killed.
         """
         count = dict.fromkeys(KINDS, 0)
-        blank = self.todo.read_bytes()
         while sum(count.values()) < kills:
             job = self.start()
             try:
@@ -181,8 +185,7 @@ class Trial:
             if ended == 0:
                 # Done before the next kill: what was killed so far has to have left no trace.
                 self.check()
-                shutil.rmtree(self.output, ignore_errors=True)
-                self.todo.write_bytes(blank)
+                self.renew()
         return count
 
     expected: dict[str, object] | None = None

@@ -14,6 +14,7 @@ from run_program import content, make_input
 
 import tasoc_mpi
 from tasoc_mpi.core.compiled import provide_cache
+from tasoc_mpi.errors import InputError
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -158,3 +159,129 @@ def test_a_folder_that_can_be_written_is_left_to_numba(monkeypatch, tmp_path):
     provide_cache(tmp_path / "package")
     assert "NUMBA_CACHE_DIR" not in os.environ
     assert list(tmp_path.iterdir()) == []
+
+
+# --- Folders and names
+
+
+PROGRAM = [str(Path(__file__).with_name("faulty.py"))]
+
+
+def expected_of(folder: Path) -> dict:
+    """What a run leaves elsewhere."""
+    make_input(folder, 20)
+    assert run(*PROGRAM, str(folder)).returncode == 0
+    return content(folder)
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+@pytest.mark.parametrize("name", [b"\xff\xfe", "übung \u2265".encode()])
+def test_folders_whose_names_are_not_text(tmp_path, name, locale):
+    """Input, output, and the messages about them."""
+    expected = expected_of(tmp_path / "plain")
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in" + name))
+    output = folder / "output"
+    make_input(folder, 20)
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if locale == "POSIX" else {}
+    given = {"LC_ALL": locale, **plain}
+    done = run(*PROGRAM, str(folder), "--output", str(output), **given)
+    assert done.returncode == 0, done.stderr
+    found = content(folder, output)
+    assert (found["todolist"], found["files"]) == (expected["todolist"], expected["files"])
+    assert os.fsencode(output) in os.fsencode(done.stdout)
+    status = run("-m", "tasoc_mpi.cli", "status", str(folder), **given)
+    assert status.returncode == 0, status.stderr
+    # And a run that continues it finds its light curves.
+    again = run(*PROGRAM, str(folder), "--output", str(output), **given)
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to do" in again.stdout
+
+
+def test_a_current_folder_that_was_deleted(tmp_path):
+    folder = tmp_path / "input"
+    make_input(folder, 5)
+    gone = tmp_path / "gone"
+    script = f'cd {gone}; rmdir {gone}; exec {sys.executable} "$@"'
+    for words, status, line in (
+        ([*PROGRAM, str(folder)], 0, ""),
+        (["-m", "tasoc_mpi.cli", "run", "."], 1, "the current folder has been deleted; go to another one"),
+    ):
+        gone.mkdir()
+        command = ["bash", "-c", script, "bash", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, done.stderr
+        assert line in done.stderr
+
+
+def test_a_temporary_folder_that_is_not_there(tmp_path):
+    expected = expected_of(tmp_path / "plain")
+    make_input(tmp_path / "input", 20)
+    done = run(*PROGRAM, str(tmp_path / "input"), TMPDIR=str(tmp_path / "nowhere"))
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "input")["todolist"] == expected["todolist"]
+
+
+@pytest.mark.parametrize("place", ["/proc", "/dev/shm"])
+def test_systems_without_proc_and_shared_memory(tmp_path, place):
+    """As some containers are."""
+    hide = ["unshare", "--mount", "bash", "-c", f'mount -t tmpfs -o ro none {place} && exec "$@"', "bash"]
+    if subprocess.run([*hide, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no name space of its own here")
+    expected = expected_of(tmp_path / "plain")
+    make_input(tmp_path / "input", 20)
+    command = [*hide, sys.executable, *PROGRAM, str(tmp_path / "input")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "input")["todolist"] == expected["todolist"]
+
+
+def test_an_input_folder_that_cannot_be_written(tmp_path):
+    """With the work list and the output elsewhere."""
+    expected = expected_of(tmp_path / "plain")
+    folder = tmp_path / "input"
+    make_input(folder, 20)
+    shutil.copy(folder / "todo.sqlite", tmp_path / "todo.sqlite")
+    for path in (*folder.iterdir(), folder):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    where = ["--output", str(tmp_path / "output")]
+    done = run(*PROGRAM, str(folder), "--todo", str(tmp_path / "todo.sqlite"), *where)
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path, tmp_path / "output")["files"] == expected["files"]
+    refused = run(*PROGRAM, str(folder), *where)
+    folder.chmod(0o755)
+    assert refused.returncode == 1
+    assert "a run must be able to write it and its folder" in refused.stderr
+
+
+def test_a_umask_that_lets_nobody_else_in(tmp_path):
+    make_input(tmp_path / "input", 20)
+    command = [
+        "bash",
+        "-c",
+        'umask 077; exec "$@"',
+        "bash",
+        sys.executable,
+        *PROGRAM,
+        str(tmp_path / "input"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "input" / "output"
+    assert [path for path in (output, *output.rglob("*")) if path.stat().st_mode & 0o077] == []
+
+
+def test_copies_on_file_systems_without_locks(tmp_path, monkeypatch):
+    """The line names the file, the cause and the way out."""
+    import errno
+
+    from tasoc_mpi.worker import copies
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    (tmp_path / "cube.hdf5").write_text("cube")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(copies.fcntl, "flock", refuse)
+    cause, way = r"cannot be locked \(Function not implemented\)", "choose another --scratch"
+    with pytest.raises(InputError, match=rf"{tmp_path}/scratch/.*\.lock: {cause}.*{way}"):
+        copies.Copies(tmp_path / "scratch").provide(tmp_path / "cube.hdf5")

@@ -125,13 +125,13 @@ def _hold(copy: Path, cube: Path) -> int:
         held = False
         try:
             # Waits while another process copies.
-            fcntl.flock(fd, fcntl.LOCK_SH)
+            _flock(fd, fcntl.LOCK_SH, copy)
             if _is(fd, _lock_path(copy)) and not _is_there(copy):
-                fcntl.flock(fd, fcntl.LOCK_UN)
-                if _lock_alone(fd) and _is(fd, _lock_path(copy)) and not _is_there(copy):
+                _flock(fd, fcntl.LOCK_UN, copy)
+                if _lock_alone(fd, copy) and _is(fd, _lock_path(copy)) and not _is_there(copy):
                     _copy(cube, copy)
                 # From exclusive to shared is not one step: look again.
-                fcntl.flock(fd, fcntl.LOCK_SH)
+                _flock(fd, fcntl.LOCK_SH, copy)
             held = _is(fd, _lock_path(copy)) and _is_there(copy)
             if held:
                 return fd
@@ -178,17 +178,30 @@ def _is(fd: int, path: Path) -> bool:
         return False
 
 
-def _lock_alone(fd: int) -> bool:
+def _lock_alone(fd: int, copy: Path) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, copy)
     except BlockingIOError:
         return False
     return True
 
 
+def _flock(fd: int, operation: int, copy: Path) -> None:
+    """Lock or unlock; raises InputError where the file system has no locks."""
+    try:
+        fcntl.flock(fd, operation)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{_lock_path(copy)}: cannot be locked ({error.strerror}): this file system may have no locks; "
+            "choose another --scratch, on a disk of the node, or --cube mapped"
+        ) from None
+
+
 def _remove_unused(copy: Path, fd: int) -> bool:
     """Delete a copy whose lock file is open, unless another process holds it; whether nobody does."""
-    if not _lock_alone(fd):
+    if not _lock_alone(fd, copy):
         return False
     if _is(fd, _lock_path(copy)):
         # The lock last: without it nobody would look for the rest.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -111,12 +112,24 @@ def main(options: Sequence[str] | None = None) -> int:
             raise
         if error.filename == STDOUT:
             silence_stdout()
-        print(f"tasoc-mpi {args.command}: error: {one_line(error)}", file=sys.stderr)
+        reason = (
+            "the current folder has been deleted; go to another one" if _is_nowhere() else one_line(error)
+        )
+        print(f"tasoc-mpi {args.command}: error: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(f"tasoc-mpi {args.command}: interrupted", file=sys.stderr)
         # Another one where SIGTERM has ended a run at once.
         return getattr(error, "exit_status", 130)
+
+
+def _is_nowhere() -> bool:
+    """Whether there is no current folder, which errors of relative names do not say."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 if __name__ == "__main__":
