@@ -115,8 +115,8 @@ def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
     if rows.old_results:
         publish(path, output)
         rows = load_worklist(path, check_write=True)
-    note_output(path, output)
     with _opened(orders, rows, chosen) as store:
+        note_output(path, output)
         if orders.overwrite:
             _begin_anew(store, chosen, orders.version)
         needed = wanted_of(store, chosen, False)

@@ -78,10 +78,10 @@ class TaskManager:
             publish(path, self.output)
             rows = load_worklist(path)
         self.version = _version(rows, self.output) if version is None else version
-        note_output(path, self.output)
         with contextlib.ExitStack() as stack:
             anew = rows.ccds if overwrite else ()
             self._store = open_store(stack, rows, self.output, rows.ccds, self.version, anew)
+            note_output(path, self.output)
             if overwrite:
                 self._store.reset(np.ones(len(rows.rows), bool), self.version)
             self._stack = stack.pop_all()

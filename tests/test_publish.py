@@ -21,6 +21,8 @@ from tasoc_mpi.products.lightcurve import lightcurve_name
 from tasoc_mpi.worklist.log import damaged_path, log_path
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.rows import load_todo, load_worklist
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo import create_todo
 
 STARS = 80
 
@@ -111,6 +113,8 @@ def test_a_run_under_way_is_published_and_left_alone(blank, tmp_path):
         assert published.running == [(1, 1, 1)]
         assert published.removed == 0
         assert all(path.exists() for path in first)
+        with pytest.raises(InputError, match=rf"in use by a run \(process {run.pid} on .*, s001-1-1.log\)"):
+            create_todo(folder / "todo.sqlite", np.zeros(1, TODO_DTYPE))
         rows = load_todo(folder / "todo.sqlite")
         assert (rows["status"][rows["ccd"] == 2] > 0).all()
         # Another run of the other CCD does not disturb it, and leaves publishing to it.

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -259,6 +260,20 @@ def test_what_is_no_regular_file_is_refused(rows, tmp_path):
     path.parent.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"results: not a folder \(a link\?\)"):
         LogReader(path, rows, CCD)
+
+
+def test_a_huge_file_of_nothing_takes_no_memory(written, rows):
+    """A terabyte of a hole behind the records."""
+    path, _, ends = written
+    with open(path, "r+b") as file:
+        file.truncate(1 << 40)
+    tracemalloc.start()
+    try:
+        found, reader = entries(path, rows)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 28
+    finally:
+        tracemalloc.stop()
+    assert (len(found), reader.end, reader.damage) == (10, ends[-1], None)
 
 
 def test_a_full_disk_leaves_the_log_as_it_was(rows, tmp_path, monkeypatch):

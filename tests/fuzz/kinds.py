@@ -42,6 +42,8 @@ class Kind:
         continues from.
     blames : tuple of str
         Words of which one may be in the message in place of the file's name.
+    links : bool
+        Whether a link to the file is as good as the file.
     """
 
     base: Callable[[Path], None]
@@ -53,6 +55,7 @@ class Kind:
     removed: tuple[str, ...] = ()
     keeps: str = ""
     blames: tuple[str, ...] = ()
+    links: bool = True
 
     @property
     def damagers(self) -> tuple[tuple[float, Damager], ...]:
@@ -147,6 +150,7 @@ KINDS: dict[str, Kind] = {
         ("output/results/*.log",),
         damage_bytes,
         (("publish", "{case}"), ("run", "{case}"), ("status", "{case}"), ("run", "{case}", "--dry-run")),
+        links=False,
     ),
     "lightcurve": Kind(
         bases.ccd,

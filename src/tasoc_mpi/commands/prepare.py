@@ -16,6 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with full frame images; gets the cubes (default: TESSPHOT_INPUT)",
     )
+    parser.add_argument(
+        "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
+    )
     parser.add_argument("--sector", type=int, help="only this sector")
     parser.add_argument("--camera", type=int, choices=range(1, 5), help="only this camera")
     parser.add_argument("--ccd", type=int, choices=range(1, 5), help="only this CCD")
@@ -46,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
+    from ..core.locks import use_folder
     from ..errors import TasocError
     from ..prepare.cubes import PrepareOptions, prepare_folder
     from ..prepare.steps import KINDS, warm_up
@@ -63,8 +67,13 @@ def main(args: argparse.Namespace) -> int:
         backgrounds=args.backgrounds,
         spice=args.spice,
     )
+
+    def check() -> None:
+        load_settings()
+        use_folder(args.lock_folder)
+
     comm = world()
-    if status := check_first(comm, load_settings):
+    if status := check_first(comm, check):
         return status
     if comm is None:
         prepare_folder(input_folder(args.folder), options)

@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods", metavar="FILE", help="methods for single stars: lines of STARID SECTOR DATASOURCE METHOD"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a work list and its results")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a work list; results of the same rows stay",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

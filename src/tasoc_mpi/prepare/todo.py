@@ -113,7 +113,7 @@ def fill_todo(
     exclude, methods : path-like, optional
         Files of exclusions and of methods. Default: the packaged ones.
     overwrite : bool
-        Replace a work list that is there, with all its results.
+        Replace a work list that is there. Its results stay in output folders, and count for the same rows.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def fill_todo(
     cubes = find_cubes(folder)
     todo = folder / TODO_NAME
     if todo.exists() and not overwrite:
-        raise InputError(f"{todo}: is there already; --overwrite replaces it and forgets its results")
+        raise InputError(f"{todo}: is there already; --overwrite replaces it")
     if faint_limit is None:
         faint_limit = load_settings().getfloat("todo", "faint_limit")
     if not np.isfinite(faint_limit):

@@ -52,7 +52,7 @@ _RECORD = struct.Struct("<4sIdII")
 _VERSION = struct.Struct("<q")
 
 #: A record is not larger (bytes): one that says so is damaged.
-_LARGEST = 1 << 28
+_LARGEST = 1 << 27
 #: Messages and bytes that are read at once.
 _MESSAGES, _BYTES = 500, 16 << 20
 _ENDS = np.array([STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT])
@@ -222,6 +222,9 @@ class LogReader:
             size = min(size, self._stop)
         while position + _RECORD.size <= size:
             start = file.read(_RECORD.size)
+            if len(start) < _RECORD.size:
+                # Its writer has just cut what it could not write.
+                return
             mark, kind, when, length, crc = _RECORD.unpack(start)
             end = position + _RECORD.size + length
             if mark != _MARK or kind not in (RESULTS, RESET) or length > _LARGEST or end > size:
@@ -237,7 +240,7 @@ class LogReader:
     def _whole_record_behind(self, file: BinaryIO, position: int, size: int) -> bool:
         """Whether a record that can be read follows one that cannot: then it is no torn end."""
         file.seek(position)
-        data = file.read(size - position)
+        data = file.read(min(size - position, _LARGEST))
         at = data.find(_MARK, 1)
         while at >= 0:
             if at + _RECORD.size <= len(data):

@@ -17,7 +17,7 @@ from .schema import columns_of
 from .state import Decision, State
 from .todo import explain, open_todo
 
-__all__ = ["Progress", "Tally", "last_line"]
+__all__ = ["CCDProgress", "Tally", "last_line"]
 
 _NUMBERS = ("elaptime", "worker_wait_time", "stamp_height", "stamp_width")
 _FAILED = (STATUS.ERROR, STATUS.ABORT)
@@ -30,7 +30,7 @@ def last_line(text: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CCDProgress:
     """How far one CCD is.
 
     Attributes
@@ -122,7 +122,7 @@ class Tally:
         listed = np.where(logged, found.listed, ~np.isin(status, (STATUS.UNKNOWN, STATUS.SKIPPED)))
         return Decision(status, found.skipped_by, listed, found.final, todo)
 
-    def progress(self, decision: Decision) -> list[Progress]:
+    def progress(self, decision: Decision) -> list[CCDProgress]:
         """How far each CCD is, in order."""
         found = []
         for number, ccd in enumerate(self.rows.ccds):
@@ -130,7 +130,7 @@ class Tally:
             counts = np.bincount(decision.status[here], minlength=max(STATUS) + 1)
             todo = int(np.count_nonzero(decision.todo[here]))
             found.append(
-                Progress(
+                CCDProgress(
                     ccd,
                     {status: count for status, count in enumerate(counts.tolist()) if count},
                     int(np.count_nonzero(decision.todo[here] & (decision.status[here] != STATUS.UNKNOWN))),

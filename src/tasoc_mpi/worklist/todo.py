@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import replacing
-from ..core.locks import exclusive
+from ..core.locks import exclusive, holder
 from ..errors import InputError, MissingInput
+from .output import find_output
 from .schema import TABLES, TODO_DTYPE, check_schema, indices
 
 __all__ = ["TODO_NAME", "create_todo", "explain", "new_todo", "open_todo"]
@@ -120,7 +122,7 @@ def new_todo(path: Path, old: bool = False) -> Iterator[sqlite3.Connection]:
         If rows clash, or it cannot be written.
     """
     try:
-        for stale in path.parent.glob(f".{path.name}.*.tmp"):
+        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             stale.unlink(missing_ok=True)
         with replacing(path) as temporary:
             uri = temporary.resolve().as_uri()
@@ -173,13 +175,14 @@ def create_todo(
     Raises
     ------
     InputError
-        If rows clash, the file cannot be written, or another program is writing it.
+        If rows clash, the file cannot be written, or another program is writing it or computing its stars.
     """
     path = Path(path)
     rows = np.asarray(rows, dtype=TODO_DTYPE)
     tiles = np.full(len(rows), -1) if tiles is None else tiles
     names = TODO_DTYPE.names or ()
     with exclusive(path), new_todo(path) as conn:
+        _refuse_during_run(path)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             conn.executemany(
@@ -187,3 +190,10 @@ def create_todo(
                 " VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, ''), ?, ?, NULLIF(?, -1))",
                 [(*row, tile) for row, tile in zip(rows[part].tolist(), tiles[part].tolist(), strict=True)],
             )
+
+
+def _refuse_during_run(path: Path) -> None:
+    if path.exists():
+        for log in (find_output(path) / "results").glob("*.log"):
+            if name := holder(log):
+                raise InputError(f"{path}: in use by a run ({name}, {log.name}); wait for it or end it")
