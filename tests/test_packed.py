@@ -1,9 +1,11 @@
 """Packed light curves: the same files after unpacking, and nothing lost when a writer is killed."""
 
+import contextlib
 import gzip
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -382,6 +384,20 @@ def test_unpack_some_stars_and_what_is_wrong(blank, expected, tmp_path, capsys):
     todo = ["--todo", str(folder / "todo.sqlite")]
     assert cli.main([*unpack_it, *todo, "--to", str(tmp_path / "all")]) == 0
     assert len(list((tmp_path / "all").rglob("*.gz"))) == len(expected["files"])
+
+
+@pytest.mark.parametrize("name", ["'.bashrc'", "'packed/a.hdf5#.bashrc'", "x'2e'", "'../' || lightcurve"])
+def test_a_list_that_names_other_files_is_not_unpacked(blank, tmp_path, capsys, name):
+    folder = fresh(blank, tmp_path)
+    assert call([str(folder), "--packed", "--tmag-max", "8"]) == 0
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute(f"UPDATE diagnostics SET lightcurve = {name} WHERE priority = 1")
+    capsys.readouterr()
+    assert cli.main(["--quiet", "unpack", str(folder / "output"), "--to", str(tmp_path / "to")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folder / 'todo.sqlite'}: " in line
+    assert "is not the name of a light curve; bring it up to date with `tasoc-mpi publish`" in line
+    assert not (tmp_path / "to").exists()
 
 
 # --- Real light curves ---------------------------------------------------------------------------------

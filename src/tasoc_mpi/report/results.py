@@ -26,7 +26,7 @@ from ..status import STATUS
 from ..worklist.listed import read_lightcurve
 from ..worklist.rows import read_published
 from ..worklist.schema import columns_of
-from ..worklist.todo import TODO_NAME, explain, open_todo
+from ..worklist.todo import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 
 __all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"]
 
@@ -160,7 +160,7 @@ def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | No
             conn.execute("BEGIN")  # all tables are of the same moment
             where, _, _ = read_published(conn, path)
             stars = _stars(conn, bool(columns_of(conn, "diagnostics")))
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise explain(path, error) from None
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: a value is of the wrong kind ({error}); restore a copy") from None

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ..errors import TasocError
 from ..products.lightcurve import below, lightcurve_name
-from ..products.packed import PackReader, split_name
+from ..products.packed import PACK_FOLDER, PackReader, split_name
 from .rows import WorkList
 
-__all__ = ["Names", "is_lightcurve_name", "remove_unlisted"]
+__all__ = ["Names", "is_listed_name", "remove_unlisted"]
 
 _NAME = re.compile(
     r"tess(?P<starid>\d{11,19})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4,5})"
@@ -28,12 +28,16 @@ _NAME = re.compile(
 )
 #: What a light curve is called until it is whole.
 _TEMPORARY = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.\d+\.(part|tmp)", re.ASCII)
+_PACK = re.compile(rf"{PACK_FOLDER}/[^/\0]+\.hdf5")
 _KEYS = ("starid", "sector", "camera", "ccd", "cadence")
 
 
-def is_lightcurve_name(name: str) -> bool:
-    """Whether a path below the output folder is exactly one that the program gives to a light curve."""
-    return _parse(name) is not None
+def is_listed_name(name: object) -> bool:
+    """Whether a value of `diagnostics.lightcurve` is one that the program gives: of a file, or in a pack."""
+    if not isinstance(name, str):
+        return False
+    pack, path = split_name(name)
+    return _parse(path) is not None and bool(not pack or _PACK.fullmatch(pack))
 
 
 def _parse(path: str) -> dict[str, int] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from ..core.files import InputFile
 from ..errors import InputError, MissingInput, TasocError
 from ..products.lightcurve import below, write_whole
 from ..products.packed import PackReader, split_name
-from .files import is_lightcurve_name
+from .files import is_listed_name
 from .schema import columns_of
-from .todo import explain, open_todo
+from .todo import SQLITE_ERRORS, explain, open_todo
 
 __all__ = ["listed_lightcurves", "open_lightcurve", "read_lightcurve", "unpack"]
 
@@ -96,7 +95,7 @@ def listed_lightcurves(todo: Path, starids: Collection[int] | None = None) -> li
             ).fetchall()
             (todo_count,) = conn.execute("SELECT COUNT(*) FROM todolist WHERE status IS NULL").fetchone()
             (done,) = conn.execute("SELECT COUNT(*) FROM diagnostics").fetchone()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise explain(todo, error) from None
     if not done:
         raise InputError(
@@ -109,6 +108,12 @@ def listed_lightcurves(todo: Path, starids: Collection[int] | None = None) -> li
             todo,
             todo_count,
         )
+    for _, name in rows:
+        if not is_listed_name(name):
+            raise InputError(
+                f"{todo}: {str(name)[:100]!r} is not the name of a light curve; bring it up to date with"
+                " `tasoc-mpi publish`"
+            )
     chosen = None if starids is None else set(starids)
     return [name for starid, name in rows if chosen is None or starid in chosen]
 
@@ -138,7 +143,7 @@ def unpack(output: Path, listed: Collection[str], to: Path) -> int:
     packs: dict[str, list[str]] = {}
     for name in listed:
         pack, path = split_name(name)
-        if not is_lightcurve_name(path):
+        if not is_listed_name(name):
             raise InputError(f"{path!r}: not the name of a light curve; the work list is damaged")
         packs.setdefault(pack, []).append(path)
     if output.resolve() == to.resolve():

@@ -25,7 +25,7 @@ from .rows import CCD, WorkList, load_worklist
 from .schema import DIAGNOSTICS_COLUMNS, OLD_TABLES, OUR_TABLES, columns_of, extra_columns, todolist_columns
 from .state import Decision, State
 from .takeover import take_over
-from .todo import explain, new_todo, open_todo
+from .todo import SQLITE_ERRORS, explain, new_todo, open_todo
 
 __all__ = ["Published", "publish"]
 
@@ -221,7 +221,7 @@ def _clean(
             removed = remove_unlisted(output, names, conn, decision.final, idle[rows.ccd_of])
             if all(idle[n] or not log.exists for n, log in enumerate(logs)):
                 _clean_packs(conn, output, names, decision)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise explain(path, error) from None
         except OSError as error:
             raise InputError(

@@ -18,7 +18,7 @@ from ..status import STATUS
 from .constraints import Constraints
 from .schema import OLD_TABLES, TODO_DTYPE, columns_of, todolist_columns
 from .skip import Finder, groups, primaries
-from .todo import explain, open_todo
+from .todo import SQLITE_ERRORS, explain, open_todo
 
 __all__ = ["CCD", "LOADED_DTYPE", "WorkList", "ccd_name", "load_todo", "load_worklist", "read_published"]
 
@@ -153,7 +153,7 @@ def load_worklist(path: str | os.PathLike[str], check_write: bool = False) -> Wo
             found = _read_rows(conn, path)
             output, version, ours = read_published(conn, path)
             old_results = not ours and _has_old_results(conn)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise explain(path, error) from None
     return WorkList(path, *found, output=output, version=version, old_results=old_results)
 
@@ -265,7 +265,7 @@ def load_todo(path: str | os.PathLike[str], constraints: Constraints | None = No
     with contextlib.closing(open_todo(path)) as conn:
         try:
             rows, status, area, _ = _read_rows(conn, path)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise explain(path, error) from None
     found = np.zeros(len(rows), LOADED_DTYPE)
     for name in rows.dtype.names or ():

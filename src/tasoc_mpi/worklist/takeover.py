@@ -23,7 +23,7 @@ from ..status import STATUS
 from .log import RESULTS, log_path, new_header, pack_record
 from .rows import CCD, WorkList
 from .schema import columns_of
-from .todo import explain, open_todo
+from .todo import SQLITE_ERRORS, explain, open_todo
 
 __all__ = ["old_results", "take_over"]
 
@@ -94,7 +94,7 @@ def old_results(rows: WorkList) -> dict[CCD, list[tuple[float, bytes]]]:
     with contextlib.closing(open_todo(rows.path)) as conn:
         try:
             return _messages(conn, rows)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise explain(rows.path, error) from None
         except (TypeError, ValueError, OverflowError) as error:
             if isinstance(error, InputError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from .log import LogReader, Reset, ResultGroup, log_path
 from .rows import CCD, WorkList
 from .schema import columns_of
 from .state import Decision, State
-from .todo import explain, open_todo
+from .todo import SQLITE_ERRORS, explain, open_todo
 
 __all__ = ["CCDProgress", "Tally", "last_line"]
 
@@ -167,7 +166,7 @@ class Tally:
                 if not set(wanted) <= set(columns_of(conn, "diagnostics")):
                     return
                 found = conn.execute(f"SELECT {', '.join(wanted)} FROM diagnostics").fetchall()
-            except sqlite3.Error as error:
+            except SQLITE_ERRORS as error:
                 raise explain(self.rows.path, error) from None
         for priority, method, errors, *values in found:
             row = int(self.rows.find(np.array([priority]))[0])

@@ -18,7 +18,7 @@ from ..errors import InputError, MissingInput
 from .output import find_output
 from .schema import TABLES, TODO_DTYPE, check_schema, indices
 
-__all__ = ["TODO_NAME", "create_todo", "explain", "new_todo", "open_todo"]
+__all__ = ["SQLITE_ERRORS", "TODO_NAME", "create_todo", "explain", "new_todo", "open_todo"]
 
 #: Name of the work list in the input folder.
 TODO_NAME = "todo.sqlite"
@@ -29,6 +29,9 @@ BUSY_TIMEOUT = 60.0
 #: No value of a work list is longer (bytes); one that is belongs to a damaged file.
 _LONGEST_VALUE = 10_000_000
 _ROWS_AT_ONCE = 20_000
+
+#: What reading or writing a database raises; UnicodeDecodeError where a message quotes a damaged file.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 
 def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sqlite3.Connection:
@@ -66,7 +69,7 @@ def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sql
         conn.execute("PRAGMA trusted_schema=OFF")
         conn.execute("PRAGMA query_only=ON")
         check_schema(conn, path)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         if conn is not None:
             conn.close()
         raise explain(path, error) from None
@@ -77,9 +80,11 @@ def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sql
     return conn
 
 
-def explain(path: Path, error: sqlite3.Error) -> InputError:
-    """The line for the user that an SQLite error on a work list deserves."""
+def explain(path: Path, error: Exception) -> InputError:
+    """The line for the user that one of `SQLITE_ERRORS` on a work list deserves."""
     text = " ".join(str(error).split())
+    if not text.isprintable() or isinstance(error, UnicodeError):
+        text = "malformed text"
     if "locked" in text or "busy" in text:
         return InputError(f"{path}: locked by another program (`fuser` names it); end it and try again")
     if "not a database" in text:
@@ -139,7 +144,7 @@ def new_todo(path: Path, old: bool = False) -> Iterator[sqlite3.Connection]:
                 indices(conn)
                 conn.execute("COMMIT")
             _remove_journals(path)
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise explain(path, error) from None
     except OSError as error:
         raise InputError(
