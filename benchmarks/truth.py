@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from tasoc_mpi import cli
 from tasoc_mpi.report.truth import TruthReport, compare, draw_report, report_lines
 
 
-def make(folder: Path, options: argparse.Namespace, jitter: bool) -> TruthReport:
+def together(reports: Sequence[TruthReport]) -> TruthReport:
+    """The stars of several simulations as if they were of one."""
+    parts = {name: np.concatenate([getattr(r, name) for r in reports]) for name in ("stars", "variables")}
+    return replace(reports[0], **parts)
+
+
+def make(folder: Path, options: argparse.Namespace, seed: int, jitter: bool) -> TruthReport:
     """Simulate into a folder and compute its light curves."""
     from tasoc_mpi.simulate import SimulationOptions, simulate
 
@@ -20,7 +30,7 @@ def make(folder: Path, options: argparse.Namespace, jitter: bool) -> TruthReport
         rows=options.size,
         columns=options.size,
         density=options.density,
-        seed=options.seed,
+        seed=seed,
         tpfs=0,
         jitter=jitter,
     )
@@ -39,14 +49,21 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=640)
     parser.add_argument("--size", type=int, default=512, help="rows and columns (default: %(default)s)")
     parser.add_argument("--density", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[1], help="of several the stars are put together"
+    )
     parser.add_argument("--keep", action="store_true", help="compare what is there, do not simulate again")
     options = parser.parse_args()
     reports = []
     for jitter in (False, True):
-        folder = options.folder / f"jitter-{'on' if jitter else 'off'}"
-        reports.append(compare(folder) if options.keep else make(folder, options, jitter))
-        print("\n".join(report_lines(reports[-1])), end="\n\n", flush=True)
+        of_seeds = []
+        for seed in options.seed:
+            folder = options.folder / f"seed-{seed}-jitter-{'on' if jitter else 'off'}"
+            of_seeds.append(compare(folder) if options.keep else make(folder, options, seed, jitter))
+            print(f"seed {seed}: " + "\n".join(report_lines(of_seeds[-1])), end="\n\n", flush=True)
+        reports.append(together(of_seeds))
+        if len(of_seeds) > 1:
+            print("\n".join(["all seeds: " + report_lines(reports[-1])[0], *report_lines(reports[-1])[1:]]))
     print(f"picture: {draw_report(reports, options.folder / 'truth.png')}")
 
 

@@ -19,7 +19,7 @@ from tasoc_mpi import cli
 from tasoc_mpi.commands import status as status_command
 from tasoc_mpi.errors import InputError, MissingInput
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
-from tasoc_mpi.report.noise import expected_noise, noise_parts
+from tasoc_mpi.report.noise import expected_noise, mixture_sigma, noise_parts
 from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_median
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
 from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
@@ -114,6 +114,15 @@ def test_noise_falls_with_the_root_of_time(tmag, pixels, sky):
     assert expected_noise(tmag, pixels, sky, seconds=4 * 3600.0) == pytest.approx(hour / 2)
     assert expected_noise(tmag, pixels + 1, sky) > hour
     assert expected_noise(tmag + 1, pixels, sky) > hour
+
+
+def test_noise_that_changes_with_the_sky():
+    rng = np.random.default_rng(2)
+    sigmas = np.repeat([1.0, 1.5, 4.0], [6000, 3000, 1000])
+    values = rng.normal(0, np.tile(sigmas, 100))
+    assert mixture_sigma(sigmas) == pytest.approx(1.4826 * np.median(np.abs(values)), rel=0.005)
+    assert mixture_sigma([2.0, np.nan, 2.0]) == 2.0
+    assert np.isnan(mixture_sigma([np.nan]))
 
 
 def test_no_flux_has_no_relative_noise():
