@@ -219,15 +219,17 @@ def _radial_profile(
     smooth = sky.surface(mesh, BOX, rows, columns)
     values = rings.ring_values(image, geometry.pixels, smooth, (rows[0], columns[0]), pedestal)
     if starless:
-        modes = np.log10(rings.ring_means(values, geometry.starts, _FEWEST_IN_RING, SIGMA))
+        logs = np.log10(rings.ring_means(values, geometry.starts, _FEWEST_IN_RING, SIGMA))
     else:
-        logs = np.log(values) * np.float32(1 / np.log(10))
-        modes = rings.ring_modes(logs, geometry.starts, _FEWEST_IN_RING)
-    (known,) = np.nonzero(np.isfinite(modes))
+        logs = rings.ring_modes(np.log(values) * np.float32(1 / np.log(10)), geometry.starts, _FEWEST_IN_RING)
+    (known,) = np.nonzero(np.isfinite(logs))
     if len(known) < _FEWEST_RINGS:
         return np.zeros(len(geometry.nodes), dtype="f4")
-    # A median does not move the values of a monotonic profile, the ends included.
-    smooth = ndimage.median_filter(modes[known], 3, mode="nearest")
+    smooth = logs[known]
+    if not starless:
+        # A median does not move the values of a monotonic profile, the ends included. Without stars there is
+        # nothing for it to take out, and it would cut off the top of a profile that has one.
+        smooth = ndimage.median_filter(smooth, 3, mode="nearest")
     radii = geometry.ring_radii[known]
     spline = interpolate.CubicSpline(radii, smooth, bc_type="natural")
     start = RADIAL_FIRST + RING * known[0]
