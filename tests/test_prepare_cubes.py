@@ -253,12 +253,12 @@ def test_background_that_is_already_taken_out(tmp_path: Path) -> None:
 
 
 def shenanigans(cube: Cube) -> np.ndarray:
-    """The definition: 15 x 15 median of (image - sumimage), less its median over time, beyond 40 e-/s."""
+    """The definition's 15 x 15 median of (image - sumimage), less its median over time, without its sign."""
     images = np.asarray(cube.images)
     filtered = np.stack(
         [ndimage.median_filter(images[:, :, t] - cube.sumimage, 15) for t in range(images.shape[2])], axis=-1
     )
-    return np.abs(filtered - np.median(filtered, axis=2, keepdims=True)) > 40
+    return np.abs(filtered - np.median(filtered, axis=2, keepdims=True))
 
 
 def test_shenanigans(tmp_path: Path) -> None:
@@ -280,10 +280,15 @@ def test_shenanigans(tmp_path: Path) -> None:
     prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY * 1.3))
     cube = open_cube(tmp_path / NAME)
     flagged = (cube.pixel_flags & 4) > 0
-    expected = shenanigans(cube)
+    deviation = shenanigans(cube)
+    expected = deviation > 40
     inside = np.s_[8:-8, 8:-8]
     assert 0.005 < expected[inside].mean() < 0.3
-    assert np.mean(flagged[inside] == expected[inside]) > 0.999
+    same = flagged[inside] == expected[inside]
+    assert np.mean(same) > 0.998
+    # The image of the stars is not the sum image with its median: in a field that is half full of patches
+    # their difference decides where the limit is just reached, and nowhere else.
+    assert same[np.abs(deviation[inside] - 40) > 6].all()
     # At the edges windows are cut off here, mirrored there.
     assert np.mean(flagged == expected) > 0.995
     assert expected[:, :, 6].any()
