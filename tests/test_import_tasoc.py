@@ -276,3 +276,25 @@ def test_the_same_light_curve_as_from_the_frames(simulated, tmp_path: Path) -> N
     for key, column in curves[0].items():
         tolerance = {"rtol": 1e-5} if key == "flux_background" else {"rtol": 1e-12}
         np.testing.assert_allclose(curves[1][key], column, err_msg=key, **tolerance)
+
+
+def test_a_cadence_that_is_in_the_file_twice_is_taken_once(tmp_path: Path, source: Path, caplog) -> None:
+    """The frame of the later name, and the reference frame with it."""
+    values = pixels(6, SHAPE)
+    write_tasoc(source, values)
+    with h5py.File(source, "r+") as file:
+        for name in ("time", "time_start", "time_stop"):
+            times = file[name][()]
+            times[4] = times[3] + 0.8 / 86400
+            file[name][()] = times
+        file["cadenceno"][4] = file["cadenceno"][3]
+        file["wcs"].attrs["ref_frame"] = 3
+    path = import_file(tmp_path, source, PrepareOptions()).path
+    cube = open_cube(path)
+    assert cube.shape == (*SHAPE, 5)
+    assert cube.ref_frame == 3
+    assert np.diff(cube.time).min() * 86400 > 500
+    with h5py.File(path) as file:
+        for name, frames in values.items():
+            np.testing.assert_array_equal(np.moveaxis(file[name][()], -1, 0), frames[[0, 1, 2, 4, 5]])
+    assert "is left out" in caplog.text

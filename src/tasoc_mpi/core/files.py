@@ -56,6 +56,8 @@ class InputFile(io.RawIOBase):
     path : path-like
     most : int, optional
         Bytes of content at most; a file that has more cannot be used. Default: no limit.
+    unpack : bool, optional
+        Unpack gzip. Without, the content is that of the file, whatever it is.
 
     Attributes
     ----------
@@ -74,7 +76,7 @@ class InputFile(io.RawIOBase):
         unpacked.
     """
 
-    def __init__(self, path: str | os.PathLike[str], most: int | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], most: int | None = None, unpack: bool = True) -> None:
         super().__init__()
         self.path = Path(path)
         self._most = most
@@ -84,7 +86,7 @@ class InputFile(io.RawIOBase):
         self.packed = False
         try:
             self.size = os.fstat(descriptor).st_size
-            self.packed = os.pread(descriptor, len(_GZIP), 0) == _GZIP
+            self.packed = unpack and os.pread(descriptor, len(_GZIP), 0) == _GZIP
         except OSError as error:
             self._raw.close()
             raise _unreadable(self.path, error) from None

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..barycentre import ephemeris
+from ..core.files import warn_each
 from ..errors import InputError, UsageError
 from ..kernels import blocks
 from ..motion import WARPMODES
 from ..products.cube import allocate_cube, finish_cube, write_wcs
 from ..products.framewcs import FrameWCS
+from ..products.processing import file_rank
 from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
 from ..quality import TESSQualityFlags
+from .consistency import one_a_cadence
 from .cubes import PrepareOptions, memory_bytes
 from .frames import drop_unusable, reference_frame
 from .headers import BTC_PIXEL
 from .progress import progress
-from .state import State, publish
+from .state import State, publish, writing
+from .unfinished import dataset_places
 
 __all__ = ["import_tasoc", "scan_tasoc"]
 
@@ -42,7 +47,39 @@ def scan_tasoc(path: Path) -> tuple[tuple[int, int, int], TasocFile]:
     """(sector, camera, ccd) of a file, and what is in it but its frames."""
     info = open_tasoc(path)
     sector, camera, ccd = (int(info.attributes[key]) for key in ("SECTOR", "CAMERA", "CCD"))
-    return (sector, camera, ccd), info
+    return (sector, camera, ccd), _one_a_cadence(info)
+
+
+def _one_a_cadence(info: TasocFile) -> TasocFile:
+    """The file with one frame a cadence, in order of time."""
+
+    def rank(t: int) -> tuple[Any, ...]:
+        return bool(info.wcs.good[t]), *file_rank(Path(info.frames[t])), t
+
+    cadence = max(float(info.attributes["CADENCE"]), 1.0)
+    chosen, others = one_a_cadence(info.time - info.timecorr, cadence, rank)
+    if chosen == list(range(len(info.time))):
+        return info
+    names = [name or f"frame {t}" for t, name in enumerate(info.frames)]
+    warn_each(
+        [
+            f"{info.path}: {names[t]} is left out, {names[best]} is of the same cadence and newer, or a copy"
+            for t, best in sorted(others.items())
+        ]
+    )
+    series = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality")
+    lists = ("frames", "wcs_cards", "wcs_headers")
+    ref = info.ref_frame
+    return replace(
+        info,
+        shape=(*info.shape[:2], len(chosen)),
+        numbers=tuple(chosen),
+        wcs=info.wcs.take(chosen),
+        ref_frame=None if ref is None else chosen.index(others.get(ref, ref)),
+        movement_kernel=None if info.movement_kernel is None else info.movement_kernel[chosen],
+        **{name: getattr(info, name)[chosen] for name in series},
+        **{name: tuple(getattr(info, name)[t] for t in chosen) for name in lists},
+    )
 
 
 def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: str) -> None:
@@ -65,20 +102,21 @@ def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: st
     key = _digest(info, options)
     state = State(state_path, key, info.shape[2], info.shape[0], (1, 1), 0, 0)
     if not _whole(part, state, key):
-        offsets = _continued(part, state, key)
+        offsets = state.continued_rows(key, part, list(GROUPS))
         if offsets is None:
-            part.unlink(missing_ok=True)
+            with writing(part):
+                part.unlink(missing_ok=True)
             try:
-                offsets = _allocate(part, info, wcs, headers, ref_frame, options, key)
+                places = _allocate(part, info, wcs, headers, ref_frame, options)
             except OSError as error:
                 part.unlink(missing_ok=True)
                 raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None
-            state.begin_rows(key)
+            state.begin_rows(key, part, places)
+            offsets = {name: place for name, (place, _) in places.items()}
         with frame_reader(info) as reader:
             _copy(reader, part, offsets, state, rows_at_once, label)
         with h5py.File(part, "r+") as file:
             finish_cube(file)
-            del file.attrs["PREPARE_KEY"]
     publish(part, path)
     del state
     state_path.unlink()
@@ -124,22 +162,9 @@ def _whole(part: Path, state: State, key: str) -> bool:
         return False
     try:
         with h5py.File(part, "r") as file:
-            return bool(file.attrs["COMPLETE"]) and "PREPARE_KEY" not in file.attrs
+            return bool(file.attrs["COMPLETE"])
     except (OSError, KeyError):
         return False
-
-
-def _continued(part: Path, state: State, key: str) -> dict[str, int] | None:
-    """Places of the pixels in the unfinished cube; None if there is no such thing."""
-    if state.cube_key != key or not part.exists():
-        return None
-    try:
-        with h5py.File(part, "r") as file:
-            if file.attrs["PREPARE_KEY"] == key:
-                return {name: file[name].id.get_offset() for name in GROUPS}
-    except (OSError, KeyError):
-        pass
-    return None
 
 
 def _allocate(
@@ -149,9 +174,8 @@ def _allocate(
     headers: list[str],
     ref_frame: int,
     options: PrepareOptions,
-    key: str,
-) -> dict[str, int]:
-    """An unfinished cube in which only the pixels are missing."""
+) -> dict[str, tuple[int, int]]:
+    """Make an unfinished cube in which only the pixels are missing; where they are, and their bytes."""
     if info.movement_kernel is not None and WARPMODES.get(info.warpmode) != info.movement_kernel.shape[1]:
         raise InputError(
             f"{info.path}: movement kernels of kind {info.warpmode!r} with {info.movement_kernel.shape[1]} "
@@ -178,8 +202,7 @@ def _allocate(
         if info.movement_kernel is not None:
             file.create_dataset("movement_kernel", data=info.movement_kernel)
             file["movement_kernel"].attrs["warpmode"] = info.warpmode
-        file.attrs["PREPARE_KEY"] = key
-        return {name: file[name].id.get_offset() for name in GROUPS}
+        return dataset_places(file, list(GROUPS))
 
 
 def _copy(

@@ -12,7 +12,7 @@ import errno
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ FITTED, LEFT_OUT, NO_SKY = 1, 2, 3
 _PAGE = 65536
 #: Bytes.
 _WRITTEN_AT_ONCE = 1 << 24
+_REPAIR = "see to its folder's permissions and disk"
+#: First byte and size of what the HDF5 library writes into a file when it is only opened for writing.
+_FLAGS = (20, 4)
+#: Of pixels, in a cube.
+_MOST_DATASETS = 8
 
 
 class State:
@@ -89,6 +94,8 @@ class State:
                 ("stars_rows", "u1", (rows,)),
                 ("stars_crc", "<u4", (rows,)),
                 ("rows", "u1", (rows,)),
+                ("places", "<i8", (_MOST_DATASETS, 2)),
+                ("part_crc", "<u4"),
                 ("rows_crc", "<u4"),
             ]
         )
@@ -122,13 +129,13 @@ class State:
     def _belongs(self, size: int, key: str) -> bool:
         """Whether the file is there and of the same frames; the log says why not."""
         try:
-            with InputFile(self.path) as file:
+            with InputFile(self.path, unpack=False) as file:
                 head, there = file.read_at(0, 96), file.size
                 if head[:32].rstrip(b"\0") != _MAGIC:
                     reason = "damaged, or of another version"
                 elif head[32:].rstrip(b"\0") != key.encode():
                     reason = "of other frames or options"
-                elif file.packed or there != size:
+                elif there != size:
                     reason = "damaged"
                 else:
                     return True
@@ -237,15 +244,44 @@ class State:
             return ""
         return bytes(self._data["cube_key"]).decode("ascii", "replace")
 
-    def begin_rows(self, cube_key: str) -> None:
-        """Start with the cube's rows anew."""
+    def begin_rows(self, cube_key: str, part: Path, places: Mapping[str, tuple[int, int]]) -> None:
+        """Start with the cube's rows anew.
+
+        Parameters
+        ----------
+        cube_key : str
+            What they are made from.
+        part : Path
+            The unfinished cube, complete but for its pixels.
+        places : mapping
+            Name of a dataset of pixels to its first byte in that file and its size.
+        """
         self._data["rows"][:] = 0
         self._data["cube_key"] = cube_key.encode()
+        self._data["places"] = 0
+        self._data["places"][: len(places)] = list(places.values())
+        self._data["part_crc"] = _crc_without(part, [_FLAGS, *places.values()])
         self._data["rows_crc"] = self._rows_crc()
         self.flush()
 
+    def continued_rows(self, cube_key: str, part: Path, names: Sequence[str]) -> dict[str, int] | None:
+        """First bytes of the datasets of pixels in the unfinished cube; None if there is no such thing.
+
+        It is none if it was made from other things, or if anything but its pixels is not what it was.
+        """
+        if self.cube_key != cube_key or not part.exists():
+            return None
+        places = self._data["places"][: len(names)].tolist()
+        if _crc_without(part, [_FLAGS, *places]) != self._data["part_crc"]:
+            return None
+        return {name: place for name, (place, _) in zip(names, places, strict=True)}
+
     def _rows_crc(self) -> int:
-        return zlib.crc32(self._data["rows"].tobytes(), zlib.crc32(bytes(self._data["cube_key"])))
+        parts = (self._data[name] for name in ("cube_key", "rows", "places", "part_crc"))
+        digest = 0
+        for part in parts:
+            digest = zlib.crc32(part if isinstance(part, bytes) else part.tobytes(), digest)
+        return digest
 
     @property
     def rows_done(self) -> NDArray[np.bool_]:
@@ -257,6 +293,21 @@ class State:
         self._data["rows"][first:last] = 1
         self._data["rows_crc"] = self._rows_crc()
         self.flush()
+
+
+def _crc_without(path: Path, places: Sequence[Sequence[int]]) -> int:
+    """Checksum of a file without the given parts (first byte, size)."""
+    digest, start = 0, 0
+    with InputFile(path, unpack=False) as file:
+        for first, size in [*sorted(map(tuple, places)), (file.size, 0)]:
+            while start < first:
+                data = file.read_at(start, min(first - start, _WRITTEN_AT_ONCE))
+                if not data:
+                    break
+                digest = zlib.crc32(data, digest)
+                start += len(data)
+            start = max(start, first + size)
+        return zlib.crc32(str(file.size).encode(), digest)
 
 
 def _record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
@@ -280,14 +331,16 @@ def write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say which file cannot be written where the disk is full or a limit is reached."""
+    """Say which file cannot be written, and why: a full disk, a limit, permissions."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno is None:
             raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        way_out = "make room" if full else "remove what is in its place" if path.is_dir() else _REPAIR
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); make room and start again, what was done is kept"
+            f"{path}: cannot be written ({error.strerror}); {way_out} and start again, what was done is kept"
         ) from None
 
 

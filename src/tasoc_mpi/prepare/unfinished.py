@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ..errors import InputError
 from ..products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
 from .frames import FrameSeries
 from .passes import CubeFile
-from .state import State, publish
+from .state import State, publish, writing
 
 __all__ = ["CubeContent", "begin_cube", "end_cube", "file_numbers", "frames_digest", "series_digest"]
 
@@ -137,39 +138,31 @@ def begin_cube(part: Path, content: CubeContent, state: State) -> CubeFile:
         If there is no room on the disk.
     """
     key = content.key()
-    cube = _continued(part, state, content, key)
-    if cube is None:
-        cube = _allocate(part, content, key)
-        state.begin_rows(key)
-    return cube
+    offsets = state.continued_rows(key, part, content.pixels)
+    if offsets is None:
+        # Also where it was killed while the file was begun, or while it was finished.
+        places = _allocate(part, content)
+        state.begin_rows(key, part, places)
+        offsets = {name: place for name, (place, _) in places.items()}
+    return CubeFile(part, offsets)
+
+
+def dataset_places(file: h5py.File, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """First byte and size of contiguous datasets."""
+    return {name: (file[name].id.get_offset(), file[name].id.get_storage_size()) for name in names}
 
 
 def end_cube(part: Path, path: Path) -> None:
     """Mark a cube whose pixels are all there as whole, and give it its name."""
     with h5py.File(part, "r+") as file:
         finish_cube(file)
-        # It depends on the dates of files, and a cube only on what is in them.
-        del file.attrs["PREPARE_KEY"]
     publish(part, path)
 
 
-def _continued(part: Path, state: State, content: CubeContent, key: str) -> CubeFile | None:
-    """The unfinished cube that some rows were written to; None if there is no such thing."""
-    if state.cube_key != key or not part.exists():
-        return None
-    try:
-        with h5py.File(part, "r") as file:
-            if file.attrs["PREPARE_KEY"] != key:
-                return None
-            return CubeFile(part, {name: file[name].id.get_offset() for name in content.pixels})
-    except (OSError, KeyError):
-        # Killed while the file was begun, or while it was finished: the rows are written again.
-        return None
-
-
-def _allocate(part: Path, content: CubeContent, key: str) -> CubeFile:
-    """An unfinished cube in which only the pixels are missing."""
-    part.unlink(missing_ok=True)
+def _allocate(part: Path, content: CubeContent) -> dict[str, tuple[int, int]]:
+    """Make an unfinished cube in which only the pixels are missing; where they are, and their bytes."""
+    with writing(part):
+        part.unlink(missing_ok=True)
     series = content.series
     try:
         allocate_cube(part, (*series.shape, len(series)), series.attributes, content.backgrounds)
@@ -186,8 +179,7 @@ def _allocate(part: Path, content: CubeContent, key: str) -> CubeFile:
             if content.movement is not None:
                 file.create_dataset("movement_kernel", data=content.movement)
                 file["movement_kernel"].attrs["warpmode"] = content.warpmode
-            file.attrs["PREPARE_KEY"] = key
-            cube = CubeFile(part, {name: file[name].id.get_offset() for name in content.pixels})
+            return dataset_places(file, content.pixels)
     except OSError as error:
         part.unlink(missing_ok=True)
         # The HDF5 library has several lines to say.
@@ -195,4 +187,3 @@ def _allocate(part: Path, content: CubeContent, key: str) -> CubeFile:
         raise InputError(
             f"{part}: cannot be written ({reason}); make room and start again, what was done is kept"
         ) from None
-    return cube

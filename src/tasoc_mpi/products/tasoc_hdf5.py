@@ -50,6 +50,8 @@ class TasocFile:
         Those of `images`, all that a cube needs.
     shape : (int, int, int)
         Rows, columns, frames.
+    numbers : tuple of int
+        Which of the file's frames these are.
     chunk_rows : int
         Rows of a compressed piece of a frame.
     time, timecorr, time_start, time_stop : ndarray, shape (T,)
@@ -71,6 +73,7 @@ class TasocFile:
     path: Path
     attributes: Mapping[str, Any]
     shape: tuple[int, int, int]
+    numbers: tuple[int, ...]
     chunk_rows: int
     time: NDArray[np.float64]
     timecorr: NDArray[np.float64]
@@ -141,6 +144,7 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
         path=path,
         attributes=attributes,
         shape=(*shape, n_time),
+        numbers=tuple(range(n_time)),
         chunk_rows=chunk_rows,
         time=time,
         **series,
@@ -275,8 +279,9 @@ class FrameReader:
         out : ndarray, shape (last - first, C)
             Gets the pixels, C-contiguous.
         """
-        dataset = self.reader.dataset(f"{name}/{frame:04d}", "fiub", self.info.shape[:2])
+        number = self.info.numbers[frame]
+        dataset = self.reader.dataset(f"{name}/{number:04d}", "fiub", self.info.shape[:2])
         if dataset.dtype.kind != out.dtype.kind:
-            raise self.reader.fail(f"frame {frame:04d} of {name} is of type {dataset.dtype}")
+            raise self.reader.fail(f"frame {number:04d} of {name} is of type {dataset.dtype}")
         with self.reader.guard():
             dataset.read_direct(out, np.s_[first:last])

@@ -300,13 +300,10 @@ def _earlier(folder: Path, options: SimulationOptions) -> Iterator[Path]:
 
 def _tpf_ccd(path: Path) -> tuple[int, int] | None:
     """Camera and CCD of a target pixel file, None where it does not say."""
-    import gzip
-
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as file:
-            head = file.read(5760)
-    except (OSError, EOFError):
+        with InputFile(path) as file:
+            head = file.read_at(0, 5760)
+    except TasocError:
         return None
     found = [re.search(rb"%-8b= +(\d) " % key, head) for key in (b"CAMERA", b"CCD")]
     if not all(found):
