@@ -190,7 +190,10 @@ def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
         file.seek(state.stars_at)
         file.write(image.tobytes())
     state.set_stars(0, 40, checksums)
-    state.begin_rows("cube")
+    part = tmp_path / "part"
+    part.write_bytes(bytes(range(200)))
+    places = {"images": (40, 100), "sumimage": (150, 20)}
+    state.begin_rows("cube", part, places)
     state.set_rows(5, 9)
     state.flush()
     assert opened().stars_done(7).all()
@@ -199,6 +202,23 @@ def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
         file.seek(state.stars_at + 4 * 30 * 11 + 3)
         file.write(b"\x55")
     assert np.flatnonzero(~opened().stars_done(7)).tolist() == [11]
+    offsets = {"images": 40, "sumimage": 150}
+    assert opened().continued_rows("cube", part, list(places)) == offsets
+    assert opened().continued_rows("other", part, list(places)) is None
+    for place, expected in (
+        (20, offsets),
+        (60, offsets),
+        (160, offsets),
+        (10, None),
+        (145, None),
+        (199, None),
+    ):
+        data = bytearray(range(200))
+        data[place] ^= 1
+        part.write_bytes(data)
+        assert opened().continued_rows("cube", part, list(places)) == expected, place
+    part.write_bytes(bytes(range(200)) + b"x")
+    assert opened().continued_rows("cube", part, list(places)) is None
     # A row that was never written says that it is done.
     opened()._data["rows"][20] = 1
     assert opened().cube_key == ""
@@ -223,3 +243,29 @@ def test_a_rank_reads_the_image_of_the_stars_and_not_the_flags_behind_it(tmp_pat
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("suffix", [".part", ".state"])
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_in_the_place_of_an_unfinished_cube_is_named(
+    made: Path, tmp_path: Path, capsys, suffix: str, kind: str
+) -> None:
+    linked(made, tmp_path)
+    place = tmp_path / f"{NAME}{suffix}"
+    if kind == "folder":
+        (place / "precious").mkdir(parents=True)
+    else:
+        os.mkfifo(place)
+    status = cli.main(["--quiet", "prepare", str(tmp_path)])
+    message = capsys.readouterr().err
+    if kind == "pipe" and suffix == ".part":
+        # It has the name that prepare gives to its own files, and is replaced.
+        assert status == 0
+    else:
+        assert status == 1
+        assert message.count("\n") == 1
+        assert str(place) in message
+        assert "remove" in message
+        assert not (tmp_path / f"{NAME}.lock").exists()
+    assert kind == "pipe" or (place / "precious").is_dir()

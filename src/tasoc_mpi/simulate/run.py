@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.files import InputFile
+from ..errors import InputError, TasocError
 from ..kernels import prf
 from ..products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 from ..products.ccd import CAMERA_CENTRES
