@@ -155,7 +155,7 @@ def read_truth(path: str | os.PathLike[str]) -> Truth:
         with reader.guard():
             attributes = dict(reader.file.attrs)
         for key in ("CADENCE", "ROW0", "COLUMN0", "ROWS", "COLUMNS", "JITTER"):
-            attributes[key] = reader.number("", key)
+            attributes[key] = reader.integer("", key)
         groups = {name: _group(reader, name) for name in _NAMES}
     for name in ("stars", "variability"):
         kinds = groups[name]["kind"]
