@@ -70,6 +70,8 @@ def _one_a_cadence(info: TasocFile) -> TasocFile:
     series = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality")
     lists = ("frames", "wcs_cards", "wcs_headers")
     ref = info.ref_frame
+    changed: dict[str, Any] = {name: getattr(info, name)[chosen] for name in series}
+    changed |= {name: tuple(getattr(info, name)[t] for t in chosen) for name in lists}
     return replace(
         info,
         shape=(*info.shape[:2], len(chosen)),
@@ -77,8 +79,7 @@ def _one_a_cadence(info: TasocFile) -> TasocFile:
         wcs=info.wcs.take(chosen),
         ref_frame=None if ref is None else chosen.index(others.get(ref, ref)),
         movement_kernel=None if info.movement_kernel is None else info.movement_kernel[chosen],
-        **{name: getattr(info, name)[chosen] for name in series},
-        **{name: tuple(getattr(info, name)[t] for t in chosen) for name in lists},
+        **changed,
     )
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def float_image(path: Path, values: Mapping[str, Any], start: int) -> Extension:
     return Extension(start, dtype, (rows, columns))
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
     """Whether a card's value is an integer; T and F are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -177,7 +177,7 @@ class Reader:
 
     def data_end(self, values: Mapping[str, Any]) -> int:
         """Where the HDU after the one whose header was read last begins."""
-        axes = values.get("NAXIS")
+        axes: Any = values.get("NAXIS")
         known = is_integer(axes) and 0 <= axes < _MAX_AXES
         sides = [values.get(f"NAXIS{i + 1}") for i in range(axes)] if known else []
         sizes = [*sides, values.get("PCOUNT", 0), values.get("GCOUNT", 1), values.get("BITPIX")]

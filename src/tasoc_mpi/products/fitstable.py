@@ -89,11 +89,11 @@ def _fields(
 ) -> dict[str, tuple[str, tuple[int, ...], int, str]]:
     """Name to (type, shape, place in a row, code) of the columns with plain values."""
     count = header.get("TFIELDS")
-    if not is_integer(count) or not 0 <= count <= _MAX_FIELDS:  # type: ignore[operator]
+    if not is_integer(count) or not 0 <= count <= _MAX_FIELDS:
         raise InputError(f"{reader.path}: {count} columns (TFIELDS) in its table; {WAY_OUT}")
     found: dict[str, tuple[str, tuple[int, ...], int, str]] = {}
     place = 0
-    for number in range(1, count + 1):  # type: ignore[operator]
+    for number in range(1, count + 1):
         text = header.get(f"TFORM{number}")
         match = _FORMAT.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:

@@ -214,7 +214,7 @@ def _ccd(path: Path, primary: Mapping[str, Any]) -> tuple[int, int, int]:
     name = match.groupdict() if match else {}
     found = []
     for word in ("sector", "camera", "ccd"):
-        value = primary.get(word.upper())
+        value: Any = primary.get(word.upper())
         if value is None:
             value = name.get(word)
         most = 9999 if word == "sector" else 4
