@@ -25,9 +25,8 @@ from pathlib import Path
 
 #: Whom to kill: processes by what they are, or all of a run at once.
 KINDS = ("rank 0", "watching", "computing", "mpiexec", "everything")
-#: Columns and tables that differ between runs of the same stars: times, and settings with folders in them.
+#: Columns that differ between runs of the same stars.
 _TIMES = ("elaptime", "worker_wait_time")
-_OWN_TABLES = ("photometry_settings",)
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -85,7 +84,7 @@ def content(todo: Path, output: Path) -> dict[str, object]:
         ]
         for name in names:
             columns = [row[1] for row in conn.execute(f"PRAGMA table_info({name})") if row[1] not in _TIMES]
-            if name not in _OWN_TABLES and not name.startswith("sqlite_"):
+            if not name.startswith("sqlite_"):
                 rows = conn.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY {', '.join(columns)}")
                 found[name] = rows.fetchall()
     for path in sorted(output.rglob("*.fits.gz")):

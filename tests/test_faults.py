@@ -2,10 +2,7 @@
 
 import contextlib
 import os
-import random
 import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -157,56 +154,6 @@ def wait_for_end(pids: list[int], seconds: float = 20) -> None:
             return
         time.sleep(0.02)
     raise AssertionError(f"{len(states)} of {len(pids)} processes outlived their job")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
-def test_twenty_kills(tmp_path):
-    """Of rank 0, workers, what computes for them and mpiexec, at random moments of a run and its restarts."""
-    blank = tmp_path / "blank"
-    make_input(blank, 400)
-    folder = fresh(blank, tmp_path)
-    assert faulty.call(["--quiet", "run", str(folder)]) == 0
-    expected = content(folder)
-    folder = fresh(blank, tmp_path)
-    rng = random.Random(20)
-    command = [*mpiexec(3), *PROGRAM, str(folder), "--batch", "4"]
-    environment = {**os.environ, "FAULTY_SECONDS": "0.12"}
-    kills = dict.fromkeys(("mpiexec", "rank 0", "worker", "child"), 0)
-    order = ["mpiexec", "rank 0", "worker", "child"] * 5
-    rng.shuffle(order)
-    while order:
-        with subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as job:
-            alive = True
-            while alive and order:
-                time.sleep(rng.uniform(0.3, 2.0))
-                found = victims(job.pid)
-                if found[order[-1]]:
-                    kind = order.pop()
-                    os.kill(rng.choice(found[kind]), signal.SIGKILL)
-                    kills[kind] += 1
-                    alive = kind == "child"
-                assert job.poll() is None or not alive, "the run came to its end too early"
-            if alive:
-                break_off(job)
-        wait_for_end([pid for pids in found.values() for pid in pids])
-        with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
-            assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert kills == dict.fromkeys(kills, 5)
-    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
-        assert conn.execute("SELECT COUNT(*) FROM todolist WHERE status IS NULL").fetchone()[0]
-    done = subprocess.run(
-        [*mpiexec(3), *PROGRAM, str(folder)], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert content(folder) == expected
 
 
 def break_off(job: subprocess.Popen) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import random
 import shutil
@@ -142,3 +143,29 @@ def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, expected, tm
     with running(folder):
         pass
     assert content(folder) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_kills_at_random_moments_of_random_processes(blank, tmp_path):
+    """The short version of ``benchmarks/kills.py``, which does it to the demo, a hundred times."""
+    spec = importlib.util.spec_from_file_location(
+        "kills", Path(__file__).parents[1] / "benchmarks" / "kills.py"
+    )
+    kills = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(kills)
+    command = [*PROGRAM, str(blank), "--batch", "4"]
+    undisturbed = kills.Trial(command, blank / "todo.sqlite", tmp_path / "undisturbed")
+    slowly = {"FAULTY_SECONDS": "0.1"}
+    trial = kills.Trial([*mpiexec(3), *command], blank / "todo.sqlite", tmp_path / "disturbed", slowly)
+    trial.expected = undisturbed.finish()
+    assert len(trial.expected["todolist"]) == STARS
+    count = trial.disturb(15, random.Random(2), (0.5, 3.0), say=False)
+    assert sum(count.values()) == 15
+    assert sum(number > 0 for number in count.values()) >= 3
+    trial.finish()
+    trial.check()
+    # And the comparison finds what differs.
+    next(trial.output.rglob("*.fits.gz")).write_bytes(b"")
+    with pytest.raises(SystemExit, match="0 stars lost"):
+        trial.check()

@@ -180,7 +180,7 @@ def test_folders_whose_names_are_not_text(tmp_path, name, locale):
     """Input, output, and the messages about them."""
     expected = expected_of(tmp_path / "plain")
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in" + name))
-    output = folder / "output"
+    output = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out" + name))
     make_input(folder, 20)
     plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if locale == "POSIX" else {}
     given = {"LC_ALL": locale, **plain}
@@ -188,6 +188,13 @@ def test_folders_whose_names_are_not_text(tmp_path, name, locale):
     assert done.returncode == 0, done.stderr
     found = content(folder, output)
     assert (found["todolist"], found["files"]) == (expected["todolist"], expected["files"])
+    packed = Path(f"{output}-packed")
+    done = run(*PROGRAM, str(folder), "--output", str(packed), "--packed", **given)
+    assert done.returncode == 0, done.stderr
+    done = run("-m", "tasoc_mpi.cli", "unpack", str(packed), "--todo", str(folder / "todo.sqlite"), **given)
+    assert done.returncode == 0, done.stderr
+    done = run(*PROGRAM, str(folder), "--output", str(output), **given)
+    assert done.returncode == 0, done.stderr
     assert os.fsencode(output) in os.fsencode(done.stdout)
     status = run("-m", "tasoc_mpi.cli", "status", str(folder), **given)
     assert status.returncode == 0, status.stderr

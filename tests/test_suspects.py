@@ -132,7 +132,7 @@ def test_a_star_that_ends_its_process_does_so_alone_before_it_is_condemned(
         "TIC 1002: its process was ended again when it ran alone: " + reason
     )
     assert ["1002"] in begun(tmp_path / "log")
-    assert not list((tmp_path / "output").rglob("*1002*"))
+    assert not list((tmp_path / "output").rglob(".*1002*"))
 
 
 def test_a_crash_that_does_not_come_again_costs_a_process_and_no_star(tmp_path, monkeypatch):

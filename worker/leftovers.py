@@ -1,4 +1,8 @@
-"""Files that a computing process leaves when it ends within a star, and that nobody would list."""
+"""Unfinished files that a computing process leaves when it ends within a star.
+
+Whole ones that no result lists are removed when the results are published: it may be the good file of an
+earlier run that lies there, until its successor is listed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import numpy as np
 
 from .compute import Job
 
-__all__ = ["remove_lightcurves", "remove_parts"]
+__all__ = ["remove_parts"]
 
 
 def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
@@ -30,12 +34,11 @@ def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
     # Its stars are neighbours: a few folders hold all of them.
     for folder in {_folder(job, task) for task in tasks}:
         names = [_name(job, task) for task in tasks if _folder(job, task) == folder]
-        _remove(folder, re.compile(rf"\.(?:{'|'.join(names)})\.{pid}\.part"))
-
-
-def remove_lightcurves(job: Job, task: np.void) -> None:
-    """Delete what the photometry of a star wrote before it was ended for good."""
-    _remove(_folder(job, task), re.compile(_name(job, task)))
+        pattern = re.compile(rf"\.(?:{'|'.join(names)})\.{pid}\.part")
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if pattern.fullmatch(entry.name):
+                    os.unlink(entry.path)
 
 
 def _folder(job: Job, task: np.void) -> Path:
@@ -48,10 +51,3 @@ def _name(job: Job, task: np.void) -> str:
         rf"tess{task['starid']:011d}-s{task['sector']:03d}-{task['camera']}-{task['ccd']}"
         rf"-c{task['cadence']:04d}-dr\d+-v{job.version:02d}-tasoc_lc\.fits\.gz"
     )
-
-
-def _remove(folder: Path, pattern: re.Pattern[str]) -> None:
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if pattern.fullmatch(entry.name):
-                os.unlink(entry.path)

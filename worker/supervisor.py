@@ -32,7 +32,7 @@ from ..protocol import ProtocolError, Results, pack_tasks, unpack_results
 from .compute import Job, aborted, join_results
 from .copies import Copies, remove_stale
 from .deaths import Death, cause_of_death, oom_kills
-from .leftovers import remove_lightcurves, remove_parts
+from .leftovers import remove_parts
 from .options import ChildOptions, child_environment
 from .pipes import Frames, Kind, frame
 from .recorder import Reading, Recorder
@@ -365,7 +365,6 @@ class Supervisor:
         batch.parts.append(aborted(task, f"TIC {task['starid']}: {reason}", self._spent))
         batch.left = np.delete(batch.left, index)
         self._idle_deaths = self._outside_deaths = 0
-        remove_lightcurves(self.job, task)
 
     def _find(self, priority: int | None) -> tuple[_Batch | None, int]:
         """The batch that still has a star, and where in it; None if no batch has."""

@@ -45,7 +45,8 @@ def note_output(todo: Path, output: Path) -> None:
         If it cannot be written.
     """
     name = output_name(todo, output)
-    data = os.fsencode(name) + b"\n"
+    # Bytes of the file system, whatever the locale makes of them.
+    data = (name if isinstance(name, bytes) else name.encode("utf-8")) + b"\n"
     if _read(todo) == data:
         return
     try:

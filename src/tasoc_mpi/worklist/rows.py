@@ -223,7 +223,8 @@ def read_published(conn: sqlite3.Connection, path: Path) -> tuple[Path | None, i
             output, version = row
             if not isinstance(output, (str, bytes)) or not (version is None or isinstance(version, int)):
                 raise InputError(f"{path}: `{table}` has a value of the wrong kind; restore a copy")
-            name = os.fsdecode(output)
+            # The database's text is UTF-8 also where the locale's is not.
+            name = os.fsdecode(output if isinstance(output, bytes) else output.encode("utf-8"))
             if "\0" in name or not name:
                 raise InputError(f"{path}: `{table}` names no folder; restore a copy")
             return path.parent / name, version, ours
