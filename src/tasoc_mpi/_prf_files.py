@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +140,7 @@ def _read(path: Path, camera: int, ccd: int) -> tuple[tuple[float, float], NDArr
             raise InputError(f"{path}: a PRF file has {SIZE} x {SIZE} numbers; get it again from MAST")
         table = np.frombuffer(reader.read(image.start, image.stop - image.start), image.dtype)
     table = table.reshape(image.shape).astype("f8")
-    words = [header.get(key) for key in ("CCD_RREF", "CCD_CREF", "CAM", "CCD", "NSAMP")]
+    words: list[Any] = [header.get(key) for key in ("CCD_RREF", "CCD_CREF", "CAM", "CCD", "NSAMP")]
     if not all(isinstance(word, int | float) and 0 < word < 10_000 for word in words):
         raise InputError(
             f"{path}: cannot be read as a PRF file (CCD_RREF, CCD_CREF, CAM, CCD or NSAMP is no number of "

@@ -129,13 +129,13 @@ def mixture_sigma(sigmas: ArrayLike) -> float:
     from scipy.optimize import brentq
     from scipy.special import erf
 
-    sigmas = np.asarray(sigmas, dtype="f8")
-    sigmas = sigmas[np.isfinite(sigmas)]
-    if not sigmas.size:
+    every = np.asarray(sigmas, dtype="f8")
+    known = every[np.isfinite(every)]
+    if not known.size:
         return float("nan")
-    low, high = float(sigmas.min()), float(sigmas.max())
+    low, high = float(known.min()), float(known.max())
     if low == high:
         return low
     # Half of the values are within the median of the absolute ones: 0.6745 sigma, were it one sigma.
     half = float(erf(_QUARTILE / np.sqrt(2)))
-    return float(brentq(lambda x: np.mean(erf(_QUARTILE * x / (np.sqrt(2) * sigmas))) - half, low, high))
+    return float(brentq(lambda x: np.mean(erf(_QUARTILE * x / (np.sqrt(2) * known))) - half, low, high))

@@ -241,7 +241,7 @@ def _read_mask(
     """Pixels that are used for the flux, and (row, column) of the first pixel."""
     shape = values.get("NAXIS2"), values.get("NAXIS1")
     whole = values.get("BITPIX") == 32 and values.get("NAXIS") == 2
-    if not whole or not all(is_integer(n) and 0 < n <= MAX_SIDE for n in shape):  # type: ignore[operator]
+    if not whole or not all(is_integer(n) and 0 < n <= MAX_SIDE for n in shape):
         raise InputError("its mask is damaged")
     rows, columns = (int(n) for n in shape)  # type: ignore[arg-type]
     pixels = np.frombuffer(reader.read(start, 4 * rows * columns), ">i4").reshape(rows, columns)
