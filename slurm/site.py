@@ -31,6 +31,7 @@ _TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d){0,2}")
 _MEMORY = re.compile(r"\d+[KMGT]?", re.IGNORECASE)
 #: Bytes of a file at most, and what to do about a damaged one.
 _LARGEST = 1 << 20
+_MOST_BRACKETS = 1000
 _WAY_OUT = "correct it, or begin with an example (mpiexec, srun, staged)"
 _WORD = re.compile(r"[\w.,+-]+")
 _MODULE = re.compile(r"[\w./+-]+")
@@ -266,6 +267,9 @@ def _read(path: Path) -> Any:
     try:
         with InputFile(path, most=_LARGEST) as file:
             text = file.read().decode("utf-8")
+        if text.count("[") + text.count("{") > _MOST_BRACKETS:
+            # The time that YAML takes is the square of how deep they are.
+            raise InputError(f"{path}: more than {_MOST_BRACKETS} brackets; {_WAY_OUT}")
         return yaml.load(text, Loader=Loader)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error}); {_WAY_OUT}") from None

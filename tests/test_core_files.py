@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasoc_mpi.core.files import InputFile, check_folder, files_below
-from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.errors import InputError, MissingInput, one_line, system_error
 
 AS_ROOT = os.geteuid() == 0
 
@@ -170,3 +171,22 @@ def test_content_can_be_limited(tmp_path: Path) -> None:
         file.read()
     with InputFile(path, most=10_000_000) as file:
         assert len(file.read()) == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "path", "expected"),
+    [
+        (errno.ENOSPC, None, "/x/a.fits", "/x/a.fits: No space left on device; make room and run again"),
+        (errno.EROFS, "/x/.a.png.12.part", None, "/x: Read-only file system; change its permissions, or"),
+        (errno.EACCES, b"/x/a\xff\n.fits", None, "/x/a? .fits: Permission denied; change its permissions"),
+        (errno.EIO, None, None, "Input/output error; look after the disk, and run again"),
+    ],
+)
+def test_errors_of_the_system_have_a_file_and_a_way_out(number, name, path, expected):
+    error = OSError(number, os.strerror(number), name)
+    assert system_error(error, path).startswith(expected)
+
+
+def test_words_of_a_damaged_file_stay_in_one_line():
+    assert one_line("a\x1b[31m\nb\0c") == "a?[31m b?c"
+    assert len(one_line("x" * 10**6)) < 1100

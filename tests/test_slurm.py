@@ -95,7 +95,8 @@ BAD = [
     ("launch: srun\nlaunch: srun\n", "`launch` is there twice"),
     ("- a\n- b\n", "must hold lines `key: value`"),
     ("launch: [srun\n", "not YAML"),
-    ("[" * 20_000, "not YAML"),
+    ("[" * 500_000, "more than 1000 brackets"),
+    ("[" * 900, "not YAML"),
     ("launch: \x1b[31m\n", "not YAML"),
     ("launch: !!python/object/apply:os.system ['false']\n", "`steps` is missing|must be one word"),
 ]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from .core.streams import STDOUT, print_report, secure_streams, silence_stdout
-from .errors import TasocError, one_line
+from .errors import TasocError, one_line, system_error
 from .settings import load_settings
 
 __all__ = ["main", "parse"]
@@ -113,7 +113,7 @@ def main(options: Sequence[str] | None = None) -> int:
         if error.filename == STDOUT:
             silence_stdout()
         reason = (
-            "the current folder has been deleted; go to another one" if _is_nowhere() else one_line(error)
+            "the current folder has been deleted; go to another one" if _is_nowhere() else system_error(error)
         )
         print(f"tasoc-mpi {args.command}: error: {reason}", file=sys.stderr)
         return 1

@@ -1,6 +1,11 @@
 """The errors a user can cause: each is one line that names the file or star and the way out."""
 
-__all__ = ["InputError", "MissingInput", "TasocError", "UsageError", "one_line"]
+from __future__ import annotations
+
+import errno
+import os
+
+__all__ = ["InputError", "MissingInput", "TasocError", "UsageError", "one_line", "system_error"]
 
 #: Characters of a message at most: a damaged file can hold words of any length.
 _LONGEST = 1000
@@ -35,3 +40,26 @@ def one_line(text: object) -> str:
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
     return line
+
+
+def system_error(error: OSError, path: object = None) -> str:
+    """A message for an error of the system: the file, what is wrong, the way out.
+
+    Parameters
+    ----------
+    error : OSError
+    path : path-like, optional
+        The file, where the error does not name it.
+    """
+    name = os.fspath(error.filename or path or "")
+    name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
+    folder, file = os.path.split(name)
+    if file.startswith(".") and file.endswith((".part", ".tmp", ".gif")):
+        # A file that would have got its name when it was whole.
+        name = folder or "."
+    place = f"{name}: " if name else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return one_line(f"{place}{error.strerror}; make room and run again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return one_line(f"{place}{error.strerror}; change its permissions, or take another folder")
+    return one_line(f"{place}{error.strerror or error}; look after the disk, and run again")

@@ -41,8 +41,12 @@ def damage_parquet(rng: Random, path: Path) -> Damage:
     )
     if kind == "value":
         k = rng.randrange(len(values))
-        new = numbers(rng) if isinstance(values[0], float) else integers(rng)
-        values[k] = new if isinstance(values[0], float) else max(min(new, 2**63 - 1), -(2**63))
+        if isinstance(values[0], float):
+            values[k] = numbers(rng)
+        elif isinstance(values[0], int):
+            values[k] = max(min(integers(rng), 2**63 - 1), -(2**63))
+        else:
+            values[k] = rng.choice(["x", "\0", "\x1b[31m", "nan", "x" * 10_000])
         changed = pyarrow.array(values)
         kind = f"[{k}] = {values[k]}"
     elif kind == "time":

@@ -10,6 +10,7 @@ from . import bases
 from .damage import Damager, damage_bytes, damage_place
 from .damage_fits import damage_fits
 from .damage_hdf5 import damage_hdf5
+from .damage_log import damage_log
 from .damage_sqlite import damage_sqlite
 from .damage_table import damage_parquet
 from .damage_text import damage_ini, damage_text, damage_yaml
@@ -146,10 +147,17 @@ KINDS: dict[str, Kind] = {
         share=0.5,
     ),
     "logs": Kind(
-        bases.packed,
+        bases.ccd,
         ("output/results/*.log",),
-        damage_bytes,
-        (("publish", "{case}"), ("run", "{case}"), ("status", "{case}"), ("run", "{case}", "--dry-run")),
+        damage_log,
+        (
+            ("publish", "{case}"),
+            ("run", "{case}"),
+            ("status", "{case}"),
+            ("run", "{case}", "--dry-run"),
+            ("summary", "{case}"),
+            ("unpack", "{case}/output", "--to", "{case}/to"),
+        ),
         links=False,
     ),
     "lightcurve": Kind(

@@ -21,6 +21,7 @@ __all__ = ["Outcome", "judge", "tree"]
 _WAY_OUT = re.compile(r";|\?|expected |must be|must hold|did you mean|known are|use |run |give |name |see ")
 _TEMPORARY = re.compile(r"\..*|.*\.(tmp|part|state|lock)|.*-(journal|wal|shm)|.*~")
 _ERROR = re.compile(r"^tasoc-mpi( [\w-]+)?: error: ", re.MULTILINE)
+_NO_STAR = re.compile(r"none of the \d+ stars that were computed has a light curve; .* says why$")
 _WARNING = re.compile(r"^.*: \w*Warning: ", re.MULTILINE)
 _OURS = re.compile(r"^(tasoc_mpi\.errors\.)?(InputError|MissingInput|UsageError|TasocError)\b")
 _CUBE = re.compile(r"sector\d+_camera\d_ccd\d\.hdf5")
@@ -134,6 +135,9 @@ def _judge_message(kind: Kind, file: Path, text: str) -> list[str]:
     """The one line of an error."""
     lines = text.strip().splitlines()
     errors = [line for line in lines if _ERROR.match(line)]
+    if lines and not errors and _NO_STAR.search(lines[-1]):
+        # A run whose stars have all failed: each has an error of its own, see `_judge_stars`.
+        return []
     if len(errors) != 1 or errors[0] != lines[-1]:
         # The usage of argparse comes before its line.
         return [f"{len(errors)} lines of errors, the last line is {lines[-1][:80] if lines else ''!r}"]

@@ -237,8 +237,10 @@ def _header(
         value = column[frame].item()
         if isinstance(value, float) and not np.isfinite(value):
             value = None
-        elif isinstance(value, bytes | str):
-            value = (value.decode("ascii", "replace") if isinstance(value, bytes) else value).strip() or None
+        elif isinstance(value, bytes):
+            # As of a card: what is not printable says nothing.
+            text = value.decode("latin-1").strip()
+            value = text if text and text.isascii() and text.isprintable() else None
         header[name] = value
     header.update(zip(("SECTOR", "CAMERA", "CCD"), key, strict=True))
     return header

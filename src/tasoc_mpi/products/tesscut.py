@@ -25,6 +25,8 @@ __all__ = ["is_cutout", "scan_cutout"]
 _DAY = 86400.0
 #: Degrees a pixel that there cannot be.
 _LARGEST_SCALE = 360.0
+#: Cadences of TESS at most, from its launch on.
+_MOST_CADENCES = 1e8
 #: Of a cadence, seconds: four hours.
 _LONGEST = 14_400
 #: TESS has pixels of 19 to 23 arcsec; a fit to one pixel or to a row of them gives anything.
@@ -232,7 +234,8 @@ def _numbers(
     spacecraft = columns["TIME"][rows].astype("f8") - columns["TIMECORR"][rows]
     first_correction = _extrapolated(spacecraft, columns["TIMECORR"][rows], start)
     steps = (spacecraft - (start - first_correction)) * _DAY / cadence - 0.5
-    return [int(first) + int(step) for step in np.round(steps)]
+    # Where a time's correction is not known, its number is not either.
+    return [first + int(step) if abs(step) < _MOST_CADENCES else None for step in np.round(steps)]
 
 
 def _extrapolated(time: NDArray[np.float64], correction: NDArray[np.float32], at: float) -> float:

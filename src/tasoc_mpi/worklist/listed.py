@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..core.files import InputFile
-from ..errors import InputError, MissingInput, TasocError
+from ..errors import InputError, MissingInput, TasocError, system_error
 from ..products.lightcurve import below, write_whole
 from ..products.packed import PackReader, split_name
 from .files import is_listed_name
@@ -163,7 +163,12 @@ def unpack(output: Path, listed: Collection[str], to: Path) -> int:
                 except TasocError as error:
                     failures.append(str(error))
                     continue
-                write_whole(target, data)
+                try:
+                    write_whole(target, data)
+                except OSError as error:
+                    raise InputError(
+                        f"{system_error(error, target)}; {written} light curves were unpacked"
+                    ) from None
                 written += 1
     if failures:
         others = f" (and {len(failures) - 1} others)" if len(failures) > 1 else ""
