@@ -308,3 +308,12 @@ def test_a_header_without_end_takes_no_memory(tmp_path):
         tpf_ccd(path)
     assert tracemalloc.get_traced_memory()[1] < 30e6
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("name", "value"), [("TIME", -3e200), ("TIME", 1e6), ("TIMECORR", 9.0)])
+def test_times_that_cannot_be_true(tmp_path, name, value):
+    path = write_tpf(tmp_path / tpf_name(9), 9, (100, 200))
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].data[name][2] = value
+    with pytest.raises(InputError, match=f"{path.name}: {name} has values over .* d; fetch it again"):
+        read_tpf(path)

@@ -78,6 +78,8 @@ _SERIES = {
     "POS_CORR2": "f4",
 }
 _CUBES = {"FLUX": "f4", "FLUX_ERR": "f4", "FLUX_BKG": "f4"}
+#: Days. TJD 20000 is in 2069; the light time from the barycentre to TESS is less than nine minutes.
+_LARGEST = {"TIME": 20000.0, "TIMECORR": 0.1}
 #: Types of the pixels of images, by BITPIX.
 _IMAGES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -297,6 +299,9 @@ def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
     rows = _read_rows(stream, table_header, with_pixels, with_rows)
     if with_rows and not rows["TIME"].size:
         raise InputError(f"{path}: no row has a time; remove it")
+    for word, largest in _LARGEST.items():
+        if np.any(np.abs(rows[word]) > largest):
+            raise InputError(f"{path}: {word} has values over {largest:g} d; {WAY_OUT}")
     aperture_header, aperture = _read_aperture(stream)
     name = parse_tpf_name(path)
     starid = _integer(header, "TICID", name.starid if name else 0)
