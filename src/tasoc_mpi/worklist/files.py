@@ -29,6 +29,8 @@ _NAME = re.compile(
 #: What a light curve is called until it is whole.
 _TEMPORARY = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.\d+\.(part|tmp)", re.ASCII)
 _PACK = re.compile(rf"{PACK_FOLDER}/[^/\0]+\.hdf5")
+#: More than there are million TIC numbers in 63 bits.
+_MILLIONS = 10**13
 _KEYS = ("starid", "sector", "camera", "ccd", "cadence")
 
 
@@ -146,10 +148,10 @@ def _clean_folder(
 
 def _folders(rows: NDArray[np.void]) -> list[str]:
     """Folders below the output folder in which the light curves of rows are."""
-    key = np.stack([rows["cadence"].astype(np.int64), rows["starid"] // 1_000_000], axis=1)
+    key = np.unique(rows["cadence"].astype(np.int64) * _MILLIONS + rows["starid"] // 1_000_000)
     found = {
-        lightcurve_name(first * 1_000_000, 1, 1, 1, cadence, 1, 1).rpartition("/")[0]
-        for cadence, first in np.unique(key, axis=0).tolist()
+        lightcurve_name(number % _MILLIONS * 1_000_000, 1, 1, 1, number // _MILLIONS, 1, 1).rpartition("/")[0]
+        for number in key.tolist()
     }
     return sorted(found)
 

@@ -97,6 +97,7 @@ class WorkList:
     group: NDArray[np.int32] = field(init=False)
     primary: NDArray[np.int64] = field(init=False)
     finder: Finder = field(init=False)
+    _fingerprints: dict[CCD, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = self.rows
@@ -124,11 +125,13 @@ class WorkList:
 
     def fingerprint(self, ccd: CCD) -> bytes:
         """Digest of the rows of a CCD: the same for lists in which the same priorities are the same stars."""
-        rows = self.rows[self.ccd_of == self.ccds.index(ccd)]
-        digest = hashlib.sha256()
-        for name in _IDENTITY:
-            digest.update(np.ascontiguousarray(rows[name]).tobytes())
-        return digest.digest()
+        if ccd not in self._fingerprints:
+            here = self.ccd_of == self.ccds.index(ccd)
+            digest = hashlib.sha256()
+            for name in _IDENTITY:
+                digest.update(self.rows[name][here].tobytes())
+            self._fingerprints[ccd] = digest.digest()
+        return self._fingerprints[ccd]
 
 
 def load_worklist(path: str | os.PathLike[str], check_write: bool = False) -> WorkList:
