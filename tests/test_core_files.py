@@ -185,6 +185,7 @@ def test_content_can_be_limited(tmp_path: Path) -> None:
 def test_errors_of_the_system_have_a_file_and_a_way_out(number, name, path, expected):
     error = OSError(number, os.strerror(number), name)
     assert system_error(error, path).startswith(expected)
+    assert system_error(OSError("words of a library")) == "words of a library"
 
 
 def test_words_of_a_damaged_file_stay_in_one_line():

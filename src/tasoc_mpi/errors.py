@@ -51,6 +51,9 @@ def system_error(error: OSError, path: object = None) -> str:
     path : path-like, optional
         The file, where the error does not name it.
     """
+    if error.errno is None:
+        # Of ours, or of a library: its words are all that there is.
+        return one_line(error)
     name = os.fspath(error.filename or path or "")
     name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
     folder, file = os.path.split(name)

@@ -174,7 +174,9 @@ def make_movie(
             _encode(encoder, pictures, part, target, rate)
         os.replace(part, target)
     except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error})") from None
+        raise InputError(
+            f"{target}: cannot be written ({error}); make room, or name another --output"
+        ) from None
     finally:
         part.unlink(missing_ok=True)
 
