@@ -54,8 +54,8 @@ def system_error(error: OSError, path: object = None) -> str:
     if error.errno is None:
         # Of ours, or of a library: its words are all that there is.
         return one_line(error)
-    name = os.fspath(error.filename or path or "")
-    name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
+    given = error.filename or path or ""
+    name = os.fsdecode(given) if isinstance(given, bytes) else str(given)
     folder, file = os.path.split(name)
     if file.startswith(".") and file.endswith((".part", ".tmp", ".gif")):
         # A file that would have got its name when it was whole.

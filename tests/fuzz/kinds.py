@@ -84,6 +84,7 @@ KINDS: dict[str, Kind] = {
         (("prepare", "{case}"),),
         keeps=_STATE,
         share=0.5,
+        links=False,
     ),
     "tpf": Kind(
         bases.ccd,

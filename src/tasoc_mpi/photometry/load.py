@@ -61,7 +61,8 @@ def _stamp_of(path: Path) -> int | None:
     """Modification time: a file that was made anew is read anew."""
     try:
         return path.stat().st_mtime_ns
-    except FileNotFoundError:
+    except OSError:
+        # Who opens it says what is wrong.
         return None
 
 
