@@ -19,6 +19,7 @@ from ..core.atomic import write_whole
 from ..core.locks import holder
 from ..core.streams import print_report
 from ..errors import InputError
+from ..products.tpf_files import write_tpf_list
 from ..status import STATUS
 from ..worklist.constraints import Constraints
 from ..worklist.log import log_path
@@ -121,6 +122,8 @@ def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
             _begin_anew(store, chosen, orders.version)
         needed = wanted_of(store, chosen, False)
         check_needs(needs_of(store, needed, output, node), output, path)
+        if (rows.rows["datasource"][needed] != b"ffi").any():
+            write_tpf_list(orders.source, output)
         announce = functools.partial(_announce, orders=orders, ranks=len(node))
         size = BatchSize(max(1, len(node) - 1), orders.batch)
         outcome = schedule(store, chosen, drain, size, announce, stop, orders.max_errors)

@@ -12,7 +12,13 @@ import pytest
 from tasoc_mpi.core.files import files_below
 from tasoc_mpi.errors import MissingInput
 from tasoc_mpi.photometry import load
-from tasoc_mpi.products.tpf import find_tpfs
+from tasoc_mpi.products.tpf_files import (
+    find_tpfs,
+    parse_tpf_name,
+    read_tpf_list,
+    tpf_list_path,
+    write_tpf_list,
+)
 
 
 @pytest.fixture
@@ -96,3 +102,55 @@ def test_a_catalog_or_cube_that_comes_later_is_used(folder, tmp_path, name):
         assert before.pixel_flags is None
         assert after.pixel_flags is not None
     assert load.load_tpf(folder, info.starid) is after
+
+
+def test_a_run_searches_the_folder_once_for_all_its_processes(folder, tmp_path, monkeypatch):
+    output = tmp_path / "lists"
+    output.mkdir()
+    infos = find_tpfs(folder)
+    write_tpf_list(folder, output)
+    assert read_tpf_list(folder, output) == infos
+    searches = []
+    monkeypatch.setattr(load, "find_tpfs", lambda path: (searches.append(path), find_tpfs(path))[1])
+    load.use_tpf_list(folder, output)
+    for info in infos:
+        assert load.load_tpf(folder, info.starid).path == info.path
+    assert searches == []
+    # One that has been moved since the list was made is searched for.
+    moved = folder / "moved"
+    moved.mkdir()
+    shutil.move(infos[0].path, moved)
+    load.clear_sources()
+    load.use_tpf_list(folder, output)
+    assert load.load_tpf(folder, infos[0].starid).path == moved / infos[0].path.name
+    assert searches == [folder]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[",
+        "{}",
+        "[[1, 2, 3, 4]]",
+        '[["../a.fits", 1, 1, 120]]',
+        '[["a.fits", 1, 1, 120]]',
+        '[["/tess2018206045859-s0001-0000000025155310-0120-s_tp.fits", 25155310, 1, 120]]',
+        '[["tess2018206045859-s0001-0000000025155310-0120-s_tp.fits", 25155311, 1, 120]]',
+    ],
+)
+def test_a_list_that_is_damaged_or_of_elsewhere_is_not_used(content, tmp_path):
+    tpf_list_path(tmp_path).parent.mkdir()
+    tpf_list_path(tmp_path).write_text(content)
+    found = read_tpf_list(tmp_path, tmp_path)
+    assert not found
+
+
+def test_names_that_are_no_text_are_kept_in_the_list(tmp_path):
+    folder = tmp_path / os.fsdecode(b"in\xff")
+    folder.mkdir()
+    path = folder / os.fsdecode(b"sub\xfe") / "tess2018206045859-s0001-0000000025155310-0120-s_tp.fits"
+    path.parent.mkdir()
+    path.touch()
+    write_tpf_list(folder, tmp_path)
+    assert read_tpf_list(folder, tmp_path) == [parse_tpf_name(path)]

@@ -19,7 +19,7 @@ from tasoc_mpi.prepare.headers import FrameFacts, frame_facts
 from tasoc_mpi.prepare.times import cadence_number, correct_times, time_offset
 from tasoc_mpi.prepare.tpfquality import flags_inside, tpf_quality
 from tasoc_mpi.products.ffi import scan_ffi
-from tasoc_mpi.products.tpf import TPFInfo
+from tasoc_mpi.products.tpf_files import TPFInfo
 
 
 def test_cadence_numbers_before_sector_6() -> None:

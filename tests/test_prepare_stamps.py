@@ -10,7 +10,8 @@ import pytest
 
 from tasoc_mpi.errors import InputError
 from tasoc_mpi.prepare.stamps import read_stamps
-from tasoc_mpi.products.tpf import find_tpfs, read_tpf
+from tasoc_mpi.products.tpf import read_tpf
+from tasoc_mpi.products.tpf_files import find_tpfs
 
 
 @pytest.mark.parametrize("processes", [1, 2, None])

@@ -15,7 +15,8 @@ from small_files import sky, tpf_name, write_tpf
 
 from tasoc_mpi.errors import InputError, MissingInput
 from tasoc_mpi.products.catalog import catalog_from_tpf
-from tasoc_mpi.products.tpf import find_tpfs, parse_tpf_name, read_tpf, tpf_ccd
+from tasoc_mpi.products.tpf import read_tpf, tpf_ccd
+from tasoc_mpi.products.tpf_files import find_tpfs, parse_tpf_name
 
 REAL_NAME = "tess2018206045859-s0001-0000000025155310-0120-s_tp.fits.gz"
 

@@ -135,13 +135,19 @@ class _Child:
                 done, oldest = [], time.monotonic()
 
     def _move(self, tasks: NDArray[np.void]) -> None:
-        """Let go of a copied cube that is no longer read: mapped, it would take its room for ever."""
+        """Get ready for a batch: let go of a copied cube that is no longer read, and know the input files.
+
+        A cube that stays mapped would take its room for ever.
+        """
         assert self.options is not None
         ccd = tuple(tasks[0][["sector", "camera", "ccd"]].tolist())
         load = sys.modules.get("tasoc_mpi.photometry.load")
         if self.options.copies and load is not None and self.ccd not in (None, ccd):
             load.clear_sources()
         self.ccd = ccd
+        if load is not None and tasks[0]["datasource"] != b"ffi":
+            assert self.job is not None
+            load.use_tpf_list(Path(self.job.input_folder), Path(self.job.output_folder))
 
 
 def _set_up(options: ChildOptions) -> None:

@@ -6,7 +6,7 @@ import functools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from ..barycentre import ephemeris
 from ..errors import InputError, MissingInput
 from ..products.catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
 from ..products.cube import Cube, cube_name, open_cube
-from ..products.tpf import TPF, find_tpfs, read_tpf
+from ..products.tpf import TPF, read_tpf
+from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
 from ..quality import TESSQualityFlags
 from .source import FACTS, PixelBackground, Source
 
-__all__ = ["clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from"]
+__all__ = ["clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from", "use_tpf_list"]
 
 logger = logging.getLogger(__name__)
 
@@ -212,12 +213,35 @@ class _TPFs:
 _found: dict[Path, _TPFs] = {}
 
 
+def use_tpf_list(folder: Path, output: Path) -> None:
+    """Take the target pixel files of a folder from the list that rank 0 has made, if there is one.
+
+    Thousands of processes then need not search the folder. A file that is not in the list, or no longer in
+    its place, is searched for.
+
+    Parameters
+    ----------
+    folder, output : Path
+        Input and output folder of the run.
+    """
+    if folder in _found:
+        return
+    infos = read_tpf_list(folder, output)
+    if infos is not None:
+        _found[folder] = _TPFs(_by_star(infos), time.monotonic())
+
+
+def _by_star(infos: Iterable[TPFInfo]) -> dict[int, list[tuple[int, int, Path]]]:
+    files: dict[int, list[tuple[int, int, Path]]] = {}
+    for info in infos:
+        files.setdefault(info.starid, []).append((info.sector, info.cadence, info.path))
+    return files
+
+
 def _tpfs(folder: Path) -> _TPFs:
     """Look through a folder."""
     start = time.monotonic()
-    files: dict[int, list[tuple[int, int, Path]]] = {}
-    for info in find_tpfs(folder):
-        files.setdefault(info.starid, []).append((info.sector, info.cadence, info.path))
+    files = _by_star(find_tpfs(folder))
     now = time.monotonic()
     return _TPFs(files, now + _LOOK_AGAIN * (now - start))
 

@@ -24,7 +24,8 @@ from ..products.catalog import (
     stars_in_polygon,
     write_catalog,
 )
-from ..products.tpf import find_tpfs, read_tpf
+from ..products.tpf import read_tpf
+from ..products.tpf_files import find_tpfs
 from .fields import CCDField, find_fields, group_tpfs
 from .startable import query_mast, read_star_table
 

@@ -19,7 +19,7 @@ from ..errors import InputError, MissingInput, TasocError, UsageError
 from ..products.catalog import catalog_name, catalog_settings
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
-from ..products.tpf import TPFInfo, find_tpfs
+from ..products.tpf_files import TPFInfo, find_tpfs
 from ..quality import TESSQualityFlags
 from .background import background_model, window_length
 from .fields import group_tpfs

@@ -18,7 +18,8 @@ from ..products.ccd import camera_centre_sky, convex_hull_sky, stamp_outline
 from ..products.cube import open_cube
 from ..products.ffi import find_ffis
 from ..products.framewcs import FrameWCS
-from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf, tpf_ccd
+from ..products.tpf import TPF, read_tpf, tpf_ccd
+from ..products.tpf_files import TPFInfo, find_tpfs
 from .frames import drop_unusable
 from .headers import frame_facts
 

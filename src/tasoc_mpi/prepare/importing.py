@@ -20,7 +20,7 @@ from ..products.fitsread import Reader
 from ..products.mast_cube import is_mast_cube, mast_ccd, scan_mast_cube
 from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
-from ..products.tpf import TPFInfo, find_tpfs
+from ..products.tpf_files import TPFInfo, find_tpfs
 from .background import box_levels, usable_pixels
 from .cubes import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
 from .import_mast import mast_frames

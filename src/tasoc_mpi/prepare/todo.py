@@ -23,7 +23,8 @@ from ..products.catalog import (
 from ..products.ccd import CAMERA_CENTRES
 from ..products.cube import Cube, cube_name, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
-from ..products.tpf import TPF, TPFInfo, find_tpfs, read_tpf
+from ..products.tpf import TPF, read_tpf
+from ..products.tpf_files import TPFInfo, find_tpfs
 from ..settings import load_settings
 from ..worklist.schema import TODO_DTYPE
 from ..worklist.todo import TODO_NAME, create_todo

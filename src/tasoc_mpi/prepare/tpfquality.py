@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TasocError
-from ..products.tpf import TPFInfo, read_tpf
+from ..products.tpf import read_tpf
+from ..products.tpf_files import TPFInfo
 from ..quality import TESSQualityFlags, exposures_reached
 
 __all__ = ["flags_inside", "tpf_quality"]

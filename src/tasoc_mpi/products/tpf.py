@@ -5,35 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import os
-import re
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import WAY_OUT, check_folder, files_below, warn_each
-from ..errors import InputError, TasocError
+from ..core.files import WAY_OUT
+from ..errors import InputError
 from .fitsrows import Stream, column_formats, data_size, read_columns
 from .framewcs import FrameWCS
-from .processing import file_rank, processing
+from .tpf_files import parse_tpf_name, primary_header, reading
 
-__all__ = ["TPF", "TPFInfo", "find_tpfs", "parse_tpf_name", "read_tpf", "tpf_ccd"]
+__all__ = ["TPF", "read_tpf", "tpf_ccd"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_NAMES = (
-    re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_(?P<fast>fast-)?tp\.fits(\.gz)?"),
-    re.compile(
-        r"hlsp_tess-data-alerts_tess_phot_(?P<starid>\d{11})-s(?P<sector>\d{2})_tess_v1_(?P<fast>fast-)?tp"
-        r"\.fits(\.gz)?"
-    ),
-)
 
 #: Cards of the FLUX column's world coordinates, with the column's number for the dash, and of an image's.
 _COLUMN_CARDS = {
@@ -56,18 +44,6 @@ _COLUMN_CARDS = {
 #: one whose pixels are out of these bounds along some direction (degrees) is not used.
 _PIXEL_SIZE = (21 / 3600 / 2, 21 / 3600 * 2)
 
-#: What astropy and the reading of its tables raise for damaged headers.
-_UNREADABLE = (
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    NameError,
-    ArithmeticError,
-    EOFError,
-)
-
 #: Columns of the table, and the types in which they are kept.
 _SERIES = {
     "TIME": "f8",
@@ -82,24 +58,6 @@ _CUBES = {"FLUX": "f4", "FLUX_ERR": "f4", "FLUX_BKG": "f4"}
 _LARGEST = {"TIME": 20000.0, "TIMECORR": 0.1}
 #: Types of the pixels of images, by BITPIX.
 _IMAGES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-
-
-@dataclass(frozen=True, order=True)
-class TPFInfo:
-    """A target pixel file as its name tells.
-
-    Attributes
-    ----------
-    path : Path
-    starid, sector : int
-    cadence : int
-        Seconds: 120 or 20.
-    """
-
-    path: Path
-    starid: int
-    sector: int
-    cadence: int
 
 
 @dataclass(frozen=True)
@@ -163,67 +121,6 @@ class TPF:
         return self.row_offset, self.row_offset + rows, self.column_offset, self.column_offset + columns
 
 
-def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:
-    """What the name of a target pixel file says, or None for another kind of name."""
-    path = Path(path)
-    for pattern in _NAMES:
-        match = pattern.fullmatch(path.name)
-        if match:
-            cadence = 20 if match["fast"] else 120
-            return TPFInfo(path, int(match["starid"]), int(match["sector"]), cadence)
-    return None
-
-
-def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
-    """The target pixel files in a folder and its sub-folders.
-
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    list of TPFInfo
-        One for each star, sector and cadence, in this order. Where there are several, the newest processing
-        is taken (`products.processing`) and the log names the others; data alerts are older than everything
-        else.
-
-    Raises
-    ------
-    MissingInput
-        If there is no such folder.
-    """
-    folder = Path(folder)
-    check_folder(folder, "the data")
-    found: dict[tuple[int, int, int], list[TPFInfo]] = {}
-    for path in files_below(folder):
-        info = parse_tpf_name(path)
-        if info is not None:
-            found.setdefault((info.starid, info.sector, info.cadence), []).append(info)
-    chosen: list[TPFInfo] = []
-    left_out: list[str] = []
-    for key in sorted(found):
-        infos = found[key]
-        best = infos[0] if len(infos) == 1 else max(infos, key=_rank)
-        chosen.append(best)
-        left_out += [
-            f"{info.path}: left out, {best.path} is of the same star and newer, or its copy"
-            for info in infos
-            if info is not best
-        ]
-    warn_each(left_out)
-    return chosen
-
-
-def _rank(info: TPFInfo) -> tuple[Any, ...]:
-    """Order of several files of a star: unreadable ones, data alerts, the mission's from old to new."""
-    try:
-        made, readable = _reading(info.path, lambda stream: processing(_primary(stream))), True
-    except TasocError:
-        made, readable = processing({}), False
-    return readable, info.path.name.startswith("tess"), made, *file_rank(info.path)
-
-
 def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Camera and CCD of a target pixel file; only its first header is read.
 
@@ -232,7 +129,7 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
     MissingInput, InputError
         As `read_tpf`, as far as the first header goes.
     """
-    return _reading(Path(path), lambda stream: _ccd(_primary(stream)))
+    return reading(Path(path), lambda stream: _ccd(primary_header(stream)))
 
 
 def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = True) -> TPF:
@@ -260,36 +157,12 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = 
         If the file is truncated or corrupt, has not the extensions and columns of a target pixel file,
         or no row with a time.
     """
-    return _reading(Path(path), lambda stream: _read(stream, pixels, rows))
-
-
-def _reading(path: Path, read: Callable[[Stream], T]) -> T:
-    """What is read from a file; errors are one line that names it."""
-    from astropy.io import fits
-
-    try:
-        with Stream(path) as stream, warnings.catch_warnings():
-            # Of what astropy says about headers, and of values that are no numbers.
-            warnings.simplefilter("ignore")
-            return read(stream)
-    except TasocError:
-        raise
-    except (fits.VerifyError, *_UNREADABLE) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
-
-
-def _primary(stream: Stream) -> Any:
-    """The first header."""
-    header = stream.header()
-    if header is None:
-        raise stream.truncated()
-    return header
+    return reading(Path(path), lambda stream: _read(stream, pixels, rows))
 
 
 def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
     path = stream.path
-    header = _primary(stream)
+    header = primary_header(stream)
     stream.skip(data_size(header))
     stream.to_next()
     table_header = stream.header()

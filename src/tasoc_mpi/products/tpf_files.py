@@ -1,0 +1,211 @@
+"""Target pixel files by their names: finding them in a folder, and the list that a run's workers share."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+from ..core.atomic import write_whole
+from ..core.files import WAY_OUT, check_folder, files_below, warn_each
+from ..errors import InputError, TasocError
+from .fitsrows import Stream
+from .processing import file_rank, processing
+
+__all__ = [
+    "TPFInfo",
+    "find_tpfs",
+    "parse_tpf_name",
+    "primary_header",
+    "read_tpf_list",
+    "reading",
+    "tpf_list_path",
+    "write_tpf_list",
+]
+
+T = TypeVar("T")
+
+_NAMES = (
+    re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_(?P<fast>fast-)?tp\.fits(\.gz)?"),
+    re.compile(
+        r"hlsp_tess-data-alerts_tess_phot_(?P<starid>\d{11})-s(?P<sector>\d{2})_tess_v1_(?P<fast>fast-)?tp"
+        r"\.fits(\.gz)?"
+    ),
+)
+
+#: What astropy and the reading of its tables raise for damaged headers.
+_UNREADABLE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    NameError,
+    ArithmeticError,
+    EOFError,
+)
+
+
+@dataclass(frozen=True, order=True)
+class TPFInfo:
+    """A target pixel file as its name tells.
+
+    Attributes
+    ----------
+    path : Path
+    starid, sector : int
+    cadence : int
+        Seconds: 120 or 20.
+    """
+
+    path: Path
+    starid: int
+    sector: int
+    cadence: int
+
+
+def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:
+    """What the name of a target pixel file says, or None for another kind of name."""
+    path = Path(path)
+    for pattern in _NAMES:
+        match = pattern.fullmatch(path.name)
+        if match:
+            cadence = 20 if match["fast"] else 120
+            return TPFInfo(path, int(match["starid"]), int(match["sector"]), cadence)
+    return None
+
+
+def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
+    """The target pixel files in a folder and its sub-folders.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    list of TPFInfo
+        One for each star, sector and cadence, in this order. Where there are several, the newest processing
+        is taken (`products.processing`) and the log names the others; data alerts are older than everything
+        else.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder.
+    """
+    folder = Path(folder)
+    check_folder(folder, "the data")
+    found: dict[tuple[int, int, int], list[TPFInfo]] = {}
+    for path in files_below(folder):
+        info = parse_tpf_name(path)
+        if info is not None:
+            found.setdefault((info.starid, info.sector, info.cadence), []).append(info)
+    chosen: list[TPFInfo] = []
+    left_out: list[str] = []
+    for key in sorted(found):
+        infos = found[key]
+        best = infos[0] if len(infos) == 1 else max(infos, key=_rank)
+        chosen.append(best)
+        left_out += [
+            f"{info.path}: left out, {best.path} is of the same star and newer, or its copy"
+            for info in infos
+            if info is not best
+        ]
+    warn_each(left_out)
+    return chosen
+
+
+def _rank(info: TPFInfo) -> tuple[Any, ...]:
+    """Order of several files of a star: unreadable ones, data alerts, the mission's from old to new."""
+    try:
+        made, readable = reading(info.path, lambda stream: processing(primary_header(stream))), True
+    except TasocError:
+        made, readable = processing({}), False
+    return readable, info.path.name.startswith("tess"), made, *file_rank(info.path)
+
+
+def reading(path: Path, read: Callable[[Stream], T]) -> T:
+    """What is read from a file; errors are one line that names it."""
+    from astropy.io import fits
+
+    try:
+        with Stream(path) as stream, warnings.catch_warnings():
+            # Of what astropy says about headers, and of values that are no numbers.
+            warnings.simplefilter("ignore")
+            return read(stream)
+    except TasocError:
+        raise
+    except (fits.VerifyError, *_UNREADABLE) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
+
+
+def primary_header(stream: Stream) -> Any:
+    """The first header."""
+    header = stream.header()
+    if header is None:
+        raise stream.truncated()
+    return header
+
+
+def tpf_list_path(output: Path) -> Path:
+    """Where the list of a run's target pixel files is, in the output folder."""
+    return output / "results" / "target_pixel_files.json"
+
+
+def write_tpf_list(folder: Path, output: Path) -> None:
+    """Search a folder for target pixel files, and write the list of them for the workers of a run.
+
+    Parameters
+    ----------
+    folder : Path
+        The input folder.
+    output : Path
+        The output folder.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such input folder.
+    InputError
+        If the list cannot be written.
+    """
+    files = [[str(info.path.relative_to(folder)), *_numbers(info)] for info in find_tpfs(folder)]
+    path = tpf_list_path(output)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, json.dumps(files).encode(), durable=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); make room and run again") from None
+
+
+def _numbers(info: TPFInfo) -> tuple[int, int, int]:
+    return info.starid, info.sector, info.cadence
+
+
+def read_tpf_list(folder: Path, output: Path) -> list[TPFInfo] | None:
+    """The target pixel files that `write_tpf_list` found.
+
+    Returns
+    -------
+    list of TPFInfo or None
+        None where there is no list, or it does not name files of this folder: then the folder has to be
+        searched.
+    """
+    try:
+        files = json.loads(tpf_list_path(output).read_bytes())
+        found = [parse_tpf_name(folder / name) for name, *_ in files]
+        names = [PurePath(name) for name, *_ in files]
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
+        return None
+    if any(name.is_absolute() or ".." in name.parts for name in names):
+        return None
+    infos = [info for info in found if info is not None]
+    known = [list(_numbers(info)) for info in infos]
+    return infos if known == [numbers for _, *numbers in files] else None
