@@ -12,7 +12,7 @@ from ..errors import InputError, MissingInput, TasocError
 from ..prepare.fields import find_cubes, group_tpfs
 from ..products.cube import cube_name
 from ..products.ffi import find_ffis
-from ..products.tpf import find_tpfs
+from ..products.tpf_files import find_tpfs
 from ..worklist.output import find_output
 from ..worklist.rows import CCD, load_worklist
 from ..worklist.tally import Tally
