@@ -32,7 +32,7 @@ __all__ = ["Store", "open_store"]
 FLUSH_COUNT = 1000
 FLUSH_SECONDS = 0.5
 #: Where the disk is slower than results come, no more of them than these wait: some 250 bytes each.
-FLUSH_MOST = 200_000
+FLUSH_MOST = 100_000
 #: To synchronise logs takes some ms each, however much there is. Where many results come, it takes at most
 #: this share of the time (but no result waits for longer than above).
 FLUSH_SHARE = 0.2

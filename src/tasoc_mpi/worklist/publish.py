@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 #: Seconds to wait for another program that publishes the same list.
 _PATIENCE = 600.0
 #: Results that are sorted in memory at once, some 300 bytes each.
-_AT_ONCE = 400_000
+_AT_ONCE = 200_000
 #: Rows that are Python objects at once.
 _ROWS = 10_000
 
