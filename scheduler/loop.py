@@ -38,12 +38,9 @@ class Outcome:
         Time from the first star handed out to the end.
     elapsed, waited : float
         Summed over stars: seconds of photometry, and seconds that workers waited for them.
-    lightcurves : int
-        Those of them that ended with a light curve.
     """
 
     computed: int = 0
-    lightcurves: int = 0
     seconds: float = 0.0
     elapsed: float = 0.0
     waited: float = 0.0
@@ -93,8 +90,6 @@ def schedule(
         heads = bundle.heads
         size.learn(heads["elaptime"], store.list.in_file[index])
         outcome.computed += len(heads)
-        good = (heads["status"] == STATUS.OK) | (heads["status"] == STATUS.WARNING)
-        outcome.lightcurves += int(np.count_nonzero(good))
         seconds = float(heads["elaptime"].sum())
         outcome.elapsed += seconds
         outcome.waited += float(heads["worker_wait_time"].sum())

@@ -137,9 +137,9 @@ def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
         logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)
     if stop:
         print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
-    elif outcome.computed and not outcome.lightcurves:
+    elif outcome.computed and np.isin(status[chosen], (STATUS.ERROR, STATUS.ABORT)).all():
         print(
-            f"{path}: none of the {outcome.computed} stars that were computed has a light curve;"
+            f"{path}: none of the {np.count_nonzero(chosen)} chosen stars has a light curve;"
             f" `tasoc-mpi status {path.parent}` says why",
             file=sys.stderr,
         )

@@ -316,7 +316,18 @@ def test_only_errors_are_an_error(blank, expected, tmp_path, capsys):
     folder = fresh(blank, tmp_path)
     bad = [str(row[1]) for row in expected["todolist"] if row[9] == 2]
     assert call([str(folder), "--starid", *bad]) == 1
-    assert f"none of the {len(bad)} stars that were computed has a light curve" in capsys.readouterr().err
+    assert f"none of the {len(bad)} chosen stars has a light curve" in capsys.readouterr().err
+    # With others that have one, stars that fail are no failure of the run.
+    assert call([str(folder), "--overwrite", "--starid", bad[0], str(expected["todolist"][0][1])]) == 0
+    assert call([str(folder)]) == 0
+    assert content(folder) == expected
+
+
+def test_a_run_that_has_only_failures_left_is_no_error(blank, expected, tmp_path):
+    folder = fresh(blank, tmp_path)
+    bad = {row[1] for row in expected["todolist"] if row[9] == 2}
+    good = [str(row[1]) for row in expected["todolist"] if row[1] not in bad]
+    assert call([str(folder), "--starid", *good]) == 0
     assert call([str(folder)]) == 0
     assert content(folder) == expected
 

@@ -1,6 +1,6 @@
 """Compute the light curves of the stars of a work list, alone or under mpiexec.
 
-Exit status: 0 done; 1 an error, or no star that was computed has a light curve; 2 wrong options; 75 told to
+Exit status: 0 done; 1 an error, or all chosen stars have failed; 2 wrong options; 75 told to
 end by the batch system, 130 by the keyboard: the next run continues.
 """
 
