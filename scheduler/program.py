@@ -118,15 +118,16 @@ def run(orders: Orders, drain: Drain, stop: Stop, node: list[int]) -> int:
         rows = load_worklist(path, check_write=True)
     with _opened(orders, rows, chosen) as store:
         note_output(path, output)
+        wanted = chosen.copy()
         if orders.overwrite:
-            _begin_anew(store, chosen, orders.version)
-        needed = wanted_of(store, chosen, False)
+            wanted |= _begin_anew(store, chosen, orders.version)
+        needed = wanted_of(store, wanted, False)
         check_needs(needs_of(store, needed, output, node), output, path)
         if (rows.rows["datasource"][needed] != b"ffi").any():
             write_tpf_list(orders.source, output)
         announce = functools.partial(_announce, orders=orders, ranks=len(node))
         size = BatchSize(max(1, len(node) - 1), orders.batch)
-        outcome = schedule(store, chosen, drain, size, announce, stop, orders.max_errors)
+        outcome = schedule(store, wanted, drain, size, announce, stop, orders.max_errors)
         decision = store.state.decide()
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = rows.ccds
@@ -169,15 +170,16 @@ def _opened(orders: Orders, rows: WorkList, chosen: NDArray[np.bool_], dry: bool
         )
 
 
-def _begin_anew(store: Store, chosen: NDArray[np.bool_], version: int) -> None:
-    """Have the chosen stars computed again."""
+def _begin_anew(store: Store, chosen: NDArray[np.bool_], version: int) -> NDArray[np.bool_]:
+    """Have the chosen stars computed again; returns the rows for which that is so (see `Store.reset`)."""
     before = store.state.decide()
     has_lightcurve = np.isin(before.status, (STATUS.OK, STATUS.WARNING))
-    store.reset(chosen, version)
+    again = store.reset(chosen, version)
     logger.info(
         "%d light curve(s) will be replaced, each when its successor is there",
         np.count_nonzero(chosen & has_lightcurve),
     )
+    return again
 
 
 def _publish(path: Path, output: Path, ccds: list[CCD], decision: Decision) -> NDArray[np.int8]:

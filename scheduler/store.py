@@ -191,15 +191,26 @@ class Store:
             writing, self._writing = self._writing, None
             writing.result()
 
-    def reset(self, chosen: NDArray[np.bool_], version: int) -> int:
-        """Let the chosen stars be computed again, and note it durably; how many have a result."""
-        again = chosen & (self.state.own != STATUS.UNKNOWN)
+    def reset(self, chosen: NDArray[np.bool_], version: int) -> NDArray[np.bool_]:
+        """Let the chosen stars be computed again, and note it durably.
+
+        The skipped stars of their CCDs are reset, too: their light curves may have been removed, and are
+        needed if a star that skips them ends in another way than before.
+
+        Returns
+        -------
+        ndarray of bool
+            Rows that are to be computed again, unless they are skipped.
+        """
+        same_ccd = np.isin(self.list.ccd_of, self.list.ccd_of[chosen])
+        again = chosen | (same_ccd & (self.state.skipped_by() >= 0))
+        again &= self.state.own != STATUS.UNKNOWN
         for number, log in self._logs.items():
             some = np.flatnonzero(again & (self.list.ccd_of == number))
             if len(some) or log.version != version:
                 log.reset(self.list.priority[some], version)
                 self.state.reset(some)
-        return int(np.count_nonzero(again))
+        return again
 
     def close(self) -> None:
         """Close the logs; what was not flushed is lost."""

@@ -242,7 +242,10 @@ def test_old_light_curves_stay_until_their_successors_are_there(folder, expected
         f"{len(expected['files'])} light curve(s) will be replaced, each when its successor is there" in said
     )
     assert run.returncode == 130
-    assert content(folder) == expected
+    now = content(folder)
+    # Those of stars that are skipped so far stay until nothing is left to compute.
+    assert expected["files"].items() <= now["files"].items()
+    assert now | {"files": expected["files"]} == expected
     # What was not computed again yet is, by the next run.
     output = folder / "output"
     left = int(publish(folder / "todo.sqlite", output).decision.todo.sum())

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from run_program import call, content, make_input
 
 from tasoc_mpi.core.locks import holder
+from tasoc_mpi.status import STATUS
 from tasoc_mpi.worklist.publish import publish
 
 PROGRAM = [sys.executable, run_program.__file__]
@@ -129,6 +130,17 @@ def test_more_ranks_than_stars(tmp_path):
     assert content(tmp_path / "1") == content(tmp_path / "4")
 
 
+def test_a_star_whose_skipping_star_is_skipped_later_keeps_its_light_curve(blank, expected, tmp_path):
+    """1067 skips 1064, until a brighter star turns out to skip 1067."""
+    status = {row[1]: row[9] for row in expected["todolist"]}
+    assert (status[1067], status[1064]) == (STATUS.SKIPPED, STATUS.OK)
+    folder = fresh(blank, tmp_path)
+    for starid in ("1067", "1064"):
+        assert call([str(folder), "--starid", starid]) == 0
+    assert call([str(folder)]) == 0
+    assert content(folder) == expected
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_same_result_of_any_sequence_of_parts(blank, expected, tmp_path, data):
@@ -140,9 +152,13 @@ def test_same_result_of_any_sequence_of_parts(blank, expected, tmp_path, data):
         again = ["--overwrite"] if data.draw(st.booleans()) else []
         # 1: none of these has a light curve.
         assert call([str(folder), *again, "--starid", *map(str, some)]) in (0, 1)
-        # At any time, what is listed is there, and nothing else.
+        # At any time, what is listed is there; and else only light curves of stars that are skipped, which
+        # may be wanted after all when others have their results.
         now = content(folder)
-        assert {row[1] for row in now["diagnostics"] if row[1]} == set(now["files"])
+        listed = {row[1] for row in now["diagnostics"] if row[1]}
+        skipped = {row[1] for row in now["todolist"] if row[9] == STATUS.SKIPPED}
+        assert listed <= set(now["files"])
+        assert {int(Path(name).name[4:15]) for name in set(now["files"]) - listed} <= skipped
     assert call([str(folder)]) == 0
     assert content(folder) == expected
 

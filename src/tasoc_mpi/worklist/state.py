@@ -29,7 +29,7 @@ class Decision:
     listed : ndarray of bool
         Rows whose last result stands in `diagnostics`.
     final : ndarray of bool
-        Rows of which nothing that is still to be computed can change that: their light curves on disk that
+        Rows of which no star that is still to be computed can change that: their light curves on disk that
         are not listed are of no use any more.
     todo : ndarray of bool
         Rows that are to be computed.
@@ -123,6 +123,20 @@ class State:
         self._claims = [(rows[valid], numbers[valid], starids[valid])]
         return self._claims[0][0], self._claims[0][2]
 
+    def _settled(self, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows that stay skipped, if they are, whatever becomes of those that are to be computed.
+
+        Only brighter stars of its group decide whether a star is skipped; for a secondary target of a target
+        pixel file, which is decided upon after its primary, all of the group may.
+        """
+        table, group = self.rows.rows, self.rows.group
+        rank = np.empty(len(table), np.int64)
+        rank[np.lexsort((table["starid"], table["tmag"]))] = np.arange(len(table))
+        first = np.full(int(group.max(initial=-1)) + 1, len(table))
+        np.minimum.at(first, group[todo], rank[todo])
+        alone = first[group] == len(table)
+        return (rank < first[group]) & ((self.rows.primary < 0) | alone)
+
     def decide(self) -> Decision:
         """What is to be published of all results so far.
 
@@ -142,7 +156,7 @@ class State:
             status=status,
             skipped_by=skipped_by,
             listed=counts & ~skipped,
-            final=self.done | ~open_ccds[rows.ccd_of],
+            final=(self.done & (~skipped | self._settled(todo))) | ~open_ccds[rows.ccd_of],
             todo=todo,
         )
 
