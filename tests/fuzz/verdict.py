@@ -67,7 +67,10 @@ def _values(path: Path) -> str:
             file.visititems(lambda name, item: found.append(f"{name} {dict(item.attrs)}".encode()))
             for name in ("images", "images_err", "pixel_flags", "sumimage", "time"):
                 dataset = file[name]
-                if dataset.nbytes < _LARGE:
+                if dataset.dtype.kind == "O":
+                    # The bytes of such arrays are places in memory.
+                    found.append(repr(dataset[()]).encode())
+                elif dataset.nbytes < _LARGE:
                     found.append(dataset[()].tobytes())
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError):
         # A damaged one.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..products.fitsbytes import CardTuple
 from ..quality import TESSQualityFlags
 from .source import Source
@@ -193,7 +194,12 @@ def _wcs_template(header: str) -> tuple[tuple[CardTuple, ...], float, float]:
 def wcs_cards(source: Source, stamp: Stamp) -> list[CardTuple]:
     """World coordinates of a stamp's images, celestial and of the CCD (1-based, alternate P)."""
     row_min, _, col_min, _ = stamp
-    cards, column, row = _wcs_template(source.wcs_header)
+    try:
+        cards, column, row = _wcs_template(source.wcs_header)
+    except (KeyError, ValueError, TypeError):
+        raise InputError(
+            f"{source.path}: the header of its world coordinates has no reference pixel; make it again"
+        ) from None
     return [
         *cards,
         ("CRPIX1", column - col_min, "[pixel] reference pixel along image axis 1"),

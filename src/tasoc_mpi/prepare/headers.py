@@ -165,7 +165,7 @@ def _numbers(info: FFIInfo) -> tuple[float, ...]:
     """Start, end, barycentric correction (days), cadence number and quality."""
     start, stop = (info.number(key) for key in ("TSTART", "TSTOP"))
     if not start < stop:
-        raise InputError(f"{info.label}: TSTOP {stop:.6f} is not after TSTART {start:.6f}; {WAY_OUT}")
+        raise InputError(f"{info.label}: TSTOP {stop:.10g} is not after TSTART {start:.10g}; {WAY_OUT}")
     for key, value in (("TSTART", start), ("TSTOP", stop)):
         if not _TIMES[0] < value < _TIMES[1]:
             raise InputError(f"{info.label}: {key} {value:.6g} is no time at which TESS observed; {WAY_OUT}")

@@ -187,7 +187,7 @@ def _read_ecsv(path: Path) -> dict[str, NDArray[np.float64]]:
 
     try:
         table = Table.read(path, format="ascii.ecsv")
-    except _ASTROPY as error:
+    except (*_ASTROPY, csv.Error) as error:
         raise _unreadable(path, error) from None
     return _from_table(path, table)
 

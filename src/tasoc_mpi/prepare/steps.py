@@ -210,7 +210,9 @@ class FlagsStep:
     def compute(self, frames: Frames, first: int, last: int, poll: Callable[[], None]) -> bytes:
         """Number of flagged pixels, and the checksum of the flags, which are in the file if there are any."""
         image = frames.flux(first)
-        image -= _stars(self, image.shape)
+        # Of damaged pixels both may be infinite.
+        with np.errstate(invalid="ignore", over="ignore"):
+            image -= _stars(self, image.shape)
         model = _model(frames, self.mesh[:, :, first : first + 1], self.radial[:, first : first + 1])
         subtract_background(image[None], frames.excluded[first : first + 1], model)
         flags = blocks.window_flags(image, _HALF, _LIMIT)

@@ -8,6 +8,7 @@ the file's before memory is taken.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,41 @@ _ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 _MAX_PACKING, _SMALL = 1032, 1 << 20
 #: Characters of a text that a message shows.
 _SHOWN = 200
+#: Bytes at each end of a file in which heaps are looked for: the pixels of cubes lie between.
+_ENDS = 16 << 20
+#: Signature, version and reserved bytes of a global heap collection (HDF5 File Format Specification, III.E).
+_HEAP = b"GCOL\x01\0\0\0"
+
+
+def _heaps_are_whole(path: Path) -> bool:
+    """Whether the texts of variable length can be walked through: the library runs for ever where not."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        parts = [file.read(_ENDS)]
+        if size > _ENDS:
+            file.seek(max(size - _ENDS, _ENDS))
+            parts.append(file.read(_ENDS))
+    for data in parts:
+        at = data.find(_HEAP)
+        while at >= 0:
+            if not _heap_is_whole(data, at):
+                return False
+            at = data.find(_HEAP, at + 1)
+    return True
+
+
+def _heap_is_whole(data: bytes, start: int) -> bool:
+    """Walk through one heap: each object is an index, a count, a size and as many bytes, in steps of 8."""
+    (size,) = struct.unpack_from("<Q", data.ljust(start + 16, b"\0"), start + 8)
+    at, end = start + 16, start + size
+    # One that is cut off by what is looked at is not for us to judge.
+    while at + 16 <= min(end, len(data)):
+        index, _, length = struct.unpack_from("<HH4xQ", data, at)
+        if index == 0:
+            # The rest is free, and its size counts from here.
+            return 16 <= length <= end - at
+        at += 16 + -(-length // 8) * 8
+    return True
 
 
 class HDF5Reader:
@@ -60,6 +96,8 @@ class HDF5Reader:
     ) -> None:
         self.path, self.what, self.way_out = Path(path), what, way_out
         InputFile(path).close()
+        if not _heaps_are_whole(self.path):
+            raise self.fail(f"cannot be read as {what} (a heap of texts is damaged)")
         with self.guard():
             self.file = opener(self.path) if opener else h5py.File(path, "r")
 

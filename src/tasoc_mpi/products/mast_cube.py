@@ -257,7 +257,7 @@ def _number(headers: list[dict[str, Any]]) -> None:
             cadence = header["NUM_FRM"] * (header.get("FRAMETIM") or 2.0)
             middle, start = (h["TSTART"] - h["BARYCORR"] for h in (header, headers[0]))
             header["FFIINDEX"] = first + round((middle - start) * _DAY / cadence)
-        except (KeyError, TypeError, ArithmeticError):
+        except (KeyError, TypeError, ValueError, ArithmeticError):
             # What is missing or no number is named when the frames are checked.
             continue
 

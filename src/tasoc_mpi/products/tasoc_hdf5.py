@@ -36,6 +36,8 @@ GROUPS: dict[str, type[np.generic]] = {
 #: Of a full frame image, and of the frames of a file at most.
 _ROWS, _COLUMNS, _MAX_SIDE = 2078, 2136, 2136
 _CARD = 80
+#: Days. TJD 20000 is in 2069; the light time from the barycentre to TESS is less than nine minutes.
+_LARGEST_TIME, _LARGEST_CORRECTION = 20000.0, 0.1
 _WAY_OUT = "fetch it again, or make it again"
 
 
@@ -132,6 +134,10 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
         shape, chunk_rows = _frames(reader, n_time)
         names = ("timecorr", "time_start", "time_stop")
         series = {name: reader.read(name, "f8", (n_time,), finite=True) for name in names}
+        for name, values in {"time": time, **series}.items():
+            largest = _LARGEST_CORRECTION if name == "timecorr" else _LARGEST_TIME
+            if (np.abs(values) > largest).any():
+                raise reader.fail(f"{name} has values over {largest:g} d")
         integers = {name: reader.read(name, "i4", (n_time,)) for name in ("cadenceno", "quality")}
         headers, ref_frame = _headers(reader, n_time)
         movement, warpmode = _movement(reader, n_time)

@@ -230,10 +230,11 @@ def _numbers(
     if not is_integer(first) or not isinstance(start, int | float) or isinstance(start, bool):
         return [None] * len(rows)
     # TSTART and FFIINDEX are of the first frame of the sector, whose correction is not known any more: the
-    # change in it, 8 minutes in half a year, is some 5 s in a day.
-    spacecraft = columns["TIME"][rows].astype("f8") - columns["TIMECORR"][rows]
-    first_correction = _extrapolated(spacecraft, columns["TIMECORR"][rows], start)
-    steps = (spacecraft - (start - first_correction)) * _DAY / cadence - 0.5
+    # change in it, 8 minutes in half a year, is some 5 s in a day. Values that are no times are named later.
+    with np.errstate(all="ignore"):
+        spacecraft = columns["TIME"][rows].astype("f8") - columns["TIMECORR"][rows]
+        first_correction = _extrapolated(spacecraft, columns["TIMECORR"][rows], start)
+        steps = (spacecraft - (start - first_correction)) * _DAY / cadence - 0.5
     # Where a time's correction is not known, its number is not either.
     return [first + int(step) if abs(step) < _MOST_CADENCES else None for step in np.round(steps)]
 

@@ -162,7 +162,7 @@ def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | No
             stars = _stars(conn, bool(columns_of(conn, "diagnostics")))
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{path}: a value is of the wrong kind ({error}); restore a copy") from None
     if output is None and where is not None:
         return Run(path, where, stars)

@@ -59,6 +59,8 @@ _NAMES = {
     "sky": ("patterns", "rows", "columns"),
     "tpfs": ("name", "starid", "corner"),
 }
+#: One number a star.
+_OF_STARS = frozenset((*_NAMES["stars"], *_NAMES["variability"][:7]))
 _INTEGERS = frozenset({"starid", "kind", "cadenceno", "quality", "corner"})
 
 
@@ -178,6 +180,11 @@ def _group(reader: HDF5Reader, group: str) -> dict[str, NDArray[Any]]:
         else:
             integer = name in _INTEGERS
             out[name] = reader.read(path, "i8" if integer else dataset.dtype)
+    for name, array in out.items():
+        if array.dtype.kind == "U" and name != "name":
+            raise reader.fail(f"{group}/{name} holds texts, not numbers")
+        if array.ndim != 1 and name in _OF_STARS:
+            raise reader.fail(f"{group}/{name} has shape {array.shape}, not one number a star")
     lengths = {len(array) if array.ndim else -1 for array in out.values()}
     if group != "sky" and (len(lengths) != 1 or -1 in lengths):
         raise reader.fail(f"the arrays of {group} differ in length")
