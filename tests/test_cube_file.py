@@ -14,6 +14,7 @@ from ffi_files import series
 from tasoc_mpi.errors import InputError, MissingInput
 from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
 from tasoc_mpi.products.cube import ATTRIBUTES, FORMAT_VERSION, allocate_cube, open_cube
+from tasoc_mpi.products.hdf5read import HDF5Reader
 
 NAME = "sector030_camera1_ccd1.hdf5"
 
@@ -209,3 +210,21 @@ def test_allocated_cube_is_unfinished_and_whole(tmp_path: Path) -> None:
     refused(path, "unfinished")
     with pytest.raises(KeyError, match="CRSPOC"):
         allocate_cube(path, (1, 1, 1), {key: 1 for key in ATTRIBUTES if key != "CRSPOC"})
+
+
+def test_a_heap_of_texts_that_has_no_end_is_refused(tmp_path: Path) -> None:
+    """HDF5 1.14 walks for ever through a heap whose rest is zero; others it reads."""
+    path = tmp_path / "texts.hdf5"
+    with h5py.File(path, "w") as file:
+        file.attrs["WORDS"] = "text" * 50
+        file["more"] = np.array(["a", "longer text", ""] * 300, dtype=h5py.string_dtype())
+    with HDF5Reader(path, "a file", "make it again") as reader:
+        assert reader.attribute("", "WORDS") == "text" * 50
+    data = bytearray(path.read_bytes())
+    start = data.index(b"GCOL")
+    data[start + 16 :] = bytes(len(data) - start - 16)
+    path.write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"texts\.hdf5: cannot be read as a file \(a heap of texts is damaged\)"
+    ):
+        HDF5Reader(path, "a file", "make it again")

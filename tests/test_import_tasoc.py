@@ -172,6 +172,10 @@ def damage(source: Path, how: str) -> None:
         elif how == "times":
             del file["timecorr"]
             file["timecorr"] = np.zeros(2)
+        elif how == "a time":
+            file["time"][0] = 1e38
+        elif how == "a correction":
+            file["timecorr"][:] = -1e19
         elif how == "wcs":
             for t in range(3):
                 file[f"wcs/{t:04d}"][()] = ""
@@ -192,6 +196,8 @@ def damage(source: Path, how: str) -> None:
         ("size", "images/0002 has shape"),
         ("attribute", "no attribute CADENCE"),
         ("times", "timecorr has"),
+        ("a time", "time has values over 20000 d"),
+        ("a correction", "timecorr has values over 0.1 d"),
         ("wcs", "no frame in it has a WCS"),
         ("reference", "reference frame 7 of 3"),
         ("nothing", "not one of the TASOC pipeline"),

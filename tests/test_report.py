@@ -25,7 +25,7 @@ from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
 from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
 from tasoc_mpi.report.summary import magnitude_bins, summary_lines, text_table
 from tasoc_mpi.report.truth import compare, draw_report, isolated_stars, report_lines
-from tasoc_mpi.simulate.truth import Truth
+from tasoc_mpi.simulate.truth import Truth, read_truth
 from tasoc_mpi.status import STATUS
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo import create_todo
@@ -416,6 +416,24 @@ def test_light_curves_of_a_simulation_against_its_truth(simulated, tmp_path):
     assert f"{len(report.stars)} stars OK" in lines[0]
     assert lines[-1] == "stars OK without their own pixel in the mask: none"
     assert draw_report([report], tmp_path / "truth.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("variability/depth", lambda values: values[:, None], "variability/depth has shape"),
+        ("variability/depth", lambda values: ["x"] * len(values), "variability/depth holds texts"),
+        ("stars/kind", lambda values: ["x"] * len(values), "stars/kind holds texts"),
+    ],
+)
+def test_a_truth_without_numbers_is_one_line(simulated, tmp_path, name, change, words):
+    path = Path(shutil.copy(next(simulated.glob("truth_*.hdf5")), tmp_path))
+    with h5py.File(path, "r+") as file:
+        values = file[name][()]
+        del file[name]
+        file[name] = change(values)
+    with pytest.raises(InputError, match=words):
+        read_truth(path)
 
 
 def test_a_comparison_without_a_truth(tmp_path):
