@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
