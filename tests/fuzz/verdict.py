@@ -23,7 +23,11 @@ _TEMPORARY = re.compile(r"\..*|.*\.(tmp|part|state|lock)|.*-(journal|wal|shm)|.*
 _ERROR = re.compile(r"^tasoc-mpi( [\w-]+)?: error: ", re.MULTILINE)
 _NO_STAR = re.compile(r"none of the \d+ chosen stars has a light curve; .* says why$")
 _WARNING = re.compile(r"^.*: \w*Warning: ", re.MULTILINE)
-_OURS = re.compile(r"^(tasoc_mpi\.errors\.)?(InputError|MissingInput|UsageError|TasocError)\b")
+_OURS = re.compile(
+    r"^(tasoc_mpi\.errors\.)?(InputError|MissingInput|UsageError|TasocError)\b"
+    # What the photometry says of a star without a single number.
+    r"|^ValueError: the (flux|errors) of the light curve (is|are) all NaN$"
+)
 _CUBE = re.compile(r"sector\d+_camera\d_ccd\d\.hdf5")
 #: Bytes of a dataset that is not compared.
 _LARGE = 1 << 26

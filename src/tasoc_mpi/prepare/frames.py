@@ -128,8 +128,9 @@ def read_series(paths: Sequence[Path | FFIInfo], facts: Iterable[FrameFacts] | N
     drop_unusable(wcs, cards, infos[0].shape, origin, [info.label for info in infos])
     if not wcs.good.any():
         raise InputError(
-            f"{infos[0].path.parent}: none of the {len(infos)} frames of sector {infos[0].sector} camera "
-            f"{infos[0].camera} CCD {infos[0].ccd} has a WCS that can be used; fetch the files again"
+            f"{infos[0].label}: neither it nor another of the {len(infos)} frames of sector "
+            f"{infos[0].sector} camera {infos[0].camera} CCD {infos[0].ccd} has a WCS that can be used; "
+            "fetch the files again"
         )
     btc = majority([frame.btc_pixel for frame in found])
     start, stop, timecorr = _times(found, wcs, btc)

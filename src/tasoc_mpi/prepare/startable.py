@@ -183,11 +183,18 @@ _ASTROPY = (
 
 
 def _read_ecsv(path: Path) -> dict[str, NDArray[np.float64]]:
+    import warnings
+    import zlib
+
     from astropy.table import Table
+    from astropy.utils.exceptions import AstropyWarning
 
     try:
-        table = Table.read(path, format="ascii.ecsv")
-    except (*_ASTROPY, csv.Error) as error:
+        with warnings.catch_warnings():
+            # Types that are not known; what matters raises below.
+            warnings.simplefilter("ignore", AstropyWarning)
+            table = Table.read(path, format="ascii.ecsv")
+    except (*_ASTROPY, csv.Error, zlib.error) as error:
         raise _unreadable(path, error) from None
     return _from_table(path, table)
 

@@ -88,11 +88,13 @@ def noise_parts(
     pixels, sky = np.asarray(mask_size, dtype="f8"), np.maximum(np.asarray(sky, dtype="f8"), 0.0)
     reads = kept * seconds / FRAME_TIME
     light = INT_TIME * reads
-    return NoiseParts(
-        star=np.sqrt(flux * light) / (flux * light),
-        sky=np.sqrt(pixels * sky * light) / (flux * light),
-        read=np.sqrt(pixels * reads) * read_noise / (flux * light),
-    )
+    # A flux or sky that cannot be (of a damaged light curve) has no noise either.
+    with np.errstate(all="ignore"):
+        return NoiseParts(
+            star=np.sqrt(flux * light) / (flux * light),
+            sky=np.sqrt(pixels * sky * light) / (flux * light),
+            read=np.sqrt(pixels * reads) * read_noise / (flux * light),
+        )
 
 
 def expected_noise(
