@@ -129,6 +129,8 @@ class State:
         Only brighter stars of its group decide whether a star is skipped; for a secondary target of a target
         pixel file, which is decided upon after its primary, all of the group may.
         """
+        if not todo.any():
+            return np.ones(len(todo), bool)
         table, group = self.rows.rows, self.rows.group
         rank = np.empty(len(table), np.int64)
         rank[np.lexsort((table["starid"], table["tmag"]))] = np.arange(len(table))
