@@ -287,5 +287,5 @@ def test_wcs_that_does_not_invert(tmp_path: Path, caplog, cards) -> None:
     assert paths[1].name in caplog.text
     for path in paths:
         path.unlink()
-    with pytest.raises(InputError, match="none of the 3 frames"):
+    with pytest.raises(InputError, match="neither it nor another of the 3 frames"):
         read_series(frames(tmp_path, 3, **cards))
