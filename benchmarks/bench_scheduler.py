@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasoc_mpi.protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results, unpack_tasks
+from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results, unpack_tasks
 from tasoc_mpi.scheduler.loop import Crew, schedule
 from tasoc_mpi.scheduler.progress import Progress
 from tasoc_mpi.scheduler.queue import BatchSize

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from bench_scheduler import Answers
 
-from tasoc_mpi.protocol import Tag, _header, split_numbers, unpack_results, unpack_tasks
+from tasoc_mpi.core.messages import Tag, _header, split_numbers, unpack_results, unpack_tasks
 from tasoc_mpi.scheduler.loop import Crew, Messages, schedule
 from tasoc_mpi.scheduler.progress import Progress
 from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tasoc_mpi.transport import Mailbox, receive, world
+from tasoc_mpi.core.mpi import Mailbox, receive, world
 
 SIZES = (32, 1_000, 4_000, 10_000, 20_000, 40_000, 100_000)
 #: Messages of a round: few enough that MPI takes them all without its receiver.

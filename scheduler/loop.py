@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..protocol import ProtocolError, Tag, pack_finish, pack_stop, pack_tasks, unpack_failure
-from ..status import STATUS
-from ..transport import Mailbox
+from ..core.messages import ProtocolError, Tag, pack_finish, pack_stop, pack_tasks, unpack_failure
+from ..core.mpi import Mailbox
+from ..core.status import STATUS
 from .progress import Progress
 from .queue import BatchSize, Queue
 from .signals import Stop

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..memory import available_memory
+from ..core.errors import InputError
+from ..core.resources import available_memory
 from .queue import BatchSize, Queue
 from .store import Store
 

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import write_whole
+from ..core.errors import InputError
 from ..core.locks import holder
+from ..core.status import STATUS
 from ..core.streams import print_report
-from ..errors import InputError
 from ..products.tpf_files import write_tpf_list
-from ..status import STATUS
 from ..worklist.constraints import Constraints
 from ..worklist.log import log_path
 from ..worklist.output import note_output

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TextIO
 
-from ..transport import is_terminal
+from ..core.mpi import is_terminal
 
 __all__ = ["Progress", "duration"]
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..core.locks import exclusive
-from ..errors import InputError
-from ..protocol import Bundle, ProtocolError, unpack_many
-from ..status import STATUS
+from ..core.messages import Bundle, ProtocolError, unpack_many
+from ..core.status import STATUS
 from ..worklist.log import LogReader, LogWriter, ResultGroup, log_path
 from ..worklist.rows import CCD, WorkList, ccd_name
 from ..worklist.state import State

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import replacing
-from ..errors import InputError
-from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
-from ..status import STATUS
+from ..core.errors import InputError
+from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
+from ..core.status import STATUS
 from ..worklist.constraints import Constraints
 from ..worklist.log import LogReader, log_path
 from ..worklist.output import find_output, note_output

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, MissingInput, TasocError
+from ..core.errors import InputError, MissingInput, TasocError
 from ..prepare.fields import find_cubes, group_tpfs
 from ..products.cube import cube_name
 from ..products.ffi import find_ffis

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput
 
 __all__ = [
     "JOBS_NAME",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from ..errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput
 from .site import LAUNCHES, Site
 
 __all__ = ["ARRAYS", "SCRIPT_FOLDER", "render"]

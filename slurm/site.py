@@ -11,8 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..core.files import InputFile
-from ..errors import InputError, MissingInput, one_line
+from ..core.errors import InputError, MissingInput, one_line
+from ..core.input_files import InputFile
 
 __all__ = ["LAUNCHES", "STEPS", "Resources", "Site", "examples", "load_site"]
 

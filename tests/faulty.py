@@ -19,7 +19,7 @@ from run_program import Photometry
 
 from tasoc_mpi import cli
 from tasoc_mpi.commands import run
-from tasoc_mpi.transport import world
+from tasoc_mpi.core.mpi import world
 
 NAME = "faulty:photometry"
 

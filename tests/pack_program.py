@@ -8,7 +8,7 @@ import resource
 import sys
 import zlib
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.products.packed import PackWriter
 
 

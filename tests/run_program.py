@@ -20,9 +20,9 @@ import numpy as np
 
 from tasoc_mpi import cli
 from tasoc_mpi.commands import run
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.scheduler import store
-from tasoc_mpi.status import STATUS
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo import create_todo
 

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tasoc_mpi.core.settings import mag2flux
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import AperturePhotometry, BasePhotometry
 from tasoc_mpi.photometry.aperture import contamination, minimal_mask, stars_in_mask, touched_sides
 from tasoc_mpi.photometry.base import STAMP_STAR_DTYPE
@@ -13,9 +15,7 @@ from tasoc_mpi.photometry.pixels import StampPixels
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.photometry.source import PixelBackground
 from tasoc_mpi.photometry.tessphot import _wants_halo
-from tasoc_mpi.settings import mag2flux
 from tasoc_mpi.simulate.truth import read_truth, truth_name
-from tasoc_mpi.status import STATUS
 
 #: Full frame image (row, column) of the first pixel of the small worlds below.
 ORIGIN = (100, 144)

@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from small_files import sky, tpf_name, write_cube, write_tpf
 
-from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare import startable
 from tasoc_mpi.prepare.catalog import CatalogOptions, make_catalogs, select_stars
 from tasoc_mpi.prepare.fields import find_fields

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasoc_mpi.core.files import InputFile, check_folder, files_below
-from tasoc_mpi.errors import InputError, MissingInput, one_line, system_error
+from tasoc_mpi.core.errors import InputError, MissingInput, one_line, system_error
+from tasoc_mpi.core.input_files import InputFile, check_folder, files_below
 
 AS_ROOT = os.geteuid() == 0
 

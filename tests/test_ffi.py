@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from ffi_files import ffi_name, write_ffi
 
-from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_ffi, read_rows, scan_ffi
 from tasoc_mpi.products.framewcs import FrameWCS
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_files import tpf_name, write_tpf
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.products import fitsrows
 from tasoc_mpi.products.fitsrows import Stream, column_formats, data_size, read_columns
 from tasoc_mpi.products.tpf import read_tpf

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.products.fitsread import Reader
 from tasoc_mpi.products.fitstable import read_table
 

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from tasoc_mpi import cli
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.prepare.cubes import PrepareOptions
 from tasoc_mpi.prepare.importing import import_file
 from tasoc_mpi.products.cube import open_cube

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi import cli
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.kernels.interleave import frames_of_cube
 from tasoc_mpi.prepare import import_mast, importing
 from tasoc_mpi.prepare.cubes import PrepareOptions

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasoc_mpi.core.files import files_below
-from tasoc_mpi.errors import MissingInput
+from tasoc_mpi.core.errors import MissingInput
+from tasoc_mpi.core.input_files import files_below
 from tasoc_mpi.photometry import load
 from tasoc_mpi.products.tpf_files import (
     find_tpfs,

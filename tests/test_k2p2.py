@@ -11,8 +11,8 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 from sklearn.cluster import DBSCAN
 
+from tasoc_mpi.core.settings import SETTINGS, load_settings, mag2flux
 from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
-from tasoc_mpi.settings import SETTINGS, load_settings, mag2flux
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from tasoc_mpi.core.atomic import replacing, write_whole
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.locks import Locked, exclusive, holder, lock_path
-from tasoc_mpi.errors import InputError
 
 HOLDER = """
 import sys

@@ -8,7 +8,7 @@ from scipy.special import erf
 
 from tasoc_mpi import motion
 from tasoc_mpi._align import prepare_image
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.kernels.warp import warp_moments
 from tasoc_mpi.motion import ImageMovementKernel
 from tasoc_mpi.products.framewcs import FrameWCS

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from tasoc_mpi.protocol import (
+from tasoc_mpi.core.messages import (
     RESULT_DTYPE,
     TASK_DTYPE,
     ProtocolError,
@@ -24,10 +24,10 @@ from tasoc_mpi.protocol import (
     unpack_stop,
     unpack_tasks,
 )
+from tasoc_mpi.core.mpi import Mailbox, nodes, receive, world
 from tasoc_mpi.scheduler.loop import Crew
 from tasoc_mpi.scheduler.queue import BatchSize, Queue
 from tasoc_mpi.scheduler.signals import Stop
-from tasoc_mpi.transport import Mailbox, nodes, receive, world
 from tasoc_mpi.worker.loop import work
 
 # A thread ends the process also while it is inside the MPI library, and MPI then ends the others.

@@ -14,7 +14,7 @@ from mpi_launch import environment, kind, launchers
 from run_program import call, content, make_input
 
 from tasoc_mpi import cli
-from tasoc_mpi.transport import _find_mpiexec
+from tasoc_mpi.core.mpi import _find_mpiexec
 
 STARS = 150
 

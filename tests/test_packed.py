@@ -22,7 +22,7 @@ from run_program import call, content, make_input
 from test_run import forked, fresh, launch
 
 from tasoc_mpi import cli
-from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.products.lightcurve import lightcurve_name
 from tasoc_mpi.products.packed import PACK_FOLDER, PackReader, PackWriter, split_name
 from tasoc_mpi.report.results import read_curve, read_run

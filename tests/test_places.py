@@ -14,7 +14,7 @@ from run_program import content, make_input
 
 import tasoc_mpi
 from tasoc_mpi.core.compiled import provide_cache
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.settings import mag2flux
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import plots
 from tasoc_mpi.photometry.base import BasePhotometry
 from tasoc_mpi.photometry.plots_mask import mask_segments
@@ -29,8 +31,6 @@ from tasoc_mpi.products.cube import (
     write_wcs,
 )
 from tasoc_mpi.products.framewcs import FrameWCS
-from tasoc_mpi.settings import mag2flux
-from tasoc_mpi.status import STATUS
 
 ROWS, COLUMNS, FRAMES = 40, 42, 96
 ORIGIN = (500, 600)

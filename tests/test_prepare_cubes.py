@@ -19,7 +19,7 @@ from astropy.io import fits
 from ffi_files import ffi_name, series, write_ffi
 from scipy import ndimage
 
-from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare import cubes as prepare
 from tasoc_mpi.prepare import steps
 from tasoc_mpi.prepare.background import background_model, fit_background, usable_pixels

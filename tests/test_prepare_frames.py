@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_files import tpf_name, write_tpf
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.prepare.frames import excluded_from, read_series, reference_frame
 from tasoc_mpi.prepare.headers import FrameFacts, frame_facts
 from tasoc_mpi.prepare.times import cadence_number, correct_times, time_offset

@@ -19,7 +19,7 @@ from ffi_files import ffi_name, series
 from test_prepare_cubes import FRAMES, KILLER, NAME, SHAPE, SMALL_MEMORY, contents
 
 from tasoc_mpi import cli
-from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
 from tasoc_mpi.prepare.fields import find_fields
 from tasoc_mpi.prepare.state import State

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_prepare_cubes import FRAMES, LOG, NAME, SHAPE, contents
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.prepare.cubes import prepare_folder
 from tasoc_mpi.prepare.memory import Space
 from tasoc_mpi.prepare.team import Team, _Sharing, pack, unpack

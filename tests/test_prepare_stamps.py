@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.prepare.stamps import read_stamps
 from tasoc_mpi.products.tpf import read_tpf
 from tasoc_mpi.products.tpf_files import find_tpfs

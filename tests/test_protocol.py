@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasoc_mpi.protocol import (
+from tasoc_mpi.core.messages import (
     DIAGNOSTICS,
     RESULT_DTYPE,
     TASK_DTYPE,

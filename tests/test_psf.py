@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 
 from tasoc_mpi import psf as module
 from tasoc_mpi._prf_files import PRFGrid, analytic_table, find_folder, read_grid
-from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.kernels.prf_table import add_table_stars
 from tasoc_mpi.psf import PSF
 

@@ -15,8 +15,8 @@ from run_program import call, content, make_input
 from test_run import PROGRAM, everything_below, fresh
 
 from tasoc_mpi import cli
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.locks import exclusive
-from tasoc_mpi.errors import InputError
 from tasoc_mpi.products.lightcurve import lightcurve_name
 from tasoc_mpi.worklist.log import damaged_path, log_path
 from tasoc_mpi.worklist.publish import publish

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasoc_mpi.quality import TESSQualityFlags, exposures_reached
+from tasoc_mpi.core.quality import TESSQualityFlags, exposures_reached
 
 #: The mission's bits (TESS Science Data Products Description Document; from 8192 on, data release notes).
 BITS = {

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.base import BasePhotometry
-from tasoc_mpi.status import STATUS
 
 pytestmark = pytest.mark.real
 

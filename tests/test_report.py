@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from tasoc_mpi import cli
 from tasoc_mpi.commands import status as status_command
-from tasoc_mpi.errors import InputError, MissingInput
+from tasoc_mpi.core.errors import InputError, MissingInput
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
 from tasoc_mpi.report.noise import expected_noise, mixture_sigma, noise_parts
 from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_median
@@ -27,7 +28,6 @@ from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_leve
 from tasoc_mpi.report.summary import magnitude_bins, summary_lines, text_table
 from tasoc_mpi.report.truth import compare, draw_report, isolated_stars, report_lines
 from tasoc_mpi.simulate.truth import Truth, read_truth
-from tasoc_mpi.status import STATUS
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo import create_todo
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasoc_mpi.errors import InputError
-from tasoc_mpi.protocol import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
+from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from tasoc_mpi.worklist.log import (
     _HEADER,
     RESET,

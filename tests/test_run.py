@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from run_program import call, content, make_input
 
 from tasoc_mpi.core.locks import holder
-from tasoc_mpi.status import STATUS
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.worklist.publish import publish
 
 PROGRAM = [sys.executable, run_program.__file__]

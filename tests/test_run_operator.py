@@ -14,9 +14,9 @@ from run_program import call, content, make_input
 from test_run import launch, mpiexec
 
 from tasoc_mpi import cli
-from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.mpi import check_ranks, start_ranks
 from tasoc_mpi.scheduler import plan, progress
-from tasoc_mpi.transport import check_ranks, start_ranks
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.rows import load_todo
 from tasoc_mpi.worklist.schema import TODO_DTYPE
@@ -108,7 +108,7 @@ def test_ranks_are_started_here(folder):
     command = [sys.executable, "-m", "tasoc_mpi.cli", "run", str(folder), "--ranks", "3", "--dry-run"]
     # Through the program itself: it is replaced by mpiexec.
     program = (
-        "import sys; from tasoc_mpi.transport import start_ranks\n"
+        "import sys; from tasoc_mpi.core.mpi import start_ranks\n"
         f"start_ranks(3, {['run', str(folder), '--dry-run']!r})\n"
     )
     done = subprocess.run(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasoc_mpi.errors import InputError, UsageError
+from tasoc_mpi.core import durable
+from tasoc_mpi.core.errors import InputError, UsageError
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import AperturePhotometry
-from tasoc_mpi.products import durable
 from tasoc_mpi.products.lightcurve import write_whole
-from tasoc_mpi.status import STATUS
 from tasoc_mpi.worklist.rows import load_todo
 
 

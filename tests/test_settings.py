@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tasoc_mpi import cli
-from tasoc_mpi.errors import InputError, MissingInput
-from tasoc_mpi.settings import SETTINGS, default, load_settings, mag2flux, settings_text
+from tasoc_mpi.core.errors import InputError, MissingInput
+from tasoc_mpi.core.settings import SETTINGS, default, load_settings, mag2flux, settings_text
 
 ROOT = Path(__file__).parents[1]
 

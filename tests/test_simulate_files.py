@@ -14,10 +14,10 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 
-from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.products.catalog import open_catalog, parse_footprint, stars_in_polygon
 from tasoc_mpi.products.framewcs import FrameWCS
-from tasoc_mpi.settings import mag2flux
 from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.truth import read_truth
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasoc_mpi.status import STATUS
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.worklist.rows import LOADED_DTYPE
 from tasoc_mpi.worklist.skip import groups, primaries, skip_rule
 

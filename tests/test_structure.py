@@ -13,15 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 #: Each part imports only from parts of a lower number; parts of one number do not import each other.
 FLOORS = {
-    "status": 0,
-    "quality": 0,
-    "errors": 0,
-    "memory": 0,
     "core": 0.3,
-    "settings": 0.5,
     "data": 0,
-    "protocol": 0.5,
-    "transport": 0.7,
     "kernels": 0.5,
     "products": 1,
     "worklist": 1.5,

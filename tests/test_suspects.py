@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_worker import supervisor, tasks, wait
 
-from tasoc_mpi.errors import TasocError
+from tasoc_mpi.core.errors import TasocError
 from tasoc_mpi.worker.deaths import cause_of_death, oom_kills
 
 pytestmark = pytest.mark.timeout(100)

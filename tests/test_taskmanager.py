@@ -10,9 +10,9 @@ import sys
 import pytest
 from run_program import Photometry, call, content, make_input
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.scheduler.taskmanager import TaskManager
-from tasoc_mpi.status import STATUS
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ffi_files import wcs_cards
 from numpy.typing import NDArray
 
 from tasoc_mpi import cli
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.prepare.frames import read_series
 from tasoc_mpi.prepare.headers import pack_info, unpack_info
 from tasoc_mpi.products.cube import open_cube

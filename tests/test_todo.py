@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasoc_mpi.commands import status as status_command
+from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.locks import exclusive
-from tasoc_mpi.errors import InputError, MissingInput
 from tasoc_mpi.worklist.constraints import Constraints
 from tasoc_mpi.worklist.rows import LOADED_DTYPE, load_todo, load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE

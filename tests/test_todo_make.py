@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from small_files import sky, tpf_name, write_cube, write_tpf
 
 from tasoc_mpi.commands import todo as command
-from tasoc_mpi.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.prepare.catalog import CatalogOptions, make_catalogs
 from tasoc_mpi.prepare.rules import read_rules
 from tasoc_mpi.prepare.todo import cbv_area, fill_todo, prioritise

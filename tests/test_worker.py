@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasoc_mpi.errors import TasocError
-from tasoc_mpi.memory import available_memory
-from tasoc_mpi.protocol import TASK_DTYPE, ProtocolError, Results
+from tasoc_mpi.core.errors import TasocError
+from tasoc_mpi.core.messages import TASK_DTYPE, ProtocolError, Results
+from tasoc_mpi.core.resources import available_memory
 from tasoc_mpi.worker.compute import Job, aborted, join_results
 from tasoc_mpi.worker.loop import InProcess
 from tasoc_mpi.worker.memory import memory_share

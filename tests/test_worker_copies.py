@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from run_program import content
 
-from tasoc_mpi.errors import InputError
+from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.messages import TASK_DTYPE
 from tasoc_mpi.photometry import ahead, load
 from tasoc_mpi.photometry.stamps import default_size, stamp_around
 from tasoc_mpi.products.cube import cube_name
-from tasoc_mpi.protocol import TASK_DTYPE
 from tasoc_mpi.worker import copies
 from tasoc_mpi.worker.compute import Job
 from tasoc_mpi.worker.copies import SHARED_FOLDER, Copies, copies_folder, copy_name, remove_stale

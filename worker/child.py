@@ -22,9 +22,9 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import TasocError
+from ..core.messages import Results, pack_results, unpack_tasks
 from ..core.streams import secure_streams
-from ..errors import TasocError
-from ..protocol import Results, pack_results, unpack_tasks
 from .compute import Job, Photometry, compute, finish, join_results, settle
 from .copies import copy_name, remove_stale
 from .memory import limit_memory

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, TasocError
+from ..core.errors import InputError, TasocError
+from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
+from ..core.status import STATUS
 from ..products.packed import pack_writer
-from ..protocol import DIAGNOSTICS, RESULT_DTYPE, Results
-from ..status import STATUS
 
 __all__ = ["Job", "Photometry", "aborted", "compute", "finish", "join_results", "settle"]
 

@@ -23,8 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..errors import InputError
-from ..memory import available_memory
+from ..core.errors import InputError
+from ..core.resources import available_memory
 
 __all__ = ["SHARED_FOLDER", "Copies", "copies_folder", "copy_name", "remove_stale"]
 

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..products.durable import make_durable
-from ..products.packed import pack_writer
-from ..protocol import (
+from ..core.durable import make_durable
+from ..core.messages import (
     ProtocolError,
     Results,
     Tag,
@@ -20,7 +19,8 @@ from ..protocol import (
     unpack_stop,
     unpack_tasks,
 )
-from ..transport import receive
+from ..core.mpi import receive
+from ..products.packed import pack_writer
 from .compute import Job, Photometry, compute, settle
 
 __all__ = ["Computer", "InProcess", "work"]

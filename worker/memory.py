@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..memory import available_memory
+from ..core.resources import available_memory
 
 __all__ = ["limit_memory", "memory_share"]
 

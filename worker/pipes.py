@@ -2,7 +2,7 @@
 
 The watching process sends `JOB` once, then `TASKS`; the computing one says `READY` when it can compute, and
 answers with `RESULTS` as stars are done, some of a batch at a time. The arrays in them are those of
-`tasoc_mpi.protocol`.
+`tasoc_mpi.core.messages`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import select
 import struct
 from enum import IntEnum
 
-from ..protocol import ProtocolError
+from ..core.messages import ProtocolError
 
 __all__ = ["Frames", "Kind", "frame", "read_frame", "readable", "write_all"]
 

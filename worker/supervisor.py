@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, TasocError
-from ..products.durable import make_durable
-from ..protocol import ProtocolError, Results, pack_tasks, unpack_results
+from ..core.durable import make_durable
+from ..core.errors import InputError, TasocError
+from ..core.messages import ProtocolError, Results, pack_tasks, unpack_results
 from .compute import Job, aborted, join_results
 from .copies import Copies, remove_stale
 from .deaths import Death, cause_of_death, oom_kills

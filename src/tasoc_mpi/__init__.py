@@ -24,14 +24,14 @@ __all__ = [
 
 _HOMES = {
     "PSF": "psf",
-    "STATUS": "status",
+    "STATUS": "core.status",
     "AperturePhotometry": "photometry.aperture",
     "BasePhotometry": "photometry.base",
-    "CorrectorQualityFlags": "quality",
+    "CorrectorQualityFlags": "core.quality",
     "ImageMovementKernel": "motion",
-    "PixelQualityFlags": "quality",
-    "TESSQualityFlags": "quality",
-    "load_settings": "settings",
+    "PixelQualityFlags": "core.quality",
+    "TESSQualityFlags": "core.quality",
+    "load_settings": "core.settings",
 }
 
 

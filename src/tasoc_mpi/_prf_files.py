@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, MissingInput
+from .core.errors import InputError, MissingInput
 from .products.fitsread import Reader, float_image
 
 __all__ = ["SAMPLES", "SIZE", "PRFGrid", "analytic_table", "find_folder", "read_grid"]

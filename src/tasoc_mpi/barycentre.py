@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, MissingInput
+from .core.errors import InputError, MissingInput
 from .products.spk import check_kernel
 
 __all__ = ["earth_position", "ephemeris", "light_time", "spice_position", "unit_vector"]

@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .core.errors import TasocError, one_line, system_error
+from .core.settings import load_settings
 from .core.streams import STDOUT, print_report, secure_streams, silence_stdout
-from .errors import TasocError, one_line, system_error
-from .settings import load_settings
 
 __all__ = ["main", "parse"]
 

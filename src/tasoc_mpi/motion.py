@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._align import align, prepare_image
-from .errors import InputError
+from .core.errors import InputError
 from .products.framewcs import FrameWCS
 
 __all__ = ["WARPMODES", "ImageMovementKernel"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._prf_files import SAMPLES, SIZE, analytic_table, find_folder, read_grid
-from .errors import InputError
+from .core.errors import InputError
 from .kernels.prf_table import add_table_stars
 
 __all__ = ["PSF"]

@@ -11,9 +11,9 @@ from ffi_files import series
 from foreign_files import pixels, write_tasoc
 
 from tasoc_mpi import cli
+from tasoc_mpi.core.settings import settings_text
 from tasoc_mpi.products.framewcs import FrameWCS
 from tasoc_mpi.products.mast_cube import scan_mast_cube
-from tasoc_mpi.settings import settings_text
 
 __all__ = [
     "ccd",

@@ -76,7 +76,7 @@ def _main(options: Sequence[str]) -> int:
     """The program, with its photometry in this process."""
     from tasoc_mpi import cli
     from tasoc_mpi.commands import run
-    from tasoc_mpi.errors import TasocError
+    from tasoc_mpi.core.errors import TasocError
     from tasoc_mpi.photometry.tessphot import tessphot
 
     if options[0] in _FUNCTIONS:

@@ -198,7 +198,7 @@ def _judge_results(
     file: Path, before: dict[str, str], after: dict[str, str], case: Path, status: int
 ) -> list[str]:
     """Whether what the command wrote can be read."""
-    from tasoc_mpi.errors import TasocError
+    from tasoc_mpi.core.errors import TasocError
     from tasoc_mpi.products.catalog import open_catalog
     from tasoc_mpi.products.cube import open_cube
     from tasoc_mpi.report.results import read_curve

@@ -47,8 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..core.settings import input_folder
     from ..prepare.catalog import CatalogOptions, make_catalogs
-    from ..settings import input_folder
 
     options = CatalogOptions(
         source=args.source,

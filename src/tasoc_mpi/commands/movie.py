@@ -35,8 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..core.settings import input_folder
     from ..report.movie import make_movies
-    from ..settings import input_folder
 
     made = make_movies(
         input_folder(args.folder),

@@ -49,13 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
+    from ..core.errors import TasocError
     from ..core.locks import use_folder
-    from ..errors import TasocError
+    from ..core.mpi import abort, check_first, world
+    from ..core.settings import input_folder, load_settings
     from ..prepare.cubes import PrepareOptions, prepare_folder
     from ..prepare.steps import KINDS, warm_up
     from ..prepare.team import Team, serve
-    from ..settings import input_folder, load_settings
-    from ..transport import abort, check_first, world
 
     options = PrepareOptions(
         sector=args.sector,

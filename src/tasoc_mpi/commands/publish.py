@@ -27,10 +27,10 @@ def main(args: argparse.Namespace) -> int:
     """Run the command."""
     import numpy as np
 
+    from ..core.errors import MissingInput
     from ..core.locks import use_folder
-    from ..errors import MissingInput
-    from ..settings import input_folder
-    from ..status import STATUS
+    from ..core.settings import input_folder
+    from ..core.status import STATUS
     from ..worklist.output import find_output
     from ..worklist.publish import publish
     from ..worklist.rows import ccd_name

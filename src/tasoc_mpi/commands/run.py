@@ -102,8 +102,8 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
         Exit status, the same on all ranks.
     """
     from ..core.locks import use_folder
-    from ..settings import load_settings
-    from ..transport import check_first, check_ranks, start_ranks, world
+    from ..core.mpi import check_first, check_ranks, start_ranks, world
+    from ..core.settings import load_settings
 
     def check() -> None:
         load_settings()
@@ -124,10 +124,10 @@ def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None
     """Scheduler and worker in turn, without MPI."""
     import contextlib
 
-    from ..protocol import pack_results
+    from ..core.messages import pack_results
+    from ..core.settings import load_settings
     from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
-    from ..settings import load_settings
 
     stop, patience = Stop(), load_settings().getfloat("run", "stop_timeout")
     with listen(stop, patience), contextlib.ExitStack() as stack:
@@ -156,12 +156,12 @@ def _alone(args: argparse.Namespace, photometry: Callable[..., Any] | str | None
 
 def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     """The scheduler."""
-    from ..errors import TasocError
+    from ..core.errors import TasocError
+    from ..core.mpi import Mailbox, abort, nodes
+    from ..core.settings import load_settings
     from ..scheduler.loop import Crew
     from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
-    from ..settings import load_settings
-    from ..transport import Mailbox, abort, nodes
 
     stop = Stop()
     crew = Crew(Mailbox(comm), stop, nodes(comm))
@@ -194,10 +194,10 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
     """Every other rank."""
     import time
 
-    from ..errors import TasocError
-    from ..protocol import Tag, pack_failure
+    from ..core.errors import TasocError
+    from ..core.messages import Tag, pack_failure
+    from ..core.mpi import abort, nodes
     from ..scheduler.signals import leave_to_rank_0
-    from ..transport import abort, nodes
     from ..worker.loop import work
     from ..worker.supervisor import Supervisor
 
@@ -223,7 +223,7 @@ def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | N
     import contextlib
     import logging
 
-    from ..settings import load_settings
+    from ..core.settings import load_settings
     from ..worker.compute import Job
     from ..worker.copies import copies_folder
     from ..worker.loop import InProcess
@@ -254,7 +254,7 @@ def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | N
 
 def _folders(args: argparse.Namespace) -> tuple[Path, Path]:
     """Input and output folder."""
-    from ..settings import input_folder, output_folder
+    from ..core.settings import input_folder, output_folder
 
     source = input_folder(args.input)
     return source.resolve(), output_folder(args.output, source / "output").resolve()
@@ -268,7 +268,7 @@ def _constraints(args: argparse.Namespace) -> Any:
     UsageError
         If a value is impossible.
     """
-    from ..errors import UsageError
+    from ..core.errors import UsageError
     from ..worklist.constraints import Constraints
 
     limits = {"sector": (1, 999), "camera": (1, 4), "ccd": (1, 4), "cadence": (1, 9999)}

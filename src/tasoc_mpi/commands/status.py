@@ -34,8 +34,8 @@ def main(args: argparse.Namespace) -> int:
     import sys
     import time
 
-    from ..errors import UsageError
-    from ..settings import input_folder
+    from ..core.errors import UsageError
+    from ..core.settings import input_folder
     from ..slurm.queue import queue_lines
     from ..worklist.todo import TODO_NAME
 
@@ -82,7 +82,7 @@ def _tally(path: Path, output: str | None) -> Any:
 
 
 def _lines(tally: Any, decision: Any, progress: Sequence[Any], stars: int) -> Iterable[str]:
-    from ..status import STATUS
+    from ..core.status import STATUS
 
     names = {status.value: status.name for status in STATUS}
     names[STATUS.UNKNOWN] = "to do"

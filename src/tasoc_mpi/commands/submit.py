@@ -31,8 +31,8 @@ def main(args: argparse.Namespace) -> int:
     import os
     from pathlib import Path
 
-    from ..errors import MissingInput, UsageError
-    from ..settings import input_folder, output_folder
+    from ..core.errors import MissingInput, UsageError
+    from ..core.settings import input_folder, output_folder
     from ..slurm.chain import array_size, plan, scripts, submit
     from ..slurm.site import examples, load_site
 

@@ -25,10 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..errors import MissingInput
+    from ..core.errors import MissingInput
+    from ..core.settings import input_folder
     from ..report.results import read_run
     from ..report.summary import summary_lines
-    from ..settings import input_folder
 
     folder = input_folder(args.input)
     if args.output is not None and not args.output.is_dir():

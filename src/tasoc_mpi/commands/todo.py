@@ -37,8 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..core.settings import input_folder
     from ..prepare.todo import fill_todo
-    from ..settings import input_folder
 
     summaries = fill_todo(
         Path(input_folder(args.folder)),

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..errors import MissingInput
+    from ..core.errors import MissingInput
     from ..worklist.listed import listed_lightcurves, unpack
 
     output = Path(args.output)
@@ -48,7 +48,7 @@ def _find_todo(output: Path) -> Path:
     """The work list of a run's output folder, which is by default inside the input folder."""
     import os
 
-    from ..errors import MissingInput
+    from ..core.errors import MissingInput
     from ..worklist.todo import TODO_NAME
 
     folders = [output.resolve().parent, *map(Path, filter(None, [os.environ.get("TESSPHOT_INPUT")]))]

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..errors import InputError
+from .errors import InputError
 
 __all__ = ["provide_cache"]
 

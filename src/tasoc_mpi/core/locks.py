@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InputError
+from .errors import InputError
 
 __all__ = ["LOCK_FOLDER", "PATIENCE", "Locked", "exclusive", "holder", "lock_path", "open_lock", "use_folder"]
 

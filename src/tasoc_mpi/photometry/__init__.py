@@ -1,6 +1,6 @@
 """Photometry of one star: `BasePhotometry`, the methods, and `tessphot`, which chooses one."""
 
-from ..status import STATUS
+from ..core.status import STATUS
 from .aperture import AperturePhotometry
 from .base import BasePhotometry
 from .result import PhotometryResult

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..settings import mag2flux
-from ..status import STATUS
+from ..core.settings import mag2flux
+from ..core.status import STATUS
 from .base import BasePhotometry
 from .diagnostics import SIDES, edge_flux
 from .k2p2 import K2P2Parameters, K2P2Result, k2p2_masks

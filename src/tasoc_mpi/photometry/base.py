@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..core.errors import UsageError
+from ..core.quality import TESSQualityFlags
+from ..core.settings import load_settings
+from ..core.status import STATUS
 from ..products.lightcurve import Writer, write_lightcurve
-from ..quality import TESSQualityFlags
-from ..settings import load_settings
-from ..status import STATUS
 from .columns import lightcurve_table, make_columns
 from .diagnostics import edge_flux, light_curve_diagnostics
 from .load import load_ffi, load_tpf
@@ -191,7 +191,7 @@ class BasePhotometry(StampPixels):
 
     @property
     def settings(self) -> configparser.ConfigParser:
-        """Settings and constants of the pipeline; see `tasoc_mpi.settings.load_settings`."""
+        """Settings and constants of the pipeline; see `tasoc_mpi.core.settings.load_settings`."""
         return load_settings()
 
     def default_stamp(self) -> tuple[int, int]:

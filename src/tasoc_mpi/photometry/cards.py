@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.quality import TESSQualityFlags
 from ..products.fitsbytes import CardTuple
-from ..quality import TESSQualityFlags
 from .source import Source
 from .stamps import Stamp
 

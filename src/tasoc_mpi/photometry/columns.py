@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.quality import CorrectorQualityFlags, PixelQualityFlags, exposures_reached
 from ..kernels.sums import flagged_frames
-from ..quality import CorrectorQualityFlags, PixelQualityFlags, exposures_reached
 from .source import Source
 from .stamps import Stamp
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.settings import default
 from ..kernels.mask_cluster import core_clusters
 from ..kernels.mask_density import flux_threshold
 from ..kernels.mask_saturated import extend_columns, tidy_segments
 from ..kernels.mask_watershed import flood, watershed_markers
-from ..settings import default
 
 __all__ = ["K2P2Parameters", "K2P2Result", "k2p2_masks"]
 

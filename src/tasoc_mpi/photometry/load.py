@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..barycentre import ephemeris
-from ..errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput
+from ..core.quality import TESSQualityFlags
 from ..products.catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
 from ..products.cube import Cube, cube_name, open_cube
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
-from ..quality import TESSQualityFlags
 from .source import FACTS, PixelBackground, Source
 
 __all__ = ["clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from", "use_tpf_list"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 from ..kernels.sums import sum_pixels
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
 from .diagnostics import SIDES, MaskSums

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..quality import CorrectorQualityFlags, TESSQualityFlags
+from ..core.errors import InputError
+from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from . import plots_mask
 from .columns import background_shenanigans
 

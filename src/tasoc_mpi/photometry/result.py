@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..status import STATUS
+from ..core.status import STATUS
 
 __all__ = ["PhotometryResult"]
 

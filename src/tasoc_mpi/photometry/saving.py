@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..core.errors import UsageError
+from ..core.status import STATUS
 from ..products.lightcurve import LightCurve
-from ..status import STATUS
 from . import cards
 from .columns import background_shenanigans
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 __all__ = ["Stamp", "default_size", "stamp_around"]
 

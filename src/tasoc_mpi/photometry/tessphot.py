@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ..errors import InputError, UsageError
-from ..settings import load_settings, mag2flux
-from ..status import STATUS
+from ..core.errors import InputError, UsageError
+from ..core.settings import load_settings, mag2flux
+from ..core.status import STATUS
 from .aperture import AperturePhotometry
 from .base import BasePhotometry
 from .diagnostics import SIDES, edge_flux

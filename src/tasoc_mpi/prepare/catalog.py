@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, UsageError
+from ..core.errors import InputError, UsageError
 from ..products.catalog import (
     FROM_HEADERS,
     STAR_DTYPE,

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError, MissingInput, TasocError, UsageError
 from ..core.locks import exclusive, lock_path
-from ..errors import InputError, MissingInput, TasocError, UsageError
+from ..core.quality import TESSQualityFlags
 from ..products.catalog import catalog_name, catalog_settings
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf_files import TPFInfo, find_tpfs
-from ..quality import TESSQualityFlags
 from .background import background_model, window_length
 from .fields import group_tpfs
 from .framelog import write_log

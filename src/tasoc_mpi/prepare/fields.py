@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import check_folder
-from ..errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput
+from ..core.input_files import check_folder
 from ..products.ccd import camera_centre_sky, convex_hull_sky, stamp_outline
 from ..products.cube import open_cube
 from ..products.ffi import find_ffis

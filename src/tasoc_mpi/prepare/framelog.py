@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import replacing
-from ..quality import TESSQualityFlags
+from ..core.quality import TESSQualityFlags
 from .state import LEFT_OUT, NO_SKY, writing
 from .unfinished import CubeContent
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.files import WAY_OUT
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.input_files import WAY_OUT
 from ..products.ffi import FFIInfo, scan_ffi
 from ..products.fitsread import Extension
 from ..products.framewcs import wcs_problem

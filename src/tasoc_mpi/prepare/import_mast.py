@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.progress import progress
 from ..products.ffi import FFIInfo
 from ..products.mast_cube import MastPixels, frame_block, scan_mast_cube
-from .progress import progress
 
 __all__ = ["mast_frames"]
 

@@ -18,20 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..barycentre import ephemeris
-from ..core.files import warn_each
-from ..errors import InputError, UsageError
+from ..core.errors import InputError, UsageError
+from ..core.input_files import warn_each
+from ..core.progress import progress
+from ..core.quality import TESSQualityFlags
 from ..kernels import blocks
 from ..motion import WARPMODES
 from ..products.cube import allocate_cube, finish_cube, write_wcs
 from ..products.framewcs import FrameWCS
 from ..products.processing import file_rank
 from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
-from ..quality import TESSQualityFlags
 from .consistency import one_a_cadence
 from .cubes import PrepareOptions, memory_bytes
 from .frames import drop_unusable, reference_frame
 from .headers import BTC_PIXEL
-from .progress import progress
 from .state import State, publish, writing
 from .unfinished import dataset_places
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.files import InputFile, check_folder
-from ..errors import InputError, TasocError
+from ..core.errors import InputError, TasocError
+from ..core.input_files import InputFile, check_folder
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fitsread import Reader

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..memory import available_memory
+from ..core.resources import available_memory
 
 __all__ = ["Space", "free_memory"]
 

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..core.errors import UsageError
+from ..core.progress import progress
 from ..products.cube import BackgroundModel
 from ..products.ffi import FFIInfo
 from .background import background_model
 from .frames import FrameSeries
 from .headers import FrameFacts, frame_facts
-from .progress import progress
 from .reading import Frames
 from .starlight import FEWEST_FRAMES
 from .state import FITTED, LEFT_OUT, NO_SKY, State

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..errors import InputError, TasocError
+from ..core.errors import InputError, TasocError
 from ..products.cube import Cube, open_cube
 from ..products.ffi import FFIInfo, scan_ffi
 

@@ -10,8 +10,8 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import InputFile
-from ..errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput
+from ..core.input_files import InputFile
 from ..products.starvalues import LARGEST_STARID
 
 __all__ = ["METHODS", "Rule", "read_rules"]

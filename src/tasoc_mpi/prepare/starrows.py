@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 from ..products.catalog import STAR_DTYPE, unit_vectors
 from ..products.starvalues import LARGEST_STARID, LIMITS, impossible
 

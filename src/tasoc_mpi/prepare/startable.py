@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput, UsageError
+from ..core.errors import InputError, MissingInput, UsageError
 from ..products.catalog import STAR_DTYPE, stars_in_polygon, unit_vectors
 from ..products.fitsread import Reader
 from .starrows import numbers, usable_stars

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import InputFile
-from ..errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput
+from ..core.input_files import InputFile
 
 __all__ = ["FITTED", "LEFT_OUT", "NO_SKY", "State", "publish", "write_at", "writing"]
 

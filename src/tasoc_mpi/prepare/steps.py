@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.quality import PixelQualityFlags
 from ..kernels import blocks
 from ..products.cube import BackgroundModel
 from ..products.ffi import read_rows
-from ..quality import PixelQualityFlags
 from .background import FLUX_CUTOFF, background_model, fit_background, subtract_background, usable_pixels
 from .headers import frame_facts
 from .memory import Space

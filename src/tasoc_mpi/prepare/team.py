@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import errors
-from ..errors import TasocError
-from ..transport import Mailbox, nodes, receive
+from ..core import errors
+from ..core.errors import TasocError
+from ..core.mpi import Mailbox, nodes, receive
 from .memory import free_memory
 
 __all__ = ["Known", "Step", "Team", "pack", "serve", "unpack"]

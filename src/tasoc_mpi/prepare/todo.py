@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, UsageError
+from ..core.errors import InputError, UsageError
+from ..core.settings import load_settings
 from ..products.catalog import (
     STAR_DTYPE,
     StarCatalog,
@@ -25,7 +26,6 @@ from ..products.cube import Cube, cube_name, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
-from ..settings import load_settings
 from ..worklist.schema import TODO_DTYPE
 from ..worklist.todo import TODO_NAME, create_todo
 from .fields import CCDKey, find_cubes, group_tpfs

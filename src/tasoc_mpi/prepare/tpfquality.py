@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import TasocError
+from ..core.errors import TasocError
+from ..core.quality import TESSQualityFlags, exposures_reached
 from ..products.tpf import read_tpf
 from ..products.tpf_files import TPFInfo
-from ..quality import TESSQualityFlags, exposures_reached
 
 __all__ = ["flags_inside", "tpf_quality"]
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 from ..products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
 from .frames import FrameSeries
 from .passes import CubeFile

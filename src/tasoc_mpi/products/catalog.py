@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.files import InputFile
-from ..errors import InputError, MissingInput, one_line
+from ..core.errors import InputError, MissingInput, one_line
+from ..core.input_files import InputFile
 from .ccd import camera_centre_sky, convex_hull_sky, stamp_outline
 from .starvalues import check_stars
 

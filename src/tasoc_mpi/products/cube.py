@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput
 from .cubebackground import BackgroundModel, StoredBackground
 from .framewcs import MAX_ORDER, FrameWCS
 from .hdf5read import HDF5Reader

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import WAY_OUT, check_folder, files_below
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.input_files import WAY_OUT, check_folder, files_below
 from .fitsread import Extension, Reader, image_extension
 
 __all__ = [

@@ -15,8 +15,8 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from ..core.files import WAY_OUT, InputFile
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.input_files import WAY_OUT, InputFile
 
 __all__ = [
     "DTYPES",

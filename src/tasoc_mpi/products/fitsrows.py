@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import WAY_OUT, InputFile
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.input_files import WAY_OUT, InputFile
 
 __all__ = ["Stream", "column_formats", "data_size", "read_columns"]
 
@@ -55,7 +55,7 @@ class Stream:
     Raises
     ------
     MissingInput, InputError
-        See `core.files.InputFile`.
+        See `core.input_files.InputFile`.
     """
 
     def __init__(self, path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import WAY_OUT
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.input_files import WAY_OUT
 from .fitsread import Reader, is_integer
 
 __all__ = ["read_table"]

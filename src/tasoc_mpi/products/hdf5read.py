@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..core.files import InputFile
-from ..errors import InputError, one_line
+from ..core.errors import InputError, one_line
+from ..core.input_files import InputFile
 
 __all__ = ["HDF5Reader"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import sync
-from ..errors import InputError
+from ..core.errors import InputError
 from .fitsbytes import CardTuple, hdu_bytes, image_bytes, image_cards
 
 __all__ = [

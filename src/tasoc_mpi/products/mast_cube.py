@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 from ..kernels.interleave import frames_of_cube
 from .ffi import FFIInfo, is_wcs_card, science_region
 from .fitsread import MAX_SIDE, WAY_OUT, Extension, Reader, is_integer

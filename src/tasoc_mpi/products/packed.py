@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, MissingInput, TasocError
+from ..core.errors import InputError, MissingInput, TasocError
 
 __all__ = [
     "PACK_FOLDER",

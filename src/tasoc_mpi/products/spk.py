@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import InputFile
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.input_files import InputFile
 
 __all__ = ["check_kernel"]
 

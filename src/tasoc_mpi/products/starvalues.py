@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 
 __all__ = ["LARGEST_STARID", "LIMITS", "Limits", "check_stars", "impossible"]
 

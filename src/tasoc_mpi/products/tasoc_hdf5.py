@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .cube import ATTRIBUTES
 from .fitsread import card_value
 from .framewcs import FrameWCS

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
 from .ffi import FFIInfo, science_region
 from .fitsread import WAY_OUT, Extension, Reader, is_integer
 from .fitstable import read_table

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..quality import TESSQualityFlags
+from ..core.errors import InputError
+from ..core.quality import TESSQualityFlags
 from .ffi import FFIInfo, parse_ffi_name, science_pixels, science_region
 from .fitsread import WAY_OUT, Extension, Reader, float_image
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import WAY_OUT
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.input_files import WAY_OUT
 from .fitsrows import Stream, column_formats, data_size, read_columns
 from .framewcs import FrameWCS
 from .tpf_files import parse_tpf_name, primary_header, reading

@@ -12,8 +12,8 @@ from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from ..core.atomic import write_whole
-from ..core.files import WAY_OUT, check_folder, files_below, warn_each
-from ..errors import InputError, TasocError
+from ..core.errors import InputError, TasocError
+from ..core.input_files import WAY_OUT, check_folder, files_below, warn_each
 from .fitsrows import Stream
 from .processing import file_rank, processing
 

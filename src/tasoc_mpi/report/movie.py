@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingInput, UsageError
+from ..core.errors import InputError, MissingInput, UsageError
+from ..core.progress import progress
+from ..core.quality import TESSQualityFlags
 from ..prepare.fields import find_cubes
-from ..prepare.progress import progress
 from ..products.cube import Cube, StoredBackground, open_cube
-from ..quality import TESSQualityFlags
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..settings import mag2flux
+from ..core.settings import mag2flux
 
 __all__ = [
     "FRAME_TIME",

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.settings import mag2flux
 from ..photometry.plots import COLOURS, new_figure, relative_unit, robust_limits, save_figure
-from ..settings import mag2flux
 from .noise import noise_parts
 from .results import Curve, Run, read_curve, sky_level
 from .variables import Variable, injected_variables

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import WAY_OUT
-from ..errors import InputError, MissingInput, one_line
+from ..core.errors import InputError, MissingInput, one_line
+from ..core.input_files import WAY_OUT
+from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
+from ..core.settings import output_folder
+from ..core.status import STATUS
 from ..products.fitsread import MAX_SIDE, Reader, is_integer
 from ..products.fitstable import read_table
 from ..products.lightcurve import below
-from ..quality import CorrectorQualityFlags, TESSQualityFlags
-from ..settings import output_folder
-from ..status import STATUS
 from ..worklist.listed import read_lightcurve
 from ..worklist.rows import read_published
 from ..worklist.schema import columns_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..status import STATUS
+from ..core.status import STATUS
 from .noise import expected_noise
 from .results import Run, sky_level
 

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..core.errors import InputError
+from ..core.quality import TESSQualityFlags
+from ..core.status import STATUS
 from ..kernels.statistics import light_curve_statistics
 from ..photometry.plots import COLOURS, new_figure, save_figure
-from ..quality import TESSQualityFlags
 from ..simulate.truth import Truth, read_truth, truth_name
-from ..status import STATUS
 from .noise import mixture_sigma, noise_parts
 from .recovery import RECOVERY_DTYPE, recover
 from .results import Curve, read_curve, read_run

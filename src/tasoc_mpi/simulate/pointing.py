@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..core.errors import UsageError
 from ..products.framewcs import FrameWCS
 
 __all__ = ["Pointing", "load_pointing", "moved_wcs"]

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.files import InputFile
-from ..errors import InputError, TasocError
+from ..core.errors import InputError, TasocError
+from ..core.input_files import InputFile
+from ..core.quality import TESSQualityFlags
 from ..kernels import prf
 from ..products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 from ..products.ccd import CAMERA_CENTRES
 from ..products.framewcs import FrameWCS
-from ..quality import TESSQualityFlags
 from . import cards
 from .ffi import BTC_PIXEL, FrameFacts, facts_of, ffi_bytes, ffi_name, ffi_size, sip_cards
 from .options import SimulationOptions, SimulationPaths

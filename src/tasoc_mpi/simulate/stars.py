@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.settings import mag2flux
 from ..kernels.prf import prf_radius, sigma_scale
 from ..products.ccd import CAMERA_CENTRES
 from ..products.framewcs import FrameWCS
-from ..settings import mag2flux
 from .options import CCD_COLUMNS, CCD_ROWS, SimulationOptions
 
 __all__ = ["KINDS", "MARGIN", "Stars", "Variability", "counts", "j2000", "make_stars", "make_variability"]

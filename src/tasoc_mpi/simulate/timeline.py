@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..quality import TESSQualityFlags
+from ..core.quality import TESSQualityFlags
 from .options import SimulationOptions
 from .pointing import Pointing
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
+from ..core.errors import UsageError
+from ..core.quality import TESSQualityFlags
 from ..products.fitsbytes import CardTuple, hdu_bytes
 from ..products.framewcs import FrameWCS
-from ..quality import TESSQualityFlags
 from . import cards as c
 from . import tpfcards
 from .options import SimulationOptions

@@ -41,7 +41,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingInput
+from ..core.errors import MissingInput
 from ..products.hdf5read import HDF5Reader
 from .stars import KINDS, Variability
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import TasocError
+from ..core.errors import TasocError
 from ..products.lightcurve import below, lightcurve_name
 from ..products.packed import PACK_FOLDER, PackReader, split_name
 from .rows import WorkList

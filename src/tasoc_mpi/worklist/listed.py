@@ -8,8 +8,8 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from ..core.files import InputFile
-from ..errors import InputError, MissingInput, TasocError, system_error
+from ..core.errors import InputError, MissingInput, TasocError, system_error
+from ..core.input_files import InputFile
 from ..products.lightcurve import below, write_whole
 from ..products.packed import PackReader, split_name
 from .files import is_listed_name

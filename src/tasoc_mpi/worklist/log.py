@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import write_whole
-from ..errors import InputError
-from ..protocol import LAYOUT, Bundle, ProtocolError, unpack_many
-from ..status import STATUS
+from ..core.errors import InputError
+from ..core.messages import LAYOUT, Bundle, ProtocolError, unpack_many
+from ..core.status import STATUS
 from .rows import CCD, WorkList, ccd_name
 
 __all__ = ["LogReader", "LogWriter", "Reset", "ResultGroup", "damaged_path", "log_path", "reset_payload"]

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 
 from ..core.atomic import write_whole
-from ..errors import InputError
+from ..core.errors import InputError
 
 __all__ = ["find_output", "note_output", "output_name"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import InputError
 from ..core.locks import Locked, exclusive
-from ..errors import InputError
-from ..protocol import RESULT_DTYPE
+from ..core.messages import RESULT_DTYPE
 from .files import Names, remove_unlisted
 from .log import LogReader, ResultGroup, damaged_path, log_path
 from .output import output_name

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..protocol import TASK_DTYPE
-from ..status import STATUS
+from ..core.errors import InputError
+from ..core.messages import TASK_DTYPE
+from ..core.status import STATUS
 from .constraints import Constraints
 from .schema import OLD_TABLES, TODO_DTYPE, columns_of, todolist_columns
 from .skip import Finder, groups, primaries

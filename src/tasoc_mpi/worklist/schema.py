@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from ..protocol import DIAGNOSTICS
+from ..core.errors import InputError
+from ..core.messages import DIAGNOSTICS
 
 __all__ = [
     "DIAGNOSTICS_COLUMNS",

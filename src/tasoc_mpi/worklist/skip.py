@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..status import STATUS
+from ..core.status import STATUS
 
 __all__ = ["Finder", "groups", "primaries", "skip_rule"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..status import STATUS
+from ..core.status import STATUS
 from .log import LogReader, Reset, ResultGroup, log_path
 from .rows import CCD, WorkList
 from .skip import skip_rule

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from ..core.atomic import write_whole
+from ..core.errors import InputError
 from ..core.locks import exclusive
-from ..errors import InputError
-from ..protocol import DIAGNOSTICS, RESULT_DTYPE, ProtocolError, Results, pack_results, unpack_many
-from ..status import STATUS
+from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, ProtocolError, Results, pack_results, unpack_many
+from ..core.status import STATUS
 from .log import RESULTS, log_path, new_header, pack_record
 from .rows import CCD, WorkList
 from .schema import columns_of

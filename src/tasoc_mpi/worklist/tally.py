@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.locks import holder
-from ..status import STATUS
+from ..core.status import STATUS
 from .log import LogReader, Reset, ResultGroup, log_path
 from .rows import CCD, WorkList
 from .schema import columns_of

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import replacing
+from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive, holder
-from ..errors import InputError, MissingInput
 from .output import find_output
 from .schema import TABLES, TODO_DTYPE, check_schema, indices
 

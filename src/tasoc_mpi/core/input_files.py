@@ -18,7 +18,7 @@ from typing import Any
 
 from isal import igzip, igzip_lib
 
-from ..errors import InputError, MissingInput
+from .errors import InputError, MissingInput
 
 __all__ = ["WAY_OUT", "InputFile", "check_folder", "files_below", "warn_each"]
 

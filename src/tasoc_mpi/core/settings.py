@@ -231,7 +231,7 @@ def load_settings() -> configparser.ConfigParser:
 
 def _read(path: str) -> list[tuple[Setting, int | float]]:
     """The settings of a file."""
-    from .core.files import InputFile
+    from .input_files import InputFile
 
     # No header has the empty name: [DEFAULT] is a section like any other, and not known.
     parser = configparser.ConfigParser(
