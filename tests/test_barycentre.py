@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from tasoc_mpi import barycentre
 from tasoc_mpi.core.errors import InputError, MissingInput
+from tasoc_mpi.models import barycentre
 
 DAY = 86400.0
 EARTH_RADIUS = 6378.137 / 299792.458  # light-seconds

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from tasoc_mpi import motion
-from tasoc_mpi._align import prepare_image
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.kernels.warp import warp_moments
-from tasoc_mpi.motion import ImageMovementKernel
+from tasoc_mpi.models import motion
+from tasoc_mpi.models.align import prepare_image
+from tasoc_mpi.models.motion import ImageMovementKernel
 from tasoc_mpi.products.framewcs import FrameWCS
 
 XY = np.array([[100.0, 20.0], [2000.5, 1000.25], [44.0, 0.0]])

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasoc_mpi import cli
-from tasoc_mpi.barycentre import earth_position, light_time
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.models.barycentre import earth_position, light_time
 from tasoc_mpi.prepare.consistency import majority, one_a_cadence, times_that_do_not_fit
 from tasoc_mpi.prepare.cubes import prepare_folder
 from tasoc_mpi.prepare.fields import find_fields

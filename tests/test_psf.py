@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
-from tasoc_mpi import psf as module
-from tasoc_mpi._prf_files import PRFGrid, analytic_table, find_folder, read_grid
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.kernels.prf_table import add_table_stars
-from tasoc_mpi.psf import PSF
+from tasoc_mpi.models import psf as module
+from tasoc_mpi.models.prf_files import PRFGrid, analytic_table, find_folder, read_grid
+from tasoc_mpi.models.psf import PSF
 
 STAMP = (100, 131, 500, 541)  # 31 rows, 41 columns
 ROWS, COLUMNS = (1, 513, 1025, 1536, 2048), (45, 557, 1069, 1580, 2092)

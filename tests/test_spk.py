@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasoc_mpi.barycentre import spice_position
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.models.barycentre import spice_position
 from tasoc_mpi.products.spk import check_kernel
 
 spiceypy = pytest.importorskip("spiceypy")

@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PSF": "psf",
+    "PSF": "models.psf",
     "STATUS": "core.status",
     "AperturePhotometry": "photometry.aperture",
     "BasePhotometry": "photometry.base",
     "CorrectorQualityFlags": "core.quality",
-    "ImageMovementKernel": "motion",
+    "ImageMovementKernel": "models.motion",
     "PixelQualityFlags": "core.quality",
     "TESSQualityFlags": "core.quality",
     "load_settings": "core.settings",

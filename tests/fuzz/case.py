@@ -55,7 +55,7 @@ class CaseResult:
 
 def _psf(folder: str) -> None:
     """What a method does with PRF files; no command reads them by itself."""
-    from tasoc_mpi.psf import PSF
+    from tasoc_mpi.models.psf import PSF
 
     PSF(4, 2, 3, (100, 110, 200, 210), folder).integrate_to_image([[5.0, 5.0, 100.0]])
 

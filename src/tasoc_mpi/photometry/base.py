@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
     from astropy.wcs import WCS
 
-    from ..motion import ImageMovementKernel
-    from ..psf import PSF
+    from ..models.motion import ImageMovementKernel
+    from ..models.psf import PSF
 
 __all__ = ["STAMP_STAR_DTYPE", "BasePhotometry"]
 
@@ -272,7 +272,7 @@ class BasePhotometry(StampPixels):
     @property
     def psf(self) -> PSF:
         """Point spread function in the middle of the stamp."""
-        from ..psf import PSF
+        from ..models.psf import PSF
 
         return self._get("psf", lambda: PSF(self.sector, self.camera, self.ccd, self.stamp))
 

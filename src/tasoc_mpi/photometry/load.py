@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..barycentre import ephemeris
 from ..core.errors import InputError, MissingInput
 from ..core.quality import TESSQualityFlags
+from ..models.barycentre import ephemeris
 from ..products.catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
 from ..products.cube import Cube, cube_name, open_cube
 from ..products.tpf import TPF, read_tpf

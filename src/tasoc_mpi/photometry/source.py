@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..barycentre import light_time
-from ..motion import ImageMovementKernel
+from ..models.barycentre import light_time
+from ..models.motion import ImageMovementKernel
 from ..products.catalog import StarCatalog
 from ..products.cube import Cube
 from ..products.framewcs import FrameWCS

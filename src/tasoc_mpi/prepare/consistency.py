@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..barycentre import earth_position, light_time
+from ..models.barycentre import earth_position, light_time
 from ..products.framewcs import FrameWCS
 
 __all__ = ["DAY", "majority", "one_a_cadence", "repaired_timecorr", "times_that_do_not_fit", "wcs_problems"]

@@ -372,7 +372,7 @@ def _open_state(
 ) -> State:
     parameters = 0
     if options.movement_kernel:
-        from ..motion import WARPMODES
+        from ..models.motion import WARPMODES
 
         parameters = WARPMODES[options.movement_kernel]
     state = State(
@@ -399,7 +399,7 @@ def _ephemeris(
     options: PrepareOptions,
 ) -> tuple[NDArray[np.float64], str]:
     """Positions of TESS, for a reference frame that may yet turn out to have no pixels."""
-    from ..barycentre import ephemeris
+    from ..models.barycentre import ephemeris
 
     frame = reference_frame(series.time, TESSQualityFlags.filter(quality), series.wcs.good, reference_time)
     column, row = series.btc_pixel

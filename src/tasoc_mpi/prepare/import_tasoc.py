@@ -17,13 +17,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..barycentre import ephemeris
 from ..core.errors import InputError, UsageError
 from ..core.input_files import warn_each
 from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
 from ..kernels import blocks
-from ..motion import WARPMODES
+from ..models.barycentre import ephemeris
+from ..models.motion import WARPMODES
 from ..products.cube import allocate_cube, finish_cube, write_wcs
 from ..products.framewcs import FrameWCS
 from ..products.processing import file_rank

@@ -256,7 +256,7 @@ class MovementStep:
 
     def compute(self, frames: Frames, first: int, last: int, poll: Callable[[], None]) -> bytes:
         """The parameters as float64; NaN where there are none."""
-        from ..motion import ImageMovementKernel
+        from ..models.motion import ImageMovementKernel
 
         if "kernel" not in self._kernels:
             row, column = frames.origin

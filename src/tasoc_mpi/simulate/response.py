@@ -54,7 +54,7 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
     if options.prf is None:
         words = "analytic: two Gaussians integrated over the pixels (tasoc_mpi.kernels.prf)"
         return Response(words, stars.scale, stars.radius, (), np.zeros(len(stars), dtype="i8"))
-    from ..psf import PSF
+    from ..models.psf import PSF
 
     row0, column0, rows, columns = options.science
     i = np.clip(stars.row - row0, 0, rows - 1).astype("i8") // TILE
@@ -99,8 +99,8 @@ def draw(
         scale, radius = response.scale[which], response.radius[which]
         add_stars(image, (float(origin[0]), float(origin[1])), rows, columns, fluxes, scale, radius)
         return
-    from .._prf_files import SAMPLES
     from ..kernels.prf_table import add_table_stars
+    from ..models.prf_files import SAMPLES
 
     exact = np.zeros(image.shape)
     tiles = response.tile[which]

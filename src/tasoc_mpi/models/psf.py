@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._prf_files import SAMPLES, SIZE, analytic_table, find_folder, read_grid
-from .core.errors import InputError
-from .kernels.prf_table import add_table_stars
+from ..core.errors import InputError
+from ..kernels.prf_table import add_table_stars
+from .prf_files import SAMPLES, SIZE, analytic_table, find_folder, read_grid
 
 __all__ = ["PSF"]
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .core.errors import InputError, MissingInput
-from .products.spk import check_kernel
+from ..core.errors import InputError, MissingInput
+from ..products.spk import check_kernel
 
 __all__ = ["earth_position", "ephemeris", "light_time", "spice_position", "unit_vector"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .core.errors import InputError, MissingInput
-from .products.fitsread import Reader, float_image
+from ..core.errors import InputError, MissingInput
+from ..products.fitsread import Reader, float_image
 
 __all__ = ["SAMPLES", "SIZE", "PRFGrid", "analytic_table", "find_folder", "read_grid"]
 
@@ -172,8 +172,8 @@ def analytic_table(row: float, column: float, camera: int, ccd: int) -> NDArray[
     ndarray, shape (117, 117)
         See `PRFGrid`.
     """
-    from .kernels.prf import prf_image, sigma_scale
-    from .products.ccd import CAMERA_CENTRES
+    from ..kernels.prf import prf_image, sigma_scale
+    from ..products.ccd import CAMERA_CENTRES
 
     scale = sigma_scale(np.array([row]), np.array([column]), CAMERA_CENTRES[camera, ccd])
     table = np.empty((SIZE, SIZE))

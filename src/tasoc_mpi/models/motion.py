@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._align import align, prepare_image
-from .core.errors import InputError
-from .products.framewcs import FrameWCS
+from ..core.errors import InputError
+from ..products.framewcs import FrameWCS
+from .align import align, prepare_image
 
 __all__ = ["WARPMODES", "ImageMovementKernel"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels.warp import warp_moments
+from ..kernels.warp import warp_moments
 
 __all__ = ["align", "prepare_image"]
 
