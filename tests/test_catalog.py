@@ -20,10 +20,6 @@ from hypothesis import strategies as st
 from small_files import sky, tpf_name, write_cube, write_tpf
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
-from tasoc_mpi.prepare import startable
-from tasoc_mpi.prepare.catalog import CatalogOptions, make_catalogs, select_stars
-from tasoc_mpi.prepare.fields import find_fields
-from tasoc_mpi.prepare.startable import _cone_centres, query_mast, read_star_table
 from tasoc_mpi.products.catalog import (
     STAR_DTYPE,
     CatalogSettings,
@@ -38,6 +34,10 @@ from tasoc_mpi.products.catalog import (
     write_catalog,
 )
 from tasoc_mpi.products.ccd import CAMERA_CENTRES, convex_hull_sky
+from tasoc_mpi.stars import star_table as startable
+from tasoc_mpi.stars.footprints import find_fields
+from tasoc_mpi.stars.make_catalogs import CatalogOptions, make_catalogs, select_stars
+from tasoc_mpi.stars.star_table import _cone_centres, query_mast, read_star_table
 
 SETTINGS = CatalogSettings(1, 2, 3, "8.2", 2458338.5, 2018.6, 0.2, 10.0, -30.0, "1,2;3,4;5,-6")
 SQUARE = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])

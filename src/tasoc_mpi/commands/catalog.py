@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.settings import input_folder
-    from ..prepare.catalog import CatalogOptions, make_catalogs
+    from ..stars.make_catalogs import CatalogOptions, make_catalogs
 
     options = CatalogOptions(
         source=args.source,

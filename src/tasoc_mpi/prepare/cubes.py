@@ -21,8 +21,8 @@ from ..products.catalog import catalog_name, catalog_settings
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf_files import TPFInfo, find_tpfs
+from ..stars.footprints import group_tpfs
 from .background import background_model, window_length
-from .fields import group_tpfs
 from .framelog import write_log
 from .frames import FrameSeries, read_series, reference_frame
 from .passes import (

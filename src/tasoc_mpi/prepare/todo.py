@@ -26,9 +26,9 @@ from ..products.cube import Cube, cube_name, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
+from ..stars.footprints import CCDKey, find_cubes, group_tpfs
 from ..worklist.schema import TODO_DTYPE
 from ..worklist.todo import TODO_NAME, create_todo
-from .fields import CCDKey, find_cubes, group_tpfs
 from .rules import Rule, read_rules
 from .stamps import read_stamps
 

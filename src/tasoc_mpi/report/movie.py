@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, MissingInput, UsageError
 from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
-from ..prepare.fields import find_cubes
 from ..products.cube import Cube, StoredBackground, open_cube
+from ..stars.footprints import find_cubes
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.input_files import check_folder
+from ..prepare.frames import drop_unusable
+from ..prepare.headers import frame_facts
 from ..products.ccd import camera_centre_sky, convex_hull_sky, stamp_outline
 from ..products.cube import open_cube
 from ..products.ffi import find_ffis
 from ..products.framewcs import FrameWCS
 from ..products.tpf import TPF, read_tpf, tpf_ccd
 from ..products.tpf_files import TPFInfo, find_tpfs
-from .frames import drop_unusable
-from .headers import frame_facts
 
 __all__ = ["CCDField", "CCDKey", "find_cubes", "find_fields", "group_tpfs"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, MissingInput, UsageError
 from ..products.catalog import STAR_DTYPE, stars_in_polygon, unit_vectors
 from ..products.fitsread import Reader
-from .starrows import numbers, usable_stars
+from .star_rows import numbers, usable_stars
 
 __all__ = ["query_mast", "read_star_table"]
 

@@ -26,8 +26,8 @@ from ..products.catalog import (
 )
 from ..products.tpf import read_tpf
 from ..products.tpf_files import find_tpfs
-from .fields import CCDField, find_fields, group_tpfs
-from .startable import query_mast, read_star_table
+from .footprints import CCDField, find_fields, group_tpfs
+from .star_table import query_mast, read_star_table
 
 __all__ = ["CatalogOptions", "CatalogSummary", "catalog_from_tpf", "make_catalogs", "select_stars"]
 

@@ -1,0 +1,1 @@
+"""From tables of stars to the catalog of every CCD."""
