@@ -15,8 +15,8 @@ from foreign_files import ATTRIBUTES, header, pixels, write_tasoc
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.imports.convert import import_file
 from tasoc_mpi.prepare.cubes import PrepareOptions
-from tasoc_mpi.prepare.importing import import_file
 from tasoc_mpi.products.cube import open_cube
 
 SHAPE = (70, 90)
@@ -116,7 +116,7 @@ import os, sys
 from pathlib import Path
 from tasoc_mpi.prepare import import_tasoc as module
 from tasoc_mpi.prepare.cubes import PrepareOptions
-from tasoc_mpi.prepare.importing import import_file
+from tasoc_mpi.imports.convert import import_file
 name, count = sys.argv[3], int(sys.argv[4])
 whole, calls = getattr(module, name), [0]
 def until(*args):
@@ -131,7 +131,7 @@ import_file(Path(sys.argv[1]), Path(sys.argv[2]), PrepareOptions(memory=0.0001))
 
 @pytest.mark.parametrize(("name", "count"), [("_write", 3), ("_sync", 2), ("finish_cube", 0), ("publish", 0)])
 def test_killed_and_continued(tmp_path: Path, source: Path, name: str, count: int, monkeypatch) -> None:
-    from tasoc_mpi.prepare import import_tasoc
+    from tasoc_mpi.imports import from_tasoc as import_tasoc
 
     write_tasoc(source, pixels(5, SHAPE), chunk=8)
     whole = tmp_path / "whole"

@@ -14,6 +14,9 @@ import numpy as np
 
 from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile, check_folder
+from ..prepare.background import box_levels, usable_pixels
+from ..prepare.cubes import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
+from ..prepare.places import Place, place_of, place_text
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fitsread import Reader
@@ -21,11 +24,8 @@ from ..products.mast_cube import is_mast_cube, mast_ccd, scan_mast_cube
 from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
 from ..products.tpf_files import TPFInfo, find_tpfs
-from .background import box_levels, usable_pixels
-from .cubes import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
-from .import_mast import mast_frames
-from .import_tasoc import import_tasoc, scan_tasoc
-from .places import Place, place_of, place_text
+from .from_mast import mast_frames
+from .from_tasoc import import_tasoc, scan_tasoc
 
 __all__ = ["import_file", "import_files"]
 

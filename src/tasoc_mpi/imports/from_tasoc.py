@@ -24,16 +24,16 @@ from ..core.quality import TESSQualityFlags
 from ..kernels import blocks
 from ..models.barycentre import ephemeris
 from ..models.motion import WARPMODES
+from ..prepare.consistency import one_a_cadence
+from ..prepare.cubes import PrepareOptions, memory_bytes
+from ..prepare.frames import drop_unusable, reference_frame
+from ..prepare.headers import BTC_PIXEL
+from ..prepare.state import State, publish, writing
+from ..prepare.unfinished import dataset_places
 from ..products.cube import allocate_cube, finish_cube, write_wcs
 from ..products.framewcs import FrameWCS
 from ..products.processing import file_rank
 from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
-from .consistency import one_a_cadence
-from .cubes import PrepareOptions, memory_bytes
-from .frames import drop_unusable, reference_frame
-from .headers import BTC_PIXEL
-from .state import State, publish, writing
-from .unfinished import dataset_places
 
 __all__ = ["import_tasoc", "scan_tasoc"]
 

@@ -1,0 +1,1 @@
+"""Cubes from the files of others: the TASOC pipeline, MAST, TESSCut."""
