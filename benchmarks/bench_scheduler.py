@@ -31,7 +31,7 @@ from tasoc_mpi.scheduler.store import open_store
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo import create_todo
+from tasoc_mpi.worklist.todo_file import create_todo
 
 CCDS = 16
 

@@ -36,7 +36,7 @@ from tasoc_mpi.scheduler.signals import Stop
 from tasoc_mpi.scheduler.store import Store, open_store
 from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo import create_todo
+from tasoc_mpi.worklist.todo_file import create_todo
 
 #: Seconds that a message takes between hosts.
 LATENCY = 20e-6

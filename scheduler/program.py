@@ -22,11 +22,11 @@ from ..core.status import STATUS
 from ..core.streams import print_report
 from ..products.tpf_files import write_tpf_list
 from ..worklist.constraints import Constraints
-from ..worklist.log import log_path
-from ..worklist.output import note_output
+from ..worklist.output_folder import note_output
 from ..worklist.publish import publish
+from ..worklist.result_log import log_path
+from ..worklist.result_state import Decision
 from ..worklist.rows import CCD, WorkList, ccd_name, load_worklist
-from ..worklist.state import Decision
 from .loop import Drain, Outcome, schedule
 from .plan import check_needs, needs_of, plan, wanted_of
 from .progress import Progress

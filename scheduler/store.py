@@ -20,9 +20,9 @@ from ..core.errors import InputError
 from ..core.locks import exclusive
 from ..core.messages import Bundle, ProtocolError, unpack_many
 from ..core.status import STATUS
-from ..worklist.log import LogReader, LogWriter, ResultGroup, log_path
+from ..worklist.result_log import LogReader, LogWriter, ResultGroup, log_path
+from ..worklist.result_state import State
 from ..worklist.rows import CCD, WorkList, ccd_name
-from ..worklist.state import State
 from ..worklist.takeover import old_results
 
 __all__ = ["Store", "open_store"]

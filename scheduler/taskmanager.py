@@ -22,11 +22,11 @@ from ..core.errors import InputError
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from ..core.status import STATUS
 from ..worklist.constraints import Constraints
-from ..worklist.log import LogReader, log_path
-from ..worklist.output import find_output, note_output
+from ..worklist.output_folder import find_output, note_output
 from ..worklist.publish import publish
+from ..worklist.result_log import LogReader, log_path
 from ..worklist.rows import WorkList, load_worklist
-from ..worklist.todo import TODO_NAME
+from ..worklist.todo_file import TODO_NAME
 from .loop import Outcome
 from .program import write_summary
 from .store import open_store

@@ -13,10 +13,10 @@ from ..products.cube import cube_name
 from ..products.ffi import find_ffis
 from ..products.tpf_files import find_tpfs
 from ..stars.footprints import find_cubes, group_tpfs
-from ..worklist.output import find_output
+from ..worklist.output_folder import find_output
 from ..worklist.rows import CCD, load_worklist
 from ..worklist.tally import Tally
-from ..worklist.todo import TODO_NAME
+from ..worklist.todo_file import TODO_NAME
 from .queue import Job, active, command, max_array_size, read_jobs, write_jobs
 from .scripts import ARRAYS, SCRIPT_FOLDER, render
 from .site import STEPS, Site

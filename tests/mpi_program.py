@@ -20,7 +20,7 @@ from tasoc_mpi import cli
 from tasoc_mpi.scheduler import loop as scheduler_loop
 from tasoc_mpi.scheduler.queue import Queue
 from tasoc_mpi.worker import loop as worker_loop
-from tasoc_mpi.worklist import todo
+from tasoc_mpi.worklist import todo_file as todo
 
 
 class ShuffledQueue(Queue):

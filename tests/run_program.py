@@ -24,7 +24,7 @@ from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.scheduler import store
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo import create_todo
+from tasoc_mpi.worklist.todo_file import create_todo
 
 
 class Photometry:

@@ -245,7 +245,7 @@ def test_missing_and_foreign_files(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_same_light_curve_as_from_the_frames(simulated, tmp_path: Path) -> None:
     """A cube of ours in the pipeline's layout, and back: the light curve of a star is the same."""
     from tasoc_mpi import AperturePhotometry
-    from tasoc_mpi.worklist.todo import open_todo
+    from tasoc_mpi.worklist.todo_file import open_todo
 
     name = "sector001_camera1_ccd1.hdf5"
     cube = open_cube(simulated.folder / name)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.prepare.stamps import read_stamps
 from tasoc_mpi.products.tpf import read_tpf
 from tasoc_mpi.products.tpf_files import find_tpfs
+from tasoc_mpi.worklist.tpf_apertures import read_stamps
 
 
 @pytest.mark.parametrize("processes", [1, 2, None])

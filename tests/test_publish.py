@@ -18,11 +18,11 @@ from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.products.lightcurve import lightcurve_name
-from tasoc_mpi.worklist.log import damaged_path, log_path
 from tasoc_mpi.worklist.publish import publish
+from tasoc_mpi.worklist.result_log import damaged_path, log_path
 from tasoc_mpi.worklist.rows import load_todo, load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo import create_todo
+from tasoc_mpi.worklist.todo_file import create_todo
 
 STARS = 80
 

@@ -29,7 +29,7 @@ from tasoc_mpi.report.summary import magnitude_bins, summary_lines, text_table
 from tasoc_mpi.report.truth import compare, draw_report, isolated_stars, report_lines
 from tasoc_mpi.simulate.truth import Truth, read_truth
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo import create_todo
+from tasoc_mpi.worklist.todo_file import create_todo
 
 OK, WARNING, ERROR, SKIPPED = STATUS.OK, STATUS.WARNING, STATUS.ERROR, STATUS.SKIPPED
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
-from tasoc_mpi.worklist.log import (
+from tasoc_mpi.worklist.result_log import (
     _HEADER,
     RESET,
     RESULTS,
@@ -23,10 +23,10 @@ from tasoc_mpi.worklist.log import (
     pack_record,
     reset_payload,
 )
+from tasoc_mpi.worklist.result_state import State, read_logs
 from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.state import State, read_logs
-from tasoc_mpi.worklist.todo import create_todo
+from tasoc_mpi.worklist.todo_file import create_todo
 
 STARS = 40
 CCD = (1, 1, 1)

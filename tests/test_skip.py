@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.worklist.rows import LOADED_DTYPE
-from tasoc_mpi.worklist.skip import groups, primaries, skip_rule
+from tasoc_mpi.worklist.skip_rule import groups, primaries, skip_rule
 
 OK, ERROR, WARNING, ABORT, UNKNOWN = STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT, STATUS.UNKNOWN
 

@@ -20,7 +20,7 @@ from tasoc_mpi.slurm.queue import Job, max_array_size, queue_lines, queue_table,
 from tasoc_mpi.slurm.scripts import render
 from tasoc_mpi.slurm.site import STEPS, examples, load_site
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo import create_todo
+from tasoc_mpi.worklist.todo_file import create_todo
 
 SITE = {
     "launch": "srun-pmi2",

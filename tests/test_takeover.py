@@ -10,11 +10,11 @@ from run_program import call, content, make_input
 from test_run import everything_below, fresh
 
 from tasoc_mpi import cli
-from tasoc_mpi.worklist.log import LogReader, ResultGroup, log_path
 from tasoc_mpi.worklist.publish import publish
+from tasoc_mpi.worklist.result_log import LogReader, ResultGroup, log_path
+from tasoc_mpi.worklist.result_state import read_logs
 from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import columns_of
-from tasoc_mpi.worklist.state import read_logs
 
 STARS = 80
 

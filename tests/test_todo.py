@@ -20,7 +20,7 @@ from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.worklist.constraints import Constraints
 from tasoc_mpi.worklist.rows import LOADED_DTYPE, load_todo, load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo import create_todo, open_todo
+from tasoc_mpi.worklist.todo_file import create_todo, open_todo
 
 
 def some_rows(n: int = 6) -> np.ndarray:
@@ -216,7 +216,7 @@ def test_values_of_the_wrong_kind(todo):
 
 
 def test_locked_by_another_program(todo, monkeypatch):
-    monkeypatch.setattr("tasoc_mpi.worklist.todo.BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr("tasoc_mpi.worklist.todo_file.BUSY_TIMEOUT", 0.1)
     with contextlib.closing(sqlite3.connect(todo, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(InputError) as info:

@@ -14,11 +14,11 @@ from small_files import sky, tpf_name, write_cube, write_tpf
 
 from tasoc_mpi.commands import todo as command
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
-from tasoc_mpi.prepare.rules import read_rules
-from tasoc_mpi.prepare.todo import cbv_area, fill_todo, prioritise
 from tasoc_mpi.products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 from tasoc_mpi.stars.make_catalogs import CatalogOptions, make_catalogs
+from tasoc_mpi.worklist.make_todo import cbv_area, fill_todo, prioritise
 from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.star_lists import read_rules
 
 
 def put_catalog(folder, stars, centre=(0.0, -30.0), ccd=3) -> None:

@@ -31,10 +31,10 @@ def main(args: argparse.Namespace) -> int:
     from ..core.locks import use_folder
     from ..core.settings import input_folder
     from ..core.status import STATUS
-    from ..worklist.output import find_output
+    from ..worklist.output_folder import find_output
     from ..worklist.publish import publish
     from ..worklist.rows import ccd_name
-    from ..worklist.todo import TODO_NAME
+    from ..worklist.todo_file import TODO_NAME
 
     use_folder(args.lock_folder)
     todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME

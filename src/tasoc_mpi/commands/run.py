@@ -308,7 +308,7 @@ def _orders(args: argparse.Namespace) -> Any:
     """What rank 0 has to know."""
     from ..products.lightcurve import creation_date
     from ..scheduler.program import Orders
-    from ..worklist.todo import TODO_NAME
+    from ..worklist.todo_file import TODO_NAME
 
     constraints = _constraints(args)
     creation_date()  # says what is wrong with it once, and not for every star

@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import UsageError
     from ..core.settings import input_folder
     from ..slurm.queue import queue_lines
-    from ..worklist.todo import TODO_NAME
+    from ..worklist.todo_file import TODO_NAME
 
     watch = getattr(args, "watch", None)
     if args.stars < 0:
@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _tally(path: Path, output: str | None) -> Any:
-    from ..worklist.output import find_output
+    from ..worklist.output_folder import find_output
     from ..worklist.rows import load_worklist
     from ..worklist.tally import Tally
 

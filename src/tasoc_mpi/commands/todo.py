@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.settings import input_folder
-    from ..prepare.todo import fill_todo
+    from ..worklist.make_todo import fill_todo
 
     summaries = fill_todo(
         Path(input_folder(args.folder)),

@@ -49,7 +49,7 @@ def _find_todo(output: Path) -> Path:
     import os
 
     from ..core.errors import MissingInput
-    from ..worklist.todo import TODO_NAME
+    from ..worklist.todo_file import TODO_NAME
 
     folders = [output.resolve().parent, *map(Path, filter(None, [os.environ.get("TESSPHOT_INPUT")]))]
     for folder in folders:

@@ -26,7 +26,7 @@ from ..products.lightcurve import below
 from ..worklist.listed import read_lightcurve
 from ..worklist.rows import read_published
 from ..worklist.schema import columns_of
-from ..worklist.todo import SQLITE_ERRORS, TODO_NAME, explain, open_todo
+from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 
 __all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"]
 

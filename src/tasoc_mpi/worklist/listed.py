@@ -12,9 +12,9 @@ from ..core.errors import InputError, MissingInput, TasocError, system_error
 from ..core.input_files import InputFile
 from ..products.lightcurve import below, write_whole
 from ..products.packed import PackReader, split_name
-from .files import is_listed_name
 from .schema import columns_of
-from .todo import SQLITE_ERRORS, explain, open_todo
+from .todo_file import SQLITE_ERRORS, explain, open_todo
+from .unlisted import is_listed_name
 
 __all__ = ["listed_lightcurves", "open_lightcurve", "read_lightcurve", "unpack"]
 

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.locks import Locked, exclusive
 from ..core.messages import RESULT_DTYPE
-from .files import Names, remove_unlisted
-from .log import LogReader, ResultGroup, damaged_path, log_path
-from .output import output_name
+from .output_folder import output_name
+from .result_log import LogReader, ResultGroup, damaged_path, log_path
+from .result_state import Decision, State
 from .rows import CCD, WorkList, load_worklist
 from .schema import DIAGNOSTICS_COLUMNS, OLD_TABLES, OUR_TABLES, columns_of, extra_columns, todolist_columns
-from .state import Decision, State
 from .takeover import take_over
-from .todo import SQLITE_ERRORS, explain, new_todo, open_todo
+from .todo_file import SQLITE_ERRORS, explain, new_todo, open_todo
+from .unlisted import Names, remove_unlisted
 
 __all__ = ["Published", "publish"]
 

@@ -17,8 +17,8 @@ from ..core.messages import TASK_DTYPE
 from ..core.status import STATUS
 from .constraints import Constraints
 from .schema import OLD_TABLES, TODO_DTYPE, columns_of, todolist_columns
-from .skip import Finder, groups, primaries
-from .todo import SQLITE_ERRORS, explain, open_todo
+from .skip_rule import Finder, groups, primaries
+from .todo_file import SQLITE_ERRORS, explain, open_todo
 
 __all__ = ["CCD", "LOADED_DTYPE", "WorkList", "ccd_name", "load_todo", "load_worklist", "read_published"]
 

@@ -20,10 +20,10 @@ from ..core.errors import InputError
 from ..core.locks import exclusive
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, ProtocolError, Results, pack_results, unpack_many
 from ..core.status import STATUS
-from .log import RESULTS, log_path, new_header, pack_record
+from .result_log import RESULTS, log_path, new_header, pack_record
 from .rows import CCD, WorkList
 from .schema import columns_of
-from .todo import SQLITE_ERRORS, explain, open_todo
+from .todo_file import SQLITE_ERRORS, explain, open_todo
 
 __all__ = ["old_results", "take_over"]
 

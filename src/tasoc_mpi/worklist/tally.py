@@ -10,11 +10,11 @@ import numpy as np
 
 from ..core.locks import holder
 from ..core.status import STATUS
-from .log import LogReader, Reset, ResultGroup, log_path
+from .result_log import LogReader, Reset, ResultGroup, log_path
+from .result_state import Decision, State
 from .rows import CCD, WorkList
 from .schema import columns_of
-from .state import Decision, State
-from .todo import SQLITE_ERRORS, explain, open_todo
+from .todo_file import SQLITE_ERRORS, explain, open_todo
 
 __all__ = ["CCDProgress", "Tally", "last_line"]
 

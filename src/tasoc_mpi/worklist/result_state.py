@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.status import STATUS
-from .log import LogReader, Reset, ResultGroup, log_path
+from .result_log import LogReader, Reset, ResultGroup, log_path
 from .rows import CCD, WorkList
-from .skip import skip_rule
+from .skip_rule import skip_rule
 
 __all__ = ["Decision", "State", "read_logs"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive, holder
-from .output import find_output
+from .output_folder import find_output
 from .schema import TABLES, TODO_DTYPE, check_schema, indices
 
 __all__ = ["SQLITE_ERRORS", "TODO_NAME", "create_todo", "explain", "new_todo", "open_todo"]

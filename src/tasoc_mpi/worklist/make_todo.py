@@ -27,10 +27,10 @@ from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
 from ..stars.footprints import CCDKey, find_cubes, group_tpfs
-from ..worklist.schema import TODO_DTYPE
-from ..worklist.todo import TODO_NAME, create_todo
-from .rules import Rule, read_rules
-from .stamps import read_stamps
+from .schema import TODO_DTYPE
+from .star_lists import Rule, read_rules
+from .todo_file import TODO_NAME, create_todo
+from .tpf_apertures import read_stamps
 
 __all__ = ["TodoSummary", "cbv_area", "fill_todo"]
 
