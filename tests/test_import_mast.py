@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.cubes.cubes import PrepareOptions
 from tasoc_mpi.imports import convert as importing
 from tasoc_mpi.imports import from_mast as import_mast
 from tasoc_mpi.imports.convert import import_file
 from tasoc_mpi.imports.from_mast import mast_frames
 from tasoc_mpi.kernels.interleave import frames_of_cube
-from tasoc_mpi.prepare.cubes import PrepareOptions
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, read_ffi, read_rows
 from tasoc_mpi.products.mast_cube import scan_mast_cube

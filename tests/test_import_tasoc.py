@@ -15,8 +15,8 @@ from foreign_files import ATTRIBUTES, header, pixels, write_tasoc
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.cubes.cubes import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
-from tasoc_mpi.prepare.cubes import PrepareOptions
 from tasoc_mpi.products.cube import open_cube
 
 SHAPE = (70, 90)
@@ -114,8 +114,8 @@ def test_finished_ones_stay(tmp_path: Path, source: Path) -> None:
 KILLER = """
 import os, sys
 from pathlib import Path
-from tasoc_mpi.prepare import import_tasoc as module
-from tasoc_mpi.prepare.cubes import PrepareOptions
+from tasoc_mpi.cubes import import_tasoc as module
+from tasoc_mpi.cubes.cubes import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 name, count = sys.argv[3], int(sys.argv[4])
 whole, calls = getattr(module, name), [0]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import interpolate
 
+from tasoc_mpi.cubes.background import mesh_coefficients
 from tasoc_mpi.kernels.background import mesh_weights, model_frame
 from tasoc_mpi.kernels.statistics import light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, sum_pixels
-from tasoc_mpi.prepare.background import mesh_coefficients
 from tasoc_mpi.products.cube import BackgroundModel
 from tasoc_mpi.products.framewcs import FrameWCS
 

@@ -11,8 +11,8 @@ from foreign_files import pixels, write_tasoc
 from PIL import Image
 
 from tasoc_mpi import cli
+from tasoc_mpi.cubes.cubes import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
-from tasoc_mpi.prepare.cubes import PrepareOptions
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.report import movie
 from tasoc_mpi.report.movie import bin_cube, draw_frames

@@ -20,14 +20,14 @@ from ffi_files import ffi_name, series, write_ffi
 from scipy import ndimage
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
-from tasoc_mpi.prepare import cubes as prepare
-from tasoc_mpi.prepare import steps
-from tasoc_mpi.prepare.background import background_model, fit_background, usable_pixels
-from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
-from tasoc_mpi.prepare.frames import FrameSeries, read_series
-from tasoc_mpi.prepare.mesh import series_mesh
-from tasoc_mpi.prepare.skygeometry import sky_geometry
-from tasoc_mpi.prepare.starlight import chosen_frames, star_image
+from tasoc_mpi.cubes import cubes as prepare
+from tasoc_mpi.cubes import steps
+from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
+from tasoc_mpi.cubes.cubes import PrepareOptions, prepare_folder
+from tasoc_mpi.cubes.frames import FrameSeries, read_series
+from tasoc_mpi.cubes.mesh import series_mesh
+from tasoc_mpi.cubes.skygeometry import sky_geometry
+from tasoc_mpi.cubes.starlight import chosen_frames, star_image
 from tasoc_mpi.products.cube import Cube, open_cube
 from tasoc_mpi.products.ffi import find_ffis
 
@@ -296,7 +296,7 @@ def test_shenanigans(tmp_path: Path) -> None:
 
 KILLER = """
     import os, signal, sys
-    import tasoc_mpi.prepare.{module} as module
+    import tasoc_mpi.cubes.{module} as module
     original, calls = module.{function}, []
 
     def killing(*args, **options):
@@ -306,7 +306,7 @@ KILLER = """
         return original(*args, **options)
 
     module.{function} = killing
-    from tasoc_mpi.prepare.cubes import PrepareOptions, prepare_folder
+    from tasoc_mpi.cubes.cubes import PrepareOptions, prepare_folder
     prepare_folder(sys.argv[1], PrepareOptions(memory={memory}))
 """
 
@@ -358,7 +358,7 @@ def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) 
     script = textwrap.dedent(
         KILLER.format(module="steps", function="fit_background", call=7, memory=SMALL_MEMORY)
     )
-    script = "from tasoc_mpi.prepare import unfinished\nunfinished._ALGORITHM = 3\n" + script
+    script = "from tasoc_mpi.cubes import unfinished\nunfinished._ALGORITHM = 3\n" + script
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
     assert (tmp_path / f"{NAME}.state").exists()
     fits, fit = [], steps.fit_background
@@ -623,7 +623,7 @@ def test_frames_without_any_background(tmp_path: Path) -> None:
 
 
 def test_full_disk_keeps_what_was_done(made, tmp_path: Path, monkeypatch) -> None:
-    from tasoc_mpi.prepare import unfinished
+    from tasoc_mpi.cubes import unfinished
 
     def full(*args, **options):
         raise OSError(28, "No space left on device")

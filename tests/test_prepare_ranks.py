@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from test_prepare_cubes import FRAMES, LOG, NAME, SHAPE, contents
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.prepare.cubes import prepare_folder
-from tasoc_mpi.prepare.memory import Space
-from tasoc_mpi.prepare.team import Team, _Sharing, pack, unpack
+from tasoc_mpi.cubes.cubes import prepare_folder
+from tasoc_mpi.cubes.memory import Space
+from tasoc_mpi.cubes.team import Team, _Sharing, pack, unpack
 
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
 
@@ -73,7 +73,7 @@ def test_any_number_of_ranks(made: Path, tmp_path: Path, ranks: int, memory: str
 KILLER = """
 import os, signal, sys, time
 from tasoc_mpi import cli
-from tasoc_mpi.prepare import steps
+from tasoc_mpi.cubes import steps
 rank, step, call, calls = int(sys.argv[1]), getattr(steps, sys.argv[2]), int(sys.argv[3]), []
 compute = step.compute
 

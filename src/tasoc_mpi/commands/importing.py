@@ -33,8 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..cubes.cubes import PrepareOptions
     from ..imports.convert import import_files
-    from ..prepare.cubes import PrepareOptions
 
     options = PrepareOptions(memory=args.memory, overwrite=args.overwrite, spice=args.spice)
     import_files(args.folder, args.files, options)

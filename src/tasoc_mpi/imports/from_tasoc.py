@@ -21,15 +21,15 @@ from ..core.errors import InputError, UsageError
 from ..core.input_files import warn_each
 from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
+from ..cubes.consistency import one_a_cadence
+from ..cubes.cubes import PrepareOptions, memory_bytes
+from ..cubes.frames import drop_unusable, reference_frame
+from ..cubes.headers import BTC_PIXEL
+from ..cubes.state import State, publish, writing
+from ..cubes.unfinished import dataset_places
 from ..kernels import blocks
 from ..models.barycentre import ephemeris
 from ..models.motion import WARPMODES
-from ..prepare.consistency import one_a_cadence
-from ..prepare.cubes import PrepareOptions, memory_bytes
-from ..prepare.frames import drop_unusable, reference_frame
-from ..prepare.headers import BTC_PIXEL
-from ..prepare.state import State, publish, writing
-from ..prepare.unfinished import dataset_places
 from ..products.cube import allocate_cube, finish_cube, write_wcs
 from ..products.framewcs import FrameWCS
 from ..products.processing import file_rank
