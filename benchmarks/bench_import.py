@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from foreign_files import write_tasoc
 
-from tasoc_mpi.cubes.cubes import PrepareOptions
+from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 
 SHAPE = (2048, 2048)

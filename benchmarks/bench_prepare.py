@@ -57,7 +57,8 @@ def one_rank(options: list[str], report: Path) -> int:
     """`tasoc-mpi prepare`, and what it took in this process."""
     from tasoc_mpi import cli
     from tasoc_mpi.commands import prepare as _  # noqa: F401
-    from tasoc_mpi.cubes import cubes, passes
+    from tasoc_mpi.cubes import pipeline as passes
+    from tasoc_mpi.cubes import prepare as cubes
 
     stars: list[float] = []
     make_stars = passes.make_stars

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.cubes.cubes import PrepareOptions
+from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, read_rows

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.cubes.cubes import PrepareOptions
+from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports import convert as importing
 from tasoc_mpi.imports import from_mast as import_mast
 from tasoc_mpi.imports.convert import import_file

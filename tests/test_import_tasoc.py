@@ -15,7 +15,7 @@ from foreign_files import ATTRIBUTES, header, pixels, write_tasoc
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.cubes.cubes import PrepareOptions
+from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 from tasoc_mpi.products.cube import open_cube
 
@@ -115,7 +115,7 @@ KILLER = """
 import os, sys
 from pathlib import Path
 from tasoc_mpi.cubes import import_tasoc as module
-from tasoc_mpi.cubes.cubes import PrepareOptions
+from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 name, count = sys.argv[3], int(sys.argv[4])
 whole, calls = getattr(module, name), [0]

@@ -11,7 +11,7 @@ from foreign_files import pixels, write_tasoc
 from PIL import Image
 
 from tasoc_mpi import cli
-from tasoc_mpi.cubes.cubes import PrepareOptions
+from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.report import movie

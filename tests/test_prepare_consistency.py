@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.cubes.consistency import majority, one_a_cadence, times_that_do_not_fit
-from tasoc_mpi.cubes.cubes import prepare_folder
-from tasoc_mpi.cubes.frames import read_series
-from tasoc_mpi.cubes.headers import FrameFacts, frame_facts
+from tasoc_mpi.cubes.frame_headers import FrameFacts, frame_facts
+from tasoc_mpi.cubes.frame_series import read_series
+from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.models.barycentre import earth_position, light_time
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, name_time

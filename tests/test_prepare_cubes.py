@@ -20,14 +20,14 @@ from ffi_files import ffi_name, series, write_ffi
 from scipy import ndimage
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
-from tasoc_mpi.cubes import cubes as prepare
-from tasoc_mpi.cubes import steps
-from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
-from tasoc_mpi.cubes.cubes import PrepareOptions, prepare_folder
-from tasoc_mpi.cubes.frames import FrameSeries, read_series
+from tasoc_mpi.cubes import prepare as prepare
+from tasoc_mpi.cubes import tasks as steps
+from tasoc_mpi.cubes.fit_background import background_model, fit_background, usable_pixels
+from tasoc_mpi.cubes.frame_series import FrameSeries, read_series
 from tasoc_mpi.cubes.mesh import series_mesh
-from tasoc_mpi.cubes.skygeometry import sky_geometry
-from tasoc_mpi.cubes.starlight import chosen_frames, star_image
+from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
+from tasoc_mpi.cubes.sky_geometry import sky_geometry
+from tasoc_mpi.cubes.star_image import chosen_frames, star_image
 from tasoc_mpi.products.cube import Cube, open_cube
 from tasoc_mpi.products.ffi import find_ffis
 
@@ -306,7 +306,7 @@ KILLER = """
         return original(*args, **options)
 
     module.{function} = killing
-    from tasoc_mpi.cubes.cubes import PrepareOptions, prepare_folder
+    from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
     prepare_folder(sys.argv[1], PrepareOptions(memory={memory}))
 """
 
@@ -623,7 +623,7 @@ def test_frames_without_any_background(tmp_path: Path) -> None:
 
 
 def test_full_disk_keeps_what_was_done(made, tmp_path: Path, monkeypatch) -> None:
-    from tasoc_mpi.cubes import unfinished
+    from tasoc_mpi.cubes import partial_cube as unfinished
 
     def full(*args, **options):
         raise OSError(28, "No space left on device")

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from small_files import tpf_name, write_tpf
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.cubes.frames import excluded_from, read_series, reference_frame
-from tasoc_mpi.cubes.headers import FrameFacts, frame_facts
-from tasoc_mpi.cubes.times import cadence_number, correct_times, time_offset
-from tasoc_mpi.cubes.tpfquality import flags_inside, tpf_quality
+from tasoc_mpi.cubes.frame_headers import FrameFacts, frame_facts
+from tasoc_mpi.cubes.frame_series import excluded_from, read_series, reference_frame
+from tasoc_mpi.cubes.frame_times import cadence_number, correct_times, time_offset
+from tasoc_mpi.cubes.tpf_quality import flags_inside, tpf_quality
 from tasoc_mpi.products.ffi import scan_ffi
 from tasoc_mpi.products.tpf_files import TPFInfo
 

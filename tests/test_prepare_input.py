@@ -20,9 +20,9 @@ from test_prepare_cubes import FRAMES, KILLER, NAME, SHAPE, SMALL_MEMORY, conten
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.cubes.cubes import PrepareOptions, prepare_folder
-from tasoc_mpi.cubes.state import State
-from tasoc_mpi.cubes.steps import FitStep, FlagsStep, _stars
+from tasoc_mpi.cubes.checkpoint import State
+from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
+from tasoc_mpi.cubes.tasks import FitStep, FlagsStep, _stars
 from tasoc_mpi.stars.footprints import find_fields
 
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from test_prepare_cubes import FRAMES, LOG, NAME, SHAPE, contents
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.cubes.cubes import prepare_folder
-from tasoc_mpi.cubes.memory import Space
-from tasoc_mpi.cubes.team import Team, _Sharing, pack, unpack
+from tasoc_mpi.cubes.buffers import Space
+from tasoc_mpi.cubes.prepare import prepare_folder
+from tasoc_mpi.cubes.task_farm import Team, _Sharing, pack, unpack
 
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from skies import NOISE, add_stars, series_backgrounds
 
-from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
-from tasoc_mpi.cubes.cubes import prepare_folder
+from tasoc_mpi.cubes.fit_background import background_model, fit_background, usable_pixels
 from tasoc_mpi.cubes.mesh import centred_levels
-from tasoc_mpi.cubes.skygeometry import BOX, sky_geometry
+from tasoc_mpi.cubes.prepare import prepare_folder
+from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
 from tasoc_mpi.kernels.background import mesh_weights
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, read_ffi

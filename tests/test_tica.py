@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.cubes.frames import read_series
-from tasoc_mpi.cubes.headers import pack_info, unpack_info
+from tasoc_mpi.cubes.frame_headers import pack_info, unpack_info
+from tasoc_mpi.cubes.frame_series import read_series
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_ffi, read_rows, scan_ffi
 

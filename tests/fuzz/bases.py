@@ -71,7 +71,7 @@ def packed(folder: Path) -> None:
 
 def unfinished(folder: Path) -> None:
     """A prepare that was ended before its cube was finished."""
-    from tasoc_mpi.cubes import cubes
+    from tasoc_mpi.cubes import prepare as cubes
 
     frames(folder)
     end = cubes.end_cube

@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..cubes.cubes import PrepareOptions
+    from ..cubes.prepare import PrepareOptions
     from ..imports.convert import import_files
 
     options = PrepareOptions(memory=args.memory, overwrite=args.overwrite, spice=args.spice)

@@ -53,9 +53,9 @@ def main(args: argparse.Namespace) -> int:
     from ..core.locks import use_folder
     from ..core.mpi import abort, check_first, world
     from ..core.settings import input_folder, load_settings
-    from ..cubes.cubes import PrepareOptions, prepare_folder
-    from ..cubes.steps import KINDS, warm_up
-    from ..cubes.team import Team, serve
+    from ..cubes.prepare import PrepareOptions, prepare_folder
+    from ..cubes.task_farm import Team, serve
+    from ..cubes.tasks import KINDS, warm_up
 
     options = PrepareOptions(
         sector=args.sector,

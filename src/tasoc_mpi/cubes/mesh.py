@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import sky
-from .skygeometry import BOX
+from .sky_geometry import BOX
 
 __all__ = [
     "SIGMA",

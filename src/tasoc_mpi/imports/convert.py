@@ -14,9 +14,9 @@ import numpy as np
 
 from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile, check_folder
-from ..cubes.background import box_levels, usable_pixels
-from ..cubes.cubes import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
-from ..cubes.places import Place, place_of, place_text
+from ..cubes.fit_background import box_levels, usable_pixels
+from ..cubes.prepare import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
+from ..cubes.regions import Place, place_of, place_text
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fitsread import Reader

@@ -21,12 +21,12 @@ from ..core.errors import InputError, UsageError
 from ..core.input_files import warn_each
 from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
+from ..cubes.checkpoint import State, publish, writing
 from ..cubes.consistency import one_a_cadence
-from ..cubes.cubes import PrepareOptions, memory_bytes
-from ..cubes.frames import drop_unusable, reference_frame
-from ..cubes.headers import BTC_PIXEL
-from ..cubes.state import State, publish, writing
-from ..cubes.unfinished import dataset_places
+from ..cubes.frame_headers import BTC_PIXEL
+from ..cubes.frame_series import drop_unusable, reference_frame
+from ..cubes.partial_cube import dataset_places
+from ..cubes.prepare import PrepareOptions, memory_bytes
 from ..kernels import blocks
 from ..models.barycentre import ephemeris
 from ..models.motion import WARPMODES

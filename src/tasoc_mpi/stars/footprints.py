@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.input_files import check_folder
-from ..cubes.frames import drop_unusable
-from ..cubes.headers import frame_facts
+from ..cubes.frame_headers import frame_facts
+from ..cubes.frame_series import drop_unusable
 from ..products.ccd import camera_centre_sky, convex_hull_sky, stamp_outline
 from ..products.cube import open_cube
 from ..products.ffi import find_ffis

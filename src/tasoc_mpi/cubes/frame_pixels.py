@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..products.ffi import FFIInfo, read_rows
-from .frames import FrameSeries
-from .headers import pack_info, sendable, unpack_info
-from .skygeometry import SkyGeometry, sky_geometry
+from .frame_headers import pack_info, sendable, unpack_info
+from .frame_series import FrameSeries
+from .sky_geometry import SkyGeometry, sky_geometry
 
 __all__ = ["Frames"]
 

@@ -22,14 +22,14 @@ from ..core.errors import UsageError
 from ..core.progress import progress
 from ..products.cube import BackgroundModel
 from ..products.ffi import FFIInfo
-from .background import background_model
-from .frames import FrameSeries
-from .headers import FrameFacts, frame_facts
-from .reading import Frames
-from .starlight import FEWEST_FRAMES
-from .state import FITTED, LEFT_OUT, NO_SKY, State
-from .steps import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep, unpack_fit
-from .team import Team
+from .checkpoint import FITTED, LEFT_OUT, NO_SKY, State
+from .fit_background import background_model
+from .frame_headers import FrameFacts, frame_facts
+from .frame_pixels import Frames
+from .frame_series import FrameSeries
+from .star_image import FEWEST_FRAMES
+from .task_farm import Team
+from .tasks import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep, unpack_fit
 
 __all__ = [
     "CubeFile",

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from ..kernels import blocks
 from ..products.cube import BackgroundModel
-from .background import background_model, fit_background, subtract_background, usable_pixels
-from .frames import FrameSeries
-from .memory import Space
-from .reading import Frames
-from .skygeometry import SkyGeometry
+from .buffers import Space
+from .fit_background import background_model, fit_background, subtract_background, usable_pixels
+from .frame_pixels import Frames
+from .frame_series import FrameSeries
+from .sky_geometry import SkyGeometry
 
 __all__ = ["FEWEST_FRAMES", "chosen_frames", "median_rows", "star_image"]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..core.atomic import replacing
 from ..core.quality import TESSQualityFlags
-from .state import LEFT_OUT, NO_SKY, writing
-from .unfinished import CubeContent
+from .checkpoint import LEFT_OUT, NO_SKY, writing
+from .partial_cube import CubeContent
 
 __all__ = ["write_log"]
 

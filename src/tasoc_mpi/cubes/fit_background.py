@@ -28,7 +28,7 @@ from .mesh import (
     smoothed_levels,
     starless_mesh,
 )
-from .skygeometry import BOX, RADIAL_FIRST, RING, SkyGeometry
+from .sky_geometry import BOX, RADIAL_FIRST, RING, SkyGeometry
 
 __all__ = [
     "average_in_time",

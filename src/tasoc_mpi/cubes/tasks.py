@@ -24,13 +24,13 @@ from ..core.quality import PixelQualityFlags
 from ..kernels import blocks
 from ..products.cube import BackgroundModel
 from ..products.ffi import read_rows
-from .background import FLUX_CUTOFF, background_model, fit_background, subtract_background, usable_pixels
-from .headers import frame_facts
-from .memory import Space
-from .reading import Frames
-from .skygeometry import BOX, SkyGeometry, sky_geometry
-from .starlight import median_rows
-from .state import FITTED, LEFT_OUT, NO_SKY, write_at, writing
+from .buffers import Space
+from .checkpoint import FITTED, LEFT_OUT, NO_SKY, write_at, writing
+from .fit_background import FLUX_CUTOFF, background_model, fit_background, subtract_background, usable_pixels
+from .frame_headers import frame_facts
+from .frame_pixels import Frames
+from .sky_geometry import BOX, SkyGeometry, sky_geometry
+from .star_image import median_rows
 
 __all__ = [
     "KINDS",

@@ -22,10 +22,13 @@ from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.tpf_files import TPFInfo, find_tpfs
 from ..stars.footprints import group_tpfs
-from .background import background_model, window_length
-from .framelog import write_log
-from .frames import FrameSeries, read_series, reference_frame
-from .passes import (
+from .checkpoint import FITTED, State
+from .fit_background import background_model, window_length
+from .frame_pixels import Frames
+from .frame_series import FrameSeries, read_series, reference_frame
+from .frame_table import write_log
+from .partial_cube import CubeContent, begin_cube, end_cube, file_numbers, series_digest
+from .pipeline import (
     CubeFile,
     fit_backgrounds,
     flag_frames,
@@ -35,14 +38,11 @@ from .passes import (
     rows_at_once,
     write_rows,
 )
-from .places import check_finished
-from .reading import Frames
-from .skygeometry import SkyGeometry
-from .starlight import chosen_frames
-from .state import FITTED, State
-from .team import Team
-from .tpfquality import tpf_quality
-from .unfinished import CubeContent, begin_cube, end_cube, file_numbers, series_digest
+from .regions import check_finished
+from .sky_geometry import SkyGeometry
+from .star_image import chosen_frames
+from .task_farm import Team
+from .tpf_quality import tpf_quality
 
 __all__ = [
     "MOVEMENT_KERNELS",

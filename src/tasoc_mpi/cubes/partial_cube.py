@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
-from .frames import FrameSeries
-from .passes import CubeFile
-from .state import State, publish, writing
+from .checkpoint import State, publish, writing
+from .frame_series import FrameSeries
+from .pipeline import CubeFile
 
 __all__ = ["CubeContent", "begin_cube", "end_cube", "file_numbers", "frames_digest", "series_digest"]
 

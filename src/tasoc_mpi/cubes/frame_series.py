@@ -24,8 +24,8 @@ from .consistency import (
     times_that_do_not_fit,
     wcs_problems,
 )
-from .headers import FrameFacts, frame_facts
-from .times import cadence_number, correct_times
+from .frame_headers import FrameFacts, frame_facts
+from .frame_times import cadence_number, correct_times
 
 __all__ = [
     "FrameSeries",
