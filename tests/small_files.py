@@ -14,7 +14,7 @@ from tasoc_mpi.products.cube import (
     write_background,
     write_wcs,
 )
-from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.frame_wcs import FrameWCS
 
 #: A TAN projection for full frame image pixels: north is up, 20 arcsec a pixel, across RA = 0.
 SKY = {

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from small_files import sky, tpf_name, write_cube, write_tpf
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
-from tasoc_mpi.products.catalog import (
+from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES, convex_hull_sky
+from tasoc_mpi.products.star_catalog import (
     STAR_DTYPE,
     CatalogSettings,
     catalog_name,
@@ -33,7 +34,6 @@ from tasoc_mpi.products.catalog import (
     unit_vectors,
     write_catalog,
 )
-from tasoc_mpi.products.ccd import CAMERA_CENTRES, convex_hull_sky
 from tasoc_mpi.stars import star_table as startable
 from tasoc_mpi.stars.footprints import find_fields
 from tasoc_mpi.stars.make_catalogs import CatalogOptions, make_catalogs, select_stars

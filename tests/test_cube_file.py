@@ -14,7 +14,7 @@ from ffi_files import series
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
 from tasoc_mpi.products.cube import ATTRIBUTES, FORMAT_VERSION, allocate_cube, open_cube
-from tasoc_mpi.products.hdf5read import HDF5Reader
+from tasoc_mpi.products.hdf5_read import HDF5Reader
 
 NAME = "sector030_camera1_ccd1.hdf5"
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from small_files import tpf_name, write_tpf
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.products import fitsrows
-from tasoc_mpi.products.fitsrows import Stream, column_formats, data_size, read_columns
+from tasoc_mpi.products import fits_rows as fitsrows
+from tasoc_mpi.products.fits_rows import Stream, column_formats, data_size, read_columns
 from tasoc_mpi.products.tpf import read_tpf
 
 #: Columns of every kind: FITS format, and how many values a row has.

@@ -11,8 +11,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.products.fitsread import Reader
-from tasoc_mpi.products.fitstable import read_table
+from tasoc_mpi.products.fits_read import Reader
+from tasoc_mpi.products.fits_table import read_table
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from hypothesis.extra import numpy as arrays
 from scipy import interpolate
 
 from tasoc_mpi.cubes.fit_background import mesh_coefficients
-from tasoc_mpi.kernels.background import mesh_weights, model_frame
+from tasoc_mpi.kernels.background_model import mesh_weights, model_frame
 from tasoc_mpi.kernels.statistics import light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, sum_pixels
 from tasoc_mpi.products.cube import BackgroundModel
-from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.frame_wcs import FrameWCS
 
 # --- Positions ---------------------------------------------------------------------------------------
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasoc_mpi.kernels import background, blocks, rings, sky
+from tasoc_mpi.kernels import background_model as background
+from tasoc_mpi.kernels import blocks, rings
+from tasoc_mpi.kernels import boxes as sky
 
 
 def block(seed: int, shape: tuple[int, int, int], missing: float = 0.1) -> np.ndarray:

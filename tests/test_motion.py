@@ -11,7 +11,7 @@ from tasoc_mpi.kernels.warp import warp_moments
 from tasoc_mpi.models import motion
 from tasoc_mpi.models.align import prepare_image
 from tasoc_mpi.models.motion import ImageMovementKernel
-from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.frame_wcs import FrameWCS
 
 XY = np.array([[100.0, 20.0], [2000.5, 1000.25], [44.0, 0.0]])
 

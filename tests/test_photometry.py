@@ -17,8 +17,8 @@ from tasoc_mpi import STATUS, BasePhotometry, tessphot
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.models.barycentre import ephemeris, unit_vector
 from tasoc_mpi.photometry.stamps import default_size
-from tasoc_mpi.products.catalog import open_catalog, write_catalog
 from tasoc_mpi.products.cube import open_cube
+from tasoc_mpi.products.star_catalog import open_catalog, write_catalog
 from tasoc_mpi.worklist.rows import load_todo
 
 

@@ -20,7 +20,6 @@ from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import plots
 from tasoc_mpi.photometry.base import BasePhotometry
 from tasoc_mpi.photometry.plots_mask import mask_segments
-from tasoc_mpi.products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 from tasoc_mpi.products.cube import (
     ATTRIBUTES,
     BackgroundModel,
@@ -30,7 +29,8 @@ from tasoc_mpi.products.cube import (
     write_background,
     write_wcs,
 )
-from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.frame_wcs import FrameWCS
+from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 
 ROWS, COLUMNS, FRAMES = 40, 42, 96
 ORIGIN = (500, 600)

@@ -16,8 +16,10 @@ from skies import add_stars
 from tasoc_mpi.cubes.fit_background import average_in_time, fit_background, usable_pixels, window_length
 from tasoc_mpi.cubes.mesh import box_levels, filled_levels, mesh_coefficients, series_mesh, smoothed_levels
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
-from tasoc_mpi.kernels import background, rings, sky
-from tasoc_mpi.products.ccd import CAMERA_CENTRES
+from tasoc_mpi.kernels import background_model as background
+from tasoc_mpi.kernels import boxes as sky
+from tasoc_mpi.kernels import rings
+from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES
 from tasoc_mpi.products.cube import BackgroundModel
 
 

@@ -11,7 +11,7 @@ from tasoc_mpi.cubes.fit_background import background_model, fit_background, usa
 from tasoc_mpi.cubes.mesh import centred_levels
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
-from tasoc_mpi.kernels.background import mesh_weights
+from tasoc_mpi.kernels.background_model import mesh_weights
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, read_ffi
 from tasoc_mpi.simulate import SimulationOptions, simulate

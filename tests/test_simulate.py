@@ -13,8 +13,8 @@ from scipy.special import erf
 from tasoc_mpi.core.errors import UsageError
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.kernels.prf import add_stars, prf_image, prf_radius, sigma_scale
-from tasoc_mpi.products.ccd import CAMERA_CENTRES
-from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES
+from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.simulate import SimulationOptions
 from tasoc_mpi.simulate.cards import calendar, output_bit, reads
 from tasoc_mpi.simulate.pointing import load_pointing, moved_wcs

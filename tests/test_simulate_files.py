@@ -16,8 +16,8 @@ from astropy.wcs import WCS, FITSFixedWarning
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.settings import mag2flux
-from tasoc_mpi.products.catalog import open_catalog, parse_footprint, stars_in_polygon
-from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.frame_wcs import FrameWCS
+from tasoc_mpi.products.star_catalog import open_catalog, parse_footprint, stars_in_polygon
 from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.truth import read_truth
 

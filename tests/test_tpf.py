@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from small_files import sky, tpf_name, write_tpf
 
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.products.catalog import catalog_from_tpf
+from tasoc_mpi.products.star_catalog import catalog_from_tpf
 from tasoc_mpi.products.tpf import read_tpf, tpf_ccd
 from tasoc_mpi.products.tpf_files import find_tpfs, parse_tpf_name
 

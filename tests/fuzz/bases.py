@@ -12,7 +12,7 @@ from foreign_files import pixels, write_tasoc
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.settings import settings_text
-from tasoc_mpi.products.framewcs import FrameWCS
+from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.mast_cube import scan_mast_cube
 
 __all__ = [

@@ -199,8 +199,8 @@ def _judge_results(
 ) -> list[str]:
     """Whether what the command wrote can be read."""
     from tasoc_mpi.core.errors import TasocError
-    from tasoc_mpi.products.catalog import open_catalog
     from tasoc_mpi.products.cube import open_cube
+    from tasoc_mpi.products.star_catalog import open_catalog
     from tasoc_mpi.report.results import read_curve
 
     problems = []

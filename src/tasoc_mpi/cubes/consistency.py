@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.barycentre import earth_position, light_time
-from ..products.framewcs import FrameWCS
+from ..products.frame_wcs import FrameWCS
 
 __all__ = ["DAY", "majority", "one_a_cadence", "repaired_timecorr", "times_that_do_not_fit", "wcs_problems"]
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
-from ..kernels import blocks, rings, sky
+from ..kernels import blocks, rings
+from ..kernels import boxes as sky
 from ..products.cube import BackgroundModel
 from .mesh import (
     SIGMA,
@@ -137,7 +138,7 @@ def fit_background(
 def _measured(
     image: NDArray[np.float32], starless: bool, wanted: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Levels of the boxes; without stars also where they are measured (`kernels.sky.box_means`)."""
+    """Levels of the boxes; without stars also where they are measured (`kernels.boxes.box_means`)."""
     return box_means(image, wanted) if starless else box_levels(image, wanted)[None]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
 from ..products.ffi import FFIInfo, scan_ffi
-from ..products.fitsread import Extension
-from ..products.framewcs import wcs_problem
+from ..products.fits_read import Extension
+from ..products.frame_wcs import wcs_problem
 from ..products.processing import Processing, processing
 from ..products.tica import TicaPixels
 

@@ -14,7 +14,7 @@ from ..core.errors import InputError
 from ..core.input_files import WAY_OUT, warn_each
 from ..models.barycentre import earth_position, light_time
 from ..products.ffi import FFIInfo, name_time
-from ..products.framewcs import FrameWCS, wcs_problem
+from ..products.frame_wcs import FrameWCS, wcs_problem
 from ..products.processing import file_rank
 from .consistency import (
     DAY,

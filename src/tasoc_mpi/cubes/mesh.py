@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import sky
+from ..kernels import boxes as sky
 from .sky_geometry import BOX
 
 __all__ = [
@@ -35,7 +35,7 @@ _PLACINGS = 8
 
 
 def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Level of the sky in every box (`kernels.sky.box_levels`).
+    """Level of the sky in every box (`kernels.boxes.box_levels`).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = No
 
 
 def box_means(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Level of the sky in every box of a frame without stars, and its place (`kernels.sky.box_means`).
+    """Level of the sky in every box of a frame without stars, and its place (`kernels.boxes.box_means`).
 
     Parameters are those of `box_levels`. Without stars a part of a box is as good as the whole, only noisier.
     """
@@ -142,7 +142,7 @@ def centred_levels(measured: NDArray[np.float64]) -> NDArray[np.float64]:
     Parameters
     ----------
     measured : ndarray, shape (3, M, N)
-        See `kernels.sky.box_means`.
+        See `kernels.boxes.box_means`.
 
     Returns
     -------

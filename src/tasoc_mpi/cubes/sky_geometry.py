@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..products.ccd import CAMERA_CENTRES
+from ..products.ccd_outline import CAMERA_CENTRES
 
 __all__ = ["BOX", "RADIAL_FIRST", "RING", "SkyGeometry", "sky_geometry"]
 

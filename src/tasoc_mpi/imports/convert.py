@@ -19,7 +19,7 @@ from ..cubes.prepare import CubeSummary, PrepareOptions, make_cube, making, memo
 from ..cubes.regions import Place, place_of, place_text
 from ..products.cube import cube_name, open_cube
 from ..products.ffi import FFIInfo, read_rows
-from ..products.fitsread import Reader
+from ..products.fits_read import Reader
 from ..products.mast_cube import is_mast_cube, mast_ccd, scan_mast_cube
 from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout

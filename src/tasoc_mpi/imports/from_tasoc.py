@@ -31,7 +31,7 @@ from ..kernels import blocks
 from ..models.barycentre import ephemeris
 from ..models.motion import WARPMODES
 from ..products.cube import allocate_cube, finish_cube, write_wcs
-from ..products.framewcs import FrameWCS
+from ..products.frame_wcs import FrameWCS
 from ..products.processing import file_rank
 from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
 

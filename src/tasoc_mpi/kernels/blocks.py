@@ -11,7 +11,7 @@ import math
 import numba
 import numpy as np
 
-from .background import _axis_weights, _node
+from .background_model import _axis_weights, _node
 
 __all__ = [
     "frame_medians",
@@ -65,7 +65,7 @@ def subtract(
     row0 : int
         Row of the cube of ``images[0]``.
     origin, centre, box, mesh, radial, first, step
-        As in `kernels.background.model_frame`, with a last axis of time: mesh (M, N, T), radial (K, T).
+        As in `kernels.background_model.model_frame`, with a last axis of time: mesh (M, N, T), radial (K, T).
     """
     n_time = images.shape[2]
     n = mesh.shape[1]
@@ -155,7 +155,7 @@ def subtract_frames(frames, excluded, row0, origin, centre, box, mesh, radial, f
     row0 : int
         Row of the cube of ``frames[:, 0]``.
     origin, centre, box, mesh, radial, first, step
-        As in `kernels.background.model_frame`, with a first axis of frames: mesh (K, M, N), radial (K, L).
+        As in `kernels.background_model.model_frame`, with a first axis of frames: mesh (K, M, N), radial (K, L).
     """
     n_frames, height, width = frames.shape
     m, n = mesh.shape[1], mesh.shape[2]

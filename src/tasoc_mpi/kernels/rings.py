@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-from .sky import _RADIX, _central_mean, _sort
+from .boxes import _RADIX, _central_mean, _sort
 
 __all__ = ["less_profile", "ring_means", "ring_modes", "ring_values"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError
-from ..products.framewcs import FrameWCS
+from ..products.frame_wcs import FrameWCS
 from .align import align, prepare_image
 
 __all__ = ["WARPMODES", "ImageMovementKernel"]

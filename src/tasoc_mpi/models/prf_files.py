@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
-from ..products.fitsread import Reader, float_image
+from ..products.fits_read import Reader, float_image
 
 __all__ = ["SAMPLES", "SIZE", "PRFGrid", "analytic_table", "find_folder", "read_grid"]
 
@@ -173,7 +173,7 @@ def analytic_table(row: float, column: float, camera: int, ccd: int) -> NDArray[
         See `PRFGrid`.
     """
     from ..kernels.prf import prf_image, sigma_scale
-    from ..products.ccd import CAMERA_CENTRES
+    from ..products.ccd_outline import CAMERA_CENTRES
 
     scale = sigma_scale(np.array([row]), np.array([column]), CAMERA_CENTRES[camera, ccd])
     table = np.empty((SIZE, SIZE))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
-from ..products.fitsbytes import CardTuple
+from ..products.fits_bytes import CardTuple
 from .source import Source
 from .stamps import Stamp
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, MissingInput
 from ..core.quality import TESSQualityFlags
 from ..models.barycentre import ephemeris
-from ..products.catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
 from ..products.cube import Cube, cube_name, open_cube
+from ..products.star_catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
 from .source import FACTS, PixelBackground, Source

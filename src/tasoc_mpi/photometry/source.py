@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ..models.barycentre import light_time
 from ..models.motion import ImageMovementKernel
-from ..products.catalog import StarCatalog
 from ..products.cube import Cube
-from ..products.framewcs import FrameWCS
+from ..products.frame_wcs import FrameWCS
+from ..products.star_catalog import StarCatalog
 from ..products.tpf import TPF
 
 if TYPE_CHECKING:

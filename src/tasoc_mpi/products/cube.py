@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
-from .cubebackground import BackgroundModel, StoredBackground
-from .framewcs import MAX_ORDER, FrameWCS
-from .hdf5read import HDF5Reader
+from .cube_background import BackgroundModel, StoredBackground
+from .frame_wcs import MAX_ORDER, FrameWCS
+from .hdf5_read import HDF5Reader
 
 __all__ = [
     "FORMAT_VERSION",

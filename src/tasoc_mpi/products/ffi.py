@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT, check_folder, files_below
-from .fitsread import Extension, Reader, image_extension
+from .fits_read import Extension, Reader, image_extension
 
 __all__ = [
     "SCIENCE_COLUMNS",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.atomic import sync
 from ..core.errors import InputError
-from .fitsbytes import CardTuple, hdu_bytes, image_bytes, image_cards
+from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards
 
 __all__ = [
     "LightCurve",

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..kernels.interleave import frames_of_cube
 from .ffi import FFIInfo, is_wcs_card, science_region
-from .fitsread import MAX_SIDE, WAY_OUT, Extension, Reader, is_integer
-from .fitstable import read_table
+from .fits_read import MAX_SIDE, WAY_OUT, Extension, Reader, is_integer
+from .fits_table import read_table
 
 __all__ = ["MastPixels", "frame_block", "is_mast_cube", "mast_ccd", "scan_mast_cube"]
 

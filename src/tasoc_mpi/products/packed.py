@@ -254,7 +254,7 @@ class PackReader:
                 f"{path}: no such pack of light curves; name their folder, or compute them again"
             )
         # Not needed by who only asks for names: rank 0 starts without it.
-        from .hdf5read import HDF5Reader
+        from .hdf5_read import HDF5Reader
 
         self._reader = HDF5Reader(
             path, "a pack of light curves", "compute them again with --overwrite", _open

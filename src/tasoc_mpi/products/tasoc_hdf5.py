@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from .cube import ATTRIBUTES
-from .fitsread import card_value
-from .framewcs import FrameWCS
-from .hdf5read import HDF5Reader
+from .fits_read import card_value
+from .frame_wcs import FrameWCS
+from .hdf5_read import HDF5Reader
 
 __all__ = ["GROUPS", "TasocFile", "frame_reader", "is_tasoc", "open_tasoc"]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from .ffi import FFIInfo, science_region
-from .fitsread import WAY_OUT, Extension, Reader, is_integer
-from .fitstable import read_table
+from .fits_read import WAY_OUT, Extension, Reader, is_integer
+from .fits_table import read_table
 
 __all__ = ["is_cutout", "scan_cutout"]
 

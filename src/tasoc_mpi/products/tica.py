@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
 from .ffi import FFIInfo, parse_ffi_name, science_pixels, science_region
-from .fitsread import WAY_OUT, Extension, Reader, float_image
+from .fits_read import WAY_OUT, Extension, Reader, float_image
 
 __all__ = ["scan_tica"]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
-from .fitsrows import Stream, column_formats, data_size, read_columns
-from .framewcs import FrameWCS
+from .fits_rows import Stream, column_formats, data_size, read_columns
+from .frame_wcs import FrameWCS
 from .tpf_files import parse_tpf_name, primary_header, reading
 
 __all__ = ["TPF", "read_tpf", "tpf_ccd"]

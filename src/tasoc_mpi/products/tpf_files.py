@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ..core.atomic import write_whole
 from ..core.errors import InputError, TasocError
 from ..core.input_files import WAY_OUT, check_folder, files_below, warn_each
-from .fitsrows import Stream
+from .fits_rows import Stream
 from .processing import file_rank, processing
 
 __all__ = [

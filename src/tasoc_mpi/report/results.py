@@ -20,8 +20,8 @@ from ..core.input_files import WAY_OUT
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.settings import output_folder
 from ..core.status import STATUS
-from ..products.fitsread import MAX_SIDE, Reader, is_integer
-from ..products.fitstable import read_table
+from ..products.fits_read import MAX_SIDE, Reader, is_integer
+from ..products.fits_table import read_table
 from ..products.lightcurve import below
 from ..worklist.listed import read_lightcurve
 from ..worklist.rows import read_published

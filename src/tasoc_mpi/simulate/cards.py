@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..products.fitsbytes import CardTuple
+from ..products.fits_bytes import CardTuple
 from .timeline import CAMERA_DELAY, CCD_DELAY, DAY
 
 __all__ = [

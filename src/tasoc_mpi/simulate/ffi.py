@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..products.fitsbytes import CardTuple, hdu_bytes
-from ..products.framewcs import FrameWCS
+from ..products.fits_bytes import CardTuple, hdu_bytes
+from ..products.frame_wcs import FrameWCS
 from .cards import (
     CRBLKSZ,
     DATA_REL,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError
-from ..products.framewcs import FrameWCS
+from ..products.frame_wcs import FrameWCS
 
 __all__ = ["Pointing", "load_pointing", "moved_wcs"]
 

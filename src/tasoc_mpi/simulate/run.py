@@ -17,9 +17,9 @@ from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile
 from ..core.quality import TESSQualityFlags
 from ..kernels import prf
-from ..products.catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
-from ..products.ccd import CAMERA_CENTRES
-from ..products.framewcs import FrameWCS
+from ..products.ccd_outline import CAMERA_CENTRES
+from ..products.frame_wcs import FrameWCS
+from ..products.star_catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
 from . import cards
 from .ffi import BTC_PIXEL, FrameFacts, facts_of, ffi_bytes, ffi_name, ffi_size, sip_cards
 from .options import SimulationOptions, SimulationPaths

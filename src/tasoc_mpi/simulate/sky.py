@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..products.ccd import CAMERA_CENTRES
+from ..products.ccd_outline import CAMERA_CENTRES
 from .options import SimulationOptions
 from .timeline import ORBIT_DAYS
 

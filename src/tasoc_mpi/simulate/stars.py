@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.settings import mag2flux
 from ..kernels.prf import prf_radius, sigma_scale
-from ..products.ccd import CAMERA_CENTRES
-from ..products.framewcs import FrameWCS
+from ..products.ccd_outline import CAMERA_CENTRES
+from ..products.frame_wcs import FrameWCS
 from .options import CCD_COLUMNS, CCD_ROWS, SimulationOptions
 
 __all__ = ["KINDS", "MARGIN", "Stars", "Variability", "counts", "j2000", "make_stars", "make_variability"]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import UsageError
 from ..core.quality import TESSQualityFlags
-from ..products.fitsbytes import CardTuple, hdu_bytes
-from ..products.framewcs import FrameWCS
+from ..products.fits_bytes import CardTuple, hdu_bytes
+from ..products.frame_wcs import FrameWCS
 from . import cards as c
 from . import tpfcards
 from .options import SimulationOptions

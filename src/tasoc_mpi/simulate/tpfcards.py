@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..products.fitsbytes import CardTuple
+from ..products.fits_bytes import CardTuple
 from . import cards as c
 from .options import SimulationOptions
 from .timeline import DAY

@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import MissingInput
-from ..products.hdf5read import HDF5Reader
+from ..products.hdf5_read import HDF5Reader
 from .stars import KINDS, Variability
 
 __all__ = ["Truth", "read_truth", "truth_name", "write_truth"]

@@ -16,10 +16,10 @@ from ..core.errors import InputError, MissingInput
 from ..core.input_files import check_folder
 from ..cubes.frame_headers import frame_facts
 from ..cubes.frame_series import drop_unusable
-from ..products.ccd import camera_centre_sky, convex_hull_sky, stamp_outline
+from ..products.ccd_outline import camera_centre_sky, convex_hull_sky, stamp_outline
 from ..products.cube import open_cube
 from ..products.ffi import find_ffis
-from ..products.framewcs import FrameWCS
+from ..products.frame_wcs import FrameWCS
 from ..products.tpf import TPF, read_tpf, tpf_ccd
 from ..products.tpf_files import TPFInfo, find_tpfs
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, UsageError
-from ..products.catalog import (
+from ..products.star_catalog import (
     FROM_HEADERS,
     STAR_DTYPE,
     CatalogSettings,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..products.catalog import STAR_DTYPE, unit_vectors
-from ..products.starvalues import LARGEST_STARID, LIMITS, impossible
+from ..products.star_catalog import STAR_DTYPE, unit_vectors
+from ..products.star_values import LARGEST_STARID, LIMITS, impossible
 
 __all__ = ["STANDS", "numbers", "usable_stars"]
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, UsageError
-from ..products.catalog import STAR_DTYPE, stars_in_polygon, unit_vectors
-from ..products.fitsread import Reader
+from ..products.fits_read import Reader
+from ..products.star_catalog import STAR_DTYPE, stars_in_polygon, unit_vectors
 from .star_rows import numbers, usable_stars
 
 __all__ = ["query_mast", "read_star_table"]

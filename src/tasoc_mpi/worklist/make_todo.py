@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, UsageError
 from ..core.settings import load_settings
-from ..products.catalog import (
+from ..products.ccd_outline import CAMERA_CENTRES
+from ..products.cube import Cube, cube_name, open_cube
+from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
+from ..products.star_catalog import (
     STAR_DTYPE,
     StarCatalog,
     catalog_from_tpf,
@@ -21,9 +24,6 @@ from ..products.catalog import (
     open_catalog,
     unit_vectors,
 )
-from ..products.ccd import CAMERA_CENTRES
-from ..products.cube import Cube, cube_name, open_cube
-from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
 from ..stars.footprints import CCDKey, find_cubes, group_tpfs

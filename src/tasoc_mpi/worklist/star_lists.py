@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.input_files import InputFile
-from ..products.starvalues import LARGEST_STARID
+from ..products.star_values import LARGEST_STARID
 
 __all__ = ["METHODS", "Rule", "read_rules"]
 

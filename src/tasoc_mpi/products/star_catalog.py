@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError, MissingInput, one_line
 from ..core.input_files import InputFile
-from .ccd import camera_centre_sky, convex_hull_sky, stamp_outline
-from .starvalues import check_stars
+from .ccd_outline import camera_centre_sky, convex_hull_sky, stamp_outline
+from .star_values import check_stars
 
 if TYPE_CHECKING:
     from .tpf import TPF

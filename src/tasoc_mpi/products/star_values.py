@@ -25,7 +25,7 @@ class Limits:
     meaning: str
 
 
-#: Limits of the columns of `products.catalog.STAR_DTYPE`, except `starid`.
+#: Limits of the columns of `products.star_catalog.STAR_DTYPE`, except `starid`.
 LIMITS = {
     "ra": Limits(-360.0, 360.0, "a right ascension in degrees (-360 to 360)"),
     "decl": Limits(-90.0, 90.0, "a declination in degrees (-90 to 90)"),
@@ -64,7 +64,7 @@ def check_stars(path: object, stars: NDArray[np.void], way_out: str) -> None:
     ----------
     path : object
         Of their file, for the message.
-    stars : ndarray of `products.catalog.STAR_DTYPE`
+    stars : ndarray of `products.star_catalog.STAR_DTYPE`
     way_out : str
         How to mend the file, for the message.
 

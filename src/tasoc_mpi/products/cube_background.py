@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import background as kernel
+from ..kernels import background_model as kernel
 
 __all__ = ["BackgroundModel", "StoredBackground"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
-from .fitsread import Reader, is_integer
+from .fits_read import Reader, is_integer
 
 __all__ = ["read_table"]
 

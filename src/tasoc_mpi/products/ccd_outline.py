@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError
-from .framewcs import FrameWCS
+from .frame_wcs import FrameWCS
 
 __all__ = [
     "CAMERA_CENTRES",

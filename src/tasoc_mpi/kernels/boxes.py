@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-from .background import _axis_weights
+from .background_model import _axis_weights
 
 __all__ = ["box_levels", "box_means", "surface"]
 
