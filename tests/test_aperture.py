@@ -11,10 +11,10 @@ from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import AperturePhotometry, BasePhotometry
 from tasoc_mpi.photometry.aperture import contamination, minimal_mask, stars_in_mask, touched_sides
 from tasoc_mpi.photometry.base import STAMP_STAR_DTYPE
-from tasoc_mpi.photometry.pixels import StampPixels
+from tasoc_mpi.photometry.methods import _wants_halo
 from tasoc_mpi.photometry.result import PhotometryResult
-from tasoc_mpi.photometry.source import PixelBackground
-from tasoc_mpi.photometry.tessphot import _wants_halo
+from tasoc_mpi.photometry.sources import PixelBackground
+from tasoc_mpi.photometry.stamp_pixels import StampPixels
 from tasoc_mpi.simulate.truth import read_truth, truth_name
 
 #: Full frame image (row, column) of the first pixel of the small worlds below.

@@ -11,7 +11,7 @@ import pytest
 
 from tasoc_mpi.core.errors import MissingInput
 from tasoc_mpi.core.input_files import files_below
-from tasoc_mpi.photometry import load
+from tasoc_mpi.photometry import load_sources as load
 from tasoc_mpi.products.tpf_files import (
     find_tpfs,
     parse_tpf_name,

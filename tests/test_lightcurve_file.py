@@ -9,7 +9,7 @@ from astropy.time import Time
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tasoc_mpi.photometry.cards import _tdb_minus_utc
+from tasoc_mpi.photometry.header import _tdb_minus_utc
 from tasoc_mpi.products import fits_bytes as fitsbytes
 from tasoc_mpi.products.lightcurve import LightCurve, lightcurve_name, write_lightcurve
 

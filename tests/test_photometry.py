@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 from tasoc_mpi import STATUS, BasePhotometry, tessphot
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.models.barycentre import ephemeris, unit_vector
-from tasoc_mpi.photometry.stamps import default_size
+from tasoc_mpi.photometry.stamp import default_size
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.star_catalog import open_catalog, write_catalog
 from tasoc_mpi.worklist.rows import load_todo

@@ -14,8 +14,9 @@ from run_program import content
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.messages import TASK_DTYPE
-from tasoc_mpi.photometry import ahead, load
-from tasoc_mpi.photometry.stamps import default_size, stamp_around
+from tasoc_mpi.photometry import load_sources as load
+from tasoc_mpi.photometry import prefetch as ahead
+from tasoc_mpi.photometry.stamp import default_size, stamp_around
 from tasoc_mpi.products.cube import cube_name
 from tasoc_mpi.worker import copies
 from tasoc_mpi.worker.compute import Job
@@ -258,7 +259,7 @@ def test_the_copy_is_what_is_read(simulated, tmp_path):
 @pytest.mark.parametrize("mode", ["staged", "shared"])
 def test_the_computing_process_reads_the_copy(simulated, tmp_path, scratch, monkeypatch, mode):
     (tmp_path / "where.py").write_text(
-        "from tasoc_mpi.photometry.load import load_ffi\n"
+        "from tasoc_mpi.photometry.load_sources import load_ffi\n"
         "def where(input_folder, sector, camera, ccd, **_):\n"
         "    from pathlib import Path\n"
         "    raise ValueError(load_ffi(Path(input_folder), sector, camera, ccd).movement.path)\n"

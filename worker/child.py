@@ -141,7 +141,7 @@ class _Child:
         """
         assert self.options is not None
         ccd = tuple(tasks[0][["sector", "camera", "ccd"]].tolist())
-        load = sys.modules.get("tasoc_mpi.photometry.load")
+        load = sys.modules.get("tasoc_mpi.photometry.load_sources")
         if self.options.copies and load is not None and self.ccd not in (None, ccd):
             load.clear_sources()
         self.ccd = ccd
@@ -159,7 +159,7 @@ def _set_up(options: ChildOptions) -> None:
     if not options.star_warnings:
         for handler in logging.getLogger().handlers:
             handler.addFilter(_not_of_one_star)
-    load = sys.modules.get("tasoc_mpi.photometry.load")
+    load = sys.modules.get("tasoc_mpi.photometry.load_sources")
     if options.copies and load is not None:
         load.read_cubes_from(lambda cube: _copy_of(cube, Path(options.copies)))
 
@@ -203,8 +203,8 @@ def _not_of_one_star(record: logging.LogRecord) -> bool:
 
 def _ask_ahead(job: Job, tasks: NDArray[np.void]) -> None:
     """Have the kernel read the pixels of the next batch while this one is computed."""
-    if "tasoc_mpi.photometry.load" in sys.modules:
-        from ..photometry.ahead import ask_ahead
+    if "tasoc_mpi.photometry.load_sources" in sys.modules:
+        from ..photometry.prefetch import ask_ahead
 
         ask_ahead(Path(job.input_folder), tasks, job.cache)
 

@@ -52,7 +52,7 @@ def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: f
     job : Job
         What is the same for all stars.
     photometry : callable
-        `tasoc_mpi.photometry.tessphot`.
+        `tasoc_mpi.photometry.methods`.
     tasks : ndarray of TASK_DTYPE
         The stars.
     waited : float, optional

@@ -77,7 +77,7 @@ def _main(options: Sequence[str]) -> int:
     from tasoc_mpi import cli
     from tasoc_mpi.commands import run
     from tasoc_mpi.core.errors import TasocError
-    from tasoc_mpi.photometry.tessphot import tessphot
+    from tasoc_mpi.photometry.methods import tessphot
 
     if options[0] in _FUNCTIONS:
         try:

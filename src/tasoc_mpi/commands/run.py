@@ -94,7 +94,7 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
         The options of `configure`.
     photometry : str or callable, optional
         Computes one star: ``MODULE:FUNCTION``, or a function, which is called in this process and not in one
-        of its own. Default: `tasoc_mpi.photometry.tessphot`.
+        of its own. Default: `tasoc_mpi.photometry.methods`.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from ..core.status import STATUS
 from .aperture import AperturePhotometry
 from .base import BasePhotometry
+from .methods import tessphot
 from .result import PhotometryResult
-from .tessphot import tessphot
 
 __all__ = ["STATUS", "AperturePhotometry", "BasePhotometry", "PhotometryResult", "tessphot"]

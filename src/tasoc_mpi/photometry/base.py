@@ -19,12 +19,12 @@ from ..core.status import STATUS
 from ..products.lightcurve import Writer, write_lightcurve
 from .columns import lightcurve_table, make_columns
 from .diagnostics import edge_flux, light_curve_diagnostics
-from .load import load_ffi, load_tpf
-from .pixels import StampPixels
+from .load_sources import load_ffi, load_tpf
 from .result import PhotometryResult
-from .saving import Messages, lightcurve_of
-from .source import Source
-from .stamps import Stamp, default_size
+from .save import Messages, lightcurve_of
+from .sources import Source
+from .stamp import Stamp, default_size
+from .stamp_pixels import StampPixels
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..core.quality import CorrectorQualityFlags, PixelQualityFlags, exposures_reached
 from ..kernels.sums import flagged_frames
-from .source import Source
-from .stamps import Stamp
+from .sources import Source
+from .stamp import Stamp
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .stamps import Stamp
+from .stamp import Stamp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

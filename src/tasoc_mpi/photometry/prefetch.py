@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..products.cube import Cube
-from .load import kept_ffi
-from .source import Source
-from .stamps import default_size
+from .load_sources import kept_ffi
+from .sources import Source
+from .stamp import default_size
 
 __all__ = ["ask_ahead", "pixel_runs"]
 

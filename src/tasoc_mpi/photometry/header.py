@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
 from ..products.fits_bytes import CardTuple
-from .source import Source
-from .stamps import Stamp
+from .sources import Source
+from .stamp import Stamp
 
 __all__ = ["primary_cards", "table_cards", "wcs_cards"]
 

@@ -21,7 +21,7 @@ from ..products.cube import Cube, cube_name, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
-from .source import FACTS, PixelBackground, Source
+from .sources import FACTS, PixelBackground, Source
 
 __all__ = ["clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from", "use_tpf_list"]
 

@@ -12,8 +12,8 @@ from ..core.errors import InputError
 from ..kernels.sums import sum_pixels
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
 from .diagnostics import SIDES, MaskSums
-from .source import Source
-from .stamps import Stamp, stamp_around
+from .sources import Source
+from .stamp import Stamp, stamp_around
 
 __all__ = ["StampPixels"]
 

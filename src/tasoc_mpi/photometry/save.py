@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import UsageError
 from ..core.status import STATUS
 from ..products.lightcurve import LightCurve
-from . import cards
+from . import header as cards
 from .columns import background_shenanigans
 
 if TYPE_CHECKING:
