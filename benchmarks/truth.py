@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tasoc_mpi import cli
-from tasoc_mpi.report.truth import TruthReport, compare, draw_report, report_lines
+from tasoc_mpi.report.truth_comparison import TruthReport, compare, draw_report, report_lines
 
 
 def together(reports: Sequence[TruthReport]) -> TruthReport:

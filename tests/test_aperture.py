@@ -15,7 +15,7 @@ from tasoc_mpi.photometry.methods import _wants_halo
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.photometry.sources import PixelBackground
 from tasoc_mpi.photometry.stamp_pixels import StampPixels
-from tasoc_mpi.simulate.truth import read_truth, truth_name
+from tasoc_mpi.simulate.truth_file import read_truth, truth_name
 
 #: Full frame image (row, column) of the first pixel of the small worlds below.
 ORIGIN = (100, 144)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi import cli
-from tasoc_mpi.commands import status as status_command
+from tasoc_mpi.commands import show_status as status_command
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
@@ -26,8 +26,8 @@ from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_media
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
 from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
 from tasoc_mpi.report.summary import magnitude_bins, summary_lines, text_table
-from tasoc_mpi.report.truth import compare, draw_report, isolated_stars, report_lines
-from tasoc_mpi.simulate.truth import Truth, read_truth
+from tasoc_mpi.report.truth_comparison import compare, draw_report, isolated_stars, report_lines
+from tasoc_mpi.simulate.truth_file import Truth, read_truth
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 

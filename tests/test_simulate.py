@@ -16,7 +16,7 @@ from tasoc_mpi.kernels.prf import add_stars, prf_image, prf_radius, sigma_scale
 from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES
 from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.simulate import SimulationOptions
-from tasoc_mpi.simulate.cards import calendar, output_bit, reads
+from tasoc_mpi.simulate.mission_cards import calendar, output_bit, reads
 from tasoc_mpi.simulate.pointing import load_pointing, moved_wcs
 from tasoc_mpi.simulate.render import add_cosmics, add_noise, add_sky, bleed
 from tasoc_mpi.simulate.sky import sky_levels, sky_patterns

@@ -19,7 +19,7 @@ from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.star_catalog import open_catalog, parse_footprint, stars_in_polygon
 from tasoc_mpi.simulate import SimulationOptions, simulate
-from tasoc_mpi.simulate.truth import read_truth
+from tasoc_mpi.simulate.truth_file import read_truth
 
 TINY = SimulationOptions(rows=80, columns=72, frames=6, tpfs=2, seed=3, tmag_max=16.0)
 #: What the light of the stars alone does.
@@ -476,7 +476,7 @@ def test_an_earlier_simulation_is_kept_unless_asked(tiny, tmp_path):
 
 
 def test_nothing_is_left_of_a_simulation_that_failed(tmp_path, monkeypatch):
-    import tasoc_mpi.simulate.run as module
+    import tasoc_mpi.simulate.simulation as module
 
     whole = module.ffi_bytes
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasoc_mpi.commands import status as status_command
+from tasoc_mpi.commands import show_status as status_command
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.worklist.constraints import Constraints

@@ -35,7 +35,7 @@ COMMANDS = (
 _WITH_SETTINGS = ("simulate", "catalog", "import", "todo", "summary", "submit")
 
 #: Modules of the commands whose names are Python's own words.
-_MODULES = {"import": "importing"}
+_MODULES = {"import": "importing", "status": "show_status"}
 
 
 def parse(options: Sequence[str] | None = None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..simulate.stars import KINDS, Variability
-from ..simulate.truth import Truth
+from ..simulate.truth_file import Truth
 from .results import Curve
 
 __all__ = ["RECOVERY_DTYPE", "box_period", "fit_scale", "recover", "wave_period"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..simulate.stars import KINDS
-from ..simulate.truth import read_truth, truth_name
+from ..simulate.truth_file import read_truth, truth_name
 
 __all__ = ["Variable", "injected_variables"]
 

@@ -1,6 +1,6 @@
 """From truth to frames: TESS-like full frame images, target pixel files, a star catalog and the truth.
 
-The work is in `tasoc_mpi.simulate.run`, which is loaded when `simulate` is first called.
+The work is in `tasoc_mpi.simulate.simulation`, which is loaded when `simulate` is first called.
 """
 
 from __future__ import annotations
@@ -45,6 +45,6 @@ def simulate(
     InputError
         If the folder holds an earlier simulation of this CCD, or the disk is too small.
     """
-    from .run import run
+    from .simulation import run
 
     return run(folder, options or SimulationOptions(), progress)

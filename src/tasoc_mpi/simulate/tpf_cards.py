@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..products.fits_bytes import CardTuple
-from . import cards as c
+from . import mission_cards as c
 from .options import SimulationOptions
 from .timeline import DAY
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..products.fits_bytes import CardTuple, hdu_bytes
 from ..products.frame_wcs import FrameWCS
-from .cards import (
+from .mission_cards import (
     CRBLKSZ,
     DATA_REL,
     INT_TIME,

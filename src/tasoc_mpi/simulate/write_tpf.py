@@ -12,8 +12,8 @@ from ..core.errors import UsageError
 from ..core.quality import TESSQualityFlags
 from ..products.fits_bytes import CardTuple, hdu_bytes
 from ..products.frame_wcs import FrameWCS
-from . import cards as c
-from . import tpfcards
+from . import mission_cards as c
+from . import tpf_cards as tpfcards
 from .options import SimulationOptions
 from .render import FULL_WELL, add_cosmics, add_noise, add_sky_series
 from .response import Response, draw
