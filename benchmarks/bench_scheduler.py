@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 
 from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results, unpack_tasks
-from tasoc_mpi.scheduler.loop import Crew, schedule
-from tasoc_mpi.scheduler.progress import Progress
+from tasoc_mpi.scheduler.dispatcher import Crew, schedule
 from tasoc_mpi.scheduler.queue import BatchSize
+from tasoc_mpi.scheduler.result_store import open_store
+from tasoc_mpi.scheduler.run_progress import Progress
 from tasoc_mpi.scheduler.signals import Stop
-from tasoc_mpi.scheduler.store import open_store
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE

@@ -29,11 +29,11 @@ import numpy as np
 from bench_scheduler import Answers
 
 from tasoc_mpi.core.messages import Tag, _header, split_numbers, unpack_results, unpack_tasks
-from tasoc_mpi.scheduler.loop import Crew, Messages, schedule
-from tasoc_mpi.scheduler.progress import Progress
+from tasoc_mpi.scheduler.dispatcher import Crew, Messages, schedule
 from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue
+from tasoc_mpi.scheduler.result_store import Store, open_store
+from tasoc_mpi.scheduler.run_progress import Progress
 from tasoc_mpi.scheduler.signals import Stop
-from tasoc_mpi.scheduler.store import Store, open_store
 from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo

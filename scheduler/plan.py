@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.resources import available_memory
 from .queue import BatchSize, Queue
-from .store import Store
+from .result_store import Store
 
 __all__ = ["Needs", "check_needs", "needs_of", "plan", "wanted_of"]
 

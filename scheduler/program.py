@@ -27,12 +27,12 @@ from ..worklist.publish import publish
 from ..worklist.result_log import log_path
 from ..worklist.result_state import Decision
 from ..worklist.rows import CCD, WorkList, ccd_name, load_worklist
-from .loop import Drain, Outcome, schedule
+from .dispatcher import Drain, Outcome, schedule
 from .plan import check_needs, needs_of, plan, wanted_of
-from .progress import Progress
 from .queue import BatchSize
+from .result_store import Store, open_store
+from .run_progress import Progress
 from .signals import Stop
-from .store import Store, open_store
 
 __all__ = ["Orders", "run", "write_summary"]
 

@@ -27,9 +27,9 @@ from ..worklist.publish import publish
 from ..worklist.result_log import LogReader, log_path
 from ..worklist.rows import WorkList, load_worklist
 from ..worklist.todo_file import TODO_NAME
-from .loop import Outcome
+from .dispatcher import Outcome
 from .program import write_summary
-from .store import open_store
+from .result_store import open_store
 
 __all__ = ["TaskManager"]
 

@@ -17,7 +17,7 @@ from ..worklist.output_folder import find_output
 from ..worklist.rows import CCD, load_worklist
 from ..worklist.tally import Tally
 from ..worklist.todo_file import TODO_NAME
-from .queue import Job, active, command, max_array_size, read_jobs, write_jobs
+from .jobs import Job, active, command, max_array_size, read_jobs, write_jobs
 from .scripts import ARRAYS, SCRIPT_FOLDER, render
 from .site import STEPS, Site
 

@@ -17,9 +17,9 @@ import numpy as np
 import run_program
 
 from tasoc_mpi import cli
-from tasoc_mpi.scheduler import loop as scheduler_loop
+from tasoc_mpi.scheduler import dispatcher as scheduler_loop
 from tasoc_mpi.scheduler.queue import Queue
-from tasoc_mpi.worker import loop as worker_loop
+from tasoc_mpi.worker import rank as worker_loop
 from tasoc_mpi.worklist import todo_file as todo
 
 

@@ -22,7 +22,7 @@ from tasoc_mpi import cli
 from tasoc_mpi.commands import run
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.result import PhotometryResult
-from tasoc_mpi.scheduler import store
+from tasoc_mpi.scheduler import result_store as store
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 

@@ -25,10 +25,10 @@ from tasoc_mpi.core.messages import (
     unpack_tasks,
 )
 from tasoc_mpi.core.mpi import Mailbox, nodes, receive, world
-from tasoc_mpi.scheduler.loop import Crew
+from tasoc_mpi.scheduler.dispatcher import Crew
 from tasoc_mpi.scheduler.queue import BatchSize, Queue
 from tasoc_mpi.scheduler.signals import Stop
-from tasoc_mpi.worker.loop import work
+from tasoc_mpi.worker.rank import work
 
 # A thread ends the process also while it is inside the MPI library, and MPI then ends the others.
 pytestmark = pytest.mark.timeout(60, method="thread")

@@ -16,7 +16,8 @@ from test_run import launch, mpiexec
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.mpi import check_ranks, start_ranks
-from tasoc_mpi.scheduler import plan, progress
+from tasoc_mpi.scheduler import plan
+from tasoc_mpi.scheduler import run_progress as progress
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.rows import load_todo
 from tasoc_mpi.worklist.schema import TODO_DTYPE

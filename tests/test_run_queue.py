@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi.core.messages import TASK_DTYPE, Tag, unpack_tasks
-from tasoc_mpi.scheduler.loop import Crew
+from tasoc_mpi.scheduler.dispatcher import Crew
 from tasoc_mpi.scheduler.queue import BatchSize, Queue
 from tasoc_mpi.scheduler.signals import Stop
 

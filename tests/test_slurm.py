@@ -16,7 +16,7 @@ from run_program import call, make_input
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.slurm.chain import plan, scripts, submit
-from tasoc_mpi.slurm.queue import Job, max_array_size, queue_lines, queue_table, read_jobs, write_jobs
+from tasoc_mpi.slurm.jobs import Job, max_array_size, queue_lines, queue_table, read_jobs, write_jobs
 from tasoc_mpi.slurm.scripts import render
 from tasoc_mpi.slurm.site import STEPS, examples, load_site
 from tasoc_mpi.worklist.schema import TODO_DTYPE

@@ -17,7 +17,7 @@ from slurm_cluster import Cluster, missing_programs
 
 from tasoc_mpi import cli
 from tasoc_mpi.slurm import chain
-from tasoc_mpi.slurm.queue import queue_lines, queue_table, read_jobs
+from tasoc_mpi.slurm.jobs import queue_lines, queue_table, read_jobs
 from tasoc_mpi.worklist.rows import load_todo, load_worklist
 from tasoc_mpi.worklist.tally import Tally
 

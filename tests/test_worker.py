@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from tasoc_mpi.core.errors import TasocError
 from tasoc_mpi.core.messages import TASK_DTYPE, ProtocolError, Results
 from tasoc_mpi.core.resources import available_memory
+from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job, aborted, join_results
-from tasoc_mpi.worker.loop import InProcess
-from tasoc_mpi.worker.memory import memory_share
-from tasoc_mpi.worker.options import ChildOptions
+from tasoc_mpi.worker.memory_limit import memory_share
 from tasoc_mpi.worker.pipes import Frames, Kind, frame, read_frame
+from tasoc_mpi.worker.rank import InProcess
 from tasoc_mpi.worker.recorder import Reading, Recorder
 from tasoc_mpi.worker.supervisor import Supervisor
 
@@ -191,7 +191,7 @@ def alive(pid: int) -> bool:
 
 
 def test_the_supervisor_is_small():
-    code = "import sys, tasoc_mpi.worker.loop, tasoc_mpi.worker.supervisor; print(*sys.modules)"
+    code = "import sys, tasoc_mpi.worker.rank, tasoc_mpi.worker.supervisor; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -19,9 +19,9 @@ from tasoc_mpi.photometry import prefetch as ahead
 from tasoc_mpi.photometry.stamp import default_size, stamp_around
 from tasoc_mpi.products.cube import cube_name
 from tasoc_mpi.worker import copies
+from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job
 from tasoc_mpi.worker.copies import SHARED_FOLDER, Copies, copies_folder, copy_name, remove_stale
-from tasoc_mpi.worker.options import ChildOptions
 from tasoc_mpi.worker.supervisor import Supervisor
 
 CUBE = "sector001_camera1_ccd1.hdf5"

@@ -14,8 +14,8 @@ from run_program import make_input
 from test_faults import PROGRAM, mpiexec
 
 from tasoc_mpi.core.messages import TASK_DTYPE
+from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job
-from tasoc_mpi.worker.options import ChildOptions
 from tasoc_mpi.worker.supervisor import Supervisor
 from tasoc_mpi.worklist.rows import load_todo
 

@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from ..core.durable import make_durable
 from ..core.errors import InputError, TasocError
 from ..core.messages import ProtocolError, Results, pack_tasks, unpack_results
+from .child_options import ChildOptions, child_environment
 from .compute import Job, aborted, join_results
 from .copies import Copies, remove_stale
 from .deaths import Death, cause_of_death, oom_kills
 from .leftovers import remove_parts
-from .options import ChildOptions, child_environment
 from .pipes import Frames, Kind, frame
 from .recorder import Reading, Recorder
 

@@ -159,7 +159,7 @@ def _rank_0(args: argparse.Namespace, comm: Any) -> int:
     from ..core.errors import TasocError
     from ..core.mpi import Mailbox, abort, nodes
     from ..core.settings import load_settings
-    from ..scheduler.loop import Crew
+    from ..scheduler.dispatcher import Crew
     from ..scheduler.program import run
     from ..scheduler.signals import Stop, listen
 
@@ -198,7 +198,7 @@ def _worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] 
     from ..core.messages import Tag, pack_failure
     from ..core.mpi import abort, nodes
     from ..scheduler.signals import leave_to_rank_0
-    from ..worker.loop import work
+    from ..worker.rank import work
     from ..worker.supervisor import Supervisor
 
     leave_to_rank_0()
@@ -224,11 +224,11 @@ def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | N
     import logging
 
     from ..core.settings import load_settings
+    from ..worker.child_options import DEFAULT_PHOTOMETRY, ChildOptions
     from ..worker.compute import Job
     from ..worker.copies import copies_folder
-    from ..worker.loop import InProcess
-    from ..worker.memory import memory_share
-    from ..worker.options import DEFAULT_PHOTOMETRY, ChildOptions
+    from ..worker.memory_limit import memory_share
+    from ..worker.rank import InProcess
     from ..worker.supervisor import Supervisor
 
     source, output = _folders(args)

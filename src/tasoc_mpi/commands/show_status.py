@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
 
     from ..core.errors import UsageError
     from ..core.settings import input_folder
-    from ..slurm.queue import queue_lines
+    from ..slurm.jobs import queue_lines
     from ..worklist.todo_file import TODO_NAME
 
     watch = getattr(args, "watch", None)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ..core.messages import ProtocolError, Tag, pack_finish, pack_stop, pack_tasks, unpack_failure
 from ..core.mpi import Mailbox
 from ..core.status import STATUS
-from .progress import Progress
 from .queue import BatchSize, Queue
+from .result_store import Store
+from .run_progress import Progress
 from .signals import Stop
-from .store import Store
 
 __all__ = ["Crew", "Outcome", "schedule"]
 
