@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.names import cube_name
 from ..core.resources import available_memory
 from .queue import BatchSize, Queue
 from .result_store import Store
@@ -174,7 +175,7 @@ def _places(store: Store, wanted: NDArray[np.bool_], source: Path) -> Iterator[s
     for (sector, camera, ccd), stars, tpf in zip(
         places.tolist(), counts.tolist(), files.tolist(), strict=True
     ):
-        cube = source / f"sector{sector:03d}_camera{camera}_ccd{ccd}.hdf5"
+        cube = source / cube_name(sector, camera, ccd)
         size = f"cube {_bytes(cube.stat().st_size)}" if cube.is_file() else "no cube: errors"
         yield f"  s{sector:03d}-{camera}-{ccd}  {stars:9d} stars ({tpf} from target pixel files), {size}"
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.locks import holder
+from ..core.names import cube_name
 from ..core.status import STATUS
 from ..core.streams import print_report
 from ..products.tpf_files import write_tpf_list
@@ -211,7 +212,7 @@ def _announce(rows: NDArray[np.void], orders: Orders, ranks: int) -> Progress:
     places = np.unique(rows[["sector", "camera", "ccd"]])
     on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
     logger.info("%d stars of %d CCD(s) on %s; light curves in %s", len(rows), len(places), on, orders.output)
-    names = [f"sector{sector:03d}_camera{camera}_ccd{ccd}.hdf5" for sector, camera, ccd in places.tolist()]
+    names = [cube_name(*ccd) for ccd in places.tolist()]
     missing = [name for name in names if not (orders.source / name).is_file()]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

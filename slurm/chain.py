@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError, MissingInput, TasocError
-from ..products.cube import cube_name
+from ..core.names import cube_name, find_cubes
 from ..products.ffi import find_ffis
+from ..products.tpf import group_tpfs
 from ..products.tpf_files import find_tpfs
-from ..stars.footprints import find_cubes, group_tpfs
 from ..worklist.output_folder import find_output
 from ..worklist.rows import CCD, load_worklist
 from ..worklist.tally import Tally

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from ..core.names import lightcurve_name, parse_lightcurve_name, unfinished_lightcurve_name
 from .compute import Job
 
 __all__ = ["remove_parts"]
+
+_KEYS = ("starid", "sector", "camera", "ccd", "cadence")
 
 
 def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
@@ -30,24 +32,12 @@ def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
     tasks : iterable of TASK_DTYPE
         The stars that it may have been writing.
     """
-    tasks = list(tasks)
-    # Its stars are neighbours: a few folders hold all of them.
-    for folder in {_folder(job, task) for task in tasks}:
-        names = [_name(job, task) for task in tasks if _folder(job, task) == folder]
-        pattern = re.compile(rf"\.(?:{'|'.join(names)})\.{pid}\.part")
-        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+    keys = {tuple(int(task[key]) for key in _KEYS) for task in tasks}
+    folders = {lightcurve_name(*key, data_rel=1, version=job.version).rpartition("/")[0] for key in keys}
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError), os.scandir(Path(job.output_folder) / folder) as entries:
             for entry in entries:
-                if pattern.fullmatch(entry.name):
+                name, writer = unfinished_lightcurve_name(entry.name) or ("", -1)
+                found = parse_lightcurve_name(f"{folder}/{name}")
+                if writer == pid and found and tuple(found[key] for key in _KEYS) in keys:
                     os.unlink(entry.path)
-
-
-def _folder(job: Job, task: np.void) -> Path:
-    return Path(job.output_folder) / f"c{task['cadence']:04d}" / f"{task['starid']:011d}"[:5]
-
-
-def _name(job: Job, task: np.void) -> str:
-    """Pattern of the star's file name, see `products.lightcurve.lightcurve_name`; not its data release."""
-    return (
-        rf"tess{task['starid']:011d}-s{task['sector']:03d}-{task['camera']}-{task['ccd']}"
-        rf"-c{task['cadence']:04d}-dr\d+-v{job.version:02d}-tasoc_lc\.fits\.gz"
-    )

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.durable import make_durable
 from ..core.messages import (
     ProtocolError,
     Results,
@@ -20,6 +19,7 @@ from ..core.messages import (
     unpack_tasks,
 )
 from ..core.mpi import receive
+from ..products.durable import make_durable
 from ..products.packed import pack_writer
 from .compute import Job, Photometry, compute, settle
 

@@ -26,9 +26,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.durable import make_durable
 from ..core.errors import InputError, TasocError
 from ..core.messages import ProtocolError, Results, pack_tasks, unpack_results
+from ..core.names import cube_name
+from ..products.durable import make_durable
 from .child_options import ChildOptions, child_environment
 from .compute import Job, aborted, join_results
 from .copies import Copies, remove_stale
@@ -179,11 +180,10 @@ class Supervisor:
     def _copy_cubes(self) -> None:
         if self._copies is None:
             return
-        # As `products.cube.cube_name`, which needs HDF5.
         names = {
-            f"sector{task['sector']:03d}_camera{task['camera']}_ccd{task['ccd']}.hdf5"
+            cube_name(*ccd)
             for batch in self._batches
-            for task in np.unique(batch.left[["sector", "camera", "ccd"]])
+            for ccd in np.unique(batch.left[["sector", "camera", "ccd"]]).tolist()
         }
         cubes = tuple(Path(self.job.input_folder) / name for name in sorted(names))
         self._copies.release(keep=cubes)

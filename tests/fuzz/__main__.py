@@ -14,7 +14,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+_TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(_TESTS / name) for name in (".", "helpers", "products", "models")]
 
 
 def _serve(bases: list, args: argparse.Namespace, folder: Path, job: int) -> None:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, TasocError, UsageError
 from ..core.locks import exclusive, lock_path
+from ..core.names import catalog_name, cube_name
 from ..core.quality import TESSQualityFlags
-from ..products.cube import cube_name, open_cube
+from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
-from ..products.star_catalog import catalog_name, catalog_settings
+from ..products.star_catalog import catalog_settings
+from ..products.tpf import group_tpfs
 from ..products.tpf_files import TPFInfo, find_tpfs
-from ..stars.footprints import group_tpfs
 from .checkpoint import FITTED, State
 from .fit_background import background_model, window_length
 from .frame_pixels import Frames

@@ -14,10 +14,11 @@ import numpy as np
 
 from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile, check_folder
+from ..core.names import cube_name
 from ..cubes.fit_background import box_levels, usable_pixels
 from ..cubes.prepare import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
 from ..cubes.regions import Place, place_of, place_text
-from ..products.cube import cube_name, open_cube
+from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fits_read import Reader
 from ..products.mast_cube import is_mast_cube, mast_ccd, scan_mast_cube

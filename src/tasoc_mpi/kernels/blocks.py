@@ -155,7 +155,8 @@ def subtract_frames(frames, excluded, row0, origin, centre, box, mesh, radial, f
     row0 : int
         Row of the cube of ``frames[:, 0]``.
     origin, centre, box, mesh, radial, first, step
-        As in `kernels.background_model.model_frame`, with a first axis of frames: mesh (K, M, N), radial (K, L).
+        As in `kernels.background_model.model_frame`, with an axis of frames first: mesh (K, M, N),
+        radial (K, L).
     """
     n_frames, height, width = frames.shape
     m, n = mesh.shape[1], mesh.shape[2]

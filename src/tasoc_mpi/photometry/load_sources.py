@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
+from ..core.names import catalog_name, cube_name
 from ..core.quality import TESSQualityFlags
 from ..models.barycentre import ephemeris
-from ..products.cube import Cube, cube_name, open_cube
-from ..products.star_catalog import StarCatalog, catalog_from_tpf, catalog_name, open_catalog
+from ..products.cube import Cube, open_cube
+from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
 from .sources import FACTS, PixelBackground, Source

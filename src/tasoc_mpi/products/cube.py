@@ -29,7 +29,6 @@ __all__ = [
     "Cube",
     "StoredBackground",
     "allocate_cube",
-    "cube_name",
     "finish_cube",
     "open_cube",
     "write_background",
@@ -58,11 +57,6 @@ ATTRIBUTES = (
     "PIXEL_OFFSET_COLUMN",
     "TIME_OFFSET_CORRECTED",
 )
-
-
-def cube_name(sector: int, camera: int, ccd: int) -> str:
-    """File name of a CCD's cube."""
-    return f"sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
 
 
 @dataclass(frozen=True)

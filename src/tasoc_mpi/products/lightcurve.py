@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.atomic import sync
+from ..core.atomic import write_whole
 from ..core.errors import InputError
+from ..core.names import lightcurve_name
 from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards
 
 __all__ = [
@@ -22,10 +22,9 @@ __all__ = [
     "Writer",
     "below",
     "creation_date",
+    "keep_lightcurve",
     "lightcurve_bytes",
-    "lightcurve_name",
     "write_lightcurve",
-    "write_whole",
 ]
 
 #: Keeps a light curve: takes its name below the output folder and its compressed bytes, and returns the name
@@ -84,17 +83,6 @@ class LightCurve:
     wcs_cards: Sequence[CardTuple] = field(default_factory=list)
 
 
-def lightcurve_name(
-    starid: int, sector: int, camera: int, ccd: int, cadence: int, data_rel: int, version: int
-) -> str:
-    """Path of a light curve below the output folder."""
-    star = f"{starid:011d}"
-    return (
-        f"c{cadence:04d}/{star[:5]}/tess{star}-s{sector:03d}-{camera:d}-{ccd:d}-c{cadence:04d}"
-        f"-dr{data_rel:02d}-v{version:02d}-tasoc_lc.fits.gz"
-    )
-
-
 def write_lightcurve(folder: Path, lightcurve: LightCurve, writer: Writer | None = None) -> str:
     """Write a light curve file.
 
@@ -124,12 +112,12 @@ def write_lightcurve(folder: Path, lightcurve: LightCurve, writer: Writer | None
     data = igzip.compress(lightcurve_bytes(lc), 1, mtime=0)
     if writer is not None:
         return writer(name, data)
-    write_whole(folder / name, data)
+    keep_lightcurve(folder / name, data)
     return name
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there with all of `data` or not at all; its folder is made.
+def keep_lightcurve(path: Path, data: bytes) -> None:
+    """Write the bytes of a light curve to a file that is there whole or not at all; its folder is made.
 
     Raises
     ------
@@ -137,17 +125,8 @@ def write_whole(path: Path, data: bytes) -> None:
         If it cannot be written; nothing of it is left then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        if path.exists():
-            # A file that is listed is there. Others are synced many at a time, before they are reported.
-            sync(part)
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
+    # A listed file may be in its place. New ones are synchronised many at a time, before they are reported.
+    write_whole(path, data, durable=path.exists())
 
 
 def below(folder: str | os.PathLike[str], name: str) -> Path:

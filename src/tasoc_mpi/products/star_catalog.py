@@ -33,7 +33,6 @@ __all__ = [
     "CatalogSettings",
     "StarCatalog",
     "catalog_from_tpf",
-    "catalog_name",
     "catalog_settings",
     "footprint_text",
     "julian_epoch",
@@ -154,11 +153,6 @@ class StarCatalog:
                 f"TIC {starid} is not in {self.path}; tasoc-mpi catalog takes it from a table with the star"
             )
         return int(np.searchsorted(self.stars["starid"], starid))
-
-
-def catalog_name(sector: int, camera: int, ccd: int) -> str:
-    """File name of a CCD's catalog."""
-    return f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
 
 
 def write_catalog(path: str | os.PathLike[str], settings: CatalogSettings, stars: NDArray[np.void]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
+from ..core.names import CCDKey
 from .fits_rows import Stream, column_formats, data_size, read_columns
 from .frame_wcs import FrameWCS
-from .tpf_files import parse_tpf_name, primary_header, reading
+from .tpf_files import TPFInfo, parse_tpf_name, primary_header, reading
 
-__all__ = ["TPF", "read_tpf", "tpf_ccd"]
+__all__ = ["TPF", "group_tpfs", "read_tpf", "tpf_ccd"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,20 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
         As `read_tpf`, as far as the first header goes.
     """
     return reading(Path(path), lambda stream: _ccd(primary_header(stream)))
+
+
+def group_tpfs(infos: Iterable[TPFInfo]) -> dict[CCDKey, list[TPFInfo]]:
+    """Target pixel files by the CCD that their headers name.
+
+    Raises
+    ------
+    InputError
+        If a header cannot be read.
+    """
+    groups: dict[CCDKey, list[TPFInfo]] = {}
+    for info in infos:
+        groups.setdefault((info.sector, *tpf_ccd(info.path)), []).append(info)
+    return dict(sorted(groups.items()))
 
 
 def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = True) -> TPF:

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, UsageError
+from ..core.names import find_cubes
 from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
 from ..products.cube import Cube, StoredBackground, open_cube
-from ..stars.footprints import find_cubes
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.names import truth_name
 from ..core.quality import TESSQualityFlags
 from ..core.status import STATUS
 from ..kernels.statistics import light_curve_statistics
 from ..photometry.plots import COLOURS, new_figure, save_figure
-from ..simulate.truth_file import Truth, read_truth, truth_name
+from ..simulate.truth_file import Truth, read_truth
 from .noise import mixture_sigma, noise_parts
 from .recovery import RECOVERY_DTYPE, recover
 from .results import Curve, read_curve, read_run

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.names import truth_name
 from ..simulate.stars import KINDS
-from ..simulate.truth_file import read_truth, truth_name
+from ..simulate.truth_file import read_truth
 
 __all__ = ["Variable", "injected_variables"]
 

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile
+from ..core.names import catalog_name, truth_name
 from ..core.quality import TESSQualityFlags
 from ..kernels import prf
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.frame_wcs import FrameWCS
-from ..products.star_catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
+from ..products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from . import mission_cards as cards
 from .options import SimulationOptions, SimulationPaths
 from .pointing import Pointing, load_pointing, moved_wcs
@@ -28,7 +29,7 @@ from .response import Response, draw, make_response
 from .sky import SKY_PARTS, sky_levels, sky_patterns
 from .stars import KINDS, MARGIN, Stars, Variability, j2000, make_stars, make_variability
 from .timeline import DAY, Exposures, Timeline, frame_times, make_timeline, stamp_times, tess_position
-from .truth_file import truth_name, write_truth
+from .truth_file import write_truth
 from .write_ffi import BTC_PIXEL, FrameFacts, facts_of, ffi_bytes, ffi_name, ffi_size, sip_cards
 from .write_tpf import Observation, Stamp, choose_stamps, tpf_bytes, tpf_name, tpf_size
 

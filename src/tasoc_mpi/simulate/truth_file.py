@@ -45,7 +45,7 @@ from ..core.errors import MissingInput
 from ..products.hdf5_read import HDF5Reader
 from .stars import KINDS, Variability
 
-__all__ = ["Truth", "read_truth", "truth_name", "write_truth"]
+__all__ = ["Truth", "read_truth", "write_truth"]
 
 FORMAT, FORMAT_VERSION = "tasoc-mpi truth", 1
 #: What is read of each group.
@@ -92,11 +92,6 @@ class Truth:
         v = self.variability
         names = ("kind", "period", "epoch", "duration", "depth", "depth2", "frequency", "amplitude", "phase")
         return Variability(v["starid"], *(v[name] for name in names)), int(place[0])
-
-
-def truth_name(sector: int, camera: int, ccd: int) -> str:
-    """File name of the truth of a CCD."""
-    return f"truth_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
 
 
 def write_truth(

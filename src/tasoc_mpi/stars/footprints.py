@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,24 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
-from ..core.input_files import check_folder
+from ..core.names import CCDKey, find_cubes
 from ..cubes.frame_headers import frame_facts
 from ..cubes.frame_series import drop_unusable
 from ..products.ccd_outline import camera_centre_sky, convex_hull_sky, stamp_outline
 from ..products.cube import open_cube
 from ..products.ffi import find_ffis
 from ..products.frame_wcs import FrameWCS
-from ..products.tpf import TPF, read_tpf, tpf_ccd
+from ..products.tpf import TPF, group_tpfs, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
 
-__all__ = ["CCDField", "CCDKey", "find_cubes", "find_fields", "group_tpfs"]
+__all__ = ["CCDField", "find_fields"]
 
 logger = logging.getLogger(__name__)
 
-#: (sector, camera, ccd)
-CCDKey = tuple[int, int, int]
-
-_CUBE_NAME = re.compile(r"sector(\d{3,4})_camera([1-4])_ccd([1-4])\.hdf5")
 #: Frames that are compared.
 _FEW = 5
 #: From the times in files to Julian dates.
@@ -66,38 +61,6 @@ class CCDField:
     def name(self) -> str:
         """The CCD in words."""
         return f"sector {self.sector} camera {self.camera} CCD {self.ccd}"
-
-
-def find_cubes(folder: str | os.PathLike[str]) -> dict[CCDKey, Path]:
-    """The cube files of a folder, sorted by sector, camera and CCD.
-
-    Raises
-    ------
-    MissingInput
-        If there is no such folder.
-    """
-    folder = Path(folder)
-    check_folder(folder, "the data")
-    cubes = {}
-    for path in folder.iterdir():
-        match = _CUBE_NAME.fullmatch(path.name)
-        if match:
-            cubes[int(match[1]), int(match[2]), int(match[3])] = path
-    return dict(sorted(cubes.items()))
-
-
-def group_tpfs(infos: Iterable[TPFInfo]) -> dict[CCDKey, list[TPFInfo]]:
-    """Target pixel files by the CCD that their headers name.
-
-    Raises
-    ------
-    InputError
-        If a header cannot be read.
-    """
-    groups: dict[CCDKey, list[TPFInfo]] = {}
-    for info in infos:
-        groups.setdefault((info.sector, *tpf_ccd(info.path)), []).append(info)
-    return dict(sorted(groups.items()))
 
 
 def find_fields(

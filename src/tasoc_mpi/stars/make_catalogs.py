@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, UsageError
+from ..core.names import catalog_name
 from ..products.star_catalog import (
     FROM_HEADERS,
     STAR_DTYPE,
     CatalogSettings,
     catalog_from_tpf,
-    catalog_name,
     footprint_text,
     julian_epoch,
     move_stars,
     stars_in_polygon,
     write_catalog,
 )
-from ..products.tpf import read_tpf
+from ..products.tpf import group_tpfs, read_tpf
 from ..products.tpf_files import find_tpfs
-from .footprints import CCDField, find_fields, group_tpfs
+from .footprints import CCDField, find_fields
 from .star_table import query_mast, read_star_table
 
 __all__ = ["CatalogOptions", "CatalogSummary", "catalog_from_tpf", "make_catalogs", "select_stars"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.errors import InputError, MissingInput, TasocError, system_error
 from ..core.input_files import InputFile
-from ..products.lightcurve import below, write_whole
+from ..products.lightcurve import below, keep_lightcurve
 from ..products.packed import PackReader, split_name
 from .schema import columns_of
 from .todo_file import SQLITE_ERRORS, explain, open_todo
@@ -164,7 +164,7 @@ def unpack(output: Path, listed: Collection[str], to: Path) -> int:
                     failures.append(str(error))
                     continue
                 try:
-                    write_whole(target, data)
+                    keep_lightcurve(target, data)
                 except OSError as error:
                     raise InputError(
                         f"{system_error(error, target)}; {written} light curves were unpacked"

@@ -12,21 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, UsageError
+from ..core.names import CCDKey, catalog_name, cube_name, find_cubes
 from ..core.settings import load_settings
 from ..products.ccd_outline import CAMERA_CENTRES
-from ..products.cube import Cube, cube_name, open_cube
+from ..products.cube import Cube, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
-from ..products.star_catalog import (
-    STAR_DTYPE,
-    StarCatalog,
-    catalog_from_tpf,
-    catalog_name,
-    open_catalog,
-    unit_vectors,
-)
-from ..products.tpf import TPF, read_tpf
+from ..products.star_catalog import STAR_DTYPE, StarCatalog, catalog_from_tpf, open_catalog, unit_vectors
+from ..products.tpf import TPF, group_tpfs, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
-from ..stars.footprints import CCDKey, find_cubes, group_tpfs
 from .schema import TODO_DTYPE
 from .star_lists import Rule, read_rules
 from .todo_file import TODO_NAME, create_todo

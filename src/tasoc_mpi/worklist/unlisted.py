@@ -15,19 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import TasocError
-from ..products.lightcurve import below, lightcurve_name
+from ..core.names import lightcurve_name, parse_lightcurve_name, unfinished_lightcurve_name
+from ..products.lightcurve import below
 from ..products.packed import PACK_FOLDER, PackReader, split_name
 from .rows import WorkList
 
 __all__ = ["Names", "is_listed_name", "remove_unlisted"]
 
-_NAME = re.compile(
-    r"tess(?P<starid>\d{11,19})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4,5})"
-    r"-dr(?P<data_rel>\d{2,4})-v(?P<version>\d{2})-tasoc_lc\.fits\.gz",
-    re.ASCII,
-)
-#: What a light curve is called until it is whole.
-_TEMPORARY = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.\d+\.(part|tmp)", re.ASCII)
 _PACK = re.compile(rf"{PACK_FOLDER}/[^/\0]+\.hdf5")
 #: More than there are million TIC numbers in 63 bits.
 _MILLIONS = 10**13
@@ -39,15 +33,7 @@ def is_listed_name(name: object) -> bool:
     if not isinstance(name, str):
         return False
     pack, path = split_name(name)
-    return _parse(path) is not None and bool(not pack or _PACK.fullmatch(pack))
-
-
-def _parse(path: str) -> dict[str, int] | None:
-    match = _NAME.fullmatch(path.rpartition("/")[2])
-    if match is None:
-        return None
-    found = {key: int(value) for key, value in match.groupdict().items()}
-    return found if lightcurve_name(**found) == path else None
+    return parse_lightcurve_name(path) is not None and bool(not pack or _PACK.fullmatch(pack))
 
 
 class Names:
@@ -67,7 +53,7 @@ class Names:
 
     def find(self, path: str) -> NDArray[np.int64]:
         """Rows whose light curve may have this path below the output folder; most often none or one."""
-        found = _parse(path)
+        found = parse_lightcurve_name(path)
         if found is None or found["version"] not in self.versions or found["starid"] >= 1 << 63:
             return np.zeros(0, np.int64)
         first, last = np.searchsorted(self._sorted, [found["starid"], found["starid"] + 1])
@@ -133,14 +119,14 @@ def _clean_folder(
             return 0
         listed = _listed_below(conn, folder)
         for entry in os.listdir(descriptor):
-            temporary = _TEMPORARY.fullmatch(entry)
-            path = f"{folder}/{temporary['name'] if temporary else entry}"
-            if not temporary and path in listed:
+            unfinished = unfinished_lightcurve_name(entry)
+            path = f"{folder}/{unfinished[0] if unfinished else entry}"
+            if not unfinished and path in listed:
                 continue
             index = names.find(path)
             if not len(index) or not idle[index].all() or not _is_regular(entry, descriptor):
                 continue
-            if temporary or (final[index].all() and not packs.hold(names.rows["priority"][index], path)):
+            if unfinished or (final[index].all() and not packs.hold(names.rows["priority"][index], path)):
                 os.unlink(entry, dir_fd=descriptor)
                 removed += 1
     return removed

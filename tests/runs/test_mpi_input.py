@@ -201,7 +201,12 @@ def test_stars_without_a_cube_are_errors_and_the_others_are_as_they_were(
 def run_on_small_disk(mpiexec: str, prefix: list[str], settings: dict, **variables: str) -> dict:
     """See `full_disk`; what is true wherever the disk fills up. The line says what it is that is full."""
     done = subprocess.run(
-        [*prefix, sys.executable, str(Path(__file__).with_name("full_disk.py")), json.dumps(settings)],
+        [
+            *prefix,
+            sys.executable,
+            str(Path(__file__).parents[1] / "helpers" / "full_disk.py"),
+            json.dumps(settings),
+        ],
         env={**environment(mpiexec), "SOURCE_DATE_EPOCH": "0", **variables},
         capture_output=True,
         text=True,

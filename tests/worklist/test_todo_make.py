@@ -14,7 +14,8 @@ from small_files import sky, tpf_name, write_cube, write_tpf
 
 from tasoc_mpi.commands import todo as command
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
-from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
+from tasoc_mpi.core.names import catalog_name
+from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from tasoc_mpi.stars.make_catalogs import CatalogOptions, make_catalogs
 from tasoc_mpi.worklist.make_todo import cbv_area, fill_todo, prioritise
 from tasoc_mpi.worklist.schema import TODO_DTYPE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from fuzz.case import Base, make_base, run_case
 from fuzz.kinds import KINDS
 

@@ -150,7 +150,7 @@ def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, expected, tm
 def test_kills_at_random_moments_of_random_processes(blank, tmp_path):
     """The short version of ``benchmarks/kills.py``, which does it to the demo, a hundred times."""
     spec = importlib.util.spec_from_file_location(
-        "kills", Path(__file__).parents[1] / "benchmarks" / "kills.py"
+        "kills", Path(__file__).parents[2] / "benchmarks" / "kills.py"
     )
     kills = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(kills)

@@ -99,7 +99,7 @@ def test_kernels_are_kept_in_tmpdir_where_nothing_else_can_be_written(installati
 def test_a_run_from_a_read_only_installation(installation, tmp_path):
     """Kernels are compiled by computing processes: one line for all of them."""
     make_input(tmp_path / "input", 12)
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1] / "helpers")
     (tmp_path / "kernels.py").write_text(
         f"import sys; sys.path.append({tests!r}); import faulty, numpy as np\n"
         "from tasoc_mpi.kernels.statistics import _median\n"
@@ -164,7 +164,7 @@ def test_a_folder_that_can_be_written_is_left_to_numba(monkeypatch, tmp_path):
 # --- Folders and names
 
 
-PROGRAM = [str(Path(__file__).with_name("faulty.py"))]
+PROGRAM = [str(Path(__file__).parents[1] / "helpers" / "faulty.py")]
 
 
 def expected_of(folder: Path) -> dict:

@@ -14,10 +14,10 @@ from run_program import content
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.messages import TASK_DTYPE
+from tasoc_mpi.core.names import cube_name
 from tasoc_mpi.photometry import load_sources as load
 from tasoc_mpi.photometry import prefetch as ahead
 from tasoc_mpi.photometry.stamp import default_size, stamp_around
-from tasoc_mpi.products.cube import cube_name
 from tasoc_mpi.worker import copies
 from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job

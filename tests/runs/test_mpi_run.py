@@ -148,7 +148,7 @@ def test_same_light_curves_byte_for_byte(
 @pytest.mark.timeout(200)
 def test_workers_share_the_cube(mpiexec, real_blank, tmp_path):
     """Another worker adds little to a node's memory; see benchmarks/bench_memory.py for a large cube."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
     try:
         from bench_memory import run_and_measure
     finally:

@@ -1,4 +1,4 @@
-"""What ranks say to each other: ``mpiexec -n N python -m pytest --with-mpi tests/test_mpi.py``.
+"""What ranks say to each other: ``mpiexec -n N python -m pytest --with-mpi tests/runs/test_mpi.py``.
 
 Every test is called by all ranks. What hangs is ended by its time limit, which ends the whole job.
 """

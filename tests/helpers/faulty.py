@@ -81,7 +81,7 @@ def _leave_part(output_folder, starid):
     if not mark.exists():
         mark.touch()
         name = f"tess{starid:011d}-s001-1-1-c1800-dr01-v06-tasoc_lc.fits.gz"
-        Path(output_folder, "c1800", "00000", f".{name}.{os.getpid()}.part").write_text("part")
+        Path(output_folder, "c1800", "00000", f".{name}.{os.getpid()}.tmp").write_text("part")
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
@@ -119,7 +119,7 @@ def _write_and_crash(output_folder, starid):
             starid, output_folder, 1, 1, 1 + (starid - 1000) * 2 // 120, 1800, 6, None
         ).save_lightcurve()
     )
-    path.with_name(f".{path.name}.{os.getpid()}.part").write_text("part")
+    path.with_name(f".{path.name}.{os.getpid()}.tmp").write_text("part")
     os.kill(os.getpid(), signal.SIGSEGV)
 
 

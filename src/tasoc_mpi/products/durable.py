@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from ..products.packed import split_name
-from .errors import InputError
+from ..core.errors import InputError
+from .packed import split_name
 
 __all__ = ["make_durable"]
 

@@ -23,7 +23,7 @@ from test_run import forked, fresh, launch
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.products.lightcurve import lightcurve_name
+from tasoc_mpi.core.names import lightcurve_name
 from tasoc_mpi.products.packed import PACK_FOLDER, PackReader, PackWriter, split_name
 from tasoc_mpi.report.results import read_curve, read_run
 from tasoc_mpi.worklist.listed import open_lightcurve, unpack

@@ -14,6 +14,8 @@ import pytest
 from run_program import content, make_input
 from test_faults import PROGRAM, mpiexec
 
+HELPERS = str(Path(__file__).parents[1] / "helpers")
+
 pytestmark = pytest.mark.timeout(120)
 
 STARS = 30
@@ -72,14 +74,14 @@ def test_messages_that_nobody_reads_hold_nothing_up(blank, expected, tmp_path):
     while select.select([], [writes], [], 0)[1]:
         os.write(writes, b"x" * 100)
     code = (
-        f"import sys, logging; sys.path.insert(0, {str(Path(__file__).parent)!r}); import faulty\n"
+        f"import sys, logging; sys.path.insert(0, {HELPERS!r}); import faulty\n"
         "def photometry(**options):\n"
         "    logging.getLogger('star').error('x' * 10_000)\n"
         "    return faulty.photometry(**options)\n"
     )
     (tmp_path / "talking.py").write_text(code)
     program = (
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(Path(__file__).parent)!r}]; import faulty;"
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {HELPERS!r}]; import faulty;"
         " faulty.NAME = 'talking:photometry'; sys.exit(faulty.call(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, "run", str(folder), "--target-timeout", "20"]

@@ -9,9 +9,10 @@ from astropy.time import Time
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tasoc_mpi.core.names import lightcurve_name
 from tasoc_mpi.photometry.header import _tdb_minus_utc
 from tasoc_mpi.products import fits_bytes as fitsbytes
-from tasoc_mpi.products.lightcurve import LightCurve, lightcurve_name, write_lightcurve
+from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
 
 
 def make_lightcurve(n: int = 50) -> LightCurve:

@@ -507,7 +507,8 @@ def test_what_other_frames_gave_is_kept(tmp_path: Path, monkeypatch) -> None:
 
 def test_simulated_ccd(tmp_path: Path) -> None:
     """Frames, target pixel files and catalog of the simulator: flags, reference frame and sky."""
-    from tasoc_mpi.products.star_catalog import catalog_name, open_catalog
+    from tasoc_mpi.core.names import catalog_name
+    from tasoc_mpi.products.star_catalog import open_catalog
     from tasoc_mpi.products.tpf import read_tpf
     from tasoc_mpi.products.tpf_files import find_tpfs
     from tasoc_mpi.simulate import SimulationOptions, simulate

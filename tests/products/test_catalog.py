@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from small_files import sky, tpf_name, write_cube, write_tpf
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.names import catalog_name
 from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES, convex_hull_sky
 from tasoc_mpi.products.star_catalog import (
     STAR_DTYPE,
     CatalogSettings,
-    catalog_name,
     footprint_text,
     julian_epoch,
     move_stars,

@@ -21,7 +21,7 @@ from tasoc_mpi.slurm.jobs import queue_lines, queue_table, read_jobs
 from tasoc_mpi.worklist.rows import load_todo, load_worklist
 from tasoc_mpi.worklist.tally import Tally
 
-PROGRAM = [sys.executable, str(Path(__file__).with_name("slurm_program.py"))]
+PROGRAM = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "slurm_program.py")]
 SITE = {
     "launch": "srun-pmi2",
     "partition": "tiny",

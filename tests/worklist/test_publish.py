@@ -17,7 +17,7 @@ from test_run import PROGRAM, everything_below, fresh
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.locks import exclusive
-from tasoc_mpi.products.lightcurve import lightcurve_name
+from tasoc_mpi.core.names import lightcurve_name
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.result_log import damaged_path, log_path
 from tasoc_mpi.worklist.rows import load_todo, load_worklist

@@ -12,7 +12,7 @@ from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.settings import SETTINGS, default, load_settings, mag2flux, settings_text
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

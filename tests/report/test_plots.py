@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.names import catalog_name, cube_name
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import plots
@@ -24,13 +25,12 @@ from tasoc_mpi.products.cube import (
     ATTRIBUTES,
     BackgroundModel,
     allocate_cube,
-    cube_name,
     finish_cube,
     write_background,
     write_wcs,
 )
 from tasoc_mpi.products.frame_wcs import FrameWCS
-from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, catalog_name, write_catalog
+from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 
 ROWS, COLUMNS, FRAMES = 40, 42, 96
 ORIGIN = (500, 600)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tasoc_mpi.core.names import truth_name
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import AperturePhotometry, BasePhotometry
@@ -15,7 +16,7 @@ from tasoc_mpi.photometry.methods import _wants_halo
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.photometry.sources import PixelBackground
 from tasoc_mpi.photometry.stamp_pixels import StampPixels
-from tasoc_mpi.simulate.truth_file import read_truth, truth_name
+from tasoc_mpi.simulate.truth_file import read_truth
 
 #: Full frame image (row, column) of the first pixel of the small worlds below.
 ORIGIN = (100, 144)

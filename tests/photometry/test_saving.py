@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasoc_mpi.core import durable
 from tasoc_mpi.core.errors import InputError, UsageError
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import AperturePhotometry
-from tasoc_mpi.products.lightcurve import write_whole
+from tasoc_mpi.products import durable
+from tasoc_mpi.products.lightcurve import keep_lightcurve
 from tasoc_mpi.worklist.rows import load_todo
 
 
@@ -130,8 +130,8 @@ def calls(monkeypatch) -> list[tuple[str, int]]:
 def listed(folder: Path) -> list[str]:
     names = ["c1800/00000/a.fits.gz", "c1800/00001/b.fits.gz", "c0120/00001/c.fits.gz"]
     for name in names:
-        write_whole(folder / name, name.encode())
-    write_whole(folder / "packed/p.hdf5", b"pack")
+        keep_lightcurve(folder / name, name.encode())
+    keep_lightcurve(folder / "packed/p.hdf5", b"pack")
     return [*names, "packed/p.hdf5#c1800/00002/d.fits.gz", "packed/p.hdf5#c1800/00002/e.fits.gz"]
 
 
@@ -194,10 +194,10 @@ def test_a_disk_that_fails_ends_the_run_with_its_reason(tmp_path, monkeypatch):
 
 def test_a_file_is_on_the_disk_before_it_takes_another_one_s_place(tmp_path, calls):
     path = tmp_path / "a.fits.gz"
-    write_whole(path, b"first")
+    keep_lightcurve(path, b"first")
     assert calls == []
-    write_whole(path, b"second")
-    assert calls == [("fsync", path.stat().st_ino)]
+    keep_lightcurve(path, b"second")
+    assert calls == [("fsync", path.stat().st_ino), ("fsync", tmp_path.stat().st_ino)]
     assert path.read_bytes() == b"second"
 
 

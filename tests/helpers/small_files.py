@@ -6,14 +6,8 @@ import h5py
 import numpy as np
 from astropy.io import fits
 
-from tasoc_mpi.products.cube import (
-    BackgroundModel,
-    allocate_cube,
-    cube_name,
-    finish_cube,
-    write_background,
-    write_wcs,
-)
+from tasoc_mpi.core.names import cube_name
+from tasoc_mpi.products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
 #: A TAN projection for full frame image pixels: north is up, 20 arcsec a pixel, across RA = 0.

@@ -148,9 +148,11 @@ def test_a_killed_idle_process_is_nobodys_fault(tmp_path):
             computer.poll(0.3)
 
 
+FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
+
 PARENT = """
 import os, sys, time
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from pathlib import Path
 from test_worker import supervisor, tasks
 folder = Path({folder!r})
@@ -170,7 +172,9 @@ def test_the_computing_process_ends_with_its_supervisor(tmp_path, fault, copied)
     """Also in the middle of a star, even one that never returns to Python; copies of cubes go, too."""
     scratch = tmp_path / "scratch"
     program = PARENT.format(
-        tests=str(Path(__file__).parent), folder=str(tmp_path), copies=str(scratch) if copied else ""
+        tests=FOLDERS,
+        folder=str(tmp_path),
+        copies=str(scratch) if copied else "",
     )
     environment = {**os.environ, "FAULTY_STARS": f"{fault}:1000"}
     with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE) as parent:

@@ -1,0 +1,127 @@
+"""The names of the program's files: each stands here once, and is made and recognised by the same module."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from .input_files import check_folder
+
+__all__ = [
+    "CCDKey",
+    "catalog_name",
+    "cube_name",
+    "find_cubes",
+    "lightcurve_name",
+    "parse_lightcurve_name",
+    "truth_name",
+    "unfinished_lightcurve_name",
+]
+
+#: (sector, camera, ccd)
+CCDKey = tuple[int, int, int]
+
+_CUBE = re.compile(r"sector(\d{3,4})_camera([1-4])_ccd([1-4])\.hdf5", re.ASCII)
+_LIGHTCURVE = re.compile(
+    r"tess(?P<starid>\d{11,19})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4,5})"
+    r"-dr(?P<data_rel>\d{2,4})-v(?P<version>\d{2})-tasoc_lc\.fits\.gz",
+    re.ASCII,
+)
+#: The name that a light curve has until it is whole; older versions ended it with ".part".
+_UNFINISHED = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.(?P<pid>\d+)\.(part|tmp)", re.ASCII)
+
+
+def cube_name(sector: int, camera: int, ccd: int) -> str:
+    """File name of a CCD's cube.
+
+    Examples
+    --------
+    >>> cube_name(1, 2, 3)
+    'sector001_camera2_ccd3.hdf5'
+    """
+    return f"sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
+
+
+def find_cubes(folder: str | os.PathLike[str]) -> dict[CCDKey, Path]:
+    """The cube files of a folder, sorted by sector, camera and CCD.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder.
+    """
+    folder = Path(folder)
+    check_folder(folder, "the data")
+    matches = ((path, _CUBE.fullmatch(path.name)) for path in folder.iterdir())
+    cubes = {(int(m[1]), int(m[2]), int(m[3])): path for path, m in matches if m}
+    return dict(sorted(cubes.items()))
+
+
+def catalog_name(sector: int, camera: int, ccd: int) -> str:
+    """File name of a CCD's star catalog.
+
+    Examples
+    --------
+    >>> catalog_name(1, 2, 3)
+    'catalog_sector001_camera2_ccd3.sqlite'
+    """
+    return f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
+
+
+def truth_name(sector: int, camera: int, ccd: int) -> str:
+    """File name of the truth behind a CCD's simulation.
+
+    Examples
+    --------
+    >>> truth_name(1, 2, 3)
+    'truth_sector001_camera2_ccd3.hdf5'
+    """
+    return f"truth_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
+
+
+def lightcurve_name(
+    starid: int, sector: int, camera: int, ccd: int, cadence: int, data_rel: int, version: int
+) -> str:
+    """Path of a light curve below the output folder.
+
+    Examples
+    --------
+    >>> lightcurve_name(471011145, 1, 2, 3, 1800, data_rel=1, version=1)
+    'c1800/00471/tess00471011145-s001-2-3-c1800-dr01-v01-tasoc_lc.fits.gz'
+    """
+    star = f"{starid:011d}"
+    return (
+        f"c{cadence:04d}/{star[:5]}/tess{star}-s{sector:03d}-{camera:d}-{ccd:d}-c{cadence:04d}"
+        f"-dr{data_rel:02d}-v{version:02d}-tasoc_lc.fits.gz"
+    )
+
+
+def parse_lightcurve_name(path: str) -> dict[str, int] | None:
+    """The arguments of `lightcurve_name` that give this path; None if none do.
+
+    Examples
+    --------
+    >>> found = parse_lightcurve_name("c1800/00471/tess00471011145-s001-2-3-c1800-dr01-v01-tasoc_lc.fits.gz")
+    >>> found["starid"], found["cadence"]
+    (471011145, 1800)
+    >>> parse_lightcurve_name("c0120/00471/tess00471011145-s001-2-3-c1800-dr01-v01-tasoc_lc.fits.gz") is None
+    True
+    """
+    match = _LIGHTCURVE.fullmatch(path.rpartition("/")[2])
+    if match is None:
+        return None
+    found = {key: int(value) for key, value in match.groupdict().items()}
+    return found if lightcurve_name(**found) == path else None
+
+
+def unfinished_lightcurve_name(name: str) -> tuple[str, int] | None:
+    """The final name of an unfinished light curve, and the process that writes it; None for other files.
+
+    Examples
+    --------
+    >>> unfinished_lightcurve_name(".tess00471011145-s001-2-3-c1800-dr01-v01-tasoc_lc.fits.gz.4711.part")
+    ('tess00471011145-s001-2-3-c1800-dr01-v01-tasoc_lc.fits.gz', 4711)
+    """
+    match = _UNFINISHED.fullmatch(name)
+    return (match["name"], int(match["pid"])) if match else None
