@@ -33,7 +33,7 @@ def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
         The stars that it may have been writing.
     """
     keys = {tuple(int(task[key]) for key in _KEYS) for task in tasks}
-    folders = {lightcurve_name(*key, data_rel=1, version=job.version).rpartition("/")[0] for key in keys}
+    folders = {os.path.dirname(lightcurve_name(*key, 1, job.version)) for key in keys}
     for folder in folders:
         with contextlib.suppress(FileNotFoundError), os.scandir(Path(job.output_folder) / folder) as entries:
             for entry in entries:
