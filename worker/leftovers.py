@@ -18,7 +18,7 @@ from .compute import Job
 
 __all__ = ["remove_parts"]
 
-_KEYS = ("starid", "sector", "camera", "ccd", "cadence")
+_KEYS = ["starid", "sector", "camera", "ccd", "cadence"]
 
 
 def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
@@ -32,8 +32,11 @@ def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
     tasks : iterable of TASK_DTYPE
         The stars that it may have been writing.
     """
-    keys = {tuple(int(task[key]) for key in _KEYS) for task in tasks}
-    folders = {os.path.dirname(lightcurve_name(*key, 1, job.version)) for key in keys}
+    keys = {task[_KEYS].item() for task in tasks}
+    folders = {
+        os.path.dirname(lightcurve_name(starid, sector, camera, ccd, cadence, 1, job.version))
+        for starid, sector, camera, ccd, cadence in keys
+    }
     for folder in folders:
         with contextlib.suppress(FileNotFoundError), os.scandir(Path(job.output_folder) / folder) as entries:
             for entry in entries:
