@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..core.errors import InputError, MissingInput
+from ..core.tables import text_table
 
 __all__ = [
     "JOBS_NAME",
@@ -249,7 +250,5 @@ def queue_lines(
                 stars = "{}/{}".format(*counts[row.ccd])
         reason = "" if row.reason == "None" else row.reason
         cells.append((row.step, ccd, row.job, row.state, row.used, row.left, row.node, stars, reason))
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    for line in cells:
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield from text_table(cells, left=len(cells[0]))
     yield ""

@@ -31,20 +31,22 @@ def _serve(bases: list, args: argparse.Namespace, folder: Path, job: int) -> Non
 
 def _report(folder: Path, jobs: int) -> int:
     """Print a table of the kinds and the cases that failed."""
+    from tasoc_mpi.core.tables import text_table
+
     results = [json.loads(line) for job in range(jobs) for line in (folder / f"results-{job}.jsonl").open()]
     kinds = sorted({r["kind"] for r in results})
     heads = ("cases", "ended 0", "ended 1", "failed", "cpu ms", "max s", "max MB")
-    print(f"{'kind':<14}" + "".join(f"{head:>9}" for head in heads))
+    rows: list[tuple[object, ...]] = [("kind", *heads)]
     for kind in kinds:
         mine = [r for r in results if r["kind"] == kind]
         status = Counter(r["status"] for r in mine)
         failed = sum(bool(r["problems"]) for r in mine)
         cpu = 1000 * sum(r["cpu"] for r in mine) / len(mine)
         memory = max(r["memory"] for r in mine) / 1e6
-        print(
-            f"{kind:<14}{len(mine):>9}{status[0]:>9}{status[1] + status[2]:>9}{failed:>9}"
-            f"{cpu:>9.0f}{max(r['seconds'] for r in mine):>9.1f}{memory:>9.0f}"
-        )
+        seconds = max(r["seconds"] for r in mine)
+        numbers = (f"{cpu:.0f}", f"{seconds:.1f}", f"{memory:.0f}")
+        rows.append((kind, len(mine), status[0], status[1] + status[2], failed, *numbers))
+    print("\n".join(text_table(rows, left=1)))
     failures = [r for r in results if r["problems"]]
     groups: dict[tuple[str, str], list[dict]] = {}
     for r in failures:

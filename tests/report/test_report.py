@@ -25,7 +25,7 @@ from tasoc_mpi.report.noise import expected_noise, mixture_sigma, noise_parts
 from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_median
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
 from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
-from tasoc_mpi.report.summary import magnitude_bins, summary_lines, text_table
+from tasoc_mpi.report.summary import magnitude_bins, summary_lines
 from tasoc_mpi.report.truth_comparison import compare, draw_report, isolated_stars, report_lines
 from tasoc_mpi.simulate.truth_file import Truth, read_truth
 from tasoc_mpi.worklist.schema import TODO_DTYPE
@@ -208,10 +208,6 @@ def test_what_is_missing_is_one_line(tmp_path, monkeypatch, capsys, arguments, s
     assert error.startswith("tasoc-mpi summary: error: ")
     assert says in error
     assert error.count("\n") == 1
-
-
-def test_a_table_is_flush():
-    assert text_table([["a", "bb"], ["ccc", "d"]], indent="") == ["  a  bb", "ccc   d"]
 
 
 # --- Light curve files ---------------------------------------------------------------------------------

@@ -208,9 +208,7 @@ def _stamp(height: float, width: float) -> str:
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterable[str]:
     """Lines of a table whose first column is flush left, and an empty line."""
-    cells = [(title, *heads), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads) + 1)]
-    for row in cells:
-        rest = "  ".join(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        yield f"{row[0]:<{widths[0]}}  {rest}"
+    from ..core.tables import text_table
+
+    yield from text_table([(title, *heads), *rows], left=1)
     yield ""

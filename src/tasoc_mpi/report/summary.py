@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.status import STATUS
+from ..core.tables import number, text_table
 from .noise import expected_noise
 from .results import Run, sky_level
 
-__all__ = ["MagnitudeBin", "magnitude_bins", "summary_lines", "text_table"]
+__all__ = ["MagnitudeBin", "magnitude_bins", "summary_lines"]
 
 #: Order and names of the columns of counts.
 _SHOWN = (
@@ -145,20 +146,10 @@ def _bin_table(bins: Sequence[MagnitudeBin]) -> list[str]:
         [
             "none" if np.isnan(b.tmag) else f"{b.tmag:.0f} - {b.tmag + 1:.0f}",
             *(str(b.counts[s] or ".") for s in shown),
-            *(_number(1e6 * x) for x in (b.rms_hour, b.expected, b.ptp)),
-            _number(b.mask_size),
-            _number(1e3 * b.elaptime, 1),
+            *(number(1e6 * x) for x in (b.rms_hour, b.expected, b.ptp)),
+            number(b.mask_size),
+            number(1e3 * b.elaptime, 1),
         ]
         for b in bins
     ]
-    return text_table([heads, units, *rows])
-
-
-def _number(value: float, digits: int = 0) -> str:
-    return "-" if not np.isfinite(value) else f"{value:.{digits}f}"
-
-
-def text_table(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
-    """Lines of a table, flush right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [indent + "  ".join(x.rjust(w) for x, w in zip(row, widths, strict=True)) for row in rows]
+    return text_table([heads, units, *rows], indent="  ")

@@ -26,13 +26,13 @@ from ..core.errors import InputError
 from ..core.names import truth_name
 from ..core.quality import TESSQualityFlags
 from ..core.status import STATUS
+from ..core.tables import number, text_table
 from ..kernels.statistics import light_curve_statistics
 from ..photometry.plots import COLOURS, new_figure, save_figure
 from ..simulate.truth_file import Truth, read_truth
 from .noise import mixture_sigma, noise_parts
 from .recovery import RECOVERY_DTYPE, recover
 from .results import Curve, read_curve, read_run
-from .summary import text_table
 
 __all__ = ["STAR_DTYPE", "TruthReport", "compare", "draw_report", "isolated_stars", "report_lines"]
 
@@ -268,7 +268,7 @@ def _noise_table(stars: NDArray[np.void]) -> list[str]:
         true_sky = np.nanmedian(here["noise_true_sky"] / here["expected"])
         fit = np.nanmedian(here["noise"] / here["noise_true_sky"])
         rows.append([name, str(len(here)), *values, f"{1e6 * excess:.0f}", f"{true_sky:.3f}", f"{fit:.3f}"])
-    return text_table(rows)
+    return text_table(rows, indent="  ")
 
 
 def _flux_table(stars: NDArray[np.void]) -> list[str]:
@@ -285,11 +285,7 @@ def _flux_table(stars: NDArray[np.void]) -> list[str]:
             within_clean = np.mean(np.abs(clean - 1) <= FLUX_TOLERANCE)
             known = [f"{np.median(clean):.4f}", f"{100 * within_clean:.0f}%"]
         rows.append([name, str(len(here)), *values, *known])
-    return text_table(rows)
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else "-"
+    return text_table(rows, indent="  ")
 
 
 def _variables_table(variables: NDArray[np.void]) -> list[str]:
@@ -302,15 +298,15 @@ def _variables_table(variables: NDArray[np.void]) -> list[str]:
                 f"{v['tmag']:.2f}",
                 str(v["kind"]),
                 f"{v['period']:.4f}",
-                _number(v["found"], 4),
+                number(v["found"], 4),
                 str(v["match"]) or "no",
                 f"{100 * v['size']:.3g}",
-                _number(v["scale"], 3),
-                _number(v["scale_error"], 3),
+                number(v["scale"], 3),
+                number(v["scale_error"], 3),
             ]
         )
     back = int((variables["match"] != "").sum())
-    return [*text_table(rows), f"  periods that came back: {back} of {len(variables)}"]
+    return [*text_table(rows, indent="  "), f"  periods that came back: {back} of {len(variables)}"]
 
 
 def draw_report(reports: list[TruthReport], path: Path) -> Path:

@@ -1,0 +1,41 @@
+"""Tables of text: columns of one width, and "-" for a number that is not known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["number", "text_table"]
+
+
+def number(value: float, digits: int = 0) -> str:
+    """A number with a fixed count of decimals; "-" where it is not finite, which means not known.
+
+    >>> number(3.14159, 2), number(float("nan"))
+    ('3.14', '-')
+    """
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def text_table(rows: Sequence[Sequence[object]], indent: str = "", left: int = 0) -> list[str]:
+    """Lines of a table, two spaces between columns.
+
+    Parameters
+    ----------
+    rows : sequence of sequence
+        Cells, the heads among them; all rows of one length. A cell that is no str is turned into one.
+    indent : str
+        What each line begins with.
+    left : int
+        So many columns, from the first, are flush left; the others are flush right.
+
+    >>> print("\\n".join(text_table([("star", "ms"), ("TIC 7", 12), ("TIC 12", 3)], left=1)))
+    star    ms
+    TIC 7   12
+    TIC 12   3
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    sides = ["<" if column < left else ">" for column in range(len(widths))]
+    line = indent + "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    return [line.format(*row).rstrip() for row in cells]
