@@ -314,17 +314,17 @@ KILLER = """
 @pytest.mark.parametrize(
     ("module", "function", "call"),
     [
-        ("starlight", "blocks.frame_medians", 1),
-        ("steps", "fit_background", 7),
-        ("steps", "median_rows", 2),
-        ("steps", "fit_background", FRAMES + 7),
-        ("steps", "blocks.window_flags", 5),
-        ("unfinished", "allocate_cube", 1),
-        ("unfinished", "write_background", 1),
-        ("steps", "write_at", 17),
-        ("steps", "_sync", 3),
-        ("unfinished", "finish_cube", 1),
-        ("unfinished", "publish", 1),
+        ("star_image", "blocks.frame_medians", 1),
+        ("tasks", "fit_background", 7),
+        ("tasks", "median_rows", 2),
+        ("tasks", "fit_background", FRAMES + 7),
+        ("tasks", "blocks.window_flags", 5),
+        ("partial_cube", "allocate_cube", 1),
+        ("partial_cube", "write_background", 1),
+        ("tasks", "write_at", 17),
+        ("tasks", "_sync", 3),
+        ("partial_cube", "finish_cube", 1),
+        ("partial_cube", "publish", 1),
     ],
 )
 def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, function, call) -> None:
@@ -356,9 +356,9 @@ def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) 
     folder, _, _ = made
     (tmp_path / "ffi").symlink_to(folder / "ffi")
     script = textwrap.dedent(
-        KILLER.format(module="steps", function="fit_background", call=7, memory=SMALL_MEMORY)
+        KILLER.format(module="tasks", function="fit_background", call=7, memory=SMALL_MEMORY)
     )
-    script = "from tasoc_mpi.cubes import unfinished\nunfinished._ALGORITHM = 3\n" + script
+    script = "from tasoc_mpi.cubes import partial_cube\npartial_cube._ALGORITHM = 3\n" + script
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
     assert (tmp_path / f"{NAME}.state").exists()
     fits, fit = [], steps.fit_background
@@ -374,7 +374,7 @@ def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) 
 def test_other_frames_start_anew(made, tmp_path: Path) -> None:
     """An interrupted prepare of other files is no use."""
     script = textwrap.dedent(
-        KILLER.format(module="steps", function="fit_background", call=7, memory=SMALL_MEMORY)
+        KILLER.format(module="tasks", function="fit_background", call=7, memory=SMALL_MEMORY)
     )
     series(tmp_path / "ffi", FRAMES, SHAPE, seed=1)
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
@@ -624,7 +624,7 @@ def test_frames_without_any_background(tmp_path: Path) -> None:
 
 
 def test_full_disk_keeps_what_was_done(made, tmp_path: Path, monkeypatch) -> None:
-    from tasoc_mpi.cubes import partial_cube as unfinished
+    from tasoc_mpi.cubes import partial_cube
 
     def full(*args, **options):
         raise OSError(28, "No space left on device")
@@ -632,7 +632,7 @@ def test_full_disk_keeps_what_was_done(made, tmp_path: Path, monkeypatch) -> Non
     folder, _, _ = made
     (tmp_path / "ffi").symlink_to(folder / "ffi")
     with monkeypatch.context() as patch:
-        patch.setattr(unfinished, "allocate_cube", full)
+        patch.setattr(partial_cube, "allocate_cube", full)
         with pytest.raises(InputError, match=r"No space left on device.*make room") as error:
             prepare_folder(tmp_path)
     assert "\n" not in str(error.value)

@@ -138,7 +138,7 @@ def test_the_lock_is_no_link_and_no_pipe(made: Path, tmp_path: Path) -> None:
 def interrupted(made: Path, folder: Path, function: str, call: int) -> Path:
     """An interrupted prepare; its state file."""
     linked(made, folder)
-    script = textwrap.dedent(KILLER.format(module="steps", function=function, call=call, memory=SMALL_MEMORY))
+    script = textwrap.dedent(KILLER.format(module="tasks", function=function, call=call, memory=SMALL_MEMORY))
     subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, timeout=120)
     return folder / f"{NAME}.state"
 

@@ -73,8 +73,8 @@ def test_any_number_of_ranks(made: Path, tmp_path: Path, ranks: int, memory: str
 KILLER = """
 import os, signal, sys, time
 from tasoc_mpi import cli
-from tasoc_mpi.cubes import steps
-rank, step, call, calls = int(sys.argv[1]), getattr(steps, sys.argv[2]), int(sys.argv[3]), []
+from tasoc_mpi.cubes import tasks
+rank, step, call, calls = int(sys.argv[1]), getattr(tasks, sys.argv[2]), int(sys.argv[3]), []
 compute = step.compute
 
 def killing(*args):

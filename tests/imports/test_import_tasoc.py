@@ -114,7 +114,7 @@ def test_finished_ones_stay(tmp_path: Path, source: Path) -> None:
 KILLER = """
 import os, sys
 from pathlib import Path
-from tasoc_mpi.cubes import import_tasoc as module
+from tasoc_mpi.imports import from_tasoc as module
 from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 name, count = sys.argv[3], int(sys.argv[4])
