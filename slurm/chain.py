@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.atomic import write_whole
 from ..core.errors import InputError, MissingInput, TasocError
 from ..core.names import cube_name, find_cubes
 from ..products.ffi import find_ffis
@@ -209,10 +209,8 @@ def _write_scripts(folder: Path, planned: Sequence[Planned]) -> list[Path]:
     try:
         place.mkdir(exist_ok=True)
         for item in planned:
-            temporary = place / f".{item.name}.{os.getpid()}.tmp"
-            temporary.write_text(item.text, "utf-8")
-            os.replace(temporary, place / item.name)
             paths.append(place / item.name)
+            write_whole(paths[-1], item.text.encode())
     except OSError as error:
         raise InputError(f"{place}: cannot be written ({error.strerror}); change its permissions") from None
     return paths

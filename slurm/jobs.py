@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..core.atomic import write_whole
 from ..core.errors import InputError, MissingInput
 from ..core.tables import text_table
 
@@ -143,12 +144,10 @@ def max_array_size() -> int:
 
 def write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
     """Keep what was submitted; the file appears whole or not at all."""
-    temporary = folder / f".{JOBS_NAME}.{os.getpid()}.tmp"
+    text = json.dumps({"jobs": [asdict(job) for job in jobs]}, indent=1) + "\n"
     try:
-        temporary.write_text(json.dumps({"jobs": [asdict(job) for job in jobs]}, indent=1) + "\n", "utf-8")
-        os.replace(temporary, folder / JOBS_NAME)
+        write_whole(folder / JOBS_NAME, text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"{folder / JOBS_NAME}: cannot be written ({error.strerror})") from None
 
 

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from ..core.errors import TasocError
 from ..core.messages import Results, pack_results, unpack_tasks
+from ..core.resources import limit_memory
 from ..core.streams import secure_streams
 from .child_options import ChildOptions
 from .compute import Job, Photometry, compute, finish, join_results, settle
 from .copies import copy_name, remove_stale
-from .memory_limit import limit_memory
 from .pipes import Kind, frame, read_frame, readable, write_all
 from .recorder import Recorder
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -23,7 +22,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..core.atomic import remove_unfinished, replacing
 from ..core.errors import InputError
+from ..core.locks import is_current, open_lock, try_lock
 from ..core.resources import available_memory
 
 __all__ = ["SHARED_FOLDER", "Copies", "copies_folder", "copy_name", "remove_stale"]
@@ -35,7 +36,6 @@ SHARED_FOLDER = Path("/dev/shm")
 _PIECE = 1 << 24
 #: Of the free space, what a copy may take: a full disk (or memory) hurts everyone on the node.
 _PART = 0.95
-_FOREIGN = "is not a file of this user"
 
 
 def copies_folder(mode: str, scratch: str | os.PathLike[str] | None = None) -> Path | None:
@@ -115,108 +115,67 @@ class Copies:
 
 
 def _lock_path(copy: Path) -> Path:
+    # On the node whatever TESSPHOT_LOCKS says: other nodes have copies of the same name.
     return copy.with_suffix(".lock")
 
 
 def _hold(copy: Path, cube: Path) -> int:
-    """Make sure that a copy is there and stays; returns what holds its lock."""
+    """Make sure that a copy is there and stays; returns the descriptor that holds its shared lock."""
+    lock = _lock_path(copy)
     while True:
-        fd = _open_lock(_lock_path(copy), os.O_CREAT)
+        _is_there(lock)
+        fd = open_lock(lock, 0o600)
         held = False
         try:
-            # Waits while another process copies.
-            _flock(fd, fcntl.LOCK_SH, copy)
-            if _is(fd, _lock_path(copy)) and not _is_there(copy):
-                _flock(fd, fcntl.LOCK_UN, copy)
-                if _lock_alone(fd, copy) and _is(fd, _lock_path(copy)) and not _is_there(copy):
+            there = _is_there(copy)
+            # A maker holds the lock alone; it keeps others waiting until the copy is whole.
+            if _try_lock(fd, lock, shared=there) and is_current(fd, lock):
+                if not there and not _is_there(copy):
                     _copy(cube, copy)
-                # From exclusive to shared is not one step: look again.
-                _flock(fd, fcntl.LOCK_SH, copy)
-            held = _is(fd, _lock_path(copy)) and _is_there(copy)
+                # From alone to shared is not one step: another process may have removed the copy.
+                held = _try_lock(fd, lock, shared=True) and is_current(fd, lock) and _is_there(copy)
             if held:
                 return fd
         finally:
             if not held:
                 os.close(fd)
-        # Several have seen that nothing is there, or one has just removed it.
         time.sleep(0.02)
 
 
-def _open_lock(path: Path, more: int = 0) -> int:
-    """Open a lock file; raises PermissionError where it is a link, or another user's."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | more, 0o600)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise PermissionError(errno.EPERM, _FOREIGN, str(path)) from None
-        raise
-    if os.fstat(fd).st_uid != os.getuid():
-        os.close(fd)
-        raise PermissionError(errno.EPERM, _FOREIGN, str(path))
-    return fd
+def _is_there(path: Path) -> bool:
+    """Whether there is a file; raises PermissionError where its name has another user's file, or a link.
 
-
-def _is_there(copy: Path) -> bool:
-    """Whether there is a copy; raises PermissionError where there is something else of its name.
-
-    Everyone can put files into these folders, and what is there would be read as the cube.
+    Everyone can put files into these folders, and such a file would be read as the cube.
     """
     try:
-        status = os.lstat(copy)
+        status = os.lstat(path)
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid():
-        raise PermissionError(errno.EPERM, _FOREIGN, str(copy))
+        raise PermissionError(errno.EPERM, "is not a file of this user", str(path))
     return True
 
 
-def _is(fd: int, path: Path) -> bool:
-    """Whether an open file is the one that has this name now."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _lock_alone(fd: int, copy: Path) -> bool:
-    try:
-        _flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, copy)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _flock(fd: int, operation: int, copy: Path) -> None:
-    """Lock or unlock; raises InputError where the file system has no locks."""
-    try:
-        fcntl.flock(fd, operation)
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        raise InputError(
-            f"{_lock_path(copy)}: cannot be locked ({error.strerror}): this file system may have no locks; "
-            "choose another --scratch, on a disk of the node, or --cube mapped"
-        ) from None
+def _try_lock(fd: int, lock: Path, shared: bool) -> bool:
+    return try_lock(fd, lock, shared, "choose another --scratch, on a disk of the node, or --cube mapped")
 
 
 def _remove_unused(copy: Path, fd: int) -> bool:
-    """Delete a copy whose lock file is open, unless another process holds it; whether nobody does."""
-    if not _lock_alone(fd, copy):
+    """Delete a copy whose lock file is open, unless another process holds it; whether none does."""
+    lock = _lock_path(copy)
+    if not _try_lock(fd, lock, shared=False):
         return False
-    if _is(fd, _lock_path(copy)):
-        # The lock last: without it nobody would look for the rest.
-        for path in (copy, _part(copy), _lock_path(copy)):
-            path.unlink(missing_ok=True)
+    if is_current(fd, lock):
+        # The lock last: without it no process would look for the rest.
+        copy.unlink(missing_ok=True)
+        remove_unfinished(copy)
+        lock.unlink(missing_ok=True)
     return True
-
-
-def _part(copy: Path) -> Path:
-    return copy.with_suffix(".part")
 
 
 def _copy(cube: Path, copy: Path) -> None:
     size = cube.stat().st_size
-    _part(copy).unlink(missing_ok=True)
+    remove_unfinished(copy)
     free = shutil.disk_usage(copy.parent).free
     where = "free on the disk of"
     if copy.parent == SHARED_FOLDER:
@@ -229,18 +188,15 @@ def _copy(cube: Path, copy: Path) -> None:
             "choose another --scratch or --cube mapped"
         )
     try:
-        with open(cube, "rb", buffering=0) as source, open(_part(copy), "xb", buffering=0) as target:
+        with (
+            replacing(copy, durable=False) as unfinished,
+            open(cube, "rb") as source,
+            open(unfinished, "wb") as target,
+        ):
             # All of it at once: a hole in a mapped file would be a bus error when the disk fills up.
             os.posix_fallocate(target.fileno(), 0, size)
-            buffer = memoryview(bytearray(min(_PIECE, max(size, 1))))
-            while count := source.readinto(buffer):
-                view = buffer[:count]
-                while view:
-                    view = view[target.write(view) :]
-        os.replace(_part(copy), copy)
+            shutil.copyfileobj(source, target, _PIECE)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            _part(copy).unlink()
         raise InputError(
             f"{cube}: cannot be copied to {copy.parent} ({error.strerror}); choose another --scratch or "
             "--cube mapped"
@@ -257,9 +213,11 @@ def remove_stale(folder: Path) -> int:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.name.startswith(_prefix()) and e.name.endswith(".lock")]
     for name in names:
-        # It has been removed meanwhile, or is not ours.
-        with contextlib.suppress(FileNotFoundError, PermissionError):
-            fd = _open_lock(folder / name)
+        # Another process has removed it meanwhile, or it is another user's.
+        with contextlib.suppress(PermissionError):
+            if not _is_there(folder / name):
+                continue
+            fd = open_lock(folder / name, 0o600)
             try:
                 held += not _remove_unused((folder / name).with_suffix(".hdf5"), fd)
             finally:

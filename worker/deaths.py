@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.resources import control_groups
+
 __all__ = ["Death", "cause_of_death", "oom_kills"]
 
 #: Signals that a process gets for what it does itself. All others come from outside: from a person, a batch
@@ -61,32 +63,16 @@ def cause_of_death(code: int, memory_ran_out: bool) -> Death:
     return Death(f"{number.name}, from outside", own=False)
 
 
-def oom_kills(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> dict[str, int]:
-    """How many processes the kernel has killed for want of memory, by who counts them.
+def oom_kills(proc: Path = Path("/proc"), root: Path = Path("/sys/fs/cgroup")) -> dict[str, int]:
+    """Number of processes that the kernel has killed because memory ran out, by the file that counts them.
 
-    The node counts them, and so does every control group (version 1 and 2) that this process is in, up to
-    the outermost one that can be seen from here. Empty where nothing counts.
+    The node counts them, and so does every control group that this process is in. Empty where nothing counts.
     """
-    files = {str(proc / "vmstat"): proc / "vmstat"}
-    with contextlib.suppress(OSError):
-        for line in (proc / "self" / "cgroup").read_text().splitlines():
-            _, controllers, name = line.split(":", 2)
-            if controllers == "":
-                # Version 2, alone or beside version 1.
-                roots, file = [groups, groups / "unified"], "memory.events"
-            elif "memory" in controllers.split(","):
-                roots, file = [groups / "memory"], "memory.oom_control"
-            else:
-                continue
-            for root in roots:
-                folder = root / name.strip("/")
-                for parent in (folder, *folder.parents):
-                    files[str(parent)] = parent / file
-                    if parent == root:
-                        break
+    names = {1: "memory.oom_control", 2: "memory.events"}
+    groups = [folder / names[version] for version, folder in control_groups(proc, root)]
     counts = {}
-    for name, path in files.items():
+    for path in (proc / "vmstat", *groups):
         with contextlib.suppress(OSError, ValueError):
             words = path.read_text().split()
-            counts[name] = int(words[words.index("oom_kill") + 1])
+            counts[str(path)] = int(words[words.index("oom_kill") + 1])
     return counts

@@ -280,6 +280,7 @@ def test_a_umask_that_lets_nobody_else_in(tmp_path):
 def test_copies_on_file_systems_without_locks(tmp_path, monkeypatch):
     """The line names the file, the cause and the way out."""
     import errno
+    import fcntl
 
     from tasoc_mpi.worker import copies
 
@@ -288,7 +289,7 @@ def test_copies_on_file_systems_without_locks(tmp_path, monkeypatch):
 
     (tmp_path / "cube.hdf5").write_text("cube")
     (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr(copies.fcntl, "flock", refuse)
-    cause, way = r"cannot be locked \(Function not implemented\)", "choose another --scratch"
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    cause, way = r"this file system has no locks \(Function not implemented\)", "choose another --scratch"
     with pytest.raises(InputError, match=rf"{tmp_path}/scratch/.*\.lock: {cause}.*{way}"):
         copies.Copies(tmp_path / "scratch").provide(tmp_path / "cube.hdf5")

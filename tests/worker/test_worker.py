@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from tasoc_mpi.core.errors import TasocError
 from tasoc_mpi.core.messages import TASK_DTYPE, ProtocolError, Results
-from tasoc_mpi.core.resources import available_memory
+from tasoc_mpi.core.resources import available_memory, memory_share
 from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job, aborted, join_results
-from tasoc_mpi.worker.memory_limit import memory_share
 from tasoc_mpi.worker.pipes import Frames, Kind, frame, read_frame
 from tasoc_mpi.worker.rank import InProcess
 from tasoc_mpi.worker.recorder import Reading, Recorder

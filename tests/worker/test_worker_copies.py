@@ -83,14 +83,14 @@ def test_copies_of_killed_users_are_removed(cube, scratch):
     code = (
         "import os, sys; from pathlib import Path; from tasoc_mpi.worker import copies\n"
         "if sys.argv[3] == 'part':\n"
-        "    copies.os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
+        "    os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
         "copies.Copies(Path(sys.argv[1])).provide(Path(sys.argv[2])); os.kill(os.getpid(), 9)"
     )
     for kind in ("whole", "part"):
         command = [sys.executable, "-c", code, str(scratch), str(cube), kind]
         assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
         left = list(scratch.iterdir())
-        assert {path.suffix for path in left} == {".lock", ".hdf5" if kind == "whole" else ".part"}
+        assert {path.suffix for path in left} == {".lock", ".hdf5" if kind == "whole" else ".tmp"}
         remove_stale(scratch)
         assert list(scratch.iterdir()) == []
     (scratch / "mine.hdf5").touch()
@@ -124,10 +124,12 @@ def test_what_is_not_ours_is_no_copy(cube, scratch, tmp_path, monkeypatch, suffi
 
 
 def test_a_part_that_was_left_is_no_copy(cube, scratch):
-    (scratch / copy_name(cube)).with_suffix(".part").write_bytes(b"half")
+    part = scratch / f".{copy_name(cube)}.1.tmp"
+    part.write_bytes(b"half")
     user = Copies(scratch)
     assert user.provide(cube).read_bytes() == cube.read_bytes()
     user.release()
+    assert not part.exists()
 
 
 def test_many_processes_make_one_copy(cube, scratch):
@@ -178,7 +180,7 @@ def test_a_disk_that_fills_up_leaves_no_part(cube, scratch, monkeypatch):
     monkeypatch.setattr(copies.os, "posix_fallocate", full)
     with pytest.raises(InputError, match="No space left on device"):
         Copies(scratch).provide(cube)
-    assert not list(scratch.glob("*.part"))
+    assert [path.suffix for path in scratch.iterdir()] == [".lock"]
 
 
 def test_folders_of_copies(scratch, monkeypatch, tmp_path):

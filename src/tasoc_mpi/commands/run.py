@@ -223,11 +223,11 @@ def _computer(args: argparse.Namespace, photometry: Callable[..., Any] | str | N
     import contextlib
     import logging
 
+    from ..core.resources import memory_share
     from ..core.settings import load_settings
     from ..worker.child_options import DEFAULT_PHOTOMETRY, ChildOptions
     from ..worker.compute import Job
     from ..worker.copies import copies_folder
-    from ..worker.memory_limit import memory_share
     from ..worker.rank import InProcess
     from ..worker.supervisor import Supervisor
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing", "sync", "temporary_name", "write_whole"]
+__all__ = ["remove_unfinished", "replacing", "sync", "write_whole"]
 
 
 def sync(path: str | os.PathLike[str]) -> None:
@@ -17,11 +18,6 @@ def sync(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def temporary_name(path: Path) -> Path:
-    """The name that a file has until it is whole: hidden, in the same folder, of this process."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 @contextlib.contextmanager
@@ -44,9 +40,19 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
     ------
     OSError
         If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replacing(Path(folder, "table.csv")) as temporary:
+    ...         _ = temporary.write_text("1,2")
+    ...     os.listdir(folder)
+    ['table.csv']
     """
     path = Path(path)
-    temporary = temporary_name(path)
+    # Hidden, and of this process.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     # Left by a killed process of the same number. Never followed, should it be a link.
     temporary.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -65,6 +71,33 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
-    """Write a file that is there with all of `data` or not at all; see `replacing`."""
+    """Write a file that is there with all of `data` or not at all; see `replacing`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_whole(Path(folder, "table.csv"), b"1,2")
+    ...     Path(folder, "table.csv").read_bytes()
+    b'1,2'
+    """
     with replacing(path, durable) as temporary:
         temporary.write_bytes(data)
+
+
+def remove_unfinished(path: str | os.PathLike[str]) -> None:
+    """Delete the unfinished files that killed writers of `path` left; only its lock's holder may do so.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / ".table.csv.4711.tmp").touch()
+    >>> remove_unfinished(folder / "table.csv")
+    >>> list(folder.iterdir())
+    []
+    >>> folder.rmdir()
+    """
+    path = Path(path)
+    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        unfinished.unlink(missing_ok=True)

@@ -57,7 +57,7 @@ def system_error(error: OSError, path: object = None) -> str:
     given = error.filename or path or ""
     name = os.fsdecode(given) if isinstance(given, bytes) else str(given)
     folder, file = os.path.split(name)
-    if file.startswith(".") and file.endswith((".part", ".tmp", ".gif")):
+    if file.startswith(".") and file.endswith((".part", ".tmp")):
         # A file that would have got its name when it was whole.
         name = folder or "."
     place = f"{name}: " if name else ""

@@ -1,4 +1,4 @@
-"""The one lock of the program: whoever holds it is the only one that changes a file.
+"""The one lock of the program: its exclusive holder is the only one that changes a file.
 
 The lock is `flock` on a file of its own, ``NAME.lock`` beside the locked file. It excludes other hosts
 (network file systems pass it on), other processes, and other users of the file in the same process; it falls
@@ -20,7 +20,18 @@ from pathlib import Path
 
 from .errors import InputError
 
-__all__ = ["LOCK_FOLDER", "PATIENCE", "Locked", "exclusive", "holder", "lock_path", "open_lock", "use_folder"]
+__all__ = [
+    "LOCK_FOLDER",
+    "PATIENCE",
+    "Locked",
+    "exclusive",
+    "holder",
+    "is_current",
+    "lock_path",
+    "open_lock",
+    "try_lock",
+    "use_folder",
+]
 
 #: Environment variable that names a folder for all lock files, for file systems that have no locks.
 LOCK_FOLDER = "TESSPHOT_LOCKS"
@@ -29,6 +40,7 @@ LOCK_FOLDER = "TESSPHOT_LOCKS"
 PATIENCE = 3.0
 
 _NO_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+_OTHER_FOLDER = f"name a folder that has them, and that all hosts see, with --lock-folder or {LOCK_FOLDER}"
 
 
 class Locked(InputError):
@@ -42,6 +54,11 @@ def lock_path(path: str | os.PathLike[str]) -> Path:
     ----------
     path : path-like
         The file to be locked; need not be there.
+
+    Examples
+    --------
+    >>> lock_path("todo.sqlite").name
+    'todo.sqlite.lock'
     """
     path = Path(path)
     folder = os.environ.get(LOCK_FOLDER)
@@ -67,8 +84,14 @@ def use_folder(folder: str | os.PathLike[str] | None) -> None:
     os.environ[LOCK_FOLDER] = os.path.abspath(folder)
 
 
-def open_lock(path: Path) -> int:
+def open_lock(path: Path, mode: int = 0o666) -> int:
     """Open a lock file, which is made if it is not there; a link is never followed.
+
+    Parameters
+    ----------
+    path : Path
+    mode : int, optional
+        Permissions of a new file.
 
     Returns
     -------
@@ -83,7 +106,7 @@ def open_lock(path: Path) -> int:
     try:
         # O_NONBLOCK: a FIFO in its place would wait for its other end.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o666)
+        descriptor = os.open(path, flags, mode)
     except OSError as error:
         reason = "a link" if error.errno == errno.ELOOP else error.strerror
         raise InputError(
@@ -112,15 +135,24 @@ def exclusive(path: str | os.PathLike[str], patience: float | None = None) -> It
         If another holder keeps it.
     InputError
         If the lock file cannot be used, or its file system has no locks.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, exclusive(Path(folder, "todo.sqlite")):
+    ...     holder(Path(folder, "todo.sqlite")) == f"process {os.getpid()} on {socket.gethostname()}"
+    True
     """
     lock = lock_path(path)
     deadline = time.monotonic() + (PATIENCE if patience is None else patience)
     while True:
         descriptor = open_lock(lock)
         try:
-            _wait(descriptor, lock, Path(path), deadline)
-            # Somebody may have deleted the file that was opened: then it locks nothing.
-            if _is_current(descriptor, lock):
+            while not try_lock(descriptor, lock):
+                if time.monotonic() >= deadline:
+                    raise Locked(f"{path}: in use by {_name(descriptor)}; wait for it or end it")
+                time.sleep(0.05)
+            if is_current(descriptor, lock):
                 _write_holder(descriptor, lock)
                 yield
                 return
@@ -129,21 +161,24 @@ def exclusive(path: str | os.PathLike[str], patience: float | None = None) -> It
 
 
 def holder(path: str | os.PathLike[str]) -> str | None:
-    """Who uses a file, ``process PID on HOST``; None if nobody does. Nothing is made or changed."""
+    """The exclusive user of a file, ``process PID on HOST``; None if there is none.
+
+    Examples
+    --------
+    >>> holder("not-in-use") is None
+    True
+    """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(lock_path(path), flags)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _name(descriptor)
-    except OSError:
+        return None if try_lock(descriptor, lock_path(path), shared=True) else _name(descriptor)
+    except InputError:
         return None
     finally:
         os.close(descriptor)
-    return None
 
 
 def _name(descriptor: int) -> str:
@@ -151,25 +186,43 @@ def _name(descriptor: int) -> str:
     return " ".join(text.split()) or "another process"
 
 
-def _wait(descriptor: int, lock: Path, path: Path, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                raise InputError(
-                    f"{lock}: this file system has no locks ({error.strerror}); name a folder that has them,"
-                    f" and that all hosts see, with --lock-folder or {LOCK_FOLDER}"
-                ) from None
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise InputError(f"{lock}: cannot be locked ({error.strerror}); try again") from None
-        if time.monotonic() >= deadline:
-            raise Locked(f"{path}: in use by {_name(descriptor)}; wait for it or end it") from None
-        time.sleep(0.05)
+def try_lock(descriptor: int, lock: Path, shared: bool = False, way_out: str = _OTHER_FOLDER) -> bool:
+    """Lock an open lock file without waiting, or change the lock that this descriptor holds.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of `open_lock`. To close it is to unlock.
+    lock : Path
+        The lock file.
+    shared : bool, optional
+        With other shared holders. Default: alone.
+    way_out : str, optional
+        What to do where the file system has no locks.
+
+    Returns
+    -------
+    bool
+        False if another holder is in the way; then this descriptor holds nothing.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be locked.
+    """
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        if error.errno in _NO_LOCKS:
+            raise InputError(f"{lock}: this file system has no locks ({error.strerror}); {way_out}") from None
+        raise InputError(f"{lock}: cannot be locked ({error.strerror}); try again") from None
+    return True
 
 
-def _is_current(descriptor: int, lock: Path) -> bool:
+def is_current(descriptor: int, lock: Path) -> bool:
+    """Whether an open lock file still has its name: one that was deleted meanwhile locks nothing."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(lock))
     except FileNotFoundError:

@@ -1,34 +1,70 @@
-"""How much memory is left."""
+"""Memory: how much is left on this node, a process's share of it, and its limit."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["available_memory"]
+__all__ = ["available_memory", "control_groups", "free_memory", "limit_memory", "memory_share"]
+
+_PROC = Path("/proc")
+_GROUPS = Path("/sys/fs/cgroup")
+#: A compute process needs some 300 MB for itself: libraries, compiled kernels, data that stars share.
+_LEAST = 1 << 30
+#: Of a node's memory: the rest is for the supervisor processes, MPI and the system.
+_PART = 0.9
 
 
-def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int | None:
+def control_groups(proc: Path = _PROC, root: Path = _GROUPS) -> Iterator[tuple[int, Path]]:
+    """The control groups that count this process's memory, from its own to the outermost visible one.
+
+    Yields
+    ------
+    version : int
+        1 or 2.
+    folder : Path
+        Need not be there.
+    """
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        tops = []
+        if controllers == "":
+            # Version 2, alone or beside version 1.
+            tops = [(2, root), (2, root / "unified")]
+        elif "memory" in controllers.split(","):
+            tops = [(1, root / "memory")]
+        for version, top in tops:
+            folder = top / name.strip("/")
+            yield version, folder
+            while folder != top:
+                folder = folder.parent
+                yield version, folder
+
+
+def available_memory(proc: Path = _PROC, root: Path = _GROUPS) -> int | None:
     """Bytes that may still be used on this node without swapping, or None where nothing says so.
 
-    The least of what the kernel finds available and of what is left within the limits of this process's
-    control groups (version 2), in which a batch system puts a job. Cached pages of files count as available.
+    The least of the memory that the kernel finds available and of the rest within the limits of this
+    process's control groups (version 2), in which a batch system puts a job. Cached pages of files count as
+    available.
+
+    Examples
+    --------
+    >>> available_memory(Path("not-linux")) is None
+    True
     """
-    found = []
     try:
-        for line in (proc / "meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                found.append(int(line.split()[1]) * 1024)
-        group = (proc / "self/cgroup").read_text().splitlines()
+        lines = (proc / "meminfo").read_text().splitlines()
     except OSError:
-        return min(found, default=None)
-    paths = [line[3:].strip("/") for line in group if line.startswith("0::")]
-    for path in paths:
-        folder = cgroups / path
-        for parent in (folder, *folder.parents):
-            if (left := _left(parent)) is not None:
-                found.append(left)
-            if parent == cgroups:
-                break
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    groups = [folder for version, folder in control_groups(proc, root) if version == 2]
+    found += [left for folder in groups if (left := _left(folder)) is not None]
     return min(found, default=None)
 
 
@@ -43,3 +79,43 @@ def _left(group: Path) -> int | None:
         return None
     used = sum(int(stat.get(name, 0)) for name in ("anon", "shmem", "kernel"))
     return max(int(limit) - used, 0)
+
+
+def free_memory() -> float:
+    """Bytes as of `available_memory`; where nothing says so, those of the pages that are free.
+
+    Examples
+    --------
+    >>> free_memory() > 0
+    True
+    """
+    available = available_memory()
+    if available is None:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return float(available)
+
+
+def memory_share(ranks: int) -> int | None:
+    """Bytes for each of `ranks` compute processes of this node, or None where its memory is not known.
+
+    Examples
+    --------
+    >>> memory_share(1_000_000) == 1 << 30
+    True
+    """
+    available = available_memory()
+    return None if available is None else max(int(_PART * available / max(ranks, 1)), _LEAST)
+
+
+def limit_memory(limit: int) -> None:
+    """Let this process allocate no more than `limit` bytes: a larger request raises MemoryError.
+
+    The limit is that of private writable memory (RLIMIT_DATA). Cubes are mapped, shared and read-only; they
+    do not count, as they would in the limit of the address space.
+    """
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+    )

@@ -1,25 +1,14 @@
-"""How much memory there is for the pixels of the frames, and large arrays that are used again."""
+"""Large arrays that are used again."""
 
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..core.resources import available_memory
-
-__all__ = ["Space", "free_memory"]
-
-
-def free_memory() -> float:
-    """Bytes of memory that are free or can be freed, whatever system this is."""
-    available = available_memory()
-    if available is None:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return float(available)
+__all__ = ["Space"]
 
 
 class Space:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..core import errors
 from ..core.errors import TasocError
 from ..core.mpi import Mailbox, nodes, receive
-from .buffers import free_memory
+from ..core.resources import free_memory
 
 __all__ = ["Known", "Step", "Team", "pack", "serve", "unpack"]
 

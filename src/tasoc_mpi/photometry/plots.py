@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import replacing
 from ..core.errors import InputError
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from . import plots_mask
@@ -75,15 +76,13 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         If it cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        # No version of the program in the file: the same data give the same bytes.
-        figure.savefig(part, format="png", metadata={"Software": None})
-        os.replace(part, path)
+        with replacing(path, durable=False) as temporary:
+            # No version of the program in the file: the same data give the same bytes.
+            figure.savefig(temporary, format="png", metadata={"Software": None})
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder") from None
     finally:
-        part.unlink(missing_ok=True)
         figure.clear()
     return path
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput, one_line
 from ..core.input_files import InputFile
 from .ccd_outline import camera_centre_sky, convex_hull_sky, stamp_outline
@@ -181,25 +181,14 @@ def write_catalog(path: str | os.PathLike[str], settings: CatalogSettings, stars
     lost = ~(np.isfinite(stars["ra"]) & np.isfinite(stars["decl"]))
     if lost.any():
         raise InputError(f"{path}: TIC {stars['starid'][lost][0]} has no position; remove it from the table")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
     try:
-        _fill(temporary, settings, stars)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        with replacing(path, durable=False) as temporary:
+            _fill(temporary, settings, stars)
     except sqlite3.Error as error:
         raise OSError(f"{path}: cannot be written ({error}); is there room on the disk?") from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _fill(path: str, settings: CatalogSettings, stars: NDArray[np.void]) -> None:
+def _fill(path: Path, settings: CatalogSettings, stars: NDArray[np.void]) -> None:
     connection = sqlite3.connect(path)
     try:
         # The file is nobody's yet: no journal is needed to undo anything.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput, UsageError
 from ..core.names import find_cubes
 from ..core.progress import progress
@@ -163,22 +164,17 @@ def make_movie(
         raise MissingInput(f"{target.parent}: no such folder; make it, or name another one with --output")
     binned = bin_cube(cube, step, size)
     pictures = draw_frames(binned, size)
-    part = target.with_name(f".{target.stem}.part{target.suffix}")
     try:
-        if encoder is None:
-            first, rest = next(pictures), pictures
-            first.save(
-                part, save_all=True, append_images=rest, duration=round(1000 / rate), loop=0, optimize=False
-            )
-        else:
-            _encode(encoder, pictures, part, target, rate)
-        os.replace(part, target)
+        with replacing(target, durable=False) as part:
+            if encoder is None:
+                options = {"duration": round(1000 / rate), "loop": 0, "optimize": False}
+                next(pictures).save(part, "GIF", save_all=True, append_images=pictures, **options)
+            else:
+                _encode(encoder, pictures, part, target, rate)
     except OSError as error:
         raise InputError(
             f"{target}: cannot be written ({error}); make room, or name another --output"
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _pillow() -> Any:
@@ -401,7 +397,7 @@ def _encode(encoder: str, pictures: Iterator[Image], part: Path, target: Path, r
     first = next(pictures)
     words = ["-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     words += ["-s", f"{first.width}x{first.height}", "-r", f"{rate:g}", "-i", "-"]
-    words += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(part)]
+    words += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(part)]
     with subprocess.Popen([encoder, *words], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None

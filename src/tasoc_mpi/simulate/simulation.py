@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import write_whole
 from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile
 from ..core.names import catalog_name, truth_name
@@ -278,12 +279,7 @@ def _write_file(path: Path, data: bytes) -> None:
         from isal import igzip
 
         data = igzip.compress(data, 1, mtime=0)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data, durable=False)
 
 
 def _earlier(folder: Path, options: SimulationOptions) -> Iterator[Path]:

@@ -41,6 +41,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import replacing
 from ..core.errors import MissingInput
 from ..products.hdf5_read import HDF5Reader
 from .stars import KINDS, Variability
@@ -112,23 +113,18 @@ def write_truth(
     words : mapping
         Lists of str that go into attributes of groups, as ``"group/NAME"``.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["FORMAT"], file.attrs["FORMAT_VERSION"] = FORMAT, FORMAT_VERSION
-            for key, value in attributes.items():
-                file.attrs[key] = value
-            for group, arrays in groups.items():
-                for name, data in arrays.items():
-                    text = len(data) > 0 and isinstance(data[0], str)
-                    kind = h5py.string_dtype() if text or name == "name" else None
-                    file.create_dataset(f"{group}/{name}", data=data, dtype=kind)
-            for key, value in words.items():
-                group, name = key.split("/")
-                file[group].attrs[name] = list(value)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, durable=False) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["FORMAT"], file.attrs["FORMAT_VERSION"] = FORMAT, FORMAT_VERSION
+        for key, value in attributes.items():
+            file.attrs[key] = value
+        for group, arrays in groups.items():
+            for name, data in arrays.items():
+                text = len(data) > 0 and isinstance(data[0], str)
+                kind = h5py.string_dtype() if text or name == "name" else None
+                file.create_dataset(f"{group}/{name}", data=data, dtype=kind)
+        for key, value in words.items():
+            group, name = key.split("/")
+            file[group].attrs[name] = list(value)
 
 
 def read_truth(path: str | os.PathLike[str]) -> Truth:

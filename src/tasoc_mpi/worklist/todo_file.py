@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.atomic import replacing
+from ..core.atomic import remove_unfinished, replacing
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive, holder
 from .output_folder import find_output
@@ -127,8 +126,7 @@ def new_todo(path: Path, old: bool = False) -> Iterator[sqlite3.Connection]:
         If rows clash, or it cannot be written.
     """
     try:
-        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            stale.unlink(missing_ok=True)
+        remove_unfinished(path)
         with replacing(path) as temporary:
             uri = temporary.resolve().as_uri()
             with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as conn:
