@@ -480,10 +480,10 @@ def test_nothing_is_left_of_a_simulation_that_failed(tmp_path, monkeypatch):
 
     whole = module.ffi_bytes
 
-    def failing(options, pointing, sip, facts, image, error):
-        if facts.cadenceno > 4698:
+    def failing(scene, t, image, error):
+        if t > 1:
             raise OSError(28, "No space left on device")
-        return whole(options, pointing, sip, facts, image, error)
+        return whole(scene, t, image, error)
 
     monkeypatch.setattr(module, "ffi_bytes", failing)
     with pytest.raises(OSError, match="No space left"):
@@ -500,19 +500,28 @@ def test_truth_that_is_not_there_or_not_one(tmp_path):
         read_truth(bad)
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, caplog, monkeypatch):
     import argparse
+    import itertools
+    import logging
+    from types import SimpleNamespace
 
     from tasoc_mpi.commands import simulate as command
+    from tasoc_mpi.core import progress
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--quiet", action="store_true")
     command.configure(parser)
     words = f"{tmp_path} --frames 4 --rows 60 --columns 60 --tpfs 0 --tmag-max 14 --no-jitter --no-cosmics"
-    assert command.main(parser.parse_args(words.split())) == 0
-    out, err = capsys.readouterr()
+    # A minute goes by at every look at the clock: progress is shown after each frame.
+    clock = itertools.count(0.0, 60.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with caplog.at_level(logging.INFO, "tasoc_mpi.core.progress"):
+        assert command.main(parser.parse_args(words.split())) == 0
+    out = capsys.readouterr().out
     assert "4 full frame images, 0 target pixel files" in out
-    assert err.splitlines() == [f"full frame images: {i} of 4" for i in (1, 2, 3, 4)]
+    shown = [record.message for record in caplog.records if record.name == "tasoc_mpi.core.progress"]
+    assert [line[:28] for line in shown] == [f"full frame images: {i}/4 frame" for i in (1, 2, 3, 4)]
     truth = read_truth(tmp_path / "truth_sector001_camera1_ccd1.hdf5")
     assert not truth.attributes["JITTER"]
     assert (truth.frames["cosmics"] == 0).all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 HELP = "make TESS-like frames, target pixel files, a catalog and the truth"
@@ -27,13 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--rows", type=int, default=512, help="height of the region, pixels; default: %(default)s")
     add("--columns", type=int, default=512, help="width of the region, pixels; default: %(default)s")
-    add(
-        "--row0",
-        type=int,
-        metavar="ROW",
-        help="its first row, 0 to 2047; default: the region is in the middle",
-    )
-    add("--column0", type=int, metavar="COLUMN", help="its first column, 44 to 2091; likewise")
+    add("--row0", type=int, metavar="ROW", help="its first row, 0 to 2047; default: in the middle")
+    add("--column0", type=int, metavar="COLUMN", help="its first column, 44 to 2091; default: in the middle")
     add("--full-frame", action="store_true", help="the whole CCD with its collateral pixels, 2136 x 2078")
     add(
         "--tpfs",
@@ -69,25 +63,9 @@ def main(args: argparse.Namespace) -> int:
     options = SimulationOptions(
         **{field.name: getattr(args, field.name) for field in fields(SimulationOptions)}
     )
-    paths = simulate(args.folder, options, None if args.quiet else _progress())
+    paths = simulate(args.folder, options)
     print(
         f"{args.folder}: {len(paths.ffis)} full frame images, {len(paths.tpfs)} target pixel files, "
         f"{paths.catalog.name}, {paths.truth.name}"
     )
     return 0
-
-
-def _progress() -> Callable[[str, int, int], None]:
-    """A line on standard error: rewritten on a terminal, at every quarter elsewhere."""
-    import sys
-
-    terminal = sys.stderr.isatty()
-
-    def show(what: str, done: int, total: int) -> None:
-        last = done == total
-        if terminal:
-            print(f"\r{what}: {done} of {total}", end="\n" if last else "", file=sys.stderr, flush=True)
-        elif last or done * 4 // total > (done - 1) * 4 // total:
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
-
-    return show

@@ -6,7 +6,6 @@ The work is in `tasoc_mpi.simulate.simulation`, which is loaded when `simulate` 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from ..core.compiled import provide_cache
@@ -20,7 +19,6 @@ provide_cache(Path(__file__).parent)
 def simulate(
     folder: str | os.PathLike[str],
     options: SimulationOptions | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
 ) -> SimulationPaths:
     """Write the simulated observation of one CCD into a folder.
 
@@ -30,8 +28,6 @@ def simulate(
         Made if it is not there. The full frame images go into its folder `ffi`, the target pixel
         files into `tpf`, the catalog and the truth into itself.
     options : SimulationOptions, optional
-    progress : callable, optional
-        Called with what is being written, how many are done, and of how many.
 
     Returns
     -------
@@ -47,4 +43,4 @@ def simulate(
     """
     from .simulation import run
 
-    return run(folder, options or SimulationOptions(), progress)
+    return run(folder, options or SimulationOptions())

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..products.fits_bytes import CardTuple
-from .timeline import CAMERA_DELAY, CCD_DELAY, DAY
+from .timeline import CAMERA_DELAY, CCD_DELAY, DAY, TJD_ZERO
 
 __all__ = [
-    "CRBLKSZ",
-    "DATA_REL",
+    "COSMIC_RAY_CARDS",
     "GAIN",
     "INT_TIME",
-    "PROCVER",
     "READ_NOISE",
     "SCCONFIG",
     "calendar",
     "detector_cards",
     "exposure_cards",
+    "extension_cards",
+    "file_date",
     "fixed_offset",
     "output_bit",
     "physical_cards",
+    "primary_cards",
     "reads",
     "time_cards",
 ]
@@ -37,26 +41,95 @@ DATA_REL = 42
 PROCVER = "tasoc-mpi-simulate-1"
 SCCONFIG = 120
 OUTPUTS = "ABCD"
+#: The end of every primary header.
+COSMIC_RAY_CARDS: tuple[CardTuple, ...] = (
+    ("CRMITEN", True, "spacecraft cosmic ray mitigation enabled"),
+    ("CRBLKSZ", CRBLKSZ, "[exposures] s/c cosmic ray mitigation block siz"),
+    ("CRSPOC", False, "SPOC cosmic ray cleaning enabled"),
+)
 
 
 def reads(seconds: int) -> tuple[int, int]:
-    """Reads in an exposure, and those of them that are added up."""
+    """Reads in an exposure, and those of them that are added up.
+
+    >>> reads(1800)
+    (900, 720)
+    """
     frames = round(seconds / FRAME_TIME)
     return frames, frames * (CRBLKSZ - 2) // CRBLKSZ
 
 
-def output_bit(columns: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Bit of the CCD output that reads a 0-based full frame image column: 32, 64, 128 or 256."""
+def output_bit(columns: ArrayLike) -> NDArray[np.int32]:
+    """Bit of the CCD output that reads a 0-based full frame image column: 32, 64, 128 or 256.
+
+    >>> output_bit([44, 2091]).tolist()
+    [32, 256]
+    """
     output = np.clip((np.asarray(columns) - 44) // 512, 0, 3)
     return (32 << output).astype("i4")
 
 
 def calendar(time: ArrayLike) -> list[str]:
-    """TJD (TDB) as UTC calendar dates to the millisecond."""
+    """TJD (TDB) as UTC calendar dates to the millisecond.
+
+    >>> calendar([1325.5])
+    ['2018-07-26T23:58:50.816Z']
+    """
     from astropy.time import Time
 
-    moments = Time(2457000.0, np.atleast_1d(time), format="jd", scale="tdb", precision=3)
+    moments = Time(TJD_ZERO, np.atleast_1d(time), format="jd", scale="tdb", precision=3)
     return [f"{text}Z" for text in moments.utc.isot]
+
+
+def file_date(date: str) -> str:
+    """A UTC calendar date as file names have it: year, day of the year, hour, minute and second.
+
+    >>> file_date("2018-07-26T23:58:50.816Z")
+    '2018207235850'
+    """
+    return f"{datetime.fromisoformat(date.rstrip('Z')):%Y%j%H%M%S}"
+
+
+def primary_cards(
+    extensions: int, creator: str, span: tuple[float, float], dates: Sequence[str]
+) -> list[CardTuple]:
+    """SIMPLE to DATA_REL; `span` is the spacecraft time (TJD, TDB) of beginning and end."""
+    return [
+        ("SIMPLE", True, "conforms to FITS standards"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 0, "number of array dimensions"),
+        ("EXTEND", True, "file contains extensions"),
+        ("NEXTEND", extensions, "number of standard extensions"),
+        ("EXTNAME", "PRIMARY", "name of extension"),
+        ("EXTVER", 1, "extension version number (not format version)"),
+        ("SIMDATA", True, "file is based on simulated data"),
+        ("ORIGIN", "tasoc-mpi simulate", "institution responsible for creating this file"),
+        ("DATE", dates[1][:10], "file creation date."),
+        ("TSTART", span[0], "observation start time in TJD"),
+        ("TSTOP", span[1], "observation stop time in TJD"),
+        ("DATE-OBS", dates[0], "TSTART as UTC calendar date"),
+        ("DATE-END", dates[1], "TSTOP as UTC calendar date"),
+        # Readers tell the kind of a file by the second word.
+        ("CREATOR", creator, "program used to produce this file"),
+        ("PROCVER", PROCVER, "SW version"),
+        ("FILEVER", "1.0", "file format version"),
+        ("TIMVERSN", "OGIP/93-003", "OGIP memo number for file format"),
+        ("TELESCOP", "TESS", "telescope"),
+        ("INSTRUME", "TESS Photometer", "detector type"),
+        ("DATA_REL", DATA_REL, "data release version number"),
+    ]
+
+
+def extension_cards(name: str) -> list[CardTuple]:
+    """INHERIT to INSTRUME of an extension."""
+    return [
+        ("INHERIT", True, "inherit the primary header"),
+        ("EXTNAME", name, "name of extension"),
+        ("EXTVER", 1, "extension version number (not format version)"),
+        ("SIMDATA", True, "file is based on simulated data"),
+        ("TELESCOP", "TESS", "telescope"),
+        ("INSTRUME", "TESS Photometer", "detector type"),
+    ]
 
 
 def exposure_cards(seconds: int) -> list[CardTuple]:
@@ -71,7 +144,7 @@ def exposure_cards(seconds: int) -> list[CardTuple]:
     ]
 
 
-def time_cards(begin: float, end: float, dates: tuple[str, str], exposure: float) -> list[CardTuple]:
+def time_cards(begin: float, end: float, dates: Sequence[str], exposure: float) -> list[CardTuple]:
     """EXPOSURE to TIERRELA of an extension; times as BTJD, `exposure` the days on source."""
     deadc = deadtime()
     return [
@@ -79,7 +152,7 @@ def time_cards(begin: float, end: float, dates: tuple[str, str], exposure: float
         ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
         ("TASSIGN", "SPACECRAFT", "where time is assigned"),
         ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
-        ("BJDREFI", 2457000, "integer part of BTJD reference date"),
+        ("BJDREFI", int(TJD_ZERO), "integer part of BTJD reference date"),
         ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
         ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
         ("TELAPSE", end - begin, "[d] TSTOP - TSTART"),

@@ -1,10 +1,12 @@
-"""What can be asked of the simulator, and what cannot."""
+"""The options of a simulation and their limits, and the files that it makes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from ..core.errors import UsageError
 
@@ -26,7 +28,7 @@ FIRST_COLUMN = 44
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """What to simulate.
+    """Options of a simulation.
 
     Attributes
     ----------
@@ -133,6 +135,10 @@ class SimulationOptions:
                 )
         if self.prf is not None and not Path(self.prf).is_dir():
             raise UsageError(f"--prf {self.prf}: no such folder; leave it out for the analytic PRF")
+
+    def rng(self, *part: int) -> np.random.Generator:
+        """Random numbers of one part of the simulation: the same for the same seed and CCD."""
+        return np.random.default_rng([self.seed, self.sector, self.camera, self.ccd, *part])
 
     @property
     def science(self) -> tuple[int, int, int, int]:

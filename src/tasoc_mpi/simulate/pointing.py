@@ -20,7 +20,7 @@ __all__ = ["Pointing", "load_pointing", "moved_wcs"]
 _FIRST_FRAME = 0.813
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pointing:
     """World coordinates of one CCD in one sector, in full frame image pixels.
 

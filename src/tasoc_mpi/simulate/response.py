@@ -24,8 +24,8 @@ class Response:
 
     Attributes
     ----------
-    words : str
-        What the model is.
+    description : str
+        Of the model.
     scale, radius : ndarray, shape (N,)
         Of the analytic model: see `kernels.prf`.
     tables : tuple of ndarray
@@ -34,7 +34,7 @@ class Response:
         Which of them is a star's.
     """
 
-    words: str
+    description: str
     scale: NDArray[np.float64]
     radius: NDArray[np.int64]
     tables: tuple[NDArray[np.float64], ...]
@@ -52,8 +52,8 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
         If they are corrupt.
     """
     if options.prf is None:
-        words = "analytic: two Gaussians integrated over the pixels (tasoc_mpi.kernels.prf)"
-        return Response(words, stars.scale, stars.radius, (), np.zeros(len(stars), dtype="i8"))
+        description = "analytic: two Gaussians integrated over the pixels (tasoc_mpi.kernels.prf)"
+        return Response(description, stars.scale, stars.radius, (), np.zeros(len(stars), dtype="i8"))
     from ..models.psf import PSF
 
     row0, column0, rows, columns = options.science
@@ -75,7 +75,7 @@ def draw(
     which: NDArray[np.int64],
     image: NDArray[np.float32],
     origin: tuple[int, int],
-    places: NDArray[np.float64],
+    positions: NDArray[np.float64],
     fluxes: NDArray[np.float64],
 ) -> None:
     """Add stars to an image.
@@ -89,12 +89,12 @@ def draw(
         Changed in place.
     origin : (int, int)
         Full frame image (row, column) of the image's first pixel.
-    places : ndarray, shape (K, 2)
+    positions : ndarray, shape (K, 2)
         (column, row) of the stars, full frame image pixels.
     fluxes : ndarray, shape (K,)
         e-/s.
     """
-    rows, columns = np.ascontiguousarray(places[:, 1]), np.ascontiguousarray(places[:, 0])
+    rows, columns = np.ascontiguousarray(positions[:, 1]), np.ascontiguousarray(positions[:, 0])
     if not response.tables:
         scale, radius = response.scale[which], response.radius[which]
         add_stars(image, (float(origin[0]), float(origin[1])), rows, columns, fluxes, scale, radius)

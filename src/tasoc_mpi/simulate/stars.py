@@ -82,7 +82,7 @@ def make_stars(options: SimulationOptions, wcs: FrameWCS, reference: int) -> Sta
     reference : int
         The frame whose WCS gives the stars' coordinates.
     """
-    rng = np.random.default_rng([options.seed, options.sector, options.camera, options.ccd, 2])
+    rng = options.rng(2)
     row0, column0, rows, columns = options.science
     area = (rows + 2 * MARGIN) * (columns + 2 * MARGIN) / (CCD_ROWS * CCD_COLUMNS)
     grid = np.linspace(TMAG_MIN, options.tmag_max, 2001)
@@ -215,7 +215,7 @@ def make_variability(options: SimulationOptions, stars: Stars, start: float, day
     start, days : float
         Beginning (TJD) and length of the observation: events are to happen in it.
     """
-    rng = np.random.default_rng([options.seed, options.sector, options.camera, options.ccd, 3])
+    rng = options.rng(3)
     row0, column0, rows, columns = options.science
     inside = (np.abs(stars.row - row0 - (rows - 1) / 2) < rows / 2 - 3) & (
         np.abs(stars.column - column0 - (columns - 1) / 2) < columns / 2 - 3

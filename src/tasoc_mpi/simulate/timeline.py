@@ -13,11 +13,22 @@ from ..core.quality import TESSQualityFlags
 from .options import SimulationOptions
 from .pointing import Pointing
 
-__all__ = ["Exposures", "Timeline", "frame_times", "make_timeline", "stamp_times", "tess_position"]
+__all__ = [
+    "DAY",
+    "TJD_ZERO",
+    "Exposures",
+    "Timeline",
+    "frame_times",
+    "make_timeline",
+    "stamp_times",
+    "tess_position",
+]
 
 #: Spacing of the attitude samples, seconds: it divides 120, 200, 600 and 1800.
 STEP = 40
 DAY = 86400.0
+#: The Julian date from which TESS counts days: TJD (spacecraft time) and BTJD (barycentric).
+TJD_ZERO = 2457000.0
 #: TESS's orbit: two in a sector, with the perigee at the beginning of the sector and in its middle.
 ORBIT_DAYS = 13.70
 ORBIT_ECCENTRICITY = 0.55
@@ -44,7 +55,7 @@ class Timeline:
     cadence : int
         Seconds.
     index : ndarray of int64, shape (T,)
-        Place of each frame on the regular grid; a jump is the data gap.
+        Index of each frame on the regular grid; a jump is the data gap.
     sector_start : float
         Spacecraft time of the beginning of the sector.
     shift : ndarray, shape (S, 2)
@@ -118,7 +129,7 @@ def make_timeline(options: SimulationOptions, pointing: Pointing) -> Timeline:
     gap = np.abs(time - ORBIT_DAYS) < 0.5 * options.gap if options.gap > 0 else np.zeros(count, dtype=bool)
     phase = (time - DUMP_FIRST) % DUMP_SPACING
     dump = (time >= DUMP_FIRST) & (phase < DUMP_LENGTH)
-    rng = np.random.default_rng([options.seed, options.sector, options.camera, options.ccd, 1])
+    rng = options.rng(1)
     shift = np.stack([_wobble(rng, time, dump, phase) for _ in range(2)], axis=-1)
     roll = _wobble(rng, time, dump, phase) * 3e-4
     # Up to 0.25 px over a sector in the corners of the CCD.
@@ -142,7 +153,7 @@ def make_timeline(options: SimulationOptions, pointing: Pointing) -> Timeline:
 
 
 def _grid(options: SimulationOptions) -> NDArray[np.int64]:
-    """Grid places of the frames, those in the data gap left out."""
+    """Indices of the frames on the regular grid, those in the data gap left out."""
     spare = int(np.ceil(options.gap * DAY / options.cadence)) + 1
     grid = options.first_frame + np.arange(options.frames + spare)
     middle = (grid + 0.5) * options.cadence / DAY
@@ -243,7 +254,7 @@ def tess_position(time: NDArray[np.float64], sector_start: float) -> NDArray[np.
     from astropy.time import Time
 
     # Two parts of the date keep the time to a microsecond.
-    moments = Time(2457000.0, time, format="jd", scale="tdb")
+    moments = Time(TJD_ZERO, time, format="jd", scale="tdb")
     earth = get_body_barycentric("earth", moments, ephemeris="builtin").xyz
     earth_days = (earth / c).to_value(u.day).T
     mean = 2 * np.pi * (np.asarray(time) - sector_start) / ORBIT_DAYS

@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..products.fits_bytes import CardTuple
 from . import mission_cards as c
-from .options import SimulationOptions
-from .timeline import DAY
+from .scene import Scene
+from .stamps import Stamp
+from .stars import j2000
+from .timeline import DAY, Exposures
 
-__all__ = ["ApertureFacts", "Target", "aperture", "cosmic_rays", "pixels", "primary"]
+__all__ = ["ApertureFacts", "Target", "aperture", "cosmic_rays", "pixels", "primary", "table_dtype"]
 
 #: Name, FITS format of one value, unit, display and comment of the columns of PIXELS. A format in
 #: brackets is that of one pixel.
@@ -27,23 +32,8 @@ COLUMNS = (
     ("POS_CORR1", "E", "pixel", "E14.7", "column position correction"),
     ("POS_CORR2", "E", "pixel", "E14.7", "row position correction"),
 )
-#: From the cards of an image's WCS to those of a table column `n`.
-COLUMN_WCS = {
-    "CTYPE1": "1CTYP{n}",
-    "CTYPE2": "2CTYP{n}",
-    "CRPIX1": "1CRPX{n}",
-    "CRPIX2": "2CRPX{n}",
-    "CRVAL1": "1CRVL{n}",
-    "CRVAL2": "2CRVL{n}",
-    "CUNIT1": "1CUNI{n}",
-    "CUNIT2": "2CUNI{n}",
-    "CDELT1": "1CDLT{n}",
-    "CDELT2": "2CDLT{n}",
-    "PC1_1": "11PC{n}",
-    "PC1_2": "12PC{n}",
-    "PC2_1": "21PC{n}",
-    "PC2_2": "22PC{n}",
-}
+#: From the names of an image's WCS cards, without the axis, to those of a table column's.
+COLUMN_WCS = {"CTYPE": "CTYP", "CRPIX": "CRPX", "CRVAL": "CRVL", "CUNIT": "CUNI", "CDELT": "CDLT"}
 
 
 @dataclass(frozen=True)
@@ -64,123 +54,98 @@ class ApertureFacts:
 
 @dataclass(frozen=True)
 class Target:
-    """What the headers of a target pixel file say.
+    """A star with what the headers of its target pixel file need.
 
     Attributes
     ----------
-    options : SimulationOptions
-    starid : int
-    tmag, teff : float
-    position, position_j2000 : (float, float)
-        Right ascension and declination, degrees: at the time of observation, and at J2000.
-    motion : (float, float)
-        mas/yr.
-    span : (float, float)
-        Spacecraft time (TJD, TDB) of beginning and end.
-    correction : (float, float)
-        Barycentric correction of the first and the last exposure, days.
-    exposures : int
-        Number of exposures with data.
-    seconds : int
-        Length of an exposure.
-    corner : (int, int)
-        Full frame image (row, column) of the first pixel, 0-based.
-    shape : (int, int)
-        Rows and columns.
+    scene : Scene
+    exposures : Exposures
+        T of 120 s.
+    stamp : Stamp
+    correction : ndarray, shape (T,)
+        Barycentric correction of each, days.
     wcs : tuple of (keyword, value, comment)
         As cards of an image.
     aperture : ApertureFacts
     """
 
-    options: SimulationOptions
-    starid: int
-    tmag: float
-    teff: float
-    position: tuple[float, float]
-    position_j2000: tuple[float, float]
-    motion: tuple[float, float]
-    span: tuple[float, float]
-    correction: tuple[float, float]
-    exposures: int
-    seconds: int
-    corner: tuple[int, int]
-    shape: tuple[int, int]
+    scene: Scene
+    exposures: Exposures
+    stamp: Stamp
+    correction: NDArray[np.float64]
     wcs: tuple[CardTuple, ...]
     aperture: ApertureFacts
+
+    @property
+    def starid(self) -> int:
+        """TIC number."""
+        return int(self.scene.stars.starid[self.stamp.star])
+
+    @property
+    def with_data(self) -> NDArray[np.intp]:
+        """Indices of the exposures outside the data gap."""
+        return np.flatnonzero(~self.exposures.gap)
+
+    def span(self, barycentric: bool = False) -> tuple[float, float]:
+        """Beginning and end of the exposures with data, TJD (TDB) or BTJD."""
+        begin, (first, last) = self.exposures.begin, self.with_data[[0, -1]]
+        start, end = float(begin[first]), float(begin[last]) + self.exposures.seconds / DAY
+        if barycentric:
+            return start + float(self.correction[first]), end + float(self.correction[last])
+        return start, end
+
+
+def table_dtype(shape: tuple[int, int]) -> np.dtype[np.void]:
+    """The rows of the PIXELS table of a stamp of some (rows, columns)."""
+    types = {"D": ">f8", "E": ">f4", "J": ">i4"}
+    return np.dtype([(name, types[f.strip("[]")], shape if f[0] == "[" else ()) for name, f, *_ in COLUMNS])
 
 
 def primary(target: Target) -> list[CardTuple]:
     """Cards of the primary HDU."""
-    dates = c.calendar(target.span)
-    o = target.options
+    scene, k, span = target.scene, target.stamp.star, target.span()
+    ra, dec = j2000(scene.stars, scene.epoch)[k].tolist()
+    motion = float(scene.stars.pm_ra[k]), float(scene.stars.pm_decl[k])
     return [
-        ("SIMPLE", True, "conforms to FITS standards"),
-        ("BITPIX", 8, "array data type"),
-        ("NAXIS", 0, "number of array dimensions"),
-        ("EXTEND", True, "file contains extensions"),
-        ("NEXTEND", 3, "number of standard extensions"),
-        ("EXTNAME", "PRIMARY", "name of extension"),
-        ("EXTVER", 1, "extension version number (not format version)"),
-        ("SIMDATA", True, "file is based on simulated data"),
-        ("ORIGIN", "tasoc-mpi simulate", "institution responsible for creating this file"),
-        ("DATE", dates[1][:10], "file creation date."),
-        ("TSTART", target.span[0], "observation start time in TJD"),
-        ("TSTOP", target.span[1], "observation stop time in TJD"),
-        ("DATE-OBS", dates[0], "TSTART as UTC calendar date"),
-        ("DATE-END", dates[1], "TSTOP as UTC calendar date"),
-        # Readers tell the kind of a file by the second word.
-        ("CREATOR", "tasoc-mpi TargetPixelExporterPipelineModule", "program used to produce this file"),
-        ("PROCVER", c.PROCVER, "SW version"),
-        ("FILEVER", "1.0", "file format version"),
-        ("TIMVERSN", "OGIP/93-003", "OGIP memo number for file format"),
-        ("TELESCOP", "TESS", "telescope"),
-        ("INSTRUME", "TESS Photometer", "detector type"),
-        ("DATA_REL", c.DATA_REL, "data release version number"),
+        *c.primary_cards(3, "tasoc-mpi TargetPixelExporterPipelineModule", span, c.calendar(span)),
         ("OBJECT", f"TIC {target.starid}", "string version of target id"),
         ("TICID", target.starid, "unique tess target identifier"),
-        ("SECTOR", o.sector, "Observing sector"),
-        ("CAMERA", o.camera, "Camera number"),
-        ("CCD", o.ccd, "CCD chip number"),
+        ("SECTOR", scene.options.sector, "Observing sector"),
+        ("CAMERA", scene.options.camera, "Camera number"),
+        ("CCD", scene.options.ccd, "CCD chip number"),
         ("PXTABLE", 128, "pixel table id"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
-        ("RA_OBJ", target.position_j2000[0], "[deg] right ascension"),
-        ("DEC_OBJ", target.position_j2000[1], "[deg] declination"),
+        ("RA_OBJ", ra, "[deg] right ascension"),
+        ("DEC_OBJ", dec, "[deg] declination"),
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
-        ("PMRA", target.motion[0], "[mas/yr] RA proper motion"),
-        ("PMDEC", target.motion[1], "[mas/yr] Dec proper motion"),
-        ("PMTOTAL", math.hypot(*target.motion), "[mas/yr] total proper motion"),
-        ("TESSMAG", target.tmag, "[mag] TESS magnitude"),
-        ("TEFF", target.teff, "[K] Effective temperature"),
+        ("PMRA", motion[0], "[mas/yr] RA proper motion"),
+        ("PMDEC", motion[1], "[mas/yr] Dec proper motion"),
+        ("PMTOTAL", math.hypot(*motion), "[mas/yr] total proper motion"),
+        ("TESSMAG", float(scene.stars.tmag[k]), "[mag] TESS magnitude"),
+        ("TEFF", float(scene.stars.teff[k]), "[K] Effective temperature"),
         ("LOGG", None, "[cm/s2] log10 surface gravity"),
         ("MH", None, "[log10([M/H])] metallicity"),
         ("RADIUS", None, "[solar radii] stellar radius"),
         ("TICVER", "simulated", "TIC version"),
-        ("CRMITEN", True, "spacecraft cosmic ray mitigation enabled"),
-        ("CRBLKSZ", c.CRBLKSZ, "[exposures] s/c cosmic ray mitigation block siz"),
-        ("CRSPOC", False, "SPOC cosmic ray cleaning enabled"),
+        *c.COSMIC_RAY_CARDS,
     ]
 
 
 def _common(target: Target, extname: str) -> list[CardTuple]:
+    stars, k = target.scene.stars, target.stamp.star
     return [
-        ("INHERIT", True, "inherit the primary header"),
-        ("EXTNAME", extname, "name of extension"),
-        ("EXTVER", 1, "extension version number (not format version)"),
-        ("SIMDATA", True, "file is based on simulated data"),
-        ("TELESCOP", "TESS", "telescope"),
-        ("INSTRUME", "TESS Photometer", "detector type"),
+        *c.extension_cards(extname),
         ("OBJECT", f"TIC {target.starid}", "string version of target id"),
         ("TICID", target.starid, "unique tess target identifier"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
-        ("RA_OBJ", target.position[0], "[deg] right ascension"),
-        ("DEC_OBJ", target.position[1], "[deg] declination"),
+        ("RA_OBJ", float(stars.ra[k]), "[deg] right ascension"),
+        ("DEC_OBJ", float(stars.decl[k]), "[deg] declination"),
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
     ]
 
 
-def pixels(target: Target, row_size: int, rows: int) -> list[CardTuple]:
-    """Cards of the PIXELS table of `rows` rows of `row_size` bytes."""
-    cards: list[CardTuple] = [
+def _table_start(row_size: int, rows: int, fields: int) -> list[CardTuple]:
+    return [
         ("XTENSION", "BINTABLE", "marks the beginning of a new HDU"),
         ("BITPIX", 8, "array data type"),
         ("NAXIS", 2, "number of array dimensions"),
@@ -188,45 +153,49 @@ def pixels(target: Target, row_size: int, rows: int) -> list[CardTuple]:
         ("NAXIS2", rows, "length of second array dimension"),
         ("PCOUNT", 0, "group parameter count (not used)"),
         ("GCOUNT", 1, "group count (not used)"),
-        ("TFIELDS", len(COLUMNS), "number of table fields"),
+        ("TFIELDS", fields, "number of table fields"),
     ]
+
+
+def pixels(target: Target, rows: int) -> list[CardTuple]:
+    """Cards of the PIXELS table of `rows` rows."""
+    options, stamp, seconds = target.scene.options, target.stamp, target.exposures.seconds
+    cards = _table_start(table_dtype((stamp.rows, stamp.columns)).itemsize, rows, len(COLUMNS))
     for i, column in enumerate(COLUMNS, start=1):
         cards += _column(target, i, *column)
-    cards += _common(target, "PIXELS")
-    begin, end = (t + x for t, x in zip(target.span, target.correction, strict=True))
-    _, used = c.reads(target.seconds)
-    dates = c.calendar((begin, end))
-    cards += c.time_cards(begin, end, (dates[0], dates[1]), target.exposures * used * c.INT_TIME / DAY)
-    cards += c.exposure_cards(target.seconds)
-    cards.append(("BACKAPP", True, "background is subtracted"))
-    cards += c.detector_cards(target.options.camera, target.options.ccd, target.seconds)
-    cards += [
-        (f"CDPP{x}", None, f"RMS CDPP on {x.replace('_', '.')}-hr time scales") for x in ("0_5", "1_0", "2_0")
-    ]
-    cards += [
+    span = target.span(barycentric=True)
+    _, used = c.reads(seconds)
+    percentiles = ("0_5", "1_0", "2_0")
+    return [
+        *cards,
+        *_common(target, "PIXELS"),
+        *c.time_cards(*span, c.calendar(span), len(target.with_data) * used * c.INT_TIME / DAY),
+        *c.exposure_cards(seconds),
+        ("BACKAPP", True, "background is subtracted"),
+        *c.detector_cards(options.camera, options.ccd, seconds),
+        *((f"CDPP{x}", None, f"RMS CDPP on {x.replace('_', '.')}-hr time scales") for x in percentiles),
         ("CROWDSAP", target.aperture.crowding, "Ratio of target flux to total flux in op. ap."),
         ("FLFRCSAP", target.aperture.fraction, "Frac. of target flux w/in the op. aperture"),
     ]
-    return cards
 
 
 def _column(
     target: Target, i: int, name: str, form: str, unit: str, display: str, comment: str
 ) -> list[CardTuple]:
-    rows, columns = target.shape
+    stamp = target.stamp
     image = form.startswith("[")
     cards: list[CardTuple] = [(f"TTYPE{i}", name, f"column title: {comment}")]
-    form = f"{rows * columns}{form[1]}" if image else form
+    form = f"{stamp.rows * stamp.columns}{form[1]}" if image else form
     cards.append((f"TFORM{i}", form, "column format"))
     if unit:
         cards.append((f"TUNIT{i}", unit, "column units"))
     cards.append((f"TDISP{i}", display, "column display format"))
     if not image:
         return cards
-    cards.append((f"TDIM{i}", f"({columns},{rows})", "column dimensions: pixel aperture array"))
+    cards.append((f"TDIM{i}", f"({stamp.columns},{stamp.rows})", "column dimensions: pixel aperture array"))
     if form.endswith("J"):
         cards.append((f"TNULL{i}", -1, "column null value indicator"))
-    corner = (target.corner[1] + 1, target.corner[0] + 1)
+    corner = (stamp.column + 1, stamp.row + 1)
     cards += [
         (f"WCSN{i}P", "PHYSICAL", "table column WCS name"),
         (f"WCAX{i}P", 2, "table column physical WCS dimensions"),
@@ -239,7 +208,9 @@ def _column(
     cards += [(f"{k}CDL{i}P", 1.0, f"table column physical WCS a{k} step") for k in (1, 2)]
     cards += [(f"{k}CRP{i}P", 1, f"table column physical WCS a{k} reference") for k in (1, 2)]
     cards.append((f"WCAX{i}", 2, "number of WCS axes"))
-    cards += [(COLUMN_WCS[key].format(n=i), value, words) for key, value, words in target.wcs]
+    for key, value, comment in target.wcs:
+        name, axes = (key[:2], f"{key[2]}{key[4]}") if key[:2] == "PC" else (COLUMN_WCS[key[:-1]], key[-1])
+        cards.append((f"{axes}{name}{i}", value, comment))
     return cards
 
 
@@ -249,14 +220,14 @@ def aperture(target: Target) -> list[CardTuple]:
         ("XTENSION", "IMAGE", "marks the beginning of a new HDU"),
         ("BITPIX", 32, "array data type"),
         ("NAXIS", 2, "number of array dimensions"),
-        ("NAXIS1", target.shape[1], "length of first array dimension"),
-        ("NAXIS2", target.shape[0], "length of second array dimension"),
+        ("NAXIS1", target.stamp.columns, "length of first array dimension"),
+        ("NAXIS2", target.stamp.rows, "length of second array dimension"),
         ("PCOUNT", 0, "group parameter count (not used)"),
         ("GCOUNT", 1, "group count (not used)"),
         *_common(target, "APERTURE"),
         ("WCSAXES", 2, "number of WCS axes"),
         *target.wcs,
-        *c.physical_cards(target.corner[1] + 1, target.corner[0] + 1),
+        *c.physical_cards(target.stamp.column + 1, target.stamp.row + 1),
         ("NPIXSAP", target.aperture.pixels, "Number of pixels in optimal aperture"),
         ("NPIXMISS", 0, "Number of op. aperture pixels not collected"),
     ]
@@ -264,16 +235,7 @@ def aperture(target: Target) -> list[CardTuple]:
 
 def cosmic_rays() -> list[CardTuple]:
     """Cards of the table of cosmic rays that were taken out on the ground: none are."""
-    cards: list[CardTuple] = [
-        ("XTENSION", "BINTABLE", "marks the beginning of a new HDU"),
-        ("BITPIX", 8, "array data type"),
-        ("NAXIS", 2, "number of array dimensions"),
-        ("NAXIS1", 12, "length of first array dimension"),
-        ("NAXIS2", 0, "length of second array dimension"),
-        ("PCOUNT", 0, "group parameter count (not used)"),
-        ("GCOUNT", 1, "group count (not used)"),
-        ("TFIELDS", 4, "number of table fields"),
-    ]
+    cards = _table_start(12, 0, 4)
     columns = (("CADENCENO", "J", "", "I10"), ("RAWX", "I", "pixel", "I4"), ("RAWY", "I", "pixel", "I4"))
     for i, (name, form, unit, display) in enumerate(
         (*columns, ("COSMIC_RAY", "E", "e-/s", "E14.7")), start=1
@@ -282,10 +244,4 @@ def cosmic_rays() -> list[CardTuple]:
         if unit:
             cards.append((f"TUNIT{i}", unit, "column units"))
         cards.append((f"TDISP{i}", display, "column display format"))
-    cards += [
-        ("INHERIT", True, "inherit the primary header"),
-        ("EXTNAME", "TARGET COSMIC RAY", "name of extension"),
-        ("EXTVER", 1, "extension version number (not format version)"),
-        ("SIMDATA", True, "file is based on simulated data"),
-    ]
-    return cards
+    return cards + c.extension_cards("TARGET COSMIC RAY")[:4]

@@ -37,31 +37,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.atomic import replacing
 from ..core.errors import MissingInput
 from ..products.hdf5_read import HDF5Reader
 from .stars import KINDS, Variability
 
-__all__ = ["Truth", "read_truth", "write_truth"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "VARIABILITY", "Truth", "read_truth"]
 
 FORMAT, FORMAT_VERSION = "tasoc-mpi truth", 1
-#: What is read of each group.
+#: The numbers of the group `variability` beside the star's, as `Variability` has them.
+VARIABILITY = ("kind", "period", "epoch", "duration", "depth", "depth2", "frequency", "amplitude", "phase")
+#: Datasets that every truth has, by group.
 _NAMES = {
     "stars": ("starid", "tmag", "flux", "row", "column", "kind"),
-    "variability": (
-        *("starid", "kind", "period", "epoch", "duration", "depth", "depth2"),
-        *("frequency", "amplitude", "phase"),
-    ),
+    "variability": ("starid", *VARIABILITY),
     "frames": ("name", "cadenceno", "sky_levels"),
     "sky": ("patterns", "rows", "columns"),
     "tpfs": ("name", "starid", "corner"),
 }
 #: One number a star.
-_OF_STARS = frozenset((*_NAMES["stars"], *_NAMES["variability"][:7]))
+_OF_STARS = frozenset((*_NAMES["stars"], *VARIABILITY[:6]))
 _INTEGERS = frozenset({"starid", "kind", "cadenceno", "quality", "corner"})
 
 
@@ -86,45 +83,12 @@ class Truth:
     tpfs: Mapping[str, NDArray[Any]]
 
     def variable(self, starid: int) -> tuple[Variability, int] | None:
-        """The variability model and the star's place in it, or None for a constant star."""
-        (place,) = np.nonzero(self.variability["starid"] == starid)
-        if not len(place):
+        """The variability model and the star's index in it, or None for a constant star."""
+        (index,) = np.nonzero(self.variability["starid"] == starid)
+        if not len(index):
             return None
-        v = self.variability
-        names = ("kind", "period", "epoch", "duration", "depth", "depth2", "frequency", "amplitude", "phase")
-        return Variability(v["starid"], *(v[name] for name in names)), int(place[0])
-
-
-def write_truth(
-    path: Path,
-    attributes: Mapping[str, Any],
-    groups: Mapping[str, Mapping[str, Any]],
-    words: Mapping[str, Any],
-) -> None:
-    """Write a truth file; it appears whole or not at all.
-
-    Parameters
-    ----------
-    path : Path
-    attributes : mapping
-        Of the file.
-    groups : mapping
-        From names of groups to mappings from names to arrays.
-    words : mapping
-        Lists of str that go into attributes of groups, as ``"group/NAME"``.
-    """
-    with replacing(path, durable=False) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["FORMAT"], file.attrs["FORMAT_VERSION"] = FORMAT, FORMAT_VERSION
-        for key, value in attributes.items():
-            file.attrs[key] = value
-        for group, arrays in groups.items():
-            for name, data in arrays.items():
-                text = len(data) > 0 and isinstance(data[0], str)
-                kind = h5py.string_dtype() if text or name == "name" else None
-                file.create_dataset(f"{group}/{name}", data=data, dtype=kind)
-        for key, value in words.items():
-            group, name = key.split("/")
-            file[group].attrs[name] = list(value)
+        columns = (self.variability[name] for name in VARIABILITY)
+        return Variability(self.variability["starid"], *columns), int(index[0])
 
 
 def read_truth(path: str | os.PathLike[str]) -> Truth:

@@ -7,70 +7,38 @@ column and row (counted from 1) of its first pixel.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..products.fits_bytes import CardTuple, hdu_bytes
-from ..products.frame_wcs import FrameWCS
 from .mission_cards import (
-    CRBLKSZ,
-    DATA_REL,
+    COSMIC_RAY_CARDS,
     INT_TIME,
-    PROCVER,
     SCCONFIG,
-    calendar,
     detector_cards,
     exposure_cards,
+    extension_cards,
+    file_date,
     physical_cards,
+    primary_cards,
     reads,
     time_cards,
 )
 from .options import SimulationOptions
 from .pointing import Pointing
-from .timeline import DAY, Exposures
+from .scene import BTC_PIXEL, Scene
+from .timeline import DAY
 
-__all__ = ["BTC_PIXEL", "FrameFacts", "facts_of", "ffi_bytes", "ffi_name", "ffi_size", "sip_cards"]
-
-#: Full frame image (column, row), counted from 1, that the barycentric correction is for.
-BTC_PIXEL = (1068.0, 1024.0)
+__all__ = ["ffi_bytes", "ffi_name", "ffi_size"]
 
 
-@dataclass(frozen=True)
-class FrameFacts:
-    """What the headers of one frame say.
-
-    Attributes
-    ----------
-    begin, end : float
-        Spacecraft time (TJD, TDB), days.
-    barycorr : float
-        Days.
-    dates, barycentric_dates : (str, str)
-        UTC calendar dates of begin and end, with and without the barycentric correction.
-    cadenceno, quality : int
-    crval, cd : ndarray, shape (2,), (2, 2)
-    """
-
-    begin: float
-    end: float
-    barycorr: float
-    dates: tuple[str, str]
-    barycentric_dates: tuple[str, str]
-    cadenceno: int
-    quality: int
-    crval: NDArray[np.float64]
-    cd: NDArray[np.float64]
-
-
-def ffi_name(options: SimulationOptions, date: str) -> str:
-    """File name of a frame that begins at the UTC calendar date `date`."""
-    from datetime import datetime
-
-    begin = datetime.fromisoformat(date.rstrip("Z"))
-    where = f"s{options.sector:04d}-{options.camera}-{options.ccd}-{SCCONFIG:04d}"
-    name = f"tess{begin:%Y%j%H%M%S}-{where}-s_ffic.fits"
+def ffi_name(scene: Scene, t: int) -> str:
+    """File name of a frame."""
+    options = scene.options
+    date = file_date(scene.frame_dates[t][0])
+    name = f"tess{date}-s{options.sector:04d}-{options.camera}-{options.ccd}-{SCCONFIG:04d}-s_ffic.fits"
     return f"{name}.gz" if options.gzip else name
 
 
@@ -81,81 +49,50 @@ def ffi_size(options: SimulationOptions) -> int:
     return 2880 * (2 * blocks + 1)
 
 
-def ffi_bytes(
-    options: SimulationOptions,
-    pointing: Pointing,
-    sip: list[CardTuple],
-    facts: FrameFacts,
-    image: NDArray[np.float32],
-    error: NDArray[np.float32],
-) -> bytes:
-    """The whole file, uncompressed, with valid checksums.
+def ffi_bytes(scene: Scene, t: int, image: NDArray[np.float32], error: NDArray[np.float32]) -> bytes:
+    """The whole file of a frame, uncompressed, with valid checksums.
 
     Parameters
     ----------
-    options : SimulationOptions
-    pointing : Pointing
-    sip : list of (keyword, value, comment)
-        From `sip_cards`.
-    facts : FrameFacts
+    scene : Scene
+    t : int
+        Which frame.
     image, error : ndarray of float32, shape `options.image_shape`
         e-/s.
     """
-    parts = [hdu_bytes(_primary(facts))]
+    exposures = scene.frames.exposures
+    begin = float(exposures.begin[t])
+    end = begin + exposures.seconds / DAY
+    dates = scene.frame_dates[t]
+    parts = [hdu_bytes(_primary((begin, end), dates[:2], int(exposures.cadenceno[t])))]
+    barycorr = float(scene.barycorr[t])
+    shared = _time_and_detector(scene.options, (begin + barycorr, end + barycorr), dates[2:], barycorr)
+    shared += _where(scene, t)
     for kind, data in (("cal", image), ("uncert", error)):
-        cards = _image(options, pointing, sip, facts, kind, data.shape)
+        cards = [*_image_start(scene.options, kind, data.shape), *shared]
+        cards += [
+            ("DQUALITY", int(exposures.quality[t]), "data quality flags"),
+            ("IMAGTYPE", kind, " FFI image type: raw, cal, uncert"),
+        ]
         parts.append(hdu_bytes(cards, data.astype(">f4").tobytes()))
     return b"".join(parts)
 
 
-def _primary(facts: FrameFacts) -> list[CardTuple]:
+def _primary(span: tuple[float, float], dates: Sequence[str], cadenceno: int) -> list[CardTuple]:
     return [
-        ("SIMPLE", True, "conforms to FITS standards"),
-        ("BITPIX", 8, "array data type"),
-        ("NAXIS", 0, "number of array dimensions"),
-        ("EXTEND", True, "file contains extensions"),
-        ("NEXTEND", 2, "number of standard extensions"),
-        ("EXTNAME", "PRIMARY", "name of extension"),
-        ("EXTVER", 1, "extension version number (not format version)"),
-        ("SIMDATA", True, "file is based on simulated data"),
-        ("ORIGIN", "tasoc-mpi simulate", "institution responsible for creating this file"),
-        ("DATE", facts.dates[1][:10], "file creation date."),
-        ("TSTART", facts.begin, "observation start time in TJD"),
-        ("TSTOP", facts.end, "observation stop time in TJD"),
-        ("DATE-OBS", facts.dates[0], "TSTART as UTC calendar date"),
-        ("DATE-END", facts.dates[1], "TSTOP as UTC calendar date"),
-        ("CREATOR", "tasoc-mpi simulate FfiExporter", "program used to produce this file"),
-        ("PROCVER", PROCVER, "SW version"),
-        ("FILEVER", "1.0", "file format version"),
-        ("TIMVERSN", "OGIP/93-003", "OGIP memo number for file format"),
-        ("TELESCOP", "TESS", "telescope"),
-        ("INSTRUME", "TESS Photometer", "detector type"),
-        ("DATA_REL", DATA_REL, "data release version number"),
+        *primary_cards(2, "tasoc-mpi simulate FfiExporter", span, dates),
         ("ASTATE", True, "archive state F indicates single orbit processing"),
         ("SCCONFIG", SCCONFIG, "spacecraft configuration ID"),
-        ("FFIINDEX", facts.cadenceno, "number of FFI cadence interval"),
+        ("FFIINDEX", cadenceno, "number of FFI cadence interval"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
-        ("CRMITEN", True, "spacecraft cosmic ray mitigation enabled"),
-        ("CRBLKSZ", CRBLKSZ, "[exposures] s/c cosmic ray mitigation block siz"),
-        ("CRSPOC", False, "SPOC cosmic ray cleaning enabled"),
+        *COSMIC_RAY_CARDS,
     ]
 
 
-def _image(
-    options: SimulationOptions,
-    pointing: Pointing,
-    sip: list[CardTuple],
-    facts: FrameFacts,
-    kind: str,
-    shape: tuple[int, ...],
-) -> list[CardTuple]:
+def _image_start(options: SimulationOptions, kind: str, shape: tuple[int, ...]) -> list[CardTuple]:
     camera, ccd = options.camera, options.ccd
-    _, used = reads(options.cadence)
-    begin, end = facts.begin + facts.barycorr, facts.end + facts.barycorr
-    roll = (float(pointing.boresight[2]) + 180.0) % 360.0 - 180.0
-    row0, column0 = options.image_origin
-    cards: list[CardTuple] = [
+    return [
         ("XTENSION", "IMAGE", "Image extension"),
         ("BITPIX", -32, "array data type"),
         ("NAXIS", 2, "number of array dimensions"),
@@ -163,35 +100,45 @@ def _image(
         ("NAXIS2", shape[0], "length of second array dimension"),
         ("PCOUNT", 0, "number of parameters"),
         ("GCOUNT", 1, "number of groups"),
-        ("INHERIT", True, "inherit the primary header"),
-        ("EXTNAME", f"CAMERA.CCD {camera}.{ccd} {kind}", "name of extension"),
-        ("EXTVER", 1, "extension version number (not format version)"),
-        ("SIMDATA", True, "file is based on simulated data"),
-        ("TELESCOP", "TESS", "telescope"),
-        ("INSTRUME", "TESS Photometer", "detector type"),
+        *extension_cards(f"CAMERA.CCD {camera}.{ccd} {kind}"),
         ("CAMERA", camera, "Camera number"),
         ("CCD", ccd, "CCD chip number"),
-        *time_cards(begin, end, facts.barycentric_dates, used * INT_TIME / DAY),
+    ]
+
+
+def _time_and_detector(
+    options: SimulationOptions, span: tuple[float, float], dates: Sequence[str], barycorr: float
+) -> list[CardTuple]:
+    """EXPOSURE to the layout of the CCD; `span` is BTJD."""
+    _, used = reads(options.cadence)
+    return [
+        *time_cards(*span, dates, used * INT_TIME / DAY),
         ("BTC_PIX1", BTC_PIXEL[0], "reference col for barycentric time correction"),
         ("BTC_PIX2", BTC_PIXEL[1], "reference row for barycentric time correction"),
         ("BUNIT", "electrons/s", "physical units of image data"),
-        ("BARYCORR", facts.barycorr, "[d] barycentric time correction"),
+        ("BARYCORR", barycorr, "[d] barycentric time correction"),
         *exposure_cards(options.cadence),
         ("BACKAPP", False, "background is subtracted"),
-        *detector_cards(camera, ccd, options.cadence),
+        *detector_cards(options.camera, options.ccd, options.cadence),
         *_layout_cards(),
+    ]
+
+
+def _where(scene: Scene, t: int) -> list[CardTuple]:
+    """RADESYS to ROLL_NOM."""
+    pointing, wcs = scene.pointing, scene.frames.wcs
+    row0, column0 = scene.options.image_origin
+    roll = (float(pointing.boresight[2]) + 180.0) % 360.0 - 180.0
+    return [
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
-        *_wcs_cards(pointing, facts, (column0, row0)),
-        *sip,
+        *_wcs_cards(wcs.crval[t], wcs.cd[t], pointing.crpix - [column0, row0]),
+        *_sip_cards(pointing),
         *physical_cards(column0 + 1, row0 + 1),
         ("RA_NOM", float(pointing.boresight[0]), "[deg] RA of camera boresight"),
         ("DEC_NOM", float(pointing.boresight[1]), "[deg] DEC of camera boresight"),
         ("ROLL_NOM", roll, "[deg] roll angle of camera"),
-        ("DQUALITY", facts.quality, "data quality flags"),
-        ("IMAGTYPE", kind, " FFI image type: raw, cal, uncert"),
     ]
-    return cards
 
 
 @functools.cache
@@ -219,24 +166,24 @@ def _layout_cards() -> tuple[CardTuple, ...]:
     return tuple(cards)
 
 
-def _wcs_cards(pointing: Pointing, facts: FrameFacts, origin: tuple[int, int]) -> list[CardTuple]:
-    """TAN-SIP for the pixels of a file whose first pixel is the full frame image (column, row) `origin`."""
-    cards: list[CardTuple] = [
+def _wcs_cards(
+    crval: NDArray[np.float64], cd: NDArray[np.float64], crpix: NDArray[np.float64]
+) -> list[CardTuple]:
+    """TAN-SIP in pixels of the file."""
+    return [
         ("WCSAXES", 2, "number of WCS axes"),
         ("CTYPE1", "RA---TAN-SIP", "Gnomonic projection + SIP distortions"),
         ("CTYPE2", "DEC--TAN-SIP", "Gnomonic projection + SIP distortions"),
-        ("CRVAL1", float(facts.crval[0]), "RA at CRPIX1, CRPIX2"),
-        ("CRVAL2", float(facts.crval[1]), "DEC at CRPIX1, CRPIX2"),
-        ("CRPIX1", float(pointing.crpix[0]) - origin[0], "X reference pixel"),
-        ("CRPIX2", float(pointing.crpix[1]) - origin[1], "Y reference pixel"),
+        ("CRVAL1", float(crval[0]), "RA at CRPIX1, CRPIX2"),
+        ("CRVAL2", float(crval[1]), "DEC at CRPIX1, CRPIX2"),
+        ("CRPIX1", float(crpix[0]), "X reference pixel"),
+        ("CRPIX2", float(crpix[1]), "Y reference pixel"),
+        *((f"CD{i + 1}_{j + 1}", float(cd[i, j]), "Transformation matrix") for i in (0, 1) for j in (0, 1)),
     ]
-    cards += [
-        (f"CD{i + 1}_{j + 1}", float(facts.cd[i, j]), "Transformation matrix") for i in (0, 1) for j in (0, 1)
-    ]
-    return cards
 
 
-def sip_cards(pointing: Pointing) -> list[CardTuple]:
+@functools.lru_cache(maxsize=1)
+def _sip_cards(pointing: Pointing) -> list[CardTuple]:
     """The distortion, which is the same in all frames of a CCD."""
     polynomials = (pointing.a, pointing.b, pointing.ap, pointing.bp)
     order = polynomials[0].shape[0] - 1
@@ -255,33 +202,3 @@ def sip_cards(pointing: Pointing) -> list[CardTuple]:
         value = float(np.abs(np.polynomial.polynomial.polyval2d(u, v, polynomials[i])).max())
         cards.append((f"{x}_DMAX", value, f"maximum distortion, axis {i + 1}"))
     return cards
-
-
-def facts_of(exposures: Exposures, barycorr: NDArray[np.float64], wcs: FrameWCS) -> list[FrameFacts]:
-    """The facts of every frame.
-
-    Parameters
-    ----------
-    exposures : Exposures
-    barycorr : ndarray, shape (T,)
-        Days.
-    wcs : FrameWCS
-        Of T frames.
-    """
-    begin = exposures.begin
-    end = begin + exposures.seconds / DAY
-    texts = [calendar(t) for t in (begin, end, begin + barycorr, end + barycorr)]
-    return [
-        FrameFacts(
-            begin=float(begin[t]),
-            end=float(end[t]),
-            barycorr=float(barycorr[t]),
-            dates=(texts[0][t], texts[1][t]),
-            barycentric_dates=(texts[2][t], texts[3][t]),
-            cadenceno=int(exposures.cadenceno[t]),
-            quality=int(exposures.quality[t]),
-            crval=wcs.crval[t],
-            cd=wcs.cd[t],
-        )
-        for t in range(len(begin))
-    ]

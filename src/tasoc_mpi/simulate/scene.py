@@ -1,0 +1,131 @@
+"""A simulated CCD before its first frame is made: when it is exposed, where it looks, and its stars."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.quality import TESSQualityFlags
+from ..products.frame_wcs import FrameWCS
+from ..products.star_catalog import julian_epoch, unit_vectors
+from .mission_cards import calendar
+from .options import SimulationOptions
+from .pointing import Pointing, load_pointing, moved_wcs
+from .response import Response, make_response
+from .stars import Stars, Variability, make_stars, make_variability
+from .timeline import DAY, TJD_ZERO, Exposures, Timeline, frame_times, make_timeline, tess_position
+
+__all__ = ["BTC_PIXEL", "Observation", "Scene", "make_scene", "observe"]
+
+#: Full frame image (column, row), counted from 1, that the barycentric correction of a frame is for.
+BTC_PIXEL = (1068.0, 1024.0)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A series of exposures.
+
+    Attributes
+    ----------
+    exposures : Exposures
+        T of them.
+    wcs : FrameWCS
+        Of every exposure.
+    position : ndarray, shape (T, 3)
+        Of TESS, barycentric, light-days.
+    """
+
+    exposures: Exposures
+    wcs: FrameWCS
+    position: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that is drawn by lot or computed before the first frame is made.
+
+    Attributes
+    ----------
+    options : SimulationOptions
+    pointing : Pointing
+    timeline : Timeline
+    frames : Observation
+        The full frame images.
+    barycorr : ndarray, shape (T,)
+        Barycentric correction of every frame at `BTC_PIXEL`, days.
+    reference : int
+        The frame whose WCS gives the stars' coordinates: the good one closest to `reference_time`.
+    reference_time : float
+        The catalog's time, JD (TDB).
+    stars : Stars
+    variability : Variability
+    response : Response
+    """
+
+    options: SimulationOptions
+    pointing: Pointing
+    timeline: Timeline
+    frames: Observation
+    barycorr: NDArray[np.float64]
+    reference: int
+    reference_time: float
+    stars: Stars
+    variability: Variability
+    response: Response
+
+    @property
+    def epoch(self) -> float:
+        """The reference time as a Julian year."""
+        return julian_epoch(self.reference_time)
+
+    @functools.cached_property
+    def frame_dates(self) -> list[tuple[str, ...]]:
+        """UTC calendar dates of begin and end of every frame, without and with barycentric correction."""
+        begin = self.frames.exposures.begin
+        end = begin + self.frames.exposures.seconds / DAY
+        times = (begin, end, begin + self.barycorr, end + self.barycorr)
+        return list(zip(*map(calendar, times), strict=True))
+
+
+def observe(pointing: Pointing, timeline: Timeline, exposures: Exposures) -> Observation:
+    """Exposures with their world coordinates and the position of TESS."""
+    wcs = moved_wcs(pointing, exposures.shift, exposures.matrix)
+    return Observation(exposures, wcs, tess_position(exposures.middle, timeline.sector_start))
+
+
+def make_scene(options: SimulationOptions) -> Scene:
+    """Draw what the options ask for.
+
+    Raises
+    ------
+    UsageError, InputError
+        If there is no pointing or no PRF for the CCD.
+    """
+    pointing = load_pointing(options.sector, options.camera, options.ccd)
+    timeline = make_timeline(options, pointing)
+    exposures = frame_times(timeline)
+    frames = observe(pointing, timeline, exposures)
+    reference_time = TJD_ZERO + 0.5 * (exposures.middle[0] + exposures.middle[-1])
+    distance = np.abs(exposures.middle + TJD_ZERO - reference_time)
+    reference = int(np.argmin(np.where(TESSQualityFlags.filter(exposures.quality), distance, np.inf)))
+    at_rest = moved_wcs(pointing, np.zeros((1, 2)), np.eye(2)[None])
+    column, row = np.array(BTC_PIXEL) - 1.0
+    centre = unit_vectors(*at_rest.sky(np.array([column]), np.array([row]), 0)[0])
+    stars = make_stars(options, frames.wcs, reference)
+    begin = float(exposures.begin[0])
+    days = float(exposures.begin[-1]) - begin + exposures.seconds / DAY
+    return Scene(
+        options=options,
+        pointing=pointing,
+        timeline=timeline,
+        frames=frames,
+        barycorr=frames.position @ centre,
+        reference=reference,
+        reference_time=float(reference_time),
+        stars=stars,
+        variability=make_variability(options, stars, begin, days),
+        response=make_response(options, stars),
+    )
