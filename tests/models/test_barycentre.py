@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tasoc_mpi.core.errors import InputError, MissingInput
+from tasoc_mpi.core.sphere import unit_vectors
 from tasoc_mpi.models import barycentre
 
 DAY = 86400.0
@@ -63,7 +64,7 @@ def test_ephemeris_from_the_frames_own_correction_is_exact_at_the_centre():
     assert "BARYCORR" in source
     assert np.abs(barycentre.light_time(positions, 70.2, -60.0) - timecorr).max() < 1e-15
     # Nothing is moved across the line of sight.
-    across = np.cross(positions - barycentre.earth_position(time), barycentre.unit_vector(70.2, -60.0))
+    across = np.cross(positions - barycentre.earth_position(time), unit_vectors(70.2, -60.0))
     assert np.abs(across).max() < 1e-15
 
 

@@ -15,7 +15,8 @@ from astropy.wcs import WCS
 
 from tasoc_mpi import STATUS, BasePhotometry, tessphot
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
-from tasoc_mpi.models.barycentre import ephemeris, unit_vector
+from tasoc_mpi.core.sphere import unit_vectors
+from tasoc_mpi.models.barycentre import ephemeris
 from tasoc_mpi.photometry.stamp import default_size
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.star_catalog import open_catalog, write_catalog
@@ -257,7 +258,7 @@ def test_times_are_those_of_the_stars_own_direction(pho):
     source = pho._source
     spacecraft = source.time - source.timecorr
     positions, _ = ephemeris(spacecraft, source.timecorr, *_centre(source))
-    expected = spacecraft + positions @ unit_vector(pho.target["ra"], pho.target["decl"])
+    expected = spacecraft + positions @ unit_vectors(pho.target["ra"], pho.target["decl"])
     np.testing.assert_allclose(pho.lightcurve["time"], expected, rtol=0, atol=1e-9)
     np.testing.assert_allclose(
         pho.lightcurve["time"] - pho.lightcurve["timecorr"], spacecraft, rtol=0, atol=1e-9

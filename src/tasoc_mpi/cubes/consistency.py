@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.sphere import separation, unit_vectors
 from ..models.barycentre import earth_position, light_time
 from ..products.frame_wcs import FrameWCS
 
@@ -178,21 +179,17 @@ def wcs_problems(wcs: FrameWCS, shape: tuple[int, int], origin: tuple[int, int])
     vectors = np.full((len(wcs), len(row), 3), np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
         for t in np.flatnonzero(wcs.good).tolist():
-            ra, dec = np.deg2rad(wcs.sky(column, row, t)).T
-            back = wcs.stars(np.rad2deg(ra), np.rad2deg(dec), t)
+            ra, dec = wcs.sky(column, row, t).T
+            back = wcs.stars(ra, dec, t)
             if np.all(np.abs(back - pixels) < _ROUND_TRIP):
-                vectors[t] = np.stack(
-                    [np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1
-                )
+                vectors[t] = unit_vectors(ra, dec)
             else:
                 problems[t] = "it cannot be inverted"
     there = np.flatnonzero(np.isfinite(vectors[:, 0, 0]))
     if not len(there):
         return problems
-    usual = np.median(vectors[there], axis=0)
-    chord = np.linalg.norm(vectors[there] - usual, axis=-1).max(axis=1)
-    for t, length in zip(there.tolist(), chord.tolist(), strict=True):
-        distance = np.rad2deg(2 * np.arcsin(min(length / 2, 1.0)))
+    distances = separation(vectors[there], np.median(vectors[there], axis=0)).max(axis=1)
+    for t, distance in zip(there.tolist(), distances.tolist(), strict=True):
         if distance > _FARTHEST:
             problems[t] = f"it is {distance:.3g} degrees away from those of the other frames"
     return problems

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
+from ..core.sphere import unit_vectors
 from ..products.spk import check_kernel
 
-__all__ = ["earth_position", "ephemeris", "light_time", "spice_position", "unit_vector"]
+__all__ = ["earth_position", "ephemeris", "light_time", "spice_position"]
 
 #: Days minus this are the mission's times (BTJD, or TJD).
 _EPOCH = 2457000.0
@@ -277,7 +278,7 @@ def ephemeris(
         return _spice(time, Path(spice_folder))
     source = "Earth (ERFA epv00)"
     position = earth_position(time)
-    centre = unit_vector(ra_centre, dec_centre)
+    centre = unit_vectors(ra_centre, dec_centre)
     move = np.asarray(timecorr, dtype="f8") - position @ centre
     known = np.isfinite(move)
     if not known.any():
@@ -286,12 +287,6 @@ def ephemeris(
         order = np.argsort(time[known])
         move = np.where(known, move, np.interp(time, time[known][order], move[known][order]))
     return position + move[:, None] * centre, source + " + BARYCORR"
-
-
-def unit_vector(ra: float, dec: float) -> NDArray[np.float64]:
-    """ICRS unit vector of a direction in degrees, shape (3,)."""
-    ra, dec = np.deg2rad(ra), np.deg2rad(dec)
-    return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
 
 
 def light_time(positions: NDArray[np.float64], ra: float, dec: float) -> NDArray[np.float64]:
@@ -309,4 +304,4 @@ def light_time(positions: NDArray[np.float64], ra: float, dec: float) -> NDArray
     ndarray, shape (T,)
         Days; positive where the spacecraft is nearer to the star than the barycentre is.
     """
-    return positions @ unit_vector(ra, dec)
+    return positions @ unit_vectors(ra, dec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from .frame_wcs import FrameWCS
@@ -11,7 +11,6 @@ from .frame_wcs import FrameWCS
 __all__ = [
     "CAMERA_CENTRES",
     "camera_centre_sky",
-    "convex_hull_sky",
     "stamp_outline",
 ]
 
@@ -38,8 +37,6 @@ CAMERA_CENTRES = {
 #: Points on each side of an outline: distortion bends a side of 2048 pixels by a few pixels, between
 #: neighbours among 17 points by less than 0.1.
 _POINTS_A_SIDE = 17
-#: A corner of an outline this close to the line between its neighbours (radians; 0.02 arcsec) is none.
-_STRAIGHT = 1e-7
 
 
 def camera_centre_sky(wcs: FrameWCS, frame: int, camera: int, ccd: int) -> tuple[float, float]:
@@ -93,54 +90,3 @@ def stamp_outline(wcs: FrameWCS, frame: int, stamp: tuple[int, int, int, int]) -
     row = np.concatenate([rows, rows, row_min * side, row_max * side])
     column = np.concatenate([col_min * side, col_max * side, columns, columns])
     return wcs.sky(column, row, frame)
-
-
-def convex_hull_sky(positions: ArrayLike) -> NDArray[np.float64]:
-    """Corners of the smallest convex polygon of great circles around positions on the sky.
-
-    Parameters
-    ----------
-    positions : array_like, shape (P, 2)
-        (ra, dec) in degrees, within less than a hemisphere.
-
-    Returns
-    -------
-    ndarray, shape (V, 2)
-        (ra, dec) of the corners in order around the polygon, degrees; ra in [0, 360).
-
-    Raises
-    ------
-    InputError
-        If the positions are all on one great circle.
-    """
-    from scipy.spatial import ConvexHull, QhullError
-
-    ra, dec = np.deg2rad(np.asarray(positions, dtype="f8")).T
-    vectors = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-    centre = vectors.mean(axis=0)
-    centre /= np.linalg.norm(centre)
-    # The gnomonic projection about the middle takes great circles to straight lines.
-    first = np.cross(centre, np.eye(3)[np.argmin(np.abs(centre))])
-    first /= np.linalg.norm(first)
-    second = np.cross(centre, first)
-    depth = vectors @ centre
-    plane = np.stack([vectors @ first, vectors @ second], axis=-1) / depth[:, None]
-    try:
-        corners = _drop_straight(plane, ConvexHull(plane).vertices.tolist())
-    except QhullError:
-        raise InputError("footprint: the positions span no area") from None
-    return np.rad2deg(np.stack([ra[corners] % (2 * np.pi), dec[corners]], axis=-1))
-
-
-def _drop_straight(plane: NDArray[np.float64], corners: list[int]) -> list[int]:
-    """Leave out corners that are as good as on the line between their neighbours."""
-    i = 0
-    while i < len(corners) and len(corners) > 3:
-        before, here, after = plane[corners[i - 1]], plane[corners[i]], plane[corners[(i + 1) % len(corners)]]
-        line = after - before
-        area = line[0] * (here[1] - before[1]) - line[1] * (here[0] - before[0])
-        if abs(area) < _STRAIGHT * np.hypot(*line):
-            del corners[i]
-        else:
-            i += 1
-    return corners

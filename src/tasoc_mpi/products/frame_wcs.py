@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.sphere import from_tangent_plane
 from ..kernels import wcs as kernel
 
 __all__ = ["FrameWCS", "wcs_problem"]
@@ -141,13 +142,7 @@ class FrameWCS:
             self.sip_b[frame],
         )
         xi, eta = np.deg2rad(plane @ self.cd[frame].T).T
-        ra0, dec0 = np.deg2rad(self.crval[frame])
-        # Vector from the tangent point's own axes back to the sky.
-        x = np.cos(dec0) - eta * np.sin(dec0)
-        z = np.sin(dec0) + eta * np.cos(dec0)
-        ra = np.rad2deg(ra0 + np.arctan2(xi, x)) % 360.0
-        dec = np.rad2deg(np.arctan2(z, np.hypot(xi, x)))
-        return np.stack([ra, dec], axis=-1)
+        return np.stack(from_tangent_plane(xi, eta, *self.crval[frame]), axis=-1)
 
 
 def wcs_problem(header: Mapping[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput, one_line
 from ..core.input_files import InputFile
-from .ccd_outline import camera_centre_sky, convex_hull_sky, stamp_outline
+from ..core.sphere import convex_hull, from_tangent_plane
+from .ccd_outline import camera_centre_sky, stamp_outline
 from .star_values import check_stars
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ __all__ = [
     "move_stars",
     "open_catalog",
     "parse_footprint",
-    "stars_in_polygon",
-    "unit_vectors",
     "write_catalog",
 ]
 
@@ -68,9 +67,6 @@ _SETTINGS_COLUMNS = {
 _OWN_COLUMNS = ("source",)
 #: `CatalogSettings.source` of catalogs from headers of target pixel files.
 FROM_HEADERS = "headers"
-
-#: Slack in comparisons of unit vectors: rounding of coordinates in degrees, some 1e-10 degrees.
-_ROUNDING = 2e-12
 
 
 @dataclass(frozen=True)
@@ -287,12 +283,6 @@ def _settings(row: tuple[Any, ...]) -> CatalogSettings:
     return CatalogSettings(*(kind(x) for kind, x in zip(kinds, row, strict=True)))  # type: ignore[operator]
 
 
-def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
-    """Unit vectors of positions in degrees, shape (..., 3)."""
-    ra, dec = np.deg2rad(np.asarray(ra, dtype="f8")), np.deg2rad(np.asarray(dec, dtype="f8"))
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-
-
 def julian_epoch(jd: float) -> float:
     """Julian year of a Julian date (TDB)."""
     return 2000.0 + (jd - 2451545.0) / 365.25
@@ -317,14 +307,9 @@ def move_stars(stars: NDArray[np.void], epoch: float) -> NDArray[np.void]:
         A copy with new `ra` (in [0, 360)) and `decl`.
     """
     moved = stars.copy()
-    ra, dec = np.deg2rad(stars["ra_J2000"]), np.deg2rad(stars["decl_J2000"])
     angle = np.deg2rad((epoch - 2000.0) / 3.6e6)
     along, up = angle * np.nan_to_num(stars["pm_ra"]), angle * np.nan_to_num(stars["pm_decl"])
-    # In the plane of the star's own meridian: x outwards on the equator, y along RA, z to the pole.
-    x = np.cos(dec) - up * np.sin(dec)
-    z = np.sin(dec) + up * np.cos(dec)
-    moved["ra"] = np.rad2deg(ra + np.arctan2(along, x)) % 360.0
-    moved["decl"] = np.rad2deg(np.arctan2(z, np.hypot(along, x)))
+    moved["ra"], moved["decl"] = from_tangent_plane(along, up, stars["ra_J2000"], stars["decl_J2000"])
     # Rounding must not move a star that does not move.
     still = (along == 0) & (up == 0)
     moved["ra"][still], moved["decl"][still] = stars["ra_J2000"][still] % 360.0, stars["decl_J2000"][still]
@@ -372,7 +357,7 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
     centre, footprint = (np.nan, np.nan), ""
     if tpf.wcs.good[0]:
         centre = camera_centre_sky(tpf.wcs, 0, tpf.camera, tpf.ccd)
-        footprint = footprint_text(convex_hull_sky(stamp_outline(tpf.wcs, 0, tpf.stamp)))
+        footprint = footprint_text(convex_hull(stamp_outline(tpf.wcs, 0, tpf.stamp)))
     settings = CatalogSettings(
         sector=tpf.sector,
         camera=tpf.camera,
@@ -411,60 +396,3 @@ def parse_footprint(text: str) -> NDArray[np.float64]:
             f"footprint {text!r}: expected ra,dec;ra,dec;... with three corners or more"
         ) from None
     return corners
-
-
-def stars_in_polygon(
-    ra: ArrayLike,
-    dec: ArrayLike,
-    corners: Sequence[Sequence[float]] | NDArray[np.float64],
-    buffer: float = 0.0,
-) -> NDArray[np.bool_]:
-    """Which stars lie inside a convex polygon of great circles, or close to it.
-
-    Every edge is a plane through the centre of the sphere, and a star is inside where it is on the inner
-    side of all of them: the same at the poles and across RA = 0 as anywhere else.
-
-    Parameters
-    ----------
-    ra, dec : array_like, shape (N,)
-        Of the stars, degrees.
-    corners : array_like, shape (V, 2)
-        (ra, dec) of the corners in order around the polygon, in either sense, degrees. The polygon is
-        smaller than a hemisphere.
-    buffer : float
-        Stars up to this far outside every edge's great circle are in, degrees; at the corners not
-        further from the middle than the furthest corner plus the buffer.
-
-    Returns
-    -------
-    ndarray of bool, shape (N,)
-        False where a position is not finite.
-
-    Raises
-    ------
-    InputError
-        If the polygon has no area or is not convex.
-    """
-    vertices = unit_vectors(*np.asarray(corners, dtype="f8").T)
-    centre = vertices.sum(axis=0)
-    centre /= np.linalg.norm(centre)
-    normals = np.cross(vertices, np.roll(vertices, -1, axis=0))
-    lengths = np.linalg.norm(normals, axis=1)
-    # A corner given twice makes no edge.
-    normals = normals[lengths > 1e-14] / lengths[lengths > 1e-14, None]
-    sides = normals @ centre
-    if len(normals) < 3 or not (np.abs(sides) > 1e-14).all():
-        raise InputError("footprint: the polygon has no area")
-    normals *= np.sign(sides)[:, None]
-    if (vertices @ normals.T < -1e-9).any():
-        raise InputError("footprint: the polygon is not convex")
-    with np.errstate(invalid="ignore"):
-        stars = unit_vectors(ra, dec)
-    margin = np.deg2rad(buffer)
-    reach = np.arccos(np.clip((vertices @ centre).min(), -1.0, 1.0)) + margin
-    # The cone comes first: it leaves few stars for the edges, and without it a buffer larger than the
-    # polygon would let in the opposite point of the sky.
-    inside = stars @ centre >= np.cos(min(reach, np.pi / 2)) - _ROUNDING
-    (near,) = np.nonzero(inside)
-    inside[near] = (stars[near] @ normals.T >= -np.sin(margin) - _ROUNDING).all(axis=1)
-    return inside

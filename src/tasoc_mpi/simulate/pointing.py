@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError
+from ..core.sphere import from_tangent_plane, meridian_turn
 from ..products.frame_wcs import FrameWCS
 
 __all__ = ["Pointing", "load_pointing", "moved_wcs"]
@@ -137,33 +138,16 @@ def moved_wcs(pointing: Pointing, shift: NDArray[np.float64], matrix: NDArray[np
     cd = pointing.cd @ np.linalg.inv(matrix)
     # The point of the sky that lies on the reference pixel now, in the old tangent plane.
     xi, eta = np.deg2rad(-np.einsum("tij,tj->ti", cd, shift)).T
-    ra0, dec0 = np.deg2rad(pointing.crval)
-    x = np.cos(dec0) - eta * np.sin(dec0)
-    ra = ra0 + np.arctan2(xi, x)
-    dec = np.arctan2(np.sin(dec0) + eta * np.cos(dec0), np.hypot(xi, x))
+    ra, dec = from_tangent_plane(xi, eta, *pointing.crval)
     # North at the new reference point is turned against north at the old one, carried along.
-    turn = _meridian_angle(ra0, dec0, ra, dec)
+    turn = meridian_turn(*pointing.crval, ra, dec)
     c, s = np.cos(turn), np.sin(turn)
     rotation = np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)
     return FrameWCS(
-        crval=np.stack([np.rad2deg(ra) % 360.0, np.rad2deg(dec)], axis=-1),
+        crval=np.stack([ra, dec], axis=-1),
         cd=np.ascontiguousarray(rotation @ cd),
         crpix=np.tile(pointing.crpix, (n, 1)),
         sip_a=np.tile(pointing.a, (n, 1, 1)),
         sip_b=np.tile(pointing.b, (n, 1, 1)),
         good=np.ones(n, dtype=bool),
     )
-
-
-def _meridian_angle(
-    ra0: float, dec0: float, ra: NDArray[np.float64], dec: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Angle from the local axes at (ra, dec) to those of (ra0, dec0), carried there without turning."""
-    east0 = np.array([-np.sin(ra0), np.cos(ra0), 0.0])
-    pole0 = np.array([np.cos(dec0) * np.cos(ra0), np.cos(dec0) * np.sin(ra0), np.sin(dec0)])
-    east = np.stack([-np.sin(ra), np.cos(ra), np.zeros_like(ra)], axis=-1)
-    north = np.stack([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)], axis=-1)
-    pole = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
-    # Rotation that takes pole0 to pole along the great circle, applied to east0.
-    carried = east0 - (pole @ east0 / (1.0 + pole @ pole0))[:, None] * (pole + pole0)
-    return np.arctan2(np.sum(carried * north, axis=-1), np.sum(carried * east, axis=-1))

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.quality import TESSQualityFlags
+from ..core.sphere import unit_vectors
 from ..products.frame_wcs import FrameWCS
-from ..products.star_catalog import julian_epoch, unit_vectors
+from ..products.star_catalog import julian_epoch
 from .mission_cards import calendar
 from .options import SimulationOptions
 from .pointing import Pointing, load_pointing, moved_wcs

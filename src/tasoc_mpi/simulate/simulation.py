@@ -17,8 +17,9 @@ from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile
 from ..core.names import catalog_name, truth_name
 from ..core.progress import progress
+from ..core.sphere import unit_vectors
 from ..products.ccd_outline import CAMERA_CENTRES
-from ..products.star_catalog import STAR_DTYPE, CatalogSettings, unit_vectors, write_catalog
+from ..products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from . import mission_cards as cards
 from .options import SimulationOptions, SimulationPaths
 from .render import FULL_WELL, add_cosmics, add_noise, add_sky, bleed

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.quality import TESSQualityFlags
+from ..core.sphere import unit_vectors
 from ..products.fits_bytes import CardTuple, hdu_bytes
 from ..products.frame_wcs import FrameWCS
-from ..products.star_catalog import unit_vectors
 from . import mission_cards as cards
 from . import tpf_cards
 from .options import SimulationOptions

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.names import CCDKey, find_cubes
+from ..core.sphere import convex_hull
 from ..cubes.frame_headers import frame_facts
 from ..cubes.frame_series import drop_unusable
-from ..products.ccd_outline import camera_centre_sky, convex_hull_sky, stamp_outline
+from ..products.ccd_outline import camera_centre_sky, stamp_outline
 from ..products.cube import open_cube
 from ..products.ffi import find_ffis
 from ..products.frame_wcs import FrameWCS
@@ -121,7 +122,7 @@ def _field(
     key: CCDKey, time: float, wcs: FrameWCS, frame: int, outline: NDArray[np.float64], source: str
 ) -> CCDField:
     centre = camera_centre_sky(wcs, frame, key[1], key[2])
-    return CCDField(*key, _JD_ZERO + time, convex_hull_sky(outline), centre, source)
+    return CCDField(*key, _JD_ZERO + time, convex_hull(outline), centre, source)
 
 
 def _field_of_frames(key: CCDKey, paths: Sequence[Path]) -> CCDField:

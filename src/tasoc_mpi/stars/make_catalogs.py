@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, UsageError
 from ..core.names import catalog_name
+from ..core.sphere import in_polygon
 from ..products.star_catalog import (
     FROM_HEADERS,
     STAR_DTYPE,
@@ -21,7 +22,6 @@ from ..products.star_catalog import (
     footprint_text,
     julian_epoch,
     move_stars,
-    stars_in_polygon,
     write_catalog,
 )
 from ..products.tpf import group_tpfs, read_tpf
@@ -188,9 +188,9 @@ def select_stars(
     """
     # Moving stars costs more than looking for them: first those that can get there.
     reach = buffer + _FASTEST * abs(epoch - 2000.0)
-    near = stars[stars_in_polygon(stars["ra_J2000"], stars["decl_J2000"], corners, reach)]
+    near = stars[in_polygon(stars["ra_J2000"], stars["decl_J2000"], corners, reach)]
     moved = move_stars(near, epoch)
-    return moved[stars_in_polygon(moved["ra"], moved["decl"], corners, buffer)]
+    return moved[in_polygon(moved["ra"], moved["decl"], corners, buffer)]
 
 
 def _header_stars(folder: Path, field: CCDField, ticver: str) -> tuple[NDArray[np.void], str]:

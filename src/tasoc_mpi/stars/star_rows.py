@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..products.star_catalog import STAR_DTYPE, unit_vectors
+from ..core.sphere import unit_vectors
+from ..products.star_catalog import STAR_DTYPE
 from ..products.star_values import LARGEST_STARID, LIMITS, impossible
 
 __all__ = ["STANDS", "numbers", "usable_stars"]

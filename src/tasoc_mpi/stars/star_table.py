@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, UsageError
+from ..core.sphere import cone_centres
 from ..products.fits_read import Reader
-from ..products.star_catalog import STAR_DTYPE, stars_in_polygon, unit_vectors
+from ..products.star_catalog import STAR_DTYPE
 from .star_rows import numbers, usable_stars
 
 __all__ = ["query_mast", "read_star_table"]
@@ -312,7 +313,7 @@ def query_mast(corners: NDArray[np.float64], buffer: float, tmag_max: float) -> 
     from astropy.coordinates import SkyCoord
     from astropy.table import Table
 
-    centres = _cone_centres(corners, buffer)
+    centres = cone_centres(corners, buffer, _CONE)
     parts: dict[str, list[NDArray[np.float64]]] = {}
     for i, (ra, dec) in enumerate(centres):
         logger.info("MAST: cone %d of %d around RA %.3f, Dec %.3f", i + 1, len(centres), ra, dec)
@@ -334,25 +335,3 @@ def query_mast(corners: NDArray[np.float64], buffer: float, tmag_max: float) -> 
     if not parts:
         return np.zeros(0, dtype=STAR_DTYPE)
     return usable_stars("MAST", {name: np.concatenate(values) for name, values in parts.items()}, tmag_max)
-
-
-def _cone_centres(corners: NDArray[np.float64], buffer: float) -> NDArray[np.float64]:
-    """Centres (ra, dec) of cones that together cover a polygon and its buffer, shape (K, 2)."""
-    vertices = unit_vectors(*corners.T)
-    centre = vertices.mean(axis=0)
-    centre /= np.linalg.norm(centre)
-    first = np.cross(centre, np.eye(3)[np.argmin(np.abs(centre))])
-    first /= np.linalg.norm(first)
-    second = np.cross(centre, first)
-    reach = np.tan(np.arccos((vertices @ centre).min()) + np.deg2rad(buffer))
-    # The gnomonic plane is never smaller than the sky: squares that fit in the cone there fit on the sky.
-    step = np.deg2rad(_CONE) * np.sqrt(2.0) * 0.99
-    count = int(np.ceil(reach / step))
-    grid = np.arange(-count, count + 1) * step
-    x, y = (a.ravel() for a in np.meshgrid(grid, grid))
-    points = centre + x[:, None] * first + y[:, None] * second
-    points /= np.linalg.norm(points, axis=1)[:, None]
-    ra = np.rad2deg(np.arctan2(points[:, 1], points[:, 0])) % 360.0
-    dec = np.rad2deg(np.arcsin(np.clip(points[:, 2], -1.0, 1.0)))
-    near = stars_in_polygon(ra, dec, corners, buffer + _CONE)
-    return np.stack([ra[near], dec[near]], axis=-1)

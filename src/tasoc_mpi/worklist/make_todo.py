@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, UsageError
 from ..core.names import CCDKey, catalog_name, cube_name, find_cubes
 from ..core.settings import load_settings
+from ..core.sphere import separation, unit_vectors
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.cube import Cube, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
-from ..products.star_catalog import STAR_DTYPE, StarCatalog, catalog_from_tpf, open_catalog, unit_vectors
+from ..products.star_catalog import STAR_DTYPE, StarCatalog, catalog_from_tpf, open_catalog
 from ..products.tpf import TPF, group_tpfs, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
 from .schema import TODO_DTYPE
@@ -78,8 +79,7 @@ def cbv_area(
     -------
     ndarray of int32, shape (N,)
     """
-    cosine = unit_vectors(ra, dec) @ unit_vectors(*centre)
-    return _area(np.rad2deg(np.arccos(np.clip(cosine, -1.0, 1.0))), camera, ccd)
+    return _area(separation(unit_vectors(ra, dec), unit_vectors(*centre)), camera, ccd)
 
 
 def _area(distance: NDArray[np.float64], camera: int, ccd: int) -> NDArray[np.int32]:
