@@ -62,7 +62,7 @@ def test_whole_frame_gives_its_science_pixels(tmp_path: Path) -> None:
     full = pixels((2078, 2136))
     frame = read_ffi(write_ffi(tmp_path, 0, full, full + 1, first=(0, 0)))
     assert frame.flux.shape == (2048, 2048)
-    assert (frame.row_offset, frame.column_offset) == (0, 44)
+    assert (frame.info.row_offset, frame.info.column_offset) == (0, 44)
     np.testing.assert_array_equal(frame.flux, full[:2048, 44:2092])
     np.testing.assert_array_equal(frame.error, full[:2048, 44:2092] + 1)
     assert frame.flux.dtype == np.float32
@@ -81,7 +81,7 @@ def test_region_says_where_it_lies(tmp_path: Path, first, shape, offsets, part) 
     data = pixels(shape)
     path = write_ffi(tmp_path, 0, data, first=first)
     frame = read_ffi(path)
-    assert (frame.row_offset, frame.column_offset) == offsets
+    assert (frame.info.row_offset, frame.info.column_offset) == offsets
     np.testing.assert_array_equal(frame.flux, data[part])
     some, error = read_rows(scan_ffi(path), 2, 5)
     np.testing.assert_array_equal(some, data[part][2:5])
@@ -96,7 +96,7 @@ def test_compressed_is_the_same(tmp_path: Path) -> None:
     plain, unpacked = read_ffi(path), read_ffi(packed)
     np.testing.assert_array_equal(plain.flux, unpacked.flux)
     np.testing.assert_array_equal(plain.error, unpacked.error)
-    assert plain.header == unpacked.header
+    assert plain.info.header == unpacked.info.header
 
 
 def test_wcs_string_is_for_full_frame_image_pixels(tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_real_frame(real_ffi: Path) -> None:
     frame = read_ffi(real_ffi, errors=False)
     # Science columns begin at 44; the file has 173 of all columns.
     assert frame.flux.shape == (128, 129)
-    assert (frame.row_offset, frame.column_offset) == (0, 44)
+    assert (frame.info.row_offset, frame.info.column_offset) == (0, 44)
     with fits.open(real_ffi) as hdus:
         np.testing.assert_array_equal(frame.flux, hdus[1].data[:, 44:])
         merged = hdus[0].header.copy()
         merged.update(hdus[1].header)
-        assert {key: frame.header.get(key) for key in merged} == dict(merged)
+        assert {key: frame.info.header.get(key) for key in merged} == dict(merged)
     assert frame.info.cadence == 1800
     with pytest.raises(InputError, match="uncertainties have 128 x 128 pixels, the image 128 x 173"):
         read_ffi(real_ffi)

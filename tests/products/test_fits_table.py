@@ -11,7 +11,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.products.fits_read import Reader
+from tasoc_mpi.products.fits_read import HDU, FITSReader
 from tasoc_mpi.products.fits_table import read_table
 
 
@@ -37,11 +37,10 @@ def table(tmp_path: Path) -> Path:
 
 
 def read(path: Path, *wanted: str) -> dict[str, NDArray[Any]]:
-    with Reader(path) as reader:
-        reader.header(0)
-        header, _ = reader.header(reader.position)
-        columns = read_table(reader, header, reader.position, wanted or None)
-        assert reader.header(reader.position)[0]["EXTNAME"] == "BEHIND"
+    with FITSReader(path) as reader:
+        hdu = reader.hdu(reader.hdu().start)
+        columns = read_table(reader, hdu, wanted or None)
+        assert reader.hdu(reader.end(hdu)).values["EXTNAME"] == "BEHIND"
     return columns
 
 
@@ -112,8 +111,8 @@ def test_sides_that_do_not_fit_are_not_believed(table: Path) -> None:
     ],
 )
 def test_where_data_end(table: Path, values: dict[str, Any], end: int) -> None:
-    with Reader(table) as reader:
-        assert reader.data_end(values) == end
+    with FITSReader(table) as reader:
+        assert reader.end(HDU(values, {}, 0)) == end
 
 
 @pytest.mark.parametrize(
@@ -128,5 +127,5 @@ def test_where_data_end(table: Path, values: dict[str, Any], end: int) -> None:
     ],
 )
 def test_sizes_that_the_file_cannot_have(table: Path, values: dict[str, Any]) -> None:
-    with Reader(table) as reader, pytest.raises(InputError, match=r"damaged|truncated"):
-        reader.data_end(values)
+    with FITSReader(table) as reader, pytest.raises(InputError, match=r"damaged|truncated"):
+        reader.end(HDU(values, {}, 0))

@@ -88,7 +88,7 @@ def test_electrons_a_second_with_errors_of_photons_and_read_outs(tmp_path, elect
     # 0.4 read-outs a second of 10 electrons each.
     expected = np.sqrt(electrons + 100 * 0.4 * seconds) / exposure
     np.testing.assert_allclose(frame.error, expected, rtol=1e-6)
-    assert (frame.row_offset, frame.column_offset) == (0, 44)
+    assert (frame.info.row_offset, frame.info.column_offset) == (0, 44)
 
 
 def test_collateral_pixels_are_left_out(tmp_path: Path) -> None:

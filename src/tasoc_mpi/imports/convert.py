@@ -20,7 +20,7 @@ from ..cubes.prepare import CubeSummary, PrepareOptions, make_cube, making, memo
 from ..cubes.regions import Place, place_of, place_text
 from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, read_rows
-from ..products.fits_read import Reader
+from ..products.fits_read import FITSReader
 from ..products.mast_cube import is_mast_cube, mast_ccd, scan_mast_cube
 from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
@@ -138,8 +138,8 @@ def import_file(
         if packed:
             raise InputError(f"{file}: a packed cube cannot be read by parts; unpack it (gunzip)")
         return _mast(folder, file, options, tpfs, made)
-    with Reader(file) as reader:
-        origin = reader.header(0)[0].get("ORIGIN")
+    with FITSReader(file) as reader:
+        origin = reader.hdu().values.get("ORIGIN")
     raise InputError(
         f"{file}: neither a cube of MAST's nor a cut-out of TESSCut (ORIGIN {origin}); frames go into the "
         "input folder as they are, for tasoc-mpi prepare"

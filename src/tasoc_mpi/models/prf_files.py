@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
-from ..products.fits_read import Reader, float_image
+from ..products.fits_read import FITSReader, float_image
 
 __all__ = ["SAMPLES", "SIZE", "PRFGrid", "analytic_table", "find_folder", "read_grid"]
 
@@ -133,14 +133,14 @@ def read_grid(folder: Path, camera: int, ccd: int) -> PRFGrid:
 
 def _read(path: Path, camera: int, ccd: int) -> tuple[tuple[float, float], NDArray[np.float64]]:
     """Place (row, column; 1-based) and response in one file."""
-    with Reader(path) as reader:
-        header, _ = reader.header(0)
-        image = float_image(path, header, reader.position)
+    with FITSReader(path) as reader:
+        hdu = reader.hdu()
+        image = float_image(path, hdu)
         if image.shape != (SIZE, SIZE):
             raise InputError(f"{path}: a PRF file has {SIZE} x {SIZE} numbers; get it again from MAST")
         table = np.frombuffer(reader.read(image.start, image.stop - image.start), image.dtype)
     table = table.reshape(image.shape).astype("f8")
-    words: list[Any] = [header.get(key) for key in ("CCD_RREF", "CCD_CREF", "CAM", "CCD", "NSAMP")]
+    words: list[Any] = [hdu.values.get(key) for key in ("CCD_RREF", "CCD_CREF", "CAM", "CCD", "NSAMP")]
     if not all(isinstance(word, int | float) and 0 < word < 10_000 for word in words):
         raise InputError(
             f"{path}: cannot be read as a PRF file (CCD_RREF, CCD_CREF, CAM, CCD or NSAMP is no number of "

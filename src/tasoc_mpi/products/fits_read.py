@@ -1,14 +1,14 @@
-"""FITS files read by their bytes: cards by the card, pixels by their place in the file.
+"""FITS files read by their bytes: headers card by card, pixels and tables by their place in the file.
 
-astropy takes 20 ms to parse the headers of a full frame image; here it is one, and some rows of an
-image can be read without the others.
+astropy takes 20 ms to parse the headers of a full frame image; here it takes one, and some rows of an image
+or of a table can be read without the others.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -19,19 +19,20 @@ from ..core.errors import InputError
 from ..core.input_files import WAY_OUT, InputFile
 
 __all__ = [
-    "DTYPES",
+    "HDU",
     "MAX_SIDE",
     "WAY_OUT",
     "Extension",
-    "Reader",
+    "FITSReader",
     "card_value",
     "float_image",
     "image_extension",
     "is_integer",
+    "is_number",
 ]
 
 #: Types of pixels by BITPIX.
-DTYPES = {-32: ">f4", -64: ">f8"}
+_DTYPES = {-32: ">f4", -64: ">f8"}
 _BLOCK = 2880
 _CARD = 80
 #: TESS has headers of 7 blocks.
@@ -61,38 +62,79 @@ class Extension:
     @property
     def end(self) -> int:
         """Where the next HDU starts."""
-        return -(-self.stop // _BLOCK) * _BLOCK
+        return _to_block(self.stop)
 
 
-def image_extension(path: Path, values: Mapping[str, Any], start: int) -> Extension:
-    """Place of the pixels of an image HDU with these cards, whose data start there."""
-    if values.get("XTENSION") != "IMAGE":
+@dataclass(frozen=True)
+class HDU:
+    """A header and the place of the data behind it.
+
+    Attributes
+    ----------
+    values : mapping
+        Keyword to value; None for one that is undefined or not understood.
+    cards : mapping
+        Keyword to card (80 characters).
+    start : int
+        First byte of the data.
+    """
+
+    values: Mapping[str, Any]
+    cards: Mapping[str, str]
+    start: int
+
+
+def _to_block(size: int) -> int:
+    """The next multiple of a block."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def image_extension(path: Path, hdu: HDU) -> Extension:
+    """Place of the pixels of an image extension; InputError if it is none of float pixels."""
+    if hdu.values.get("XTENSION") != "IMAGE":
         raise InputError(f"{path}: its first extension is not an image of float pixels; {WAY_OUT}")
-    if values.get("BSCALE", 1) != 1 or values.get("BZERO", 0) != 0:
+    if hdu.values.get("BSCALE", 1) != 1 or hdu.values.get("BZERO", 0) != 0:
         raise InputError(f"{path}: scaled pixels (BSCALE, BZERO) are not known of TESS; {WAY_OUT}")
-    return float_image(path, values, start)
+    return float_image(path, hdu)
 
 
-def float_image(path: Path, values: Mapping[str, Any], start: int) -> Extension:
-    """Place of the pixels of an image with these cards; InputError if it is none of TESS's CCDs."""
-    dtype = DTYPES.get(values.get("BITPIX", 0))
-    shape = (values.get("NAXIS2"), values.get("NAXIS1"))
-    if values.get("NAXIS") != 2 or dtype is None or not all(is_integer(n) for n in shape):
+def float_image(path: Path, hdu: HDU) -> Extension:
+    """Place of the pixels of an image; InputError if it is none of TESS's CCDs."""
+    values = hdu.values
+    dtype = _DTYPES.get(values.get("BITPIX", 0))
+    rows, columns = values.get("NAXIS2"), values.get("NAXIS1")
+    if values.get("NAXIS") != 2 or dtype is None or not (is_integer(rows) and is_integer(columns)):
         raise InputError(f"{path}: no image of float pixels where it should be; {WAY_OUT}")
-    rows, columns = (int(n) for n in shape)  # type: ignore[arg-type]
     if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
         raise InputError(f"{path}: {rows} x {columns} pixels (NAXIS2, NAXIS1), unlike any CCD; {WAY_OUT}")
     if (values.get("PCOUNT") or 0) != 0 or (values.get("GCOUNT") or 1) != 1:
         raise InputError(f"{path}: PCOUNT and GCOUNT are not those of an image; {WAY_OUT}")
-    return Extension(start, dtype, (rows, columns))
+    return Extension(hdu.start, dtype, (rows, columns))
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
-    """Whether a card's value is an integer; T and F are none."""
+    """Whether a card's value is an integer; T and F are none.
+
+    Examples
+    --------
+    >>> is_integer(3), is_integer(3.0), is_integer(True)
+    (True, False, False)
+    """
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class Content:
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a card's value is a finite number; T and F are none.
+
+    Examples
+    --------
+    >>> is_number(3), is_number(3.5), is_number(float("nan")), is_number(True)
+    (True, True, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class _Content:
     """The bytes of a file that are in memory already, read like an `InputFile`."""
 
     packed = False
@@ -105,16 +147,14 @@ class Content:
         """`size` bytes from `start` on, or fewer at the end."""
         return self._data[start : start + max(0, size)]
 
-    def read(self, size: int = -1) -> bytes:
-        """Nothing: only packed files are read to their end."""
-        return b""
-
     def close(self) -> None:
         """Nothing is open."""
 
 
-class Reader:
-    """A FITS file open for reading, plain or gzip; its errors name the file.
+class FITSReader:
+    """A FITS file open for reading, plain or gzip (told by its content); its errors name the file.
+
+    A gzip file is unpacked on the way: reading forwards is cheap, going back unpacks it anew.
 
     Parameters
     ----------
@@ -125,11 +165,10 @@ class Reader:
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
         self.path = path
-        self._file: InputFile | Content = InputFile(path) if content is None else Content(content)
+        self._file: InputFile | _Content = InputFile(path) if content is None else _Content(content)
         self.compressed = self._file.packed
-        self.position = 0
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> FITSReader:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -139,8 +178,22 @@ class Reader:
         """`size` bytes from `start` on."""
         data = self._file.read_at(start, size)
         if len(data) < size:
-            raise InputError(f"{self.path}: truncated, it ends before byte {start + size}; {WAY_OUT}")
+            raise self._truncated(start + size)
         return data
+
+    def readinto(self, start: int, buffer: memoryview) -> None:
+        """Fill a buffer with the bytes from `start` on."""
+        assert isinstance(self._file, InputFile)
+        self._file.seek(start)
+        filled = 0
+        while filled < len(buffer):
+            count = self._file.readinto(buffer[filled:])
+            if not count:
+                raise self._truncated(start + len(buffer))
+            filled += count
+
+    def _truncated(self, needed: int) -> InputError:
+        return InputError(f"{self.path}: truncated, it ends before byte {needed}; {WAY_OUT}")
 
     def check_size(self, size: int) -> None:
         """InputError unless a plain file has `size` bytes; a packed one may have them."""
@@ -149,34 +202,40 @@ class Reader:
 
     def check_end(self) -> None:
         """Read a packed file to its end, where its checksum is; InputError if that is wrong."""
-        if self.compressed:
+        if isinstance(self._file, InputFile) and self.compressed:
             for _ in range(_MAX_REST // _REST):
                 if not self._file.read(_REST):
                     return
             raise InputError(f"{self.path}: far more in it than its images; {WAY_OUT}")
 
-    def header(self, start: int) -> tuple[dict[str, Any], dict[str, str]]:
-        """Values and cards of the header at `start`; leaves `position` at the data behind it."""
+    def hdu(self, start: int = 0) -> HDU:
+        """The HDU that begins at a byte; its header is read."""
+        return self._hdu(start, self.read(start, _BLOCK))
+
+    def hdus(self) -> Iterator[HDU]:
+        """All HDUs from the first to the last one; a file that ends within one is an InputError."""
+        start = 0
+        while block := self._file.read_at(start, _BLOCK):
+            found = self._hdu(start, block)
+            yield found
+            start = self.end(found)
+
+    def _hdu(self, start: int, block: bytes) -> HDU:
+        """The HDU whose first block is known."""
         values: dict[str, Any] = {}
         cards: dict[str, str] = {}
-        for block in range(_MAX_BLOCKS):
-            text = self.read(start + block * _BLOCK, _BLOCK).decode("ascii", "replace")
-            if block == 0 and not text.startswith(("SIMPLE  =", "XTENSION=")):
-                break
-            for i in range(0, _BLOCK, _CARD):
-                card = text[i : i + _CARD]
-                key = card[:8].rstrip()
-                if key == "END":
-                    self.position = start + (block + 1) * _BLOCK
-                    return values, cards
-                # A header has printable ASCII only: a card with anything else in it says nothing.
-                if card[8:10] == "= " and key not in cards and card.isascii() and card.isprintable():
-                    cards[key] = card
-                    values[key] = card_value(card[10:])
+        if block.startswith((b"SIMPLE  =", b"XTENSION=")):
+            for stop in range(start + _BLOCK, start + _MAX_BLOCKS * _BLOCK, _BLOCK):
+                if len(block) < _BLOCK:
+                    raise self._truncated(stop)
+                if _parse(block.decode("ascii", "replace"), values, cards):
+                    return HDU(values, cards, stop)
+                block = self._file.read_at(stop, _BLOCK)
         raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {WAY_OUT}")
 
-    def data_end(self, values: Mapping[str, Any]) -> int:
-        """Where the HDU after the one whose header was read last begins."""
+    def end(self, hdu: HDU) -> int:
+        """Where the next HDU begins; InputError if the file cannot have the data before."""
+        values = hdu.values
         axes: Any = values.get("NAXIS")
         known = is_integer(axes) and 0 <= axes < _MAX_AXES
         sides = [values.get(f"NAXIS{i + 1}") for i in range(axes)] if known else []
@@ -187,20 +246,41 @@ class Reader:
         size = abs(bits) // 8 * groups * (extra + math.prod(sides)) if sides else 0
         if size < 0:
             raise InputError(f"{self.path}: sizes in its headers are damaged; {WAY_OUT}")
-        self.check_size(self.position + size)
-        return self.position + -(-size // _BLOCK) * _BLOCK
+        self.check_size(hdu.start + size)
+        return hdu.start + _to_block(size)
 
     def error(self, image: Extension) -> Extension | None:
         """Place of the uncertainties behind the image; None where there is nothing."""
         if not self.compressed and self._file.size <= image.end:
             self.check_size(image.end)
             return None
-        values, _ = self.header(image.end)
-        return image_extension(self.path, values, self.position)
+        return image_extension(self.path, self.hdu(image.end))
+
+
+def _parse(text: str, values: dict[str, Any], cards: dict[str, str]) -> bool:
+    """Take the cards of a block; whether the header ends with it."""
+    for i in range(0, _BLOCK, _CARD):
+        card = text[i : i + _CARD]
+        key = card[:8].rstrip()
+        if key == "END":
+            return True
+        # A header has printable ASCII only: a card with anything else in it says nothing.
+        if card[8:10] == "= " and key not in cards and card.isascii() and card.isprintable():
+            cards[key] = card
+            values[key] = card_value(card[10:])
+    return False
 
 
 def card_value(text: str) -> Any:
-    """Value of a card from column 11 on; None if it is undefined or not understood."""
+    """Value of a card from column 11 on; None if it is undefined or not understood.
+
+    Examples
+    --------
+    >>> card_value("             -1.5D+03 / comment"), card_value("'it''s   '"), card_value("T")
+    (-1500.0, "it's", True)
+    >>> card_value("1_000") is card_value("") is None
+    True
+    """
     text = text.strip()
     if text.startswith("'"):
         match = re.match(r"'((?:[^']|'')*)'", text)

@@ -7,7 +7,8 @@ of its cards contradict.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
-from .fits_read import Reader, is_integer
+from .fits_read import HDU, FITSReader, is_integer
 
-__all__ = ["read_table"]
+__all__ = ["Column", "read_series", "read_table", "table_columns"]
 
 #: numpy's types by the codes of columns that are read; bytes of a value of those that are not.
 _TYPES = {"L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -26,92 +27,84 @@ _FORMAT = re.compile(r"(\d{0,9})([LXBIJKAEDCM]|[PQ](?=[LXBIJKAEDCM])).*")
 _SIDES = re.compile(r"\((\d{1,9}(?:,\d{1,9})*)\)")
 #: Columns of a table at most (FITS standard 4.0, section 7.3.1).
 _MAX_FIELDS = 999
+#: Bytes of a table that are in memory at once: they stay in a processor's cache while they are transposed.
+_CHUNK = 1 << 20
 
 
-def read_table(
-    reader: Reader, header: Mapping[str, Any], start: int, wanted: Collection[str] | None = None
-) -> dict[str, NDArray[Any]]:
-    """Columns of a binary table.
+@dataclass(frozen=True)
+class Column:
+    """A column of plain values of a binary table.
+
+    Attributes
+    ----------
+    number : int
+        Its number in the header, from 1.
+    code : str
+        FITS code of its values.
+    dtype : str
+    shape : tuple of int
+        Of the values of a row.
+    offset : int
+        First byte of the values in a row.
+    """
+
+    number: int
+    code: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def table_columns(reader: FITSReader, hdu: HDU) -> dict[str, Column]:
+    """The columns of plain numbers, flags and words of a binary table, by their names.
 
     Parameters
     ----------
-    reader : Reader
+    reader : FITSReader
         The file.
-    header : mapping
-        Values of the table's header.
-    start : int
-        Where its data begin.
-    wanted : collection of str, optional
-        Names of the columns. Default: all that hold plain numbers, flags or words.
+    hdu : HDU
+        The table.
 
     Returns
     -------
-    dict
-        Name to array of shape (rows, ...), in the byte order of the machine; flags are bool, words bytes.
-        Leaves `reader.position` at the next header.
+    dict of str to Column
 
     Raises
     ------
     InputError
-        If it is no such table, the file has not all of it, or a wanted column is missing or of another kind.
+        If it is no such table, or the file cannot have all of it.
     """
-    width, rows, extra = _sizes(reader, header)
-    fields = _fields(reader, header, width)
-    missing = set(wanted or ()) - set(fields)
-    if missing:
-        raise InputError(f"{reader.path}: no column {min(missing)} of plain values in its table; {WAY_OUT}")
-    reader.check_size(start + width * rows)
-    chosen = [name for name in fields if wanted is None or name in wanted]
-    row = np.dtype(
-        {
-            "names": chosen,
-            "formats": [(fields[name][0], fields[name][1]) for name in chosen],
-            "offsets": [fields[name][2] for name in chosen],
-            "itemsize": max(width, 1),
-        }
-    )
-    table = np.frombuffer(reader.read(start, width * rows), row, rows if width else 0)
-    reader.position = start + -(-(width * rows + extra) // 2880) * 2880
-    return {name: _native(table[name], fields[name][3]) for name in chosen}
-
-
-def _sizes(reader: Reader, header: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Bytes of a row, rows, and bytes behind them."""
-    sizes = [header.get(key) for key in ("NAXIS1", "NAXIS2", "PCOUNT")]
-    kind = header.get("XTENSION"), header.get("NAXIS"), header.get("BITPIX"), header.get("GCOUNT", 1)
+    values = hdu.values
+    sizes = [values.get(key) for key in ("NAXIS1", "NAXIS2", "PCOUNT")]
+    kind = values.get("XTENSION"), values.get("NAXIS"), values.get("BITPIX"), values.get("GCOUNT", 1)
     if kind != ("BINTABLE", 2, 8, 1) or not all(is_integer(n) and 0 <= n < 2**48 for n in sizes):
         raise InputError(f"{reader.path}: no binary table where it should be; {WAY_OUT}")
-    return sizes[0], sizes[1], sizes[2]  # type: ignore[return-value]
-
-
-def _fields(
-    reader: Reader, header: Mapping[str, Any], width: int
-) -> dict[str, tuple[str, tuple[int, ...], int, str]]:
-    """Name to (type, shape, place in a row, code) of the columns with plain values."""
-    count = header.get("TFIELDS")
+    count = values.get("TFIELDS")
     if not is_integer(count) or not 0 <= count <= _MAX_FIELDS:
         raise InputError(f"{reader.path}: {count} columns (TFIELDS) in its table; {WAY_OUT}")
-    found: dict[str, tuple[str, tuple[int, ...], int, str]] = {}
+    found: dict[str, Column] = {}
     place = 0
     for number in range(1, count + 1):
-        text = header.get(f"TFORM{number}")
+        text = values.get(f"TFORM{number}")
         match = _FORMAT.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:
             raise InputError(f"{reader.path}: TFORM{number} is {text!r} in its table; {WAY_OUT}")
         repeat, code = int(match[1] or 1), match[2]
-        name = header.get(f"TTYPE{number}")
-        scaled = header.get(f"TSCAL{number}", 1) != 1 or header.get(f"TZERO{number}", 0) != 0
+        name = values.get(f"TTYPE{number}")
+        scaled = values.get(f"TSCAL{number}", 1) != 1 or values.get(f"TZERO{number}", 0) != 0
         if isinstance(name, str) and not scaled and repeat and (code in _TYPES or code == "A"):
-            kind = f"S{repeat}" if code == "A" else _TYPES[code]
-            shape = () if code == "A" else _shape(header.get(f"TDIM{number}"), repeat)
-            found.setdefault(name.strip(), (kind, shape, place, code))
+            dtype = f"S{repeat}" if code == "A" else _TYPES[code]
+            shape = () if code == "A" else _shape(values.get(f"TDIM{number}"), repeat)
+            found.setdefault(name.strip(), Column(number, code, dtype, shape, place))
         size = 1 if code == "A" else _OTHERS.get(code) or np.dtype(_TYPES.get(code, "u1")).itemsize
         # Bits fill whole bytes.
         place += -(-repeat // 8) if code == "X" else size * repeat
-    if place != width:
+    if place != values["NAXIS1"]:
         raise InputError(
-            f"{reader.path}: the columns of its table take {place} bytes, rows have {width}; {WAY_OUT}"
+            f"{reader.path}: the columns of its table take {place} bytes, rows have {values['NAXIS1']}; "
+            f"{WAY_OUT}"
         )
+    reader.check_size(hdu.start + values["NAXIS1"] * values["NAXIS2"])
     return found
 
 
@@ -125,8 +118,122 @@ def _shape(sides: Any, repeat: int) -> tuple[int, ...]:
     return () if repeat == 1 else (repeat,)
 
 
-def _native(values: NDArray[Any], code: str) -> NDArray[Any]:
-    """Values in the byte order of the machine, flags as bool."""
-    if code == "L":
-        return np.array(values == b"T")
-    return values.astype(values.dtype.newbyteorder("="))
+def _chosen(
+    reader: FITSReader, hdu: HDU, wanted: Collection[str] | None
+) -> tuple[dict[str, Column], np.dtype[np.void], int]:
+    """The wanted columns, the type of a row that has them alone, and the number of rows."""
+    columns = table_columns(reader, hdu)
+    missing = set(wanted or ()) - set(columns)
+    if missing:
+        raise InputError(f"{reader.path}: no column {min(missing)} of plain values in its table; {WAY_OUT}")
+    chosen = {name: column for name, column in columns.items() if wanted is None or name in wanted}
+    width = hdu.values["NAXIS1"]
+    row = np.dtype(
+        {
+            "names": list(chosen),
+            "formats": [(column.dtype, column.shape) for column in chosen.values()],
+            "offsets": [column.offset for column in chosen.values()],
+            "itemsize": max(width, 1),
+        }
+    )
+    return chosen, row, hdu.values["NAXIS2"] if width else 0
+
+
+def read_table(
+    reader: FITSReader, hdu: HDU, wanted: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Columns of a binary table.
+
+    Parameters
+    ----------
+    reader : FITSReader
+        The file.
+    hdu : HDU
+        The table.
+    wanted : collection of str, optional
+        Names of the columns. Default: all that hold plain numbers, flags or words.
+
+    Returns
+    -------
+    dict
+        Name to array of shape (rows, ...), in the byte order of the machine; flags are bool, words bytes.
+
+    Raises
+    ------
+    InputError
+        If it is no such table, the file has not all of it, or a wanted column is missing or of another kind.
+    """
+    chosen, row, rows = _chosen(reader, hdu, wanted)
+    table = np.frombuffer(reader.read(hdu.start, rows * row.itemsize), row, rows)
+    return {
+        name: np.array(table[name] == b"T")
+        if column.code == "L"
+        else table[name].astype(table[name].dtype.newbyteorder("="))
+        for name, column in chosen.items()
+    }
+
+
+def read_series(
+    reader: FITSReader,
+    hdu: HDU,
+    wanted: Mapping[str, str],
+    keep: Callable[[NDArray[np.void]], NDArray[np.bool_]],
+) -> dict[str, NDArray[Any]]:
+    """Columns of numbers of a binary table, transposed: each of a row's values is one run of bytes.
+
+    The table is read a megabyte at a time. With the file mapped, or unpacked as a whole, it would take as
+    much memory as the columns.
+
+    Parameters
+    ----------
+    reader : FITSReader
+        The file.
+    hdu : HDU
+        The table.
+    wanted : mapping
+        Name of a column to the type that its values are to have.
+    keep : callable
+        Of some rows, as a structured array with the wanted columns, tells which are to be kept.
+
+    Returns
+    -------
+    dict
+        Name to array of shape (values in a row, rows that were kept), C-contiguous.
+
+    Raises
+    ------
+    InputError
+        As `read_table`; also if a wanted column holds flags or words.
+    """
+    columns, row, rows = _chosen(reader, hdu, wanted)
+    for name, column in columns.items():
+        if column.code in "LA":
+            raise InputError(f"{reader.path}: column {name} of its table holds no numbers; {WAY_OUT}")
+    # Room for all rows, closed up at the end.
+    found = {
+        name: np.empty((int(np.prod(columns[name].shape)), rows), dtype) for name, dtype in wanted.items()
+    }
+    buffer = bytearray(max(1, min(rows, _CHUNK // row.itemsize)) * row.itemsize)
+    done = kept = 0
+    while done < rows:
+        count = min(rows - done, len(buffer) // row.itemsize)
+        reader.readinto(hdu.start + done * row.itemsize, memoryview(buffer)[: count * row.itemsize])
+        done += count
+        chunk = np.frombuffer(buffer, row, count)
+        chosen = keep(chunk)
+        if not chosen.all():
+            chunk = chunk[chosen]
+        for name, array in found.items():
+            array[:, kept : kept + len(chunk)] = chunk[name].reshape(len(chunk), len(array)).T
+        kept += len(chunk)
+    return {name: _close_up(array, kept) for name, array in found.items()}
+
+
+def _close_up(array: NDArray[Any], kept: int) -> NDArray[Any]:
+    """The first columns of a C-contiguous array, C-contiguous, in the same memory."""
+    if kept == array.shape[1]:
+        return array
+    flat = array.reshape(-1)
+    for i in range(1, len(array)):
+        flat[i * kept : (i + 1) * kept] = flat[i * array.shape[1] : i * array.shape[1] + kept]
+    return flat[: len(array) * kept].reshape(len(array), kept)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..kernels.interleave import frames_of_cube
-from .ffi import FFIInfo, is_wcs_card, science_region
-from .fits_read import MAX_SIDE, WAY_OUT, Extension, Reader, is_integer
+from .ffi_info import FFIInfo, science_region, wcs_cards
+from .fits_read import MAX_SIDE, WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
 
 __all__ = ["MastPixels", "frame_block", "is_mast_cube", "mast_ccd", "scan_mast_cube"]
@@ -117,17 +117,16 @@ def _frames(
 
 def is_mast_cube(path: str | os.PathLike[str]) -> bool:
     """Whether a FITS file begins with an image of four axes behind its primary header."""
-    with Reader(Path(path)) as reader:
-        reader.header(0)
-        values, _ = reader.header(reader.position)
+    with FITSReader(Path(path)) as reader:
+        values = reader.hdu(reader.hdu().start).values
     return values.get("XTENSION") == "IMAGE" and values.get("NAXIS") == 4
 
 
 def mast_ccd(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     """Sector, camera and CCD of a cube; InputError if its header and its name do not agree."""
     path = Path(path)
-    with Reader(path) as reader:
-        return _ccd(path, reader.header(0)[0])
+    with FITSReader(path) as reader:
+        return _ccd(path, reader.hdu().values)
 
 
 def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[FFIInfo, ...]:
@@ -151,26 +150,25 @@ def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[F
         If the file is not such a cube, is truncated, or is of another CCD than its name says.
     """
     path = Path(path)
-    with Reader(path) as reader:
-        primary, _ = reader.header(0)
-        values, _ = reader.header(reader.position)
-        shape = _shape(path, values)
+    with FITSReader(path) as reader:
+        primary = reader.hdu()
+        cube = reader.hdu(primary.start)
+        shape = _shape(path, cube.values)
         # Pairs of values count as one of 8 bytes.
-        image = Extension(reader.position, ">f8", (shape[0] * shape[1], shape[2]))
+        image = Extension(cube.start, ">f8", (shape[0] * shape[1], shape[2]))
         reader.check_size(image.end)
         if reader.compressed:
             raise InputError(f"{path}: packed; unpack it with gunzip, its pixels are read where they are")
-        table, _ = reader.header(image.end)
-        if table.get("XTENSION") != "BINTABLE" or table.get("NAXIS2") != shape[2]:
+        table = reader.hdu(image.end)
+        if table.values.get("XTENSION") != "BINTABLE" or table.values.get("NAXIS2") != shape[2]:
             raise InputError(f"{path}: no table of the headers of its {shape[2]} frames; {WAY_OUT}")
-        columns = read_table(reader, table, reader.position)
-    key = _ccd(path, primary)
-    headers = [_header(primary, columns, frame, key) for frame in range(shape[2])]
+        columns = read_table(reader, table)
+    key = _ccd(path, primary.values)
+    headers = [_header(primary.values, columns, frame, key) for frame in range(shape[2])]
     if "FFIINDEX" not in columns:
         _number(headers)
     infos = []
     for frame, header in enumerate(headers):
-        cards = {name: _card(name, value) for name, value in header.items() if is_wcs_card(name)}
         infos.append(
             FFIInfo(
                 path=path,
@@ -178,7 +176,7 @@ def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[F
                 camera=key[1],
                 ccd=key[2],
                 header=header,
-                cards={name: card for name, card in cards.items() if header[name] is not None},
+                cards=wcs_cards(header),
                 **science_region(path, header, shape[:2]),
                 image=Extension(image.start, ">f4", (shape[0], shape[1])),
                 error=None,
@@ -260,8 +258,3 @@ def _number(headers: list[dict[str, Any]]) -> None:
         except (KeyError, TypeError, ValueError, ArithmeticError):
             # What is missing or no number is named when the frames are checked.
             continue
-
-
-def _card(name: str, value: Any) -> str:
-    text = f"'{value:<8}'" if isinstance(value, str) else f"{value!r:>20}"
-    return f"{name:<8}= {text}".ljust(80)

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from .ffi import FFIInfo, science_region
-from .fits_read import WAY_OUT, Extension, Reader, is_integer
+from .ffi_info import FFIInfo, science_region, wcs_cards
+from .fits_read import WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
 
 __all__ = ["is_cutout", "scan_cutout"]
@@ -60,9 +60,8 @@ class CutoutPixels:
 
 def is_cutout(path: str | os.PathLike[str]) -> bool:
     """Whether a FITS file is a cut-out: the table of pixels of one with a column of frames' names."""
-    with Reader(Path(path)) as reader:
-        reader.header(0)
-        values, _ = reader.header(reader.position)
+    with FITSReader(Path(path)) as reader:
+        values = reader.hdu(reader.hdu().start).values
     names = {value for key, value in values.items() if key.startswith("TTYPE")}
     return values.get("XTENSION") == "BINTABLE" and {"FLUX", "FFI_FILE"} <= names
 
@@ -132,7 +131,7 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
                 camera=camera,
                 ccd=ccd,
                 header=own,
-                cards={name: _card(name, value) for name, value in moved.items()},
+                cards=wcs_cards(moved),
                 **science_region(path, own, flux.shape[1:]),
                 image=Extension(0, ">f4", flux.shape[1:]),
                 error=None,
@@ -145,15 +144,15 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
 
 def _read(
     path: Path,
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, NDArray[Any]]]:
+) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], dict[str, NDArray[Any]]]:
     """Values of the headers (of the file, the table and the mask), and the columns of the table."""
     names = ("TIME", "TIMECORR", "CADENCENO", "FLUX", "FLUX_ERR", "QUALITY", "POS_CORR1", "POS_CORR2")
-    with Reader(path) as reader:
-        primary, _ = reader.header(0)
-        table, _ = reader.header(reader.position)
-        columns = read_table(reader, table, reader.position, (*names, "FFI_FILE"))
+    with FITSReader(path) as reader:
+        primary = reader.hdu()
+        table = reader.hdu(primary.start)
+        columns = read_table(reader, table, (*names, "FFI_FILE"))
         try:
-            aperture, _ = reader.header(reader.position)
+            aperture = reader.hdu(reader.end(table)).values
         except InputError:
             # The mask is of no use here but for its WCS, which the table has, too.
             aperture = {}
@@ -166,7 +165,7 @@ def _read(
             )
     if columns["FLUX"].ndim != 3 or columns["FLUX"].shape != columns["FLUX_ERR"].shape:
         raise InputError(f"{path}: FLUX and FLUX_ERR are not images of one size; {WAY_OUT}")
-    return primary, table, aperture, columns
+    return primary.values, table.values, aperture, columns
 
 
 def _wcs(path: Path, table: Mapping[str, Any], aperture: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,11 +244,6 @@ def _extrapolated(time: NDArray[np.float64], correction: NDArray[np.float32], at
         return float(correction[0])
     slope = (float(correction[-1]) - float(correction[0])) / (time[-1] - time[0])
     return float(correction[0]) + slope * (at - time[0])
-
-
-def _card(name: str, value: Any) -> str:
-    text = f"'{value:<8}'" if isinstance(value, str) else f"{value!r:>20}"
-    return f"{name:<8}= {text}".ljust(80)
 
 
 def _frame_name(value: Any) -> str:

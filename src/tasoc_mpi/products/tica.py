@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
-from .ffi import FFIInfo, parse_ffi_name, science_pixels, science_region
-from .fits_read import WAY_OUT, Extension, Reader, float_image
+from .ffi_info import FFIInfo, card_number, parse_ffi_name, science_pixels, science_region
+from .fits_read import HDU, WAY_OUT, Extension, FITSReader, float_image
 
 __all__ = ["scan_tica"]
 
@@ -63,7 +63,7 @@ class TicaPixels:
 
         The errors are those of the photons (of star and sky) and of the read-outs.
         """
-        with Reader(info.path) as reader:
+        with FITSReader(info.path) as reader:
             electrons = science_pixels(reader, info, info.image, first, last)
             if errors and last == info.shape[0]:
                 reader.check_end()
@@ -100,17 +100,17 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
     path = Path(path)
     name = parse_ffi_name(path)
     assert name is not None
-    with Reader(path) as reader:
-        values, cards = reader.header(0)
-        image = _image(path, values, reader.position)
+    with FITSReader(path) as reader:
+        hdu = reader.hdu()
+        image = _image(path, hdu)
         if not reader.compressed:
             reader.check_size(image.stop)
+    values = hdu.values
     camera, ccd = (values.get(key, values.get(old)) for key, old in (("CAMNUM", "CAM"), ("CCDNUM", "CCD")))
     if (camera, ccd) != name[1:3]:
         raise InputError(
             f"{path}: its header is of camera {camera}, CCD {ccd}, not what its name says; {WAY_OUT}"
         )
-    region = science_region(path, values, image.shape)
     header, pixels = _translated(path, values, name)
     return FFIInfo(
         path=path,
@@ -118,8 +118,8 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
         camera=name[1],
         ccd=name[2],
         header=header,
-        cards=cards,
-        **region,
+        cards=hdu.cards,
+        **science_region(path, values, image.shape),
         image=image,
         error=None,
         pixels=pixels,
@@ -128,28 +128,21 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
     )
 
 
-def _image(path: Path, values: Mapping[str, Any], start: int) -> Extension:
+def _image(path: Path, hdu: HDU) -> Extension:
     """Place of the pixels behind the primary header."""
-    image = float_image(path, values, start)
-    units = str(values.get("UNITS") or "electrons").strip().lower()
+    image = float_image(path, hdu)
+    units = str(hdu.values.get("UNITS") or "electrons").strip().lower()
     if units not in ("electrons", "electron", "e-", "e"):
         raise InputError(f"{path}: its pixels are in {units}, not in electrons; {WAY_OUT}")
     return image
-
-
-def _number(path: Path, values: Mapping[str, Any], key: str) -> float:
-    value = values.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise InputError(f"{path}: no number in header card {key}; {WAY_OUT}")
-    return float(value)
 
 
 def _translated(
     path: Path, values: Mapping[str, Any], name: tuple[int, int, int, str]
 ) -> tuple[dict[str, Any], TicaPixels]:
     """The header with the mission's cards, and the exposure."""
-    shift = _number(path, values, "TJD_ZERO") - _TJD_ZERO if "TJD_ZERO" in values else 0.0
-    start, stop = (_number(path, values, key) + shift for key in ("STARTTJD", "ENDTJD"))
+    shift = card_number(path, values, "TJD_ZERO") - _TJD_ZERO if "TJD_ZERO" in values else 0.0
+    start, stop = (card_number(path, values, key) + shift for key in ("STARTTJD", "ENDTJD"))
     seconds = (stop - start) * _DAY
     cadence = min(_CADENCES, key=lambda c: abs(c - seconds))
     if abs(cadence - seconds) > _TOLERANCE:

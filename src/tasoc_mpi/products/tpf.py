@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,15 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
 from ..core.names import CCDKey
-from .fits_rows import Stream, column_formats, data_size, read_columns
+from .fits_read import HDU, FITSReader, is_integer, is_number
+from .fits_table import read_series, table_columns
 from .frame_wcs import FrameWCS
-from .tpf_files import TPFInfo, parse_tpf_name, primary_header, reading
+from .tpf_files import TPFInfo, parse_tpf_name, reading
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 __all__ = ["TPF", "group_tpfs", "read_tpf", "tpf_ccd"]
-
-logger = logging.getLogger(__name__)
 
 #: Cards of the FLUX column's world coordinates, with the column's number for the dash, and of an image's.
 _COLUMN_CARDS = {
@@ -68,8 +69,8 @@ class TPF:
     Attributes
     ----------
     path : Path
-    header, table_header : astropy.io.fits.Header
-        Of the primary HDU and of the pixel table.
+    header, table_header : mapping
+        Values of the cards of the primary HDU and of the pixel table; None for undefined ones.
     starid, sector, camera, ccd : int
         0 where a cut-out does not know its star.
     cadence : int
@@ -94,8 +95,8 @@ class TPF:
     """
 
     path: Path
-    header: Any
-    table_header: Any
+    header: Mapping[str, Any]
+    table_header: Mapping[str, Any]
     starid: int
     sector: int
     camera: int
@@ -113,7 +114,7 @@ class TPF:
     row_offset: int
     column_offset: int
     wcs: FrameWCS
-    wcs_header: Any
+    wcs_header: fits.Header
 
     @property
     def stamp(self) -> tuple[int, int, int, int]:
@@ -130,7 +131,7 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
     MissingInput, InputError
         As `read_tpf`, as far as the first header goes.
     """
-    return reading(Path(path), lambda stream: _ccd(primary_header(stream)))
+    return reading(Path(path), lambda reader: _ccd(reader.hdu().values))
 
 
 def group_tpfs(infos: Iterable[TPFInfo]) -> dict[CCDKey, list[TPFInfo]]:
@@ -172,25 +173,19 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = 
         If the file is truncated or corrupt, has not the extensions and columns of a target pixel file,
         or no row with a time.
     """
-    return reading(Path(path), lambda stream: _read(stream, pixels, rows))
+    return reading(Path(path), lambda reader: _read(reader, pixels, rows))
 
 
-def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
-    path = stream.path
-    header = primary_header(stream)
-    stream.skip(data_size(header))
-    stream.to_next()
-    table_header = stream.header()
-    if table_header is None:
+def _read(reader: FITSReader, with_pixels: bool, with_rows: bool) -> TPF:
+    path = reader.path
+    hdus = reader.hdus()
+    primary, table = next(hdus, None), next(hdus, None)
+    if primary is None or table is None:
         raise InputError(f"{path}: truncated, or not a target pixel file; {WAY_OUT}")
-    column, _, n_pixels, _ = column_formats(table_header)["FLUX"]
-    rows = _read_rows(stream, table_header, with_pixels, with_rows)
-    if with_rows and not rows["TIME"].size:
-        raise InputError(f"{path}: no row has a time; remove it")
-    for word, largest in _LARGEST.items():
-        if np.any(np.abs(rows[word]) > largest):
-            raise InputError(f"{path}: {word} has values over {largest:g} d; {WAY_OUT}")
-    aperture_header, aperture = _read_aperture(stream)
+    header, table_header = primary.values, table.values
+    flux = table_columns(reader, table)["FLUX"]
+    rows = _read_rows(reader, table, with_pixels, with_rows)
+    aperture_hdu, aperture = _read_aperture(reader, hdus)
     name = parse_tpf_name(path)
     starid = _integer(header, "TICID", name.starid if name else 0)
     sector = _integer(header, "SECTOR", name.sector if name else 0)
@@ -199,14 +194,12 @@ def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
         raise InputError(
             f"{path}: TIC {starid} in sector {sector} by its header, another by its name; {WAY_OUT}"
         )
-
-    for each in (header, table_header):
-        # Cards are parsed when they are read: damaged ones are to be found here and not later.
-        dict(each.items())
-    column_offset = int(table_header[f"1CRV{column}P"]) - int(table_header.get(f"1CRP{column}P", 1))
-    row_offset = int(table_header[f"2CRV{column}P"]) - int(table_header.get(f"2CRP{column}P", 1))
-    wcs, wcs_header = _wcs(aperture_header, table_header, column, (column_offset, row_offset))
-    if n_pixels != aperture.size:
+    column_offset, row_offset = (
+        int(table_header[f"{axis}CRV{flux.number}P"]) - int(table_header.get(f"{axis}CRP{flux.number}P", 1))
+        for axis in (1, 2)
+    )
+    wcs, wcs_header = _wcs(aperture_hdu, table_header, flux.number, (column_offset, row_offset))
+    if math.prod(flux.shape) != aperture.size:
         raise ValueError("FLUX has another shape than APERTURE")
     return TPF(
         path=path,
@@ -233,38 +226,36 @@ def _read(stream: Stream, with_pixels: bool, with_rows: bool) -> TPF:
     )
 
 
-def _read_rows(
-    stream: Stream, header: Mapping[str, Any], with_pixels: bool, with_rows: bool
-) -> dict[str, NDArray[Any]]:
+def _read_rows(reader: FITSReader, table: HDU, with_pixels: bool, with_rows: bool) -> dict[str, NDArray[Any]]:
     """The columns of the table, without the rows that have no time."""
-    if with_rows:
-        names = {**_SERIES, **(_CUBES if with_pixels else {})}
-        rows = read_columns(stream, header, names, lambda rows: np.isfinite(rows["TIME"][:, 0]))
-    else:
-        stream.skip(data_size(header))
-        rows = {name: np.empty((1, 0), dtype) for name, dtype in _SERIES.items()}
-    stream.to_next()
+    if not with_rows:
+        return {name: np.empty((1, 0), dtype) for name, dtype in _SERIES.items()}
+    names = {**_SERIES, **(_CUBES if with_pixels else {})}
+    rows = read_series(reader, table, names, lambda rows: np.isfinite(rows["TIME"]).reshape(len(rows)))
+    if not rows["TIME"].size:
+        raise InputError(f"{reader.path}: no row has a time; remove it")
+    for word, largest in _LARGEST.items():
+        if np.any(np.abs(rows[word]) > largest):
+            raise InputError(f"{reader.path}: {word} has values over {largest:g} d; {WAY_OUT}")
     return rows
 
 
-def _read_aperture(stream: Stream) -> tuple[Any, NDArray[np.int32]]:
-    """Header and pixels of the APERTURE image; goes to the end of the file."""
-    header, pixels = None, None
-    while (found := stream.header()) is not None:
-        size = data_size(found)
-        if header is None and str(found.get("EXTNAME", "")).strip().upper() == "APERTURE":
-            header = found
-            shape = [int(found[f"NAXIS{i}"]) for i in range(int(found["NAXIS"]), 0, -1)]
-            scaled = found.get("BSCALE", 1) != 1 or found.get("BZERO", 0) != 0
-            if len(shape) != 2 or scaled or size != math.prod(shape) * abs(int(found["BITPIX"])) // 8:
+def _read_aperture(reader: FITSReader, hdus: Iterable[HDU]) -> tuple[HDU, NDArray[np.int32]]:
+    """The APERTURE image and its pixels; goes to the end of the file."""
+    found, pixels = None, None
+    for hdu in hdus:
+        values = hdu.values
+        if found is None and str(values.get("EXTNAME", "")).upper() == "APERTURE":
+            shape: list[Any] = [values.get(f"NAXIS{axis}") for axis in (2, 1)]
+            scaled = values.get("BSCALE", 1) != 1 or values.get("BZERO", 0) != 0
+            if values.get("NAXIS") != 2 or scaled or not all(is_integer(n) and n >= 0 for n in shape):
                 raise ValueError("APERTURE is not an image")
-            pixels = np.frombuffer(stream.read(size), _IMAGES[int(found["BITPIX"])]).reshape(shape)
-        else:
-            stream.skip(size)
-        stream.to_next()
-    if header is None or pixels is None:
-        raise InputError(f"{stream.path}: truncated, or not a target pixel file; {WAY_OUT}")
-    return header, np.ascontiguousarray(pixels, dtype="i4")
+            found, dtype = hdu, np.dtype(_IMAGES[values["BITPIX"]])
+            size = dtype.itemsize * math.prod(shape)
+            pixels = np.frombuffer(reader.read(hdu.start, size), dtype).reshape(shape)
+    if found is None or pixels is None:
+        raise InputError(f"{reader.path}: truncated, or not a target pixel file; {WAY_OUT}")
+    return found, np.ascontiguousarray(pixels, dtype="i4")
 
 
 def _series(rows: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
@@ -286,7 +277,7 @@ def _cube(rows: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -
 def _integer(header: Mapping[str, Any], key: str, default: int) -> int:
     """A card's integer; `default` where it is missing or, as in cut-outs, empty."""
     value = header.get(key)
-    return int(value) if isinstance(value, (int, float)) else default
+    return int(value) if is_number(value) else default
 
 
 def _ccd(header: Mapping[str, Any]) -> tuple[int, int]:
@@ -299,27 +290,25 @@ def _ccd(header: Mapping[str, Any]) -> tuple[int, int]:
 def _cadence(header: Mapping[str, Any]) -> int:
     """Seconds between rows, from the table's header."""
     frames, length = header.get("NUM_FRM"), header.get("FRAMETIM")
-    if isinstance(frames, (int, float)) and isinstance(length, (int, float)):
+    if is_number(frames) and is_number(length):
         return round(frames * length)
     return round(float(header["TIMEDEL"]) * 86400)
 
 
-def _wcs(image: Any, table: Mapping[str, Any], column: int, offset: tuple[int, int]) -> tuple[FrameWCS, Any]:
+def _wcs(
+    image: HDU, table: Mapping[str, Any], column: int, offset: tuple[int, int]
+) -> tuple[FrameWCS, fits.Header]:
     """World coordinates from the APERTURE image's cards, or else from the FLUX column's."""
     from astropy.io import fits
 
-    candidates = [fits.Header(), fits.Header()]
-    for key, name in _COLUMN_CARDS.items():
-        if name in image:
-            candidates[0].append(image.cards[name])
-        card = key.replace("-", str(column))
-        if card in table:
-            candidates[1][name] = table[card]
-    results = []
-    for header in candidates:
-        wcs = FrameWCS.from_headers([header], offset)
+    of_image = {name: image.values.get(name) for name in _COLUMN_CARDS.values()}
+    of_column = {name: table.get(key.replace("-", str(column))) for key, name in _COLUMN_CARDS.items()}
+    known = [{key: v for key, v in values.items() if v is not None} for values in (of_image, of_column)]
+    results = [FrameWCS.from_headers([values], offset) for values in known]
+    for wcs in results:
         if wcs.good[0]:
             sizes = np.linalg.svd(wcs.cd[0], compute_uv=False)
             wcs.good[0] = _PIXEL_SIZE[0] <= sizes.min() and sizes.max() <= _PIXEL_SIZE[1]
-        results.append((wcs, header))
-    return results[0] if results[0][0].good[0] or not results[1][0].good[0] else results[1]
+    if results[1].good[0] and not results[0].good[0]:
+        return results[1], fits.Header(known[1])
+    return results[0], fits.Header([fits.Card.fromstring(image.cards[name]) for name in known[0]])

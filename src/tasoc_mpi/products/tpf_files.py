@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from ..core.atomic import write_whole
-from ..core.errors import InputError, TasocError
+from ..core.errors import InputError, TasocError, one_line
 from ..core.input_files import WAY_OUT, check_folder, files_below, warn_each
-from .fits_rows import Stream
+from .fits_read import FITSReader
 from .processing import file_rank, processing
 
 __all__ = [
     "TPFInfo",
     "find_tpfs",
     "parse_tpf_name",
-    "primary_header",
     "read_tpf_list",
     "reading",
     "tpf_list_path",
@@ -36,18 +34,6 @@ _NAMES = (
         r"hlsp_tess-data-alerts_tess_phot_(?P<starid>\d{11})-s(?P<sector>\d{2})_tess_v1_(?P<fast>fast-)?tp"
         r"\.fits(\.gz)?"
     ),
-)
-
-#: What astropy and the reading of its tables raise for damaged headers.
-_UNREADABLE = (
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    NameError,
-    ArithmeticError,
-    EOFError,
 )
 
 
@@ -124,34 +110,20 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
 def _rank(info: TPFInfo) -> tuple[Any, ...]:
     """Order of several files of a star: unreadable ones, data alerts, the mission's from old to new."""
     try:
-        made, readable = reading(info.path, lambda stream: processing(primary_header(stream))), True
+        made, readable = reading(info.path, lambda reader: processing(reader.hdu().values)), True
     except TasocError:
         made, readable = processing({}), False
     return readable, info.path.name.startswith("tess"), made, *file_rank(info.path)
 
 
-def reading(path: Path, read: Callable[[Stream], T]) -> T:
+def reading(path: Path, read: Callable[[FITSReader], T]) -> T:
     """What is read from a file; errors are one line that names it."""
-    from astropy.io import fits
-
     try:
-        with Stream(path) as stream, warnings.catch_warnings():
-            # Of what astropy says about headers, and of values that are no numbers.
-            warnings.simplefilter("ignore")
-            return read(stream)
-    except TasocError:
-        raise
-    except (fits.VerifyError, *_UNREADABLE) as error:
-        reason = " ".join(str(error).split())
+        with FITSReader(path) as reader:
+            return read(reader)
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        reason = one_line(str(error))
         raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
-
-
-def primary_header(stream: Stream) -> Any:
-    """The first header."""
-    header = stream.header()
-    if header is None:
-        raise stream.truncated()
-    return header
 
 
 def tpf_list_path(output: Path) -> Path:

@@ -7,7 +7,6 @@ import gzip
 import os
 import sqlite3
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ..core.input_files import WAY_OUT
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.settings import output_folder
 from ..core.status import STATUS
-from ..products.fits_read import MAX_SIDE, Reader, is_integer
+from ..products.fits_read import HDU, MAX_SIDE, FITSReader, is_integer
 from ..products.fits_table import read_table
 from ..products.lightcurve import below
 from ..worklist.listed import read_lightcurve
@@ -196,7 +195,7 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
     path = Path(path)
     data = read_lightcurve(path)
     try:
-        with Reader(path, gzip.decompress(data)) as reader:
+        with FITSReader(path, gzip.decompress(data)) as reader:
             columns, mask, corner = _read_hdus(reader)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a whole light curve ({one_line(error)}); {_WAY_OUT}") from None
@@ -218,33 +217,32 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
     )
 
 
-def _read_hdus(reader: Reader) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], tuple[int, int]]:
+def _read_hdus(reader: FITSReader) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], tuple[int, int]]:
     """Columns of the table, pixels of the mask, and (row, column) of its first pixel."""
     columns: dict[str, NDArray[Any]] | None = None
     mask: NDArray[np.bool_] | None = None
     place = 0
     while columns is None or mask is None:
-        values, _ = reader.header(place)
-        start, place = reader.position, reader.data_end(values)
-        if values.get("EXTNAME") == "LIGHTCURVE":
-            columns = read_table(reader, values, start, _CURVE)
-        elif values.get("EXTNAME") == "APERTURE":
-            mask, corner = _read_mask(reader, values, start)
+        hdu = reader.hdu(place)
+        place = reader.end(hdu)
+        if hdu.values.get("EXTNAME") == "LIGHTCURVE":
+            columns = read_table(reader, hdu, _CURVE)
+        elif hdu.values.get("EXTNAME") == "APERTURE":
+            mask, corner = _read_mask(reader, hdu)
     if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):
         raise InputError("a column of its table is not one of numbers")
     return columns, mask, corner
 
 
-def _read_mask(
-    reader: Reader, values: Mapping[str, Any], start: int
-) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+def _read_mask(reader: FITSReader, hdu: HDU) -> tuple[NDArray[np.bool_], tuple[int, int]]:
     """Pixels that are used for the flux, and (row, column) of the first pixel."""
+    values = hdu.values
     shape = values.get("NAXIS2"), values.get("NAXIS1")
     whole = values.get("BITPIX") == 32 and values.get("NAXIS") == 2
     if not whole or not all(is_integer(n) and 0 < n <= MAX_SIDE for n in shape):
         raise InputError("its mask is damaged")
     rows, columns = (int(n) for n in shape)  # type: ignore[arg-type]
-    pixels = np.frombuffer(reader.read(start, 4 * rows * columns), ">i4").reshape(rows, columns)
+    pixels = np.frombuffer(reader.read(hdu.start, 4 * rows * columns), ">i4").reshape(rows, columns)
     corner = [values.get("CRVAL2P"), values.get("CRVAL1P")]
     if not all(isinstance(n, int | float) and 0 < n < 10_000 for n in corner):
         raise InputError("the place of its mask is not known")

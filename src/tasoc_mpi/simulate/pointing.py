@@ -138,9 +138,10 @@ def moved_wcs(pointing: Pointing, shift: NDArray[np.float64], matrix: NDArray[np
     cd = pointing.cd @ np.linalg.inv(matrix)
     # The point of the sky that lies on the reference pixel now, in the old tangent plane.
     xi, eta = np.deg2rad(-np.einsum("tij,tj->ti", cd, shift)).T
-    ra, dec = from_tangent_plane(xi, eta, *pointing.crval)
+    ra0, dec0 = pointing.crval
+    ra, dec = from_tangent_plane(xi, eta, ra0, dec0)
     # North at the new reference point is turned against north at the old one, carried along.
-    turn = meridian_turn(*pointing.crval, ra, dec)
+    turn = meridian_turn(ra0, dec0, ra, dec)
     c, s = np.cos(turn), np.sin(turn)
     rotation = np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)
     return FrameWCS(

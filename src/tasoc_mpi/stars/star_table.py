@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, UsageError
 from ..core.sphere import cone_centres
-from ..products.fits_read import Reader
+from ..products.fits_read import FITSReader
 from ..products.star_catalog import STAR_DTYPE
 from .star_rows import numbers, usable_stars
 
@@ -207,12 +207,9 @@ def _read_fits(path: Path) -> dict[str, NDArray[np.float64]]:
     from astropy.table import Table
     from astropy.utils.exceptions import AstropyWarning
 
-    with Reader(path) as reader:
-        reader.header(0)
-        position = reader.position
-        header, _ = reader.header(position)
+    with FITSReader(path) as reader:
         # Sizes that the file cannot have would be taken from the memory.
-        reader.data_end(header)
+        reader.end(reader.hdu(reader.hdu().start))
     try:
         with warnings.catch_warnings():
             # Truncated files and units of other catalogs; what matters raises below.

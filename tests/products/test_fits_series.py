@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from small_files import tpf_name, write_tpf
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.products import fits_rows as fitsrows
-from tasoc_mpi.products.fits_rows import Stream, column_formats, data_size, read_columns
+from tasoc_mpi.products import fits_table
+from tasoc_mpi.products.fits_read import HDU, FITSReader
+from tasoc_mpi.products.fits_table import read_series, table_columns
 from tasoc_mpi.products.tpf import read_tpf
 
 #: Columns of every kind: FITS format, and how many values a row has.
@@ -45,13 +46,11 @@ def write_table(path: Path, order: list[str], rows: int, packed: bool) -> fits.F
 
 
 def read(path: Path, wanted: dict[str, str], keep) -> dict[str, np.ndarray]:
-    with Stream(path) as stream:
-        stream.skip(data_size(stream.header()))
-        stream.to_next()
-        header = stream.header()
-        found = read_columns(stream, header, wanted, keep)
-        stream.to_next()
-        assert stream.header() is None
+    with FITSReader(path) as reader:
+        primary, table = reader.hdus()
+        assert table.start == reader.hdu(primary.start).start
+        found = read_series(reader, table, wanted, keep)
+        reader.check_end()
     return found
 
 
@@ -68,8 +67,8 @@ def test_columns_are_those_that_astropy_reads(tmp_path_factory, order, rows, chu
     path = tmp_path_factory.mktemp("table") / "table.fits"
     expected = write_table(path, order, rows, packed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitsrows, "_CHUNK", chunk)
-        found = read(path, NUMBERS, lambda part: part["I"][:, 0] < limit)
+        patch.setattr(fits_table, "_CHUNK", chunk)
+        found = read(path, NUMBERS, lambda part: part["I"] < limit)
     chosen = expected["I"] < limit
     for kind in NUMBERS:
         np.testing.assert_array_equal(found[kind], expected[kind][chosen].reshape(-1, KINDS[kind]).T)
@@ -81,11 +80,13 @@ def test_what_is_no_plain_number_is_refused(tmp_path):
     column = fits.Column("COUNT", "J", array=np.arange(3) + 2**31, bzero=2**31)
     words = fits.Column("WORD", "3A", array=np.array(["a", "b", "c"]))
     fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([column, words])]).writeto(path)
-    for name in ("COUNT", "WORD"):
-        with pytest.raises(ValueError, match=f"{name} does not hold plain numbers"):
+    for name, words in (
+        ("COUNT", "no column COUNT of plain values"),
+        ("WORD", "column WORD of its table holds no numbers"),
+        ("OTHER", "no column OTHER of plain values"),
+    ):
+        with pytest.raises(InputError, match=words):
             read(path, {name: "i4"}, lambda part: np.ones(len(part), bool))
-    with pytest.raises(LookupError):
-        read(path, {"OTHER": "i4"}, lambda part: np.ones(len(part), bool))
 
 
 @pytest.mark.parametrize(
@@ -98,10 +99,14 @@ def test_what_is_no_plain_number_is_refused(tmp_path):
         {"TFIELDS": 2},
     ],
 )
-def test_headers_that_describe_no_table(cards):
-    header = {"XTENSION": "BINTABLE", "TFIELDS": 1, "TFORM1": "2J", "TTYPE1": "a", "NAXIS1": 8, **cards}
-    with pytest.raises((ValueError, LookupError)):
-        column_formats(header)
+def test_headers_that_describe_no_table(tmp_path, cards):
+    path = tmp_path / "table.fits"
+    write_table(path, ["2J"], 1, False)
+    with FITSReader(path) as reader:
+        _, table = reader.hdus()
+        assert set(table_columns(reader, table)) == {"2J"}
+        with pytest.raises(InputError, match="table"):
+            table_columns(reader, HDU({**table.values, **cards}, {}, table.start))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -111,7 +116,7 @@ def test_a_table_that_cannot_be_there_takes_no_memory(tmp_path, packed):
     data = path.read_bytes()
     data = data.replace(b"NAXIS2  =                    4", b"NAXIS2  =           4000000000")
     path.write_bytes(gzip.compress(data) if packed else data)
-    with pytest.raises(InputError, match="truncated or corrupt"):
+    with pytest.raises(InputError, match="truncated"):
         read_tpf(path)
 
 
