@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from tasoc_mpi import cli
-from tasoc_mpi.report.truth_comparison import TruthReport, compare, draw_report, report_lines
+from tasoc_mpi.report.truth_comparison import TruthComparison, compare
+from tasoc_mpi.report.truth_report import comparison_lines, draw_comparisons
 
 
-def together(reports: Sequence[TruthReport]) -> TruthReport:
+def together(reports: Sequence[TruthComparison]) -> TruthComparison:
     """The stars of several simulations as if they were of one."""
     parts = {name: np.concatenate([getattr(r, name) for r in reports]) for name in ("stars", "variables")}
     return replace(reports[0], **parts)
 
 
-def make(folder: Path, options: argparse.Namespace, seed: int, jitter: bool) -> TruthReport:
+def make(folder: Path, options: argparse.Namespace, seed: int, jitter: bool) -> TruthComparison:
     """Simulate into a folder and compute its light curves."""
     from tasoc_mpi.simulate import SimulationOptions, simulate
 
@@ -60,11 +61,11 @@ def main() -> None:
         for seed in options.seed:
             folder = options.folder / f"seed-{seed}-jitter-{'on' if jitter else 'off'}"
             of_seeds.append(compare(folder) if options.keep else make(folder, options, seed, jitter))
-            print(f"seed {seed}: " + "\n".join(report_lines(of_seeds[-1])), end="\n\n", flush=True)
+            print(f"seed {seed}: " + "\n".join(comparison_lines(of_seeds[-1])), end="\n\n", flush=True)
         reports.append(together(of_seeds))
         if len(of_seeds) > 1:
-            print("\n".join(["all seeds: " + report_lines(reports[-1])[0], *report_lines(reports[-1])[1:]]))
-    print(f"picture: {draw_report(reports, options.folder / 'truth.png')}")
+            print("all seeds: " + "\n".join(comparison_lines(reports[-1])))
+    print(f"picture: {draw_comparisons(reports, options.folder / 'truth.png')}")
 
 
 if __name__ == "__main__":

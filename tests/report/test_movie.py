@@ -15,7 +15,7 @@ from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.report import movie
-from tasoc_mpi.report.movie import bin_cube, draw_frames
+from tasoc_mpi.report.movie_frames import bin_cube, draw_frames
 
 
 def test_bins_are_means_of_pixels(simulated) -> None:

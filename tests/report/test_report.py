@@ -26,7 +26,8 @@ from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_media
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
 from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
 from tasoc_mpi.report.summary import magnitude_bins, summary_lines
-from tasoc_mpi.report.truth_comparison import compare, draw_report, isolated_stars, report_lines
+from tasoc_mpi.report.truth_comparison import compare, isolated_stars
+from tasoc_mpi.report.truth_report import comparison_lines, draw_comparisons
 from tasoc_mpi.simulate.truth_file import Truth, read_truth
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
@@ -409,10 +410,10 @@ def test_light_curves_of_a_simulation_against_its_truth(simulated, tmp_path):
     # With the true sky the photometry has the noise that it must have.
     assert np.median(alone["noise_true_sky"] / alone["expected"]) == pytest.approx(1.0, abs=0.2)
     assert np.median(alone["ratio"]) == pytest.approx(1.0, abs=0.05)
-    lines = report_lines(report)
+    lines = comparison_lines(report)
     assert f"{len(report.stars)} stars OK" in lines[0]
     assert lines[-1] == "stars OK without their own pixel in the mask: none"
-    assert draw_report([report], tmp_path / "truth.png").stat().st_size > 10_000
+    assert draw_comparisons([report], tmp_path / "truth.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What a person looks at after a run: tables, pictures, and the comparison with a simulation's truth."""
+"""Results of a run as tables and pictures, and their comparison with the truth of a simulation."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.settings import mag2flux
+from ..simulate.mission_cards import FRAME_TIME, INT_TIME, READ_NOISE
 
 __all__ = [
     "FRAME_TIME",
@@ -34,12 +35,8 @@ __all__ = [
 ]
 
 HOUR = 3600.0
-#: Seconds from one read to the next, and those of them in which light is collected.
-FRAME_TIME, INT_TIME = 2.0, 1.98
 #: Share of the reads that the cosmic ray mitigation keeps.
 KEPT = 0.8
-#: Electrons a read and pixel.
-READ_NOISE = 10.0
 #: Upper quartile of the normal distribution of sigma 1: one over 1.4826.
 _QUARTILE = 1 / 1.4826
 
@@ -82,6 +79,12 @@ def noise_parts(
         Electrons a read.
     kept : float
         Share of the reads that is kept; 1 without cosmic ray mitigation (20 s target pixel files).
+
+    Examples
+    --------
+    >>> parts = noise_parts(1000.0, mask_size=9, sky=100.0)
+    >>> [round(1e6 * float(part)) for part in (parts.star, parts.sky, parts.read, parts.total)]
+    [592, 562, 399, 909]
     """
     flux = np.asarray(flux, dtype="f8")
     flux = np.where(flux > 0, flux, np.nan)
@@ -108,15 +111,21 @@ def expected_noise(
         TESS magnitude.
     mask_size, sky
         As `noise_parts`, and so are the `options` seconds, read_noise and kept.
+
+    Examples
+    --------
+    >>> noise = expected_noise([8.0, 13.0], mask_size=[40, 9], sky=100.0)
+    >>> [round(1e6 * float(x)) for x in noise]
+    [62, 942]
     """
     return noise_parts(mag2flux(np.asarray(tmag, dtype="f8")), mask_size, sky, **options).total  # type: ignore[arg-type]
 
 
 def mixture_sigma(sigmas: ArrayLike) -> float:
-    """What 1.4826 times the median absolute deviation is of normal noise whose strength changes.
+    """Robust standard deviation (1.4826 times the median absolute deviation) of a mixture of normal noises.
 
-    It is not the root of the mean variance: where the variance is ten times larger for a tenth of the time,
-    that grows by 38% and this by 8%.
+    It is smaller than the root of the mean variance: where the variance is ten times larger for a tenth of
+    the time, the root grows by 38% and this by 8%.
 
     Parameters
     ----------
@@ -127,6 +136,11 @@ def mixture_sigma(sigmas: ArrayLike) -> float:
     -------
     float
         NaN where there is none.
+
+    Examples
+    --------
+    >>> round(mixture_sigma([2.0, 2.0]), 3), round(mixture_sigma(9 * [1.0] + [10**0.5]), 3)
+    (2.0, 1.084)
     """
     from scipy.optimize import brentq
     from scipy.special import erf

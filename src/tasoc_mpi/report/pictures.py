@@ -62,14 +62,18 @@ def draw_pictures(run: Run, folder: Path) -> list[Path]:
 def running_median(
     x: NDArray[np.float64], y: NDArray[np.float64], grid: NDArray[np.float64], width: float, least: int = 3
 ) -> NDArray[np.float64]:
-    """Median of y within half a `width` around each point of a grid; NaN of fewer than `least` points."""
+    """Median of y within half a `width` around each point of a grid; NaN of fewer than `least` points.
+
+    >>> running_median(np.arange(5.0), np.arange(5.0) ** 2, np.array([1.0, 9.0]), width=2.0)
+    array([ 1., nan])
+    """
     x, y = x[np.isfinite(x) & np.isfinite(y)], y[np.isfinite(x) & np.isfinite(y)]
     near = [y[np.abs(x - g) <= 0.5 * width] for g in grid]
     return np.array([np.median(values) if len(values) >= least else np.nan for values in near])
 
 
 def draw_noise(run: Run, variables: dict[int, Variable], path: Path) -> Path:
-    """Draw the 1-hour noise of all stars that are OK against magnitude, with what is to be expected."""
+    """Draw the 1-hour noise of all stars that are OK against magnitude, with the expected noise."""
     stars = run.stars[run.ok & np.isfinite(run.stars["tmag"]) & (run.stars["rms_hour"] > 0)]
     figure = new_figure(9.0, 7.0)
     axes = figure.add_subplot()
@@ -126,7 +130,7 @@ def _noise_curves(axes: Axes, run: Run, stars: NDArray[np.void], injected: NDArr
     median = running_median(tmag[constant], 1e6 * stars["rms_hour"][constant], grid, 1.0)
     name = "running median" + (", without injected variables" if injected.any() else "")
     axes.plot(grid, median, color=COLOURS["black"], linewidth=2.0, label=name, zorder=5)
-    # Where there are few stars the next ones tell the size of the masks.
+    # Where there are few stars, the size of the masks is that of their neighbours in magnitude.
     typical = running_median(tmag, mask_size, grid, 1.0, least=1)
     known = np.isfinite(typical)
     if not known.any():

@@ -1,4 +1,4 @@
-"""Whether what was injected into a light curve comes back from it."""
+"""Recovery of injected variations from light curves: period, and amplitude or depth."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def recover(curve: Curve, truth: Truth, starid: int, contamination: float) -> tu
     kind = KINDS[int(variability.kind[i])]
     use = curve.good & np.isfinite(curve.error) & (curve.error > 0)
     time, flux = curve.time[use], curve.relative[use]
-    place = int(np.flatnonzero(truth.stars["starid"] == starid)[0])
+    index = int(np.flatnonzero(truth.stars["starid"] == starid)[0])
     waves = kind in ("pulsator", "giant")
     amplitude = variability.amplitude[i]
     size = float(amplitude.max() if waves else variability.depth[i])
@@ -88,7 +88,7 @@ def recover(curve: Curve, truth: Truth, starid: int, contamination: float) -> tu
         # Without the contamination it is not known how much of the light varies.
         rest = 1 - contamination if contamination < 1 else np.nan
         scale, error = scale / rest, error / rest
-    return (starid, truth.stars["tmag"][place], kind, period, best, match, size, scale, error)
+    return (starid, truth.stars["tmag"][index], kind, period, best, match, size, scale, error)
 
 
 def _box_match(found: float, period: float, duration: float, length: float) -> str:
@@ -110,8 +110,14 @@ def _mean_factor(
 def wave_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
     """Period of the highest Lomb-Scargle peak, days.
 
-    From a day, so that drifts are no waves, to the shortest that a regular series can tell (two median time
-    steps).
+    Between two median time steps, the shortest that a regular series resolves, and a day, so that drifts do
+    not count as waves.
+
+    Examples
+    --------
+    >>> time = np.arange(0, 10, 0.02)
+    >>> round(wave_period(time, 0.01 * np.sin(2 * np.pi * time / 0.3)), 2)
+    0.3
     """
     from astropy.timeseries import LombScargle
 
@@ -123,7 +129,14 @@ def wave_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
 
 
 def box_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
-    """Period of the deepest significant box, days, for periods from 0.5 days to half of the series."""
+    """Period of the deepest significant box, days, for periods from 0.5 days to half of the series.
+
+    Examples
+    --------
+    >>> time = np.arange(0, 10, 0.05)
+    >>> round(box_period(time, np.where(time % 2.0 < 0.15, -0.01, 0.0)), 1)
+    2.0
+    """
     from astropy.timeseries import BoxLeastSquares
 
     smooth = _flatten(time, flux)
@@ -167,7 +180,7 @@ def fit_scale(
     model: NDArray[np.float64],
     pieces: NDArray[np.int64] | None = None,
 ) -> tuple[float, float]:
-    """How much of a known variation is in a light curve: 1 for all of it.
+    """Scale of a known variation in a light curve: 1 where all of it is there.
 
     Least squares of a straight line in each piece of time, for drifts, plus the variation; points beyond 4
     robust standard deviations are left out.
@@ -186,6 +199,14 @@ def fit_scale(
     (float, float)
         The scale and its standard error from the scatter of the residuals. NaN where less than 3 points a
         piece leave nothing to fit.
+
+    Examples
+    --------
+    >>> time = np.linspace(0, 5, 200)
+    >>> wave = 0.01 * np.sin(2 * np.pi * time)
+    >>> scale, _ = fit_scale(time, 0.8 * wave, 1 + wave)
+    >>> round(scale, 6)
+    0.8
     """
     pieces = np.zeros(len(time), dtype=np.int64) if pieces is None else pieces
     numbers, count = np.unique(pieces, return_counts=True)

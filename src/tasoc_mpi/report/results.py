@@ -31,7 +31,7 @@ __all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"
 
 _NUMBERS = ("elaptime", "mean_flux", "variability", "rms_hour", "ptp", "contamination", "mask_size")
 
-#: One star: its row of the work list and its diagnostics; NaN and '' for what is not there.
+#: One star: its row of the work list and its diagnostics; NaN and '' where a value is not known.
 RESULT_DTYPE = np.dtype(
     [
         ("priority", "i8"),
@@ -49,13 +49,13 @@ RESULT_DTYPE = np.dtype(
 #: Columns of a light curve that are read: numbers, and integers.
 _CURVE = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_BKG", "CADENCENO", "QUALITY", "PIXEL_QUALITY")
 _WAY_OUT = "compute it again with --overwrite"
-#: Sky, e-/s a pixel, where no light curve tells: zodiacal light away from the ecliptic.
+#: Sky, e-/s a pixel, where no light curve is there to measure it: zodiacal light away from the ecliptic.
 TYPICAL_SKY = 100.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """A work list and what became of its stars.
+    """A work list with the results of its stars.
 
     Attributes
     ----------
@@ -221,10 +221,10 @@ def _read_hdus(reader: FITSReader) -> tuple[dict[str, NDArray[Any]], NDArray[np.
     """Columns of the table, pixels of the mask, and (row, column) of its first pixel."""
     columns: dict[str, NDArray[Any]] | None = None
     mask: NDArray[np.bool_] | None = None
-    place = 0
+    position = 0
     while columns is None or mask is None:
-        hdu = reader.hdu(place)
-        place = reader.end(hdu)
+        hdu = reader.hdu(position)
+        position = reader.end(hdu)
         if hdu.values.get("EXTNAME") == "LIGHTCURVE":
             columns = read_table(reader, hdu, _CURVE)
         elif hdu.values.get("EXTNAME") == "APERTURE":
@@ -245,7 +245,7 @@ def _read_mask(reader: FITSReader, hdu: HDU) -> tuple[NDArray[np.bool_], tuple[i
     pixels = np.frombuffer(reader.read(hdu.start, 4 * rows * columns), ">i4").reshape(rows, columns)
     corner = [values.get("CRVAL2P"), values.get("CRVAL1P")]
     if not all(isinstance(n, int | float) and 0 < n < 10_000 for n in corner):
-        raise InputError("the place of its mask is not known")
+        raise InputError("the position of its mask is not known")
     # The alternate WCS counts pixels from 1.
     return (pixels & 2) > 0, (int(corner[0]) - 1, int(corner[1]) - 1)  # type: ignore[arg-type]
 
@@ -269,7 +269,7 @@ def sky_level(run: Run, stars: NDArray[np.void] | None = None, sample: int = 25)
     Returns
     -------
     (float, int)
-        The level, and how many light curves it is from; 0 where none tells and it is `TYPICAL_SKY`.
+        The level, and how many light curves it is from; 0 where there is none and the level is `TYPICAL_SKY`.
     """
     stars = run.stars[run.ok] if stars is None else stars
     stars = stars[(stars["lightcurve"] != "") & (stars["mask_size"] > 0)]

@@ -1,4 +1,4 @@
-"""A run in a few lines: counts by status, and precision by magnitude beside what is to be expected."""
+"""A run in a few lines: counts by status, and precision by magnitude beside the expected noise."""
 
 from __future__ import annotations
 

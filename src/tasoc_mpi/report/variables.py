@@ -25,7 +25,11 @@ class Variable:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """A line for a picture.
+
+        >>> Variable("transit", 3.5, 0.01).text
+        'injected: transit, P = 3.5 d, depth 1%'
+        """
         depth = f", depth {100 * self.depth:.2g}%" if self.depth > 0 else ""
         return f"injected: {self.kind}, P = {self.period:.4g} d{depth}"
 

@@ -1,4 +1,4 @@
-"""From truth to frames: TESS-like full frame images, target pixel files, a star catalog and the truth.
+"""Simulation of a CCD: TESS-like full frame images, target pixel files, a star catalog and the truth.
 
 The work is in `tasoc_mpi.simulate.simulation`, which is loaded when `simulate` is first called.
 """

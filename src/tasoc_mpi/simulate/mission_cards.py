@@ -73,7 +73,7 @@ def calendar(time: ArrayLike) -> list[str]:
     """TJD (TDB) as UTC calendar dates to the millisecond.
 
     >>> calendar([1325.5])
-    ['2018-07-26T23:58:50.816Z']
+    ['2018-07-25T23:58:50.817Z']
     """
     from astropy.time import Time
 
@@ -84,8 +84,8 @@ def calendar(time: ArrayLike) -> list[str]:
 def file_date(date: str) -> str:
     """A UTC calendar date as file names have it: year, day of the year, hour, minute and second.
 
-    >>> file_date("2018-07-26T23:58:50.816Z")
-    '2018207235850'
+    >>> file_date("2018-07-25T23:58:50.816Z")
+    '2018206235850'
     """
     return f"{datetime.fromisoformat(date.rstrip('Z')):%Y%j%H%M%S}"
 
@@ -109,7 +109,7 @@ def primary_cards(
         ("TSTOP", span[1], "observation stop time in TJD"),
         ("DATE-OBS", dates[0], "TSTART as UTC calendar date"),
         ("DATE-END", dates[1], "TSTOP as UTC calendar date"),
-        # Readers tell the kind of a file by the second word.
+        # Programs recognize the kind of a file by the second word.
         ("CREATOR", creator, "program used to produce this file"),
         ("PROCVER", PROCVER, "SW version"),
         ("FILEVER", "1.0", "file format version"),
@@ -192,7 +192,7 @@ def detector_cards(camera: int, ccd: int, seconds: int) -> list[CardTuple]:
 
 
 def fixed_offset(seconds: int) -> int:
-    """What is added to the counts of an exposure on board."""
+    """Counts that are added to an exposure on board."""
     return 209700 if seconds <= 120 else 3355400
 
 

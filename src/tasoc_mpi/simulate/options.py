@@ -137,12 +137,20 @@ class SimulationOptions:
             raise UsageError(f"--prf {self.prf}: no such folder; leave it out for the analytic PRF")
 
     def rng(self, *part: int) -> np.random.Generator:
-        """Random numbers of one part of the simulation: the same for the same seed and CCD."""
+        """Random numbers of one part of the simulation: the same for the same seed and CCD.
+
+        >>> SimulationOptions(seed=7).rng(1).random() == SimulationOptions(seed=7).rng(1).random()
+        True
+        """
         return np.random.default_rng([self.seed, self.sector, self.camera, self.ccd, *part])
 
     @property
     def science(self) -> tuple[int, int, int, int]:
-        """First simulated science pixel (full frame image row, column), number of rows and columns."""
+        """First simulated science pixel (full frame image row, column), number of rows and columns.
+
+        >>> SimulationOptions(rows=200, columns=100, row0=0).science
+        (0, 1018, 200, 100)
+        """
         if self.full_frame:
             return 0, FIRST_COLUMN, CCD_ROWS, CCD_COLUMNS
         row0 = (CCD_ROWS - self.rows) // 2 if self.row0 is None else self.row0

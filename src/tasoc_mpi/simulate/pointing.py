@@ -1,4 +1,4 @@
-"""Where the CCD looks: the world coordinates of a sector, camera and CCD, and of every moment in it."""
+"""The world coordinates of a CCD in a sector, and their changes with the motion of the spacecraft."""
 
 from __future__ import annotations
 
@@ -63,6 +63,13 @@ def load_pointing(sector: int, camera: int, ccd: int) -> Pointing:
     ------
     UsageError
         If tesswcs is needed and not installed, or does not know the sector.
+
+    Examples
+    --------
+    >>> pointing = load_pointing(1, 1, 1)
+    >>> arcsec = 3600 * abs(np.linalg.det(pointing.cd)) ** 0.5
+    >>> pointing.crpix.tolist(), round(float(arcsec), 1)
+    ([1045.0, 1001.0], 20.5)
     """
     text = (resources.files("tasoc_mpi") / "data" / "simulate_wcs.json").read_text("utf-8")
     numbers = json.loads(text)
@@ -82,7 +89,7 @@ def load_pointing(sector: int, camera: int, ccd: int) -> Pointing:
             f"--sector {sector}: tesswcs {tesswcs.__version__} knows no pointing for it, "
             f"only for sectors 1 to {known}"
         )
-    # A predicted pointing is announced on tesswcs's own logger: once is enough, in our words.
+    # tesswcs logs a warning of its own for a predicted pointing; the one below is enough.
     logging.getLogger("tesswcs").setLevel(logging.ERROR)
     if sector > tesswcs.latest_sector:
         logging.getLogger(__name__).warning("the pointing of sector %d is a prediction", sector)

@@ -40,7 +40,7 @@ def add_sky(image, patterns, levels):
 
 @numba.njit(cache=True)
 def bleed(image, full_well):
-    """Spread what pixels cannot hold along their columns, half of it up and half of it down.
+    """Spread charge above the full well along the columns, half of it up and half of it down.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How the simulated stars spread over the pixels: the analytic model, or the PRF files of TESS."""
+"""The pixel response of the simulated stars: an analytic model, or the PRF files of TESS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TILE = 128
 
 @dataclass(frozen=True)
 class Response:
-    """What is needed to draw each of the N stars.
+    """The response of each of N stars.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Response:
     tables : tuple of ndarray
         One for each tile; none for the analytic model.
     tile : ndarray of int64, shape (N,)
-        Which of them is a star's.
+        Index in `tables` for each star.
     """
 
     description: str
@@ -84,7 +84,7 @@ def draw(
     ----------
     response : Response
     which : ndarray of int64, shape (K,)
-        Their numbers.
+        Their indices in the stars of the response.
     image : ndarray of float32, shape (R, C)
         Changed in place.
     origin : (int, int)

@@ -1,4 +1,4 @@
-"""A simulated CCD before its first frame is made: when it is exposed, where it looks, and its stars."""
+"""A simulated CCD before its first frame is made: exposures, world coordinates and stars."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def observe(pointing: Pointing, timeline: Timeline, exposures: Exposures) -> Obs
 
 
 def make_scene(options: SimulationOptions) -> Scene:
-    """Draw what the options ask for.
+    """Compute times and pointing, and draw the stars.
 
     Raises
     ------

@@ -35,6 +35,12 @@ def sky_patterns(options: SimulationOptions, rows: ArrayLike, columns: ArrayLike
     -------
     ndarray of float32, shape (4, R, C)
         Relative to `sky_levels`.
+
+    Examples
+    --------
+    >>> sky_patterns(SimulationOptions(), [0, 2047], [44, 2091])[0].round(2)
+    array([[0.87, 1.03],
+           [0.97, 1.13]], dtype=float32)
     """
     y = (np.asarray(rows, dtype="f8")[:, None] - 1023.5) / 1024.0
     x = (np.asarray(columns, dtype="f8")[None, :] - 1067.5) / 1024.0
@@ -50,9 +56,7 @@ def sky_patterns(options: SimulationOptions, rows: ArrayLike, columns: ArrayLike
     ).astype("f4")
 
 
-def sky_levels(
-    options: SimulationOptions, time: NDArray[np.float64], sector_start: float
-) -> NDArray[np.float64]:
+def sky_levels(options: SimulationOptions, time: ArrayLike, sector_start: float) -> NDArray[np.float64]:
     """Brightness of each part in time.
 
     Parameters
@@ -67,6 +71,12 @@ def sky_levels(
     -------
     ndarray, shape (T, 4)
         e-/s a pixel.
+
+    Examples
+    --------
+    >>> sky_levels(SimulationOptions(), [1325.0, 1332.0], sector_start=1325.0).round(1)
+    array([[95. , 80. , 40. ,  1.1],
+           [96.9,  0. ,  0. ,  0.8]])
     """
     since = np.asarray(time) - sector_start
     distance = np.abs((since + 0.5 * ORBIT_DAYS) % ORBIT_DAYS - 0.5 * ORBIT_DAYS)

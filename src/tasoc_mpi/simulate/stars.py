@@ -1,4 +1,4 @@
-"""The stars: where they are, how bright, and how those that vary vary."""
+"""The stars: positions, magnitudes, and the variations of variable stars."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_MODES = 8
 
 @dataclass(frozen=True)
 class Stars:
-    """The stars in and around the region, brightest first.
+    """Stars in and around the region, brightest first.
 
     Attributes
     ----------
@@ -66,7 +66,11 @@ class Stars:
 
 
 def counts(tmag: ArrayLike) -> NDArray[np.float64]:
-    """Number of stars up to a magnitude on a whole CCD, in a sparse field: 20,000 of Tmag < 15."""
+    """Number of stars up to a magnitude on a whole CCD, in a sparse field: 20,000 of Tmag < 15.
+
+    >>> counts([10, 15, 18]).round()
+    array([   317.,  20000., 154536.])
+    """
     x = np.asarray(tmag, dtype="f8") - 15.0
     return 10.0 ** (np.log10(20000.0) + 0.32 * x - 0.008 * x**2)
 
@@ -206,7 +210,7 @@ def _dip(distance: NDArray[np.float64], half: float, edge: float) -> NDArray[np.
 
 
 def make_variability(options: SimulationOptions, stars: Stars, start: float, days: float) -> Variability:
-    """Choose the variable stars and how they vary.
+    """Draw the variable stars and their variations.
 
     Parameters
     ----------

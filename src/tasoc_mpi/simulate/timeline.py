@@ -1,4 +1,4 @@
-"""When the frames are taken, where TESS is then, and how it wobbles."""
+"""The times of the exposures, the position of TESS, and its motion."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class ApertureFacts:
 
 @dataclass(frozen=True)
 class Target:
-    """A star with what the headers of its target pixel file need.
+    """A star and the facts in the headers of its target pixel file.
 
     Attributes
     ----------
