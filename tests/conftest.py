@@ -5,7 +5,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import faulty
 import pytest
+from run_program import call, content, fresh, make_input
 
 from tasoc_mpi import cli
 
@@ -52,3 +54,32 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> SimulatedCCD:
     ):
         assert cli.main(["--quiet", *options]) == 0
     return SimulatedCCD(folder)
+
+
+@pytest.fixture(scope="module")
+def blank(request, tmp_path_factory) -> Path:
+    """A work list in which nothing is done, of as many stars as the module's STARS, on CCDS (default: 2)."""
+    folder = tmp_path_factory.mktemp("blank") / "input"
+    make_input(folder, request.module.STARS, getattr(request.module, "CCDS", 2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(blank, tmp_path_factory) -> dict:
+    """The content of `blank` after a run of one process, undisturbed."""
+    folder = fresh(blank, tmp_path_factory.mktemp("expected"))
+    assert call([str(folder)]) == 0
+    found = content(folder)
+    status = [row[9] for row in found["todolist"]]
+    # The comparison is worth something only if everything happens in it.
+    assert {1, 2, 3, 5} == set(status)
+    assert status.count(5) == len(found["skipped"]) > 3
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(blank, tmp_path_factory) -> dict:
+    """As `expected`, with the photometry of `faulty` in a process of its own, and no star at fault."""
+    folder = fresh(blank, tmp_path_factory.mktemp("expected"))
+    assert faulty.call(["--quiet", "run", str(folder)]) == 0
+    return content(folder)

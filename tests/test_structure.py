@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,14 @@ def test_floors(name):
 @pytest.mark.parametrize("name", sorted(n for n in modules() if n.startswith("kernels.")))
 def test_kernels_know_nothing_of_ours_but_kernels(name):
     assert all(i.split(".")[0] == "kernels" for i in imports(name, modules()[name]))
+
+
+def test_no_test_imports_a_test():
+    """What tests share is in `tests/helpers`. Code in strings, which tests run in other processes, counts."""
+    tests = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    for path in (ROOT / "tests").rglob("*.py"):
+        found = set(re.findall(r"\b(?:from|import)\s+[\w.]*?(test_\w+)", path.read_text()))
+        assert not found & tests, f"{path} imports {found & tests}"
 
 
 def loaded_after(statement: str) -> set[str]:

@@ -1,12 +1,12 @@
 """Settings: the table of them, files that override them, and who checks these files when."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi_launch import launch
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
@@ -136,15 +136,9 @@ def test_settings_are_checked_before_anything_else(override, tmp_path, capsys, c
 
 @pytest.mark.parametrize("command", ["prepare", "run"])
 def test_rank_0_alone_names_the_file(override, simulated, command):
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    if not mpiexec.exists():
-        pytest.skip("no mpiexec beside this Python")
     override.path.write_text("[k2p2]\nthreshold = much\n")
     before = sorted(simulated.folder.iterdir())
-    ended = subprocess.run(
-        [mpiexec, "-n", "3", sys.executable, "-m", "tasoc_mpi.cli", command, str(simulated.folder)],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    ended = launch([sys.executable, "-m", "tasoc_mpi.cli"], command, str(simulated.folder), ranks=3)
     assert ended.returncode == 1
     assert ended.stderr.count("threshold is 'much'") == 1
     assert "Traceback" not in ended.stderr

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_program import content, make_input
-from test_faults import PROGRAM, mpiexec
+from faulty import PROGRAM
+from mpi_launch import mpiexec
+from run_program import content
 
 HELPERS = str(Path(__file__).parents[1] / "helpers")
 
@@ -21,31 +22,17 @@ pytestmark = pytest.mark.timeout(120)
 STARS = 30
 
 
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("blank") / "input"
-    make_input(folder, STARS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(blank, tmp_path_factory) -> dict:
-    folder = Path(shutil.copytree(blank, tmp_path_factory.mktemp("expected") / "input"))
-    subprocess.run([*PROGRAM, str(folder)], check=True, capture_output=True, timeout=60)
-    return content(folder)
-
-
 CLOSED = ("2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-")
 USELESS = ("2>/dev/full", ">/dev/full", "2> >(exec true)", "> >(exec true)")
 
 
 @pytest.mark.parametrize("streams", [*CLOSED, *USELESS])
-def test_a_run_does_not_need_its_streams(blank, expected, tmp_path, streams):
+def test_a_run_does_not_need_its_streams(blank, undisturbed, tmp_path, streams):
     folder = Path(shutil.copytree(blank, tmp_path / "input"))
     command = " ".join([*PROGRAM, str(folder), streams])
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    assert content(folder) == expected
+    assert content(folder) == undisturbed
     assert (folder / "output" / "summary.json").exists()
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
@@ -54,7 +41,7 @@ def test_a_run_does_not_need_its_streams(blank, expected, tmp_path, streams):
 
 
 @pytest.mark.parametrize("streams", ["2>&-", "<&- >&- 2>&-"])
-def test_ranks_that_the_program_starts_do_not_need_them_either(blank, expected, tmp_path, streams):
+def test_ranks_that_the_program_starts_do_not_need_them_either(blank, undisturbed, tmp_path, streams):
     mpiexec(2)
     folder = Path(shutil.copytree(blank, tmp_path / "input"))
     command = f"{sys.executable} -m tasoc_mpi.cli run {folder} --ranks 2 {streams}"
@@ -65,7 +52,7 @@ def test_ranks_that_the_program_starts_do_not_need_them_either(blank, expected, 
     assert [row[9] for row in found["todolist"]] == [2] * STARS
 
 
-def test_messages_that_nobody_reads_hold_nothing_up(blank, expected, tmp_path):
+def test_messages_that_nobody_reads_hold_nothing_up(blank, undisturbed, tmp_path):
     """Neither rank 0 nor a computing process, whose star would then be over its time limit."""
     folder = Path(shutil.copytree(blank, tmp_path / "input"))
     reads, writes = os.pipe()
@@ -90,7 +77,10 @@ def test_messages_that_nobody_reads_hold_nothing_up(blank, expected, tmp_path):
     os.close(writes)
     assert done.returncode == 0
     found = content(folder)
-    assert (found["todolist"], found["files"]) == (expected["todolist"], expected["files"])
+    assert (found["todolist"], found["files"]) == (
+        undisturbed["todolist"],
+        undisturbed["files"],
+    )
 
 
 def test_closed_streams_are_not_given_to_data_files(tmp_path):

@@ -9,7 +9,6 @@ import gzip
 import resource
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import h5py
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from ffi_files import ffi_name, series, write_ffi
+from prepared import FRAMES, LOG, NAME, SHAPE, SMALL_MEMORY, contents, kill_prepare
 from scipy import ndimage
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
@@ -31,13 +31,6 @@ from tasoc_mpi.cubes.star_image import chosen_frames, star_image
 from tasoc_mpi.products.cube import Cube, open_cube
 from tasoc_mpi.products.ffi import find_ffis
 
-SHAPE = (70, 80)
-FRAMES = 24
-NAME = "sector030_camera1_ccd1.hdf5"
-LOG = "sector030_camera1_ccd1.frames.csv"
-#: Blocks of ten rows.
-SMALL_MEMORY = 0.0003
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> tuple[Path, np.ndarray, Cube]:
@@ -46,23 +39,6 @@ def made(tmp_path_factory) -> tuple[Path, np.ndarray, Cube]:
     pixels = series(folder / "ffi", FRAMES, SHAPE)
     prepare_folder(folder)
     return folder, pixels, open_cube(folder / NAME)
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    """All datasets and attributes of an HDF5 file as bytes."""
-    found = {}
-
-    def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        for key, value in item.attrs.items():
-            found[f"{name}@{key}"] = repr(value).encode()
-        if isinstance(item, h5py.Dataset):
-            value = item[()]
-            found[name] = repr(value.tolist()).encode() if value.dtype == object else value.tobytes()
-
-    with h5py.File(path) as file:
-        visit("/", file)
-        file.visititems(visit)
-    return found
 
 
 def replace_frame(folder: Path, t: int, flux: np.ndarray, **options) -> Path:
@@ -294,23 +270,6 @@ def test_shenanigans(tmp_path: Path) -> None:
     assert expected[:, :, 6].any()
 
 
-KILLER = """
-    import os, signal, sys
-    import tasoc_mpi.cubes.{module} as module
-    original, calls = module.{function}, []
-
-    def killing(*args, **options):
-        calls.append(None)
-        if len(calls) == {call}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args, **options)
-
-    module.{function} = killing
-    from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
-    prepare_folder(sys.argv[1], PrepareOptions(memory={memory}))
-"""
-
-
 @pytest.mark.parametrize(
     ("module", "function", "call"),
     [
@@ -330,10 +289,7 @@ KILLER = """
 def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, function, call) -> None:
     folder, _, _ = made
     (tmp_path / "ffi").symlink_to(folder / "ffi")
-    script = textwrap.dedent(KILLER.format(module=module, function=function, call=call, memory=SMALL_MEMORY))
-    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
-    assert killed.returncode == -9, killed.stderr
-    assert not (tmp_path / NAME).exists()
+    kill_prepare(tmp_path, module, function, call)
     fits, blocks = [], []
     fit, write = steps.fit_background, steps.RowsStep.compute
     monkeypatch.setattr(steps, "fit_background", lambda *a: fits.append(1) or fit(*a))
@@ -355,11 +311,8 @@ def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, functio
 def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) -> None:
     folder, _, _ = made
     (tmp_path / "ffi").symlink_to(folder / "ffi")
-    script = textwrap.dedent(
-        KILLER.format(module="tasks", function="fit_background", call=7, memory=SMALL_MEMORY)
-    )
-    script = "from tasoc_mpi.cubes import partial_cube\npartial_cube._ALGORITHM = 3\n" + script
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
+    version = "from tasoc_mpi.cubes import partial_cube; partial_cube._ALGORITHM = 3"
+    kill_prepare(tmp_path, "tasks", "fit_background", 7, before=version)
     assert (tmp_path / f"{NAME}.state").exists()
     fits, fit = [], steps.fit_background
     monkeypatch.setattr(steps, "fit_background", lambda *a: fits.append(1) or fit(*a))
@@ -373,11 +326,8 @@ def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) 
 
 def test_other_frames_start_anew(made, tmp_path: Path) -> None:
     """An interrupted prepare of other files is no use."""
-    script = textwrap.dedent(
-        KILLER.format(module="tasks", function="fit_background", call=7, memory=SMALL_MEMORY)
-    )
     series(tmp_path / "ffi", FRAMES, SHAPE, seed=1)
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, timeout=120)
+    kill_prepare(tmp_path, "tasks", "fit_background", 7)
     folder, _, _ = made
     assert (tmp_path / f"{NAME}.state").exists()
     for path in (tmp_path / "ffi").iterdir():

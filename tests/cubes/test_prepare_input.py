@@ -6,9 +6,7 @@ import gzip
 import os
 import shutil
 import socket
-import subprocess
 import sys
-import textwrap
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -16,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ffi_files import ffi_name, series
-from test_prepare_cubes import FRAMES, KILLER, NAME, SHAPE, SMALL_MEMORY, contents
+from mpi_launch import launch, launchers
+from prepared import FRAMES, NAME, SHAPE, SMALL_MEMORY, contents, kill_prepare
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
@@ -97,11 +96,9 @@ def test_folders_whose_names_are_no_text(made: Path, tmp_path: Path) -> None:
     (folder / "ffi").mkdir(parents=True)
     for path in (made / "ffi").iterdir():
         shutil.copy(path, folder / "ffi")
-    command = [sys.executable, "-m", "tasoc_mpi.cli", "prepare", str(folder), "--overwrite"]
-    for prefix in ([], [str(Path(sys.executable).with_name("mpiexec")), "-n", "2"]):
-        if prefix and not Path(prefix[0]).exists():
-            continue
-        done = subprocess.run([*prefix, *command], capture_output=True, timeout=120)
+    program = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
+    for ranks in (1, 2) if launchers() else (1,):
+        done = launch(program, str(folder), "--overwrite", ranks=ranks)
         assert done.returncode == 0, done.stderr
         assert contents(folder / NAME) == contents(made / NAME)
 
@@ -138,8 +135,7 @@ def test_the_lock_is_no_link_and_no_pipe(made: Path, tmp_path: Path) -> None:
 def interrupted(made: Path, folder: Path, function: str, call: int) -> Path:
     """An interrupted prepare; its state file."""
     linked(made, folder)
-    script = textwrap.dedent(KILLER.format(module="tasks", function=function, call=call, memory=SMALL_MEMORY))
-    subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, timeout=120)
+    kill_prepare(folder, "tasks", function, call)
     return folder / f"{NAME}.state"
 
 

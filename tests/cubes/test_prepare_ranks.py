@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ import pytest
 from ffi_files import ffi_name, series, write_ffi
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_prepare_cubes import FRAMES, LOG, NAME, SHAPE, contents
+from mpi_launch import launch, mpiexec
+from prepared import FRAMES, LOG, NAME, SHAPE, contents
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.cubes.buffers import Space
@@ -23,19 +23,6 @@ from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.task_farm import Team, _Sharing, pack, unpack
 
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
-
-
-def mpiexec(ranks: int) -> list[str]:
-    """The start of a command line under MPI; skips where there is none."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    name = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if name is None:
-        pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
-    return [name, "-n", str(ranks)]
-
-
-def run(ranks: int, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*mpiexec(ranks), *PROGRAM, *words], capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +46,15 @@ def fresh(made: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize(("ranks", "memory"), [(1, "1"), (2, "0.0006"), (4, "0.004")])
 def test_any_number_of_ranks(made: Path, tmp_path: Path, ranks: int, memory: str) -> None:
-    done = run(ranks, str(fresh(made, tmp_path)), "--memory", memory, "--movement-kernel", "translation")
+    done = launch(
+        PROGRAM,
+        str(fresh(made, tmp_path)),
+        "--memory",
+        memory,
+        "--movement-kernel",
+        "translation",
+        ranks=ranks,
+    )
     assert done.returncode == 0, done.stderr
     ours, alone = contents(tmp_path / NAME), contents(made / NAME)
     movement = [ours.pop(key) for key in list(ours) if key.startswith("movement_kernel")]
@@ -104,7 +99,7 @@ def test_a_killed_rank(made: Path, tmp_path: Path, rank: int, step: str, call: i
     assert killed.returncode != 0
     assert not (folder / NAME).exists()
     assert (folder / f"{NAME}.state").exists()
-    done = run(2, str(folder))
+    done = launch(PROGRAM, str(folder), ranks=2)
     assert done.returncode == 0, done.stderr
     assert "continuing an interrupted prepare" in done.stderr
     assert contents(folder / NAME) == contents(made / NAME)
@@ -119,7 +114,7 @@ def test_a_damaged_frame_is_named_once(made: Path, tmp_path: Path) -> None:
     packed = gzip.compress((tmp_path / ffi_name(13)).read_bytes(), 1)
     (tmp_path / ffi_name(13)).unlink()
     broken.write_bytes(packed[: len(packed) // 2])
-    done = run(3, str(tmp_path))
+    done = launch(PROGRAM, str(tmp_path), ranks=3)
     assert done.returncode == 1
     assert done.stderr.count(f"{broken}: ") == 1
     assert "1 of 2 CCDs" in done.stderr
@@ -129,7 +124,7 @@ def test_a_damaged_frame_is_named_once(made: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_usage_of_many_is_one_line(tmp_path: Path) -> None:
-    done = run(3, str(tmp_path / "nothing"))
+    done = launch(PROGRAM, str(tmp_path / "nothing"), ranks=3)
     assert done.returncode == 1
     assert done.stderr.count("no such folder") == 1
     assert "Traceback" not in done.stderr

@@ -14,8 +14,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-_TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(_TESTS / name) for name in (".", "helpers", "products", "models")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 
 def _serve(bases: list, args: argparse.Namespace, folder: Path, job: int) -> None:

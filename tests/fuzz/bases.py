@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
 from ffi_files import series
-from foreign_files import pixels, write_tasoc
+from foreign_files import make_cutout, make_mast_cube, pixels, write_tasoc
+from prf_folder import write_prf_folder
+from tica_files import write_tica
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.settings import settings_text
@@ -99,49 +100,27 @@ def tasoc(folder: Path) -> None:
 
 def mast(folder: Path) -> None:
     """A cube of MAST's."""
-    import astrocut
-
     (folder / "foreign").mkdir(parents=True)
     size = ("--row0", 0, "--column0", 44, "--rows", 40, "--columns", 100, "--frames", 5, "--tpfs", 0)
     _tasoc_mpi("simulate", folder / "frames", *size)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        astrocut.CubeFactory().make_cube(
-            sorted(map(str, (folder / "frames").rglob("*_ffic.fits"))),
-            cube_file=str(folder / "foreign" / "tess-s0001-1-1-cube.fits"),
-            sector=1,
-            verbose=False,
-        )
+    make_mast_cube(folder / "frames", folder / "foreign" / "tess-s0001-1-1-cube.fits")
     shutil.rmtree(folder / "frames")
 
 
 def cutout(folder: Path) -> None:
     """A cut-out of TESSCut."""
-    import astrocut
-    from astropy.io import fits
-
     mast(folder)
     cube = folder / "foreign" / "tess-s0001-1-1-cube.fits"
     (info, *_) = scan_mast_cube(cube)
     wcs = FrameWCS.from_headers([info.header], info.file_offset)
     middle = np.array([info.file_offset[0] + 70.0]), np.array([info.file_offset[1] + 20.0])
     ra, dec = wcs.sky(*middle, 0)[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = astrocut.TessCubeCutout(str(cube), f"{ra} {dec}", (30, 24))
-        path = Path(made.write_as_tpf(str(cube.parent))[0])
-        (cut,) = made.cutouts_by_file.values()
-        with fits.open(path, mode="update") as hdus:
-            # Versions about 1.4 forget it.
-            for axis in (1, 2):
-                hdus[1].header[f"{axis}CRV4P"] = int(cut.cutout_lims[axis - 1, 0]) + 1
+    make_cutout(cube, float(ra), float(dec), (30, 24))
     cube.unlink()
 
 
 def tica(folder: Path) -> None:
     """Frames of TICA."""
-    from test_tica import write_tica
-
     rng = np.random.default_rng(1)
     for t in range(5):
         write_tica(folder, t, rng.uniform(1e4, 1.1e4, (48, 56)))
@@ -149,13 +128,7 @@ def tica(folder: Path) -> None:
 
 def prf(folder: Path) -> None:
     """PRF files."""
-    from test_psf import COLUMNS, ROWS, write_prf
-
-    inner = folder / "start_s0004" / "cam2_ccd3"
-    inner.mkdir(parents=True)
-    for row in ROWS:
-        for column in COLUMNS:
-            write_prf(inner / f"tess2019107181902-prf-2-3-row{row:04d}-col{column:04d}.fits", row, column)
+    write_prf_folder(folder)
 
 
 def tables(folder: Path) -> None:

@@ -22,6 +22,8 @@ from tasoc_mpi.commands import run
 from tasoc_mpi.core.mpi import world
 
 NAME = "faulty:photometry"
+#: The start of a command line.
+PROGRAM = [sys.executable, __file__]
 
 
 def photometry(starid, output_folder, **options):

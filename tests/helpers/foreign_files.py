@@ -1,7 +1,8 @@
-"""Files of other programs for tests and benchmarks: HDF5 as the TASOC pipeline writes it."""
+"""Files of other programs for tests and benchmarks: HDF5 as the TASOC pipeline writes it, astrocut's FITS."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from astropy.io import fits
 from ffi_files import wcs_cards
 from numpy.typing import NDArray
+
+from tasoc_mpi.products.ffi import find_ffis
 
 ATTRIBUTES = {
     "SECTOR": 30,
@@ -99,3 +102,31 @@ def write_tasoc(
             file.create_dataset("movement_kernel", data=arrays["movement_kernel"])
             file["movement_kernel"].attrs["warpmode"] = warpmode
     return arrays
+
+
+def make_mast_cube(frames: Path, path: Path, sector: int = 1) -> Path:
+    """Let astrocut make the cube of a folder's frames, as MAST does."""
+    import astrocut
+
+    files = [str(p) for paths in find_ffis(frames).values() for p in paths]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        astrocut.CubeFactory().make_cube(files, cube_file=str(path), sector=sector, verbose=False)
+    return path
+
+
+def make_cutout(cube: Path, ra: float, dec: float, size: tuple[int, int]) -> Path:
+    """Let astrocut cut out (columns, rows) pixels around a position of a cube of MAST's, as TESSCut does."""
+    import astrocut
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = astrocut.TessCubeCutout(str(cube), f"{ra} {dec}", size)
+        path = Path(made.write_as_tpf(str(cube.parent))[0])
+        (cut,) = made.cutouts_by_file.values()
+        with fits.open(path, mode="update") as hdus:
+            if "1CRV4P" not in hdus[1].header:
+                # Versions about 1.4 forget it.
+                for axis in (1, 2):
+                    hdus[1].header[f"{axis}CRV4P"] = int(cut.cutout_lims[axis - 1, 0]) + 1
+    return path

@@ -22,6 +22,11 @@ from tasoc_mpi.scheduler.queue import Queue
 from tasoc_mpi.worker import rank as worker_loop
 from tasoc_mpi.worklist import todo_file as todo
 
+#: The start of a command line.
+PROGRAM = [sys.executable, __file__]
+#: Variables for the photometry of the package, in files that always have the same date.
+REAL = {"MPI_PROGRAM_REAL": "1", "SOURCE_DATE_EPOCH": "0"}
+
 
 class ShuffledQueue(Queue):
     """The stars of a queue in any order."""

@@ -10,10 +10,12 @@ import errno
 import hashlib
 import os
 import pathlib
+import shutil
 import signal
 import sqlite3
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +27,9 @@ from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.scheduler import result_store as store
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
+
+#: The start of a command line.
+PROGRAM = [sys.executable, __file__]
 
 
 class Photometry:
@@ -91,6 +96,25 @@ def make_input(folder: pathlib.Path, stars: int, ccds: int = 2) -> None:
     create_todo(folder / "todo.sqlite", rows)
 
 
+def fresh(blank: pathlib.Path, parent: pathlib.Path, link: bool = False) -> pathlib.Path:
+    """A copy of an input folder at `parent / "input"`, in place of one that is there.
+
+    With `link` all files but the work list are hard links: for large files that a run only reads.
+    """
+    folder = parent / "input"
+    shutil.rmtree(folder, ignore_errors=True)
+    return pathlib.Path(shutil.copytree(blank, folder, copy_function=_link if link else shutil.copy2))
+
+
+def _link(source: str, target: str) -> None:
+    (shutil.copy2 if source.endswith(".sqlite") else os.link)(source, target)
+
+
+def everything_below(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
+    """All files of a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[str, object]:
     """Everything that a run leaves behind, times aside, in a form that can be compared."""
     output = output or folder / "output"
@@ -138,6 +162,22 @@ def kill_at(step: int) -> None:
     Photometry.save_lightcurve = counted(Photometry.save_lightcurve)
     # Several groups also of a few stars.
     store.FLUSH_COUNT = 7
+
+
+def forked(options: list[str], step: int) -> bool:
+    """Run in a child that is killed at a step; whether it was."""
+    with warnings.catch_warnings():
+        # Of idle threads of numerical libraries; the child uses none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os.close(2)
+        os.close(1)
+        kill_at(step)
+        os._exit(call(options))
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
 
 
 def call(options: list[str]) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from foreign_files import make_cutout, make_mast_cube
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
@@ -97,8 +98,6 @@ def test_one_pixel_has_no_world_coordinates(real: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def cutout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of whole simulated frames' cube, and a cut-out of 40 x 30 pixels from the same frames."""
-    from test_import_mast import make_cube
-
     folder = tmp_path_factory.mktemp("frames")
     size = ["--rows", "110", "--columns", "100", "--row0", "0", "--column0", "44", "--frames", "5"]
     options = [*size, "--tpfs", "0", "--camera", "2", "--ccd", "3", "--no-jitter"]
@@ -107,20 +106,8 @@ def cutout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     cube = open_cube(folder / "sector001_camera2_ccd3.hdf5")
     # Frames of a region whose first pixel astrocut takes for the first of the CCD.
     ra, dec = cube.wcs.sky(np.array([44.0 + 60]), np.array([50.0]), 0)[0]
-    source = make_cube(folder, tmp_path_factory.mktemp("mast") / "tess-s0001-2-3-cube.fits")
-    import astrocut
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = astrocut.TessCubeCutout(str(source), f"{ra} {dec}", (40, 30))
-        path = Path(made.write_as_tpf(str(source.parent))[0])
-        (cut,) = made.cutouts_by_file.values()
-        with fits.open(path, mode="update") as hdus:
-            if "1CRV4P" not in hdus[1].header:
-                # Versions about 1.4 forget it.
-                for axis in (1, 2):
-                    hdus[1].header[f"{axis}CRV4P"] = int(cut.cutout_lims[axis - 1, 0]) + 1
-    return folder, path
+    source = make_mast_cube(folder, tmp_path_factory.mktemp("mast") / "tess-s0001-2-3-cube.fits")
+    return folder, make_cutout(source, ra, dec, (40, 30))
 
 
 def test_pixels_lie_where_astrocut_took_them(cutout: tuple[Path, Path]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
+from foreign_files import make_mast_cube
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,16 +27,6 @@ from tasoc_mpi.products.mast_cube import scan_mast_cube
 NAME = "sector001_camera1_ccd1.hdf5"
 
 
-def make_cube(frames: Path, path: Path, sector: int = 1) -> Path:
-    """Let astrocut make the cube of a folder's frames."""
-    astrocut = pytest.importorskip("astrocut")
-    files = [str(p) for paths in find_ffis(frames).values() for p in paths]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        astrocut.CubeFactory().make_cube(files, cube_file=str(path), sector=sector, verbose=False)
-    return path
-
-
 @pytest.fixture(scope="module")
 def mast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of simulated frames with its cube, and the same frames as a cube of MAST's."""
@@ -44,7 +34,7 @@ def mast(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     size = ["--rows", "80", "--columns", "70", "--frames", "11", "--tpfs", "0", "--seed", "3"]
     assert cli.main(["--quiet", "simulate", str(folder), *size]) == 0
     assert cli.main(["--quiet", "prepare", str(folder)]) == 0
-    return folder, make_cube(folder, tmp_path_factory.mktemp("mast") / "tess-s0001-1-1-cube.fits")
+    return folder, make_mast_cube(folder, tmp_path_factory.mktemp("mast") / "tess-s0001-1-1-cube.fits")
 
 
 def test_the_cube_is_that_of_the_frames(mast: tuple[Path, Path], tmp_path: Path) -> None:
@@ -105,7 +95,7 @@ def test_frames_are_numbered_across_gaps(tmp_path: Path) -> None:
     assert cli.main(["--quiet", "simulate", str(tmp_path / "a"), *later, "0"]) == 0
     assert cli.main(["--quiet", "simulate", str(tmp_path / "b"), *later, "2000"]) == 0
     (files,) = find_ffis(tmp_path).values()
-    infos = scan_mast_cube(make_cube(tmp_path, tmp_path / "cube.fits", 30))
+    infos = scan_mast_cube(make_mast_cube(tmp_path, tmp_path / "cube.fits", 30))
     assert len(infos) == 10
     for info, file in zip(infos, files, strict=True):
         assert info.header["FFIINDEX"] == fits.getheader(file)["FFIINDEX"]

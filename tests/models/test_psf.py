@@ -8,6 +8,7 @@ import pytest
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prf_folder import LOWER, RIGHT, UPPER, write_prf, write_prf_folder
 from scipy.optimize import least_squares
 
 from tasoc_mpi.core.errors import InputError, MissingInput
@@ -17,7 +18,6 @@ from tasoc_mpi.models.prf_files import PRFGrid, analytic_table, find_folder, rea
 from tasoc_mpi.models.psf import PSF
 
 STAMP = (100, 131, 500, 541)  # 31 rows, 41 columns
-ROWS, COLUMNS = (1, 513, 1025, 1536, 2048), (45, 557, 1069, 1580, 2092)
 
 
 @pytest.fixture(autouse=True)
@@ -25,33 +25,9 @@ def _no_prf_folder(monkeypatch):
     monkeypatch.delenv("TESSPHOT_PRF", raising=False)
 
 
-def gaussian(sigma_row, sigma_column, row=0.0, column=0.0):
-    """A table of the sum 81 that tells rows, columns and directions apart."""
-    x = (np.arange(117) - 58) / 9
-    table = np.exp(-(((x[:, None] - row) / sigma_row) ** 2) / 2 - ((x - column) / sigma_column) ** 2 / 2)
-    return table * 81 / table.sum()
-
-
-UPPER, LOWER, RIGHT = gaussian(0.8, 0.8), gaussian(1.2, 0.8, 0.1), gaussian(0.8, 1.0, 0.0, 0.2)
-
-
-def write_prf(path, row, column, **cards):
-    """A file of MAST's form; the response changes linearly over the CCD."""
-    u, v = (row - 1) / 2047, (column - 45) / 2047
-    header = fits.Header(
-        {"CAM": 2.0, "CCD": 3.0, "CCD_RREF": float(row), "CCD_CREF": float(column), "NSAMP": 9.0} | cards
-    )
-    fits.PrimaryHDU(UPPER + u * (LOWER - UPPER) + v * (RIGHT - UPPER), header).writeto(path)
-
-
 @pytest.fixture(scope="session")
 def prf_files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prf") / "start_s0004" / "cam2_ccd3"
-    folder.mkdir(parents=True)
-    for row in ROWS:
-        for column in COLUMNS:
-            write_prf(folder / f"tess2019107181902-prf-2-3-row{row:04d}-col{column:04d}.fits", row, column)
-    return folder.parents[1]
+    return write_prf_folder(tmp_path_factory.mktemp("prf"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from supervised import supervisor, tasks, wait
 
 from tasoc_mpi.core.errors import InputError, UsageError
 from tasoc_mpi.core.status import STATUS
@@ -202,8 +203,6 @@ def test_a_file_is_on_the_disk_before_it_takes_another_one_s_place(tmp_path, cal
 
 
 def test_light_curves_are_on_the_disk_before_they_are_reported(tmp_path, monkeypatch):
-    from test_worker import supervisor, tasks, wait
-
     from tasoc_mpi.worker import supervisor as module
 
     synced: list[set[str]] = []

@@ -18,8 +18,8 @@ import pack_program
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_program import call, content, make_input
-from test_run import forked, fresh, launch
+from mpi_launch import launch
+from run_program import PROGRAM, call, content, forked, fresh
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
@@ -268,23 +268,6 @@ def test_packs_whose_bytes_are_elsewhere_are_refused(tmp_path, kind):
 # --- The run -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("blank") / "input"
-    make_input(folder, STARS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(blank, tmp_path_factory) -> dict:
-    """What a run that does not pack makes."""
-    folder = fresh(blank, tmp_path_factory.mktemp("expected"))
-    assert call([str(folder)]) == 0
-    found = content(folder)
-    assert len(found["skipped"]) > 3
-    return found
-
-
 def unpacked(folder: Path) -> dict:
     """The content of a packed run's folder, with its light curves unpacked elsewhere."""
     to = folder.parent / "unpacked"
@@ -304,7 +287,7 @@ def unpacked(folder: Path) -> dict:
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_packed_and_unpacked_is_the_same(blank, expected, tmp_path, ranks):
     folder = fresh(blank, tmp_path)
-    done = launch(ranks, str(folder), "--packed", "--batch", "4", seconds=120)
+    done = launch(PROGRAM, str(folder), "--packed", "--batch", "4", ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert 1 <= len(packs(folder / "output")) <= max(1, ranks - 1)
     assert unpacked(folder) == expected

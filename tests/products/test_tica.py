@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from astropy.coordinates import SkyCoord, get_body_barycentric
 from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
-from ffi_files import wcs_cards
 from numpy.typing import NDArray
+from tica_files import START, tica_name, write_tica
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
@@ -24,48 +23,6 @@ from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_ffi, read_rows, scan_ffi
 
 SHAPE = (70, 80)
-START = 2036.28
-
-
-def name(t: int, orbit: str = "o1-", camera: int = 1, ccd: int = 1) -> str:
-    return f"hlsp_tica_tess_ffi_s0027-{orbit}{116470 + t:08d}-cam{camera}-ccd{ccd}_tess_v01_img.fits"
-
-
-def write_tica(
-    folder: Path, t: int, electrons: NDArray[Any], seconds: int = 600, orbit: str = "o1-", **cards: Any
-) -> Path:
-    """A frame whose first pixel is column 44, row 0; cards with the value None are left out."""
-    start = START + t * seconds / 86400
-    header = {
-        "CRM_N": 10,
-        "ORBIT_ID": 61,
-        "ACS_MODE": "FP",
-        "TJD_ZERO": 2457000.0,
-        "STARTTJD": start,
-        "MIDTJD": start + seconds / 2 / 86400,
-        "ENDTJD": start + seconds / 86400,
-        "EXPTIME": seconds * 0.8 * 0.99,
-        "INT_TIME": seconds,
-        "QUAL_BIT": 0,
-        "CAMNUM": 1,
-        "CCDNUM": 1,
-        "CADENCE": 116470 + t,
-        "CRM": True,
-        "SCIPIXS": "[45:2092,1:2048]",
-        "UNITS": "electrons",
-        "TICAVER": f"1.1.{t}",
-        "CRVAL1P": 45,
-        "CRVAL2P": 1,
-        **wcs_cards((1001.0, 1001.0), t),
-        **cards,
-    }
-    hdu = fits.PrimaryHDU(np.asarray(electrons, dtype="f4"))
-    hdu.header.update({key: value for key, value in header.items() if value is not None})
-    table = fits.BinTableHDU.from_columns([fits.Column("RESIDUAL", "D", array=np.zeros(3))])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name(t, orbit)
-    fits.HDUList([hdu, table]).writeto(path)
-    return path
 
 
 @pytest.fixture
@@ -75,8 +32,8 @@ def electrons() -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("orbit", ["o1-", "o2a-", ""])
 def test_names(orbit: str) -> None:
-    assert parse_ffi_name(name(0, orbit, 3, 2)) == (27, 3, 2, "00116470")
-    assert parse_ffi_name(name(0, orbit) + ".gz") is not None
+    assert parse_ffi_name(tica_name(0, orbit, 3, 2)) == (27, 3, 2, "00116470")
+    assert parse_ffi_name(tica_name(0, orbit) + ".gz") is not None
 
 
 @pytest.mark.parametrize("seconds", [200, 600, 1800])
@@ -149,7 +106,7 @@ def test_cube(tmp_path: Path, seconds: int) -> None:
     cube = open_cube(tmp_path / "sector027_camera1_ccd1.hdf5")
     assert cube.attributes["CADENCE"] == seconds
     assert cube.attributes["NUM_FRM"] == seconds / 2
-    assert cube.frames[0] == name(0)
+    assert cube.frames[0] == tica_name(0)
     for t in range(5):
         flux = cube.images[:, :, t] + cube.background.frame(SHAPE, t)
         np.testing.assert_allclose(flux, pixels[t] / exposure, rtol=1e-5)

@@ -12,10 +12,11 @@ import subprocess
 import time
 from pathlib import Path
 
-import faulty
 import pytest
-from run_program import content, make_input
-from test_faults import PROGRAM, break_off, mpiexec, victims
+from faulty import PROGRAM
+from job_processes import job_processes
+from mpi_launch import environment, mpiexec
+from run_program import content
 
 pytestmark = [
     pytest.mark.timeout(100),
@@ -45,27 +46,13 @@ def folders(blank: Path, tmp_path: Path) -> tuple[Path, Path]:
     return Path(shutil.copytree(blank, tmp_path / "input")), log
 
 
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("blank") / "input"
-    make_input(folder, STARS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(blank, tmp_path_factory) -> dict:
-    folder = Path(shutil.copytree(blank, tmp_path_factory.mktemp("expected") / "input"))
-    assert faulty.call(["--quiet", "run", str(folder)]) == 0
-    return content(folder)
-
-
 @contextlib.contextmanager
 def running(folder: Path, *options: str, **variables: str):
     """A run on three ranks; its exit status has to be 0."""
     command = [*mpiexec(3), *PROGRAM, str(folder), *options]
     with subprocess.Popen(
         command,
-        env={**os.environ, **variables},
+        env={**environment(), **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,53 +62,53 @@ def running(folder: Path, *options: str, **variables: str):
             yield job
             _, said = job.communicate(timeout=60)
         except BaseException:
-            break_off(job)
+            job.kill()
             raise
     assert job.returncode == 0, said
 
 
 @pytest.mark.slow
-def test_kills_of_whichever_process_has_a_star_do_not_cost_it(blank, expected, tmp_path):
+def test_kills_of_whichever_process_has_a_star_do_not_cost_it(blank, undisturbed, tmp_path):
     folder, log = folders(blank, tmp_path)
-    starid = next(row[1] for row in expected["todolist"] if row[9] == 1)
+    starid = next(row[1] for row in undisturbed["todolist"] if row[9] == 1)
     killed: list[int] = []
     with running(folder, "--batch", "4", FAULTY_STARS=f"slow:{starid}", FAULTY_LOG=str(log)) as job:
         while job.poll() is None and len(killed) < 4:
-            children = [pid for pid in victims(job.pid)["child"] if pid not in killed]
+            children = [pid for pid in job_processes(job.pid)["child"] if pid not in killed]
             for pid in children:
                 if star_at_hand(log, pid) == starid:
                     kill(pid)
                     killed.append(pid)
             time.sleep(0.02)
     assert len(killed) == 4
-    assert content(folder) == expected
+    assert content(folder) == undisturbed
 
 
 @pytest.mark.slow
-def test_computing_processes_that_are_killed_at_random_change_nothing(blank, expected, tmp_path):
+def test_computing_processes_that_are_killed_at_random_change_nothing(blank, undisturbed, tmp_path):
     folder = Path(shutil.copytree(blank, tmp_path / "input"))
     rng = random.Random(4)
     kills = 0
     with running(folder, "--batch", "4", FAULTY_SECONDS="0.06") as job:
         while job.poll() is None:
             time.sleep(rng.uniform(0.1, 1.0))
-            if kills < 12 and (children := victims(job.pid)["child"]):
+            if kills < 12 and (children := job_processes(job.pid)["child"]):
                 kill(rng.choice(children))
                 kills += 1
     assert kills >= 5
-    assert content(folder) == expected
+    assert content(folder) == undisturbed
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, expected, tmp_path):
+def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, undisturbed, tmp_path):
     """As by a batch system, or of a node."""
     folder, log = folders(blank, tmp_path)
-    starid = next(row[1] for row in expected["todolist"] if row[9] == 1)
+    starid = next(row[1] for row in undisturbed["todolist"] if row[9] == 1)
     for _ in range(20):
         job = subprocess.Popen(
             [*mpiexec(2), *PROGRAM, str(folder), "--batch", "4"],
-            env={**os.environ, "FAULTY_STARS": f"hang:{starid}", "FAULTY_LOG": str(log)},
+            env={**environment(), "FAULTY_STARS": f"hang:{starid}", "FAULTY_LOG": str(log)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -131,9 +118,9 @@ def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, expected, tm
             while not any(star_at_hand(log, pid) == starid for pid in found):
                 assert job.poll() is None
                 time.sleep(0.02)
-                found = victims(job.pid)["child"]
+                found = job_processes(job.pid)["child"]
         finally:
-            everything = [pid for pids in victims(job.pid).values() for pid in pids]
+            everything = [pid for pids in job_processes(job.pid).values() for pid in pids]
             # All of them before any can act on the end of another.
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in everything:
@@ -142,7 +129,7 @@ def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, expected, tm
             job.wait(10)
     with running(folder):
         pass
-    assert content(folder) == expected
+    assert content(folder) == undisturbed
 
 
 @pytest.mark.slow

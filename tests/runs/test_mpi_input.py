@@ -3,7 +3,6 @@
 And what it makes of input that it can: older work lists, more ranks than stars, stars without a cube. Under
 every MPI that is here (see `mpi_launch`).
 """
-# ruff: noqa: F811 - fixtures of another module
 
 from __future__ import annotations
 
@@ -17,15 +16,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mpi_program
 import pytest
-from mpi_launch import environment
-from run_program import call, content, make_input
-from test_mpi_run import blank, expected, launch, mpiexec, real_blank, real_expected  # noqa: F401
-from test_mpi_run import copy as copy_real
-from test_run_operator import older
+from mpi_launch import environment, launch, mpiexec
+from mpi_program import PROGRAM, REAL
+from old_worklist import make_older
+from run_program import call, content, fresh, make_input
 
 from tasoc_mpi import cli
+
+STARS, CCDS = 150, 3
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.timeout(150)
 @pytest.fixture
 def folder(blank, tmp_path) -> Path:
     """An input folder in which nothing is done."""
-    return Path(shutil.copytree(blank, tmp_path / "input"))
+    return fresh(blank, tmp_path)
 
 
 def lines_of(done: subprocess.CompletedProcess) -> list[str]:
@@ -43,14 +42,14 @@ def lines_of(done: subprocess.CompletedProcess) -> list[str]:
 
 
 def refused(
-    mpiexec: str, folder: Path, tmp_path: Path, *options: str, prefix: list[str] | None = None
+    launcher: str, folder: Path, tmp_path: Path, *options: str, prefix: list[str] | None = None
 ) -> str:
     """Run on three ranks, all of which have to end with a non-zero exit status; returns the one line."""
     statuses = tmp_path / "statuses"
     statuses.mkdir()
     done = subprocess.run(
-        [*(prefix or []), mpiexec, "-n", "3", sys.executable, mpi_program.__file__, str(folder), *options],
-        env={**environment(mpiexec), "MPI_PROGRAM_STATUS": str(statuses), "MPI_PROGRAM_PATIENCE": "0.5"},
+        [*(prefix or []), *mpiexec(3, launcher), *PROGRAM, str(folder), *options],
+        env={**environment(launcher), "MPI_PROGRAM_STATUS": str(statuses), "MPI_PROGRAM_PATIENCE": "0.5"},
         capture_output=True,
         text=True,
         timeout=100,
@@ -113,9 +112,9 @@ def no_folder(folder: Path) -> Iterator[None]:
         (no_folder, "choose another --output"),
     ],
 )
-def test_input_that_cannot_be_used(mpiexec, folder, tmp_path, spoil: Callable, words: str):
+def test_input_that_cannot_be_used(launcher, folder, tmp_path, spoil: Callable, words: str):
     with spoil(folder):
-        line = refused(mpiexec, folder, tmp_path)
+        line = refused(launcher, folder, tmp_path)
     assert words in line
     assert str(folder) in line
 
@@ -131,28 +130,28 @@ def in_namespace() -> list[str]:
 
 
 @pytest.mark.parametrize("options", [[], ["--output", "elsewhere"], ["--dry-run"]])
-def test_read_only_input(mpiexec, folder, tmp_path, options):
+def test_read_only_input(launcher, folder, tmp_path, options):
     """On a file system that is mounted so, which binds the superuser, too."""
     script = f'mount --bind "{folder}" "{folder}" && mount -o remount,ro,bind "{folder}" && exec "$@"'
     prefix = [*in_namespace(), "sh", "-c", script, "sh"]
     options = [str(tmp_path / option) if option == "elsewhere" else option for option in options]
-    line = refused(mpiexec, folder, tmp_path, *options, prefix=prefix)
+    line = refused(launcher, folder, tmp_path, *options, prefix=prefix)
     assert f"{folder / 'todo.sqlite'}: a run must be able to write it and its folder" in line
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_read_only_output(mpiexec, folder, tmp_path):
+def test_read_only_output(launcher, folder, tmp_path):
     output = tmp_path / "output"
     output.mkdir()
     script = f'mount --bind "{output}" "{output}" && mount -o remount,ro,bind "{output}" && exec "$@"'
     prefix = [*in_namespace(), "sh", "-c", script, "sh"]
-    line = refused(mpiexec, folder, tmp_path, "--output", str(output), prefix=prefix)
+    line = refused(launcher, folder, tmp_path, "--output", str(output), prefix=prefix)
     assert f"{output}: not writable" in line
 
 
-def test_an_older_schema_is_upgraded(mpiexec, folder, expected):
-    older(folder / "todo.sqlite")
-    done = launch(mpiexec, 3, str(folder))
+def test_an_older_schema_is_upgraded(launcher, folder, expected):
+    make_older(folder / "todo.sqlite")
+    done = launch(PROGRAM, str(folder), ranks=3, launcher=launcher)
     assert done.returncode == 0, done.stderr
     found = content(folder)
     for name in ("todolist", "skipped", "tables", "version", "files"):
@@ -160,9 +159,9 @@ def test_an_older_schema_is_upgraded(mpiexec, folder, expected):
 
 
 @pytest.mark.parametrize("stars", [1, 2])
-def test_more_ranks_than_stars(mpiexec, tmp_path, stars):
+def test_more_ranks_than_stars(launcher, tmp_path, stars):
     make_input(tmp_path / "few", stars)
-    done = launch(mpiexec, 5, str(tmp_path / "few"))
+    done = launch(PROGRAM, str(tmp_path / "few"), ranks=5, launcher=launcher)
     assert done.returncode == 0, done.stderr
     make_input(tmp_path / "alone", stars)
     assert call([str(tmp_path / "alone")]) == 0
@@ -170,12 +169,12 @@ def test_more_ranks_than_stars(mpiexec, tmp_path, stars):
 
 
 def test_stars_without_a_cube_are_errors_and_the_others_are_as_they_were(
-    mpiexec,
+    launcher,
     real_blank,
     real_expected,
     tmp_path,
 ):
-    folder = copy_real(real_blank, tmp_path / "input")
+    folder = fresh(real_blank, tmp_path, link=True)
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
         count = conn.execute(
             "INSERT INTO todolist (priority, starid, sector, datasource, camera, ccd, cadence, tmag)"
@@ -183,7 +182,7 @@ def test_stars_without_a_cube_are_errors_and_the_others_are_as_they_were(
             " WHERE datasource = 'ffi' LIMIT 12"
         ).rowcount
     assert count == 12
-    done = launch(mpiexec, 3, str(folder), "--batch", "2", MPI_PROGRAM_REAL="1")
+    done = launch(PROGRAM, str(folder), "--batch", "2", **REAL, ranks=3, launcher=launcher)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("no sector001_camera1_ccd3.hdf5") == 1
     found = content(folder)
@@ -198,7 +197,7 @@ def test_stars_without_a_cube_are_errors_and_the_others_are_as_they_were(
     assert found == real_expected
 
 
-def run_on_small_disk(mpiexec: str, prefix: list[str], settings: dict, **variables: str) -> dict:
+def run_on_small_disk(launcher: str, prefix: list[str], settings: dict, **variables: str) -> dict:
     """See `full_disk`; what is true wherever the disk fills up. The line says what it is that is full."""
     done = subprocess.run(
         [
@@ -207,7 +206,7 @@ def run_on_small_disk(mpiexec: str, prefix: list[str], settings: dict, **variabl
             str(Path(__file__).parents[1] / "helpers" / "full_disk.py"),
             json.dumps(settings),
         ],
-        env={**environment(mpiexec), "SOURCE_DATE_EPOCH": "0", **variables},
+        env={**environment(launcher), **variables},
         capture_output=True,
         text=True,
         timeout=140,
@@ -228,7 +227,7 @@ def run_on_small_disk(mpiexec: str, prefix: list[str], settings: dict, **variabl
 
 @pytest.mark.parametrize(("ranks", "lightcurves"), [(1, 0), (1, 40), (3, 0), (3, 1), (3, 70)])
 def test_a_full_disk_under_the_work_list(
-    mpiexec,
+    launcher,
     blank,
     expected,
     tmp_path,
@@ -237,22 +236,22 @@ def test_a_full_disk_under_the_work_list(
 ):
     """From the beginning, or while the run goes on: what was written is whole, and the next run goes on."""
     prefix = in_namespace()
-    source = Path(shutil.copytree(blank, tmp_path / "input"))
+    source = fresh(blank, tmp_path)
     disk, output = tmp_path / "disk", source / "output"
     disk.mkdir()
-    program = [sys.executable, mpi_program.__file__, str(disk), "--output", str(output), "--batch", "4"]
+    program = [*PROGRAM, str(disk), "--output", str(output), "--batch", "4"]
     settings = {
         "todo": str(source / "todo.sqlite"),
         "disk": str(disk),
         "size": 1 << 20,
         "output": str(output),
-        "command": [*([mpiexec, "-n", str(ranks)] if ranks > 1 else []), *program],
+        "command": [*mpiexec(ranks, launcher if ranks > 1 else None), *program],
         "lightcurves": lightcurves,
     }
     statuses = tmp_path / "statuses"
     statuses.mkdir()
     found = run_on_small_disk(
-        mpiexec, prefix, settings, RUN_PROGRAM_SECONDS="0.04", MPI_PROGRAM_STATUS=str(statuses)
+        launcher, prefix, settings, RUN_PROGRAM_SECONDS="0.04", MPI_PROGRAM_STATUS=str(statuses)
     )
     if lightcurves > 1:
         # Not from the beginning.
@@ -266,7 +265,7 @@ def test_a_full_disk_under_the_work_list(
     ("ranks", "lightcurves", "options"), [(1, 9, []), (3, 0, []), (3, 9, []), (3, 1, ["--packed"])]
 )
 def test_a_full_disk_under_the_light_curves(
-    mpiexec,
+    launcher,
     real_blank,
     real_expected,
     tmp_path,
@@ -276,19 +275,19 @@ def test_a_full_disk_under_the_light_curves(
 ):
     """The same with the package's photometry: no part of a file, and in the end what there would be."""
     prefix = in_namespace()
-    source, disk = copy_real(real_blank, tmp_path / "input"), tmp_path / "disk"
+    source, disk = fresh(real_blank, tmp_path, link=True), tmp_path / "disk"
     disk.mkdir()
-    program = [sys.executable, mpi_program.__file__, str(source), "--output", str(disk / "output"), *options]
+    program = [*PROGRAM, str(source), "--output", str(disk / "output"), *options]
     settings = {
         "todo": str(source / "todo.sqlite"),
         "disk": str(disk),
         "size": 1 << 24,
         "output": str(disk / "output"),
-        "command": [*([mpiexec, "-n", str(ranks)] if ranks > 1 else []), *program, "--batch", "2"],
+        "command": [*mpiexec(ranks, launcher if ranks > 1 else None), *program, "--batch", "2"],
         "lightcurves": lightcurves,
         "keep": str(source / "output"),
     }
-    run_on_small_disk(mpiexec, prefix, settings, MPI_PROGRAM_REAL="1")
+    run_on_small_disk(launcher, prefix, settings, **REAL)
     if options:
         assert cli.main(["--quiet", "unpack", str(source / "output")]) == 0
         shutil.rmtree(source / "output" / "packed")

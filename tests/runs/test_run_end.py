@@ -13,8 +13,8 @@ from pathlib import Path
 import faulty
 import mpi_launch
 import pytest
-from run_program import content, make_input
-from test_faults import PROGRAM, victims
+from job_processes import job_processes
+from run_program import content
 
 pytestmark = [
     pytest.mark.timeout(150),
@@ -27,20 +27,6 @@ HANGING = 1032
 LAUNCHERS = [None, *mpi_launch.launchers()]
 
 
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("blank") / "input"
-    make_input(folder, STARS)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(blank, tmp_path_factory) -> dict:
-    folder = Path(shutil.copytree(blank, tmp_path_factory.mktemp("expected") / "input"))
-    assert faulty.call(["--quiet", "run", str(folder)]) == 0
-    return content(folder)
-
-
 @contextlib.contextmanager
 def hanging(folder: Path, log: Path, launcher: str | None, seconds: float):
     """A run whose last star hangs; the job, and the process that receives signals."""
@@ -49,7 +35,7 @@ def hanging(folder: Path, log: Path, launcher: str | None, seconds: float):
     variables = mpi_launch.environment(launcher) if launcher else dict(os.environ)
     variables.update(FAULTY_STARS=f"hang:{HANGING}", FAULTY_LOG=str(log), TESSPHOT_SETTINGS=str(settings))
     job = subprocess.Popen(
-        [*([launcher, "-n", "3"] if launcher else []), *PROGRAM, str(folder), "--batch", "4"],
+        [*mpi_launch.mpiexec(3 if launcher else 1, launcher), *faulty.PROGRAM, str(folder), "--batch", "4"],
         env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -64,7 +50,7 @@ def hanging(folder: Path, log: Path, launcher: str | None, seconds: float):
             time.sleep(0.05)
         # Others have reported meanwhile, and nothing is left to do but to wait.
         time.sleep(2)
-        yield job, (victims(job.pid)["rank 0"][0] if launcher else job.pid)
+        yield job, (job_processes(job.pid)["rank 0"][0] if launcher else job.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(job.pid, signal.SIGKILL)
@@ -80,7 +66,7 @@ def places(blank, tmp_path) -> tuple[Path, Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_star_in_hand_is_given_up_and_computed_next_time(places, expected, launcher, number):
+def test_a_star_in_hand_is_given_up_and_computed_next_time(places, undisturbed, launcher, number):
     folder, log = places
     with hanging(folder, log, launcher, 2.0) as (job, receiver):
         start = time.monotonic()
@@ -100,16 +86,16 @@ def test_a_star_in_hand_is_given_up_and_computed_next_time(places, expected, lau
     # So are those of the tenth of a second before, which were not reported yet.
     assert {row[1] for row in found["diagnostics"] if row[1]} <= set(found["files"])
     assert faulty.call(["--quiet", "run", str(folder)]) == 0
-    assert content(folder) == expected
+    assert content(folder) == undisturbed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize(("number", "exit_status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_the_second_signal_ends_the_run_at_once(places, expected, launcher, number, exit_status):
+def test_the_second_signal_ends_the_run_at_once(places, undisturbed, launcher, number, exit_status):
     folder, log = places
     with hanging(folder, log, launcher, 100.0) as (job, receiver):
-        everything = [pid for pids in victims(job.pid).values() for pid in pids]
+        everything = [pid for pids in job_processes(job.pid).values() for pid in pids]
         os.kill(receiver, number)
         # The same one, sent to a process and its group.
         os.kill(receiver, number)
@@ -126,7 +112,7 @@ def test_the_second_signal_ends_the_run_at_once(places, expected, launcher, numb
     assert job.returncode == exit_status, errors
     assert "interrupted" in errors
     assert faulty.call(["--quiet", "run", str(folder)]) == 0
-    assert content(folder) == expected
+    assert content(folder) == undisturbed
 
 
 @pytest.mark.slow
@@ -142,13 +128,13 @@ def test_signals_to_mpiexec_reach_rank_0(places, launcher):
 
 
 @pytest.mark.slow
-def test_a_rank_that_does_not_answer_is_left(places, expected):
+def test_a_rank_that_does_not_answer_is_left(places, undisturbed):
     """Its watching process stands still; the others' results are written, and the run ends."""
     if len(LAUNCHERS) < 2:
         pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
     folder, log = places
     with hanging(folder, log, LAUNCHERS[1], 1.0) as (job, receiver):
-        for pid in victims(job.pid)["worker"]:
+        for pid in job_processes(job.pid)["worker"]:
             os.kill(pid, signal.SIGSTOP)
         os.kill(receiver, signal.SIGTERM)
         _, errors = job.communicate(timeout=60)
@@ -156,4 +142,4 @@ def test_a_rank_that_does_not_answer_is_left(places, expected):
     assert "batch(es) were not answered; run again" in errors
     assert sum(row[9] is not None for row in content(folder)["todolist"]) >= STARS / 2
     assert faulty.call(["--quiet", "run", str(folder)]) == 0
-    assert content(folder) == expected
+    assert content(folder) == undisturbed

@@ -10,8 +10,9 @@ import sys
 
 import numpy as np
 import pytest
-from run_program import call, content, make_input
-from test_run import launch, mpiexec
+from mpi_launch import launch, mpiexec
+from old_worklist import make_older
+from run_program import PROGRAM, call, content, make_input
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
@@ -64,7 +65,7 @@ def test_a_dry_run_changes_nothing(folder, capsys):
 
 
 def test_a_dry_run_under_mpi(folder):
-    done = launch(3, str(folder), "--dry-run")
+    done = launch(PROGRAM, str(folder), "--dry-run", ranks=3)
     assert done.returncode == 0, done.stderr
     assert "120 of 120 stars would be computed" in done.stdout
     assert "node 0: 2 worker(s), from s001-1-1 on" in done.stdout
@@ -98,7 +99,7 @@ def test_fail_fast_and_max_errors(folder, capsys):
 
 
 def test_max_errors_under_mpi(folder):
-    done = launch(3, str(folder), "--max-errors", "2", "--batch", "1")
+    done = launch(PROGRAM, str(folder), "--max-errors", "2", "--batch", "1", ranks=3)
     assert done.returncode == 1
     assert "star(s) have failed" in done.stderr
     assert None in status_of(folder)
@@ -159,31 +160,12 @@ def test_ranks_that_cannot_be(monkeypatch):
         check_ranks(None)
 
 
-def older(path):
-    """Make a work list of an older program of it."""
-    with contextlib.closing(sqlite3.connect(path)) as conn, conn:
-        conn.execute("DROP INDEX todolist_unique_idx")
-        conn.execute("ALTER TABLE todolist DROP COLUMN cadence")
-        conn.execute("ALTER TABLE todolist DROP COLUMN tile")
-        conn.execute(
-            "CREATE UNIQUE INDEX todolist_unique_idx ON todolist (starid, datasource, sector, camera, ccd)"
-        )
-        for name in ("method_used", "edge_flux", "worker_wait_time"):
-            conn.execute(f"ALTER TABLE diagnostics DROP COLUMN {name}")
-        tables = conn.execute(
-            "SELECT name FROM sqlite_master WHERE name LIKE 'photometry_%' AND type = 'table'"
-        )
-        for (name,) in tables.fetchall():
-            if name != "photometry_skipped":
-                conn.execute(f"DROP TABLE {name}")
-
-
 def test_an_older_schema_is_read_and_published_as_the_one_of_today(folder, tmp_path):
     assert call([str(folder)]) == 0
     expected = content(folder)
     make_input(tmp_path / "old", 120)
     path = tmp_path / "old" / "todo.sqlite"
-    older(path)
+    make_older(path)
     assert call([str(tmp_path / "old")]) == 0
     assert content(tmp_path / "old") == expected
 
@@ -195,7 +177,7 @@ def test_cadences_of_an_older_schema(tmp_path):
     rows["datasource"] = ["ffi", "ffi", "ffi", "tpf"]
     path = tmp_path / "todo.sqlite"
     create_todo(path, rows)
-    older(path)
+    make_older(path)
     assert load_todo(path)["cadence"].tolist() == [1800, 600, 200, 120]
     publish(path, tmp_path / "output")
     assert load_todo(path)["cadence"].tolist() == [1800, 600, 200, 120]
@@ -214,9 +196,9 @@ def test_a_killed_run_leaves_its_results_in_the_logs(folder, capsys):
     expected = content(folder.parent / "other")
     # A faint star of the second CCD, which nothing skips: one of the last.
     late = next(row for row in reversed(expected["todolist"]) if row[5] == 2 and row[9] != 5)
-    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.03", "RUN_PROGRAM_KILL": str(late[1])}
+    variables = {"RUN_PROGRAM_SECONDS": "0.03", "RUN_PROGRAM_KILL": str(late[1])}
     capsys.readouterr()
-    done = launch(1, str(folder), "--batch", "1", **environment)
+    done = launch(PROGRAM, str(folder), "--batch", "1", **variables)
     assert done.returncode != 0
     assert set(status_of(folder)) == {None}
     assert cli.main(["status", str(folder)]) == 0

@@ -6,8 +6,8 @@ import subprocess
 import time
 
 import pytest
-from run_program import content, make_input
-from test_run import PROGRAM, launch, mpiexec
+from mpi_launch import environment, launch, mpiexec
+from run_program import PROGRAM, content, make_input
 
 from tasoc_mpi.core.locks import holder
 
@@ -21,10 +21,10 @@ STARS = 120
 def test_a_signal_ends_the_run_with_its_results(tmp_path, ranks, number, exit_status):
     folder = tmp_path / "input"
     make_input(folder, STARS)
-    command = [*(mpiexec(ranks) if ranks > 1 else []), *PROGRAM, str(folder), "--batch", "4"]
-    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.1"}
+    command = [*mpiexec(ranks), *PROGRAM, str(folder), "--batch", "4"]
+    variables = {**environment(), "RUN_PROGRAM_SECONDS": "0.1"}
     with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        command, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as job:
         rank_0 = None
         while rank_0 is None:
@@ -42,18 +42,18 @@ def test_a_signal_ends_the_run_with_its_results(tmp_path, ranks, number, exit_st
     assert 0 < len(done) < STARS
     # What is listed is there, and nothing else.
     assert {row[1] for row in found["diagnostics"] if row[1]} == set(found["files"])
-    assert launch(ranks, str(folder)).returncode == 0
+    assert launch(PROGRAM, str(folder), ranks=ranks).returncode == 0
     make_input(tmp_path / "other", STARS)
-    assert launch(1, str(tmp_path / "other")).returncode == 0
+    assert launch(PROGRAM, str(tmp_path / "other")).returncode == 0
     assert content(folder) == content(tmp_path / "other")
 
 
 def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
     folder = tmp_path / "input"
     make_input(folder, STARS)
-    environment = {**os.environ, "RUN_PROGRAM_SECONDS": "30"}
+    variables = {**os.environ, "RUN_PROGRAM_SECONDS": "30"}
     with subprocess.Popen(
-        [*PROGRAM, str(folder)], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [*PROGRAM, str(folder)], env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as job:
         while "120 stars" not in job.stderr.readline():
             pass

@@ -1,7 +1,5 @@
 """The real programs on a simulated CCD: the same light curves on any number of ranks."""
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from run_program import content
+from mpi_launch import mpiexec
+from run_program import content, fresh
 
 from tasoc_mpi import cli
 from tasoc_mpi.worklist.rows import load_todo
@@ -28,24 +27,8 @@ def blank(tmp_path_factory) -> Path:
     return folder
 
 
-def fresh(blank: Path, parent: Path) -> Path:
-    """A copy of the input; the large files are linked."""
-    return Path(shutil.copytree(blank, parent / "input", copy_function=_copy))
-
-
-def _copy(source: str, target: str) -> None:
-    if source.endswith(".sqlite"):
-        shutil.copy2(source, target)
-    else:
-        os.link(source, target)
-
-
 def command(ranks: int, folder: Path, *options: str) -> list[str]:
-    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if ranks > 1 and mpiexec is None:
-        pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
-    start = [mpiexec, "-n", str(ranks)] if ranks > 1 else []
-    return [*start, sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(folder), *options]
+    return [*mpiexec(ranks), sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(folder), *options]
 
 
 def result(folder: Path) -> dict:
@@ -74,7 +57,7 @@ def _timeless(path: Path) -> list:
 @pytest.fixture(scope="module")
 def expected(blank, tmp_path_factory) -> dict:
     """What one process makes of it."""
-    folder = fresh(blank, tmp_path_factory.mktemp("expected"))
+    folder = fresh(blank, tmp_path_factory.mktemp("expected"), link=True)
     subprocess.run(command(1, folder), timeout=200, check=True)
     found = result(folder)
     status = np.array([row[9] for row in found["todolist"]])
@@ -88,7 +71,7 @@ def expected(blank, tmp_path_factory) -> dict:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("ranks", "batch"), [(1, "1"), (2, "100"), (3, "1")])
 def test_same_light_curves_on_any_number_of_ranks(blank, expected, tmp_path, ranks, batch):
-    folder = fresh(blank, tmp_path)
+    folder = fresh(blank, tmp_path, link=True)
     subprocess.run(command(ranks, folder, "--batch", batch), timeout=200, check=True)
     assert result(folder) == expected
 
@@ -96,7 +79,7 @@ def test_same_light_curves_on_any_number_of_ranks(blank, expected, tmp_path, ran
 @pytest.mark.timeout(300)
 def test_same_light_curves_after_a_kill(blank, expected, tmp_path):
     """One process, killed when some of its light curves are there."""
-    folder = fresh(blank, tmp_path)
+    folder = fresh(blank, tmp_path, link=True)
     with subprocess.Popen(command(1, folder, "--batch", "2")) as run:
         while run.poll() is None and len(list((folder / "output").rglob("*.fits.gz"))) < 5:
             time.sleep(0.002)
@@ -109,7 +92,7 @@ def test_same_light_curves_after_a_kill(blank, expected, tmp_path):
 
 @pytest.mark.timeout(300)
 def test_stars_without_a_cube_are_errors_with_the_reason(blank, tmp_path, capfd):
-    folder = fresh(blank, tmp_path)
+    folder = fresh(blank, tmp_path, link=True)
     (folder / "sector001_camera1_ccd1.hdf5").unlink()
     assert subprocess.run(command(1, folder), timeout=200, check=False).returncode == 0
     assert capfd.readouterr().err.count("no sector001_camera1_ccd1.hdf5") == 1

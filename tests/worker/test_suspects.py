@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_worker import supervisor, tasks, wait
+from supervised import supervisor, tasks, wait
 
 from tasoc_mpi.core.errors import TasocError
 from tasoc_mpi.worker.deaths import cause_of_death, oom_kills
 
 pytestmark = pytest.mark.timeout(100)
 
-FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
+HELPERS = str(Path(__file__).parents[1] / "helpers")
 
 OWN = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL")
 OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGUSR1")
@@ -362,8 +362,8 @@ def test_a_process_that_is_killed_before_it_is_ready_is_started_again(tmp_path):
 
 def test_processes_end_with_a_supervisor_that_is_interrupted(tmp_path):
     code = (
-        f"import sys, os, signal; sys.path[:0] = {FOLDERS!r}\n"
-        "from pathlib import Path; from test_worker import supervisor, tasks\n"
+        f"import sys, os, signal; sys.path.insert(0, {HELPERS!r})\n"
+        "from pathlib import Path; from supervised import supervisor, tasks\n"
         f"with supervisor(Path({str(tmp_path)!r})) as computer:\n"
         "    computer.submit(tasks(1000))\n"
         "    while computer._recorder.read().priority < 0: computer.poll(0.01)\n"

@@ -13,37 +13,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from supervised import supervisor, tasks, wait
 
 from tasoc_mpi.core.errors import TasocError
-from tasoc_mpi.core.messages import TASK_DTYPE, ProtocolError, Results
+from tasoc_mpi.core.messages import ProtocolError
 from tasoc_mpi.core.resources import available_memory, memory_share
-from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job, aborted, join_results
 from tasoc_mpi.worker.pipes import Frames, Kind, frame, read_frame
 from tasoc_mpi.worker.rank import InProcess
 from tasoc_mpi.worker.recorder import Reading, Recorder
-from tasoc_mpi.worker.supervisor import Supervisor
-
-
-def tasks(*starids: int) -> np.ndarray:
-    rows = np.zeros(len(starids), TASK_DTYPE)
-    rows["starid"], rows["priority"] = starids, np.array(starids) - 900
-    rows["sector"] = rows["camera"] = rows["ccd"] = 1
-    rows["cadence"], rows["datasource"] = 1800, b"ffi"
-    return rows
-
-
-def supervisor(folder: Path, **options) -> Supervisor:
-    job = Job(str(folder), str(folder / "output"))
-    chosen = {"target_timeout": 30.0, "photometry": faulty.NAME, **options}
-    return Supervisor(job, ChildOptions(**chosen))
-
-
-def wait(computer, seconds: float = 30) -> Results:
-    results = computer.poll(seconds)
-    assert results is not None
-    return results
-
 
 # --- Frames
 
@@ -147,13 +125,13 @@ def test_a_killed_idle_process_is_nobodys_fault(tmp_path):
             computer.poll(0.3)
 
 
-FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
+HELPERS = str(Path(__file__).parents[1] / "helpers")
 
 PARENT = """
 import os, sys, time
-sys.path[:0] = {tests!r}
+sys.path.insert(0, {helpers!r})
 from pathlib import Path
-from test_worker import supervisor, tasks
+from supervised import supervisor, tasks
 folder = Path({folder!r})
 (folder / "sector001_camera1_ccd1.hdf5").write_text("cube")
 (folder / "scratch").mkdir()
@@ -171,7 +149,7 @@ def test_the_computing_process_ends_with_its_supervisor(tmp_path, fault, copied)
     """Also in the middle of a star, even one that never returns to Python; copies of cubes go, too."""
     scratch = tmp_path / "scratch"
     program = PARENT.format(
-        tests=FOLDERS,
+        helpers=HELPERS,
         folder=str(tmp_path),
         copies=str(scratch) if copied else "",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mpi_launch import launch
 from run_program import content
 
 from tasoc_mpi.core.errors import InputError
@@ -25,6 +26,7 @@ from tasoc_mpi.worker.copies import SHARED_FOLDER, Copies, copies_folder, copy_n
 from tasoc_mpi.worker.supervisor import Supervisor
 
 CUBE = "sector001_camera1_ccd1.hdf5"
+RUN = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run"]
 
 
 @pytest.fixture
@@ -201,17 +203,6 @@ def copied() -> list[str]:
     return [name for name in os.listdir(SHARED_FOLDER) if name.startswith(f"tasoc-mpi-{os.getuid()}-")]
 
 
-def launch(ranks: int, *options: str) -> subprocess.CompletedProcess:
-    """`tasoc-mpi run` with files whose date is always the same."""
-    name = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if name is None and ranks > 1:
-        pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
-    start = [str(name), "-n", str(ranks)] if ranks > 1 else []
-    command = [*start, sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", *options]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1600000000"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
-
-
 @pytest.mark.timeout(300)
 def test_all_ways_to_read_give_the_same_bytes(simulated, tmp_path, scratch):
     ways = {
@@ -223,7 +214,7 @@ def test_all_ways_to_read_give_the_same_bytes(simulated, tmp_path, scratch):
     for name, (ranks, options) in ways.items():
         (tmp_path / name).mkdir()
         folder = simulated.copy(tmp_path / name)
-        done = launch(ranks, str(folder), *options)
+        done = launch(RUN, str(folder), *options, ranks=ranks, seconds=200, SOURCE_DATE_EPOCH="1600000000")
         assert done.returncode == 0, done.stderr
         assert list(scratch.iterdir()) == []
         assert sorted(copied()) == sorted(before)
@@ -237,10 +228,10 @@ def test_all_ways_to_read_give_the_same_bytes(simulated, tmp_path, scratch):
 def test_a_folder_that_takes_no_copy_ends_the_run(simulated, tmp_path, scratch):
     (tmp_path / "input").mkdir()
     folder = simulated.copy(tmp_path / "input")
-    done = launch(3, str(folder), "--cube", "staged", "--scratch", str(tmp_path / "nowhere"))
+    done = launch(RUN, str(folder), "--cube", "staged", "--scratch", str(tmp_path / "nowhere"), ranks=3)
     assert done.returncode == 1
     assert "not a folder in which cubes can be copied" in done.stderr
-    done = launch(1, str(folder), "--scratch", str(scratch))
+    done = launch(RUN, str(folder), "--scratch", str(scratch))
     assert done.returncode == 2
     assert "--scratch is for --cube staged" in done.stderr
 

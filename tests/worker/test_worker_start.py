@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faulty import PROGRAM
+from mpi_launch import launch
 from run_program import make_input
-from test_faults import PROGRAM, mpiexec
 
 from tasoc_mpi.core.messages import TASK_DTYPE
 from tasoc_mpi.worker.child_options import ChildOptions
@@ -54,13 +53,7 @@ def test_workers_have_their_next_batch_at_hand(tmp_path):
     """Three ranks on any number of cores, with stars that sleep: waiting is below 2% of the work."""
     folder = tmp_path / "input"
     make_input(folder, 240)
-    subprocess.run(
-        [*mpiexec(3), *PROGRAM, str(folder)],
-        env={**os.environ, "FAULTY_SECONDS": "0.04"},
-        capture_output=True,
-        timeout=80,
-        check=True,
-    )
+    launch(PROGRAM, str(folder), ranks=3, seconds=80, FAULTY_SECONDS="0.04").check_returncode()
     summary = json.loads((folder / "output" / "summary.json").read_text())
     assert summary["mean_elaptime"] > 0.04
     assert summary["mean_worker_waittime"] < 0.02 * summary["mean_elaptime"]

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_program import call, content, make_input
-from test_run import PROGRAM, everything_below, fresh
+from run_program import PROGRAM, call, content, everything_below, fresh
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
@@ -25,13 +24,6 @@ from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 
 STARS = 80
-
-
-@pytest.fixture(scope="module")
-def blank(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("blank") / "input"
-    make_input(folder, STARS)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from run_program import call, content, make_input
-from test_run import everything_below, fresh
+from run_program import call, content, everything_below, fresh, make_input
 
 from tasoc_mpi import cli
 from tasoc_mpi.worklist.publish import publish

@@ -1,0 +1,42 @@
+"""The processes of a running job, by what they are; reads Linux's /proc."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+#: Variables of MPICH and Open MPI.
+_RANK = (b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK=")
+
+
+def _processes() -> dict[int, tuple[int, list[str]]]:
+    """Parent and command line of every process."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                line = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                found[int(entry.name)] = (parent, line)
+    return found
+
+
+def _below(pid: int, known: dict[int, tuple[int, list[str]]]) -> list[int]:
+    """All processes that a process started, and theirs."""
+    direct = [child for child, (parent, _) in known.items() if parent == pid]
+    return direct + [more for child in direct for more in _below(child, known)]
+
+
+def job_processes(job: int) -> dict[str, list[int]]:
+    """Numbers of the processes of a job: of ``mpiexec``, ``rank 0``, each ``worker`` and its ``child``."""
+    known = _processes()
+    found: dict[str, list[int]] = {"mpiexec": [job], "rank 0": [], "worker": [], "child": []}
+    for pid in _below(job, known):
+        with contextlib.suppress(OSError):
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            ranks = {text.partition(b"=")[2] for text in environment if text.startswith(_RANK)}
+            if "tasoc_mpi.worker.child" in known[pid][1]:
+                found["child"].append(pid)
+            elif ranks:
+                found["rank 0" if ranks == {b"0"} else "worker"].append(pid)
+    return found
