@@ -93,6 +93,7 @@ def launch(
         env={**environment(launcher), **variables},
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         timeout=seconds,
         check=False,
     )
