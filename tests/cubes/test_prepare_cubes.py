@@ -283,7 +283,7 @@ def test_shenanigans(tmp_path: Path) -> None:
         ("tasks", "write_at", 17),
         ("tasks", "_sync", 3),
         ("partial_cube", "finish_cube", 1),
-        ("partial_cube", "publish", 1),
+        ("partial_cube", "rename_whole", 1),
     ],
 )
 def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, function, call) -> None:
@@ -293,7 +293,7 @@ def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, functio
     fits, blocks = [], []
     fit, write = steps.fit_background, steps.RowsStep.compute
     monkeypatch.setattr(steps, "fit_background", lambda *a: fits.append(1) or fit(*a))
-    monkeypatch.setattr(steps.RowsStep, "compute", lambda *a: blocks.append(a[2]) or write(*a))
+    monkeypatch.setattr(steps.RowsStep, "compute", lambda *a: blocks.append(a[1]) or write(*a))
     prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY))
     assert contents(tmp_path / NAME) == contents(folder / NAME)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ffi", LOG, NAME]
@@ -631,7 +631,7 @@ def test_disk_that_fills_up_while_rows_are_written(made, tmp_path: Path, monkeyp
     with pytest.raises(InputError, match="unfinished"):
         open_cube(tmp_path / f"{NAME}.part")
     blocks, compute = [], steps.RowsStep.compute
-    monkeypatch.setattr(steps.RowsStep, "compute", lambda *a: blocks.append(a[2]) or compute(*a))
+    monkeypatch.setattr(steps.RowsStep, "compute", lambda *a: blocks.append(a[1]) or compute(*a))
     prepare_folder(tmp_path, PrepareOptions(memory=SMALL_MEMORY))
     assert min(blocks) > 0
     assert contents(tmp_path / NAME) == contents(folder / NAME)

@@ -19,9 +19,9 @@ from prepared import FRAMES, NAME, SHAPE, SMALL_MEMORY, contents, kill_prepare
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.cubes.checkpoint import State
+from tasoc_mpi.cubes.checkpoint import Checkpoint
 from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
-from tasoc_mpi.cubes.tasks import FitStep, FlagsStep, _stars
+from tasoc_mpi.cubes.shared_images import SharedImages
 from tasoc_mpi.stars.footprints import find_fields
 
 
@@ -175,15 +175,15 @@ def test_bytes_of_the_state_that_flip(made: Path, tmp_path: Path, seed: int) -> 
 
 
 def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
-    def opened() -> State:
-        return State(tmp_path / "state", "k" * 64, 3, 40, (2, 2), 2, 0, columns=30, samples=2)
+    def opened() -> Checkpoint:
+        return Checkpoint(tmp_path / "state", "k" * 64, 3, 40, (2, 2), 2, 0, columns=30, samples=2)
 
     image = np.random.default_rng(0).normal(size=(40, 30)).astype("<f4")
     checksums = np.array([zlib.crc32(row.tobytes()) for row in image], "u4")
     state = opened()
     assert not state.stars_done(7).any()
     with open(state.path, "r+b") as file:
-        file.seek(state.stars_at)
+        file.seek(state.images.stars_at)
         file.write(image.tobytes())
     state.set_stars(0, 40, checksums)
     part = tmp_path / "part"
@@ -195,7 +195,7 @@ def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
     assert opened().stars_done(7).all()
     assert opened().cube_key == "cube"
     with open(state.path, "r+b") as file:
-        file.seek(state.stars_at + 4 * 30 * 11 + 3)
+        file.seek(state.images.stars_at + 4 * 30 * 11 + 3)
         file.write(b"\x55")
     assert np.flatnonzero(~opened().stars_done(7)).tolist() == [11]
     offsets = {"images": 40, "sumimage": 150}
@@ -220,8 +220,7 @@ def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
     assert opened().cube_key == ""
 
 
-@pytest.mark.parametrize("kind", [FitStep, FlagsStep])
-def test_a_rank_reads_the_image_of_the_stars_and_not_the_flags_behind_it(tmp_path: Path, kind) -> None:
+def test_a_rank_reads_the_image_of_the_stars_and_not_the_flags_behind_it(tmp_path: Path) -> None:
     """The state of 11,700 full frames is 6.2 GB; here it is 5, of which a rank takes 0.16 MB."""
     path = tmp_path / "state"
     image = np.random.default_rng(0).normal(size=(200, 200)).astype("<f4")
@@ -229,13 +228,11 @@ def test_a_rank_reads_the_image_of_the_stars_and_not_the_flags_behind_it(tmp_pat
         file.seek(65536)
         file.write(image.tobytes())
         file.truncate(5_000_000_000)
-    empty = np.zeros((1, 1, 1), "f4")
-    others = () if kind is FitStep else (0, 0, empty, empty[0])
-    step = kind(str(path), 65536, *others)
+    images = SharedImages(path, 11700, 200, 200, 65536)
     tracemalloc.start()
     try:
-        np.testing.assert_array_equal(_stars(step, (200, 200)), image)
-        assert _stars(step, (200, 200)) is _stars(step, (200, 200))
+        np.testing.assert_array_equal(images.stars, image)
+        assert images.stars is images.stars
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()

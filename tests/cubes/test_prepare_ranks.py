@@ -5,22 +5,19 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from ffi_files import ffi_name, series, write_ffi
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mpi_launch import launch, mpiexec
 from prepared import FRAMES, LOG, NAME, SHAPE, contents
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.cubes.buffers import Space
 from tasoc_mpi.cubes.prepare import prepare_folder
-from tasoc_mpi.cubes.task_farm import Team, _Sharing, pack, unpack
+from tasoc_mpi.cubes.ranks import Ranks
 
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
 
@@ -130,90 +127,21 @@ def test_wrong_usage_of_many_is_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-@dataclass(frozen=True)
-class Words:
-    """Something to be sent."""
-
-    text: str
-    numbers: list[int]
-    values: np.ndarray
-    flags: np.ndarray
-    own: object = field(default=None, metadata={"local": True})
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.text(max_size=9), st.lists(st.integers(-9, 9), max_size=5), st.integers(0, 5), st.integers(0, 7))
-def test_what_is_packed_comes_out(text: str, numbers: list[int], rows: int, columns: int) -> None:
-    values = np.random.default_rng(rows).normal(size=(rows, columns)).astype("f4")
-    sent = Words(text, numbers, values, values > 0, own=object())
-    got = unpack(bytearray(pack(sent)), {"Words": Words})
-    assert (got.text, got.numbers, got.own) == (text, numbers, None)
-    np.testing.assert_array_equal(got.values, values)
-    np.testing.assert_array_equal(got.flags, values > 0)
-    assert got.values.dtype == np.float32
-    assert got.values.flags.aligned
-
-
 class Doubling:
     """Twice a number; fails for 7."""
 
-    def compute(self, frames, first, last, poll):
+    def compute(self, first, last):
         if first == 7:
             raise InputError("seven")
-        return bytes([2 * first])
+        return 2 * first
 
 
 def test_alone() -> None:
     found = {}
-    Team().share(Doubling(), [(n, n + 1) for n in range(5)], lambda a, b, r: found.update({a: r[0]}))
+    Ranks().share(Doubling(), [(n, n + 1) for n in range(5)], lambda a, b, r: found.update({a: r}))
     assert found == {n: 2 * n for n in range(5)}
     with pytest.raises(InputError, match="seven"):
-        Team().share(Doubling(), [(n, n + 1) for n in range(9)], lambda *_: None)
-
-
-def test_what_is_done_meanwhile_is_done_once() -> None:
-    order = []
-    step = Doubling()
-    Team().share(step, [(1, 2)], lambda a, b, r: order.append(a), meanwhile=lambda: order.append("meanwhile"))
-    assert order == ["meanwhile", 1]
-    Team().share(step, [], lambda *_: None, meanwhile=lambda: order.append("again"))
-    assert order == ["meanwhile", 1, "again"]
-
-    def fail() -> None:
-        raise InputError("no room")
-
-    with pytest.raises(InputError, match="no room"):
-        Team().share(step, [(2, 3)], lambda a, b, r: order.append(a), meanwhile=fail)
-    assert 2 not in order
-
-
-@dataclass
-class Letters:
-    """A mailbox whose other ranks never answer; keeps what they were sent."""
-
-    sent: list[tuple[int, int]] = field(default_factory=list)
-
-    def send(self, rank: int, tag: int, message: bytes) -> None:
-        self.sent.append((rank, tag))
-
-    def receive(self, most: int, timeout: float) -> list:
-        return []
-
-
-@pytest.mark.parametrize(("pieces", "given"), [(100, 7), (12, 3), (3, 1), (1, 1)])
-def test_the_last_pieces_are_not_given_ahead(pieces: int, given: int) -> None:
-    """A rank gets up to seven at once, but always leaves the others as many as it has ahead."""
-    team = Team()
-    team.size, team._mail = 3, Letters()
-    sharing = _Sharing(
-        team, Words("", [], np.empty(0), np.empty(0)), [(n, n + 1) for n in range(pieces)], print, 6
-    )
-    team._mail.sent.clear()
-    sharing.exchange()
-    assert sharing.held[1] == given
-    assert sharing.held[2] in (given, given - 1)
-    ahead = max(sharing.held.values()) - 1
-    assert len(sharing.waiting) >= ahead
+        Ranks().share(Doubling(), [(n, n + 1) for n in range(9)], lambda *_: None)
 
 
 def test_memory_is_used_again() -> None:
@@ -229,7 +157,7 @@ def test_memory_is_used_again() -> None:
 
 
 def test_memory_of_a_rank() -> None:
-    team = Team()
-    team.on_node, team.free = [3, 3, 3, 1], [6e9, 9e9, 8e9, 1e9]
-    assert team.memory(3e9) == 1e9
-    assert team.memory(None) == 0.5e9
+    ranks = Ranks()
+    ranks.on_node, ranks.free = [3, 3, 3, 1], [6e9, 9e9, 8e9, 1e9]
+    assert ranks.memory(3e9) == 1e9
+    assert ranks.memory(None) == 0.5e9

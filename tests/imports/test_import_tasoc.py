@@ -129,7 +129,9 @@ import_file(Path(sys.argv[1]), Path(sys.argv[2]), PrepareOptions(memory=0.0001))
 """
 
 
-@pytest.mark.parametrize(("name", "count"), [("_write", 3), ("_sync", 2), ("finish_cube", 0), ("publish", 0)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("write_at", 3), ("_sync", 2), ("finish_cube", 0), ("rename_whole", 0)]
+)
 def test_killed_and_continued(tmp_path: Path, source: Path, name: str, count: int, monkeypatch) -> None:
     from tasoc_mpi.imports import from_tasoc as import_tasoc
 
@@ -141,12 +143,12 @@ def test_killed_and_continued(tmp_path: Path, source: Path, name: str, count: in
     assert killed.returncode == 9
     assert not (tmp_path / NAME).exists()
     written = []
-    real = import_tasoc._write
-    monkeypatch.setattr(import_tasoc, "_write", lambda *args: (written.append(args[1]), real(*args)))
+    real = import_tasoc.write_at
+    monkeypatch.setattr(import_tasoc, "write_at", lambda *args: (written.append(args[1]), real(*args)))
     import_file(tmp_path, source, PrepareOptions(memory=0.0001))
     assert (tmp_path / NAME).read_bytes() == expected
     # 9 blocks of 4 kinds; those that were on the disk are not written again.
-    assert len(written) == {"_write": 36, "_sync": 28}.get(name, 0)
+    assert len(written) == {"write_at": 36, "_sync": 28}.get(name, 0)
     assert not (tmp_path / (NAME + ".part")).exists()
     assert not (tmp_path / (NAME + ".state")).exists()
 

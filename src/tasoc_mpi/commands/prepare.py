@@ -54,8 +54,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.mpi import abort, check_first, world
     from ..core.settings import input_folder, load_settings
     from ..cubes.prepare import PrepareOptions, prepare_folder
-    from ..cubes.task_farm import Team, serve
-    from ..cubes.tasks import KINDS, warm_up
+    from ..cubes.ranks import Ranks, serve
 
     options = PrepareOptions(
         sector=args.sector,
@@ -80,16 +79,16 @@ def main(args: argparse.Namespace) -> int:
         return 0
     try:
         if comm.Get_rank() > 0:
-            return serve(comm, KINDS, warm_up)
-        team = Team(comm)
+            return serve(comm)
+        ranks = Ranks(comm)
         try:
-            prepare_folder(input_folder(args.folder), options, team)
+            prepare_folder(input_folder(args.folder), options, ranks)
         except (TasocError, OSError) as error:
-            # Said once, by this rank.
-            team.quit(getattr(error, "exit_status", 1))
+            # This rank alone reports it.
+            ranks.quit(getattr(error, "exit_status", 1))
             failed = error
         else:
-            team.quit(0)
+            ranks.quit(0)
             return 0
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
         abort(comm, "prepare", error)

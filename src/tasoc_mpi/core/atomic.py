@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_unfinished", "replacing", "sync", "write_whole"]
+__all__ = ["remove_unfinished", "rename_whole", "replacing", "sync", "write_whole"]
 
 
 def sync(path: str | os.PathLike[str]) -> None:
@@ -18,6 +18,15 @@ def sync(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def rename_whole(temporary: Path, path: Path, durable: bool = True) -> None:
+    """Give a whole file its name; if `durable`, both are on the disk when this returns."""
+    if durable:
+        sync(temporary)
+    os.replace(temporary, path)
+    if durable:
+        sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -59,15 +68,11 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
     os.close(os.open(temporary, flags, 0o666))
     try:
         yield temporary
-        if durable:
-            sync(temporary)
-        os.replace(temporary, path)
+        rename_whole(temporary, path, durable)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    if durable:
-        sync(path.parent)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:

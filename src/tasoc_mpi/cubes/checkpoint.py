@@ -8,12 +8,10 @@ number that stands for what they were made from: a record of other input is as g
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +20,26 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.input_files import InputFile
+from .file_writing import writing
+from .shared_images import SharedImages
 
-__all__ = ["FITTED", "LEFT_OUT", "NO_SKY", "State", "publish", "write_at", "writing"]
+__all__ = ["FITTED", "LEFT_OUT", "NO_SKY", "Checkpoint"]
 
 logger = logging.getLogger(__name__)
 
 _MAGIC = b"tasoc-mpi prepare 3"
 #: A frame's background was fitted; a frame without pixels; one whose pixels do not show enough of the sky.
 FITTED, LEFT_OUT, NO_SKY = 1, 2, 3
-#: Places in the file that processes write to begin at a multiple of this.
-_PAGE = 65536
-#: Bytes.
-_WRITTEN_AT_ONCE = 1 << 24
-_REPAIR = "see to its folder's permissions and disk"
+#: Bytes that are read at once.
+_READ_AT_ONCE = 1 << 24
 #: First byte and size of what the HDF5 library writes into a file when it is only opened for writing.
 _FLAGS = (20, 4)
 #: Of pixels, in a cube.
 _MOST_DATASETS = 8
 
 
-class State:
-    """The state file of one cube.
+class Checkpoint:
+    """The checkpoint file of one cube.
 
     Parameters
     ----------
@@ -63,9 +60,10 @@ class State:
 
     Attributes
     ----------
-    stars_at, masks_at : int
-        Where the image of the stars (float32, rows x columns) and the frames' flags (bits, `mask_bytes` each)
-        are in the file.
+    continued : bool
+        Whether the file was there.
+    images : SharedImages
+        The image of the stars, and the masks of the frames.
     """
 
     def __init__(
@@ -100,14 +98,10 @@ class State:
             ]
         )
         self.path = path
-        self._columns = columns
-        self.stars_at = -(-dtype.itemsize // _PAGE) * _PAGE
-        self.masks_at = self.stars_at + -(-4 * rows * columns // _PAGE) * _PAGE
-        self.mask_bytes = rows * -(-columns // 8)
-        size = self.masks_at + frames * self.mask_bytes
-        self.continued = self._belongs(size, key)
+        self.images = SharedImages.behind(path, dtype.itemsize, frames, rows, columns)
+        self.continued = self._belongs(self.images.end, key)
         if not self.continued:
-            self._begin(size)
+            self._begin()
         self._map = np.memmap(path, dtype, "r+", shape=(1,))
         self._data = self._map[0]
         if not self.continued:
@@ -115,13 +109,13 @@ class State:
             self._data["magic"] = _MAGIC
             self.flush()
 
-    def _begin(self, size: int) -> None:
+    def _begin(self) -> None:
         """An empty file."""
         try:
             with writing(self.path), open(self.path, "wb") as file:
                 # Flags are of few frames: their places are taken from the disk when they are written.
-                os.posix_fallocate(file.fileno(), 0, self.masks_at)
-                os.ftruncate(file.fileno(), size)
+                os.posix_fallocate(file.fileno(), 0, self.images.masks_at)
+                os.ftruncate(file.fileno(), self.images.end)
         except InputError:
             self.path.unlink(missing_ok=True)
             raise
@@ -198,14 +192,11 @@ class State:
         if self._data["stars_source"] != source:
             rows[:] = 0
             self._data["stars_source"] = source
-        width = 4 * self._columns
-        with open(self.path, "rb", buffering=0) as file:
-            for row in np.flatnonzero(rows).tolist():
-                data = os.pread(file.fileno(), width, self.stars_at + row * width)
-                rows[row] = rows[row] == 1 and zlib.crc32(data) == checksums[row]
+        for row in np.flatnonzero(rows).tolist():
+            rows[row] = rows[row] == 1 and zlib.crc32(self.images.star_row(row)) == checksums[row]
         return rows == 1
 
-    def set_stars(self, first: int, last: int, checksums: NDArray[np.uint32]) -> None:
+    def set_stars(self, first: int, last: int, checksums: Sequence[int] | NDArray[np.uint32]) -> None:
         """Note that rows of the image of the stars are in the file, and the checksum of each."""
         self._data["stars_crc"][first:last] = checksums
         self._data["stars_rows"][first:last] = 1
@@ -220,13 +211,13 @@ class State:
 
     def damaged_flags(self) -> list[int]:
         """Frames whose flags in the file are not those that were noted; they are to be made again."""
-        found = []
-        with open(self.path, "rb") as file:
-            for t in np.flatnonzero(self._data["flags"]["count"]).tolist():
-                data = os.pread(file.fileno(), self.mask_bytes, self.masks_at + t * self.mask_bytes)
-                if zlib.crc32(data) != self._data["flags"][t]["mask"]:
-                    self._data["flags"][t]["crc"] = 0
-                    found.append(t)
+        records = self._data["flags"]
+        found = [
+            t
+            for t in np.flatnonzero(records["count"]).tolist()
+            if self.images.mask_checksum(t) != records[t]["mask"]
+        ]
+        records["crc"][found] = 0
         return found
 
     def set_movement(self, frame: int, source: int, values: NDArray[np.float64]) -> None:
@@ -301,7 +292,7 @@ def _crc_without(path: Path, places: Sequence[Sequence[int]]) -> int:
     with InputFile(path, unpack=False) as file:
         for first, size in [*sorted(map(tuple, places)), (file.size, 0)]:
             while start < first:
-                data = file.read_at(start, min(first - start, _WRITTEN_AT_ONCE))
+                data = file.read_at(start, min(first - start, _READ_AT_ONCE))
                 if not data:
                     break
                 digest = zlib.crc32(data, digest)
@@ -317,40 +308,3 @@ def _record(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
 def _crc(record: np.void) -> int:
     # Never 0, the checksum of a record that was not written.
     return zlib.crc32(record.tobytes()[4:]) or 1
-
-
-def write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
-    """Write an array at a place of a file."""
-    view = np.ascontiguousarray(data).reshape(-1).view("u1").data
-    while view:
-        # The file is locked for the time of a call: other ranks have their turn in between.
-        written = os.pwrite(descriptor, view[:_WRITTEN_AT_ONCE], place)
-        place += written
-        view = view[written:]
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say which file cannot be written, and why: a full disk, a limit, permissions."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        way_out = "make room" if full else "remove what is in its place" if path.is_dir() else _REPAIR
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); {way_out} and start again, what was done is kept"
-        ) from None
-
-
-def publish(part: Path, path: Path) -> None:
-    """Give a whole file its name, all of it on the disk."""
-    for place, mode in ((part, os.O_RDWR), (path.parent, os.O_RDONLY)):
-        if place is not part:
-            os.replace(part, path)
-        descriptor = os.open(place, mode)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -9,8 +9,6 @@ be in either part; only their sum has a meaning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
@@ -74,7 +72,6 @@ def fit_background(
     image: NDArray[np.float32],
     usable: NDArray[np.bool_],
     geometry: SkyGeometry,
-    poll: Callable[[], None] = lambda: None,
     starless: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
     """Background of one frame, as `background_model` takes it.
@@ -86,11 +83,9 @@ def fit_background(
     usable : ndarray of bool, shape (R, C)
         See `usable_pixels`.
     geometry : SkyGeometry
-    poll : callable, optional
-        Called from time to time.
     starless : bool
-        The image of the stars (`starlight`) is taken out of the frame: what is left is the sky and its noise,
-        of which a mean is as good a measure as there is. With the stars it is the mode that tells the sky.
+        The image of the stars (`star_image`) is taken out of the frame: the rest is the sky and its noise,
+        whose level is a mean. With the stars in the frame it is the mode.
 
     Returns
     -------
@@ -103,7 +98,6 @@ def fit_background(
     image = np.where(usable, image, np.float32(np.nan))
     radial = np.zeros(len(geometry.nodes), dtype="f4")
     measured = _measured(image, starless)
-    poll()
     if not np.isfinite(measured).any():
         return None
     if len(geometry.nodes):
@@ -117,7 +111,6 @@ def fit_background(
             # A steep glow is spread over a ring's values, whose mode is then anywhere among them: the next
             # round's rings see only what the last profile left.
             more = _radial_profile(rest, mesh_of_sky, pedestal, geometry, starless)
-            poll()
             # Of a series each frame gets as many rounds: one more here and there would be noise.
             if np.max(np.abs(more)) <= (0 if starless else _CONVERGED * pedestal):
                 break

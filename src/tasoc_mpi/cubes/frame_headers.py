@@ -1,4 +1,4 @@
-"""What the header of a frame says, as far as a cube needs it, in a form that can be sent to other ranks."""
+"""The cards of a frame's header that a cube needs, checked."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import numpy as np
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
 from ..products.ffi import FFIInfo, scan_ffi
-from ..products.fits_read import Extension
 from ..products.frame_wcs import wcs_problem
 from ..products.processing import Processing, processing
-from ..products.tica import TicaPixels
 
-__all__ = ["BTC_PIXEL", "FrameFacts", "frame_facts", "pack_info", "sendable", "unpack_info"]
+__all__ = ["BTC_PIXEL", "FrameFacts", "frame_facts"]
 
 #: 0-based full frame image (column, row) of the place the barycentric correction is for, if a header does
 #: not say it (BTC_PIX1, BTC_PIX2, 1-based).
@@ -63,18 +61,6 @@ class FrameFacts:
     wcs_text: str
     btc_pixel: tuple[float, float]
 
-    def pack(self) -> list[Any]:
-        """The same in what JSON knows."""
-        values = [getattr(self, field.name) for field in dataclasses.fields(self)]
-        return [pack_info(self.info), *values[1:]]
-
-    @classmethod
-    def unpack(cls, path: str, values: list[Any]) -> FrameFacts:
-        """What was packed, of the file at `path`."""
-        info, settings, numbers, (release, version, date), cards, text, (column, row) = values
-        processing = release, tuple(version), date
-        return cls(unpack_info(path, info), settings, tuple(numbers), processing, cards, text, (column, row))
-
 
 def frame_facts(frame: Path | FFIInfo) -> FrameFacts:
     """Read the header of a frame, unless that was done before.
@@ -95,49 +81,6 @@ def frame_facts(frame: Path | FFIInfo) -> FrameFacts:
         wcs_text="" if wcs_problem(info.wcs_cards) else info.wcs_string(),
         btc_pixel=_btc_pixel(info),
     )
-
-
-def sendable(info: FFIInfo) -> bool:
-    """Whether other ranks can read the frame's pixels: they are in a file of its own."""
-    return info.pixels is None or isinstance(info.pixels, TicaPixels)
-
-
-def pack_info(info: FFIInfo) -> list[Any]:
-    """What is needed to read a frame's pixels, beside its path, in what JSON knows."""
-    image = dataclasses.astuple(info.image)
-    error = None if info.error is None else dataclasses.astuple(info.error)
-    pixels = dataclasses.astuple(info.pixels) if isinstance(info.pixels, TicaPixels) else None
-    place = (info.shape, info.row_offset, info.column_offset, info.file_offset)
-    flags = (info.spacecraft_times, info.compressed)
-    return [(info.sector, info.camera, info.ccd), place, image, error, pixels, flags]
-
-
-def unpack_info(path: str, values: list[Any]) -> FFIInfo:
-    """What was packed, of the file at `path`."""
-    (sector, camera, ccd), place, image, error, pixels, (spacecraft_times, compressed) = values
-    shape, row_offset, column_offset, file_offset = place
-    return FFIInfo(
-        path=Path(path),
-        sector=sector,
-        camera=camera,
-        ccd=ccd,
-        header={},
-        cards={},
-        shape=tuple(shape),
-        row_offset=row_offset,
-        column_offset=column_offset,
-        file_offset=tuple(file_offset),
-        image=_extension(image),
-        error=None if error is None else _extension(error),
-        pixels=None if pixels is None else TicaPixels(*pixels),
-        spacecraft_times=spacecraft_times,
-        compressed=compressed,
-    )
-
-
-def _extension(values: list[Any]) -> Extension:
-    start, dtype, (rows, columns) = values
-    return Extension(start, dtype, (rows, columns))
 
 
 def _settings(info: FFIInfo) -> dict[str, Any]:

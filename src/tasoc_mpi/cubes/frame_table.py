@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..core.atomic import replacing
 from ..core.quality import TESSQualityFlags
-from .checkpoint import LEFT_OUT, NO_SKY, writing
+from .checkpoint import LEFT_OUT, NO_SKY
+from .file_writing import writing
 from .partial_cube import CubeContent
 
 __all__ = ["write_log"]
@@ -39,7 +40,7 @@ def write_log(
     cube : Path
     content : CubeContent
     verdicts : ndarray, shape (T,)
-        `state.FITTED`, `LEFT_OUT` or `NO_SKY`.
+        `checkpoint.FITTED`, `LEFT_OUT` or `NO_SKY`.
     flagged : ndarray, shape (T,)
         Number of pixels with background shenanigans.
 

@@ -14,9 +14,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import rename_whole
 from ..core.errors import InputError
 from ..products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
-from .checkpoint import State, publish, writing
+from .checkpoint import Checkpoint
+from .file_writing import writing
 from .frame_series import FrameSeries
 from .pipeline import CubeFile
 
@@ -121,7 +123,7 @@ def series_digest(series: FrameSeries, samples: int, movement: str | None) -> st
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def begin_cube(part: Path, content: CubeContent, state: State) -> CubeFile:
+def begin_cube(part: Path, content: CubeContent, checkpoint: Checkpoint) -> CubeFile:
     """The unfinished cube that an interrupted prepare left behind, or a new one without pixels.
 
     Parameters
@@ -129,7 +131,7 @@ def begin_cube(part: Path, content: CubeContent, state: State) -> CubeFile:
     part : Path
         Its temporary name.
     content : CubeContent
-    state : State
+    checkpoint : Checkpoint
         Knows the rows that are done; forgets them where the cube is new.
 
     Raises
@@ -138,11 +140,11 @@ def begin_cube(part: Path, content: CubeContent, state: State) -> CubeFile:
         If there is no room on the disk.
     """
     key = content.key()
-    offsets = state.continued_rows(key, part, content.pixels)
+    offsets = checkpoint.continued_rows(key, part, content.pixels)
     if offsets is None:
         # Also where it was killed while the file was begun, or while it was finished.
         places = _allocate(part, content)
-        state.begin_rows(key, part, places)
+        checkpoint.begin_rows(key, part, places)
         offsets = {name: place for name, (place, _) in places.items()}
     return CubeFile(part, offsets)
 
@@ -156,7 +158,7 @@ def end_cube(part: Path, path: Path) -> None:
     """Mark a cube whose pixels are all there as whole, and give it its name."""
     with h5py.File(part, "r+") as file:
         finish_cube(file)
-    publish(part, path)
+    rename_whole(part, path)
 
 
 def _allocate(part: Path, content: CubeContent) -> dict[str, tuple[int, int]]:

@@ -1,13 +1,11 @@
 """The passes over the frames of a CCD, as rank 0 leads them: stars, backgrounds, flags, the rows of the cube.
 
-All can be interrupted at any point: what is done is noted in the state file, after it is on the disk.
+All can be interrupted at any point: what is done is noted in the checkpoint file, after it is on the disk.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import struct
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,14 +20,14 @@ from ..core.errors import UsageError
 from ..core.progress import progress
 from ..products.cube import BackgroundModel
 from ..products.ffi import FFIInfo
-from .checkpoint import FITTED, LEFT_OUT, NO_SKY, State
+from .checkpoint import FITTED, LEFT_OUT, NO_SKY, Checkpoint
 from .fit_background import background_model
 from .frame_headers import FrameFacts, frame_facts
 from .frame_pixels import Frames
 from .frame_series import FrameSeries
+from .ranks import Ranks
 from .star_image import FEWEST_FRAMES
-from .task_farm import Team
-from .tasks import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep, unpack_fit
+from .tasks import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep
 
 __all__ = [
     "CubeFile",
@@ -44,17 +42,15 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two times that the state is put on the disk.
+#: Seconds between two times that the checkpoint is put on the disk.
 _SYNC_EVERY = 5.0
 #: Blocks larger than this (bytes) gain nothing, unless reading a part of a file costs as much as all of it.
 _LARGEST_BLOCK = 1 << 30
 #: The same for the frames that the image of the stars is made of: they stay in the processor's cache.
 _LARGEST_STARS = 1 << 26
-#: Frames to be flagged that a rank has beside the one it is at: they take little time.
-_FLAGS_AHEAD = 6
 #: Headers that a rank reads at once.
 _HEADERS = 8
-#: Blocks for each rank: one that is slower than the others does fewer of them.
+#: Blocks for each rank: the disk writes one while the next one is computed.
 _BLOCKS = 8
 #: Reading fewer rows than this from many files takes longer than it should.
 _FEWEST_ROWS = 32
@@ -78,45 +74,43 @@ class CubeFile:
 
 
 def _share(
-    team: Team,
+    ranks: Ranks,
     step: Any,
     pieces: Sequence[tuple[int, int]],
-    note: Callable[[int, int, bytes], None],
-    state: State,
-    what: str,
+    note: Callable[[int, int, Any], None],
+    checkpoint: Checkpoint,
+    label: str,
     unit: str,
-    ahead: int = 1,
-    meanwhile: Callable[[], None] | None = None,
 ) -> None:
-    """Share a step out, with progress, and have the state on the disk from time to time and at the end."""
-    steps = iter(progress(range(len(pieces)), len(pieces), what, unit))
+    """Compute a step on all ranks, show its progress, and sync the checkpoint every 5 s and at the end."""
+    steps = iter(progress(range(len(pieces)), len(pieces), label, unit))
     next(steps, None)
     synced = time.monotonic()
 
-    def done(first: int, last: int, result: bytes) -> None:
+    def done(first: int, last: int, result: Any) -> None:
         nonlocal synced
         note(first, last, result)
         next(steps, None)
         if time.monotonic() - synced > _SYNC_EVERY:
-            state.flush()
+            checkpoint.flush()
             synced = time.monotonic()
 
     try:
-        team.share(step, pieces, done, ahead, meanwhile)
+        ranks.share(step, pieces, done)
     finally:
-        state.flush()
+        checkpoint.flush()
 
 
 def _of_frames(todo: Iterable[int]) -> list[tuple[int, int]]:
     return [(int(t), int(t) + 1) for t in todo]
 
 
-def read_headers(team: Team, paths: Sequence[Path | FFIInfo], name: str) -> Iterator[FrameFacts]:
+def read_headers(ranks: Ranks, paths: Sequence[Path | FFIInfo], name: str) -> Iterator[FrameFacts]:
     """The headers of all frames in order, those that were not read yet by all ranks.
 
     Parameters
     ----------
-    team : Team
+    ranks : Ranks
     paths : sequence of Path or FFIInfo
     name : str
         Of the CCD, for the progress.
@@ -124,24 +118,23 @@ def read_headers(team: Team, paths: Sequence[Path | FFIInfo], name: str) -> Iter
     Raises
     ------
     InputError
-        See `headers.frame_facts`.
+        See `frame_headers.frame_facts`.
     """
-    unread = [str(path) for path in paths if isinstance(path, Path)]
-    if team.size == 1 or len(unread) < len(paths):
+    unread = [path for path in paths if isinstance(path, Path)]
+    if ranks.size == 1 or len(unread) < len(paths):
         yield from map(frame_facts, progress(paths, len(paths), f"{name}: headers", "frames"))
         return
-    found: dict[int, bytes] = {}
+    found: dict[int, list[FrameFacts]] = {}
     pieces = [(t, min(t + _HEADERS, len(unread))) for t in range(0, len(unread), _HEADERS)]
     steps = iter(progress(pieces, len(pieces), f"{name}: headers", "pieces"))
 
-    def note(first: int, last: int, result: bytes) -> None:
+    def note(first: int, last: int, result: list[FrameFacts]) -> None:
         found[first] = result
         next(steps, None)
 
-    team.share(HeadersStep(unread), pieces, note)
-    for first, last in pieces:
-        for path, values in zip(unread[first:last], json.loads(found.pop(first)), strict=True):
-            yield FrameFacts.unpack(path, values)
+    ranks.share(HeadersStep(unread), pieces, note)
+    for first, _ in pieces:
+        yield from found.pop(first)
 
 
 def _source(*parts: Any) -> int:
@@ -153,28 +146,28 @@ def _source(*parts: Any) -> int:
 
 
 def make_stars(
-    team: Team,
+    ranks: Ranks,
     frames: Frames,
     chosen: NDArray[np.int64],
     enough: bool,
     files: NDArray[np.uint32],
-    state: State,
+    checkpoint: Checkpoint,
     memory: float,
     name: str,
 ) -> tuple[int, bool]:
-    """The image of the stars, in the state file.
+    """The image of the stars, in the checkpoint file.
 
     Parameters
     ----------
-    team : Team
+    ranks : Ranks
     frames : Frames
     chosen : ndarray of int64
-        Frames that it is made of (`starlight.chosen_frames`).
+        Frames that it is made of (`star_image.chosen_frames`).
     enough : bool
         Whether there were enough good ones.
     files : ndarray of uint32, shape (T,)
         Stand for the frames' files.
-    state : State
+    checkpoint : Checkpoint
     memory : float
         Bytes that a rank may use.
     name : str
@@ -189,35 +182,36 @@ def make_stars(
     """
     index = {int(t): k for k, t in enumerate(chosen)}
 
-    def note(first: int, last: int, result: bytes) -> None:
-        k = index[first]
-        state.set_background("samples", k, int(files[first]), *unpack_fit(result, frames.geometry))
+    def note(first: int, last: int, fit: Any) -> None:
+        checkpoint.set_background("samples", index[first], int(files[first]), *fit)
 
-    todo = chosen[~state.done("samples", files[chosen])]
-    _share(team, FitStep("", -1), _of_frames(todo), note, state, f"{name}: stars", "frames")
-    verdicts, levels, radial = state.backgrounds("samples")
+    todo = chosen[~checkpoint.done("samples", files[chosen])]
+    _share(ranks, FitStep(frames, None), _of_frames(todo), note, checkpoint, f"{name}: stars", "frames")
+    verdicts, levels, radial = checkpoint.backgrounds("samples")
     used = verdicts == FITTED
     source = _source(files[chosen], chosen, "stars")
     if not used.any():
         return source, False
     model = background_model(frames.geometry, levels[:, :, used], radial[:, used])
-    step = StarsStep(str(state.path), state.stars_at, chosen[used], model.mesh, model.radial)
+    step = StarsStep(frames, checkpoint.images, chosen[used], model)
     limit = _LARGEST_BLOCK if frames.compressed else _LARGEST_STARS
     # Frames, one that is read, and the image.
     most = int(min(memory, limit) // (4 * frames.shape[1] * (int(used.sum()) + 2)))
-    pieces = list(_pieces(~state.stars_done(source), max(most, 1), team.size, _fewest_rows(frames)))
+    pieces = list(_pieces(~checkpoint.stars_done(source), max(most, 1), ranks.size, _fewest_rows(frames)))
 
-    def note_rows(first: int, last: int, result: bytes) -> None:
-        state.set_stars(first, last, np.frombuffer(result, "<u4"))
-
-    _share(team, step, pieces, note_rows, state, f"{name}: stars", "pieces", 0)
+    _share(ranks, step, pieces, checkpoint.set_stars, checkpoint, f"{name}: stars", "pieces")
     return source, bool(enough and used.sum() >= FEWEST_FRAMES)
 
 
 def fit_backgrounds(
-    team: Team, frames: Frames, files: NDArray[np.uint32], stars: tuple[int, bool], state: State, name: str
+    ranks: Ranks,
+    frames: Frames,
+    files: NDArray[np.uint32],
+    stars: tuple[int, bool],
+    checkpoint: Checkpoint,
+    name: str,
 ) -> None:
-    """Fit the background of every frame that has none in the state.
+    """Fit the background of every frame that has none in the checkpoint.
 
     Parameters
     ----------
@@ -231,18 +225,17 @@ def fit_backgrounds(
         [_source(*of_frame, image) for of_frame in zip(files, frames.excluded, strict=True)], dtype="u4"
     )
 
-    def note(first: int, last: int, result: bytes) -> None:
-        verdict, levels, radial = unpack_fit(result, frames.geometry)
-        path = Path(frames.paths[first]).name
+    def note(first: int, last: int, fit: Any) -> None:
+        verdict, path = fit[0], frames.infos[first].path.name
         if verdict == LEFT_OUT:
             logger.warning("%s: nothing but NaN or zero; the frame is left out", path)
         elif verdict == NO_SKY and frames.excluded[first] > 0:
             logger.warning("%s: not enough usable pixels for its background; the frame is left out", path)
-        state.set_background("frames", first, int(sources[first]), verdict, levels, radial)
+        checkpoint.set_background("frames", first, int(sources[first]), *fit)
 
-    step = FitStep(str(state.path), state.stars_at if stars[1] else -1)
-    todo = np.flatnonzero(~state.done("frames", sources))
-    _share(team, step, _of_frames(todo), note, state, f"{name}: backgrounds", "frames")
+    step = FitStep(frames, checkpoint.images if stars[1] else None)
+    todo = np.flatnonzero(~checkpoint.done("frames", sources))
+    _share(ranks, step, _of_frames(todo), note, checkpoint, f"{name}: backgrounds", "frames")
 
 
 def _model_sources(files: NDArray[np.uint32], model: BackgroundModel, *others: Any) -> NDArray[np.uint32]:
@@ -257,42 +250,40 @@ def _model_sources(files: NDArray[np.uint32], model: BackgroundModel, *others: A
 
 
 def flag_frames(
-    team: Team,
+    ranks: Ranks,
     frames: Frames,
     files: NDArray[np.uint32],
     model: BackgroundModel,
     stars: tuple[int, bool],
-    state: State,
+    checkpoint: Checkpoint,
     name: str,
-    meanwhile: Callable[[], None],
 ) -> NDArray[np.uint32]:
-    """Flag the background shenanigans; returns the number of flagged pixels in every frame, shape (T,).
+    """Flag the background shenanigans; return the number of flagged pixels in every frame, shape (T,).
 
-    `meanwhile` is called once by rank 0 while others have begun; see `make_stars` for the rest.
+    Parameters are those of `make_stars` and `fit_backgrounds`.
     """
     sources = _model_sources(files, model, frames.excluded, stars)
-    there = state.done("flags", sources)
-    there[state.damaged_flags()] = False
-    step = FlagsStep(
-        str(state.path), state.stars_at, state.masks_at, state.mask_bytes, model.mesh, model.radial
-    )
+    there = checkpoint.done("flags", sources)
+    there[checkpoint.damaged_flags()] = False
 
-    def note(first: int, last: int, result: bytes) -> None:
-        state.set_flags(first, int(sources[first]), *struct.unpack("<II", result))
+    def note(first: int, last: int, flags: tuple[int, int]) -> None:
+        checkpoint.set_flags(first, int(sources[first]), *flags)
 
     todo = _of_frames(np.flatnonzero(~there))
-    _share(team, step, todo, note, state, f"{name}: flags", "frames", _FLAGS_AHEAD, meanwhile)
-    return state.flagged()
+    step = FlagsStep(frames, checkpoint.images, model)
+    _share(ranks, step, todo, note, checkpoint, f"{name}: flags", "frames")
+    return checkpoint.flagged()
 
 
 def measure_movements(
-    team: Team,
+    ranks: Ranks,
+    frames: Frames,
     files: NDArray[np.uint32],
     model: BackgroundModel,
     usable: NDArray[np.bool_],
     ref_frame: int,
     warpmode: str,
-    state: State,
+    checkpoint: Checkpoint,
     name: str,
 ) -> NDArray[np.float64]:
     """Image movement kernels of all frames, shape (T, n); NaN where there is none.
@@ -304,28 +295,28 @@ def measure_movements(
     """
     sources = _model_sources(files, model, files[ref_frame], ref_frame, warpmode)
 
-    def note(first: int, last: int, result: bytes) -> None:
-        state.set_movement(first, int(sources[first]), np.frombuffer(result, "<f8"))
+    def note(first: int, last: int, kernel: NDArray[np.float64]) -> None:
+        checkpoint.set_movement(first, int(sources[first]), kernel)
 
-    step = MovementStep(warpmode, ref_frame, usable, model.mesh, model.radial)
-    todo = np.flatnonzero(~state.done("movement", sources))
-    _share(team, step, _of_frames(todo), note, state, f"{name}: movement", "frames")
-    return state.movements()
+    step = MovementStep(frames, warpmode, ref_frame, usable, model)
+    todo = np.flatnonzero(~checkpoint.done("movement", sources))
+    _share(ranks, step, _of_frames(todo), note, checkpoint, f"{name}: movement", "frames")
+    return checkpoint.movements()
 
 
 def write_rows(
-    team: Team,
+    ranks: Ranks,
     frames: Frames,
     model: BackgroundModel,
     excluded: NDArray[np.int32],
     good: NDArray[np.bool_],
     flagged: NDArray[np.bool_],
     cube: CubeFile,
-    state: State,
+    checkpoint: Checkpoint,
     most: int,
     name: str,
 ) -> None:
-    """The rows of the cube that are not in the state, block by block.
+    """The rows of the cube that are not in the checkpoint, block by block.
 
     Parameters
     ----------
@@ -338,28 +329,19 @@ def write_rows(
     flagged : ndarray of bool, shape (T,)
         Frames with background shenanigans.
     cube : CubeFile
-    state : State
+    checkpoint : Checkpoint
     most : int
         Rows of a block, from `rows_at_once`.
     name : str
         Of the CCD, for messages.
     """
-    step = RowsStep(
-        path=str(cube.path),
-        offsets=cube.offsets,
-        state=str(state.path),
-        masks_at=state.masks_at,
-        mask_bytes=state.mask_bytes,
-        mesh=model.mesh,
-        radial=model.radial,
-        excluded=excluded,
-        good=good,
-        flagged=flagged,
-    )
-    pieces = list(_pieces(~state.rows_done, most, team.size, _fewest_rows(frames)))
-    _share(
-        team, step, pieces, lambda a, b, _: state.set_rows(a, b), state, f"{name}: cube", "blocks", ahead=0
-    )
+    step = RowsStep(frames, checkpoint.images, cube.path, cube.offsets, model, excluded, good, flagged)
+    pieces = list(_pieces(~checkpoint.rows_done, most, ranks.size, _fewest_rows(frames)))
+
+    def note(first: int, last: int, _: None) -> None:
+        checkpoint.set_rows(first, last)
+
+    _share(ranks, step, pieces, note, checkpoint, f"{name}: cube", "blocks")
 
 
 def _fewest_rows(frames: Frames) -> int:
@@ -386,14 +368,14 @@ def rows_at_once(series: FrameSeries, memory: float, backgrounds: bool = False) 
     return min(most, rows)
 
 
-def _pieces(todo: NDArray[np.bool_], most: int, ranks: int, fewest: int) -> Iterable[tuple[int, int]]:
+def _pieces(todo: NDArray[np.bool_], most: int, size: int, fewest: int) -> Iterable[tuple[int, int]]:
     """Runs of rows to be done, cut into equal pieces of at most `most` rows, as many for each rank.
 
     Several for each, if they have `fewest` rows.
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], todo.astype("i1"), [0]])))
     for first, last in edges.reshape(-1, 2):
-        pieces = max(-(-(last - first) // most), min(_BLOCKS * ranks, (last - first) // fewest))
-        pieces = min(-(-pieces // ranks) * ranks, last - first)
+        pieces = max(-(-(last - first) // most), min(_BLOCKS * size, (last - first) // fewest))
+        pieces = min(-(-pieces // size) * size, last - first)
         places = np.linspace(first, last, pieces + 1).round().astype(int)
         yield from zip(places[:-1].tolist(), places[1:].tolist(), strict=True)

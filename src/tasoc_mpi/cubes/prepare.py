@@ -18,19 +18,19 @@ from ..core.errors import InputError, MissingInput, TasocError, UsageError
 from ..core.locks import exclusive, lock_path
 from ..core.names import catalog_name, cube_name
 from ..core.quality import TESSQualityFlags
+from ..models.motion import WARPMODES
 from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.star_catalog import catalog_settings
 from ..products.tpf import group_tpfs
 from ..products.tpf_files import TPFInfo, find_tpfs
-from .checkpoint import FITTED, State
+from .checkpoint import FITTED, Checkpoint
 from .fit_background import background_model, window_length
 from .frame_pixels import Frames
 from .frame_series import FrameSeries, read_series, reference_frame
 from .frame_table import write_log
 from .partial_cube import CubeContent, begin_cube, end_cube, file_numbers, series_digest
 from .pipeline import (
-    CubeFile,
     fit_backgrounds,
     flag_frames,
     make_stars,
@@ -39,10 +39,10 @@ from .pipeline import (
     rows_at_once,
     write_rows,
 )
+from .ranks import Ranks
 from .regions import check_finished
 from .sky_geometry import SkyGeometry
 from .star_image import chosen_frames
-from .task_farm import Team
 from .tpf_quality import tpf_quality
 
 __all__ = [
@@ -128,7 +128,7 @@ class CubeSummary:
 
 
 def prepare_folder(
-    folder: str | os.PathLike[str], options: PrepareOptions | None = None, team: Team | None = None
+    folder: str | os.PathLike[str], options: PrepareOptions | None = None, ranks: Ranks | None = None
 ) -> list[CubeSummary]:
     """Make the cubes of all CCDs whose full frame images are in a folder.
 
@@ -137,7 +137,7 @@ def prepare_folder(
     folder : path-like
         Holds the frames in any sub-folder; gets the cubes.
     options : PrepareOptions, optional
-    team : Team, optional
+    ranks : Ranks, optional
         Ranks that share the work. Default: this process alone.
 
     Returns
@@ -173,7 +173,7 @@ def prepare_folder(
     summaries, failed = [], 0
     for paths in found.values():
         try:
-            summaries.append(prepare_ccd(paths, folder, options, tpfs, team, log=True))
+            summaries.append(prepare_ccd(paths, folder, options, tpfs, ranks, log=True))
         except TasocError as error:
             if len(found) == 1:
                 raise
@@ -189,7 +189,7 @@ def prepare_ccd(
     folder: Path,
     options: PrepareOptions,
     tpfs: Sequence[TPFInfo] = (),
-    team: Team | None = None,
+    ranks: Ranks | None = None,
     log: bool = False,
 ) -> CubeSummary:
     """Make the cube of one CCD, or go on where an interrupted attempt stopped.
@@ -203,10 +203,10 @@ def prepare_ccd(
     options : PrepareOptions
     tpfs : sequence of TPFInfo
         Target pixel files whose quality flags the frames take over; those of other CCDs are not used.
-    team : Team, optional
+    ranks : Ranks, optional
         Ranks that share the work. Default: this process alone.
     log : bool
-        Also write what was decided about every frame (`framelog`).
+        Also write what was decided about every frame (`frame_table`).
 
     Returns
     -------
@@ -222,7 +222,7 @@ def prepare_ccd(
         if there:
             check_finished(there.path, paths[0])
             return there
-        return make_cube(paths, folder, options, tpfs, team, log)
+        return make_cube(paths, folder, options, tpfs, ranks, log)
 
 
 @contextmanager
@@ -257,7 +257,7 @@ def make_cube(
     folder: Path,
     options: PrepareOptions,
     tpfs: Sequence[TPFInfo],
-    team: Team | None = None,
+    ranks: Ranks | None = None,
     log: bool = False,
 ) -> CubeSummary:
     """The work of `prepare_ccd`, by who holds the lock."""
@@ -265,10 +265,10 @@ def make_cube(
     key = _ccd_of(paths[0])
     path = folder / cube_name(*key)
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
-    team = team or Team()
-    series = read_series(paths, read_headers(team, paths, label))
+    ranks = ranks or Ranks()
+    series = read_series(paths, read_headers(ranks, paths, label))
     quality = series.quality | _quality_of_tpfs(series, tpfs, key)
-    _make(path, series, quality, options, team, label, log)
+    _make(path, series, quality, options, ranks, label, log)
     shape = (*series.shape, len(series))
     seconds = time.monotonic() - start
     logger.info("%s: %d frames of %d x %d pixels in %s, %.1f s", label, shape[2], *shape[:2], path, seconds)
@@ -308,14 +308,14 @@ def _make(
     series: FrameSeries,
     quality: NDArray[np.int32],
     options: PrepareOptions,
-    team: Team,
+    ranks: Ranks,
     label: str,
     log: bool,
 ) -> None:
     """All passes, and the file around them."""
     part, state_path = (path.with_name(path.name + suffix) for suffix in (".part", ".state"))
     frames = Frames.of(series)
-    memory = memory_bytes(options, team)
+    memory = memory_bytes(options, ranks)
     most = rows_at_once(series, memory, options.backgrounds)
     _check_disk(part, series, options, label)
     # Whatever can be wrong with the files beside the frames is found before the work begins.
@@ -324,11 +324,10 @@ def _make(
     files = file_numbers(series)
     good = TESSQualityFlags.filter(quality)
     chosen, enough = chosen_frames(good, series.excluded, series.shape[1])
-    state = _open_state(state_path, series, frames.geometry, len(chosen), options)
-    team.begin(frames)
-    stars = make_stars(team, frames, chosen, enough, files, state, memory, label)
-    fit_backgrounds(team, frames, files, stars, state, label)
-    verdicts, levels, radial = state.backgrounds()
+    checkpoint = _open_state(state_path, series, frames.geometry, len(chosen), options)
+    stars = make_stars(ranks, frames, chosen, enough, files, checkpoint, memory, label)
+    fit_backgrounds(ranks, frames, files, stars, checkpoint, label)
+    verdicts, levels, radial = checkpoint.backgrounds()
     there = verdicts == FITTED
     if not np.any(series.wcs.good & there):
         state_path.unlink()
@@ -345,23 +344,17 @@ def _make(
     ref_frame = reference_frame(series.time, good, series.wcs.good & there, reference_time)
     kind, movement = options.movement_kernel, None
     if kind:
-        movement = measure_movements(team, files, model, there, ref_frame, kind, state, label)
+        movement = measure_movements(ranks, frames, files, model, there, ref_frame, kind, checkpoint, label)
     content = CubeContent(
         series, quality, model, ref_frame, positions, source, movement, kind, options.backgrounds
     )
-    # The file is begun while the others flag frames.
-    begun: list[CubeFile] = []
-
-    def begin() -> None:
-        begun.append(begin_cube(part, content, state))
-
-    flagged = flag_frames(team, frames, files, model, stars, state, label, begin)
-    (cube,) = begun
+    flagged = flag_frames(ranks, frames, files, model, stars, checkpoint, label)
+    cube = begin_cube(part, content, checkpoint)
     if not np.any(good & there):
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
         good = there
     excluded = np.where(there, series.excluded, 0).astype("i4")
-    write_rows(team, frames, model, excluded, good & there, flagged > 0, cube, state, most, label)
+    write_rows(ranks, frames, model, excluded, good & there, flagged > 0, cube, checkpoint, most, label)
     if log:
         write_log(path, content, verdicts, flagged)
     end_cube(part, path)
@@ -370,13 +363,11 @@ def _make(
 
 def _open_state(
     path: Path, series: FrameSeries, geometry: SkyGeometry, samples: int, options: PrepareOptions
-) -> State:
+) -> Checkpoint:
     parameters = 0
     if options.movement_kernel:
-        from ..models.motion import WARPMODES
-
         parameters = WARPMODES[options.movement_kernel]
-    state = State(
+    checkpoint = Checkpoint(
         path,
         series_digest(series, samples, options.movement_kernel),
         len(series),
@@ -387,9 +378,9 @@ def _open_state(
         columns=series.shape[1],
         samples=samples,
     )
-    if state.continued:
+    if checkpoint.continued:
         logger.info("%s: continuing an interrupted prepare", path)
-    return state
+    return checkpoint
 
 
 def _ephemeris(
@@ -438,6 +429,6 @@ def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label:
         )
 
 
-def memory_bytes(options: PrepareOptions, team: Team | None = None) -> float:
-    """Bytes that each rank of a team may use; without a team, this process alone."""
-    return (team or Team()).memory(None if options.memory is None else options.memory * 1e9)
+def memory_bytes(options: PrepareOptions, ranks: Ranks | None = None) -> float:
+    """Bytes that each rank may use; without `ranks`, this process."""
+    return (ranks or Ranks()).memory(None if options.memory is None else options.memory * 1e9)

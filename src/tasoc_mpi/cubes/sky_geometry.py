@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +76,7 @@ class SkyGeometry:
         return _NODE_STEP
 
 
+@functools.lru_cache(maxsize=1)
 def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, ccd: int) -> SkyGeometry:
     """Boxes and rings of a region of a CCD.
 

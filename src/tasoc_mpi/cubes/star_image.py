@@ -67,7 +67,6 @@ def median_rows(
     model: BackgroundModel,
     first: int,
     last: int,
-    poll: Callable[[], None] = lambda: None,
     space: Space | None = None,
 ) -> NDArray[np.float32]:
     """Some rows of the image of the stars.
@@ -83,8 +82,6 @@ def median_rows(
     model : BackgroundModel
         Their backgrounds.
     first, last : int
-    poll : callable, optional
-        Called from time to time.
     space : Space, optional
         Where the frames' rows are kept.
 
@@ -98,9 +95,7 @@ def median_rows(
     images[0] = rows
     for k in range(1, len(frames)):
         images[k] = read(int(frames[k]), first, last)
-        poll()
     subtract_background(images, excluded, model, first)
-    poll()
     out = np.empty(rows.shape, dtype="f4")
     blocks.frame_medians(images, blocks.sorting_network(len(frames)), out)
     return np.where(np.isfinite(out), out, np.float32(0))

@@ -17,12 +17,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.atomic import rename_whole
 from ..core.errors import InputError, UsageError
 from ..core.input_files import warn_each
 from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
-from ..cubes.checkpoint import State, publish, writing
+from ..cubes.checkpoint import Checkpoint
 from ..cubes.consistency import one_a_cadence
+from ..cubes.file_writing import write_at, writing
 from ..cubes.frame_headers import BTC_PIXEL
 from ..cubes.frame_series import drop_unusable, reference_frame
 from ..cubes.partial_cube import dataset_places
@@ -101,9 +103,9 @@ def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: st
     rows_at_once = _rows_at_once(info, memory_bytes(options))
     wcs, headers, ref_frame = _wcs(info)
     key = _digest(info, options)
-    state = State(state_path, key, info.shape[2], info.shape[0], (1, 1), 0, 0)
-    if not _whole(part, state, key):
-        offsets = state.continued_rows(key, part, list(GROUPS))
+    checkpoint = Checkpoint(state_path, key, info.shape[2], info.shape[0], (1, 1), 0, 0)
+    if not _whole(part, checkpoint, key):
+        offsets = checkpoint.continued_rows(key, part, list(GROUPS))
         if offsets is None:
             with writing(part):
                 part.unlink(missing_ok=True)
@@ -112,14 +114,14 @@ def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: st
             except OSError as error:
                 part.unlink(missing_ok=True)
                 raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None
-            state.begin_rows(key, part, places)
+            checkpoint.begin_rows(key, part, places)
             offsets = {name: place for name, (place, _) in places.items()}
         with frame_reader(info) as reader:
-            _copy(reader, part, offsets, state, rows_at_once, label)
+            _copy(reader, part, offsets, checkpoint, rows_at_once, label)
         with h5py.File(part, "r+") as file:
             finish_cube(file)
-    publish(part, path)
-    del state
+    rename_whole(part, path)
+    del checkpoint
     state_path.unlink()
 
 
@@ -157,9 +159,9 @@ def _digest(info: TasocFile, options: PrepareOptions) -> str:
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def _whole(part: Path, state: State, key: str) -> bool:
+def _whole(part: Path, checkpoint: Checkpoint, key: str) -> bool:
     """Whether an interrupted attempt had only the file's name left to give."""
-    if state.cube_key != key or not state.rows_done.all() or not part.exists():
+    if checkpoint.cube_key != key or not checkpoint.rows_done.all() or not part.exists():
         return False
     try:
         with h5py.File(part, "r") as file:
@@ -207,12 +209,17 @@ def _allocate(
 
 
 def _copy(
-    reader: FrameReader, part: Path, offsets: dict[str, int], state: State, rows_at_once: int, label: str
+    reader: FrameReader,
+    part: Path,
+    offsets: dict[str, int],
+    checkpoint: Checkpoint,
+    rows_at_once: int,
+    label: str,
 ) -> None:
     """Transpose block by block: the disk writes one while the next is read."""
     n_rows, columns, n_time = reader.info.shape
     steps = list(range(0, n_rows, rows_at_once))
-    todo = [first for first in steps if not state.rows_done[first : first + rows_at_once].all()]
+    todo = [first for first in steps if not checkpoint.rows_done[first : first + rows_at_once].all()]
     # Memory that was used before is faster than new memory, which the system has to clear first. One buffer
     # is filled while the other one is written.
     size = 4 * min(rows_at_once, n_rows) * columns * n_time
@@ -227,9 +234,9 @@ def _copy(
                 for name, pixels in _transposed(reader, first, last, buffers, frames):
                     pending.result()
                     place = offsets[name] + first * columns * n_time * pixels.itemsize
-                    pending = pool.submit(_write, descriptor, place, pixels)
+                    pending = pool.submit(write_at, descriptor, place, pixels)
                 pending.result()
-                pending = pool.submit(_sync, descriptor, state, first, last)
+                pending = pool.submit(_sync, descriptor, checkpoint, first, last)
             pending.result()
     finally:
         os.close(descriptor)
@@ -265,15 +272,6 @@ def _nothing() -> None:
     """What the first block waits for."""
 
 
-def _write(descriptor: int, place: int, data: NDArray[Any]) -> None:
-    view = data.reshape(-1).view("u1").data
-    while view:
-        # One call writes at most 2 GB.
-        written = os.pwrite(descriptor, view[: 1 << 30], place)
-        place += written
-        view = view[written:]
-
-
-def _sync(descriptor: int, state: State, first: int, last: int) -> None:
+def _sync(descriptor: int, checkpoint: Checkpoint, first: int, last: int) -> None:
     os.fdatasync(descriptor)
-    state.set_rows(first, last)
+    checkpoint.set_rows(first, last)
