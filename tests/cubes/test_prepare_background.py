@@ -16,7 +16,6 @@ from skies import add_stars
 from tasoc_mpi.cubes.fit_background import average_in_time, fit_background, usable_pixels, window_length
 from tasoc_mpi.cubes.mesh import box_levels, filled_levels, mesh_coefficients, series_mesh, smoothed_levels
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
-from tasoc_mpi.kernels import background_model as background
 from tasoc_mpi.kernels import boxes as sky
 from tasoc_mpi.kernels import rings
 from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES
@@ -94,9 +93,9 @@ def test_surface_is_the_model(mesh_shape) -> None:
     coefficients = mesh_coefficients(np.random.default_rng(1).uniform(50, 150, mesh_shape))
     size = (BOX * mesh_shape[0], BOX * mesh_shape[1])
     none = np.empty(0, dtype="f4")
-    whole = background.model_frame(size, (0.0, 0.0), (0.0, 0.0), BOX, coefficients, none, 0.0, 1.0)
-    part = sky.surface(coefficients, BOX, (7, 50), (3, 60))
-    np.testing.assert_allclose(part, whole[7:50, 3:60], rtol=2e-6)
+    model = BackgroundModel(coefficients[..., None], BOX, none, 0.0, 1.0, (0.0, 0.0), (0, 0))
+    part = model.frame((43, 57), 0, (7, 3))
+    np.testing.assert_array_equal(part, model.frame(size, 0)[7:50, 3:60])
 
 
 def test_a_slope_goes_on_to_the_edge() -> None:

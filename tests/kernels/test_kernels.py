@@ -12,10 +12,9 @@ from hypothesis.extra import numpy as arrays
 from scipy import interpolate
 
 from tasoc_mpi.cubes.fit_background import mesh_coefficients
-from tasoc_mpi.kernels.background_model import mesh_weights, model_frame
+from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
 from tasoc_mpi.kernels.statistics import light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, sum_pixels
-from tasoc_mpi.products.cube import BackgroundModel
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
 # --- Positions ---------------------------------------------------------------------------------------
@@ -151,9 +150,9 @@ def natural_spline(values: np.ndarray, box: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3), (2, 4), (5, 7)])
 def test_mesh_is_scipys_spline(shape):
     values = np.random.default_rng(0).normal(100, 10, shape)
-    mesh = mesh_coefficients(values).astype("f8")
+    mesh = mesh_coefficients(values)[..., None]
     size = (16 * shape[0], 16 * shape[1])
-    ours = model_frame(size, (0.0, 0.0), (0.0, 0.0), 16, mesh, np.empty(0), 0.0, 1.0)
+    ours = BackgroundModel(mesh, 16, np.empty((0, 1), "f4"), 0.0, 1.0, (0.0, 0.0), (0, 0)).frame(size, 0)
     np.testing.assert_allclose(ours, natural_spline(values, 16), rtol=2e-6)
 
 
@@ -179,9 +178,10 @@ def test_stamp_frame_and_total_are_one_model():
 
 def test_model_of_the_mean_is_the_mean_of_the_models():
     model = make_model(np.random.default_rng(7))
-    mean = model_frame(
-        (48, 64), (0.0, 0.0), model.centre, 16, model.mesh.mean(axis=2), model.radial.mean(axis=1), 20.0, 7.0
+    means = model._replace(
+        mesh=model.mesh.mean(axis=2, keepdims=True), radial=model.radial.mean(axis=1, keepdims=True)
     )
+    mean = means.frame((48, 64), 0)
     each = np.mean([model.frame((48, 64), t) for t in range(6)], axis=0)
     np.testing.assert_allclose(mean, each, rtol=1e-5)
 

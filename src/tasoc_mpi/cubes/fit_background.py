@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
-from ..kernels import blocks, rings
-from ..kernels import boxes as sky
-from ..products.cube import BackgroundModel
+from ..kernels import rings
+from ..kernels.background_model import BackgroundModel
 from .mesh import (
     SIGMA,
     box_levels,
@@ -27,13 +26,12 @@ from .mesh import (
     smoothed_levels,
     starless_mesh,
 )
-from .sky_geometry import BOX, RADIAL_FIRST, RING, SkyGeometry
+from .sky_geometry import RADIAL_FIRST, RING, SkyGeometry
 
 __all__ = [
     "average_in_time",
     "background_model",
     "fit_background",
-    "subtract_background",
     "usable_pixels",
     "window_length",
 ]
@@ -156,46 +154,7 @@ def background_model(
         As it was fitted: what stands out of a mesh without stars is the sky's, and nothing is filtered.
     """
     mesh = starless_mesh(levels) if starless else series_mesh(levels)
-    return BackgroundModel(
-        mesh=average_in_time(mesh, window),
-        box=BOX,
-        radial=average_in_time(radial, window),
-        radial_first=geometry.radial_first,
-        radial_step=geometry.radial_step,
-        centre=geometry.centre,
-        origin=geometry.origin,
-    )
-
-
-def subtract_background(
-    frames: NDArray[np.float32], excluded: NDArray[np.int32], model: BackgroundModel, first: int = 0
-) -> None:
-    """Take the background out of some rows of frames.
-
-    Parameters
-    ----------
-    frames : ndarray of float32, shape (K, R, C)
-        e-/s. Replaced by what is left; NaN where left out by hand.
-    excluded : ndarray of int32, shape (K,)
-        First column that is left out by hand.
-    model : BackgroundModel
-        Of these frames.
-    first : int
-        Row of the CCD's region that is the first one here.
-    """
-    mesh, radial = (np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in (model.mesh, model.radial))
-    blocks.subtract_frames(
-        frames,
-        excluded,
-        first,
-        (float(model.origin[0]), float(model.origin[1])),
-        (float(model.centre[0]), float(model.centre[1])),
-        model.box,
-        mesh,
-        radial,
-        model.radial_first,
-        model.radial_step,
-    )
+    return geometry.model(average_in_time(mesh, window), average_in_time(radial, window))
 
 
 def _radial_profile(
@@ -210,7 +169,8 @@ def _radial_profile(
     Pixels without a logarithm are left out; with the pedestal under them they are far out in the noise.
     """
     rows, columns = geometry.ring_rectangle
-    smooth = sky.surface(mesh, BOX, rows, columns)
+    shape = (rows[1] - rows[0], columns[1] - columns[0])
+    smooth = geometry.model(mesh[..., None]).frame(shape, 0, (rows[0], columns[0]))
     values = rings.ring_values(image, geometry.pixels, smooth, (rows[0], columns[0]), pedestal)
     if starless:
         logs = np.log10(rings.ring_means(values, geometry.starts, _FEWEST_IN_RING, SIGMA))

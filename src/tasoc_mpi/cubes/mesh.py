@@ -178,7 +178,7 @@ def series_mesh(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (M, N, T)
-        Cubic B-spline coefficients, e-/s (`products.cube.BackgroundModel`).
+        Cubic B-spline coefficients, e-/s (`kernels.background_model.BackgroundModel`).
     """
     (good,) = np.nonzero(np.isfinite(levels).all(axis=(0, 1)))
     mesh = np.full(levels.shape, np.nan, dtype="f4")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ..core.atomic import rename_whole
 from ..core.errors import InputError
-from ..products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
+from ..kernels.background_model import BackgroundModel
+from ..products.cube import allocate_cube, finish_cube, write_background, write_wcs
 from .checkpoint import Checkpoint
 from .file_writing import writing
 from .frame_series import FrameSeries

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.background_model import BackgroundModel
 from ..products.ccd_outline import CAMERA_CENTRES
 
 __all__ = ["BOX", "RADIAL_FIRST", "RING", "SkyGeometry", "sky_geometry"]
@@ -74,6 +75,14 @@ class SkyGeometry:
     def radial_step(self) -> float:
         """Distance between nodes, pixels."""
         return _NODE_STEP
+
+    def model(self, mesh: NDArray[np.float32], radial: NDArray[np.float32] | None = None) -> BackgroundModel:
+        """A background of these boxes and nodes; without a profile if none is given."""
+        if radial is None:
+            radial = np.empty((0, mesh.shape[2]), dtype="f4")
+        return BackgroundModel(
+            mesh, BOX, radial, self.radial_first, self.radial_step, self.centre, self.origin
+        )
 
 
 @functools.lru_cache(maxsize=1)

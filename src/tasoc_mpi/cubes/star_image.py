@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import blocks
-from ..products.cube import BackgroundModel
+from ..kernels.background_model import BackgroundModel
 from .buffers import Space
-from .fit_background import background_model, fit_background, subtract_background, usable_pixels
+from .fit_background import background_model, fit_background, usable_pixels
 from .frame_pixels import Frames
 from .frame_series import FrameSeries
 from .sky_geometry import SkyGeometry
@@ -95,7 +95,9 @@ def median_rows(
     images[0] = rows
     for k in range(1, len(frames)):
         images[k] = read(int(frames[k]), first, last)
-    subtract_background(images, excluded, model, first)
+    model.subtract(images, row=first)
+    for image, column in zip(images, excluded, strict=True):
+        image[:, column:] = np.nan
     out = np.empty(rows.shape, dtype="f4")
     blocks.frame_medians(images, blocks.sorting_network(len(frames)), out)
     return np.where(np.isfinite(out), out, np.float32(0))

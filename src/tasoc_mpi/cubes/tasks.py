@@ -6,7 +6,6 @@ the rank that computes a piece, nor on how rows are cut into pieces.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import zlib
@@ -20,13 +19,13 @@ from numpy.typing import NDArray
 
 from ..core.quality import PixelQualityFlags
 from ..kernels import blocks
+from ..kernels.background_model import BackgroundModel, add_background
 from ..models.motion import ImageMovementKernel
-from ..products.cube import BackgroundModel
 from ..products.ffi import read_rows
 from .buffers import Space
 from .checkpoint import FITTED, LEFT_OUT, NO_SKY
 from .file_writing import write_at, writing
-from .fit_background import FLUX_CUTOFF, fit_background, subtract_background, usable_pixels
+from .fit_background import fit_background, usable_pixels
 from .frame_headers import FrameFacts, frame_facts
 from .frame_pixels import Frames
 from .shared_images import SharedImages
@@ -38,6 +37,7 @@ __all__ = ["CHUNK", "FitStep", "FlagsStep", "HeadersStep", "MovementStep", "Rows
 _HALF = 7
 #: e-/s.
 _LIMIT = 40.0
+_LEFT_OUT = int(PixelQualityFlags.NotUsedForBackground | PixelQualityFlags.ManualExclude)
 #: Frames that are put in their place at once: 16 float32 are one line of the processor's cache.
 CHUNK = 16
 
@@ -147,11 +147,8 @@ class FlagsStep:
         # Of damaged pixels both may be infinite.
         with np.errstate(invalid="ignore", over="ignore"):
             image -= self.images.stars
-        one = slice(first, last)
-        model = dataclasses.replace(
-            self.model, mesh=self.model.mesh[:, :, one], radial=self.model.radial[:, one]
-        )
-        subtract_background(image[None], self.frames.excluded[one], model)
+        self.model.subtract(image[None], first)
+        image[:, self.frames.excluded[first] :] = np.nan
         flags = blocks.window_flags(image, _HALF, _LIMIT)
         count = int(np.count_nonzero(flags))
         return count, self.images.write_mask(first, flags) if count else 0
@@ -186,7 +183,7 @@ class MovementStep:
 
     def _image(self, t: int) -> NDArray[np.float32]:
         flux = self.frames.flux(t)
-        flux -= self.model.frame(self.frames.shape, t)
+        self.model.subtract(flux[None], t)
         flux[:, self.frames.excluded[t] :] = np.nan
         return flux
 
@@ -246,22 +243,6 @@ class RowsStep:
     def compute(self, first: int, last: int) -> Future[None]:
         """Write rows `first` to `last`; they are on the disk when the result is there."""
         block = self._read(first, last)
-        model = self.model
-        blocks.subtract(
-            block["images"],
-            block["pixel_flags"],
-            block.get("backgrounds", np.empty((0, 0, 0), dtype="f4")),
-            self.excluded,
-            FLUX_CUTOFF,
-            first,
-            (float(model.origin[0]), float(model.origin[1])),
-            (float(model.centre[0]), float(model.centre[1])),
-            model.box,
-            model.mesh,
-            model.radial,
-            model.radial_first,
-            model.radial_step,
-        )
         for t in np.flatnonzero(self.flagged).tolist():
             row, column = np.nonzero(self.images.read_mask(t, first, last))
             block["pixel_flags"][row, column, t] |= PixelQualityFlags.BackgroundShenanigans
@@ -283,7 +264,7 @@ class RowsStep:
         return self._writing[0]
 
     def _read(self, first: int, last: int) -> dict[str, NDArray[Any]]:
-        """Rows of all frames, time last, by the names of the cube's datasets."""
+        """Rows of all frames without their backgrounds, time last, by the names of the cube's datasets."""
         shape = (last - first, self.frames.shape[1], len(self.frames))
         kinds = {"images": "f4", "images_err": "f4", "pixel_flags": "u1", "backgrounds": "f4"}
         block = {
@@ -292,12 +273,22 @@ class RowsStep:
             if name in self.offsets
         }
         flux, error = (self._space.array(name, (CHUNK, *shape[:2]), "f4") for name in ("flux", "error"))
+        flags = self._space.array("flags", flux.shape, "u1")
         for t0 in range(0, len(self.frames), CHUNK):
-            infos = self.frames.infos[t0 : t0 + CHUNK]
-            for k, info in enumerate(infos):
-                flux[k], error[k] = read_rows(info, first, last)
-            blocks.scatter(flux[: len(infos)], block["images"], t0)
-            blocks.scatter(error[: len(infos)], block["images_err"], t0)
+            n = min(CHUNK, len(self.frames) - t0)
+            for k in range(n):
+                flux[k], error[k] = read_rows(self.frames.infos[t0 + k], first, last)
+                flags[k] = ~usable_pixels(flux[k])
+                flags[k][:, self.excluded[t0 + k] :] |= _LEFT_OUT
+                flux[k][:, self.excluded[t0 + k] :] = np.nan
+            blocks.scatter(error[:n], block["images_err"], t0)
+            blocks.scatter(flags[:n], block["pixel_flags"], t0)
+            self.model.subtract(flux[:n], t0, first)
+            blocks.scatter(flux[:n], block["images"], t0)
+            if "backgrounds" in block:
+                flux[:n] = 0
+                add_background(flux[:n], self.model, t0, (first, 0), 1.0)
+                blocks.scatter(flux[:n], block["backgrounds"], t0)
         return block
 
 

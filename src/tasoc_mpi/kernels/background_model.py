@@ -1,4 +1,4 @@
-"""Values of the background model: a cubic B-spline on a mesh of boxes plus a profile in radius.
+"""The background model: a cubic B-spline on a mesh of boxes plus a profile in radius.
 
 Both parts are linear in their coefficients, so a sum over pixels needs only the summed weights of
 the coefficients, and an average over frames is the model of the averaged coefficients.
@@ -7,11 +7,83 @@ the coefficients, and an average over frames is the model of the averaged coeffi
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["mesh_weights", "model_frame", "model_pixels", "radial_weights"]
+__all__ = ["BackgroundModel", "add_background", "mesh_weights", "radial_weights"]
+
+
+class BackgroundModel(NamedTuple):
+    """The smooth background of every frame.
+
+    Attributes
+    ----------
+    mesh : ndarray of float32, shape (M, N, T)
+        Cubic B-spline coefficients, e-/s; NaN for a frame without a background.
+    box : int
+        Side of a mesh box, pixels.
+    radial : ndarray of float32, shape (K, T)
+        Values at nodes in distance from the camera centre, linear between them; K = 0 for none.
+    radial_first, radial_step : float
+        Distance of the first node and between nodes, pixels.
+    centre : (float, float)
+        Full frame image (row, column) of the camera centre.
+    origin : (int, int)
+        Full frame image (row, column) of the first pixel.
+
+    Examples
+    --------
+    >>> mesh = np.full((2, 3, 1), 100.0, "f4")
+    >>> model = BackgroundModel(mesh, 64, np.empty((0, 1), "f4"), 2400.0, 5.0, (0.0, 0.0), (0, 44))
+    >>> float(model.frame((128, 192), 0)[5, 7])
+    100.0
+    >>> model.total(np.array([5, 6]), np.array([7, 7])).tolist()
+    [200.0]
+    """
+
+    mesh: NDArray[np.float32]
+    box: int
+    radial: NDArray[np.float32]
+    radial_first: float
+    radial_step: float
+    centre: tuple[float, float]
+    origin: tuple[int, int]
+
+    def subtract(self, frames: NDArray[np.float32], first: int = 0, row: int = 0) -> None:
+        """Take the model of frames `first` to ``first + K`` out of `frames`, shape (K, rows, columns).
+
+        `row` is the array row of ``frames[:, 0]``.
+        """
+        add_background(frames, self, first, (row, 0), -1.0)
+
+    def frame(self, shape: tuple[int, int], t: int, corner: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
+        """The model of frame `t` in the rectangle of shape `shape` whose first pixel is `corner`."""
+        out = np.zeros((1, *shape), dtype=np.float32)
+        add_background(out, self, t, corner, 1.0)
+        return out[0]
+
+    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
+        """The model in a stamp of array pixels (half open), shape (rows, columns, T)."""
+        out = np.zeros((self.mesh.shape[2], row_max - row_min, col_max - col_min), dtype=np.float32)
+        add_background(out, self, 0, (row_min, col_min), 1.0)
+        return np.ascontiguousarray(np.moveaxis(out, 0, -1))
+
+    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum of the model over pixels of the arrays, in every frame, shape (T,), e-/s."""
+        weights = mesh_weights(rows, columns, self.box, self.mesh.shape[:2])
+        used = np.nonzero(weights)
+        total = weights[used] @ self.mesh[used].astype("f8")
+        if len(self.radial):
+            radii = np.hypot(
+                rows + (self.origin[0] - self.centre[0]), columns + (self.origin[1] - self.centre[1])
+            )
+            w = radial_weights(radii, self.radial_first, self.radial_step, len(self.radial))
+            (used_radial,) = np.nonzero(w)
+            total = total + w[used_radial] @ self.radial[used_radial].astype("f8")
+        return total
 
 
 @numba.njit(cache=True, inline="always")
@@ -130,104 +202,73 @@ def radial_weights(radii, first, step, n):
 
 
 @numba.njit(cache=True)
-def model_pixels(rows, columns, radii, box, mesh, radial, first, step):
-    """The model in single pixels for all frames.
+def add_background(frames, model, first, corner, factor):
+    """Add a multiple of the model to a rectangle of pixels of some frames.
 
     Parameters
     ----------
-    rows, columns : ndarray of int64, shape (P,)
-        Pixels of the cube's arrays.
-    radii : ndarray, shape (P,)
-        Their distances from the camera centre, pixels.
-    box : int
-        Side of a box, pixels.
-    mesh : ndarray of float32, shape (M, N, T)
-        B-spline coefficients, e-/s.
-    radial : ndarray of float32, shape (K, T)
-        Values at the radial nodes, e-/s.
-    first, step : float
-        Radius of the first node and the distance between nodes, pixels.
-
-    Returns
-    -------
-    ndarray of float32, shape (P, T)
+    frames : ndarray of float32, shape (K, R, C)
+        Changed.
+    model : BackgroundModel
+    first : int
+        Frame of the model that belongs to ``frames[0]``.
+    corner : (int, int)
+        Array (row, column) of ``frames[:, 0, 0]``.
+    factor : float
     """
-    n_time = mesh.shape[2]
-    out = np.empty((rows.shape[0], n_time), dtype=np.float32)
-    line = np.empty(n_time)
-    wy = np.empty(4)
-    wx = np.empty(4)
-    for k in range(rows.shape[0]):
-        line[:] = 0.0
-        i0 = _axis_weights(rows[k], box, mesh.shape[0], wy)
-        j0 = _axis_weights(columns[k], box, mesh.shape[1], wx)
-        for i in range(min(4, mesh.shape[0])):
-            for j in range(min(4, mesh.shape[1])):
-                w = wy[i] * wx[j]
-                for t in range(n_time):
-                    line[t] += w * mesh[i0 + i, j0 + j, t]
-        if radial.shape[0] >= 2:
-            node, f = _node(radii[k], first, step, radial.shape[0])
-            if node >= 0:
-                for t in range(n_time):
-                    line[t] += (1.0 - f) * radial[node, t] + f * radial[node + 1, t]
-        for t in range(n_time):
-            out[k, t] = line[t]
-    return out
-
-
-@numba.njit(cache=True)
-def model_frame(shape, origin, centre, box, mesh, radial, first, step):
-    """The model of one frame in all its pixels.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the frame.
-    origin : (float, float)
-        Full frame image (row, column) of pixel (0, 0).
-    centre : (float, float)
-        Full frame image (row, column) of the camera centre.
-    box : int
-        Side of a box, pixels.
-    mesh : ndarray, shape (M, N)
-        B-spline coefficients, e-/s.
-    radial : ndarray, shape (K,)
-        Values at the radial nodes, e-/s.
-    first, step : float
-        Radius of the first node and the distance between nodes, pixels.
-
-    Returns
-    -------
-    ndarray of float32, shape `shape`
-    """
-    height, width = shape
-    out = np.empty(shape, dtype=np.float32)
-    # Four columns more than there are: weights of meshes of fewer boxes are zero there.
-    line = np.zeros(mesh.shape[1] + 4)
-    weights = np.empty((width, 4))
+    n_frames, height, width = frames.shape
+    m, n = model.mesh.shape[:2]
+    k_nodes = model.radial.shape[0]
+    wx = np.empty((4, width))
     places = np.empty(width, dtype=np.int64)
-    wy = np.empty(4)
+    w = np.empty(4)
     for c in range(width):
-        places[c] = _axis_weights(c, box, mesh.shape[1], weights[c])
+        places[c] = _axis_weights(c + corner[1], model.box, n, w)
+        wx[:, c] = w
+    last = min(places[width - 1] + 4, n)
+    nodes = np.empty(width, dtype=np.int64)
+    fractions = np.empty(width)
+    # Four columns more than there are: weights of meshes of fewer boxes are zero there.
+    line = np.zeros(n + 4)
+    values = np.empty(width)
     for r in range(height):
-        i0 = _axis_weights(r, box, mesh.shape[0], wy)
-        line[:] = 0.0
-        for i in range(min(4, mesh.shape[0])):
-            for j in range(mesh.shape[1]):
-                line[j] += wy[i] * mesh[i0 + i, j]
-        for c in range(width):
-            j0 = places[c]
-            value = 0.0
-            for j in range(4):
-                value += weights[c, j] * line[j0 + j]
-            out[r, c] = value
-        if radial.shape[0] >= 2:
-            dy = r + origin[0] - centre[0]
+        i0 = _axis_weights(r + corner[0], model.box, m, w)
+        dy = r + corner[0] + model.origin[0] - model.centre[0]
+        # Columns with a profile, half open.
+        low = width
+        high = 0
+        if k_nodes >= 2:
             for c in range(width):
-                dx = c + origin[1] - centre[1]
-                if dx * dx + dy * dy >= first * first:
-                    node, f = _node(math.sqrt(dx * dx + dy * dy), first, step, radial.shape[0])
-                    if node >= 0:
-                        out[r, c] += (1.0 - f) * radial[node] + f * radial[node + 1]
-    return out
+                dx = c + corner[1] + model.origin[1] - model.centre[1]
+                nodes[c] = -1
+                if dx * dx + dy * dy >= model.radial_first * model.radial_first:
+                    radius = math.sqrt(dx * dx + dy * dy)
+                    nodes[c], fractions[c] = _node(radius, model.radial_first, model.radial_step, k_nodes)
+                    if nodes[c] >= 0:
+                        low = min(low, c)
+                        high = c + 1
+        for k in range(n_frames):
+            t = first + k
+            line[:] = 0.0
+            for i in range(min(4, m)):
+                for j in range(places[0], last):
+                    line[j] += w[i] * model.mesh[i0 + i, j, t]
+            c0 = 0
+            while c0 < width:
+                # Columns between the middles of two boxes have the same four coefficients.
+                j0 = places[c0]
+                c1 = c0 + 1
+                while c1 < width and places[c1] == j0:
+                    c1 += 1
+                l0, l1, l2, l3 = line[j0], line[j0 + 1], line[j0 + 2], line[j0 + 3]
+                for c in range(c0, c1):
+                    values[c] = wx[0, c] * l0 + wx[1, c] * l1 + wx[2, c] * l2 + wx[3, c] * l3
+                c0 = c1
+            for c in range(low, high):
+                j = nodes[c]
+                if j >= 0:
+                    f = fractions[c]
+                    values[c] += (1.0 - f) * model.radial[j, t] + f * model.radial[j + 1, t]
+            row = frames[k, r]
+            for c in range(width):
+                row[c] += factor * values[c]

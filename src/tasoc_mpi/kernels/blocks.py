@@ -1,4 +1,4 @@
-"""Rows of a cube while it is made: transposition, background subtraction, flags, sums over time.
+"""Rows of a cube while it is made: transposition, flags, sums over time.
 
 Arrays of pixels are (rows, columns, times), and inner loops run over time, which is contiguous; or they are
 (times, rows, columns), as frames come, and inner loops run over columns.
@@ -11,15 +11,11 @@ import math
 import numba
 import numpy as np
 
-from .background_model import _axis_weights, _node
-
 __all__ = [
     "frame_medians",
     "means",
     "scatter",
     "sorting_network",
-    "subtract",
-    "subtract_frames",
     "window_flags",
 ]
 
@@ -33,8 +29,8 @@ def scatter(frames, out, first):
 
     Parameters
     ----------
-    frames : ndarray of float32, shape (K, R, C)
-    out : ndarray of float32, shape (R, C, T)
+    frames : ndarray, shape (K, R, C)
+    out : ndarray, shape (R, C, T)
         Times ``first`` to ``first + K`` are written.
     first : int
     """
@@ -42,68 +38,6 @@ def scatter(frames, out, first):
         for c in range(frames.shape[2]):
             for k in range(frames.shape[0]):
                 out[r, c, first + k] = frames[k, r, c]
-
-
-@numba.njit(cache=True)
-def subtract(
-    images, flags, backgrounds, excluded, cutoff, row0, origin, centre, box, mesh, radial, first, step
-):
-    """Flag the pixels that do not show the sky, and take the background out of all.
-
-    Parameters
-    ----------
-    images : ndarray of float32, shape (R, C, T)
-        e-/s. Replaced by images less background; NaN where left out by hand.
-    flags : ndarray of uint8, shape (R, C, T)
-        Set: 1 where not finite, negative, above `cutoff` or left out by hand; 2 where left out by hand.
-    backgrounds : ndarray of float32, shape (R, C, T)
-        Set to the background, unless it is of size zero.
-    excluded : ndarray of int32, shape (T,)
-        First column left out by hand.
-    cutoff : float
-        e-/s.
-    row0 : int
-        Row of the cube of ``images[0]``.
-    origin, centre, box, mesh, radial, first, step
-        As in `kernels.background_model.model_frame`, with a last axis of time: mesh (M, N, T), radial (K, T).
-    """
-    n_time = images.shape[2]
-    n = mesh.shape[1]
-    lines = np.empty((n, n_time))
-    model = np.empty(n_time)
-    wy = np.empty(4)
-    wx = np.empty(4)
-    for r in range(images.shape[0]):
-        i0 = _axis_weights(r + row0, box, mesh.shape[0], wy)
-        lines[:] = 0.0
-        for i in range(min(4, mesh.shape[0])):
-            for j in range(n):
-                for t in range(n_time):
-                    lines[j, t] += wy[i] * mesh[i0 + i, j, t]
-        dy = r + row0 + origin[0] - centre[0]
-        for c in range(images.shape[1]):
-            j0 = _axis_weights(c, box, n, wx)
-            model[:] = 0.0
-            for j in range(min(4, n)):
-                for t in range(n_time):
-                    model[t] += wx[j] * lines[j0 + j, t]
-            if radial.shape[0] >= 2:
-                dx = c + origin[1] - centre[1]
-                node, f = _node(math.sqrt(dx * dx + dy * dy), first, step, radial.shape[0])
-                if node >= 0:
-                    for t in range(n_time):
-                        model[t] += (1.0 - f) * radial[node, t] + f * radial[node + 1, t]
-            if backgrounds.size:
-                for t in range(n_time):
-                    backgrounds[r, c, t] = model[t]
-            for t in range(n_time):
-                v = images[r, c, t]
-                if c >= excluded[t]:
-                    flags[r, c, t] = 3
-                    images[r, c, t] = np.nan
-                else:
-                    flags[r, c, t] = 0 if v >= 0.0 and v <= cutoff else 1
-                    images[r, c, t] = v - model[t]
 
 
 @numba.njit(cache=True)
@@ -140,74 +74,6 @@ def means(images, flags, good):
             mean[r, c] = total / count if count else np.nan
             used[r, c] = n
     return mean, used
-
-
-@numba.njit(cache=True)
-def subtract_frames(frames, excluded, row0, origin, centre, box, mesh, radial, first, step):
-    """Take the background out of some rows of frames.
-
-    Parameters
-    ----------
-    frames : ndarray of float32, shape (K, R, C)
-        e-/s. Replaced by frames less background; NaN where left out by hand.
-    excluded : ndarray of int32, shape (K,)
-        First column left out by hand.
-    row0 : int
-        Row of the cube of ``frames[:, 0]``.
-    origin, centre, box, mesh, radial, first, step
-        As in `kernels.background_model.model_frame`, with an axis of frames first: mesh (K, M, N),
-        radial (K, L).
-    """
-    n_frames, height, width = frames.shape
-    m, n = mesh.shape[1], mesh.shape[2]
-    wx = np.empty((4, width), dtype=np.float32)
-    places = np.empty(width, dtype=np.int64)
-    w = np.empty(4)
-    for c in range(width):
-        places[c] = _axis_weights(c, box, n, w)
-        for j in range(4):
-            wx[j, c] = w[j]
-    nodes = np.empty(width, dtype=np.int64)
-    fractions = np.empty(width, dtype=np.float32)
-    # Four columns more than there are: weights of meshes of fewer boxes are zero there.
-    line = np.zeros(n + 4, dtype=np.float32)
-    for r in range(height):
-        i0 = _axis_weights(r + row0, box, m, w)
-        dy = r + row0 + origin[0] - centre[0]
-        glow = False
-        if radial.shape[1] >= 2:
-            for c in range(width):
-                dx = c + origin[1] - centre[1]
-                nodes[c] = -1
-                if dx * dx + dy * dy >= first * first:
-                    node, f = _node(math.sqrt(dx * dx + dy * dy), first, step, radial.shape[1])
-                    nodes[c] = node
-                    fractions[c] = f
-                    glow = glow or node >= 0
-        for k in range(n_frames):
-            row = frames[k, r]
-            line[:] = 0.0
-            for i in range(min(4, m)):
-                for j in range(n):
-                    line[j] += w[i] * mesh[k, i0 + i, j]
-            c0 = 0
-            while c0 < width:
-                # Columns between the middles of two boxes have the same four coefficients.
-                j0 = places[c0]
-                c1 = c0 + 1
-                while c1 < width and places[c1] == j0:
-                    c1 += 1
-                a, b, c_, d = line[j0], line[j0 + 1], line[j0 + 2], line[j0 + 3]
-                for c in range(c0, c1):
-                    row[c] -= wx[0, c] * a + wx[1, c] * b + wx[2, c] * c_ + wx[3, c] * d
-                c0 = c1
-            if glow:
-                for c in range(width):
-                    j = nodes[c]
-                    if j >= 0:
-                        f = fractions[c]
-                        row[c] -= (np.float32(1.0) - f) * radial[k, j] + f * radial[k, j + 1]
-            row[excluded[k] :] = np.nan
 
 
 def sorting_network(n):

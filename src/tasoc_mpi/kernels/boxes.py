@@ -1,4 +1,4 @@
-"""Levels of the sky in the boxes of a frame, and the smooth surface through them."""
+"""Levels of the sky in the boxes of a frame."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import math
 import numba
 import numpy as np
 
-from .background_model import _axis_weights
-
-__all__ = ["box_levels", "box_means", "surface"]
+__all__ = ["box_levels", "box_means"]
 
 #: Bits of one pass of the radix sort; three passes sort 32 bits.
 _RADIX = 11
@@ -233,47 +231,4 @@ def box_means(image, box, wanted, fewest, sigma):
                 row, column = _box_place(image, box, i, j)
                 out[1, i, j] = (row + 0.5) / box - (i + 0.5)
                 out[2, i, j] = (column + 0.5) / box - (j + 0.5)
-    return out
-
-
-@numba.njit(cache=True)
-def surface(mesh, box, rows, columns):
-    """The mesh's cubic spline in a rectangle of pixels.
-
-    Parameters
-    ----------
-    mesh : ndarray of float32, shape (M, N)
-        B-spline coefficients.
-    box : int
-        Side of a box, pixels.
-    rows, columns : (int, int)
-        The rectangle's pixels, half open.
-
-    Returns
-    -------
-    ndarray of float32, shape (rows, columns)
-    """
-    height = rows[1] - rows[0]
-    width = columns[1] - columns[0]
-    out = np.empty((height, width), dtype=np.float32)
-    weights = np.empty((width, 4), dtype=np.float32)
-    places = np.empty(width, dtype=np.int64)
-    w = np.empty(4)
-    for c in range(width):
-        places[c] = _axis_weights(c + columns[0], box, mesh.shape[1], w)
-        weights[c] = w
-    # Four columns more than there are: weights of meshes of fewer boxes are zero there.
-    line = np.zeros(mesh.shape[1] + 4, dtype=np.float32)
-    for r in range(height):
-        i0 = _axis_weights(r + rows[0], box, mesh.shape[0], w)
-        line[:] = 0.0
-        for i in range(min(4, mesh.shape[0])):
-            for j in range(mesh.shape[1]):
-                line[j] += w[i] * mesh[i0 + i, j]
-        for c in range(width):
-            j0 = places[c]
-            value = np.float32(0.0)
-            for j in range(4):
-                value += weights[c, j] * line[j0 + j]
-            out[r, c] = value
     return out

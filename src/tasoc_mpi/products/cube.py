@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
-from .cube_background import BackgroundModel, StoredBackground
+from ..kernels.background_model import BackgroundModel
+from .cube_background import PixelBackground
 from .frame_wcs import MAX_ORDER, FrameWCS
 from .hdf5_read import HDF5Reader
 
@@ -27,7 +28,7 @@ __all__ = [
     "FORMAT_VERSION",
     "BackgroundModel",
     "Cube",
-    "StoredBackground",
+    "PixelBackground",
     "allocate_cube",
     "finish_cube",
     "open_cube",
@@ -82,7 +83,7 @@ class Cube:
         The reference frame, whose WCS gives the catalog's positions.
     ref_header : str
         FITS header of its WCS.
-    background : BackgroundModel or StoredBackground
+    background : BackgroundModel or PixelBackground
         The model where there is one, else the pixels.
     ephemeris : ndarray, shape (T, 3)
         Barycentric ICRS position of TESS in light-days at `time - timecorr` (TDB).
@@ -108,7 +109,7 @@ class Cube:
     wcs: FrameWCS
     ref_frame: int
     ref_header: str
-    background: BackgroundModel | StoredBackground
+    background: BackgroundModel | PixelBackground
     ephemeris: NDArray[np.float64]
     ephemeris_source: str
     movement_kernel: NDArray[np.float64] | None
@@ -320,7 +321,7 @@ def _read(reader: HDF5Reader) -> Cube:
         background=(
             _background_model(reader, attributes, shape)
             if reader.find("background") is not None
-            else StoredBackground(reader.path, _stored(reader, offsets), shape)
+            else _stored(reader, offsets, shape)
         ),
         ephemeris=reader.read("ephemeris", "f8", (*times, 3)),
         ephemeris_source=str(reader.attribute("ephemeris", "source")),
@@ -363,11 +364,12 @@ def _offset(reader: HDF5Reader, name: str, dtype: str, shape: tuple[int, ...]) -
     return int(offset)
 
 
-def _stored(reader: HDF5Reader, offsets: Mapping[str, int]) -> int:
-    """Where the background is that is stored as pixels."""
+def _stored(reader: HDF5Reader, offsets: Mapping[str, int], shape: tuple[int, int, int]) -> PixelBackground:
+    """The background that is stored as pixels; mapped, read-only."""
     if "backgrounds" not in offsets:
         raise reader.fail("neither a group background nor a dataset backgrounds")
-    return offsets["backgrounds"]
+    pixels = np.memmap(reader.path, np.float32, "r", offsets["backgrounds"], shape)
+    return PixelBackground(np.asarray(pixels))
 
 
 def _background_model(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
-from ..products.cube import Cube, StoredBackground
+from ..products.cube import Cube, PixelBackground
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -90,18 +90,18 @@ def bin_cube(cube: Cube, step: int | None = None, size: int = 320) -> Binned:
     shape = (len(frames), -(-rows // side), -(-columns // side))
     images, backgrounds = np.empty(shape, dtype="f4"), np.empty(shape, dtype="f4")
     flags = np.empty((*shape, len(_FLAGS)), dtype="u1")
-    stored = cube.background if isinstance(cube.background, StoredBackground) else None
+    background = cube.background
     for i in progress(range(shape[1]), shape[1], f"{cube.path.name}: reading", "rows of bins"):
         here = np.s_[i * side : (i + 1) * side]
         images[:, i] = _bins(cube.images[here][..., frames], side)
         flag = cube.pixel_flags[here][..., frames]
         for k, (bit, *_) in enumerate(_FLAGS):
             flags[:, i, :, k] = np.rint(255 * _bins((flag & bit != 0).astype("f4"), side))
-        if stored is not None:
-            backgrounds[:, i] = _bins(stored.pixels[here][..., frames], side)
-    if stored is None:
+        if isinstance(background, PixelBackground):
+            backgrounds[:, i] = _bins(background.pixels[here][..., frames], side)
+    if not isinstance(background, PixelBackground):
         for k, t in enumerate(frames):
-            model = cube.background.frame((rows, columns), int(t))
+            model = background.frame((rows, columns), int(t))
             for i in range(shape[1]):
                 backgrounds[k, i] = _bins(model[i * side : (i + 1) * side, :, None], side)[0]
     return Binned(cube, frames, images, backgrounds, flags)
