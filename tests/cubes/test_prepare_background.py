@@ -161,7 +161,7 @@ def test_ring_mode_is_that_of_a_kernel_density_estimate() -> None:
         values_of_rings.append(values.astype("f4"))
     values_of_rings.append(np.array([2.0] * 20 + [np.nan] * 400, dtype="f4"))
     starts = np.cumsum([0] + [len(ring) for ring in values_of_rings])
-    modes = rings.ring_modes(np.concatenate(values_of_rings), starts, 50)
+    modes = rings.ring_levels(np.concatenate(values_of_rings), starts, 50, 3.0, False)
     for values, mode in zip(values_of_rings[:3], modes[:3], strict=True):
         quartiles = np.percentile(values, [25, 75])
         width = 1.06 * min(values.std(), np.diff(quartiles)[0] / 1.349) * len(values) ** -0.2

@@ -190,7 +190,7 @@ def test_means_of_rings() -> None:
     values[::17] = np.nan
     values[::23] += 500
     starts = np.cumsum([0, *sizes])
-    means = rings.ring_means(values, starts, 50, 3.0)
+    means = rings.ring_levels(values, starts, 50, 3.0, True)
     for k in (0, 2, 3):
         ring = values[starts[k] : starts[k + 1]]
         assert means[k] == pytest.approx(central_mean(ring[np.isfinite(ring)]), rel=1e-6)

@@ -172,10 +172,12 @@ def _radial_profile(
     shape = (rows[1] - rows[0], columns[1] - columns[0])
     smooth = geometry.model(mesh[..., None]).frame(shape, 0, (rows[0], columns[0]))
     values = rings.ring_values(image, geometry.pixels, smooth, (rows[0], columns[0]), pedestal)
+    if not starless:
+        # The mode is that of the logarithms.
+        values = np.log(values) * np.float32(1 / np.log(10))
+    logs = rings.ring_levels(values, geometry.starts, _FEWEST_IN_RING, SIGMA, starless)
     if starless:
-        logs = np.log10(rings.ring_means(values, geometry.starts, _FEWEST_IN_RING, SIGMA))
-    else:
-        logs = rings.ring_modes(np.log(values) * np.float32(1 / np.log(10)), geometry.starts, _FEWEST_IN_RING)
+        logs = np.log10(logs)
     (known,) = np.nonzero(np.isfinite(logs))
     if len(known) < _FEWEST_RINGS:
         return np.zeros(len(geometry.nodes), dtype="f4")

@@ -7,9 +7,9 @@ import math
 import numba
 import numpy as np
 
-from .boxes import _RADIX, _central_mean, _sort
+from .boxes import central_mean, sort
 
-__all__ = ["less_profile", "ring_means", "ring_modes", "ring_values"]
+__all__ = ["less_profile", "ring_levels", "ring_values"]
 
 
 @numba.njit(cache=True)
@@ -122,10 +122,10 @@ def less_profile(image, pixels, radii, profile, first, step, out):
 
 
 @numba.njit(cache=True)
-def ring_modes(values, starts, fewest):
-    """Mode of the values of every ring.
+def ring_levels(values, starts, fewest, sigma, starless):
+    """Level of every ring: the mode of its values, or of a frame without stars a mean (`boxes.central_mean`).
 
-    The bandwidth is the normal reference rule's, 1.06 A n^(-1/5) with A the smaller of the standard
+    The mode's bandwidth is the normal reference rule's, 1.06 A n^(-1/5) with A the smaller of the standard
     deviation and the interquartile range / 1.349 (Silverman 1986).
 
     Parameters
@@ -135,7 +135,11 @@ def ring_modes(values, starts, fewest):
     starts : ndarray of int64, shape (K + 1,)
         First value of every ring, and P.
     fewest : int
-        A ring must have at least so many values.
+        A ring must have at least so many values, and 2.
+    sigma : float
+        Values beyond so many standard deviations from the median are not in the mean.
+    starless : bool
+        The mean.
 
     Returns
     -------
@@ -143,57 +147,14 @@ def ring_modes(values, starts, fewest):
         NaN where a ring has too few values.
     """
     out = np.full(starts.shape[0] - 1, np.nan)
-    longest = 1
-    for k in range(out.shape[0]):
-        longest = max(longest, starts[k + 1] - starts[k])
-    ring = np.empty(longest, dtype=np.float32)
-    keys = np.empty(longest, dtype=np.uint32)
-    other = np.empty(longest, dtype=np.uint32)
-    counts = np.empty((3, 1 << _RADIX), dtype=np.int64)
     density = np.empty(4096)
     smooth = np.empty(4096)
     for k in range(out.shape[0]):
-        n = 0
-        for i in range(starts[k], starts[k + 1]):
-            if math.isfinite(values[i]):
-                ring[n] = values[i]
-                n += 1
-        if n >= max(fewest, 2):
-            _sort(ring, n, keys, other, counts)
-            out[k] = _mode(ring, n, density, smooth)
-    return out
-
-
-@numba.njit(cache=True)
-def ring_means(values, starts, fewest, sigma):
-    """Mean of what is not far from the median, of every ring of a frame without stars; see `_central_mean`.
-
-    Parameters
-    ----------
-    values, starts, fewest
-        As `ring_modes`.
-    sigma : float
-
-    Returns
-    -------
-    ndarray, shape (K,)
-        NaN where a ring has too few values.
-    """
-    out = np.full(starts.shape[0] - 1, np.nan)
-    longest = 1
-    for k in range(out.shape[0]):
-        longest = max(longest, starts[k + 1] - starts[k])
-    ring = np.empty(longest, dtype=np.float32)
-    keys = np.empty(longest, dtype=np.uint32)
-    other = np.empty(longest, dtype=np.uint32)
-    counts = np.empty((3, 1 << _RADIX), dtype=np.int64)
-    for k in range(out.shape[0]):
-        n = 0
-        for i in range(starts[k], starts[k + 1]):
-            if math.isfinite(values[i]):
-                ring[n] = values[i]
-                n += 1
-        if n >= max(fewest, 1):
-            _sort(ring, n, keys, other, counts)
-            out[k] = _central_mean(ring, n, sigma)
+        ring = values[starts[k] : starts[k + 1]]
+        ring = ring[np.isfinite(ring)]
+        n = ring.shape[0]
+        if n < max(fewest, 2):
+            continue
+        sort(ring)
+        out[k] = central_mean(ring, n, sigma) if starless else _mode(ring, n, density, smooth)
     return out
