@@ -12,6 +12,7 @@ from scipy.special import erf
 
 from tasoc_mpi.core.errors import UsageError
 from tasoc_mpi.core.settings import mag2flux
+from tasoc_mpi.core.times import DAY
 from tasoc_mpi.kernels.prf import add_stars, prf_image, prf_radius, sigma_scale
 from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES
 from tasoc_mpi.products.frame_wcs import FrameWCS
@@ -21,7 +22,7 @@ from tasoc_mpi.simulate.pointing import load_pointing, moved_wcs
 from tasoc_mpi.simulate.render import add_cosmics, add_noise, add_sky, bleed
 from tasoc_mpi.simulate.sky import sky_levels, sky_patterns
 from tasoc_mpi.simulate.stars import KINDS, Variability, counts, make_stars, make_variability
-from tasoc_mpi.simulate.timeline import DAY, frame_times, make_timeline, stamp_times, tess_position
+from tasoc_mpi.simulate.timeline import frame_times, make_timeline, stamp_times, tess_position
 
 
 def gaussian_pixels(n, position, sigma):

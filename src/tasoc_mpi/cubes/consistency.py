@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.sphere import separation, unit_vectors
+from ..core.times import DAY
 from ..models.barycentre import earth_position, light_time
 from ..products.frame_wcs import FrameWCS
 
-__all__ = ["DAY", "majority", "one_a_cadence", "repaired_timecorr", "times_that_do_not_fit", "wcs_problems"]
+__all__ = ["majority", "one_a_cadence", "repaired_timecorr", "times_that_do_not_fit", "wcs_problems"]
 
-DAY = 86400.0
 _NEIGHBOURS = 11
 #: A WCS can be inverted if it brings a pixel back to its place within this (pixels).
 _ROUND_TRIP = 1e-3

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT, warn_each
+from ..core.times import DAY
 from ..models.barycentre import earth_position, light_time
 from ..products.ffi import FFIInfo, name_time
 from ..products.frame_wcs import FrameWCS, wcs_problem
 from ..products.processing import file_rank
 from .consistency import (
-    DAY,
     majority,
     one_a_cadence,
     repaired_timecorr,

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.times import DAY
 
 __all__ = ["cadence_number", "correct_times", "time_offset"]
 
-_DAY = 86400.0
 #: Mid time at the spacecraft (TJD) and number of a cadence of sector 1, and the cadence's length.
 _REFERENCE_TIME = (1325.317007851970 + 1325.337841177751) / 2 - 3.9072474e-03
 _REFERENCE_CADENCE = 4697
@@ -66,7 +66,7 @@ def cadence_number(index: Any, mid_time: float, cadence: int, sector: int) -> in
         return int(index)
     if sector >= _FIRST_SECTOR_WITH_INDEX or cadence != _REFERENCE_STEP:
         raise InputError("no FFIINDEX, which only frames of 1800 s before sector 6 may lack")
-    return _REFERENCE_CADENCE + round((mid_time - _REFERENCE_TIME) * _DAY / _REFERENCE_STEP)
+    return _REFERENCE_CADENCE + round((mid_time - _REFERENCE_TIME) * DAY / _REFERENCE_STEP)
 
 
 def time_offset(data_rel: int, procver: str | None, camera: int, ccd: int) -> NDArray[np.float64] | None:
@@ -140,5 +140,5 @@ def correct_times(
     offset = time_offset(data_rel, procver, camera, ccd)
     if offset is None:
         return start, mid, stop, False
-    days = offset / _DAY
+    days = offset / DAY
     return start + days[0], mid + days[1], stop + days[2], True

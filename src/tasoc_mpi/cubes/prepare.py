@@ -18,6 +18,7 @@ from ..core.errors import InputError, MissingInput, TasocError, UsageError
 from ..core.locks import exclusive, lock_path
 from ..core.names import catalog_name, cube_name
 from ..core.quality import TESSQualityFlags
+from ..core.times import BTJD_ZERO
 from ..models.motion import WARPMODES
 from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
@@ -60,8 +61,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 MOVEMENT_KERNELS = ("translation", "euclidian", "affine")
-#: BJD of times 0.
-_BJD_REFERENCE = 2457000.0
 
 
 @dataclass(frozen=True)
@@ -407,7 +406,7 @@ def _reference_time(folder: Path, series: FrameSeries) -> float | None:
     name = catalog_name(*(series.attributes[key] for key in ("SECTOR", "CAMERA", "CCD")))
     if not (folder / name).exists():
         return None
-    return catalog_settings(folder / name).reference_time - _BJD_REFERENCE
+    return catalog_settings(folder / name).reference_time - BTJD_ZERO
 
 
 def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label: str) -> None:

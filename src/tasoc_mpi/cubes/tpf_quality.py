@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import TasocError
 from ..core.quality import TESSQualityFlags, exposures_reached
+from ..core.times import DAY
 from ..products.tpf import read_tpf
 from ..products.tpf_files import TPFInfo
 
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 #: The spacecraft's flags are the same in all files of a CCD; several show which are of one target.
 _MOST_TPFS = 5
-_DAY = 86400.0
 
 
 def flags_inside(
@@ -86,7 +86,7 @@ def tpf_quality(
         except TasocError as error:
             logger.warning("%s: its quality flags are not used", error)
             continue
-        own, covered = flags_inside(start, stop, tpf.time - tpf.timecorr, tpf.cadence / _DAY, tpf.quality)
+        own, covered = flags_inside(start, stop, tpf.time - tpf.timecorr, tpf.cadence / DAY, tpf.quality)
         flags |= own & relevant
         common[covered] &= own[covered]
         ever_covered |= covered

@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.sphere import unit_vectors
+from ..core.times import BTJD_ZERO, DAY
 from ..products.spk import check_kernel
 
 __all__ = ["earth_position", "ephemeris", "light_time", "spice_position"]
 
-#: Days minus this are the mission's times (BTJD, or TJD).
-_EPOCH = 2457000.0
 _J2000 = 2451545.0
-_DAY = 86400.0
 #: Light time of one astronomical unit, days (IAU 2012 unit, SI speed of light).
-_AU = 149597870700.0 / 299792458.0 / _DAY
+_AU = 149597870700.0 / 299792458.0 / DAY
 #: Kilometres in a light-day.
-_LIGHT_DAY_KM = 299792.458 * _DAY
+_LIGHT_DAY_KM = 299792.458 * DAY
 
 #: The analytic model takes 20 microseconds a time; where many times are asked for, it is evaluated this often
 #: (days) and interpolated by a cubic spline. The wobble by the Moon, the fastest motion, is then
@@ -85,7 +83,7 @@ def _epv00(time: NDArray[np.float64]) -> NDArray[np.float64]:
     """Barycentric positions of the Earth and of the Sun, shape (T, 6), light-days."""
     import erfa
 
-    heliocentric, barycentric = erfa.epv00(_EPOCH, time)
+    heliocentric, barycentric = erfa.epv00(BTJD_ZERO, time)
     return np.concatenate([barycentric["p"], barycentric["p"] - heliocentric["p"]], axis=-1) * _AU
 
 
@@ -123,7 +121,7 @@ def _spice(time: NDArray[np.float64] | float, folder: Path) -> tuple[NDArray[np.
     out = np.full((*time.shape, 3), np.nan)
     if not known.any():
         return out, "SPICE"
-    seconds = (time[known] + (_EPOCH - _J2000)) * _DAY
+    seconds = (time[known] + (BTJD_ZERO - _J2000)) * DAY
     kernels = _kernels(folder)
     with _loaded(spice, folder, kernels):
         _check_span(spice, folder, kernels, time[known], seconds)
@@ -197,7 +195,7 @@ def _check_span(
         return
     have = "none at all"
     if len(spans):
-        first, last = np.array([spans.min(), spans.max()]) / _DAY - (_EPOCH - _J2000)
+        first, last = np.array([spans.min(), spans.max()]) / DAY - (BTJD_ZERO - _J2000)
         have = f"{first:.2f} to {last:.2f}" + (" with gaps" if len(spans) > 1 else "")
     raise InputError(
         f"{folder}: TESS kernels cover BTJD {have}, needed are {time.min():.2f} to {time.max():.2f}; "

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.times import DAY
 from ..kernels.interleave import frames_of_cube
 from .ffi_info import FFIInfo, science_region, wcs_cards
 from .fits_read import MAX_SIDE, WAY_OUT, Extension, FITSReader, is_integer
@@ -27,7 +28,6 @@ from .fits_table import read_table
 __all__ = ["MastPixels", "frame_block", "is_mast_cube", "mast_ccd", "scan_mast_cube"]
 
 _NAME = re.compile(r"tess-s(?P<sector>\d{4,5})-(?P<camera>[1-4])-(?P<ccd>[1-4])-cube\.fits")
-_DAY = 86400.0
 #: Frames are taken out of the cube in groups of a multiple of this: one page (4 kB) of a pixel is
 #: 512 pairs of values.
 _PAGE = 512
@@ -254,7 +254,7 @@ def _number(headers: list[dict[str, Any]]) -> None:
         try:
             cadence = header["NUM_FRM"] * (header.get("FRAMETIM") or 2.0)
             middle, start = (h["TSTART"] - h["BARYCORR"] for h in (header, headers[0]))
-            header["FFIINDEX"] = first + round((middle - start) * _DAY / cadence)
+            header["FFIINDEX"] = first + round((middle - start) * DAY / cadence)
         except (KeyError, TypeError, ValueError, ArithmeticError):
             # What is missing or no number is named when the frames are checked.
             continue

@@ -22,6 +22,7 @@ from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput, one_line
 from ..core.input_files import InputFile
 from ..core.sphere import convex_hull, from_tangent_plane
+from ..core.times import BTJD_ZERO
 from .ccd_outline import camera_centre_sky, stamp_outline
 from .star_values import check_stars
 
@@ -352,7 +353,7 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
         raise InputError(f"{tpf.path}: its header names no star with a position; give its CCD a catalog")
     star["ra"], star["decl"] = star["ra_J2000"], star["decl_J2000"]
     check_stars(tpf.path, star, "fetch it again")
-    reference_time = 2457000.0 + float(tpf.time[len(tpf.time) // 2])
+    reference_time = BTJD_ZERO + float(tpf.time[len(tpf.time) // 2])
     epoch = julian_epoch(reference_time)
     centre, footprint = (np.nan, np.nan), ""
     if tpf.wcs.good[0]:

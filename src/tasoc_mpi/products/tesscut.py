@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
+from ..core.times import DAY
 from .ffi_info import FFIInfo, science_region, wcs_cards
 from .fits_read import WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
 
 __all__ = ["is_cutout", "scan_cutout"]
 
-_DAY = 86400.0
 #: Degrees a pixel that there cannot be.
 _LARGEST_SCALE = 360.0
 #: Cadences of TESS at most, from its launch on.
@@ -115,8 +115,8 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
             **header,
             **place,
             **moved,
-            "TSTART": time[row] - cadence / 2 / _DAY,
-            "TSTOP": time[row] + cadence / 2 / _DAY,
+            "TSTART": time[row] - cadence / 2 / DAY,
+            "TSTOP": time[row] + cadence / 2 / DAY,
             "BARYCORR": float(columns["TIMECORR"][row]),
             "DQUALITY": int(columns["QUALITY"][row]),
             "FFIINDEX": number,
@@ -233,7 +233,7 @@ def _numbers(
     with np.errstate(all="ignore"):
         spacecraft = columns["TIME"][rows].astype("f8") - columns["TIMECORR"][rows]
         first_correction = _extrapolated(spacecraft, columns["TIMECORR"][rows], start)
-        steps = (spacecraft - (start - first_correction)) * _DAY / cadence - 0.5
+        steps = (spacecraft - (start - first_correction)) * DAY / cadence - 0.5
     # Where a time's correction is not known, its number is not either.
     return [first + int(step) if abs(step) < _MOST_CADENCES else None for step in np.round(steps)]
 

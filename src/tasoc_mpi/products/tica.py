@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
+from ..core.times import BTJD_ZERO, DAY
 from .ffi_info import FFIInfo, card_number, parse_ffi_name, science_pixels, science_region
 from .fits_read import HDU, WAY_OUT, Extension, FITSReader, float_image
 
@@ -36,9 +37,6 @@ _READ_NOISE = 10.0
 #: seconds of a read-out and what times are rounded to.
 _CADENCES = (200, 600, 1800)
 _TOLERANCE = 5.0
-_DAY = 86400.0
-#: The header's zero of times.
-_TJD_ZERO = 2457000.0
 
 
 @dataclass(frozen=True)
@@ -141,9 +139,9 @@ def _translated(
     path: Path, values: Mapping[str, Any], name: tuple[int, int, int, str]
 ) -> tuple[dict[str, Any], TicaPixels]:
     """The header with the mission's cards, and the exposure."""
-    shift = card_number(path, values, "TJD_ZERO") - _TJD_ZERO if "TJD_ZERO" in values else 0.0
+    shift = card_number(path, values, "TJD_ZERO") - BTJD_ZERO if "TJD_ZERO" in values else 0.0
     start, stop = (card_number(path, values, key) + shift for key in ("STARTTJD", "ENDTJD"))
-    seconds = (stop - start) * _DAY
+    seconds = (stop - start) * DAY
     cadence = min(_CADENCES, key=lambda c: abs(c - seconds))
     if abs(cadence - seconds) > _TOLERANCE:
         raise InputError(f"{path}: {seconds:.1f} s from STARTTJD to ENDTJD, not 200, 600 or 1800; {WAY_OUT}")

@@ -8,8 +8,9 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.times import BTJD_ZERO, DAY
 from ..products.fits_bytes import CardTuple
-from .timeline import CAMERA_DELAY, CCD_DELAY, DAY, TJD_ZERO
+from .timeline import CAMERA_DELAY, CCD_DELAY
 
 __all__ = [
     "COSMIC_RAY_CARDS",
@@ -77,7 +78,7 @@ def calendar(time: ArrayLike) -> list[str]:
     """
     from astropy.time import Time
 
-    moments = Time(TJD_ZERO, np.atleast_1d(time), format="jd", scale="tdb", precision=3)
+    moments = Time(BTJD_ZERO, np.atleast_1d(time), format="jd", scale="tdb", precision=3)
     return [f"{text}Z" for text in moments.utc.isot]
 
 
@@ -152,7 +153,7 @@ def time_cards(begin: float, end: float, dates: Sequence[str], exposure: float) 
         ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
         ("TASSIGN", "SPACECRAFT", "where time is assigned"),
         ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
-        ("BJDREFI", int(TJD_ZERO), "integer part of BTJD reference date"),
+        ("BJDREFI", int(BTJD_ZERO), "integer part of BTJD reference date"),
         ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
         ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
         ("TELAPSE", end - begin, "[d] TSTOP - TSTART"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import UsageError
 from ..core.sphere import from_tangent_plane, meridian_turn
+from ..core.times import BTJD_ZERO
 from ..products.frame_wcs import FrameWCS
 
 __all__ = ["Pointing", "load_pointing", "moved_wcs"]
@@ -94,7 +95,7 @@ def load_pointing(sector: int, camera: int, ccd: int) -> Pointing:
     if sector > tesswcs.latest_sector:
         logging.getLogger(__name__).warning("the pointing of sector %d is a prediction", sector)
     wcs = tesswcs.WCS.from_sector(sector, camera, ccd)
-    start = float(rows[0]["Start"]) - 2457000.0 + _FIRST_FRAME
+    start = float(rows[0]["Start"]) - BTJD_ZERO + _FIRST_FRAME
     return _pointing(
         {
             "sector": sector,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.quality import TESSQualityFlags
 from ..core.sphere import unit_vectors
+from ..core.times import BTJD_ZERO, DAY
 from ..products.frame_wcs import FrameWCS
 from ..products.star_catalog import julian_epoch
 from .mission_cards import calendar
@@ -17,7 +18,7 @@ from .options import SimulationOptions
 from .pointing import Pointing, load_pointing, moved_wcs
 from .response import Response, make_response
 from .stars import Stars, Variability, make_stars, make_variability
-from .timeline import DAY, TJD_ZERO, Exposures, Timeline, frame_times, make_timeline, tess_position
+from .timeline import Exposures, Timeline, frame_times, make_timeline, tess_position
 
 __all__ = ["BTC_PIXEL", "Observation", "Scene", "make_scene", "observe"]
 
@@ -109,8 +110,8 @@ def make_scene(options: SimulationOptions) -> Scene:
     timeline = make_timeline(options, pointing)
     exposures = frame_times(timeline)
     frames = observe(pointing, timeline, exposures)
-    reference_time = TJD_ZERO + 0.5 * (exposures.middle[0] + exposures.middle[-1])
-    distance = np.abs(exposures.middle + TJD_ZERO - reference_time)
+    reference_time = BTJD_ZERO + 0.5 * (exposures.middle[0] + exposures.middle[-1])
+    distance = np.abs(exposures.middle + BTJD_ZERO - reference_time)
     reference = int(np.argmin(np.where(TESSQualityFlags.filter(exposures.quality), distance, np.inf)))
     at_rest = moved_wcs(pointing, np.zeros((1, 2)), np.eye(2)[None])
     column, row = np.array(BTC_PIXEL) - 1.0

@@ -18,6 +18,7 @@ from ..core.input_files import InputFile
 from ..core.names import catalog_name, truth_name
 from ..core.progress import progress
 from ..core.sphere import unit_vectors
+from ..core.times import DAY
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from . import mission_cards as cards
@@ -28,7 +29,7 @@ from .scene import Scene, make_scene, observe
 from .sky import sky_levels, sky_patterns
 from .stamps import Stamp, choose_stamps
 from .stars import MARGIN, j2000
-from .timeline import DAY, stamp_times
+from .timeline import stamp_times
 from .write_ffi import ffi_bytes, ffi_name, ffi_size
 from .write_tpf import tpf_bytes, tpf_name, tpf_size
 from .write_truth import write_truth

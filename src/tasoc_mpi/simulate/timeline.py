@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.quality import TESSQualityFlags
+from ..core.times import BTJD_ZERO, DAY
 from .options import SimulationOptions
 from .pointing import Pointing
 
 __all__ = [
-    "DAY",
-    "TJD_ZERO",
     "Exposures",
     "Timeline",
     "frame_times",
@@ -26,9 +25,6 @@ __all__ = [
 
 #: Spacing of the attitude samples, seconds: it divides 120, 200, 600 and 1800.
 STEP = 40
-DAY = 86400.0
-#: The Julian date from which TESS counts days: TJD (spacecraft time) and BTJD (barycentric).
-TJD_ZERO = 2457000.0
 #: TESS's orbit: two in a sector, with the perigee at the beginning of the sector and in its middle.
 ORBIT_DAYS = 13.70
 ORBIT_ECCENTRICITY = 0.55
@@ -254,7 +250,7 @@ def tess_position(time: NDArray[np.float64], sector_start: float) -> NDArray[np.
     from astropy.time import Time
 
     # Two parts of the date keep the time to a microsecond.
-    moments = Time(TJD_ZERO, time, format="jd", scale="tdb")
+    moments = Time(BTJD_ZERO, time, format="jd", scale="tdb")
     earth = get_body_barycentric("earth", moments, ephemeris="builtin").xyz
     earth_days = (earth / c).to_value(u.day).T
     mean = 2 * np.pi * (np.asarray(time) - sector_start) / ORBIT_DAYS

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.times import DAY
 from ..products.fits_bytes import CardTuple
 from . import mission_cards as c
 from .scene import Scene
 from .stamps import Stamp
 from .stars import j2000
-from .timeline import DAY, Exposures
+from .timeline import Exposures
 
 __all__ = ["ApertureFacts", "Target", "aperture", "cosmic_rays", "pixels", "primary", "table_dtype"]
 

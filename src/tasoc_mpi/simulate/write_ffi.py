@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.times import DAY
 from ..products.fits_bytes import CardTuple, hdu_bytes
 from .mission_cards import (
     COSMIC_RAY_CARDS,
@@ -29,7 +30,6 @@ from .mission_cards import (
 from .options import SimulationOptions
 from .pointing import Pointing
 from .scene import BTC_PIXEL, Scene
-from .timeline import DAY
 
 __all__ = ["ffi_bytes", "ffi_name", "ffi_size"]
 

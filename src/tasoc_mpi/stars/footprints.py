@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, MissingInput
 from ..core.names import CCDKey, find_cubes
 from ..core.sphere import convex_hull
+from ..core.times import BTJD_ZERO
 from ..cubes.frame_headers import frame_facts
 from ..cubes.frame_series import drop_unusable
 from ..products.ccd_outline import camera_centre_sky, stamp_outline
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: Frames that are compared.
 _FEW = 5
-#: From the times in files to Julian dates.
-_JD_ZERO = 2457000.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _field(
     key: CCDKey, time: float, wcs: FrameWCS, frame: int, outline: NDArray[np.float64], source: str
 ) -> CCDField:
     centre = camera_centre_sky(wcs, frame, key[1], key[2])
-    return CCDField(*key, _JD_ZERO + time, convex_hull(outline), centre, source)
+    return CCDField(*key, BTJD_ZERO + time, convex_hull(outline), centre, source)
 
 
 def _field_of_frames(key: CCDKey, paths: Sequence[Path]) -> CCDField:
