@@ -17,7 +17,9 @@ from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.cubes.frame_headers import frame_facts
 from tasoc_mpi.cubes.frame_series import excluded_from, read_series, reference_frame
 from tasoc_mpi.cubes.frame_times import cadence_number, correct_times, time_offset
+from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.tpf_quality import flags_inside, tpf_quality
+from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import scan_ffi
 from tasoc_mpi.products.tpf_files import TPFInfo
 
@@ -218,6 +220,15 @@ def test_early_release_is_corrected_once_for_all(tmp_path: Path) -> None:
     assert (series.time[0] - mid) * 86400 == pytest.approx(-1.979, abs=1e-4)
 
 
+def test_unknown_settings_stay_unknown(tmp_path: Path) -> None:
+    """A header without the card does not say that cosmic rays were left in."""
+    unknown = {"CRMITEN": None, "CRSPOC": None}
+    frames(tmp_path, 3, primary=unknown)
+    (summary,) = prepare_folder(tmp_path)
+    attributes = open_cube(summary.path).attributes
+    assert {key: attributes[key] for key in unknown} == unknown
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -227,6 +238,7 @@ def test_early_release_is_corrected_once_for_all(tmp_path: Path) -> None:
         ({"primary": {"DATA_REL": 43}}, "DATA_REL is 43"),
         ({"primary": {"PROCVER": "spoc-6.0.0"}}, "PROCVER is spoc-6.0.0"),
         ({"primary": {"CRMITEN": False}}, "CRMITEN is False"),
+        ({"primary": {"CRMITEN": None}}, "CRMITEN is missing, but True in tess"),
         ({"primary": {"CRBLKSZ": 5}}, "CRBLKSZ is 5"),
         ({"primary": {"CRSPOC": True}}, "CRSPOC is True"),
         ({"first": (45, 0)}, r"from \(column, row\) \(45, 0\) on"),

@@ -412,12 +412,13 @@ def test_shenanigans_of_the_stamp_are_in_the_quality(simulated, stars, tmp_path)
             np.testing.assert_array_equal(hdus[1].data["QUALITY"], expected)
 
 
-def test_what_is_not_known_of_the_frames_is_an_undefined_card(simulated, stars, tmp_path):
+@pytest.mark.parametrize("mitigated", [True, h5py.Empty("?")])
+def test_what_is_not_known_of_the_frames_is_an_undefined_card(simulated, stars, tmp_path, mitigated):
     folder = simulated.copy(tmp_path)
     with h5py.File(folder / "sector001_camera1_ccd1.hdf5", "r+") as file:
         # Of headers without these cards.
         attributes = file["images"].attrs
-        attributes["CRMITEN"], attributes["CRBLKSZ"], attributes["PROCVER"] = True, 0, ""
+        attributes["CRMITEN"], attributes["CRBLKSZ"], attributes["PROCVER"] = mitigated, 0, ""
         attributes["DATA_REL"], attributes["NREADOUT"] = 0, 0
     with sqlite3.connect(folder / "catalog_sector001_camera1_ccd1.sqlite") as plain:
         plain.execute("UPDATE settings SET ticver = ''")
@@ -427,6 +428,7 @@ def test_what_is_not_known_of_the_frames_is_an_undefined_card(simulated, stars, 
         with fits.open(pho.save_lightcurve()) as hdus:
             for key in ("CRBLKSZ", "PROCVER", "DATA_REL", "TICVER"):
                 assert hdus[0].header[key] is None, key
+            assert hdus[0].header["CRMITEN"] is (mitigated if mitigated is True else None)
             for key in ("DEADC", "LIVETIME", "EXPOSURE", "XPOSURE", "NREADOUT"):
                 assert hdus[1].header[key] is None, key
             assert hdus[1].header["TELAPSE"] > 0

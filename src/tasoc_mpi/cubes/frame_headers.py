@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,12 @@ def frame_facts(frame: Path | FFIInfo) -> FrameFacts:
     )
 
 
+def _flag(header: Mapping[str, Any], key: str) -> bool | None:
+    """A logical card; None where the header does not have it."""
+    value = header.get(key)
+    return None if value is None else bool(value)
+
+
 def _settings(info: FFIInfo) -> dict[str, Any]:
     """What has to be the same in all frames."""
     header = info.header
@@ -95,9 +102,9 @@ def _settings(info: FFIInfo) -> dict[str, Any]:
         "PROCVER": str(header.get("PROCVER") or ""),
         "NUM_FRM": info.integer("NUM_FRM", _MOST),
         "NREADOUT": info.integer("NREADOUT", _MOST),
-        "CRMITEN": bool(header.get("CRMITEN")),
+        "CRMITEN": _flag(header, "CRMITEN"),
         "CRBLKSZ": info.integer("CRBLKSZ", _MOST) if header.get("CRBLKSZ") is not None else 0,
-        "CRSPOC": bool(header.get("CRSPOC")),
+        "CRSPOC": _flag(header, "CRSPOC"),
         "PIXEL_OFFSET_ROW": info.row_offset,
         "PIXEL_OFFSET_COLUMN": info.column_offset,
         "BACKAPP": bool(header.get("BACKAPP")),

@@ -309,9 +309,14 @@ def _check_settings(found: Sequence[FrameFacts]) -> None:
             if frame.settings[key] != usual:
                 like = next(other for other in found if other.settings[key] == usual)
                 raise InputError(
-                    f"{frame.info.label}: {key} is {frame.settings[key]}, but {usual} in {like.info.name}; "
+                    f"{frame.info.label}: {key} is {_word(frame.settings[key])}, but {_word(usual)} in "
+                    f"{like.info.name}; "
                     "frames of one CCD must have the same settings: remove the ones that do not belong here"
                 )
+
+
+def _word(value: object) -> object:
+    return "missing" if value is None else value
 
 
 def _check_regions(found: Sequence[FrameFacts]) -> None:

@@ -168,7 +168,7 @@ def allocate_cube(
     shape : (int, int, int)
         Rows, columns, frames.
     attributes : mapping
-        The attributes of `images`, all of `ATTRIBUTES`.
+        The attributes of `images`, all of `ATTRIBUTES`; None for unknown ones.
     backgrounds : bool
         Make room for a background that is stored pixel by pixel, too.
 
@@ -196,7 +196,8 @@ def allocate_cube(
             space = h5py.h5s.create_simple(shape)
             h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create)
         for key in ATTRIBUTES:
-            file["images"].attrs[key] = attributes[key]
+            value = attributes[key]
+            file["images"].attrs[key] = h5py.Empty("?") if value is None else value
     size = path.stat().st_size
     with open(path, "r+b") as raw:
         # A sparse file would fail with a bus error when the disk fills up: ask for the blocks now.

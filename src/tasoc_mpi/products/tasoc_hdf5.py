@@ -196,7 +196,8 @@ def _attributes(reader: HDF5Reader, shape: tuple[int, int]) -> dict[str, Any]:
         if key not in found or reader.has_attribute("images", key):
             value = reader.attribute("images", key)
             # Cards that the frames did not have are stored as an empty value.
-            found[key] = {"PROCVER": "", "CRBLKSZ": 0}.get(key, 0) if value is None else value
+            unknown: dict[str, Any] = {"PROCVER": "", "CRMITEN": None, "CRSPOC": None}
+            found[key] = unknown.get(key, 0) if value is None else value
     # Of the first pixel: the last one has to be on the CCD, too.
     limits = {
         "SECTOR": (1, 9999),
