@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from skies import add_stars
 
-from tasoc_mpi.cubes.fit_background import average_in_time, fit_background, usable_pixels, window_length
+from tasoc_mpi.cubes.background import average_in_time, fit_background, usable_pixels, window_length
 from tasoc_mpi.cubes.mesh import box_levels, filled_levels, mesh_coefficients, series_mesh, smoothed_levels
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
 from tasoc_mpi.kernels import boxes as sky

@@ -22,7 +22,7 @@ from scipy import ndimage
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.cubes import prepare as prepare
 from tasoc_mpi.cubes import tasks as steps
-from tasoc_mpi.cubes.fit_background import background_model, fit_background, usable_pixels
+from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
 from tasoc_mpi.cubes.frame_series import FrameSeries, read_series
 from tasoc_mpi.cubes.mesh import series_mesh
 from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
@@ -311,7 +311,7 @@ def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, functio
 def test_another_version_starts_anew(made, tmp_path: Path, monkeypatch, caplog) -> None:
     folder, _, _ = made
     (tmp_path / "ffi").symlink_to(folder / "ffi")
-    version = "from tasoc_mpi.cubes import partial_cube; partial_cube._ALGORITHM = 3"
+    version = "from tasoc_mpi.cubes import partial_cube; partial_cube._VERSION = 3"
     kill_prepare(tmp_path, "tasks", "fit_background", 7, before=version)
     assert (tmp_path / f"{NAME}.state").exists()
     fits, fit = [], steps.fit_background

@@ -22,6 +22,7 @@ from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.cubes.checkpoint import Checkpoint
 from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
 from tasoc_mpi.cubes.shared_images import SharedImages
+from tasoc_mpi.cubes.tasks import FitStep, FlagsStep
 from tasoc_mpi.stars.footprints import find_fields
 
 
@@ -220,7 +221,8 @@ def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
     assert opened().cube_key == ""
 
 
-def test_a_rank_reads_the_image_of_the_stars_and_not_the_flags_behind_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [FitStep, FlagsStep])
+def test_a_rank_reads_the_image_of_the_stars_and_not_the_flags_behind_it(tmp_path: Path, kind) -> None:
     """The state of 11,700 full frames is 6.2 GB; here it is 5, of which a rank takes 0.16 MB."""
     path = tmp_path / "state"
     image = np.random.default_rng(0).normal(size=(200, 200)).astype("<f4")
@@ -228,11 +230,11 @@ def test_a_rank_reads_the_image_of_the_stars_and_not_the_flags_behind_it(tmp_pat
         file.seek(65536)
         file.write(image.tobytes())
         file.truncate(5_000_000_000)
-    images = SharedImages(path, 11700, 200, 200, 65536)
+    step = kind(None, SharedImages(path, 11700, 200, 200, 65536), *(() if kind is FitStep else (None,)))
     tracemalloc.start()
     try:
-        np.testing.assert_array_equal(images.stars, image)
-        assert images.stars is images.stars
+        np.testing.assert_array_equal(step._stars, image)
+        assert step._stars is step._stars
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()

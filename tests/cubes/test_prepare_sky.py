@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skies import NOISE, add_stars, series_backgrounds
 
-from tasoc_mpi.cubes.fit_background import background_model, fit_background, usable_pixels
+from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
 from tasoc_mpi.cubes.mesh import centred_levels
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry

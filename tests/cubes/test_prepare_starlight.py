@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tasoc_mpi.cubes.fit_background import background_model, fit_background, usable_pixels
+from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
 from tasoc_mpi.cubes.frame_series import read_series
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry

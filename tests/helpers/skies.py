@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasoc_mpi.cubes.fit_background import background_model, fit_background, usable_pixels
+from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
 from tasoc_mpi.cubes.sky_geometry import SkyGeometry
 from tasoc_mpi.cubes.star_image import median_rows
 from tasoc_mpi.products.cube import BackgroundModel

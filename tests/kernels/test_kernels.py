@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import interpolate
 
-from tasoc_mpi.cubes.fit_background import mesh_coefficients
+from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
 from tasoc_mpi.kernels.statistics import light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, sum_pixels

@@ -18,6 +18,7 @@ from ..core.atomic import rename_whole
 from ..core.errors import InputError
 from ..kernels.background_model import BackgroundModel
 from ..products.cube import allocate_cube, finish_cube, write_background, write_wcs
+from .background import ALGORITHM
 from .checkpoint import Checkpoint
 from .file_writing import writing
 from .frame_series import FrameSeries
@@ -27,7 +28,7 @@ __all__ = ["CubeContent", "begin_cube", "end_cube", "file_numbers", "frames_dige
 
 _PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: Changes whenever the same frames would give other backgrounds or other cubes.
-_ALGORITHM = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def frames_digest(series: FrameSeries) -> str:
 def series_digest(series: FrameSeries, samples: int, movement: str | None) -> str:
     """What all that is noted of the frames depends on: their names, but not what is in their files."""
     words = [
-        _ALGORITHM,
+        _VERSION,
+        ALGORITHM,
         [info.name for info in series.infos],
         series.shape,
         series.origin,

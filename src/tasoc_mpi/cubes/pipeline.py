@@ -20,8 +20,8 @@ from ..core.errors import UsageError
 from ..core.progress import progress
 from ..kernels.background_model import BackgroundModel
 from ..products.ffi import FFIInfo
+from .background import background_model
 from .checkpoint import FITTED, LEFT_OUT, NO_SKY, Checkpoint
-from .fit_background import background_model
 from .frame_headers import FrameFacts, frame_facts
 from .frame_pixels import Frames
 from .frame_series import FrameSeries

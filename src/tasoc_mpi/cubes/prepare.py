@@ -25,8 +25,8 @@ from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.star_catalog import catalog_settings
 from ..products.tpf import group_tpfs
 from ..products.tpf_files import TPFInfo, find_tpfs
+from .background import background_model, window_length
 from .checkpoint import FITTED, Checkpoint
-from .fit_background import background_model, window_length
 from .frame_pixels import Frames
 from .frame_series import FrameSeries, read_series, reference_frame
 from .frame_table import write_log

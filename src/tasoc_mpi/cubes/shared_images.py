@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import zlib
 from dataclasses import dataclass
@@ -58,9 +57,8 @@ class SharedImages:
         """Size of the file."""
         return self.masks_at + self.frames * self.rows * self._width
 
-    @functools.cached_property
-    def stars(self) -> NDArray[np.float32]:
-        """The image of the stars, read once, shape (R, C)."""
+    def read_stars(self) -> NDArray[np.float32]:
+        """The image of the stars, shape (R, C)."""
         count = self.rows * self.columns
         image = np.fromfile(self.path, "<f4", count=count, offset=self.stars_at)
         return image.reshape(self.rows, self.columns)

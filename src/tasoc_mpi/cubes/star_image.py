@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ..kernels import blocks
 from ..kernels.background_model import BackgroundModel
+from .background import background_model, fit_background, usable_pixels
 from .buffers import Space
-from .fit_background import background_model, fit_background, usable_pixels
 from .frame_pixels import Frames
 from .frame_series import FrameSeries
 from .sky_geometry import SkyGeometry

@@ -22,10 +22,10 @@ from ..kernels import blocks
 from ..kernels.background_model import BackgroundModel, add_background
 from ..models.motion import ImageMovementKernel
 from ..products.ffi import read_rows
+from .background import fit_background, usable_pixels
 from .buffers import Space
 from .checkpoint import FITTED, LEFT_OUT, NO_SKY
 from .file_writing import write_at, writing
-from .fit_background import fit_background, usable_pixels
 from .frame_headers import FrameFacts, frame_facts
 from .frame_pixels import Frames
 from .shared_images import SharedImages
@@ -72,6 +72,10 @@ class FitStep:
     frames: Frames
     images: SharedImages | None
 
+    @functools.cached_property
+    def _stars(self) -> NDArray[np.float32] | None:
+        return None if self.images is None else self.images.read_stars()
+
     def compute(
         self, first: int, last: int
     ) -> tuple[int, NDArray[np.float32] | None, NDArray[np.float32] | None]:
@@ -83,9 +87,9 @@ class FitStep:
         if self.frames.background_applied:
             return FITTED, np.zeros(geometry.mesh_shape, "f4"), np.zeros(len(geometry.nodes), "f4")
         usable = usable_pixels(image, int(self.frames.excluded[first]))
-        if self.images is not None:
-            image -= self.images.stars
-        fitted = fit_background(image, usable, geometry, self.images is not None)
+        if self._stars is not None:
+            image -= self._stars
+        fitted = fit_background(image, usable, geometry, self._stars is not None)
         return (NO_SKY, None, None) if fitted is None else (FITTED, *fitted)
 
 
@@ -141,12 +145,16 @@ class FlagsStep:
     images: SharedImages
     model: BackgroundModel
 
+    @functools.cached_property
+    def _stars(self) -> NDArray[np.float32]:
+        return self.images.read_stars()
+
     def compute(self, first: int, last: int) -> tuple[int, int]:
         """Number of flagged pixels, and the checksum of the flags, which are in the file if there are any."""
         image = self.frames.flux(first)
         # Of damaged pixels both may be infinite.
         with np.errstate(invalid="ignore", over="ignore"):
-            image -= self.images.stars
+            image -= self._stars
         self.model.subtract(image[None], first)
         image[:, self.frames.excluded[first] :] = np.nan
         flags = blocks.window_flags(image, _HALF, _LIMIT)

@@ -15,7 +15,8 @@ import numpy as np
 from ..core.errors import InputError, TasocError
 from ..core.input_files import InputFile, check_folder
 from ..core.names import cube_name
-from ..cubes.fit_background import box_levels, usable_pixels
+from ..cubes.background import usable_pixels
+from ..cubes.mesh import box_levels
 from ..cubes.prepare import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
 from ..cubes.regions import Place, place_of, place_text
 from ..products.cube import open_cube

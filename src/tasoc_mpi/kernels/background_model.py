@@ -231,15 +231,17 @@ def add_background(frames, model, first, corner, factor):
     # Four columns more than there are: weights of meshes of fewer boxes are zero there.
     line = np.zeros(n + 4)
     values = np.empty(width)
+    left = corner[1] + model.origin[1] - model.centre[1]
+    farthest = max(left * left, (left + width - 1) ** 2)
     for r in range(height):
         i0 = _axis_weights(r + corner[0], model.box, m, w)
         dy = r + corner[0] + model.origin[0] - model.centre[0]
         # Columns with a profile, half open.
         low = width
         high = 0
-        if k_nodes >= 2:
+        if k_nodes >= 2 and farthest + dy * dy >= model.radial_first * model.radial_first:
             for c in range(width):
-                dx = c + corner[1] + model.origin[1] - model.centre[1]
+                dx = left + c
                 nodes[c] = -1
                 if dx * dx + dy * dy >= model.radial_first * model.radial_first:
                     radius = math.sqrt(dx * dx + dy * dy)
@@ -260,9 +262,11 @@ def add_background(frames, model, first, corner, factor):
                 c1 = c0 + 1
                 while c1 < width and places[c1] == j0:
                     c1 += 1
-                l0, l1, l2, l3 = line[j0], line[j0 + 1], line[j0 + 2], line[j0 + 3]
-                for c in range(c0, c1):
-                    values[c] = wx[0, c] * l0 + wx[1, c] * l1 + wx[2, c] * l2 + wx[3, c] * l3
+                a0, a1, a2, a3 = line[j0], line[j0 + 1], line[j0 + 2], line[j0 + 3]
+                w0, w1, w2, w3 = wx[0, c0:c1], wx[1, c0:c1], wx[2, c0:c1], wx[3, c0:c1]
+                part = values[c0:c1]
+                for c in range(c1 - c0):
+                    part[c] = w0[c] * a0 + w1[c] * a1 + w2[c] * a2 + w3[c] * a3
                 c0 = c1
             for c in range(low, high):
                 j = nodes[c]

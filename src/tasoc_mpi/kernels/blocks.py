@@ -19,6 +19,8 @@ __all__ = [
     "window_flags",
 ]
 
+#: Columns that are put in their place at once: 16 float32 are one line of the processor's cache.
+_TILE = 16
 #: Columns that are sorted at once: 32 frames of them fill half of the processor's nearest cache.
 _LANES = 128
 
@@ -34,10 +36,15 @@ def scatter(frames, out, first):
         Times ``first`` to ``first + K`` are written.
     first : int
     """
-    for r in range(frames.shape[1]):
-        for c in range(frames.shape[2]):
-            for k in range(frames.shape[0]):
-                out[r, c, first + k] = frames[k, r, c]
+    n_frames, height, width = frames.shape
+    for r in range(height):
+        for c0 in range(0, width, _TILE):
+            c1 = min(c0 + _TILE, width)
+            part = out[r, c0:c1, first : first + n_frames]
+            for k in range(n_frames):
+                line = frames[k, r, c0:c1]
+                for c in range(c1 - c0):
+                    part[c, k] = line[c]
 
 
 @numba.njit(cache=True)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import interpolate, ndimage
 
 from ..kernels import rings
-from ..kernels.background_model import BackgroundModel
 from .mesh import (
     SIGMA,
     box_levels,
@@ -28,16 +27,7 @@ from .mesh import (
 )
 from .sky_geometry import RADIAL_FIRST, RING, SkyGeometry
 
-__all__ = [
-    "average_in_time",
-    "background_model",
-    "fit_background",
-    "usable_pixels",
-    "window_length",
-]
-
-#: Pixels above this are saturated or close to it, e-/s.
-FLUX_CUTOFF = 8e4
+__all__ = ["coefficients", "fit"]
 
 #: Rings with fewer usable pixels have no value: a density estimate of fewer is dominated by its noise.
 _FEWEST_IN_RING = 50
@@ -49,49 +39,15 @@ _ROUNDS = 3
 _CONVERGED = 1e-3
 
 
-def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> NDArray[np.bool_]:
-    """Pixels that show the sky: finite, not negative, not above 8e4 e-/s, not left out by hand.
-
-    Parameters
-    ----------
-    image : ndarray, shape (R, C)
-        e-/s.
-    excluded : int, optional
-        First column that is left out by hand.
-    """
-    # Comparisons with NaN are false.
-    usable = (image >= 0) & (image <= FLUX_CUTOFF)
-    if excluded is not None:
-        usable[:, excluded:] = False
-    return usable
-
-
-def fit_background(
+def fit(
     image: NDArray[np.float32],
     usable: NDArray[np.bool_],
     geometry: SkyGeometry,
     starless: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Background of one frame, as `background_model` takes it.
+    """Levels of the sky in the boxes, and profile of the glow, of one frame; see `background.Fit`.
 
-    Parameters
-    ----------
-    image : ndarray of float32, shape (R, C)
-        e-/s.
-    usable : ndarray of bool, shape (R, C)
-        See `usable_pixels`.
-    geometry : SkyGeometry
-    starless : bool
-        The image of the stars (`star_image`) is taken out of the frame: the rest is the sky and its noise,
-        whose level is a mean. With the stars in the frame it is the mode.
-
-    Returns
-    -------
-    levels : ndarray of float32, shape `geometry.mesh_shape`
-        Level of the sky in every box without the profile, e-/s; boxes that were left out are filled.
-    radial : ndarray of float32, shape (N,)
-        Profile at the nodes, e-/s.
-        None instead of both where no box has enough usable pixels.
+    Without stars the level of a box is a mean, with stars a mode; boxes that are left out are filled.
     """
     image = np.where(usable, image, np.float32(np.nan))
     radial = np.zeros(len(geometry.nodes), dtype="f4")
@@ -131,30 +87,6 @@ def _measured(
 ) -> NDArray[np.float64]:
     """Levels of the boxes; without stars also where they are measured (`kernels.boxes.box_means`)."""
     return box_means(image, wanted) if starless else box_levels(image, wanted)[None]
-
-
-def background_model(
-    geometry: SkyGeometry,
-    levels: NDArray[np.float32],
-    radial: NDArray[np.float32],
-    window: int = 1,
-    starless: bool = False,
-) -> BackgroundModel:
-    """The backgrounds of a series as they are kept.
-
-    Parameters
-    ----------
-    geometry : SkyGeometry
-    levels : ndarray of float32, shape (M, N, T)
-    radial : ndarray of float32, shape (K, T)
-        Both from `fit_background`.
-    window : int
-        Number of frames to average over, odd.
-    starless : bool
-        As it was fitted: what stands out of a mesh without stars is the sky's, and nothing is filtered.
-    """
-    mesh = starless_mesh(levels) if starless else series_mesh(levels)
-    return geometry.model(average_in_time(mesh, window), average_in_time(radial, window))
 
 
 def _radial_profile(
@@ -200,34 +132,9 @@ def _extended(spline: interpolate.CubicSpline, radii: NDArray[np.float64]) -> ND
     return spline(inside) + spline(inside, 1) * np.clip(radii - inside, -RING, RING)
 
 
-def window_length(cadence: int) -> int:
-    """Number of frames over which the background is averaged: 3 at 1800 s, 9 at 600 s, 27 at 200 s."""
-    return 2 * round((5400 / cadence - 1) / 2) + 1 if cadence < 5400 else 1
+def coefficients(levels: NDArray[np.float32], starless: bool) -> NDArray[np.float32]:
+    """Coefficients of the mesh from the levels of all frames; see `background.Coefficients`.
 
-
-def average_in_time(values: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Running mean over the last axis, without NaN frames, shorter at the ends.
-
-    Parameters
-    ----------
-    values : ndarray of float32, shape (..., T)
-        A frame without a background is NaN throughout, and stays so.
-    length : int
-        Odd.
-
-    Returns
-    -------
-    ndarray of float32, shape (..., T)
+    Without stars in the frames all that stands out of a mesh is the sky's, and nothing is filtered.
     """
-    n = values.shape[-1]
-    good = np.isfinite(values)
-    filled = np.where(good, values, 0).astype("f8")
-    total = np.zeros(values.shape)
-    count = np.zeros(values.shape)
-    half = min(length // 2, n - 1)
-    for shift in range(-half, half + 1):
-        to = slice(max(0, -shift), min(n, n - shift))
-        source = slice(max(0, shift), min(n, n + shift))
-        total[..., to] += filled[..., source]
-        count[..., to] += good[..., source]
-    return np.where(good, total / np.maximum(count, 1), np.nan).astype("f4")
+    return starless_mesh(levels) if starless else series_mesh(levels)
