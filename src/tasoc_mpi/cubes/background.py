@@ -1,7 +1,7 @@
 """The background of the frames: the algorithm in use, and the steps that all algorithms share.
 
-An algorithm is two functions: a `Fit` for each frame, and `Coefficients` for the series. Another algorithm is a
-module with these two functions that is imported here in place of `mesh_and_glow`.
+An algorithm is two functions: a `Fit` for each frame, and `Coefficients` for the series. Another algorithm is
+a module with these two functions that is imported here in place of `mesh_and_glow`.
 """
 
 from __future__ import annotations
