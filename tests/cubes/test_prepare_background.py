@@ -89,10 +89,10 @@ def test_mesh_agrees_with_photutils(shape, tolerance) -> None:
 
 @pytest.mark.parametrize("mesh_shape", [(1, 1), (1, 4), (3, 2), (5, 7)])
 def test_surface_is_the_model(mesh_shape) -> None:
-    """The part of it that the rings are measured against, in single precision."""
+    """A part of it, which the rings are measured against."""
     coefficients = mesh_coefficients(np.random.default_rng(1).uniform(50, 150, mesh_shape))
     size = (BOX * mesh_shape[0], BOX * mesh_shape[1])
-    none = np.empty(0, dtype="f4")
+    none = np.empty((0, 1), dtype="f4")
     model = BackgroundModel(coefficients[..., None], BOX, none, 0.0, 1.0, (0.0, 0.0), (0, 0))
     part = model.frame((43, 57), 0, (7, 3))
     np.testing.assert_array_equal(part, model.frame(size, 0)[7:50, 3:60])

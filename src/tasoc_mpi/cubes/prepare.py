@@ -6,15 +6,16 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, MissingInput, TasocError, UsageError
+from ..core.errors import InputError, MissingInput, TasocError
 from ..core.locks import exclusive, lock_path
 from ..core.names import catalog_name, cube_name
 from ..core.quality import TESSQualityFlags
@@ -30,6 +31,7 @@ from .checkpoint import FITTED, Checkpoint
 from .frame_pixels import Frames
 from .frame_series import FrameSeries, read_series, reference_frame
 from .frame_table import write_log
+from .options import MOVEMENT_KERNELS, PrepareOptions
 from .partial_cube import CubeContent, begin_cube, end_cube, file_numbers, series_digest
 from .pipeline import (
     fit_backgrounds,
@@ -52,6 +54,7 @@ __all__ = [
     "PrepareOptions",
     "finished",
     "make_cube",
+    "make_each",
     "making",
     "memory_bytes",
     "prepare_ccd",
@@ -60,49 +63,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-MOVEMENT_KERNELS = ("translation", "euclidian", "affine")
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """How cubes are made.
-
-    Attributes
-    ----------
-    sector, camera, ccd : int or None
-        Only these; None for all.
-    memory : float or None
-        Gigabytes for the pixels that are held at once, for all ranks of a node together; None for half of
-        what is free.
-    overwrite : bool
-        Make finished cubes anew.
-    movement_kernel : str or None
-        Also measure how the images move: 'translation', 'euclidian' or 'affine'.
-    backgrounds : bool
-        Also store the background as pixels, 4 more bytes for each pixel and frame.
-    spice : Path or None
-        Folder of SPICE kernels; None for the folder 'spice' beside the cubes, if there is one.
-    """
-
-    sector: int | None = None
-    camera: int | None = None
-    ccd: int | None = None
-    memory: float | None = None
-    overwrite: bool = False
-    movement_kernel: str | None = None
-    backgrounds: bool = False
-    spice: Path | None = None
-
-    def check(self) -> None:
-        """Raise UsageError for impossible values."""
-        if self.memory is not None and not 0 < self.memory < 1e6:
-            raise UsageError(f"--memory {self.memory}: give gigabytes, more than 0")
-        if self.movement_kernel not in (None, *MOVEMENT_KERNELS):
-            raise UsageError(
-                f"--movement-kernel {self.movement_kernel}: one of {', '.join(MOVEMENT_KERNELS)}"
-            )
-        if self.spice is not None and not self.spice.is_dir():
-            raise MissingInput(f"{self.spice}: no such folder; --spice names one with SPICE kernels")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -169,17 +130,43 @@ def prepare_folder(
             "or its sub-folders that were asked for; copy them there, or see tasoc-mpi simulate"
         )
     tpfs = find_tpfs(folder)
-    summaries, failed = [], 0
-    for paths in found.values():
+
+    def make(paths: Sequence[Path]) -> CubeSummary:
+        return prepare_ccd(paths, folder, options, tpfs, ranks, log=True)
+
+    return make_each(list(found.values()), make, folder, "CCDs could not be prepared")
+
+
+def make_each(
+    items: Sequence[T], make: Callable[[T], CubeSummary], folder: Path, failure: str
+) -> list[CubeSummary]:
+    """Make the cube of every item; where there are several, a failure does not stop the others.
+
+    Parameters
+    ----------
+    items : sequence
+    make : callable
+        Makes the cube of one.
+    folder : Path
+        For the message.
+    failure : str
+        Continues "3 of 5".
+
+    Raises
+    ------
+    InputError
+        After the last item, if any failed. The error of a single item is raised as it is.
+    """
+    summaries = []
+    for item in items:
         try:
-            summaries.append(prepare_ccd(paths, folder, options, tpfs, ranks, log=True))
+            summaries.append(make(item))
         except TasocError as error:
-            if len(found) == 1:
+            if len(items) == 1:
                 raise
             logger.error("%s", error)
-            failed += 1
-    if failed:
-        raise InputError(f"{folder}: {failed} of {len(found)} CCDs could not be prepared; see above")
+    if failed := len(items) - len(summaries):
+        raise InputError(f"{folder}: {failed} of {len(items)} {failure}; see above")
     return summaries
 
 

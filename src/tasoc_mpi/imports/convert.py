@@ -12,12 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import InputError, TasocError
+from ..core.errors import InputError
 from ..core.input_files import InputFile, check_folder
 from ..core.names import cube_name
 from ..cubes.background import usable_pixels
 from ..cubes.mesh import box_levels
-from ..cubes.prepare import CubeSummary, PrepareOptions, make_cube, making, memory_bytes, prepare_ccd
+from ..cubes.prepare import (
+    CubeSummary,
+    PrepareOptions,
+    make_cube,
+    make_each,
+    making,
+    memory_bytes,
+    prepare_ccd,
+)
 from ..cubes.regions import Place, place_of, place_text
 from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, read_rows
@@ -78,20 +86,14 @@ def import_files(
     folder = Path(folder)
     check_folder(folder, "the target pixel files and gets the cubes")
     tpfs = find_tpfs(folder)
-    summaries, failed = [], 0
     made: dict[Path, Path] = {}
-    for file in files:
-        try:
-            summaries.append(import_file(folder, Path(file), options, tpfs, made))
-            made.setdefault(summaries[-1].path, Path(file))
-        except TasocError as error:
-            if len(files) == 1:
-                raise
-            logger.error("%s", error)
-            failed += 1
-    if failed:
-        raise InputError(f"{folder}: {failed} of {len(files)} files could not be imported; see above")
-    return summaries
+
+    def make(file: str | os.PathLike[str]) -> CubeSummary:
+        summary = import_file(folder, Path(file), options, tpfs, made)
+        made.setdefault(summary.path, Path(file))
+        return summary
+
+    return make_each(files, make, folder, "files could not be imported")
 
 
 def import_file(
