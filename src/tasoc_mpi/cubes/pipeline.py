@@ -355,8 +355,8 @@ def rows_at_once(series: FrameSeries, memory: float, backgrounds: bool = False) 
     rows, columns = series.shape
     compressed = any(info.compressed for info in series.infos)
     limit = memory if compressed else min(memory, _LARGEST_BLOCK)
-    # Values of the cube; frames on their way into it, flux, error and flags.
-    a_row = columns * ((13 if backgrounds else 9) * len(series) + 9 * CHUNK + 2 * 4 * 2)
+    # Values of the cube; frames on their way into it, flux and error.
+    a_row = columns * ((13 if backgrounds else 9) * len(series) + 2 * 4 * (CHUNK + 2))
     most = int(limit // a_row)
     if most == 0:
         if memory < a_row:

@@ -281,15 +281,17 @@ class RowsStep:
             if name in self.offsets
         }
         flux, error = (self._space.array(name, (CHUNK, *shape[:2]), "f4") for name in ("flux", "error"))
-        flags = self._space.array("flags", flux.shape, "u1")
         for t0 in range(0, len(self.frames), CHUNK):
             n = min(CHUNK, len(self.frames) - t0)
             for k in range(n):
                 flux[k], error[k] = read_rows(self.frames.infos[t0 + k], first, last)
+            blocks.scatter(error[:n], block["images_err"], t0)
+            # The errors are in the block: their memory is free for the flags.
+            flags = self._space.array("error", flux.shape, "u1")
+            for k in range(n):
                 flags[k] = ~usable_pixels(flux[k])
                 flags[k][:, self.excluded[t0 + k] :] |= _LEFT_OUT
                 flux[k][:, self.excluded[t0 + k] :] = np.nan
-            blocks.scatter(error[:n], block["images_err"], t0)
             blocks.scatter(flags[:n], block["pixel_flags"], t0)
             self.model.subtract(flux[:n], t0, first)
             blocks.scatter(flux[:n], block["images"], t0)
