@@ -568,7 +568,7 @@ def test_damaged_catalog_is_found_before_the_work(made, tmp_path: Path) -> None:
 def test_frames_without_any_background(tmp_path: Path) -> None:
     for t in range(3):
         write_ffi(tmp_path, t, np.full((64, 64), np.nan))
-    with pytest.raises(InputError, match="none of the 3 frames of .* has a background"):
+    with pytest.raises(InputError, match=r"none of the 3 frames of .* has a background"):
         prepare_folder(tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("sector")]
 
