@@ -72,7 +72,7 @@ def time_stages(folder: Path, n_stars: int) -> None:
     from tasoc_mpi.photometry import methods as tessphot
     from tasoc_mpi.photometry.diagnostics import light_curve_diagnostics
     from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
-    from tasoc_mpi.worklist.rows import load_todo
+    from tasoc_mpi.worklist.work_list import load_todo
 
     todo = load_todo(folder / "todo.sqlite")
     ffi = todo[todo["datasource"] == "ffi"]

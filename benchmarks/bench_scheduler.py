@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,15 +22,15 @@ from pathlib import Path
 import numpy as np
 
 from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results, unpack_tasks
-from tasoc_mpi.scheduler.dispatcher import Crew, schedule
+from tasoc_mpi.core.progress import Progress
+from tasoc_mpi.scheduler.dispatcher import Workers, schedule
 from tasoc_mpi.scheduler.queue import BatchSize
-from tasoc_mpi.scheduler.result_store import open_store
-from tasoc_mpi.scheduler.run_progress import Progress
+from tasoc_mpi.scheduler.run_results import open_results
 from tasoc_mpi.scheduler.signals import Stop
 from tasoc_mpi.worklist.publish import publish
-from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
+from tasoc_mpi.worklist.work_list import load_worklist
 
 CCDS = 16
 
@@ -103,15 +102,23 @@ class Loopback:
 
 def compute_all(path: Path, output: Path, workers: int, answer: Answers) -> tuple[float, float]:
     """Have all stars computed; the times when the list was read and when all results were durable."""
-    rows, stop = load_worklist(path), Stop()
+    worklist, stop = load_worklist(path), Stop()
     with contextlib.ExitStack() as stack:
-        store = open_store(stack, rows, output, rows.ccds, 6)
+        results = open_results(stack, worklist, output, worklist.ccds, 6)
         loaded = time.perf_counter()
-        crew = Crew(Loopback(answer), stop, [0] * (workers + 1))
-        chosen = np.ones(len(store.rows), bool)
+        ranks = Workers(Loopback(answer), stop, [0] * (workers + 1))
+        chosen = np.ones(len(worklist.rows), bool)
         size = BatchSize(workers)
-        schedule(store, chosen, crew.drain, size, lambda rows: Progress(len(rows), quiet=True), stop)
+        schedule(results, chosen, ranks.compute, size, lambda rows: Progress(len(rows)), stop)
         return loaded, time.perf_counter()
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this program in MiB; ru_maxrss would also be that of what started it."""
+    (line,) = (
+        text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM")
+    )
+    return int(line.split()[1]) / 1024
 
 
 def measure(stars: int, folder: Path, workers: int = 64) -> dict[str, float]:
@@ -119,19 +126,20 @@ def measure(stars: int, folder: Path, workers: int = 64) -> dict[str, float]:
     path = folder / "todo.sqlite"
     output = folder / "output"
     output.mkdir(exist_ok=True)
-    before = time.perf_counter(), time.process_time()
+    before = time.perf_counter()
     answer = Answers()
     loaded, drained = compute_all(path, output, workers, answer)
+    cpu = time.process_time()
     # As the run does: reading everything anew, from the logs.
     publish(path, output)
     end = time.perf_counter()
     return {
         "stars": stars,
-        "load": loaded - before[0],
+        "load": loaded - before,
         "durable": drained - loaded - answer.seconds,
         "tables": end - drained,
-        "cpu": time.process_time() - before[1] - answer.seconds,
-        "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "tables_cpu": time.process_time() - cpu,
+        "rss": peak_memory(),
         "size": path.stat().st_size / 1e6,
     }
 
@@ -145,8 +153,8 @@ def main() -> int:
     if args.one:
         print(json.dumps(measure(args.stars[0], Path(args.folder))))
         return 0
-    print("    stars   read s  us/star: handing out  final   stars/s   stars/s   memory  todo.sqlite")
-    print("                        and durable      tables  durable  all done      MB          MB")
+    print("    stars   read s  us/star: handing out  final  of it    stars/s   stars/s   memory  todo.sqlite")
+    print("                        and durable      tables  processor  durable  all done     MiB          MB")
     for stars in args.stars:
         folder = Path(tempfile.mkdtemp(dir=args.folder))
         try:
@@ -157,9 +165,11 @@ def main() -> int:
             found = json.loads(done.stdout)
         finally:
             shutil.rmtree(folder)
-        durable, tables = 1e6 * found["durable"] / stars, 1e6 * found["tables"] / stars
+        durable, tables, processor = (
+            1e6 * found[name] / stars for name in ("durable", "tables", "tables_cpu")
+        )
         print(
-            f"{stars:9d} {found['load']:8.1f} {durable:17.2f} {tables:11.2f}"
+            f"{stars:9d} {found['load']:8.1f} {durable:17.2f} {tables:11.2f} {processor:6.2f}"
             f" {1e6 / durable:9.0f} {1e6 / (durable + tables):9.0f} {found['rss']:8.0f}"
             f" {found['size']:11.0f}",
             flush=True,

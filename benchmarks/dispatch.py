@@ -1,6 +1,6 @@
 """How well rank 0 keeps thousands of workers busy: its real code, in virtual time.
 
-The scheduler's queue, messages and store run as in a run; only the workers and the network are simulated.
+The scheduler's queue, messages and results run as in a run; only the workers and the network are simulated.
 Virtual time passes by the processor time of everything that rank 0 does between two calls of MPI, by what
 these calls take (measured beforehand with `mailbox.py`), and by the stars. Results are written beside it, in
 a thread, as in a run; what that takes from rank 0 is not charged.
@@ -29,14 +29,14 @@ import numpy as np
 from bench_scheduler import Answers
 
 from tasoc_mpi.core.messages import Tag, _header, split_numbers, unpack_results, unpack_tasks
-from tasoc_mpi.scheduler.dispatcher import Crew, Messages, schedule
+from tasoc_mpi.core.progress import Progress
+from tasoc_mpi.scheduler.dispatcher import Messages, Workers, schedule
 from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue
-from tasoc_mpi.scheduler.result_store import Store, open_store
-from tasoc_mpi.scheduler.run_progress import Progress
+from tasoc_mpi.scheduler.run_results import RunResults, open_results
 from tasoc_mpi.scheduler.signals import Stop
-from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
+from tasoc_mpi.worklist.work_list import load_worklist
 
 #: Seconds that a message takes between hosts.
 LATENCY = 20e-6
@@ -56,8 +56,8 @@ def measure_network() -> Network:
     mpiexec = Path(sys.executable).with_name("mpiexec")
     command = [mpiexec if mpiexec.exists() else "mpiexec", "-n", "2", sys.executable]
     script = Path(__file__).with_name("mailbox.py")
-    said = subprocess.run([*command, script], capture_output=True, text=True, check=True, timeout=300)
-    return Network(**json.loads(said.stdout))
+    done = subprocess.run([*command, script], capture_output=True, text=True, check=True, timeout=300)
+    return Network(**json.loads(done.stdout))
 
 
 class ReadyAnswers:
@@ -171,18 +171,22 @@ def simulate(
         create_todo(folder / "todo.sqlite", rows, tile)
         listed = load_worklist(folder / "todo.sqlite")
         with contextlib.ExitStack() as stack:
-            store = open_store(stack, listed, folder, listed.ccds, 6)
-            return _run(store, seconds, workers, per_node, network)
+            results = open_results(stack, listed, folder, listed.ccds, 6)
+            return _run(results, seconds, workers, per_node, network)
     finally:
         shutil.rmtree(folder)
 
 
-def _nodes_of_tiles(store: Store, mail: VirtualWorkers, node: list[int]) -> list[int]:
+def _nodes_of_tiles(results: RunResults, mail: VirtualWorkers, node: list[int]) -> list[int]:
     """How many nodes have read each tile."""
-    place = (store.rows["sector"].astype(int) * 64 + store.rows["camera"] * 8 + store.rows["ccd"]) * 1024
-    place += store.list.tile
+    place = (
+        results.worklist.rows["sector"].astype(int) * 64
+        + results.worklist.rows["camera"] * 8
+        + results.worklist.rows["ccd"]
+    ) * 1024
+    place += results.worklist.tile
     # The brightest stars' stamps are larger than a tile; they are handed out before all others.
-    place[store.rows["tmag"] <= BRIGHT] = -1
+    place[results.worklist.rows["tmag"] <= BRIGHT] = -1
 
     reads: defaultdict[int, set[int]] = defaultdict(set)
     for rank, tasks in mail.sent:
@@ -197,32 +201,32 @@ class _Drained(Exception):
 
 
 def _run(
-    store: Store, seconds: np.ndarray, workers: int, per_node: int, network: Network
+    results: RunResults, seconds: np.ndarray, workers: int, per_node: int, network: Network
 ) -> dict[str, float]:
-    mail = VirtualWorkers(workers, seconds, ReadyAnswers(store.rows, seconds), network)
+    mail = VirtualWorkers(workers, seconds, ReadyAnswers(results.worklist.rows, seconds), network)
     node = [rank // per_node for rank in range(workers + 1)]
     size = BatchSize(workers)
     # As at the start of a run: what has been read is not looked through again and again.
     gc.collect()
     gc.freeze()
     stop = Stop()
-    crew = Crew(mail, stop, node)
+    ranks = Workers(mail, stop, node)
 
-    def drain(queue: Queue, take_in: Callable[[Messages], None], tick: Callable[[], None]) -> None:
+    def compute(queue: Queue, add_results: Callable[[Messages], None], tick: Callable[[], None]) -> None:
         # The program's clocks are virtual, too.
         clocks = time.monotonic, time.perf_counter
         mail.since = time.thread_time()
         time.monotonic = time.perf_counter = mail.clock
         try:
-            crew.drain(queue, take_in, tick)
+            ranks.compute(queue, add_results, tick)
         finally:
             time.monotonic, time.perf_counter = clocks
         # What comes after that, the tables and the light curves to be deleted, is no concern of the workers.
         raise _Drained
 
-    chosen = np.ones(len(store.rows), bool)
+    chosen = np.ones(len(results.worklist.rows), bool)
     with contextlib.suppress(_Drained):
-        schedule(store, chosen, drain, size, lambda rows: Progress(len(rows), quiet=True), stop)
+        schedule(results, chosen, compute, size, lambda rows: Progress(len(rows)), stop)
     end = float(mail.free.max())
     ends = mail.free[1:]
     return {
@@ -234,7 +238,7 @@ def _run(
         "us": 1e6 * mail.rank_0 / mail.messages,
         "mpi": 1e6 * mail.mpi / mail.messages,
         "messages": mail.messages,
-        "one_node": 100 * float(np.mean(np.array(_nodes_of_tiles(store, mail, node)) == 1)),
+        "one_node": 100 * float(np.mean(np.array(_nodes_of_tiles(results, mail, node)) == 1)),
         "stall": 100 * float(mail.stalled) / (workers * end),
     }
 

@@ -8,28 +8,34 @@ from bisect import bisect_right
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchSize", "Queue"]
+from ..worklist.skip_rule import primaries
 
-#: Stars as bright as this are handed out before all others of their CCD: they take longest (their stamps are
-#: larger than a tile), so they are not to be what everybody waits for in the end.
+__all__ = ["BRIGHT", "BatchSize", "Queue"]
+
+#: Stars of this Tmag or brighter are handed out before the others of their CCD: their stamps are larger than
+#: a tile, they take longest, and the other workers would wait for them at the end.
 BRIGHT = 6.0
-#: Stars that are taken as one tile where tiles are not known.
-TILE_STARS = 128
-#: Target pixel files are tiles numbered by their star, before all others: their stars take long, too.
-_FILE = -(1 << 62)
-#: Tiles that are not known come behind all others.
-_UNKNOWN = 1 << 32
+#: Numbers of tiles that come before those of the CCD: stars whose tile is not known, bright stars, and target
+#: pixel files, which take longest; each file is a tile, because it is slow to open.
+_UNKNOWN_TILE, _BRIGHT_TILE, _FIRST_FILE = -1, -2, -(1 << 62)
 
 
 class BatchSize:
-    """How many stars to hand out at once.
+    """The number of stars in a worker's next batch.
 
-    A batch is to take about half a second: then what a message costs does not count, a worker is never far
-    from its next report, and a kill costs little. Towards the end, batches become smaller, so that all
-    workers finish together: each gets only a share of what it is behind the level at which they would. But
-    batches never become so small that rank 0 could not answer all workers in the time that a batch takes.
+    With n the number of workers, m the mean time that rank 0 spends on a message, c the mean time of a star
+    and the worker's deficit d = (time of all unfinished stars) / n - (time of the worker's batches)::
 
-    A star of a target pixel file, which has a hundred times as many cadences, has a cost of its own.
+        least = min(n m / 2, 0.5 s)
+        stars = min(max(0.4 d, min(least, d)), most) / c     (rounded; 0 to 500)
+        most  = 0.5 s;  before the first result max(0.04 s, 6 least)
+
+    So a batch takes half a second, where messages cost nothing and a kill little, and less towards the end,
+    where all workers finish together; but never so little that rank 0 could answer less than half of the
+    workers in that time.
+
+    c is the mean of the last results, and at least 5 ms until there are 8 results for each worker. Stars of
+    target pixel files, which have a hundred times as many cadences, have a mean of their own.
 
     Parameters
     ----------
@@ -41,27 +47,22 @@ class BatchSize:
     Attributes
     ----------
     cost : list of float
-        Seconds that a star takes: one of full frame images, one of a target pixel file.
+        Mean seconds of a star: of full frame images, of a target pixel file.
     """
 
-    #: Seconds that a batch should take.
-    SECONDS = 0.5
-    #: Most stars of a batch: keeps messages small enough to be sent without waiting for their receiver.
+    #: Seconds of a batch, and of the first ones.
+    SECONDS, FIRST_SECONDS = 0.5, 0.04
+    #: Keeps messages small enough to be sent without waiting for their receiver.
     LARGEST = 500
-    #: What stars are taken to cost before something is known of it, and at least as long as fewer than so
-    #: many for each worker are known: the first results are those of the quickest stars. The mean is that of
-    #: the last ones, twice as many.
-    GUESS = (5e-3, 0.1)
-    FIRST = 8
-    #: A rank's first star may take half a minute, because it compiles: so much is not the star's.
+    #: Least cost until so many results for each worker are known: the first are those of the quickest stars.
+    #: The mean is that of the last ones, twice as many.
+    GUESS, FIRST = (5e-3, 0.1), 8
+    #: A process's first star takes up to half a minute, because it compiles: so much (seconds) counts of it.
     LONGEST = 5.0
-    #: Seconds that a batch should take if nothing is known of its stars.
-    FIRST_SECONDS = 0.04
-    #: What a worker gets of what it is behind. With more of it, those who then are too late decide when the
-    #: run ends; with less, there are more messages.
+    #: With a larger share of the deficit the last workers end later; with a smaller one there are more
+    #: messages.
     SHARE = 0.4
-    #: How busy the smallest batches would make rank 0. They are the last, so there are never so many of them;
-    #: with larger ones the run would not end level.
+    #: Share of its time that rank 0 would need for the smallest batches. There are few of them, at the end.
     LOAD = 2.0
 
     def __init__(self, workers: int, fixed: int | None = None) -> None:
@@ -74,8 +75,8 @@ class BatchSize:
         self._message = 20e-6
         self._update()
 
-    def learn(self, seconds: NDArray[np.float64], in_file: NDArray[np.bool_]) -> None:
-        """Take in the seconds that some stars took, and which of them are of target pixel files."""
+    def learn_stars(self, seconds: NDArray[np.float64], in_file: NDArray[np.bool_]) -> None:
+        """Learn from the seconds that some stars took, and which of them are of target pixel files."""
         seconds = np.minimum(seconds, self.LONGEST)
         for kind in (0, 1):
             some = seconds[in_file == kind]
@@ -87,60 +88,34 @@ class BatchSize:
                 self.cost[kind] = max(self._mean[kind], least)
         self._update()
 
-    def charge(self, seconds: float, messages: int = 1) -> None:
-        """Take in the seconds that rank 0 spent on each of some messages."""
+    def learn_message(self, seconds: float, messages: int = 1) -> None:
+        """Learn from the seconds that rank 0 spent on each of some messages."""
         keep = 0.998**messages
         self._message = keep * self._message + (1 - keep) * seconds
         self._update()
 
     def _update(self) -> None:
-        """What is the same for all batches until something new is known."""
         self._least = min(self.workers * self._message / self.LOAD, self.SECONDS)
         # The first batch has to last until rank 0 has sent all workers another one.
         first = max(self.FIRST_SECONDS, 3 * self.LOAD * self._least)
         self._most = [self.SECONDS if seen else first for seen in self._seen]
 
-    def of(self, behind: float, in_file: bool | int = False) -> int:
-        """Size of the next batch for a worker.
-
-        Parameters
-        ----------
-        behind : float
-            How many seconds of work less it has than if all that is left were shared out level; not positive
-            if it already has more.
-        in_file : bool, optional
-            Whether its stars are of target pixel files.
-        """
+    def stars(self, deficit: float, in_file: bool | int = False) -> int:
+        """Size of the next batch for a worker with this deficit (seconds), of target pixel files or not."""
         if self.fixed:
             return self.fixed
-        # Of the least, not more than it is behind.
-        seconds = max(self.SHARE * behind, min(self._least, behind))
+        seconds = max(self.SHARE * deficit, min(self._least, deficit))
         return max(0, min(round(min(seconds, self._most[in_file]) / self.cost[in_file]), self.LARGEST))
-
-
-def _places(rows: NDArray[np.void]) -> NDArray[np.int64]:
-    """A number for (sector, camera, CCD)."""
-    return (rows["sector"].astype(np.int64) * 8 + rows["camera"]) * 8 + rows["ccd"]
-
-
-def _files(rows: NDArray[np.void], tile: NDArray[np.int64]) -> None:
-    """Number the tiles of rows from target pixel files: a file is a tile, because it is slow to open."""
-    kind = rows.dtype["datasource"].kind
-    for index in np.flatnonzero(rows["datasource"] != np.asarray("ffi", dtype=kind)).tolist():
-        name = str(np.asarray(rows["datasource"][index]).astype(str))
-        primary = int(name[4:]) if name[4:].isascii() and name[4:].isdigit() else int(rows["starid"][index])
-        # A name may hold any number; two that share a tile by chance do no harm.
-        tile[index] = _FILE + primary % (1 << 61)
 
 
 class Queue:
     """Stars in order, taken batch by batch; a batch is never of two CCDs.
 
-    They are ordered by CCD, within it target pixel files first, then by tile, and in a tile from bright to
-    faint, because bright stars make fainter ones superfluous. A node keeps to one CCD as long as that has
-    tiles, and to a tile once it has begun it, so that each tile is read by one node. A node whose CCD is
-    finished takes the one with most tiles left for each node that is there. The stars of a target pixel file
-    are one tile, and go to one worker.
+    They are ordered by CCD, within it target pixel files first, then bright stars, then by tile, and in a
+    tile from bright to faint, because bright stars make fainter ones superfluous. A node keeps to one CCD as
+    long as that has tiles, and to a tile once it has begun it, so that one node reads each tile. A node whose
+    CCD is finished takes the CCD with most stars left for each of its nodes. The stars of a target pixel file
+    go to one worker.
 
     Parameters
     ----------
@@ -162,75 +137,75 @@ class Queue:
         tile: NDArray[np.integer] | None = None,
     ) -> None:
         self.size = size
-        chosen = rows[wanted]
-        place = _places(chosen)
-        tiles = np.full(len(wanted), -1) if tile is None else tile[wanted].astype(np.int64)
-        tiles[tiles < 0] = _UNKNOWN
-        tiles[chosen["tmag"] <= BRIGHT] = -1
-        _files(chosen, tiles)
-        order = np.lexsort((chosen["priority"], tiles, place))
-        #: Where each row stands; behind all others if it is not wanted.
+        tiles = np.full(len(wanted), _UNKNOWN_TILE) if tile is None else tile[wanted].astype(np.int64)
+        tiles[rows["tmag"][wanted] <= BRIGHT] = _BRIGHT_TILE
+        of_file = np.flatnonzero(rows["datasource"][wanted] != b"ffi")
+        files = rows[wanted[of_file]]
+        primary = primaries(files)
+        primary = np.where(primary >= 0, primary, files["starid"])
+        # Two numbers that become one by the modulo share a tile: that does no harm.
+        tiles[of_file] = _FIRST_FILE + primary % (1 << 61)
+        ccd = (rows["sector"][wanted].astype(np.int64) * 8 + rows["camera"][wanted]) * 8 + rows["ccd"][wanted]
+        order = np.lexsort((rows["priority"][wanted], tiles, ccd)).astype(np.int32)
+        ccd, tiles = ccd[order], tiles[order]
+        #: Place of each row in the queue; behind all others if it is not wanted.
         self._place = np.full(len(rows), len(order), np.int32)
-        self._place[np.asarray(wanted)[order]] = np.arange(len(order), dtype=np.int32)
-        #: Which are passed over. As bytes they are searched in no time.
+        self._place[wanted[order]] = np.arange(len(order), dtype=np.int32)
+        #: Which places are passed over. Bytes are searched in no time.
         self._out = bytearray(len(order) + 1)
-        #: In order, because gathering rows from all over the list takes most of a batch's time otherwise.
-        self._tasks = chosen[order]
-        del chosen
-        place, tiles = place[order], tiles[order]
-        in_file = tiles < -1
-        #: Which are of target pixel files; as bytes, too.
+        #: In order, because gathering rows from all over the list would take most of a batch's time.
+        self._tasks = rows[wanted[order]]
+        in_file = tiles < _BRIGHT_TILE
+        #: Which places are of target pixel files; bytes, too.
         self._in_file = in_file.tobytes()
-        #: Where tiles end; what may be in one batch; CCDs.
-        self._ends = array("q", _cut(place, tiles))
-        self._borders = array("q", _runs(place, in_file))
-        ccd = _runs(place)
-        self._next = [0, *ccd[:-1]] if ccd else []
-        self._last = ccd
-        self._nodes = [0] * len(ccd)
+        #: Ends of tiles; of stars that may be in one batch; of CCDs.
+        self._ends = array("q", _runs(ccd, tiles))
+        self._borders = array("q", _runs(ccd, in_file))
+        self._last = _runs(ccd)
+        self._next = [0, *self._last[:-1]] if self._last else []
+        self._nodes = [0] * len(self._last)
         self._ccd_of: dict[int, int] = {}
         self._open: dict[int, tuple[int, int]] = {}
-        files = int(np.count_nonzero(in_file))
-        self._left = [len(order) - files, files]
+        self._left = [len(order) - len(of_file), len(of_file)]
 
     def __len__(self) -> int:
         return self._left[0] + self._left[1]
 
     @property
     def seconds(self) -> float:
-        """What the stars that are left are thought to take, by one worker."""
+        """Expected seconds of the stars that are left, for one worker."""
         return self._left[0] * self.size.cost[0] + self._left[1] * self.size.cost[1]
 
     def leave_out(self, rows: NDArray[np.integer]) -> None:
         """Pass over these rows of the work list from now on."""
         np.frombuffer(self._out, np.uint8)[self._place[rows]] = 1
 
-    def take(self, node: int = 0, behind: float | None = None) -> tuple[NDArray[np.void], float]:
+    def take(self, node: int = 0, deficit: float | None = None) -> tuple[NDArray[np.void], float]:
         """The next batch for a worker of a node.
 
         Parameters
         ----------
         node : int, optional
             Number of the node.
-        behind : float, optional
-            See `BatchSize.of`. Default: as for the only worker.
+        deficit : float, optional
+            Of the worker; see `BatchSize`. Default: as for the only worker.
 
         Returns
         -------
         tasks : ndarray of TASK_DTYPE
             Empty if there is none.
         seconds : float
-            What it is thought to take.
+            Expected time for them.
         """
-        if behind is None:
-            behind = self.seconds
+        if deficit is None:
+            deficit = self.seconds
         while True:
             start, end = self._open.get(node, (0, 0))
             if start == end:
-                if not self._reserve(node, behind):
+                if not self._open_tiles(node, deficit):
                     return self._tasks[:0], 0.0
                 start, end = self._open[node]
-            stop = self._stop(start, end, self._size(start, behind))
+            stop = self._batch_end(start, end, self._size(start, deficit))
             self._open[node] = (stop, end)
             kind = self._in_file[start]
             self._left[kind] -= stop - start
@@ -240,11 +215,11 @@ class Queue:
             if len(tasks):
                 return tasks, len(tasks) * self.size.cost[kind]
 
-    def _size(self, start: int, behind: float) -> int:
-        return max(1, self.size.of(behind, self._in_file[start]))
+    def _size(self, start: int, deficit: float) -> int:
+        return max(1, self.size.stars(deficit, self._in_file[start]))
 
-    def _stop(self, start: int, end: int, size: int) -> int:
-        """Where a batch that begins at `start` ends; better with a tile than in the midst of one."""
+    def _batch_end(self, start: int, end: int, size: int) -> int:
+        """Where a batch that begins at `start` ends: with a tile, if one ends at 0.5 to 1.25 of its size."""
         end = min(end, self._borders[bisect_right(self._borders, start)])
         if start + size >= end:
             return end
@@ -257,8 +232,8 @@ class Queue:
             return min(self._ends[before], end)
         return start + size
 
-    def _reserve(self, node: int, behind: float) -> bool:
-        """Give a node the next tiles; if there are none, half of what another has not handed out yet."""
+    def _open_tiles(self, node: int, deficit: float) -> bool:
+        """Give a node the next tiles; if there are none, half of what another node has not handed out yet."""
         ccd = self._ccd_of.get(node, -1)
         if ccd < 0 or self._next[ccd] == self._last[ccd]:
             if ccd >= 0:
@@ -270,17 +245,17 @@ class Queue:
             ]
             ccd = max(range(len(share)), key=share.__getitem__, default=-1)
             if ccd < 0 or not share[ccd]:
-                return self._steal(node)
+                return self._take_half(node)
             self._ccd_of[node] = ccd
             self._nodes[ccd] += 1
         start = self._next[ccd]
-        last = min(start + self._size(start, behind), self._last[ccd]) - 1
+        last = min(start + self._size(start, deficit), self._last[ccd]) - 1
         stop = self._ends[bisect_right(self._ends, last)]
         self._next[ccd] = stop
         self._open[node] = (start, stop)
         return True
 
-    def _steal(self, node: int) -> bool:
+    def _take_half(self, node: int) -> bool:
         left = {other: end - start for other, (start, end) in self._open.items()}
         other = max(left, key=left.__getitem__, default=-1)
         if other < 0 or not left[other]:
@@ -302,14 +277,3 @@ def _runs(*keys: NDArray[np.generic]) -> list[int]:
     for key in keys:
         change[:-1] |= key[1:] != key[:-1]
     return (np.flatnonzero(change) + 1).tolist()
-
-
-def _cut(place: NDArray[np.int64], tiles: NDArray[np.int64]) -> list[int]:
-    """Ends of tiles, with those of unknown tiles in between."""
-    ends = np.array(_runs(place, tiles), np.int64)
-    if not len(ends):
-        return []
-    starts = np.append(0, ends[:-1])
-    unknown = np.flatnonzero(tiles[starts] == _UNKNOWN)
-    more = [np.arange(starts[i] + TILE_STARS, ends[i], TILE_STARS) for i in unknown.tolist()]
-    return np.unique(np.concatenate([ends, *more])).tolist()

@@ -1,9 +1,9 @@
-"""What the run does when it is told to end: by the batch system, by an operator, by a user at the keyboard.
+"""Signals that end a run early: of the batch system, of an operator, of a user at the keyboard.
 
-Rank 0 decides alone. It hands out nothing more, collects what the workers have computed within some seconds,
-writes it and ends with an exit status that says whether to start the run again. The other ranks leave the
-signals to it: launchers and batch systems send them to every rank, and a rank that ended by itself would take
-the results in its hand along.
+Rank 0 acts on them: it hands out nothing more, collects the stars that the workers finish within some
+seconds, writes their results and ends with an exit status that says whether to start the run again. The other
+ranks ignore them: launchers and batch systems send them to every rank, and a rank that ended would lose its
+results.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from types import FrameType
 
 from ..core.streams import write_error
 
-__all__ = ["INTERRUPTED", "REQUEUE", "EndedAtOnce", "Stop", "leave_to_rank_0", "listen"]
+__all__ = ["INTERRUPTED", "REQUEUE", "EndedAtOnce", "Stop", "listen"]
 
 #: Exit status of a run that was told to end and wants to be started again: EX_TEMPFAIL of sysexits.h.
 REQUEUE = 75
 #: Exit status after an interrupt from the keyboard, as shells give it.
 INTERRUPTED = 130
 
-#: The batch system's end of time, and the warning that it can be asked to send before.
+#: The batch system's end of time, and the warning that it can be requested to send before.
 _BATCH_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 #: Signals that come within so many seconds are one: launchers and timeout(1) send each of them to a process
 #: and to its group.
@@ -41,7 +41,7 @@ class EndedAtOnce(KeyboardInterrupt):
 
 @dataclass
 class Stop:
-    """Whether, and why, the run is to end early.
+    """The request to end a run early, and its reason.
 
     Attributes
     ----------
@@ -58,13 +58,13 @@ class Stop:
         return bool(self.exit_status)
 
     def request(self, reason: str, exit_status: int) -> None:
-        """Ask for the end; the first to ask gives the reason."""
+        """Request the end; the first request gives the reason."""
         if not self:
             self.reason, self.exit_status = reason, exit_status
 
 
 @contextmanager
-def listen(stop: Stop, patience: float) -> Iterator[None]:
+def listen(stop: Stop, stop_timeout: float) -> Iterator[None]:
     """Turn signals into a request to stop; the second SIGTERM or interrupt ends the run at once.
 
     A batch system's warning, SIGUSR1, is no first SIGTERM: SIGTERM follows it when the time is over.
@@ -72,47 +72,37 @@ def listen(stop: Stop, patience: float) -> Iterator[None]:
     Parameters
     ----------
     stop : Stop
-    patience : float
-        Seconds that stars in hand get, for the message.
+    stop_timeout : float
+        Seconds in which workers finish stars, for the message.
 
     Raises
     ------
     EndedAtOnce
         At the second SIGTERM or SIGINT, wherever the program is.
     """
-    asked: list[float] = []
+    requested: list[float] = []
 
-    def told(number: int, _: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         exit_status = INTERRUPTED if number == signal.SIGINT else REQUEUE
         name = signal.Signals(number).name
         now = time.monotonic()
         if number != signal.SIGUSR1:
-            if asked and now - asked[0] > _ONE_SIGNAL:
+            if requested and now - requested[0] > _ONE_SIGNAL:
                 raise EndedAtOnce(exit_status)
-            asked.append(now)
+            requested.append(now)
         known = bool(stop)
         stop.request(f"told to end by {name}", exit_status)
         if number == signal.SIGINT:
             # Also after a batch system's signal.
             stop.exit_status = INTERRUPTED
         if not known:
-            text = f"tasoc-mpi run: {name}: the run ends with what is computed within {patience:g} s\n"
+            text = f"tasoc-mpi run: {name}: the run ends with what is computed within {stop_timeout:g} s\n"
             # Unbuffered: a buffered stream must not be entered twice.
             write_error(text.encode())
 
-    before = {number: signal.signal(number, told) for number in (*_BATCH_SIGNALS, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in (*_BATCH_SIGNALS, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def leave_to_rank_0() -> None:
-    """Let the signals pass that rank 0 acts on. Programs started from here have their defaults again."""
-
-    def nothing(_: int, __: FrameType | None) -> None:
-        pass
-
-    for number in (*_BATCH_SIGNALS, signal.SIGINT):
-        signal.signal(number, nothing)

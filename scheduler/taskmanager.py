@@ -1,7 +1,7 @@
 """`TaskManager`: a work list star by star, for programs that hand out stars themselves.
 
-The interface is the one that users of the TASOC pipeline know; beneath it are the store, the skip rule and
-the logs of `tasoc-mpi run`, so that both can be used on the same work list, one after the other.
+The interface is the one that users of the TASOC pipeline know; it uses the skip rule and the logs of
+`tasoc-mpi run`, so that both can be used on the same work list, one after the other.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..worklist.constraints import Constraints
 from ..worklist.output_folder import find_output, note_output
 from ..worklist.publish import publish
 from ..worklist.result_log import LogReader, log_path
-from ..worklist.rows import WorkList, load_worklist
 from ..worklist.todo_file import TODO_NAME
-from .dispatcher import Outcome
+from ..worklist.work_list import WorkList, load_worklist
+from .dispatcher import RunTotals
 from .program import write_summary
-from .result_store import open_store
+from .run_results import open_results
 
 __all__ = ["TaskManager"]
 
@@ -40,8 +40,7 @@ _CENTROID, _STAMP = "pos_centroid", "stamp"
 class TaskManager:
     """Hands out stars of a work list and takes their results.
 
-    Results reach the logs at once in portions (see `Store`); the work list, and which stars are skipped, is
-    brought up to date by `backup`, `write_summary` and `close`.
+    Results reach the logs in groups (see `RunResults`); `backup`, `write_summary` and `close` publish them.
 
     Parameters
     ----------
@@ -71,27 +70,29 @@ class TaskManager:
         path = Path(todo_file)
         if path.is_dir():
             path = path / TODO_NAME
-        rows = load_worklist(path, check_write=True)
-        self.output = Path(find_output(path, rows.output) if output is None else output).resolve()
+        worklist = load_worklist(path, check_write=True)
+        self.output = Path(find_output(path, worklist.output) if output is None else output).resolve()
         self.output.mkdir(parents=True, exist_ok=True)
-        if rows.old_results:
+        if worklist.has_old_results:
             publish(path, self.output)
-            rows = load_worklist(path)
-        self.version = _version(rows, self.output) if version is None else version
+            worklist = load_worklist(path)
+        self.version = _version(worklist, self.output) if version is None else version
         with contextlib.ExitStack() as stack:
-            anew = rows.ccds if overwrite else ()
-            self._store = open_store(stack, rows, self.output, rows.ccds, self.version, anew)
+            anew = worklist.ccds if overwrite else ()
+            self._results = open_results(
+                stack, worklist, self.output, worklist.ccds, self.version, anew, synced=False
+            )
             note_output(path, self.output)
             if overwrite:
-                self._store.reset(np.ones(len(rows.rows), bool), self.version)
+                self._results.reset(np.ones(len(worklist.rows), bool), self.version)
             self._stack = stack.pop_all()
         self.path = path
         self._closed = False
-        self._started = np.zeros(len(rows.rows), dtype=bool)
-        self._outcome = Outcome()
+        self._started = np.zeros(len(worklist.rows), dtype=bool)
+        self._totals = RunTotals()
         self._random = np.random.default_rng()
         self._constraints: tuple[Constraints, NDArray[np.bool_]] | None = None
-        self._settle()
+        self._apply_skip_rule()
 
     def __enter__(self) -> TaskManager:
         return self
@@ -107,7 +108,7 @@ class TaskManager:
             return
         self._closed = True
         with self._stack:
-            self._store.flush()
+            self._results.flush()
         self._summarise()
 
     def get_number_tasks(self, **constraints: Any) -> int:
@@ -179,24 +180,22 @@ class TaskManager:
         try:
             index = self._index([int(result["priority"]) for result in results])
             by_ccd: dict[int, list[Mapping[str, Any]]] = {}
-            for ccd, result in zip(self._store.list.ccd_of[index].tolist(), results, strict=True):
+            for ccd, result in zip(self._results.worklist.ccd_of[index].tolist(), results, strict=True):
                 by_ccd.setdefault(ccd, []).append(result)
-            packed = [pack_results(self._results(some)) for some in by_ccd.values()]
+            packed = [pack_results(self._to_results(some)) for some in by_ccd.values()]
         except KeyError as error:
             raise InputError(f"{self.path}: a result without {error}") from None
-        bundle, _ = self._store.add(packed)
-        self._store.tick()
+        bundle, _ = self._results.add(packed)
+        self._results.tick()
         self._started[index] = False
-        self._outcome.computed += len(results)
-        self._outcome.elapsed += float(bundle.heads["elaptime"].sum())
-        self._outcome.waited += float(bundle.heads["worker_wait_time"].sum())
+        self._totals.add(bundle.heads)
         if not self._todo().any():
-            # The claims of skipped stars may fall: those that they left out are to do after all.
-            self._settle()
+            # A star that skipped others may itself be skipped now: the others are to do after all.
+            self._apply_skip_rule()
 
     def backup(self) -> Path:
         """Bring the file up to date and copy it to ``todo-backup.sqlite`` beside it."""
-        self._store.flush()
+        self._results.flush()
         publish(self.path, self.output)
         target = self.path.with_name(f"{self.path.stem}-backup.sqlite")
         try:
@@ -208,40 +207,39 @@ class TaskManager:
 
     def write_summary(self) -> Path:
         """Bring the file up to date and write ``summary.json`` to the output folder."""
-        self._store.flush()
+        self._results.flush()
         return self._summarise()
 
     def _summarise(self) -> Path:
         status = publish(self.path, self.output).decision.status
-        return write_summary(status, self._outcome, self.output, self.version)
+        return write_summary(status, self._totals, self.output, self.version)
 
-    def _settle(self) -> None:
-        self._skipped = self._store.state.skipped_by() >= 0
-        self._store.left_out[:] = self._skipped
+    def _apply_skip_rule(self) -> None:
+        self._results.skipped_so_far[:] = self._results.last.skipped_by() >= 0
 
     def _todo(self) -> NDArray[np.bool_]:
-        """Stars that are neither done, nor started, nor left out."""
-        return ~(self._store.state.done | self._started | self._store.left_out | self._skipped)
+        """Stars that are neither done, nor started, nor skipped."""
+        return ~(self._results.last.done | self._started | self._results.skipped_so_far)
 
     def _pending(self, constraints: Constraints) -> NDArray[np.bool_]:
         if self._constraints is None or self._constraints[0] != constraints:
-            self._constraints = constraints, constraints.mask(self._store.rows)
+            self._constraints = constraints, constraints.mask(self._results.worklist.rows)
         return self._constraints[1] & self._todo()
 
     def _index(self, priorities: list[int]) -> NDArray[np.int64]:
-        index = self._store.list.find(np.array(priorities, dtype=np.int64))
+        index = self._results.worklist.find(np.array(priorities, dtype=np.int64))
         if (index < 0).any():
             raise InputError(f"{self.path}: no star of priority {priorities[int(np.argmin(index))]}")
         return index
 
     def _task(self, index: int) -> dict[str, Any]:
-        row = self._store.rows[index]
+        row = self._results.worklist.rows[index]
         task = {name: row[name].item() for name in row.dtype.names or ()}
         task["datasource"] = task["datasource"].decode()
         task["method"] = task["method"].decode() or None
         return task
 
-    def _results(self, results: list[Mapping[str, Any]]) -> Results:
+    def _to_results(self, results: list[Mapping[str, Any]]) -> Results:
         numbers = np.zeros(len(results), RESULT_DTYPE)
         lightcurves: list[str | None] = []
         errors: list[str | None] = []
@@ -263,7 +261,7 @@ class TaskManager:
             lightcurves.append(None if path is None else os.path.relpath(self.output / path, self.output))
             messages = details.get("errors") or []
             errors.append((messages if isinstance(messages, str) else "\n".join(messages)) or None)
-            starid = int(self._store.rows["starid"][self._index([int(result["priority"])])[0]])
+            starid = int(self._results.worklist.rows["starid"][self._index([int(result["priority"])])[0]])
             named = sorted({int(other) for other in details.get("skip_targets") or ()} - {starid})
             row["skip_count"] = len(named)
             skips.extend(named)
@@ -271,9 +269,9 @@ class TaskManager:
         return Results(numbers, lightcurves, methods, errors, np.array(skips, dtype=np.int64))
 
 
-def _version(rows: WorkList, output: Path) -> int:
+def _version(worklist: WorkList, output: Path) -> int:
     """Version of the results so far."""
-    found = [LogReader(log_path(output, ccd), rows, ccd).version for ccd in rows.ccds]
+    found = [LogReader(log_path(output, ccd), worklist, ccd).version for ccd in worklist.ccds]
     return max(found) if max(found) >= 0 else 6
 
 

@@ -13,10 +13,10 @@ from ..core.names import cube_name, find_cubes
 from ..products.ffi import find_ffis
 from ..products.tpf import group_tpfs
 from ..products.tpf_files import find_tpfs
+from ..worklist.ccd_status import WorkListStatus
 from ..worklist.output_folder import find_output
-from ..worklist.rows import CCD, load_worklist
-from ..worklist.tally import Tally
 from ..worklist.todo_file import TODO_NAME
+from ..worklist.work_list import CCD, load_worklist
 from .jobs import Job, active, command, max_array_size, read_jobs, write_jobs
 from .scripts import ARRAYS, SCRIPT_FOLDER, render
 from .site import STEPS, Site
@@ -112,13 +112,13 @@ def _summaries(folder: Path, output: Path | None) -> tuple[dict[CCD, bool], bool
     todo = folder / TODO_NAME
     if not todo.exists():
         return {}, False
-    rows = load_worklist(todo)
-    output = output or find_output(todo, rows.output)
-    tally = Tally(rows, output)
-    decision = tally.update()
-    published = rows.output is not None and rows.output.resolve() == output.resolve()
-    published &= bool((decision.status == rows.status).all())
-    return {one.ccd: one.finished for one in tally.progress(decision)}, published
+    worklist = load_worklist(todo)
+    output = output or find_output(todo, worklist.output)
+    status = WorkListStatus(worklist, output)
+    decision = status.update()
+    published = worklist.output is not None and worklist.output.resolve() == output.resolve()
+    published &= bool((decision.status == worklist.status).all())
+    return {one.ccd: one.finished for one in status.ccds(decision)}, published
 
 
 def scripts(

@@ -40,9 +40,9 @@ class ShuffledQueue(Queue):
     def __len__(self) -> int:
         return len(self._shuffled)
 
-    def take(self, node: int = 0, behind: float | None = None) -> tuple[np.ndarray, float]:
+    def take(self, node: int = 0, deficit: float | None = None) -> tuple[np.ndarray, float]:
         while len(self):
-            count = max(1, self.size.of(self.seconds if behind is None else behind))
+            count = max(1, self.size.stars(self.seconds if deficit is None else deficit))
             # A batch is of one CCD: whichever comes.
             ccd = self._rows["ccd"][self._shuffled]
             taken = np.flatnonzero(ccd == ccd[0])[:count]

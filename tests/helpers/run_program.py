@@ -22,9 +22,10 @@ import numpy as np
 
 from tasoc_mpi import cli
 from tasoc_mpi.commands import run
+from tasoc_mpi.core.atomic import write_whole
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.result import PhotometryResult
-from tasoc_mpi.scheduler import result_store as store
+from tasoc_mpi.scheduler import run_results
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 
@@ -73,8 +74,8 @@ class Photometry:
             )
             return os.path.join(self.output, listed)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        with open(self.path, "w", encoding="utf-8") as file:
-            file.write(f"light curve of {self.starid}")
+        # Whole or not at all, as photometry does: another thread may be at the step that kills.
+        write_whole(pathlib.Path(self.path), f"light curve of {self.starid}".encode(), durable=False)
         return self.path
 
     def close(self):
@@ -161,7 +162,7 @@ def kill_at(step: int) -> None:
     os.replace, os.fsync = counted(os.replace), counted(os.fsync)
     Photometry.save_lightcurve = counted(Photometry.save_lightcurve)
     # Several groups also of a few stars.
-    store.FLUSH_COUNT = 7
+    run_results.FLUSH_COUNT = 7
 
 
 def forked(options: list[str], step: int) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from todo_rows import load_todo
 
 from tasoc_mpi import STATUS, BasePhotometry, tessphot
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
@@ -20,7 +21,6 @@ from tasoc_mpi.models.barycentre import ephemeris
 from tasoc_mpi.photometry.stamp import default_size
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.star_catalog import open_catalog, write_catalog
-from tasoc_mpi.worklist.rows import load_todo
 
 
 class Box(BasePhotometry):

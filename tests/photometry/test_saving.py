@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from supervised import supervisor, tasks, wait
+from todo_rows import load_todo
 
 from tasoc_mpi.core.errors import InputError, UsageError
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry import AperturePhotometry
 from tasoc_mpi.products import durable
 from tasoc_mpi.products.lightcurve import keep_lightcurve
-from tasoc_mpi.worklist.rows import load_todo
 
 
 @pytest.fixture

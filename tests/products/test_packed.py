@@ -24,9 +24,10 @@ from run_program import PROGRAM, call, content, forked, fresh
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.names import lightcurve_name
+from tasoc_mpi.products.lightcurve import below
 from tasoc_mpi.products.packed import PACK_FOLDER, PackReader, PackWriter, split_name
 from tasoc_mpi.report.results import read_curve, read_run
-from tasoc_mpi.worklist.listed import open_lightcurve, unpack
+from tasoc_mpi.worklist.listed_lightcurves import read_lightcurve, unpack
 
 STARS = 60
 
@@ -51,10 +52,10 @@ def test_what_was_flushed_is_read_while_the_file_is_written(tmp_path_factory, re
             writer.flush()
             durable.update(waiting)
         for name, expected in durable.items():
-            assert open_lightcurve(output, name) == expected
+            assert read_lightcurve(below(output, name)) == expected
     writer.close()
     for name, expected in {**durable, **waiting}.items():
-        assert open_lightcurve(output, name) == expected
+        assert read_lightcurve(below(output, name)) == expected
 
 
 def test_other_programs_read_a_pack(tmp_path):
@@ -83,13 +84,13 @@ def test_every_process_has_a_pack_of_its_own(tmp_path):
     assert (tmp_path / first).read_bytes() == before
     (other,) = [path for path in packs(tmp_path) if path.name != Path(first).name]
     assert f"-{child}-" in other.name
-    assert open_lightcurve(tmp_path, f"{PACK_FOLDER}/{other.name}#b") == b"child"
+    assert read_lightcurve(below(tmp_path, f"{PACK_FOLDER}/{other.name}#b")) == b"child"
     # A process of the same number, as after a restart.
     second, _ = split_name(PackWriter(tmp_path)("a", b"again"))
     assert second != first
     assert f"-{os.getpid()}-" in second
     writer.close()
-    assert open_lightcurve(tmp_path, f"{first}#a") == b"parent"
+    assert read_lightcurve(below(tmp_path, f"{first}#a")) == b"parent"
 
 
 def forked_call(function) -> int:
@@ -186,7 +187,7 @@ def test_bad_packs_are_said_in_one_line(tmp_path):
         if data is not None:
             path.write_bytes(data)
         with pytest.raises(kind, match=message) as caught:
-            open_lightcurve(tmp_path, name)
+            read_lightcurve(below(tmp_path, name))
         assert "\n" not in str(caught.value)
     path.write_bytes(good)
     subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path / "killed")], timeout=60, check=False)
@@ -201,7 +202,7 @@ def test_bad_packs_are_said_in_one_line(tmp_path):
     with h5py.File(path, "r+") as file:
         file.attrs["FORMAT_VERSION"] = 99
     with pytest.raises(InputError, match=r"another version .99."):
-        open_lightcurve(tmp_path, listed)
+        read_lightcurve(below(tmp_path, listed))
 
 
 def name_of(star: int) -> str:
@@ -211,7 +212,7 @@ def name_of(star: int) -> str:
 def test_unpacking_stays_in_its_folder_and_goes_on_after_damage(tmp_path):
     writer = PackWriter(tmp_path)
     good = [writer(name_of(number), b"good") for number in range(3)]
-    # Names that no light curve has: elsewhere, hidden, in the wrong folder, of another kind.
+    # LightcurveNames that no light curve has: elsewhere, hidden, in the wrong folder, of another kind.
     for evil in (
         "../evil.fits.gz",
         ".bashrc",
@@ -262,7 +263,7 @@ def test_packs_whose_bytes_are_elsewhere_are_refused(tmp_path, kind):
             layout[:] = h5py.VirtualSource(str(tmp_path / "other.hdf5"), "data", (600,))
             file.create_virtual_dataset("data", layout)
     with pytest.raises(InputError, match=r"link, which is not|values of data lie in another file"):
-        open_lightcurve(tmp_path, listed)
+        read_lightcurve(below(tmp_path, listed))
 
 
 # --- The run -------------------------------------------------------------------------------------------

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi import cli
-from tasoc_mpi.commands import show_status as status_command
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
+from tasoc_mpi.report import run_status
 from tasoc_mpi.report.noise import expected_noise, mixture_sigma, noise_parts
 from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_median
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
@@ -441,7 +441,7 @@ def test_a_comparison_without_a_truth(tmp_path):
 
 def test_times_that_other_programs_did_not_write_are_not_zero():
     """Two stars with both times, one without the waiting, one without any."""
-    tally = SimpleNamespace(
+    status = SimpleNamespace(
         method=np.array(["aperture", "aperture", "halo", "psf"]),
         numbers={
             "elaptime": np.array([0.002, 0.004, 0.01, np.nan]),
@@ -449,7 +449,7 @@ def test_times_that_other_programs_did_not_write_are_not_zero():
         },
     )
     decision = SimpleNamespace(listed=np.ones(4, bool))
-    rows = [line.split() for line in status_command._methods(tally, decision) if line]
+    rows = [line.split() for line in run_status._methods(status, decision) if line]
     assert ["aperture", "2", "3.0", "4.0", "25.0%"] in rows
     assert ["halo", "1", "10.0", "10.0", "-"] in rows
     assert ["psf", "1", "-", "-", "-"] in rows

@@ -25,7 +25,7 @@ from tasoc_mpi.core.messages import (
     unpack_tasks,
 )
 from tasoc_mpi.core.mpi import Mailbox, nodes, receive, world
-from tasoc_mpi.scheduler.dispatcher import Crew
+from tasoc_mpi.scheduler.dispatcher import Workers
 from tasoc_mpi.scheduler.queue import BatchSize, Queue
 from tasoc_mpi.scheduler.signals import Stop
 from tasoc_mpi.worker.rank import work
@@ -192,19 +192,19 @@ def test_every_star_is_computed_once(comm, stars, batch):
         nodes(comm)
         assert work(comm, AtOnce()) == 3
         return
-    crew = Crew(Mailbox(comm), Stop(), nodes(comm))
+    workers = Workers(Mailbox(comm), Stop(), nodes(comm))
     rows = np.zeros(stars, TASK_DTYPE)
     rows["priority"] = np.arange(1, stars + 1)
     rows["datasource"], rows["ccd"] = b"ffi", 1 + np.arange(stars) % 4
-    size = BatchSize(crew.workers, batch)
+    size = BatchSize(workers.count, batch)
     computed: list[int] = []
 
-    def take_in(messages) -> None:
+    def add_results(messages) -> None:
         for message in messages:
             computed.extend(unpack_results(message).numbers["priority"].tolist())
 
-    crew.drain(Queue(rows, np.arange(stars), size), take_in, lambda: None)
-    crew.stop(3)
+    workers.compute(Queue(rows, np.arange(stars), size), add_results, lambda: None)
+    workers.send_stop(3)
     assert sorted(computed) == list(range(1, stars + 1))
     assert receive(comm, None, timeout=0) is None
 

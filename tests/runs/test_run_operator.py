@@ -1,7 +1,6 @@
 """What the operator asks of a run: plans, limits, ranks started here, older work lists, stars that kill."""
 
 import contextlib
-import io
 import os
 import shutil
 import sqlite3
@@ -13,14 +12,14 @@ import pytest
 from mpi_launch import launch, mpiexec
 from old_worklist import make_older
 from run_program import PROGRAM, call, content, make_input
+from todo_rows import load_todo
 
 from tasoc_mpi import cli
+from tasoc_mpi.core import progress
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.mpi import check_ranks, start_ranks
 from tasoc_mpi.scheduler import plan
-from tasoc_mpi.scheduler import run_progress as progress
 from tasoc_mpi.worklist.publish import publish
-from tasoc_mpi.worklist.rows import load_todo
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 
@@ -31,20 +30,20 @@ def folder(tmp_path):
     return tmp_path / "input"
 
 
-def test_the_time_left_is_that_of_the_work_and_not_of_the_number_of_stars(monkeypatch):
+def test_the_time_left_is_that_of_the_work_and_not_of_the_number_of_stars(monkeypatch, caplog):
     """Ten stars of target pixel files, which come first, and a thousand others that take as long together."""
     now = 100.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    shown = io.StringIO()
-    bar = progress.Progress(1010, shown)
-    bar.ahead = 2.5
+    caplog.set_level("INFO")
+    shown = progress.Progress(1010)
+    shown.work_left = 2.5
     now = 101.0
-    bar.update(10, 1, 2.5)
-    assert shown.getvalue() == ""
-    assert bar.line() == "10/1010 stars  10 stars/s  1 s left  1 errors"
+    shown.update(10, 1, 2.5)
+    assert caplog.text == ""
+    assert shown.line() == "10/1010 stars  10 stars/s  1 s left  1 errors"
     now = 110.5
-    bar.show()
-    assert "10 s left" in shown.getvalue()
+    shown.show()
+    assert "10 s left" in caplog.text
 
 
 def status_of(folder):

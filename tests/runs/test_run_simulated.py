@@ -11,9 +11,9 @@ import pytest
 from astropy.io import fits
 from mpi_launch import mpiexec
 from run_program import content, fresh
+from todo_rows import load_todo
 
 from tasoc_mpi import cli
-from tasoc_mpi.worklist.rows import load_todo
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi.core.messages import TASK_DTYPE, Tag, unpack_tasks
-from tasoc_mpi.scheduler.dispatcher import Crew
+from tasoc_mpi.scheduler.dispatcher import Workers
 from tasoc_mpi.scheduler.queue import BatchSize, Queue
 from tasoc_mpi.scheduler.signals import Stop
 
@@ -28,7 +28,7 @@ def rows_of(ccd, tile, datasource="ffi", tmag=None):
 
 def learned(workers, seconds=0.005, fixed=None):
     size = BatchSize(workers, fixed)
-    size.learn(np.array([seconds]), np.array([False]))
+    size.learn_stars(np.array([seconds]), np.array([False]))
     return size
 
 
@@ -97,11 +97,12 @@ def test_bright_stars_come_first():
 
 
 class VirtualWorkers:
-    """A mailbox whose other end are workers that compute in virtual time; rank 0 takes none."""
+    """A mailbox whose other end are workers that compute in virtual time; a message takes rank 0 20 us."""
 
     waited = 0.0
 
-    def __init__(self, workers, seconds):
+    def __init__(self, workers, seconds, monkeypatch):
+        monkeypatch.setattr("tasoc_mpi.scheduler.dispatcher.time.perf_counter", lambda: self.now)
         self.seconds = seconds
         self.now = 0.0
         self.ends = np.zeros(workers + 1)
@@ -115,20 +116,22 @@ class VirtualWorkers:
         self.sent.append((rank, index))
 
     def receive(self, most, timeout):
+        before = self.now
         self.now, number, rank = heapq.heappop(self.due)
+        self.waited = self.now - before - 20e-6
         return [(rank, Tag.RESULTS, str(number).encode())]
 
 
 @pytest.mark.parametrize(("nodes", "per_node"), [(1, 16), (4, 32), (16, 8), (32, 4)])
-def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node):
+def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node, monkeypatch):
     rng = np.random.default_rng(nodes)
     n, workers = 60_000, nodes * per_node
     rows, tile = rows_of(rng.integers(1, 17, n), rng.integers(0, 40, n))
     seconds = 0.005 * 10 ** rng.uniform(-0.5, 0.5, n)
     node = [0, *(worker // per_node for worker in range(workers))]
-    mail = VirtualWorkers(workers, seconds)
+    mail = VirtualWorkers(workers, seconds, monkeypatch)
     queue = Queue(rows, np.arange(n), learned(workers), tile)
-    Crew(mail, Stop(), node).drain(queue, lambda _: None, lambda: None)
+    Workers(mail, Stop(), node).compute(queue, lambda _: None, lambda: None)
     read = defaultdict(set)
     for rank, index in mail.sent:
         for place in set(zip(rows["ccd"][index].tolist(), tile[index].tolist(), strict=True)):
@@ -145,7 +148,7 @@ def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node):
         assert np.mean([len(found) for found in ccds.values()]) < 3.5
 
 
-def test_a_run_ends_level_where_stars_of_target_pixel_files_cost_a_hundred_times_as_much():
+def test_a_run_ends_level_where_stars_of_target_pixel_files_cost_a_hundred_times_as_much(monkeypatch):
     """As in a sector: they come last on each CCD, and take as long as all others."""
     rng = np.random.default_rng(5)
     n, files, workers = 40_000, 400, 64
@@ -154,15 +157,15 @@ def test_a_run_ends_level_where_stars_of_target_pixel_files_cost_a_hundred_times
     in_file[rng.choice(n, files, replace=False)] = True
     rows["datasource"][in_file] = b"tpf"
     seconds = np.where(in_file, 0.3, 0.003) * 10 ** rng.uniform(-0.5, 0.5, n)
-    mail = VirtualWorkers(workers, seconds)
+    mail = VirtualWorkers(workers, seconds, monkeypatch)
     size = BatchSize(workers)
 
-    def take_in(messages):
+    def add_results(messages):
         index = np.concatenate([mail.sent[int(number)][1] for number in messages])
-        size.learn(seconds[index], in_file[index])
+        size.learn_stars(seconds[index], in_file[index])
 
-    Crew(mail, Stop(), [0] * (workers + 1)).drain(
-        Queue(rows, np.arange(n), size, tile), take_in, lambda: None
+    Workers(mail, Stop(), [0] * (workers + 1)).compute(
+        Queue(rows, np.arange(n), size, tile), add_results, lambda: None
     )
     assert all(len(np.unique(in_file[index])) == 1 for _, index in mail.sent)
     assert max(seconds[index].sum() for _, index in mail.sent) < 3
@@ -171,12 +174,12 @@ def test_a_run_ends_level_where_stars_of_target_pixel_files_cost_a_hundred_times
 
 def test_batches_become_smaller_towards_the_end_but_not_too_small_for_rank_0():
     size = learned(100)
-    sizes = [size.of(behind) for behind in (5, 0.5, 0.05, 0.005, 0.0005, -1)]
+    sizes = [size.stars(deficit) for deficit in (5, 0.5, 0.05, 0.005, 0.0005, -1)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 100
     assert sizes[-1] == 0
     many = learned(4000)
     # 4000 messages of 20 us take as long as 16 stars.
-    assert 8 <= many.of(0.06) <= 16
-    assert many.of(0.025) == 5
-    assert learned(4000, fixed=3).of(10) == 3
+    assert 8 <= many.stars(0.06) <= 16
+    assert many.stars(0.025) == 5
+    assert learned(4000, fixed=3).stars(10) == 3

@@ -6,13 +6,17 @@ import os
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from run_program import Photometry, call, content, make_input
 
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.messages import unpack_results
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.scheduler import run_results
 from tasoc_mpi.scheduler.taskmanager import TaskManager
+from tasoc_mpi.worklist.result_log import LogWriter
 
 
 @pytest.fixture
@@ -116,3 +120,33 @@ def test_the_work_list_has_one_user(folder):
         )
     assert other.returncode == 1
     assert f"in use by process {os.getpid()} on " in other.stderr
+
+
+def test_light_curves_are_on_the_disk_before_a_log_names_them(folder, monkeypatch):
+    steps = []
+    make_durable, append = run_results.make_durable, LogWriter.append
+
+    def recorded_sync(output, listed):
+        assert all((Path(output) / name).is_file() for name in listed)
+        make_durable(output, listed)
+        steps.append(("synced", sorted(listed)))
+
+    def recorded_append(log, records, *kind):
+        append(log, records, *kind)
+        names = [name for _, message in records for name in unpack_results(message).lightcurve if name]
+        steps.append(("logged", sorted(names)))
+
+    monkeypatch.setattr(run_results, "make_durable", recorded_sync)
+    monkeypatch.setattr(LogWriter, "append", recorded_append)
+    with TaskManager(folder) as manager:
+        for _ in range(5):
+            task = manager.get_task(ccd=1)
+            manager.start_task(task["priority"])
+            manager.save_result(compute(task, manager.output))
+        manager.backup()
+    logged = [name for what, names in steps for name in names if what == "logged"]
+    assert len(logged) >= 2
+    for number, (what, names) in enumerate(steps):
+        if what == "logged":
+            before = {name for what, names in steps[:number] for name in names if what == "synced"}
+            assert set(names) <= before

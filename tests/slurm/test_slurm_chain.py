@@ -14,12 +14,13 @@ import pytest
 import yaml
 from run_program import content
 from slurm_cluster import Cluster, missing_programs
+from todo_rows import load_todo
 
 from tasoc_mpi import cli
 from tasoc_mpi.slurm import chain
 from tasoc_mpi.slurm.jobs import queue_lines, queue_table, read_jobs
-from tasoc_mpi.worklist.rows import load_todo, load_worklist
-from tasoc_mpi.worklist.tally import Tally
+from tasoc_mpi.worklist.ccd_status import WorkListStatus
+from tasoc_mpi.worklist.work_list import load_worklist
 
 PROGRAM = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "slurm_program.py")]
 SITE = {
@@ -251,8 +252,8 @@ def test_a_node_fails_and_comes_back(cluster, folder, expected):
 
     def some_results() -> bool:
         rows = load_worklist(folder / "todo.sqlite")
-        tally = Tally(rows, folder / "output")
-        return all(one.done for one in tally.progress(tally.update()))
+        status = WorkListStatus(rows, folder / "output")
+        return all(one.done for one in status.ccds(status.update()))
 
     wait_for(some_results, 60, "results", cluster)
     cluster.stop_node()

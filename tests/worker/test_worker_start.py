@@ -11,12 +11,12 @@ import pytest
 from faulty import PROGRAM
 from mpi_launch import launch
 from run_program import make_input
+from todo_rows import load_todo
 
 from tasoc_mpi.core.messages import TASK_DTYPE
 from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job
 from tasoc_mpi.worker.supervisor import Supervisor
-from tasoc_mpi.worklist.rows import load_todo
 
 
 def first_star(folder: Path, output: Path, task: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from run_program import PROGRAM, call, content, everything_below, fresh
+from todo_rows import load_todo
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
@@ -19,9 +20,9 @@ from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.core.names import lightcurve_name
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.result_log import damaged_path, log_path
-from tasoc_mpi.worklist.rows import load_todo, load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
+from tasoc_mpi.worklist.work_list import load_worklist
 
 STARS = 80
 

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from todo_rows import read_logs
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
+from tasoc_mpi.worklist.last_results import LastResults
 from tasoc_mpi.worklist.result_log import (
     _HEADER,
     RESET,
@@ -23,10 +25,9 @@ from tasoc_mpi.worklist.result_log import (
     pack_record,
     reset_payload,
 )
-from tasoc_mpi.worklist.result_state import State, read_logs
-from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
+from tasoc_mpi.worklist.work_list import load_worklist
 
 STARS = 40
 CCD = (1, 1, 1)
@@ -306,11 +307,11 @@ def test_the_last_result_of_a_star_counts_also_within_a_message(rows, tmp_path):
         writer.append([(0.0, message([1, 1, 5], skips={1: [1002]}))])
         again = message([1, 5, 1], status=[1, 2, 1])
         writer.append([(0.0, message([3, 3], skips={3: [1004]})), (0.0, again)])
-    state, _ = read_logs(rows, output)
+    state = read_logs(rows, output)
     # Star 1 named nobody the last time; star 3 named star 1004 (priority 5) twice.
-    assert state._valid_claims()[0].tolist() == [2]
-    assert state._valid_claims()[1].tolist() == [1004]
-    assert state.own[[0, 2, 4]].tolist() == [1, 1, 2]
+    assert state.skip_targets()[0].tolist() == [2]
+    assert state.skip_targets()[1].tolist() == [1004]
+    assert state.own_status[[0, 2, 4]].tolist() == [1, 1, 2]
     assert state.decide().status[4] == 5
 
 
@@ -318,14 +319,14 @@ def test_the_last_result_of_a_star_counts_also_within_a_message(rows, tmp_path):
 @given(st.lists(st.tuples(st.lists(st.sampled_from(range(1, 40, 2)), min_size=1), st.booleans()), max_size=8))
 def test_reading_in_pieces_is_reading_at_once(rows, tmp_path_factory, steps):
     output = tmp_path_factory.mktemp("output")
-    followed, reader = State(rows), LogReader(log_path(output, CCD), rows, CCD)
+    followed, reader = LastResults(rows), LogReader(log_path(output, CCD), rows, CCD)
     with contextlib.closing(open_writer(rows, output)) as writer:
         for priorities, reset in steps:
             if reset:
                 writer.reset(np.unique(priorities), 6)
             else:
                 writer.append([(0.0, message(priorities, skips={priorities[0]: [1000, 1004]}))])
-            followed.follow(reader)
-    at_once, _ = read_logs(rows, output)
+            followed.read(reader)
+    at_once = read_logs(rows, output)
     for one, other in zip(vars(followed.decide()).values(), vars(at_once.decide()).values(), strict=True):
         np.testing.assert_array_equal(one, other)

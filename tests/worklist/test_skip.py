@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasoc_mpi.core.messages import TASK_DTYPE
 from tasoc_mpi.core.status import STATUS
-from tasoc_mpi.worklist.rows import LOADED_DTYPE
-from tasoc_mpi.worklist.skip_rule import groups, primaries, skip_rule
+from tasoc_mpi.worklist.skip_rule import StarIndex, groups, primaries, skip_rule
 
 OK, ERROR, WARNING, ABORT, UNKNOWN = STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT, STATUS.UNKNOWN
 
@@ -18,9 +18,8 @@ def outcome(stars, claims):
     """{starid: skipping starid}; stars {starid: (tmag, own status[, primary])}, claims {starid: [...]}."""
     ids = list(stars)
     skipped_by = skip_rule(
-        np.zeros(len(ids), np.int64),
+        StarIndex(np.zeros(len(ids), np.int64), np.array(ids, dtype=np.int64)),
         np.array([stars[i][0] for i in ids], dtype=float),
-        np.array(ids, dtype=np.int64),
         np.array([stars[i][2] if len(stars[i]) > 2 else -1 for i in ids], dtype=np.int64),
         np.array([stars[i][1] for i in ids], dtype=np.int32),
         np.array([ids.index(i) for i, listed in claims.items() for _ in listed], dtype=np.int64),
@@ -91,7 +90,7 @@ def test_a_secondary_target_does_not_skip_a_primary_that_has_failed():
 
 
 def test_groups_and_primaries_of_rows():
-    rows = np.zeros(7, LOADED_DTYPE)
+    rows = np.zeros(7, TASK_DTYPE)
     rows["sector"], rows["camera"], rows["ccd"], rows["cadence"] = 1, 2, 3, 1800
     rows["datasource"] = ["ffi", "ffi", "tpf", "tpf:44", "tpf:45", "ffi", "ffi"]
     rows["ccd"][5] = 4
@@ -122,9 +121,8 @@ def apply(stars):
     """`skip_rule` for [(starid, group, tmag, own, claims, primary)] as a list of indices."""
     columns = list(zip(*stars, strict=True))
     return skip_rule(
-        np.array(columns[1], np.int64),
+        StarIndex(np.array(columns[1], np.int64), np.array(columns[0], np.int64)),
         np.array(columns[2], float),
-        np.array(columns[0], np.int64),
         np.array(columns[5], np.int64),
         np.array(columns[3], np.int32),
         np.array([i for i, star in enumerate(stars) for _ in star[4]], np.int64),
@@ -213,9 +211,8 @@ def test_many_stars_are_quick():
     rng = np.random.default_rng(1)
     claim_row = np.repeat(np.arange(0, n, 4), 3)
     found = skip_rule(
-        np.arange(n) // 10_000,
+        StarIndex(np.arange(n) // 10_000, np.arange(n)),
         rng.uniform(5, 15, n),
-        np.arange(n),
         np.full(n, -1),
         np.ones(n, np.int32),
         claim_row,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from run_program import call, content, everything_below, fresh, make_input
+from todo_rows import read_logs
 
 from tasoc_mpi import cli
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.result_log import LogReader, ResultGroup, log_path
-from tasoc_mpi.worklist.result_state import read_logs
-from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import columns_of
+from tasoc_mpi.worklist.work_list import load_worklist
 
 STARS = 80
 
@@ -50,7 +50,7 @@ def make_old(done: Path, folder: Path, journaled: bool = False) -> Path:
     fresh(done, folder.parent)
     todo, output = folder / "todo.sqlite", folder / "output"
     rows = load_worklist(todo)
-    state, _ = read_logs(rows, output)
+    state = read_logs(rows, output)
     skipped = state.decide().skipped_by >= 0
     messages = []
     for ccd in rows.ccds:
@@ -72,9 +72,11 @@ def make_old(done: Path, folder: Path, journaled: bool = False) -> Path:
             conn.execute("DELETE FROM photometry_skipped")
             conn.executemany("INSERT INTO photometry_journal VALUES (?, ?, ?)", messages)
         else:
-            own = [(int(rows.priority[i]), int(state.own[i])) for i in (skipped & state.done).nonzero()[0]]
+            own = [
+                (int(rows.priority[i]), int(state.own_status[i])) for i in (skipped & state.done).nonzero()[0]
+            ]
             conn.executemany("INSERT INTO photometry_results VALUES (?, ?)", own)
-            index, starids = state._valid_claims()
+            index, starids = state.skip_targets()
             pairs = zip(rows.priority[index].tolist(), starids.tolist(), strict=True)
             conn.executemany("INSERT INTO photometry_claims VALUES (?, ?)", pairs)
     shutil.rmtree(output / "results")

@@ -25,16 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    import numpy as np
-
     from ..core.errors import MissingInput
     from ..core.locks import use_folder
     from ..core.settings import input_folder
-    from ..core.status import STATUS
     from ..worklist.output_folder import find_output
     from ..worklist.publish import publish
-    from ..worklist.rows import ccd_name
     from ..worklist.todo_file import TODO_NAME
+    from ..worklist.work_list import ccd_name, status_lines
 
     use_folder(args.lock_folder)
     todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
@@ -42,11 +39,7 @@ def main(args: argparse.Namespace) -> int:
     if args.output and not output.is_dir():
         raise MissingInput(f"{output}: no such folder; name the --output of the run")
     published = publish(todo, output.resolve())
-    counts = np.bincount(published.decision.status, minlength=max(STATUS) + 1)
-    names = {STATUS.UNKNOWN: "to do"}
-    for status in STATUS:
-        if counts[status]:
-            print(f"{names.get(status, status.name):>12} {counts[status]:9d}")
+    print(*status_lines(published.decision.status, "to do"), sep="\n")
     if published.running:
         print(f"still running: {', '.join(map(ccd_name, published.running))}")
     if published.removed:

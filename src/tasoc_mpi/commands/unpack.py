@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.errors import MissingInput
-    from ..worklist.listed import listed_lightcurves, unpack
+    from ..worklist.listed_lightcurves import listed_lightcurves, unpack
 
     output = Path(args.output)
     if not output.is_dir():

@@ -1,4 +1,4 @@
-"""How far a long loop is, on standard error."""
+"""How far a loop or a run is: one line that a terminal rewrites, or a line of the log every ten seconds."""
 
 from __future__ import annotations
 
@@ -8,60 +8,129 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["progress"]
+from .mpi import is_terminal
+
+__all__ = ["Progress", "duration", "progress"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between reports to a terminal, and to a log file.
-_EVERY_TERMINAL, _EVERY_LOG = 0.2, 30.0
+#: Seconds between lines on a terminal, and in a log.
+_TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 10.0
+#: An mpiexec passes on two streams in no order: what is printed next would come before the last line.
+_LAUNCHER_SECONDS = 0.1
+_BAR = 24
 
 
-def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
-    """Iterate, and say on standard error how many items a second are done and how long the rest takes.
+def duration(seconds: float) -> str:
+    """A time span as text.
 
-    On a terminal one line is rewritten; else a line of the log every 30 seconds. Nothing is said if
-    messages of level INFO are not wanted.
+    >>> duration(12), duration(187), duration(7384)
+    ('12 s', '3:07', '2:03:04')
+    """
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes}:{seconds:02d}" if minutes else f"{seconds} s"
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+class Progress:
+    """Counts what is done and shows it on standard error, unless messages of level INFO are switched off.
+
+    Parameters
+    ----------
+    total : int
+        Number of items; may grow.
+    unit : str, optional
+        What is counted.
+    title : str, optional
+        Begins the line.
+
+    Attributes
+    ----------
+    work, work_left : float
+        What is done and what is left in a unit of work, from which the time left is computed; by default the
+        number of items.
+    """
+
+    def __init__(self, total: int, unit: str = "stars", title: str = "") -> None:
+        self.total, self.unit, self.title = total, unit, title
+        self.done = self.errors = 0
+        self.work = 0.0
+        self.work_left: float | None = None
+        self._shown_at_all = False
+        self._terminal = is_terminal(sys.stderr)
+        self._start = time.monotonic()
+        self._shown = self._start
+
+    def update(self, done: int = 1, errors: int = 0, work: float | None = None) -> None:
+        """Count items that are done, those of them that failed, and the work that they were."""
+        self.done += done
+        self.errors += errors
+        self.work += done if work is None else work
+        self.show()
+
+    def line(self) -> str:
+        """The line as it is now."""
+        seconds = time.monotonic() - self._start
+        rate = self.done / seconds if seconds > 0 else 0.0
+        left = self.total - self.done if self.work_left is None else self.work_left
+        remaining = duration(seconds * left / self.work) if self.work > 0 else "?"
+        text = f"{self.done}/{self.total} {self.unit}  {rate:.3g} {self.unit}/s  {remaining} left"
+        text = f"{self.title}: {text}" if self.title else text
+        text += f"  {self.errors} errors" if self.errors else ""
+        if not self._terminal:
+            return text
+        filled = _BAR * self.done // max(self.total, 1)
+        return f"[{'#' * filled}{'.' * (_BAR - filled)}] {text}"
+
+    def show(self, force: bool = False) -> None:
+        """Write the line if it is time for it."""
+        now = time.monotonic()
+        due = now - self._shown >= (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS)
+        if not (due or force) or not logger.isEnabledFor(logging.INFO):
+            return
+        self._shown, self._shown_at_all = now, True
+        if self._terminal:
+            sys.stderr.write(f"\r{self.line()}\x1b[K")
+            sys.stderr.flush()
+        else:
+            logger.info("%s", self.line())
+
+    def finish(self) -> None:
+        """Write the last line."""
+        self.show(force=True)
+        self._end_line("\n")
+
+    def erase(self) -> None:
+        """Remove the line from a terminal."""
+        self._end_line("\r\x1b[K")
+
+    def _end_line(self, end: str) -> None:
+        if self._terminal and self._shown_at_all:
+            sys.stderr.write(end)
+            sys.stderr.flush()
+            if not sys.stderr.isatty():
+                time.sleep(_LAUNCHER_SECONDS)
+
+
+def progress(items: Iterable[T], total: int, title: str, unit: str) -> Iterator[T]:
+    """Iterate, and show how many items a second are done and how long the rest takes.
 
     Parameters
     ----------
     items : iterable
     total : int
         Number of items.
-    what, unit : str
-        ``"{what}: 12/100 {unit}, 6.0 {unit}/s, 15 s left"``.
+    title, unit : str
+        ``"{title}: 12/100 {unit}  6 {unit}/s  15 s left"``.
     """
-    if not logger.isEnabledFor(logging.INFO):
-        yield from items
-        return
-    terminal = sys.stderr.isatty()
-    every = _EVERY_TERMINAL if terminal else _EVERY_LOG
-    start = last = time.monotonic()
+    shown = Progress(total, unit, title)
     try:
-        for n, item in enumerate(items, 1):
+        for item in items:
             yield item
-            now = time.monotonic()
-            if now - last >= every or (terminal and n == total):
-                last = now
-                rate = n / max(now - start, 1e-9)
-                text = (
-                    f"{what}: {n}/{total} {unit}, {rate:.1f} {unit}/s, {_duration((total - n) / rate)} left"
-                )
-                if terminal:
-                    sys.stderr.write(f"\r{text:<78}")
-                    sys.stderr.flush()
-                else:
-                    logger.info("%s", text)
+            shown.update()
     finally:
-        if terminal and last > start:
-            sys.stderr.write("\r" + " " * 78 + "\r")
-            sys.stderr.flush()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+        shown.erase()

@@ -22,10 +22,10 @@ from ..core.status import STATUS
 from ..products.fits_read import HDU, MAX_SIDE, FITSReader, is_integer
 from ..products.fits_table import read_table
 from ..products.lightcurve import below
-from ..worklist.listed import read_lightcurve
-from ..worklist.rows import read_published
+from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.schema import columns_of
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
+from ..worklist.work_list import read_published
 
 __all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"]
 

@@ -52,9 +52,7 @@ class Constraints:
         return any(getattr(self, field.name) not in (None, ()) for field in fields(self))
 
     @property
-    def only_places(self) -> bool:
+    def only_ccds(self) -> bool:
         """Whether nothing but sectors, cameras and CCDs is named."""
-        places = ("sector", "camera", "ccd")
-        return bool(self) and all(
-            field.name in places or getattr(self, field.name) in (None, ()) for field in fields(self)
-        )
+        named = {field.name for field in fields(self) if getattr(self, field.name) not in (None, ())}
+        return bool(named) and named <= {"sector", "camera", "ccd"}

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.locks import Locked, exclusive
 from ..core.messages import RESULT_DTYPE
+from .last_results import Decision, LastResults
+from .old_results import move_to_logs
 from .output_folder import output_name
 from .result_log import LogReader, ResultGroup, damaged_path, log_path
-from .result_state import Decision, State
-from .rows import CCD, WorkList, load_worklist
 from .schema import DIAGNOSTICS_COLUMNS, OLD_TABLES, OUR_TABLES, columns_of, extra_columns, todolist_columns
-from .takeover import take_over
 from .todo_file import SQLITE_ERRORS, explain, new_todo, open_todo
-from .unlisted import Names, remove_unlisted
+from .unlisted_lightcurves import LightcurveNames, remove_packs, remove_unlisted
+from .work_list import CCD, WorkList, load_worklist
 
 __all__ = ["Published", "publish"]
 
@@ -45,8 +45,6 @@ class Published:
 
     Attributes
     ----------
-    rows : WorkList
-        As it was before.
     decision : Decision
     running : list of (int, int, int)
         CCDs of which a run is under way.
@@ -54,7 +52,6 @@ class Published:
         Light curves on disk that nothing lists and that were deleted.
     """
 
-    rows: WorkList
     decision: Decision
     running: list[CCD]
     removed: int
@@ -80,13 +77,13 @@ def publish(path: Path, output: Path) -> Published:
         If the work list or a log cannot be used; nothing has changed then.
     """
     with exclusive(path, _PATIENCE), contextlib.ExitStack() as stack:
-        rows = load_worklist(path, check_write=True)
-        if rows.old_results:
-            output = take_over(rows, output)
+        worklist = load_worklist(path, check_write=True)
+        if worklist.has_old_results:
+            output = move_to_logs(worklist, output)
         running: list[CCD] = []
-        idle = np.zeros(len(rows.ccds), bool)
-        state, logs = State(rows), []
-        for number, ccd in enumerate(rows.ccds):
+        idle = np.zeros(len(worklist.ccds), bool)
+        last, logs = LastResults(worklist), []
+        for number, ccd in enumerate(worklist.ccds):
             name = log_path(output, ccd)
             if name.exists():
                 try:
@@ -94,34 +91,35 @@ def publish(path: Path, output: Path) -> Published:
                     idle[number] = not damaged_path(name).exists()
                 except Locked:
                     running.append(ccd)
-            log = LogReader(name, rows, ccd)
-            state.follow(log)
+            log = LogReader(name, worklist, ccd)
+            last.read(log)
             logs.append(log)
             idle[number] &= log.damage is None
-        decision = state.decide()
-        del state
+        decision = last.decide()
+        del last
         versions = {log.version for log in logs if log.exists}
         with new_todo(path, old=True) as conn:
-            _copy_rows(conn, rows, decision)
+            _copy_rows(conn, worklist, decision)
             _copy_others(conn)
-            _write_results(conn, rows, decision, logs)
+            _write_results(conn, worklist, decision, logs)
             conn.execute(
                 "INSERT INTO photometry_output VALUES (?, ?)",
                 (output_name(path, output), versions.pop() if len(versions) == 1 else None),
             )
-        removed = _clean(path, output, rows, decision, logs, idle)
-        return Published(rows, decision, running, removed)
+        removed = _remove_unlisted(path, output, worklist, decision, logs, idle)
+        return Published(decision, running, removed)
 
 
-def _copy_rows(conn: sqlite3.Connection, rows: WorkList, decision: Decision) -> None:
-    """The rows as they are, with their new statuses."""
+def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision) -> None:
+    """Write the rows as they are, with their new statuses."""
     conn.execute("CREATE TEMP TABLE changed (priority INTEGER PRIMARY KEY, status INTEGER, tile INTEGER)")
-    for part in _slices(np.arange(len(rows.rows))):
+    columns = worklist.priority, decision.status, worklist.tile
+    for part in _slices(len(worklist.rows)):
         conn.executemany(
             "INSERT INTO changed VALUES (?, NULLIF(?, 0), NULLIF(?, -1))",
-            zip(*(x[part].tolist() for x in (rows.priority, decision.status, rows.tile)), strict=True),
+            zip(*(column[part].tolist() for column in columns), strict=True),
         )
-    names = todolist_columns(conn, "old")
+    _, names = todolist_columns(conn, "old")
     for name, kind in extra_columns(conn, "old").items():
         conn.execute(f'ALTER TABLE todolist ADD COLUMN "{name}" {kind}')
         names[name] = f'"{name}"'
@@ -156,32 +154,26 @@ def _copy_others(conn: sqlite3.Connection) -> None:
 
 
 def _write_results(
-    conn: sqlite3.Connection, rows: WorkList, decision: Decision, logs: list[LogReader]
+    conn: sqlite3.Connection, worklist: WorkList, decision: Decision, logs: list[LogReader]
 ) -> None:
-    """The tables `diagnostics` and `photometry_skipped`."""
+    """Write the tables `diagnostics` and `photometry_skipped`."""
     listed = np.flatnonzero(decision.listed)
     for start in range(0, len(listed), _AT_ONCE):
-        _write_diagnostics(conn, rows, listed[start : start + _AT_ONCE], logs)
+        _write_diagnostics(conn, worklist, listed[start : start + _AT_ONCE], logs)
     skipped = np.flatnonzero(decision.skipped_by >= 0)
-    conn.executemany(
-        "INSERT INTO photometry_skipped VALUES (?, ?)",
-        zip(
-            rows.priority[skipped].tolist(),
-            rows.priority[decision.skipped_by[skipped]].tolist(),
-            strict=True,
-        ),
-    )
+    pairs = worklist.priority[skipped].tolist(), worklist.priority[decision.skipped_by[skipped]].tolist()
+    conn.executemany("INSERT INTO photometry_skipped VALUES (?, ?)", zip(*pairs, strict=True))
 
 
 def _write_diagnostics(
-    conn: sqlite3.Connection, rows: WorkList, listed: NDArray[np.int64], logs: list[LogReader]
+    conn: sqlite3.Connection, worklist: WorkList, listed: NDArray[np.int64], logs: list[LogReader]
 ) -> None:
-    """The diagnostics of as many rows as are in memory at once."""
+    """Write the diagnostics of some rows, whose last results are in memory at once."""
     numbers = np.zeros(len(listed), RESULT_DTYPE)
     strings = np.full((len(listed), 3), None, dtype=object)
     for log in logs:
-        # What has come meanwhile is not of the moment at which was decided.
-        for entry in LogReader(log.path, rows, log.ccd, stop=log.end).read() if log.exists else ():
+        # Results that came after the decision are not published.
+        for entry in LogReader(log.path, worklist, log.ccd, stop=log.end).read() if log.exists else ():
             if not isinstance(entry, ResultGroup):
                 continue
             at = np.searchsorted(listed, entry.index)
@@ -193,7 +185,7 @@ def _write_diagnostics(
                 strings[at[inside], column] = texts
     names = list(DIAGNOSTICS_COLUMNS)
     statement = f"INSERT INTO diagnostics ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-    for part in _slices(np.arange(len(listed))):
+    for part in _slices(len(listed)):
         columns = {name: numbers[name][part].tolist() for name in names if name in (RESULT_DTYPE.names or ())}
         columns["lightcurve"] = strings[part, 0].tolist()
         columns["method_used"] = [method or "" for method in strings[part, 1]]
@@ -201,26 +193,26 @@ def _write_diagnostics(
         conn.executemany(statement, zip(*(columns[name] for name in names), strict=True))
 
 
-def _slices(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(rows), _ROWS):
-        yield rows[start : start + _ROWS]
+def _slices(count: int) -> Iterator[slice]:
+    for start in range(0, count, _ROWS):
+        yield slice(start, start + _ROWS)
 
 
-def _clean(
+def _remove_unlisted(
     path: Path,
     output: Path,
-    rows: WorkList,
+    worklist: WorkList,
     decision: Decision,
     logs: list[LogReader],
     idle: NDArray[np.bool_],
 ) -> int:
     """Delete light curves that nothing lists, of CCDs that no run is writing and whose logs are whole."""
-    names = Names(rows, set().union(*(log.versions for log in logs)))
+    names = LightcurveNames(worklist, set().union(*(log.versions for log in logs)))
     with contextlib.closing(open_todo(path)) as conn:
         try:
-            removed = remove_unlisted(output, names, conn, decision.final, idle[rows.ccd_of])
+            removed = remove_unlisted(output, names, conn, decision.final, idle[worklist.ccd_of])
             if all(idle[n] or not log.exists for n, log in enumerate(logs)):
-                _clean_packs(conn, output, names, decision)
+                remove_packs(output, names, conn, decision.final)
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
         except OSError as error:
@@ -229,21 +221,3 @@ def _clean(
                 " change its permissions and publish again"
             ) from None
     return removed
-
-
-def _clean_packs(conn: sqlite3.Connection, output: Path, names: Names, decision: Decision) -> None:
-    if not (output / "packed").is_dir() or (output / "packed").is_symlink():
-        return
-    # Needs HDF5, which rank 0 otherwise does without.
-    from ..products.packed import remove_unlisted_packs
-
-    listed = conn.execute(
-        "SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '.hdf5#') + 4) FROM diagnostics"
-        " WHERE instr(lightcurve, '.hdf5#') > 0"
-    )
-
-    def is_ours(name: str) -> bool:
-        index = names.find(name)
-        return len(index) > 0 and bool(decision.final[index].all())
-
-    remove_unlisted_packs(output, {name for (name,) in listed}, is_ours)

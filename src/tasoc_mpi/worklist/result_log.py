@@ -1,14 +1,14 @@
-"""The log of a CCD's results: what a run appends as it comes, and all that is ever known of the results.
+"""The log of a CCD's results, to which a run appends messages as they come.
 
 ``OUTPUT/results/sSSS-C-D.log`` is a header and records behind it, which are only appended:
 
-- `RESULTS`: a message of results (see `protocol`) as it came from a worker. The last result of a star counts.
+- `RESULTS`: a message of results (see `messages`) as it came from a worker. The last result of a star counts.
 - `RESET`: stars (by priority) that are to be computed again, and the version of their light curves. Until its
   new result comes, the old one of each stays valid.
 
-Each record has a checksum. What a kill or a loss of power leaves at the end is cut by the next run. A log
-that is damaged before its end counts up to there: the next run keeps the file as ``....log.damaged`` and goes
-on with the records before the damage.
+Each record has a checksum. The next run cuts off an incomplete record that a kill or a loss of power leaves
+at the end. Of a log that is damaged before its end the records before the damage count: the next run keeps
+the file as ``....log.damaged`` and goes on with a copy of these records.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.messages import LAYOUT, Bundle, ProtocolError, unpack_many
 from ..core.status import STATUS
-from .rows import CCD, WorkList, ccd_name
+from .work_list import CCD, WorkList, ccd_name
 
 __all__ = ["LogReader", "LogWriter", "Reset", "ResultGroup", "damaged_path", "log_path", "reset_payload"]
 
@@ -103,7 +103,7 @@ class LogReader:
     ----------
     path : Path
         The log.
-    rows : WorkList
+    worklist : WorkList
         The work list whose results it has to hold.
     ccd : (int, int, int)
     stop : int, optional
@@ -126,14 +126,14 @@ class LogReader:
         If it is no log, of another version of the program, or of another work list.
     """
 
-    def __init__(self, path: Path, rows: WorkList, ccd: CCD, stop: int | None = None) -> None:
-        self.path, self.rows, self.ccd = path, rows, ccd
+    def __init__(self, path: Path, worklist: WorkList, ccd: CCD, stop: int | None = None) -> None:
+        self.path, self.worklist, self.ccd = path, worklist, ccd
         self.end = 0
         self.damage: int | None = None
         self.version = -1
         self.versions: set[int] = set()
         self._stop = stop
-        self._number = rows.ccds.index(ccd)
+        self._number = worklist.ccds.index(ccd)
         with self._open() as file:
             if file is not None:
                 self._read_header(file.read(_HEADER.size))
@@ -166,9 +166,9 @@ class LogReader:
                 f"{self.path}: of another version of tasoc-mpi; use the one that wrote it, or name another"
                 " --output"
             )
-        if tuple(ccd) != self.ccd or digest != self.rows.fingerprint(self.ccd):
+        if tuple(ccd) != self.ccd or digest != self.worklist.fingerprint(self.ccd):
             raise InputError(
-                f"{self.path}: holds results of another work list than {self.rows.path}; name another"
+                f"{self.path}: holds results of another work list than {self.worklist.path}; name another"
                 f" --output, or move {self.path.parent} away"
             )
         self.version = version
@@ -187,31 +187,24 @@ class LogReader:
                 return
             if not self.exists:
                 self._read_header(file.read(_HEADER.size))
-            messages: list[bytes] = []
-            times: list[float] = []
-            ends: list[int] = []
+            batch: list[tuple[bytes, float, int]] = []
             for kind, when, payload, end in self._records(file):
-                if kind == RESET:
-                    yield from self._groups(messages, times, ends)
-                    messages, times, ends = [], [], []
-                    if self.damage is not None:
-                        return
-                    found = self._reset(payload)
-                    if found is None:
-                        self._note_damage(self.end)
-                        return
-                    yield found
-                    self.end = end
-                    continue
-                messages.append(payload)
-                times.append(when)
-                ends.append(end)
-                if len(messages) >= _MESSAGES or end - self.end >= _BYTES:
-                    yield from self._groups(messages, times, ends)
-                    messages, times, ends = [], [], []
+                if kind == RESULTS:
+                    batch.append((payload, when, end))
+                    if len(batch) < _MESSAGES and end - self.end < _BYTES:
+                        continue
+                yield from self._groups(batch)
+                batch = []
                 if self.damage is not None:
                     return
-            yield from self._groups(messages, times, ends)
+                if kind == RESET:
+                    reset = self._reset(payload)
+                    if reset is None:
+                        self._note_damage(self.end)
+                        return
+                    yield reset
+                    self.end = end
+            yield from self._groups(batch)
 
     def _records(self, file: BinaryIO) -> Iterator[tuple[int, float, bytes, int]]:
         """Kind, time, payload and end of each whole record."""
@@ -261,26 +254,22 @@ class LogReader:
             position,
         )
 
-    def _groups(self, messages: list[bytes], times: list[float], ends: list[int]) -> Iterator[ResultGroup]:
-        """Messages as one group; up to a message that does not hold what a worker sends of this CCD."""
-        if not messages:
-            return
-        group = self._group(messages, times)
+    def _groups(self, batch: list[tuple[bytes, float, int]]) -> Iterator[ResultGroup]:
+        """Messages with their times and ends as one group; up to one that is not of this CCD's results."""
+        group = self._group(batch) if batch else None
         if group is not None:
             yield group
-            self.end = ends[-1]
-            return
-        for message, when, end in zip(messages, times, ends, strict=True):
-            group = self._group([message], [when])
-            if group is None:
-                self._note_damage(self.end)
-                return
-            yield group
-            self.end = end
+            self.end = batch[-1][2]
+        elif len(batch) == 1:
+            self._note_damage(self.end)
+        else:
+            for one in batch:
+                if self.damage is None:
+                    yield from self._groups([one])
 
-    def _group(self, messages: list[bytes], times: list[float]) -> ResultGroup | None:
+    def _group(self, batch: list[tuple[bytes, float, int]]) -> ResultGroup | None:
         try:
-            bundle = unpack_many(messages)
+            bundle = unpack_many([message for message, _, _ in batch])
         except ProtocolError:
             return None
         heads = bundle.heads
@@ -288,7 +277,7 @@ class LogReader:
         seconds = heads["elaptime"], heads["worker_wait_time"]
         if index is None or not np.isin(heads["status"], _ENDS).all() or not np.isfinite(seconds).all():
             return None
-        return ResultGroup(index, bundle, np.array(times))
+        return ResultGroup(index, bundle, np.array([when for _, when, _ in batch]))
 
     def _reset(self, payload: bytes) -> Reset | None:
         if len(payload) < _VERSION.size or len(payload) % 8:
@@ -303,8 +292,8 @@ class LogReader:
 
     def _find(self, priorities: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """Rows of priorities; None if one is not of this CCD."""
-        index = self.rows.find(priorities)
-        if (index < 0).any() or (self.rows.ccd_of[index] != self._number).any():
+        index = self.worklist.find(priorities)
+        if (index < 0).any() or (self.worklist.ccd_of[index] != self._number).any():
             return None
         return index
 
@@ -356,7 +345,7 @@ class LogWriter:
         with self._explained():
             if not reader.exists:
                 self.path.parent.mkdir(exist_ok=True)
-                write_whole(self.path, new_header(reader.rows, reader.ccd, version))
+                write_whole(self.path, new_header(reader.worklist, reader.ccd, version))
                 reader.end = _HEADER.size
                 reader.version = version
             elif reader.damage is not None:
@@ -439,7 +428,7 @@ class LogWriter:
             self._descriptor = -1
 
 
-def new_header(rows: WorkList, ccd: CCD, version: int) -> bytes:
+def new_header(worklist: WorkList, ccd: CCD, version: int) -> bytes:
     """The first bytes of a log."""
-    data = _HEADER.pack(_MAGIC, _FORMAT, LAYOUT, version, *ccd, rows.fingerprint(ccd), 0)
+    data = _HEADER.pack(_MAGIC, _FORMAT, LAYOUT, version, *ccd, worklist.fingerprint(ccd), 0)
     return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))

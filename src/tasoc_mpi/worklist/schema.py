@@ -138,10 +138,14 @@ def extra_columns(conn: sqlite3.Connection, schema: str) -> dict[str, str]:
     return found
 
 
-def todolist_columns(conn: sqlite3.Connection, schema: str = "main") -> dict[str, str]:
-    """SQL expressions for the columns of `todolist`, whether they are there or not."""
+def todolist_columns(conn: sqlite3.Connection, schema: str = "main") -> tuple[str, dict[str, str]]:
+    """Table, and SQL expressions for the columns of `todolist`, whether they are there or not."""
     there = columns_of(conn, "todolist", schema)
-    return {name: f'"{name}"' if name in there else _LATER[name] for name in _TODOLIST}
+    expressions = {name: f'"{name}"' if name in there else _LATER[name] for name in _TODOLIST}
+    if "tile" in there or "tile" not in columns_of(conn, "photometry_tiles", schema):
+        return "todolist", expressions
+    expressions["tile"] = "photometry_tiles.tile"
+    return "todolist LEFT JOIN photometry_tiles USING (priority)", expressions
 
 
 def check_schema(conn: sqlite3.Connection, path: Path) -> None:

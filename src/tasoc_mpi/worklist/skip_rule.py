@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from ..core.status import STATUS
 
-__all__ = ["Finder", "groups", "primaries", "skip_rule"]
+__all__ = ["StarIndex", "groups", "primaries", "skip_rule"]
+
+#: No star has a larger number.
+_LARGEST = np.iinfo(np.int64).max
 
 
 def groups(rows: NDArray[np.void]) -> NDArray[np.int32]:
@@ -25,29 +28,28 @@ def groups(rows: NDArray[np.void]) -> NDArray[np.int32]:
         key *= most
         key += rows[name]
     key *= 2
-    key += rows["datasource"] != np.asarray("ffi", dtype=rows.dtype["datasource"].kind)
+    key += rows["datasource"] != b"ffi"
     return np.unique(key, return_inverse=True)[1].astype(np.int32)
 
 
 def primaries(rows: NDArray[np.void]) -> NDArray[np.int64]:
     """TIC id of the star in whose target pixel file each row is a secondary target, else -1."""
     found = np.full(len(rows), -1, dtype=np.int64)
-    prefix = np.asarray("tpf:", dtype=rows.dtype["datasource"].kind)
-    other = np.flatnonzero(rows["datasource"] != np.asarray("ffi", dtype=prefix.dtype.kind))
-    for index in other[np.char.startswith(rows["datasource"][other], prefix)].tolist():
-        number = str(np.asarray(rows["datasource"][index]).astype(str))[4:]
-        if number.isascii() and number.isdigit():
-            found[index] = int(number)
+    of_files = np.flatnonzero(rows["datasource"] != b"ffi")
+    for index, source in zip(of_files.tolist(), rows["datasource"][of_files].tolist(), strict=True):
+        number = source.removeprefix(b"tpf:")
+        if number != source and number.isdigit():
+            found[index] = min(int(number), _LARGEST)
     return found
 
 
-class Finder:
-    """Finds the stars that skip lists name.
+class StarIndex:
+    """Finds rows by TIC id.
 
     Parameters
     ----------
     group : ndarray of int, shape (n,)
-        Number of each star's group.
+        Number of each row's group.
     starid : ndarray of int, shape (n,)
         TIC id.
     """
@@ -58,140 +60,128 @@ class Finder:
         self._order = np.argsort(self.starid, kind="stable").astype(np.int32)
         self._sorted = self.starid[self._order]
 
-    def resolve(
-        self, claim_row: NDArray[np.integer], claim_starid: NDArray[np.int64]
+    def find(self, starid: int) -> NDArray[np.int64]:
+        """Rows of a star."""
+        first, last = np.searchsorted(self._sorted, [starid, starid + 1])
+        return self._order[first:last].astype(np.int64)
+
+    def find_targets(
+        self, star: NDArray[np.integer], target: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Claims as pairs of rows of one group; those of stars that are not in the group are dropped."""
+        """Pairs of a row and a TIC id as pairs of rows of one group; pairs that are not are dropped."""
         # In order, searches of neighbours touch the same memory.
-        order = np.argsort(claim_starid)
-        claim_row, claim_starid = claim_row[order], claim_starid[order]
-        first = np.searchsorted(self._sorted, claim_starid, "left")
-        count = np.searchsorted(self._sorted, claim_starid, "right") - first
-        claimer = np.repeat(claim_row.astype(np.int64), count)
-        within = np.arange(len(claimer)) - np.repeat(np.cumsum(count) - count, count)
-        claimed = self._order[np.repeat(first, count) + within].astype(np.int64)
-        other = (self.starid[claimer] != self.starid[claimed]) & (self.group[claimer] == self.group[claimed])
-        return claimer[other], claimed[other]
+        order = np.argsort(target)
+        star, target = star[order], target[order]
+        first = np.searchsorted(self._sorted, target, "left")
+        count = np.searchsorted(self._sorted, target, "right") - first
+        rows = np.repeat(star.astype(np.int64), count)
+        within = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+        targets = self._order[np.repeat(first, count) + within].astype(np.int64)
+        other = (self.starid[rows] != self.starid[targets]) & (self.group[rows] == self.group[targets])
+        return rows[other], targets[other]
 
 
 def skip_rule(
-    group: NDArray[np.integer],
+    star_index: StarIndex,
     tmag: NDArray[np.float64],
-    starid: NDArray[np.int64],
     primary: NDArray[np.int64],
-    own: NDArray[np.integer],
-    claim_row: NDArray[np.integer],
-    claim_starid: NDArray[np.int64],
-    finder: Finder | None = None,
+    own_status: NDArray[np.integer],
+    star: NDArray[np.integer],
+    target: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Decide which stars are skipped, and by which.
 
     In each group, from bright to faint (Tmag, then TIC id; an unknown Tmag is faintest): a star that is
-    already skipped, or has no light curve of its own, has no say. Of its skip list count the stars that are
-    in the group. If brighter ones among them have a light curve and are not skipped, the star is skipped by
-    the brightest of these; else it skips all fainter ones, whatever became of them, computed or not.
+    already skipped, or has no light curve of its own, skips no other one. Of its skip targets count the stars
+    of its group. If brighter ones among them have a light curve and are not skipped, the brightest of these
+    skips the star; else the star skips all fainter ones, computed or not.
 
-    A secondary target of a target pixel file whose skip list holds the primary comes right after the primary
-    if it would come before, and is skipped by it rather than by a brighter star: the file was made for the
-    primary.
+    A secondary target of a target pixel file that names the primary comes right after the primary if it would
+    come before, and the primary skips it rather than a brighter star: the file was made for the primary.
 
-    Because only brighter stars decide, a skipped star's own result is of no influence if another one skipped
-    it: it need not have been computed.
+    Because only brighter stars decide, the result of a skipped star has no influence: it need not have been
+    computed.
 
     Parameters
     ----------
-    group : ndarray of int, shape (n,)
-        Number of each star's group.
+    star_index : StarIndex
+        Groups and TIC ids of n rows.
     tmag : ndarray of float, shape (n,)
         TESS magnitude.
-    starid : ndarray of int, shape (n,)
-        TIC id.
     primary : ndarray of int, shape (n,)
         For a secondary target the TIC id of its file's primary, else -1.
-    own : ndarray of int, shape (n,)
-        STATUS that each star ended with by itself; UNKNOWN where it was not computed.
-    claim_row, claim_starid : ndarray of int, shape (m,)
-        The skip lists: the star at `claim_row` named the star `claim_starid`.
-    finder : Finder, optional
-        Of `group` and `starid`, where it has been made before.
+    own_status : ndarray of int, shape (n,)
+        STATUS of each star's own result; UNKNOWN where it was not computed.
+    star, target : ndarray of int, shape (m,)
+        The skip targets: the star of row `star` names the star of TIC id `target`.
 
     Returns
     -------
     ndarray of int64, shape (n,)
-        Index of the star by which each star is skipped, -1 for none.
+        Row of the star by which each star is skipped, -1 for none.
     """
-    claimer, claimed = (finder or Finder(group, starid)).resolve(claim_row, claim_starid)
-    # Only stars that claim or are claimed matter, and they are few.
-    involved, number = np.unique(np.concatenate((claimer, claimed)), return_inverse=True)
-    found = _among(
-        group[involved],
-        tmag[involved],
-        starid[involved],
+    star, target = star_index.find_targets(star, target)
+    # Only stars that name others or are named matter, and they are few.
+    involved, number = np.unique(np.concatenate((star, target)), return_inverse=True)
+    starid = star_index.starid[involved]
+    found = _skipped_by(
+        _places(np.arange(len(involved)), starid, tmag[involved], star_index.group[involved]),
+        starid,
         primary[involved],
-        own[involved],
-        number[: len(claimer)],
-        number[len(claimer) :],
+        own_status[involved],
+        number[: len(star)],
+        number[len(star) :],
     )
-    skipped_by = np.full(len(starid), -1, dtype=np.int64)
+    skipped_by = np.full(len(tmag), -1, dtype=np.int64)
     skipped_by[involved[found >= 0]] = involved[found[found >= 0]]
     return skipped_by
 
 
-def _among(
-    group: NDArray[np.integer],
-    tmag: NDArray[np.float64],
+def _places(*keys: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Place of each element when they are sorted by the keys, the last of which comes first."""
+    places = np.empty(len(keys[0]), np.int64)
+    places[np.lexsort(keys)] = np.arange(len(places))
+    return places
+
+
+def _skipped_by(
+    natural: NDArray[np.int64],
     starid: NDArray[np.int64],
     primary: NDArray[np.int64],
-    own: NDArray[np.integer],
-    claimer: NDArray[np.int64],
-    claimed: NDArray[np.int64],
+    own_status: NDArray[np.integer],
+    star: NDArray[np.int64],
+    target: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """The same for claims that are pairs of rows of one group."""
-    n = len(starid)
-    natural = np.empty(n, dtype=np.int64)
-    natural[np.lexsort((np.arange(n), starid, tmag, group))] = np.arange(n)
-
-    holds_primary = starid[claimed] == primary[claimer]
-    own_primary = np.full(n, -1, dtype=np.int64)
-    own_primary[claimer[holds_primary]] = claimed[holds_primary]
-    # Right after the primary, where that is later: then by its own place.
+    """The skip rule for pairs of rows of one group, and the places of all stars from bright to faint."""
+    names_primary = starid[target] == primary[star]
+    own_primary = np.full(len(primary), -1, np.int64)
+    own_primary[star[names_primary]] = target[names_primary]
+    # Right after the primary, if it would come before.
     after = np.where(own_primary >= 0, natural[own_primary], -1)
     late = after > natural
-    place = np.empty(n, dtype=np.int64)
-    place[np.lexsort((natural, late, np.where(late, after, natural)))] = np.arange(n)
+    place = _places(natural, late, np.where(late, after, natural))
 
-    has_lightcurve = np.isin(own, (STATUS.OK, STATUS.WARNING))
-    keep = has_lightcurve[claimer]
-    claimer, claimed = claimer[keep], claimed[keep]
-    order = np.lexsort((natural[claimed], place[claimer]))
-    return _decide(claimer[order], claimed[order], place, has_lightcurve, own_primary)
-
-
-def _decide(
-    claimer: NDArray[np.int64],
-    claimed: NDArray[np.int64],
-    place: NDArray[np.int64],
-    has_lightcurve: NDArray[np.bool_],
-    own_primary: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Go through the claims, sorted by the claiming star's place and then from bright to faint."""
-    starts = np.unique(place[claimer], return_index=True)[1]
-    ends = np.append(starts, len(claimer))[1:].tolist()
+    has_lightcurve = np.isin(own_status, (STATUS.OK, STATUS.WARNING))
+    keep = has_lightcurve[star]
+    star, target = star[keep], target[keep]
+    order = np.lexsort((natural[target], place[star]))
+    star, target = star[order], target[order]
+    starts = np.unique(place[star], return_index=True)[1]
+    ends = np.append(starts, len(star))[1:].tolist()
     skipped = [-1] * len(place)
-    targets = claimed.tolist()
-    before = (place[claimed] < place[claimer]).tolist()
-    lasting = has_lightcurve[claimed].tolist()
-    for star, start, end in zip(claimer[starts].tolist(), starts.tolist(), ends, strict=True):
-        if skipped[star] >= 0:
+    targets = target.tolist()
+    before = (place[target] < place[star]).tolist()
+    lasting = has_lightcurve[target].tolist()
+    for one, start, end in zip(star[starts].tolist(), starts.tolist(), ends, strict=True):
+        if skipped[one] >= 0:
             continue
         brighter = [
             targets[i] for i in range(start, end) if before[i] and lasting[i] and skipped[targets[i]] < 0
         ]
         if brighter:
-            primary = int(own_primary[star])
-            skipped[star] = primary if primary in brighter else brighter[0]
+            skipped[one] = int(own_primary[one]) if own_primary[one] in brighter else brighter[0]
             continue
         for i in range(start, end):
             if not before[i] and skipped[targets[i]] < 0:
-                skipped[targets[i]] = star
+                skipped[targets[i]] = one
     return np.array(skipped, dtype=np.int64)

@@ -14,29 +14,11 @@ from ..products.lightcurve import below, keep_lightcurve
 from ..products.packed import PackReader, split_name
 from .schema import columns_of
 from .todo_file import SQLITE_ERRORS, explain, open_todo
-from .unlisted import is_listed_name
+from .unlisted_lightcurves import is_listed_name
 
-__all__ = ["listed_lightcurves", "open_lightcurve", "read_lightcurve", "unpack"]
+__all__ = ["listed_lightcurves", "read_lightcurve", "unpack"]
 
 logger = logging.getLogger(__name__)
-
-
-def open_lightcurve(output: str | os.PathLike[str], listed: str) -> bytes:
-    """The bytes of a light curve's file, in whichever way it was kept.
-
-    Parameters
-    ----------
-    output : path-like
-        The output folder.
-    listed : str
-        Its name in the work list.
-
-    Raises
-    ------
-    MissingInput, InputError
-        As `read_lightcurve`; InputError also if its name would leave the output folder.
-    """
-    return read_lightcurve(below(output, listed))
 
 
 def read_lightcurve(path: str | os.PathLike[str]) -> bytes:
@@ -159,7 +141,7 @@ def unpack(output: Path, listed: Collection[str], to: Path) -> int:
                 continue
             for name, target in zip(names, targets, strict=True):
                 try:
-                    data = open_lightcurve(output, name) if reader is None else reader.read(name)
+                    data = read_lightcurve(below(output, name)) if reader is None else reader.read(name)
                 except TasocError as error:
                     failures.append(str(error))
                     continue

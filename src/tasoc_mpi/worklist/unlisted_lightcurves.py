@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from ..core.errors import TasocError
 from ..core.names import lightcurve_name, parse_lightcurve_name, unfinished_lightcurve_name
 from ..products.lightcurve import below
-from ..products.packed import PACK_FOLDER, PackReader, split_name
-from .rows import WorkList
+from ..products.packed import PACK_FOLDER, PackReader, remove_unlisted_packs, split_name
+from .work_list import WorkList
 
-__all__ = ["Names", "is_listed_name", "remove_unlisted"]
+__all__ = ["LightcurveNames", "is_listed_name", "remove_packs", "remove_unlisted"]
 
 _PACK = re.compile(rf"{PACK_FOLDER}/[^/\0]+\.hdf5")
 #: More than there are million TIC numbers in 63 bits.
 _MILLIONS = 10**13
-_KEYS = ("starid", "sector", "camera", "ccd", "cadence")
+_KEYS = ("sector", "camera", "ccd", "cadence")
 
 
 def is_listed_name(name: object) -> bool:
@@ -36,34 +36,32 @@ def is_listed_name(name: object) -> bool:
     return parse_lightcurve_name(path) is not None and bool(not pack or _PACK.fullmatch(pack))
 
 
-class Names:
+class LightcurveNames:
     """The names that light curves of a work list's stars get.
 
     Parameters
     ----------
-    rows : WorkList
+    worklist : WorkList
     versions : collection of int
         Versions that light curves of the list have had.
     """
 
-    def __init__(self, rows: WorkList, versions: Collection[int]) -> None:
-        self.rows, self.versions = rows.rows, versions
-        self._order = np.argsort(self.rows["starid"], kind="stable").astype(np.int32)
-        self._sorted = self.rows["starid"][self._order]
+    def __init__(self, worklist: WorkList, versions: Collection[int]) -> None:
+        self.worklist, self.versions = worklist, versions
 
     def find(self, path: str) -> NDArray[np.int64]:
         """Rows whose light curve may have this path below the output folder; most often none or one."""
         found = parse_lightcurve_name(path)
         if found is None or found["version"] not in self.versions or found["starid"] >= 1 << 63:
             return np.zeros(0, np.int64)
-        first, last = np.searchsorted(self._sorted, [found["starid"], found["starid"] + 1])
-        index = self._order[first:last].astype(np.int64)
-        return index[[all(self.rows[key][i] == found[key] for key in _KEYS) for i in index.tolist()]]
+        rows = self.worklist.rows
+        index = self.worklist.star_index.find(found["starid"])
+        return index[[all(rows[key][i] == found[key] for key in _KEYS) for i in index.tolist()]]
 
 
 def remove_unlisted(
     output: Path,
-    names: Names,
+    names: LightcurveNames,
     conn: sqlite3.Connection,
     final: NDArray[np.bool_],
     idle: NDArray[np.bool_],
@@ -77,7 +75,7 @@ def remove_unlisted(
     ----------
     output : Path
         The output folder.
-    names : Names
+    names : LightcurveNames
         Of the work list.
     conn : sqlite3.Connection
         The published work list.
@@ -98,7 +96,7 @@ def remove_unlisted(
     """
     removed = 0
     with _Packs(conn, output) as packs:
-        for folder in _folders(names.rows[idle]):
+        for folder in _folders(names.worklist.rows[idle]):
             removed += _clean_folder(output, folder, names, conn, final, idle, packs)
     return removed
 
@@ -106,7 +104,7 @@ def remove_unlisted(
 def _clean_folder(
     output: Path,
     folder: str,
-    names: Names,
+    names: LightcurveNames,
     conn: sqlite3.Connection,
     final: NDArray[np.bool_],
     idle: NDArray[np.bool_],
@@ -126,7 +124,7 @@ def _clean_folder(
             index = names.find(path)
             if not len(index) or not idle[index].all() or not _is_regular(entry, descriptor):
                 continue
-            if unfinished or (final[index].all() and not packs.hold(names.rows["priority"][index], path)):
+            if unfinished or (final[index].all() and not packs.hold(names.worklist.priority[index], path)):
                 os.unlink(entry, dir_fd=descriptor)
                 removed += 1
     return removed
@@ -170,6 +168,24 @@ def _listed_below(conn: sqlite3.Connection, folder: str) -> set[str]:
     """Listed light curves that are files of a folder."""
     query = "SELECT lightcurve FROM diagnostics WHERE lightcurve >= ? AND lightcurve < ?"
     return {name for (name,) in conn.execute(query, (f"{folder}/", f"{folder}0"))}
+
+
+def remove_packs(
+    output: Path, names: LightcurveNames, conn: sqlite3.Connection, final: NDArray[np.bool_]
+) -> None:
+    """Delete packs of this work list of which nothing is listed; arguments as of `remove_unlisted`."""
+    if not (output / PACK_FOLDER).is_dir() or (output / PACK_FOLDER).is_symlink():
+        return
+    listed = conn.execute(
+        "SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '.hdf5#') + 4) FROM diagnostics"
+        " WHERE instr(lightcurve, '.hdf5#') > 0"
+    )
+
+    def is_ours(name: str) -> bool:
+        index = names.find(name)
+        return len(index) > 0 and bool(final[index].all())
+
+    remove_unlisted_packs(output, {name for (name,) in listed}, is_ours)
 
 
 class _Packs:

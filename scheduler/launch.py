@@ -1,0 +1,91 @@
+"""Starts the scheduler: as rank 0 of several ranks, or in one process with what computes the stars."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ..core.errors import TasocError
+from ..core.messages import pack_results
+from ..core.mpi import Mailbox, abort, nodes
+from ..core.settings import load_settings
+from .dispatcher import Messages, Workers
+from .program import run
+from .queue import Queue
+from .run_options import run_options
+from .signals import Stop, listen
+
+__all__ = ["run_alone", "run_rank_0"]
+
+#: Batches that the computing process has: one that it computes, and one that waits.
+_BATCHES = 2
+
+
+def run_alone(args: argparse.Namespace, open_computer: Callable[[], AbstractContextManager[Any]]) -> int:
+    """Schedule and compute in turn, without MPI.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The options of `tasoc-mpi run`.
+    open_computer : callable
+        Starts what computes batches (see `worker.rank.Computer`); called when there is a star to compute.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    stop, stop_timeout = Stop(), load_settings().getfloat("run", "stop_timeout")
+    with listen(stop, stop_timeout), contextlib.ExitStack() as stack:
+        computers: list[Any] = []
+
+        def compute(queue: Queue, add_results: Callable[[Messages], None], tick: Callable[[], None]) -> None:
+            if not computers:
+                computers.append(stack.enter_context(open_computer()))
+            computer, finishing = computers[0], False
+            while (len(queue) and not stop) or computer.held:
+                if stop and not finishing:
+                    computer.finish(stop_timeout)
+                    finishing = True
+                while len(queue) and not stop and computer.held < _BATCHES:
+                    tasks, _ = queue.take()
+                    if len(tasks):
+                        computer.submit(tasks)
+                results = computer.poll(0.2) if computer.held else None
+                if results is not None and len(results):
+                    add_results([pack_results(results)])
+                tick()
+
+        return run(run_options(args), compute, stop, node=[0] * (args.ranks or 1))
+
+
+def run_rank_0(args: argparse.Namespace, comm: Any) -> int:
+    """Schedule for the workers of the other ranks; ends them all after an error while they compute."""
+    workers = Workers(Mailbox(comm), Stop(), nodes(comm))
+    try:
+        try:
+            workers.stop_timeout = load_settings().getfloat("run", "stop_timeout")
+            with listen(workers.stop, workers.stop_timeout):
+                exit_status = run(run_options(args), workers.compute, workers.stop, workers.node)
+        except (TasocError, OSError) as error:
+            if workers.outstanding:
+                # Workers may be busy for long, or gone.
+                raise
+            # This rank alone reports it.
+            workers.send_stop(getattr(error, "exit_status", 1))
+            failed = error
+        else:
+            if workers.outstanding:
+                # A rank that does not answer any more would not receive the end either.
+                silent = TasocError(f"{workers.outstanding} batch(es) were not answered; run again")
+                silent.exit_status = exit_status
+                raise silent
+            workers.send_stop(exit_status)
+            return exit_status
+    except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
+        abort(comm, "run", error)
+    raise failed

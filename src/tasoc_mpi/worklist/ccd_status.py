@@ -1,0 +1,158 @@
+"""The results of a work list by its logs, also while a run writes them: for `tasoc-mpi status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..core.locks import holder
+from ..core.status import STATUS
+from .last_results import Decision, LastResults
+from .old_results import read_old_results
+from .result_log import LogReader, Reset, ResultGroup, log_path
+from .work_list import CCD, WorkList
+
+__all__ = ["CCDStatus", "WorkListStatus", "last_line"]
+
+_NUMBERS = ("elaptime", "worker_wait_time", "stamp_height", "stamp_width")
+_FAILED = (STATUS.ERROR, STATUS.ABORT)
+
+
+def last_line(text: str | None) -> str:
+    """The last line of a traceback.
+
+    >>> last_line("Traceback (most recent call last):\\nValueError: no stars")
+    'ValueError: no stars'
+    """
+    lines = (text or "").strip().splitlines()
+    return lines[-1][:200] if lines else "no message"
+
+
+@dataclass(frozen=True)
+class CCDStatus:
+    """Counts of one CCD.
+
+    Attributes
+    ----------
+    ccd : (int, int, int)
+    counts : dict of int to int
+        Stars by status; UNKNOWN is to do.
+    again : int
+        Stars with a result that are to be computed again.
+    finished : bool
+        Whether something was computed, and nothing is left to do.
+    runner : str or None
+        Host and process of the run that is under way.
+    """
+
+    ccd: CCD
+    counts: dict[int, int]
+    again: int
+    finished: bool
+    runner: str | None
+
+    @property
+    def stars(self) -> int:
+        """Number of all stars."""
+        return sum(self.counts.values())
+
+    @property
+    def done(self) -> int:
+        """Number of stars that are not to be computed."""
+        return self.stars - self.counts.get(STATUS.UNKNOWN, 0) - self.again
+
+
+class WorkListStatus:
+    """The results of a work list. `update` reads only what is new, so that it can be called again and again.
+
+    The results of a CCD without a log are those in the tables of the work list.
+
+    Parameters
+    ----------
+    worklist : WorkList
+    output : Path
+        The output folder.
+
+    Attributes
+    ----------
+    numbers : dict of str to ndarray
+        Diagnostics of each row's last result, NaN where there is none.
+    method : ndarray of str objects
+        The method of each row's last result.
+    failures : dict of int to (float, str)
+        Of the rows that have failed: the time (Unix, 0 if unknown) and the last line of the message.
+    results : int
+        How many results have been read from logs.
+    """
+
+    def __init__(self, worklist: WorkList, output: Path) -> None:
+        n = len(worklist.rows)
+        self.worklist, self.output = worklist, output
+        self.last = LastResults(worklist)
+        self.logs = [LogReader(log_path(output, ccd), worklist, ccd) for ccd in worklist.ccds]
+        self.numbers = {name: np.full(n, np.nan, np.float32) for name in _NUMBERS}
+        self.method = np.full(n, None, dtype=object)
+        self.failures: dict[int, tuple[float, str]] = {}
+        self.results = 0
+        self._logged = [log.exists for log in self.logs]
+        if not all(self._logged) and (worklist.has_old_results or (worklist.status != STATUS.UNKNOWN).any()):
+            published = read_old_results(worklist)
+            for log in self.logs:
+                for group in () if log.exists else published.get(log.ccd, ()):
+                    self._add(group)
+
+    def update(self) -> Decision:
+        """Read what has come since the last call; returns what would be published now.
+
+        Raises
+        ------
+        InputError
+            If a log cannot be used.
+        """
+        for log in self.logs:
+            for entry in log.read():
+                if isinstance(entry, Reset):
+                    self.last.reset(entry.index)
+                else:
+                    self._add(entry)
+                    self.results += len(entry.index)
+        if [log.exists for log in self.logs] != self._logged:
+            # What the tables hold of the CCD of a new log does not count any more.
+            self.__init__(self.worklist, self.output)  # type: ignore[misc]
+            return self.update()
+        return self.last.decide()
+
+    def ccds(self, decision: Decision) -> list[CCDStatus]:
+        """The counts of each CCD, in order."""
+        found = []
+        for number, ccd in enumerate(self.worklist.ccds):
+            here = self.worklist.ccd_of == number
+            counts = np.bincount(decision.status[here], minlength=max(STATUS) + 1)
+            todo = decision.todo[here]
+            found.append(
+                CCDStatus(
+                    ccd,
+                    {status: count for status, count in enumerate(counts.tolist()) if count},
+                    int(np.count_nonzero(todo & (decision.status[here] != STATUS.UNKNOWN))),
+                    self._logged[number] and not todo.any(),
+                    holder(self.logs[number].path),
+                )
+            )
+        return found
+
+    def _add(self, group: ResultGroup) -> None:
+        self.last.add(group)
+        numbers, index = group.bundle.numbers, group.index
+        for name, values in self.numbers.items():
+            values[index] = numbers[name]
+        self.method[index] = group.bundle.strings(np.arange(len(index)))[1]
+        if self.failures:
+            for row in set(index.tolist()) & self.failures.keys():
+                del self.failures[row]
+        failed = np.flatnonzero(np.isin(numbers["status"], _FAILED))
+        times = group.times[group.bundle.message[failed]].tolist()
+        texts = group.bundle.strings(failed)[2]
+        for row, when, text in zip(index[failed].tolist(), times, texts, strict=True):
+            self.failures[row] = (when, last_line(text))

@@ -1,0 +1,185 @@
+"""Results that older versions of this program, or others, have left in the tables of a work list.
+
+They become logs, once: from then on the file is published from those. The old file stays beside the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..core.atomic import write_whole
+from ..core.errors import InputError
+from ..core.locks import exclusive
+from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, ProtocolError, Results, pack_results, unpack_many
+from ..core.status import STATUS
+from .result_log import RESULTS, ResultGroup, log_path, new_header, pack_record
+from .schema import columns_of
+from .todo_file import SQLITE_ERRORS, explain, open_todo
+from .work_list import CCD, WorkList
+
+__all__ = ["move_to_logs", "read_old_results"]
+
+logger = logging.getLogger(__name__)
+
+#: Results of a message.
+_AT_ONCE = 500
+_ENDS = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
+_STRINGS = ("lightcurve", "method_used", "errors")
+
+
+def move_to_logs(worklist: WorkList, output: Path) -> Path:
+    """Write the results in the tables of a work list to logs, where there are none yet.
+
+    Parameters
+    ----------
+    worklist : WorkList
+        One with old results.
+    output : Path
+        Folder of the logs, where the work list names none, or one that was moved.
+
+    Returns
+    -------
+    Path
+        The folder whose logs now hold the results.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or the logs not be written; nothing has changed then.
+    """
+    folder = worklist.output if worklist.output is not None and worklist.output.is_dir() else output
+    kept = worklist.path.with_name(f"{worklist.path.name}.old")
+    results = read_old_results(worklist)
+    try:
+        (folder / "results").mkdir(parents=True, exist_ok=True)
+        for ccd, groups in results.items():
+            path = log_path(folder, ccd)
+            with exclusive(path):
+                if not path.exists():
+                    version = 6 if worklist.version is None else worklist.version
+                    records = [(group.times[0], group.bundle.messages[0]) for group in groups]
+                    body = [pack_record(RESULTS, when, data) + data for when, data in records]
+                    write_whole(path, new_header(worklist, ccd, version) + b"".join(body))
+        if not kept.exists():
+            os.link(worklist.path, kept, follow_symlinks=False)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder}: cannot be written ({error.strerror}); make room, or change its"
+            " permissions"
+        ) from None
+    logger.warning(
+        "%s: of an older version or another program; its results are now in %s, and the old file is %s",
+        worklist.path,
+        folder / "results",
+        kept,
+    )
+    return folder
+
+
+def read_old_results(worklist: WorkList) -> dict[CCD, list[ResultGroup]]:
+    """The results in the tables of a work list by CCD, each group as one message of its log.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read.
+    """
+    found: dict[CCD, list[ResultGroup]] = defaultdict(list)
+    with contextlib.closing(open_todo(worklist.path)) as conn:
+        try:
+            for when, message in _messages(conn, worklist):
+                bundle = unpack_many([message])
+                index = worklist.find(bundle.heads["priority"])
+                if not len(index) or (index < 0).any() or len(np.unique(worklist.ccd_of[index])) != 1:
+                    raise ProtocolError
+                ccd = worklist.ccds[worklist.ccd_of[index[0]]]
+                found[ccd].append(ResultGroup(index, bundle, np.array([float(when)])))
+        except SQLITE_ERRORS as error:
+            raise explain(worklist.path, error) from None
+        except ProtocolError:
+            raise InputError(
+                f"{worklist.path}: holds results of another version of tasoc-mpi, or damaged ones; end that"
+                " run with the version that began it, or make the work list anew"
+            ) from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{worklist.path}: its results have a value of the wrong kind ({error}); restore a copy, or"
+                " make it anew with `tasoc-mpi todo`"
+            ) from None
+    return found
+
+
+def _messages(conn: sqlite3.Connection, worklist: WorkList) -> Iterator[tuple[float, bytes]]:
+    """Times and messages of all results: of the tables, then of the journal of an unfinished run."""
+    own_status = np.where(np.isin(worklist.status, _ENDS), worklist.status, np.int8(STATUS.UNKNOWN))
+    if columns_of(conn, "photometry_results"):
+        for priority, status in conn.execute("SELECT priority, status FROM photometry_results"):
+            own_status[_row(worklist, priority)] = status
+    targets = _skip_targets(conn, worklist)
+    diagnostics = _diagnostics(conn, worklist)
+    for number in range(len(worklist.ccds)):
+        done = np.flatnonzero((worklist.ccd_of == number) & np.isin(own_status, _ENDS))
+        for start in range(0, len(done), _AT_ONCE):
+            part = done[start : start + _AT_ONCE].tolist()
+            numbers = np.zeros(len(part), RESULT_DTYPE)
+            for name in DIAGNOSTICS:
+                numbers[name] = np.nan
+            strings = {name: [None] * len(part) for name in _STRINGS} | {"method_used": [""] * len(part)}
+            for at, index in enumerate(part):
+                numbers["priority"][at], numbers["status"][at] = worklist.priority[index], own_status[index]
+                numbers["skip_count"][at] = len(targets[index])
+                for name, value in diagnostics.get(index, {}).items():
+                    if name in strings:
+                        strings[name][at] = value
+                    elif value is not None:
+                        numbers[name][at] = value
+            skips = np.array([starid for index in part for starid in targets[index]], np.int64)
+            yield 0.0, pack_results(Results(numbers, **strings, skips=skips))
+    if columns_of(conn, "photometry_journal"):
+        yield from conn.execute("SELECT time, results FROM photometry_journal ORDER BY rowid")
+
+
+def _skip_targets(conn: sqlite3.Connection, worklist: WorkList) -> dict[int, list[int]]:
+    """TIC numbers of the skip targets by row of the work list."""
+    found: dict[int, list[int]] = defaultdict(list)
+    if columns_of(conn, "photometry_claims"):
+        pairs = "SELECT priority, starid FROM photometry_claims ORDER BY 1, 2"
+    elif columns_of(conn, "photometry_skipped"):
+        pairs = (
+            "SELECT skipped_by, starid FROM photometry_skipped JOIN todolist USING (priority) ORDER BY 1, 2"
+        )
+    else:
+        return found
+    for priority, starid in conn.execute(pairs):
+        found[_row(worklist, priority)].append(starid)
+    return found
+
+
+def _diagnostics(conn: sqlite3.Connection, worklist: WorkList) -> dict[int, dict]:
+    """The table `diagnostics` by row of the work list."""
+    wanted = {*_STRINGS, "elaptime", "worker_wait_time", *DIAGNOSTICS}
+    names = [name for name in columns_of(conn, "diagnostics") if name in wanted]
+    if not names:
+        return {}
+    found = {}
+    for priority, *values in conn.execute(f"SELECT priority, {', '.join(names)} FROM diagnostics"):
+        found[_row(worklist, priority)] = row = dict(zip(names, values, strict=True))
+        for name in _STRINGS:
+            if not isinstance(row.get(name), (str, type(None))):
+                raise ValueError(f"{name} of priority {priority}")
+    return found
+
+
+def _row(worklist: WorkList, priority: int) -> int:
+    index = int(worklist.find(np.array([priority], np.int64))[0])
+    if index < 0:
+        raise ValueError(f"priority {priority}")
+    return index

@@ -1,0 +1,93 @@
+"""Starts a worker: the process of a rank, and what computes its batches."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any
+
+from ..core.errors import TasocError
+from ..core.messages import Tag, pack_failure
+from ..core.mpi import abort, nodes
+from ..core.resources import memory_share
+from ..core.settings import input_folder, load_settings, output_folder
+from .child_options import DEFAULT_PHOTOMETRY, ChildOptions
+from .compute import Job
+from .copies import copies_folder
+from .rank import InProcess, work
+from .supervisor import Supervisor
+
+__all__ = ["open_computer", "run_worker"]
+
+#: Seconds that rank 0, told that a rank cannot go on, needs to write its results and end all ranks.
+_PATIENCE = 30.0
+
+
+def open_computer(
+    args: argparse.Namespace, photometry: Callable[..., Any] | str | None, on_node: int = 1
+) -> AbstractContextManager[Any]:
+    """What computes batches on one rank.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The options of `tasoc-mpi run`.
+    photometry : str or callable, optional
+        Computes one star: ``MODULE:FUNCTION``, or a function, which is called in this process.
+    on_node : int, optional
+        Number of ranks on this node.
+
+    Returns
+    -------
+    context manager of Computer
+    """
+    source = input_folder(args.input)
+    output = output_folder(args.output, source / "output").resolve()
+    job = Job(str(source.resolve()), str(output), args.version, args.plot, args.cache, args.packed)
+    if callable(photometry):
+        return contextlib.nullcontext(InProcess(job, photometry))
+    limit, timeout = args.memory_limit, args.target_timeout
+    options = ChildOptions(
+        target_timeout=load_settings().getfloat("run", "target_timeout") if timeout is None else timeout,
+        memory_limit=memory_share(on_node) if limit is None else int(limit * 1e9),
+        photometry=photometry or DEFAULT_PHOTOMETRY,
+        copies=str(copies_folder(args.cube, args.scratch) or ""),
+        log_level=logging.getLogger().getEffectiveLevel(),
+        star_warnings=args.debug,
+    )
+    return Supervisor(job, options)
+
+
+def run_worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | str | None) -> int:
+    """Compute the batches that rank 0 sends; returns the exit status."""
+    _leave_signals_to_rank_0()
+    rank, node = comm.Get_rank(), nodes(comm)
+    try:
+        with open_computer(args, photometry, node.count(node[rank])) as computer:
+            if isinstance(computer, Supervisor):
+                # It takes as long to be ready as rank 0 needs to read the work list.
+                computer.start()
+            return work(comm, computer)
+    except TasocError as error:
+        # A disk that is full is full for all ranks, and one line is enough: rank 0 prints it.
+        comm.Send(pack_failure(error), 0, Tag.FAILED)
+        time.sleep(_PATIENCE)
+        abort(comm, "run", error)
+    except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
+        abort(comm, "run", error)
+
+
+def _leave_signals_to_rank_0() -> None:
+    """Ignore the signals that rank 0 acts on. Programs started from here have their defaults again."""
+
+    def nothing(_: int, __: FrameType | None) -> None:
+        pass
+
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, nothing)
