@@ -20,6 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from processes import descendants, memory_of
+
+from tasoc_mpi.core.tables import number, text_table
 
 BIN = Path(sys.executable).parent
 
@@ -58,11 +61,11 @@ class Stages:
 
     def show(self) -> None:
         """Print mean and median of every stage."""
-        print(f"{'stage':<34}{'mean ms':>10}{'median ms':>11}")
+        rows = [("stage", "mean ms", "median ms")]
         for name, values in self.samples.items():
-            print(
-                f"{name:<34}{1e3 * statistics.fmean(values):>10.3f}{1e3 * statistics.median(values):>11.3f}"
-            )
+            means = statistics.fmean(values), statistics.median(values)
+            rows.append((name, *(number(1e3 * mean, 3) for mean in means)))
+        print("\n".join(text_table(rows, left=1)))
 
 
 def time_stages(folder: Path, n_stars: int) -> None:
@@ -117,30 +120,6 @@ def time_stages(folder: Path, n_stars: int) -> None:
     shutil.rmtree(output)
 
 
-def private_memory(pid: int) -> float:
-    """Memory of a process beside the files that it has mapped, MB."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) / 1024
-
-
-def ranks_of(pid: int) -> list[int]:
-    """Processes below a process that run Python."""
-    found, todo = [], [pid]
-    while todo:
-        parent = todo.pop()
-        try:
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-            if "tasoc" in Path(f"/proc/{parent}/cmdline").read_text() and not children:
-                found.append(parent)
-        except OSError:
-            continue
-        todo += map(int, children)
-    return found
-
-
 def time_run(folder: Path, ranks: int, *options: str) -> None:
     """A whole run from an empty work list, start-up included; alone for one rank."""
     output = folder / "output"
@@ -148,10 +127,11 @@ def time_run(folder: Path, ranks: int, *options: str) -> None:
     words = [*prefix, str(BIN / "tasoc-mpi"), "--quiet", "run", str(folder)]
     words += ["--output", str(output), "--overwrite", *options]
     start = time.perf_counter()
-    peak = 0.0
+    peak = 0
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            peak = max([peak, *map(private_memory, ranks_of(process.pid))])
+            anonymous = [memory_of(pid).get("Anonymous", 0) for pid in descendants(process.pid)]
+            peak = max([peak, *anonymous])
             time.sleep(0.1)
     if process.returncode:
         raise SystemExit(f"{' '.join(words)}: exit status {process.returncode}")
@@ -162,7 +142,7 @@ def time_run(folder: Path, ranks: int, *options: str) -> None:
     print(
         f"{f'mpiexec -n {ranks}' if ranks > 1 else 'alone':<13}{what:<24}{stars:>6} stars "
         f"{stars / summary['seconds']:>6.0f} stars/s, {stars / wall:>5.0f} with the start of the program; "
-        f"{peak:>4.0f} MB for a process at most, mapped cubes aside"
+        f"{peak / 1e6:>4.0f} MB for a process at most, mapped cubes aside"
     )
 
 

@@ -19,6 +19,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import descendants, memory_of
+
 #: Seconds between looks at the processes.
 _LOOK = 0.25
 
@@ -41,34 +43,6 @@ class Memory:
     seconds: float = 0.0
 
 
-def descendants(root: int) -> list[int]:
-    """Numbers of a process and of all processes that it or its children started."""
-    children: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                text = Path(entry.path, "stat").read_text()
-            except OSError:  # it has ended
-                continue
-            parent = int(text.rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found, todo = [], [root]
-    while todo:
-        found.append(todo.pop())
-        todo.extend(children.get(found[-1], ()))
-    return found
-
-
-def proportional(pid: int) -> tuple[int, int]:
-    """PSS of a process with and without mapped files, bytes; 0 for one that has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0, 0
-    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
-    return sizes.get("Pss", 0), sizes.get("Pss_Anon", 0) + sizes.get("Pss_Shmem", 0)
-
-
 def run_and_measure(command: list[str], environment: dict[str, str], timeout: float = 600) -> Memory:
     """Run a command to its end and look at the memory of its processes.
 
@@ -83,9 +57,10 @@ def run_and_measure(command: list[str], environment: dict[str, str], timeout: fl
         subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT) as run,
     ):
         while run.poll() is None:
-            sizes = [size for size in map(proportional, descendants(run.pid)) if size[0]]
-            memory.peak = max(memory.peak, sum(size[0] for size in sizes))
-            memory.private = max(memory.private, sum(size[1] for size in sizes))
+            sizes = [size for size in map(memory_of, descendants(run.pid)) if size.get("Pss")]
+            memory.peak = max(memory.peak, sum(size["Pss"] for size in sizes))
+            private = sum(size.get("Pss_Anon", 0) + size.get("Pss_Shmem", 0) for size in sizes)
+            memory.private = max(memory.private, private)
             memory.processes = max(memory.processes, len(sizes))
             if time.monotonic() - start > timeout:
                 run.kill()

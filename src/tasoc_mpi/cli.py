@@ -15,7 +15,7 @@ from .core.streams import STDOUT, print_report, secure_streams, silence_stdout
 
 __all__ = ["main", "parse"]
 
-#: In the order in which a user meets them.
+#: In the order of use.
 COMMANDS = (
     "simulate",
     "catalog",
@@ -34,7 +34,7 @@ COMMANDS = (
 #: Commands that use settings and are always one process; `prepare` and `run` check them on rank 0.
 _WITH_SETTINGS = ("simulate", "catalog", "import", "todo", "summary", "submit")
 
-#: Modules of the commands whose names are Python's own words.
+#: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
 _MODULES = {"import": "importing", "status": "show_status"}
 
 
@@ -104,7 +104,7 @@ def main(options: Sequence[str] | None = None) -> int:
         print(f"tasoc-mpi {args.command}: error: {one_line(error)}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # The reader of our output has gone (`tasoc-mpi status | head`): nobody is left to tell.
+        # The reader of standard output has ended (`tasoc-mpi status | head`).
         silence_stdout()
         return 1
     except OSError as error:
@@ -119,12 +119,12 @@ def main(options: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as error:
         print(f"tasoc-mpi {args.command}: interrupted", file=sys.stderr)
-        # Another one where SIGTERM has ended a run at once.
+        # A second SIGTERM that ends a run at once has its own status.
         return getattr(error, "exit_status", 130)
 
 
 def _is_nowhere() -> bool:
-    """Whether there is no current folder, which errors of relative names do not say."""
+    """Whether the current folder has been deleted: the errors of relative names do not name it."""
     try:
         os.getcwd()
     except FileNotFoundError:
