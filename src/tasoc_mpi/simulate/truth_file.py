@@ -1,33 +1,4 @@
-"""The truth behind a simulation: one HDF5 file a CCD, `truth_sectorSSS_cameraC_ccdD.hdf5`.
-
-Attributes of the file: FORMAT "tasoc-mpi truth", FORMAT_VERSION, SECTOR, CAMERA, CCD, CADENCE (s), SEED,
-ROW0 and COLUMN0 (0-based full frame image pixel of the first simulated science pixel), ROWS, COLUMNS
-(science pixels), FULL_FRAME, EXPOSURE (seconds of light in a frame), READS (reads added up), READ_NOISE
-(electrons a read), GAIN, FULL_WELL (e-/s), NOISE, COSMICS, JITTER, VARIABLES (booleans), REF_FRAME (the
-frame whose WCS gives `stars/ra` and `decl`), PRF (words), CORE_SIGMA, CORE_WEIGHT, WING_SIGMA,
-WING_WEIGHT, PRF_CENTRE (row, column of the camera centre).
-
-`stars/` (N, brightest first): starid, tmag, flux (mean, e-/s), ra, decl (degrees, at the reference frame),
-row, column (there, 0-based full frame image pixels), pm_ra, pm_decl (mas/yr), prf_scale (width relative to
-the camera centre), kind (index in the attribute KINDS).
-
-`variability/` (V): starid, kind, period, epoch, duration (days; the epoch as the star's own BJD - 2457000),
-depth, depth2 (of the secondary eclipse), frequency (1/day), amplitude, phase (radians at BJD - 2457000 = 0),
-of shape (V, 8). The relative flux is `Variability.factor`.
-
-`frames/` (T): name, time (spacecraft, middle, TJD TDB), barycorr (days, CCD centre), cadenceno, quality,
-shift (T, 2: column, row, pixels), roll (radians), dva_phase, matrix (T, 2, 2), crval, cd (the WCS, as in the
-headers), sky_levels (T, K, e-/s), cosmics (hits), overflow (charge that bled over the image's edge, e-/s),
-tess_position (T, 3, barycentric ICRS, light-days). A star at the undistorted pixel offset U (column, row)
-from the reference pixel of the pointing lies at ``matrix @ U + shift``, near the reference pixel exactly, in
-the corners of the CCD to 2% of the shift (a rotation of the sky is not a shift of its tangent plane); crval
-and cd are exact everywhere.
-
-`sky/`: patterns (K, R, C) of the parts named by the attribute PARTS at the rows and columns `rows`,
-`columns`; the sky of frame t is the sum over k of sky_levels[t, k] * patterns[k].
-
-`tpfs/`: name, starid, corner (row, column of the first pixel).
-"""
+"""The truth behind a simulation: one HDF5 file a CCD, `truth_sectorSSS_cameraC_ccdD.hdf5` (docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -64,7 +35,7 @@ _INTEGERS = frozenset({"starid", "kind", "cadenceno", "quality", "corner"})
 
 @dataclass(frozen=True)
 class Truth:
-    """A truth file in memory; the groups are as the module's description lists them.
+    """A truth file in memory; its groups are those of docs/formats.md.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Write the truth of a simulation; `truth_file` describes its groups and reads them."""
+"""Write the truth of a simulation, which `truth_file` reads."""
 
 from __future__ import annotations
 
