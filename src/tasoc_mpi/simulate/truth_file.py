@@ -1,4 +1,4 @@
-"""The truth behind a simulation: one HDF5 file a CCD, `truth_sectorSSS_cameraC_ccdD.hdf5` (docs/formats.md)."""
+"""The truth of a simulation: one HDF5 file a CCD, `truth_sectorSSS_cameraC_ccdD.hdf5` (docs/formats.md)."""
 
 from __future__ import annotations
 
