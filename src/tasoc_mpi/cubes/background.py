@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels.background_model import BackgroundModel
-from . import mesh_and_glow
+from . import mesh_and_glow as algorithm
 from .sky_geometry import SkyGeometry
 
 __all__ = [
@@ -81,10 +81,10 @@ class Coefficients(Protocol):
         """
 
 
-fit_background: Fit = mesh_and_glow.fit
-_coefficients: Coefficients = mesh_and_glow.coefficients
+fit_background: Fit = algorithm.fit
+_coefficients: Coefficients = algorithm.coefficients
 #: Checkpoints of another algorithm are begun anew.
-ALGORITHM = mesh_and_glow.__name__
+ALGORITHM = algorithm.__name__
 
 
 def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> NDArray[np.bool_]:
