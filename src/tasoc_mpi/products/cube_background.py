@@ -16,6 +16,10 @@ class PixelBackground:
 
     pixels: NDArray[np.float32]
 
+    def frame(self, shape: tuple[int, int], t: int) -> NDArray[np.float32]:
+        """Frame `t`, the first pixels in both directions, shape (rows, columns)."""
+        return np.array(self.pixels[: shape[0], : shape[1], t])
+
     def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
         """In a stamp of array pixels (half open), shape (rows, columns, T)."""
         return np.array(self.pixels[row_min:row_max, col_min:col_max])
