@@ -71,8 +71,7 @@ class Stages:
 def time_stages(folder: Path, n_stars: int) -> None:
     """Every stage of a star on its own, then the whole star, on one core."""
     from tasoc_mpi.core.quality import TESSQualityFlags
-    from tasoc_mpi.photometry import AperturePhotometry
-    from tasoc_mpi.photometry import methods as tessphot
+    from tasoc_mpi.photometry import AperturePhotometry, tessphot
     from tasoc_mpi.photometry.diagnostics import light_curve_diagnostics
     from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
     from tasoc_mpi.worklist.work_list import load_todo

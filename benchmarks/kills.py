@@ -57,7 +57,7 @@ def victims(job: int) -> dict[str, list[int]]:
                 if b"=" in text
             )
             rank = variables.get(b"PMI_RANK", variables.get(b"OMPI_COMM_WORLD_RANK"))
-            if "tasoc_mpi.worker.child" in known[pid][1]:
+            if "tasoc_mpi.worker.compute_process" in known[pid][1]:
                 found["computing"].append(pid)
             elif rank is not None:
                 found["rank 0" if rank == b"0" else "watching"].append(pid)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.messages import ProtocolError, Tag, pack_finish, pack_stop, pack_tasks, unpack_failure
+from ..core.messages import ProtocolError, Tag, pack_number, pack_tasks, unpack_failure
 from ..core.mpi import Mailbox
 from ..core.progress import Progress
 from ..core.status import STATUS
@@ -246,13 +246,13 @@ class Workers:
         if not self._deadline:
             self._deadline = now + self.stop_timeout + self.ANSWER
             for rank in range(1, len(self.node)):
-                self.mailbox.send(rank, Tag.FINISH, pack_finish(self.stop_timeout))
+                self.mailbox.send(rank, Tag.FINISH, pack_number(round(1000 * self.stop_timeout)))
         return now > self._deadline
 
     def _end_batch(self, rank: int, tag: int, message: bytes | bytearray) -> None:
         """Note that a worker has finished a batch, and begins the next one if it has one."""
         if tag == Tag.FAILED:
-            raise unpack_failure(rank, message)
+            raise unpack_failure(message, f"rank {rank}: ")
         batches = self.batches[rank]
         if tag not in (Tag.RESULTS, Tag.GIVEN_UP) or not batches:
             raise ProtocolError(f"rank {rank} sent a message with the tag {tag}, which nobody has asked for")
@@ -282,5 +282,5 @@ class Workers:
     def send_stop(self, exit_status: int) -> None:
         """End all workers; none may have a batch."""
         for rank in range(1, len(self.node)):
-            self.mailbox.send(rank, Tag.STOP, pack_stop(exit_status))
+            self.mailbox.send(rank, Tag.STOP, pack_number(exit_status))
         self.mailbox.wait()

@@ -1,4 +1,4 @@
-"""Photometry of the stars of a batch, one after the other, and its report."""
+"""Photometry of one star, and its result."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
 from ..core.status import STATUS
 from ..products.packed import pack_writer
 
-__all__ = ["Job", "Photometry", "aborted", "compute", "finish", "join_results", "settle"]
+__all__ = [
+    "Job",
+    "Photometry",
+    "aborted",
+    "close_lightcurves",
+    "compute_star",
+    "flush_lightcurves",
+    "join_results",
+]
 
-#: What the output folder's file system says when nothing more can be written.
+#: Errors of the output folder's file system when nothing more can be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 #: `photometry(method=..., starid=..., ...)` returns an object with `result`, `save_lightcurve()` and
@@ -30,7 +38,7 @@ Photometry = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all stars of a run; see `BasePhotometry` for the meaning.
+    """The settings that all stars of a run share; `BasePhotometry` has their meaning.
 
     Where `packed`, light curves go to a pack of this process; else each is a file of its own. Only plain
     values: it goes to the compute process as JSON.
@@ -44,73 +52,59 @@ class Job:
     packed: bool = False
 
 
-def compute(job: Job, photometry: Photometry, tasks: NDArray[np.void], waited: float = 0.0) -> Results:
-    """Photometry of the stars of one batch. What it saved is whole after `settle`.
+def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float = 0.0) -> Results:
+    """Photometry of one star. Its light curve is whole after `flush_lightcurves`.
 
     Parameters
     ----------
     job : Job
-        What is the same for all stars.
+        The settings that all stars share.
     photometry : callable
-        `tasoc_mpi.photometry.methods`.
-    tasks : ndarray of TASK_DTYPE
-        The stars.
+        `tasoc_mpi.photometry.tessphot`.
+    task : element of TASK_DTYPE
+        The star.
     waited : float, optional
-        Seconds that were spent in waiting for this batch: reported with its first star.
+        Seconds that were spent in waiting for its batch.
 
     Returns
     -------
     Results
-        One for each star, in the same order. A star whose photometry raises is an ERROR; its light curve is
-        saved only if it is OK or a WARNING.
+        Of one star. One whose photometry raises is an ERROR; a light curve is saved only if the star is OK or
+        a WARNING.
 
     Raises
     ------
     InputError
         If nothing more can be written.
     """
-    numbers = _numbers(tasks)
-    paths: list[str | None] = []
-    methods: list[str | None] = []
-    errors: list[str | None] = []
-    skips: list[int] = []
-    for row, task in zip(numbers, tasks, strict=True):
-        start = time.perf_counter()
-        path, method, messages, skip = _one_star(row, task, job, photometry)
-        row["elaptime"] = time.perf_counter() - start
-        row["skip_count"] = len(skip)
-        paths.append(path)
-        methods.append(method)
-        errors.append("\n".join(messages) or None)
-        skips.extend(skip)
-    numbers["worker_wait_time"][:1] = waited
-    return Results(numbers, paths, methods, errors, np.array(skips, dtype=np.int64))
+    numbers = _unknown(task)
+    start = time.perf_counter()
+    path, method, messages, skips = _one_star(numbers[0], task, job, photometry)
+    numbers["elaptime"] = time.perf_counter() - start
+    numbers["worker_wait_time"] = waited
+    numbers["skip_count"] = len(skips)
+    return Results(numbers, [path], [method], ["\n".join(messages) or None], np.array(skips, dtype=np.int64))
 
 
-def settle(job: Job) -> None:
-    """Make the light curves that were saved so far outlive this process, before they are reported.
+def flush_lightcurves(job: Job) -> None:
+    """Make the light curves that were saved so far outlive this process; raises InputError if they cannot.
 
     That they outlive the node is for `make_durable`.
-
-    Raises
-    ------
-    InputError
-        If it cannot be done.
     """
     if job.packed:
         pack_writer(job.output_folder).flush(sync=False)
 
 
-def finish(job: Job) -> None:
-    """Close what this process has written to; raises InputError as `settle`."""
+def close_lightcurves(job: Job) -> None:
+    """Close the pack of this process, if it has one; raises InputError as `flush_lightcurves`."""
     if job.packed:
         pack_writer(job.output_folder).close()
 
 
-def _numbers(tasks: NDArray[np.void]) -> NDArray[np.void]:
-    """Results of which nothing is known yet."""
-    numbers = np.zeros(len(tasks), dtype=RESULT_DTYPE)
-    numbers["priority"] = tasks["priority"]
+def _unknown(task: np.void) -> NDArray[np.void]:
+    """The numbers of a star of which nothing is known yet, shape (1,)."""
+    numbers = np.zeros(1, dtype=RESULT_DTYPE)
+    numbers["priority"] = task["priority"]
     numbers["status"] = STATUS.ERROR
     for name in DIAGNOSTICS:
         numbers[name] = np.nan
@@ -119,7 +113,7 @@ def _numbers(tasks: NDArray[np.void]) -> NDArray[np.void]:
 
 def aborted(task: np.void, reason: str, seconds: float) -> Results:
     """The result of a star whose photometry was ended from outside after `seconds`."""
-    numbers = _numbers(np.array([task], dtype=task.dtype))
+    numbers = _unknown(task)
     numbers["status"] = STATUS.ABORT
     numbers["elaptime"] = seconds
     return Results(numbers, [None], [task["method"].decode()], [reason], np.zeros(0, np.int64))
@@ -181,7 +175,7 @@ def _one_star(
             # Not this star's fault, and it would be every other star's.
             raise InputError(f"{job.output_folder}: {error.strerror}; make room and run again") from error
         return None, method or "", [traceback.format_exc().rstrip()], []
-    except Exception:  # noqa: BLE001 - the star's boundary: whatever happens to one star is that star's ERROR
+    except Exception:  # noqa: BLE001 - the star's boundary: any exception of one star is that star's ERROR
         return None, method or "", [traceback.format_exc().rstrip()], []
     finally:
         if pho is not None:

@@ -1,9 +1,9 @@
 """Copies of cubes near the processor: on a disk of the node, or in its memory.
 
 Mapped pages of a network file system are fetched in small pieces. A copy is read in large ones, once a node,
-and then mapped like the original; what is computed from it is the same. The first rank that needs a cube
-copies it while the others of its node wait for the copy's lock. All hold the lock while they use the copy; so
-does nobody when all were killed, which is how the next run on the node knows what is to be removed.
+and then mapped like the original; the results are the same. The first rank that needs a cube copies it while
+the others of its node wait for the copy's lock. All hold the lock while they use the copy. When all were
+killed no process holds it: the next run on the node removes copies with such locks.
 
 A copy in memory is a file in /dev/shm and not a window of MPI's shared memory: the photometry runs in
 processes that are not MPI's, and a file can be mapped by them, outlives one that dies, and is a cube for
@@ -84,7 +84,7 @@ class Copies:
     def provide(self, cube: Path) -> Path:
         """Path of the copy of a cube, which is made if no process of this node has done so.
 
-        A cube that is not there is left to its reader to say so.
+        A cube that is not there is left to its reader, which raises.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Starts a worker: the process of a rank, and what computes its batches."""
+"""Starts a worker: the supervisor process of a rank and its compute process."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..core.messages import Tag, pack_failure
 from ..core.mpi import abort, nodes
 from ..core.resources import memory_share
 from ..core.settings import input_folder, load_settings, output_folder
-from .child_options import DEFAULT_PHOTOMETRY, ChildOptions
 from .compute import Job
+from .compute_options import DEFAULT_PHOTOMETRY, ComputeOptions
 from .copies import copies_folder
 from .rank import InProcess, work
 from .supervisor import Supervisor
@@ -32,7 +32,7 @@ _PATIENCE = 30.0
 def open_computer(
     args: argparse.Namespace, photometry: Callable[..., Any] | str | None, on_node: int = 1
 ) -> AbstractContextManager[Any]:
-    """What computes batches on one rank.
+    """The supervisor of one rank, or its stand-in without a process of its own.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def open_computer(
 
     Returns
     -------
-    context manager of Computer
+    context manager of Supervisor or InProcess
     """
     source = input_folder(args.input)
     output = output_folder(args.output, source / "output").resolve()
@@ -53,7 +53,7 @@ def open_computer(
     if callable(photometry):
         return contextlib.nullcontext(InProcess(job, photometry))
     limit, timeout = args.memory_limit, args.target_timeout
-    options = ChildOptions(
+    options = ComputeOptions(
         target_timeout=load_settings().getfloat("run", "target_timeout") if timeout is None else timeout,
         memory_limit=memory_share(on_node) if limit is None else int(limit * 1e9),
         photometry=photometry or DEFAULT_PHOTOMETRY,

@@ -1,4 +1,4 @@
-"""Unfinished files that a computing process leaves when it ends within a star.
+"""Unfinished files that a compute process leaves when it ends within a star.
 
 Whole ones that no result lists are removed when the results are published: it may be the good file of an
 earlier run that lies there, until its successor is listed.

@@ -1,10 +1,10 @@
-"""The work of one rank: batches from rank 0 to what computes them, and results back."""
+"""The work of one rank: batches from rank 0 to a compute process, and results back."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,41 +14,22 @@ from ..core.messages import (
     Results,
     Tag,
     pack_results,
-    unpack_finish,
-    unpack_stop,
+    unpack_number,
     unpack_tasks,
 )
 from ..core.mpi import receive
 from ..products.durable import make_durable
 from ..products.packed import pack_writer
-from .compute import Job, Photometry, compute, settle
+from .compute import Job, Photometry, compute_star, flush_lightcurves, join_results
 
-__all__ = ["Computer", "InProcess", "work"]
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+__all__ = ["InProcess", "work"]
 
 #: Seconds between looks for a message of rank 0 while a batch is computed. The next batch is at hand by then;
 #: what comes is the one after it, or nothing.
 _LOOK = 0.02
-
-
-class Computer(Protocol):
-    """What computes batches: `Supervisor`, or `InProcess`."""
-
-    @property
-    def held(self) -> int:
-        """Number of batches that are not finished."""
-        ...
-
-    def submit(self, tasks: NDArray[np.void]) -> None:
-        """Hand over a batch."""
-        ...
-
-    def poll(self, timeout: float) -> Results | None:
-        """Results of the oldest batch as soon as it is finished, or None after `timeout` seconds."""
-        ...
-
-    def finish(self, seconds: float) -> None:
-        """Give up what is not computed after some seconds: batches end with the results that there are."""
-        ...
 
 
 class InProcess:
@@ -86,8 +67,11 @@ class InProcess:
         if not self._batches:
             time.sleep(timeout)
             return None
-        results = compute(self._job, self._photometry, self._batches[0], self._waited)
-        settle(self._job)
+        stars = enumerate(self._batches[0])
+        results = join_results(
+            [compute_star(self._job, self._photometry, task, 0.0 if i else self._waited) for i, task in stars]
+        )
+        flush_lightcurves(self._job)
         make_durable(self._job.output_folder, [name for name in results.lightcurve if name])
         self._batches.popleft()
         self._waited, self._idle_since = 0.0, time.perf_counter()
@@ -97,14 +81,14 @@ class InProcess:
         """Nothing: a star that is computed in this process cannot be given up."""
 
 
-def work(comm: Any, computer: Computer) -> int:
-    """Take batches from rank 0 and answer with results until it says stop.
+def work(comm: Any, computer: Supervisor | InProcess) -> int:
+    """Take batches from rank 0 and answer with results until it sends STOP.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm
         The communicator of all ranks.
-    computer : Computer
+    computer : Supervisor or InProcess
         Computes the batches. One is given to it while it computes the one before.
 
     Returns
@@ -115,7 +99,7 @@ def work(comm: Any, computer: Computer) -> int:
     Raises
     ------
     ProtocolError
-        If a message is not what it should be.
+        If a message is damaged or has an unknown tag.
     """
     from mpi4py import MPI
 
@@ -124,9 +108,9 @@ def work(comm: Any, computer: Computer) -> int:
         if received is not None:
             _, tag, message = received
             if tag == Tag.STOP:
-                return unpack_stop(message)
+                return unpack_number(message)
             if tag == Tag.FINISH:
-                computer.finish(unpack_finish(message))
+                computer.finish(unpack_number(message) / 1000)
             elif tag == Tag.TASKS:
                 computer.submit(unpack_tasks(message))
             else:

@@ -1,4 +1,4 @@
-"""The star at hand, which the computing process of a worker tells the watching one through shared memory.
+"""The star that the compute process is at: it tells the supervisor process through shared memory.
 
 The memory has no name in any file system: it ends with the two processes. Writing to it costs no system call.
 """
@@ -14,24 +14,22 @@ import numpy as np
 
 __all__ = ["Reading", "Recorder"]
 
-#: `sequence` is odd while the rest is being changed, and goes up with every change of the star; `priority` is
-#: -1 between stars; `grace` are seconds that the star may take beyond its limit, to compile kernels.
 _RECORD = np.dtype([("sequence", "<i8"), ("priority", "<i8"), ("grace", "<f8")])
-#: A writer that was killed within a change leaves an odd number for ever.
+#: A writer that was killed within a change leaves an odd sequence number for ever.
 _READS = 1000
 
 
 class Reading(NamedTuple):
-    """What a recorder said at one moment.
+    """The record at one moment.
 
     Attributes
     ----------
     sequence : int
-        Another one for every star, and for the same star tried again.
+        Another one for every star, and for the same star tried again; odd while the rest is being changed.
     priority : int
         The star's, -1 between stars.
     grace : float
-        Seconds that it may take beyond its limit.
+        Seconds that it may take beyond its limit, to compile kernels.
     """
 
     sequence: int
@@ -40,35 +38,23 @@ class Reading(NamedTuple):
 
 
 class Recorder:
-    """Shared memory that names the star at hand; one process writes, one reads.
+    """Shared memory that names a star; one process writes, one reads.
 
     Parameters
     ----------
     fd : int
         Descriptor of the memory: that of `create`, or the one inherited from the process that created it.
         Belongs to the recorder from now on.
-
-    Attributes
-    ----------
-    fd : int
-        To be passed on to the other process.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, _RECORD.itemsize)
-        record = np.frombuffer(self._map, _RECORD)
+        record = np.frombuffer(mmap.mmap(fd, _RECORD.itemsize), _RECORD)
         self._sequence, self._priority, self._grace = (record[name] for name in record.dtype.names or ())
 
     @classmethod
     def create(cls) -> Recorder:
-        """New memory, between stars.
-
-        Raises
-        ------
-        OSError
-            If there is neither anonymous memory nor a folder for temporary files.
-        """
+        """New memory, between stars; raises OSError if there is none, nor a folder for temporary files."""
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("tasoc-mpi-recorder")
         else:
@@ -87,8 +73,8 @@ class Recorder:
         self._priority[0] = priority
         self._sequence[0] += 1
 
-    def grant(self, seconds: float) -> None:
-        """Let the star at hand take so much longer."""
+    def extend(self, seconds: float) -> None:
+        """Let this star take so much longer."""
         self._grace[0] += seconds
 
     def idle(self) -> None:
@@ -96,7 +82,7 @@ class Recorder:
         self.begin(-1)
 
     def read(self) -> Reading:
-        """What the recorder says; a writer that died within a change was between stars."""
+        """The record; a writer that died within a change was between stars."""
         for _ in range(_READS):
             before = int(self._sequence[0])
             reading = Reading(before, int(self._priority[0]), float(self._grace[0]))
@@ -105,7 +91,7 @@ class Recorder:
         return Reading(before, -1, 0.0)
 
     def close(self) -> None:
-        """Let go of the descriptor; what is mapped stays usable."""
+        """Close the descriptor; the mapped memory stays usable."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

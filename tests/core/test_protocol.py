@@ -11,11 +11,11 @@ from tasoc_mpi.core.messages import (
     TASK_DTYPE,
     ProtocolError,
     Results,
+    pack_number,
     pack_results,
-    pack_stop,
     pack_tasks,
+    unpack_number,
     unpack_results,
-    unpack_stop,
     unpack_tasks,
 )
 
@@ -114,8 +114,8 @@ def test_the_longest_datasource_fits():
 
 @pytest.mark.parametrize("exit_status", [0, 1, 2, 130])
 def test_stop_carries_the_exit_status(exit_status):
-    assert unpack_stop(pack_stop(exit_status)) == exit_status
+    assert unpack_number(pack_number(exit_status)) == exit_status
     with pytest.raises(ProtocolError):
-        unpack_stop(pack_stop(exit_status)[:-8])
+        unpack_number(pack_number(exit_status)[:-8])
     with pytest.raises(ProtocolError):
-        unpack_stop(b"\0" * 32)
+        unpack_number(b"\0" * 32)

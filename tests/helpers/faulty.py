@@ -53,6 +53,15 @@ def _slow(*_):
     time.sleep(1.0)
 
 
+def _held(output_folder, starid):
+    """Waits for the file ``release-STARID`` beside the output folder, and then is as every other star."""
+    for _ in range(9000):
+        if Path(output_folder).parent.joinpath(f"release-{starid}").exists():
+            return
+        time.sleep(0.01)
+    raise TimeoutError("not released")
+
+
 def _stuck(*_):
     """Never returns, in C, with Python's lock held."""
     ctypes.PyDLL(None).sleep(1000)

@@ -35,7 +35,7 @@ def job_processes(job: int) -> dict[str, list[int]]:
         with contextlib.suppress(OSError):
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             ranks = {text.partition(b"=")[2] for text in environment if text.startswith(_RANK)}
-            if "tasoc_mpi.worker.child" in known[pid][1]:
+            if "tasoc_mpi.worker.compute_process" in known[pid][1]:
                 found["child"].append(pid)
             elif ranks:
                 found["rank 0" if ranks == {b"0"} else "worker"].append(pid)

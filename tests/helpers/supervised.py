@@ -1,4 +1,4 @@
-"""A supervisor with its computing process, for tests of the worker: stars of `faulty`, no MPI."""
+"""A supervisor with its compute process, for tests of the worker: stars of `faulty`, no MPI."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import faulty
 import numpy as np
 
 from tasoc_mpi.core.messages import TASK_DTYPE, Results
-from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job
+from tasoc_mpi.worker.compute_options import ComputeOptions
 from tasoc_mpi.worker.supervisor import Supervisor
 
 
@@ -26,10 +26,10 @@ def supervisor(folder: Path, **options) -> Supervisor:
     """A supervisor whose light curves go to `folder / "output"`."""
     job = Job(str(folder), str(folder / "output"))
     chosen = {"target_timeout": 30.0, "photometry": faulty.NAME, **options}
-    return Supervisor(job, ChildOptions(**chosen))
+    return Supervisor(job, ComputeOptions(**chosen))
 
 
-def wait(computer, seconds: float = 30) -> Results:
+def wait(computer, seconds: float = 90) -> Results:
     """The results of the next batch."""
     results = computer.poll(seconds)
     assert results is not None

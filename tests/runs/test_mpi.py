@@ -17,11 +17,11 @@ from tasoc_mpi.core.messages import (
     ProtocolError,
     Results,
     Tag,
+    pack_number,
     pack_results,
-    pack_stop,
     pack_tasks,
+    unpack_number,
     unpack_results,
-    unpack_stop,
     unpack_tasks,
 )
 from tasoc_mpi.core.mpi import Mailbox, nodes, receive, world
@@ -98,7 +98,7 @@ def test_messages_arrive_as_they_were_sent(comm, count):
         mail = Mailbox(comm)
         for rank in range(1, comm.Get_size()):
             mail.send(rank, Tag.TASKS, pack_tasks(tasks))
-            mail.send(rank, Tag.STOP, pack_stop(75))
+            mail.send(rank, Tag.STOP, pack_number(75))
         heard = {}
         while len(heard) < comm.Get_size() - 1:
             for rank, tag, message in mail.receive(64):
@@ -115,7 +115,7 @@ def test_messages_arrive_as_they_were_sent(comm, count):
         comm.Send(pack_results(some_results(found, text)), 0, Tag.RESULTS)
         # Messages of one rank do not overtake each other.
         _, tag, message = receive(comm, 0)
-        assert (tag, unpack_stop(message)) == (Tag.STOP, 75)
+        assert (tag, unpack_number(message)) == (Tag.STOP, 75)
 
 
 @pytest.mark.mpi(min_size=2)

@@ -16,43 +16,30 @@ from hypothesis import strategies as st
 from supervised import supervisor, tasks, wait
 
 from tasoc_mpi.core.errors import TasocError
-from tasoc_mpi.core.messages import ProtocolError
+from tasoc_mpi.core.messages import ProtocolError, Tag, pack_results
 from tasoc_mpi.core.resources import available_memory, memory_share
 from tasoc_mpi.worker.compute import Job, aborted, join_results
-from tasoc_mpi.worker.pipes import Frames, Kind, frame, read_frame
+from tasoc_mpi.worker.compute_options import pack_answer, unpack_answer
 from tasoc_mpi.worker.rank import InProcess
 from tasoc_mpi.worker.recorder import Reading, Recorder
 
-# --- Frames
+# --- Answers
 
 
-@given(st.lists(st.tuples(st.sampled_from(list(Kind)), st.binary(max_size=50))), st.integers(1, 30))
-def test_frames_come_whole_however_they_are_cut(messages, size):
-    stream = b"".join(frame(kind, payload) for kind, payload in messages)
-    frames, found = Frames(), []
-    for start in range(0, len(stream), size):
-        frames.feed(stream[start : start + size])
-        while (message := frames.pop()) is not None:
-            found.append(message)
-    assert found == messages
+@given(st.sampled_from(list(Tag)), st.binary(max_size=50))
+def test_an_answer_keeps_its_tag_and_its_payload(tag, payload):
+    assert unpack_answer(pack_answer(tag, payload)) == (tag, payload)
 
 
-def test_what_is_no_frame_is_refused():
-    frames = Frames()
-    frames.feed(b"Traceback (most recent call last)")
-    with pytest.raises(ProtocolError):
-        frames.pop()
+def test_results_and_failures_alone_are_answers(tmp_path):
+    with supervisor(tmp_path) as computer:
+        with pytest.raises(ProtocolError, match="unknown tag"):
+            computer._take(b"Traceback (most recent call last)")
+        with pytest.raises(ProtocolError, match="results of other stars"):
+            computer._take(pack_answer(Tag.RESULTS, pack_results(aborted(tasks(1)[0], "", 0.0))))
 
 
-def test_a_frame_that_is_cut_by_the_end_is_the_end():
-    reads, writes = os.pipe()
-    os.write(writes, frame(Kind.TASKS, b"12345")[:-1])
-    os.close(writes)
-    assert read_frame(reads) is None
-    os.close(reads)
-
-
-# --- The supervisor and its computing process
+# --- The supervisor and its compute process
 
 
 def test_results_are_those_of_one_process(tmp_path):
@@ -96,7 +83,7 @@ def test_waiting_for_a_batch_is_reported_with_its_first_star(tmp_path):
         time.sleep(0.3)
         computer.submit(tasks(1001, 1002))
         waited = wait(computer).numbers["worker_wait_time"]
-        assert 0.25 < waited[0] < 5
+        assert 0.25 < waited[0] < 30
         assert waited[1] == 0
 
 
@@ -121,7 +108,7 @@ def test_a_killed_idle_process_is_nobodys_fault(tmp_path):
         for starid in (1000, 1001, 1002, 1003):
             computer.submit(tasks(starid))
             assert wait(computer).numbers["status"][0] != 4
-            os.kill(computer._process.pid, signal.SIGKILL)
+            os.kill(computer.pid, signal.SIGKILL)
             computer.poll(0.3)
 
 
@@ -139,7 +126,7 @@ computer = supervisor(folder, copies={copies!r})
 computer.submit(tasks(1000, 1001))
 while computer._recorder.read().priority < 0:
     computer.poll(0.01)
-print(computer._process.pid, flush=True)
+print(computer.pid, flush=True)
 time.sleep(60)
 """
 
@@ -158,7 +145,7 @@ def test_the_computing_process_ends_with_its_supervisor(tmp_path, fault, copied)
         child = int(parent.stdout.readline())
         assert len(list(scratch.glob("*.hdf5"))) == copied
         parent.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -196,7 +183,7 @@ def test_joined_results_keep_what_belongs_together():
 def test_a_recorder_is_read_by_another_process_after_a_kill():
     code = (
         "import os, sys; from tasoc_mpi.worker.recorder import Recorder;"
-        "r = Recorder(int(sys.argv[1])); r.begin(12345678901); r.grant(5); os.kill(os.getpid(), 9)"
+        "r = Recorder(int(sys.argv[1])); r.begin(12345678901); r.extend(5); os.kill(os.getpid(), 9)"
     )
     recorder = Recorder.create()
     before = recorder.read()
@@ -228,11 +215,11 @@ def test_readings_are_of_one_moment():
         "import sys, time; from tasoc_mpi.worker.recorder import Recorder;"
         "r = Recorder(int(sys.argv[1]))\n"
         "while True:\n"
-        "    for i in range(1, 1000): r.begin(i); r.grant(float(i)); time.sleep(1e-5)"
+        "    for i in range(1, 1000): r.begin(i); r.extend(float(i)); time.sleep(1e-5)"
     )
     recorder = Recorder.create()
     with subprocess.Popen([sys.executable, "-c", code, str(recorder.fd)], pass_fds=[recorder.fd]) as writer:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while recorder.read().priority < 0:
             assert time.monotonic() < deadline
         readings: list[Reading] = [recorder.read() for _ in range(100_000)]

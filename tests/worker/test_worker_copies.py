@@ -20,8 +20,8 @@ from tasoc_mpi.photometry import load_sources as load
 from tasoc_mpi.photometry import prefetch as ahead
 from tasoc_mpi.photometry.stamp import default_size, stamp_around
 from tasoc_mpi.worker import copies
-from tasoc_mpi.worker.child_options import ChildOptions
 from tasoc_mpi.worker.compute import Job
+from tasoc_mpi.worker.compute_options import ComputeOptions
 from tasoc_mpi.worker.copies import SHARED_FOLDER, Copies, copies_folder, copy_name, remove_stale
 from tasoc_mpi.worker.supervisor import Supervisor
 
@@ -260,7 +260,7 @@ def test_the_computing_process_reads_the_copy(simulated, tmp_path, scratch, monk
     monkeypatch.syspath_prepend(tmp_path)
     tasks = np.zeros(1, TASK_DTYPE)
     tasks["sector"] = tasks["camera"] = tasks["ccd"] = 1
-    options = ChildOptions(
+    options = ComputeOptions(
         target_timeout=60.0,
         photometry="where:where",
         copies=str(copies_folder(mode, scratch)),

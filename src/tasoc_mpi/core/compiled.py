@@ -22,7 +22,7 @@ def provide_cache(package: Path) -> None:
     """Give numba a folder for the compiled kernels of a package, where it would find none.
 
     Numba keeps them beside the package or in the user's cache folder. Where neither can be written they go to
-    a folder of this user in TMPDIR, which all processes of this host use; whoever makes it logs a warning.
+    a folder of this user in TMPDIR, which all processes of this host use; its maker logs a warning.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def _own_folder(package: Path) -> Path:
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
-            # What is in it is run: it has to be this user's alone.
+            # Its content is run: it has to be this user's alone.
             status = folder.lstat()
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
                 raise InputError(

@@ -34,7 +34,12 @@ class UsageError(TasocError, ValueError):
 def one_line(text: object) -> str:
     """A text that may be from a damaged file, for a message: one line that moves no cursor.
 
-    What is not printable becomes a question mark; of a long text the beginning and the end are kept.
+    Characters that are not printable become question marks; a long text keeps its beginning and its end.
+
+    Examples
+    --------
+    >>> one_line("a\x1b[31m\\nb")
+    'a?[31m b'
     """
     line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
     if len(line) > _LONGEST:
@@ -50,6 +55,11 @@ def system_error(error: OSError, path: object = None) -> str:
     error : OSError
     path : path-like, optional
         The file, where the error does not name it.
+
+    Examples
+    --------
+    >>> system_error(OSError(errno.ENOSPC, "No space left on device"), "a.fits")
+    'a.fits: No space left on device; make room and run again'
     """
     if error.errno is None:
         # Of ours, or of a library: its words are all that there is.

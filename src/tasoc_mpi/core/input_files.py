@@ -24,7 +24,7 @@ __all__ = ["WAY_OUT", "InputFile", "check_folder", "files_below", "warn_each"]
 
 logger = logging.getLogger(__name__)
 
-#: What to do about a damaged file.
+#: The way out for a damaged file.
 WAY_OUT = "fetch it again, or remove it"
 #: The first bytes of a gzip file.
 _GZIP = b"\x1f\x8b"
@@ -34,7 +34,7 @@ _MAX_PACKING = 1032
 _READ_AT_ONCE = 1 << 30
 #: Files of many that the log names.
 _NAMED = 5
-#: What reading raises: of the system, and of damaged gzip files.
+#: Errors of reading: of the system, and of damaged gzip files.
 _ERRORS: tuple[Any, ...] = (OSError, EOFError, igzip_lib.IsalError)
 #: Folders of light curves and of pictures, with the folder that they are in.
 _OUTPUT_FOLDERS = re.compile(r"c\d{4}/\d{5}|plots/\d{11}-s\d{3,4}-\d-\d-c\d{4}")
@@ -57,7 +57,7 @@ class InputFile(io.RawIOBase):
     most : int, optional
         Bytes of content at most; a file that has more cannot be used. Default: no limit.
     unpack : bool, optional
-        Unpack gzip. Without, the content is that of the file, whatever it is.
+        Unpack gzip. Without, the content is the bytes of the file.
 
     Attributes
     ----------
@@ -74,6 +74,16 @@ class InputFile(io.RawIOBase):
     InputError
         If it is no regular file, or cannot be opened; from all methods that read, if it cannot be read or
         unpacked.
+
+    Examples
+    --------
+    >>> import gzip, tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = file.write(gzip.compress(b"SIMPLE  = T"))
+    ...     file.flush()
+    ...     with InputFile(file.name) as content:
+    ...         content.packed, content.read_at(0, 6)
+    (True, b'SIMPLE')
     """
 
     def __init__(self, path: str | os.PathLike[str], most: int | None = None, unpack: bool = True) -> None:
@@ -216,7 +226,14 @@ def warn_each(lines: Sequence[str]) -> None:
 
 
 def check_folder(folder: Path, holds: str) -> None:
-    """MissingInput unless there is such a folder; `holds` says what is looked for in it."""
+    """Raise MissingInput unless there is such a folder; `holds` names the files that are looked for.
+
+    Examples
+    --------
+    >>> check_folder(Path("nowhere"), "the data")
+    Traceback (most recent call last):
+    tasoc_mpi.core.errors.MissingInput: nowhere: no such folder; name the one that holds the data
+    """
     if not folder.is_dir():
         raise MissingInput(f"{folder}: no such folder; name the one that holds {holds}")
 
@@ -231,12 +248,21 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     Hidden folders (``.ipynb_checkpoints``) are left out, as are folders of light curves and of their pictures
     (``c1800/00012``, ``plots/...``), of which an output folder below has a million files, and pipes, sockets
-    and devices. Links to files that are not there are given: who opens them says so.
+    and devices. Links to files that are not there are given: to open one raises MissingInput.
 
     Raises
     ------
     InputError
         If the folder cannot be read. Of sub-folders that cannot, the log has the name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.fits", ".hidden", "a.fits"):
+    ...         Path(folder, name).touch()
+    ...     [path.name for path in files_below(Path(folder))]
+    ['.hidden', 'a.fits', 'b.fits']
     """
     seen: set[tuple[int, int]] = set()
     folders = [folder]

@@ -1,10 +1,10 @@
-"""What scheduler and workers say to each other: dtypes, tags, and how a message is laid out in bytes.
+"""The messages of scheduler and workers: dtypes, tags, and the layout in bytes.
 
 Rank 0 sends `TASKS`, and at the end `STOP`; a worker answers every batch with `RESULTS`. When the run is to
-end early, `FINISH` comes before: results are then of what was computed in time, or the answer is `GIVEN_UP`.
-A worker that cannot go on says why with `FAILED`. Every other message is one block of bytes that starts with
-a count of what it holds, so that one that was cut or belongs to another version is recognised. Nothing is
-pickled.
+end early, `FINISH` comes before: results are then of the stars that were computed in time, or the answer is
+`GIVEN_UP`. A worker that cannot go on sends the reason with `FAILED`. Every other message is one block of
+bytes that starts with counts of its content, so that one that was cut or belongs to another version is
+recognised. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -32,16 +32,14 @@ __all__ = [
     "Results",
     "Tag",
     "pack_failure",
-    "pack_finish",
+    "pack_number",
     "pack_results",
-    "pack_stop",
     "pack_tasks",
     "split_numbers",
     "unpack_failure",
-    "unpack_finish",
     "unpack_many",
+    "unpack_number",
     "unpack_results",
-    "unpack_stop",
     "unpack_tasks",
 ]
 
@@ -64,7 +62,7 @@ class Tag(IntEnum):
 
 
 class ProtocolError(TasocError):
-    """A message that does not hold what it says."""
+    """A message that is damaged, of another version, or out of place."""
 
 
 #: One star to be computed. `priority` names its row of the work list; a method of b'' is not chosen yet.
@@ -99,9 +97,8 @@ DIAGNOSTICS = (
     "stamp_resizes",
 )
 
-#: What rank 0 looks at when a result comes in: the star, seconds spent on it and in waiting for it, how it
-#: ended, and the lengths of what is sent beside the numbers (count of the skip list; bytes of the strings, -1
-#: for none).
+#: The part that rank 0 reads when a result comes in: the star, seconds spent on it and in waiting for it, its
+#: status, and the lengths beside the numbers (count of the skip list; bytes of the strings, -1 for none).
 HEAD_DTYPE = np.dtype(
     [
         ("priority", "i8"),
@@ -201,28 +198,22 @@ def unpack_tasks(message: bytes | bytearray | memoryview) -> NDArray[np.void]:
     return np.frombuffer(buffer[32:], dtype=TASK_DTYPE)
 
 
-def pack_stop(exit_status: int) -> bytes:
-    """The end of the work, with the exit status of the program."""
-    return _header(exit_status)
+def pack_number(number: int) -> bytes:
+    """The payload of STOP (the exit status) and of FINISH (milliseconds).
+
+    Examples
+    --------
+    >>> unpack_number(pack_number(75))
+    75
+    """
+    return _header(number)
 
 
-def unpack_stop(message: bytes | bytearray | memoryview) -> int:
-    """The exit status that `pack_stop` packed; raises ProtocolError as `unpack_tasks`."""
+def unpack_number(message: bytes | bytearray | memoryview) -> int:
+    """The number that `pack_number` packed; raises ProtocolError as `unpack_tasks`."""
     buffer = memoryview(message)
     _check_size(buffer, 32, "stop")
     return _read_header(buffer, "stop")[0]
-
-
-def pack_finish(seconds: float) -> bytes:
-    """The end of the run, in so many seconds."""
-    return _header(round(1000 * seconds))
-
-
-def unpack_finish(message: bytes | bytearray | memoryview) -> float:
-    """The seconds that `pack_finish` packed; raises ProtocolError as `unpack_tasks`."""
-    buffer = memoryview(message)
-    _check_size(buffer, 32, "finish")
-    return _read_header(buffer, "finish")[0] / 1000
 
 
 def pack_failure(error: TasocError) -> bytes:
@@ -230,14 +221,20 @@ def pack_failure(error: TasocError) -> bytes:
     return json.dumps({"message": str(error), "exit_status": error.exit_status}).encode()
 
 
-def unpack_failure(rank: int, message: bytes | bytearray | memoryview) -> TasocError:
-    """The error of a rank that `pack_failure` packed, with its exit status."""
+def unpack_failure(message: bytes | bytearray | memoryview, sender: str = "") -> TasocError:
+    """The error that `pack_failure` packed, with its exit status; `sender` goes before its message.
+
+    Examples
+    --------
+    >>> str(unpack_failure(pack_failure(TasocError("no room on the disk")), "rank 3: "))
+    'rank 3: no room on the disk'
+    """
     try:
-        said = json.loads(bytes(message))
-        error = TasocError(f"rank {rank}: {said['message']}")
-        error.exit_status = int(said["exit_status"])
+        found = json.loads(bytes(message))
+        error = TasocError(f"{sender}{found['message']}")
+        error.exit_status = int(found["exit_status"])
     except (ValueError, LookupError, TypeError):
-        return ProtocolError(f"rank {rank} cannot go on, and its reason cannot be read")
+        return ProtocolError(f"{sender}cannot go on, and its reason cannot be read")
     return error
 
 
@@ -282,7 +279,7 @@ def unpack_results(message: bytes | bytearray | memoryview) -> Results:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What many messages of results hold, with their strings not yet made.
+    """The results of many messages, with their strings not yet made.
 
     Attributes
     ----------
@@ -356,7 +353,7 @@ def _lengths(heads: NDArray[np.void]) -> NDArray[np.int32]:
 
 
 def _before(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
-    """What is before each result, and last what there is, shape (n + 1, 4)."""
+    """Sums of the lengths before each result, and last of all of them, shape (n + 1, 4)."""
     before = np.zeros((len(lengths) + 1, lengths.shape[1]), np.int64)
     np.cumsum(np.maximum(lengths, 0), axis=0, out=before[1:])
     return before

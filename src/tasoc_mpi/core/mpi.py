@@ -62,8 +62,8 @@ def world() -> Any | None:
 def _probe(comm: Any, source: int, status: Any) -> bool:
     """Whether a message is there.
 
-    MPICH moves one message from the network at a call, after it has looked for it: the first call then says
-    no and the second yes.
+    MPICH moves one message from the network at a call, after it has looked for it: the first call then finds
+    none, and the second one does.
     """
     return comm.Iprobe(source, status=status) or comm.Iprobe(source, status=status)
 
@@ -151,7 +151,7 @@ def start_ranks(ranks: int, options: Sequence[str]) -> int:
         # It refuses more ranks than cores, and binds each to a core if there are enough; rank 0 needs none.
         command += ["--oversubscribe", "--bind-to", "none"]
         if os.geteuid() == 0:
-            # It refuses, too, what is usual in containers; who it is has been decided before.
+            # It refuses root, too, which is the usual user in containers.
             command.append("--allow-run-as-root")
     os.environ[_STARTED] = str(ranks)
     if sys.stderr.isatty():
@@ -220,7 +220,7 @@ def check_first(comm: Any | None, check: Callable[[], object]) -> int:
 
 
 def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
-    """Say why on this rank's standard error, and end all ranks.
+    """Write the reason to this rank's standard error, and end all ranks.
 
     Parameters
     ----------
@@ -243,10 +243,10 @@ def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
         reason = "".join(traceback.format_exception(error))
     sys.stderr.write(f"tasoc-mpi {command}: rank {comm.Get_rank()} ends the run: {reason}")
     sys.stderr.flush()
-    # What mpiexec has not read when the rank dies is lost.
+    # Lines that mpiexec has not read when the rank ends are lost.
     time.sleep(0.2)
     comm.Abort(exit_status)
-    # It may come back before the launcher ends this rank; nothing is to be said again.
+    # It may return before the launcher ends this rank; nothing is to be written twice.
     os._exit(exit_status)
 
 
@@ -266,7 +266,7 @@ def nodes(comm: Any) -> list[int]:
 
 
 class Mailbox:
-    """Many messages at once for rank 0, which has to do with all ranks.
+    """Many messages at once, for rank 0.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ class Mailbox:
         self._sent: list[list[tuple[Any, bytes]]] = [[] for _ in range(comm.Get_size())]
 
     def receive(self, most: int, timeout: float | None = None) -> list[tuple[int, int, bytearray]]:
-        """What is there, waiting for the first message without keeping the core busy.
+        """The messages that are there, waiting for the first one without keeping the core busy.
 
         Parameters
         ----------

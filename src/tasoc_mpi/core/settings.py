@@ -46,7 +46,7 @@ class Setting:
     low, high : int or float
         The smallest and the largest value.
     reason : str
-        The meaning of the value, with its unit, and why the default is what it is.
+        The meaning of the value, with its unit, and the reason of the default.
     """
 
     section: str

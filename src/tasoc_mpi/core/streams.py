@@ -24,7 +24,7 @@ _ERRORS = "tasoc_mpi.names"
 
 
 def secure_streams() -> None:
-    """Make the standard streams safe to write to, whatever they are; to be called before a file is opened.
+    """Make the standard streams safe to write to; to be called before a file is opened.
 
     Descriptors 0, 1 and 2 that are closed are given to /dev/null: a data file that took the place of standard
     error would get its messages. Messages on standard error are dropped where they cannot be written. Names
@@ -77,7 +77,7 @@ class _Output(io.FileIO):
 
 
 class _Forgiving(io.RawIOBase):
-    """Standard error; what it does not take is dropped."""
+    """Standard error; bytes that it does not take are dropped."""
 
     def writable(self) -> bool:
         return True
@@ -111,7 +111,7 @@ def write_error(data: bytes) -> None:
 
 
 def print_report(lines: Iterable[str]) -> str | None:
-    """Print lines on standard output, which may be full or without a reader, and what it holds back.
+    """Print lines on standard output, which may be full or without a reader, and flush it.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def print_report(lines: Iterable[str]) -> str | None:
 
 
 def silence_stdout() -> None:
-    """Drop what standard output has not taken, and what comes: Python would complain of it when it ends."""
+    """Drop all output, the buffered one too: Python would report an error of standard output when it ends."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

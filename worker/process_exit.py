@@ -1,4 +1,4 @@
-"""Why a computing process ended, and whether the star that it was at is to be suspected of it."""
+"""Why a compute process ended, and whether that counts against the star that it was at."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from typing import NamedTuple
 
 from ..core.resources import control_groups
 
-__all__ = ["Death", "cause_of_death", "oom_kills"]
+__all__ = ["ProcessExit", "explain_exit", "oom_kills"]
 
-#: Signals that a process gets for what it does itself. All others come from outside: from a person, a batch
+#: Signals that a process causes itself. All others come from outside: from a person, a batch
 #: system, or the kernel.
 _OWN = (
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP),
-    *(signal.SIGSYS, signal.SIGALRM),
+    signal.SIGSYS,
 )
 _MEANINGS = {
     signal.SIGSEGV: "invalid memory access",
     signal.SIGBUS: "a mapped file could not be read: truncated, or a disk error",
     signal.SIGABRT: "a library ended the program",
-    signal.SIGALRM: "far beyond its time limit",
 }
 
 
-class Death(NamedTuple):
-    """The end of a computing process.
+class ProcessExit(NamedTuple):
+    """The end of a compute process.
 
     Attributes
     ----------
     reason : str
     own : bool
-        Whether the process brought it about itself. If not, no star is to blame.
+        Whether the process ended by its own doing; if not, the end counts against no star.
     """
 
     reason: str
     own: bool
 
 
-def cause_of_death(code: int, memory_ran_out: bool) -> Death:
-    """What an exit code means.
+def explain_exit(code: int, memory_ran_out: bool) -> ProcessExit:
+    """The meaning of an exit code.
 
     Parameters
     ----------
@@ -50,17 +49,17 @@ def cause_of_death(code: int, memory_ran_out: bool) -> Death:
         Whether the kernel has killed a process for want of memory (see `oom_kills`) while this one ran.
     """
     if code >= 0:
-        return Death(f"exit status {code}", own=True)
+        return ProcessExit(f"exit status {code}", own=True)
     try:
         number = signal.Signals(-code)
     except ValueError:
-        return Death(f"signal {-code}, from outside", own=False)
+        return ProcessExit(f"signal {-code}, from outside", own=False)
     if number == signal.SIGKILL and memory_ran_out:
-        return Death("SIGKILL (by the kernel: memory ran out; see --memory-limit)", own=True)
+        return ProcessExit("SIGKILL (by the kernel: memory ran out; see --memory-limit)", own=True)
     if number in _OWN:
         more = _MEANINGS.get(number)
-        return Death(f"{number.name} ({more})" if more else number.name, own=True)
-    return Death(f"{number.name}, from outside", own=False)
+        return ProcessExit(f"{number.name} ({more})" if more else number.name, own=True)
+    return ProcessExit(f"{number.name}, from outside", own=False)
 
 
 def oom_kills(proc: Path = Path("/proc"), root: Path = Path("/sys/fs/cgroup")) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Which star is to blame when a computing process ends: by its own doing or not, for memory or for time."""
+"""Which star is to blame when a compute process ends: by its own doing or not, for memory or for time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from supervised import supervisor, tasks, wait
 
 from tasoc_mpi.core.errors import TasocError
-from tasoc_mpi.worker.deaths import cause_of_death, oom_kills
+from tasoc_mpi.worker.process_exit import explain_exit, oom_kills
 
 pytestmark = pytest.mark.timeout(100)
 
@@ -32,30 +32,30 @@ OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGXCPU", "SIGU
 
 @pytest.mark.parametrize("name", OWN)
 def test_signals_for_what_a_process_does_itself(name):
-    death = cause_of_death(-signal.Signals[name], memory_ran_out=False)
+    death = explain_exit(-signal.Signals[name], memory_ran_out=False)
     assert death.own
     assert name in death.reason
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_signals_from_outside_condemn_nobody(name):
-    death = cause_of_death(-signal.Signals[name], memory_ran_out=False)
+    death = explain_exit(-signal.Signals[name], memory_ran_out=False)
     assert not death.own
     assert death.reason == f"{name}, from outside"
 
 
 @given(st.integers(0, 255))
 def test_whoever_exits_does_so_itself(status):
-    assert cause_of_death(status, memory_ran_out=False) == (f"exit status {status}", True)
+    assert explain_exit(status, memory_ran_out=False) == (f"exit status {status}", True)
 
 
 def test_a_kill_counts_where_memory_ran_out():
-    death = cause_of_death(-signal.SIGKILL, memory_ran_out=True)
+    death = explain_exit(-signal.SIGKILL, memory_ran_out=True)
     assert death.own
     assert "memory ran out" in death.reason
     # Not any other signal.
-    assert not cause_of_death(-signal.SIGTERM, memory_ran_out=True).own
-    assert not cause_of_death(-200, memory_ran_out=True).own
+    assert not explain_exit(-signal.SIGTERM, memory_ran_out=True).own
+    assert not explain_exit(-200, memory_ran_out=True).own
 
 
 def test_kills_for_want_of_memory_are_counted_by_the_node_and_its_control_groups(tmp_path):
@@ -208,29 +208,27 @@ def control_group(limit: int):
 
 
 def kill_at(computer, starid: int, before: int = 0) -> int:
-    """Kill the computing process, another one than `before`, when it is at work on a star; its number."""
-    deadline = time.monotonic() + 20
-    while (
-        computer._process is None
-        or computer._process.pid == before
-        or computer._recorder.read().priority != starid - 900
-    ):
+    """Kill the compute process, another one than `before`, when it is at work on a star; its number."""
+    deadline = time.monotonic() + 60
+    while computer.pid in (None, before) or computer._recorder.read().priority != starid - 900:
         assert computer.poll(0.01) is None
         assert time.monotonic() < deadline
-    pid = computer._process.pid
+    pid = computer.pid
     os.kill(pid, signal.SIGKILL)
     return pid
 
 
 def test_kills_from_outside_condemn_nobody(tmp_path, monkeypatch):
     """However often they come at the same star."""
-    monkeypatch.setenv("FAULTY_STARS", "slow:1001,1002")
+    monkeypatch.setenv("FAULTY_STARS", "held:1001,1002")
     with supervisor(tmp_path) as computer:
         computer.submit(tasks(*range(1000, 1006)))
         computer.submit(tasks(1010, 1011))
         pid = 0
         for starid in (1001, 1002, 1002, 1002, 1002):
             pid = kill_at(computer, starid, pid)
+            (tmp_path / "release-1001").touch()
+        (tmp_path / "release-1002").touch()
         first, second = wait(computer), wait(computer)
     assert sorted(statuses(first)) == list(range(1000, 1006))
     assert sorted(statuses(second)) == [1010, 1011]
@@ -238,15 +236,14 @@ def test_kills_from_outside_condemn_nobody(tmp_path, monkeypatch):
 
 
 def test_a_kill_from_outside_of_a_suspect_is_no_proof(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAULTY_STARS", "once:1002 slow:1002")
+    monkeypatch.setenv("FAULTY_STARS", "once:1002 held:1002")
     with supervisor(tmp_path) as computer:
         computer.submit(tasks(*range(1000, 1006)))
-        pid = 0
-        while not (tmp_path / "crashed-1002").exists():
-            assert computer.poll(0.01) is None
-            pid = computer._process.pid if computer._process else pid
+        # The process that crashes, not the one that comes after it.
+        pid = computer.pid
         for _ in range(3):
             pid = kill_at(computer, 1002, pid)
+        (tmp_path / "release-1002").touch()
         results = wait(computer)
     assert sorted(statuses(results)) == list(range(1000, 1006))
     assert aborts(results) == {}
@@ -259,7 +256,7 @@ def test_a_star_whose_process_is_killed_for_ever_ends_the_run_and_is_not_condemn
         wait(computer)
         computer.submit(tasks(1002, 1003))
         line = (
-            r"the computing process was ended 20 times without a result "
+            r"the compute process was ended 20 times without a result "
             r"\(SIGKILL, from outside, the last time at TIC 1002\); find out what ends it"
         )
         with pytest.raises(TasocError, match=line):
@@ -271,12 +268,12 @@ def test_a_star_that_is_done_while_its_process_is_ended_counts(tmp_path, monkeyp
     monkeypatch.setenv("FAULTY_STARS", "slow:1001")
     with supervisor(tmp_path, target_timeout=30.0) as computer:
         computer.submit(tasks(*range(1000, 1006)))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while computer._recorder.read().priority != 101:
             assert computer.poll(0.01) is None
             assert time.monotonic() < deadline
         overdue = computer._recorder.read()
-        # Its result comes while the watching process makes up its mind.
+        # Its result comes while the supervisor process makes up its mind.
         while computer._recorder.read().sequence == overdue.sequence:
             time.sleep(0.001)
         time.sleep(0.2)
@@ -288,12 +285,12 @@ def test_a_star_that_is_done_while_its_process_is_ended_counts(tmp_path, monkeyp
 
 def test_a_star_that_takes_too_long_is_the_only_one_that_is_condemned(tmp_path, monkeypatch):
     monkeypatch.setenv("FAULTY_STARS", "hang:1002 slow:1003 stuck:1004")
-    with supervisor(tmp_path, target_timeout=2.0) as computer:
+    with supervisor(tmp_path, target_timeout=4.0) as computer:
         computer.submit(tasks(*range(1000, 1006)))
         results = wait(computer, 60)
     assert sorted(statuses(results)) == list(range(1000, 1006))
     assert {starid: text[:50] for starid, text in aborts(results).items()} == {
-        starid: f"TIC {starid}: its process was ended: no result after 2"[:50] for starid in (1002, 1004)
+        starid: f"TIC {starid}: its process was ended: no result after 4"[:50] for starid in (1002, 1004)
     }
 
 
@@ -304,14 +301,14 @@ def test_stars_in_hand_are_given_up_when_the_run_is_to_end(tmp_path, monkeypatch
     with supervisor(tmp_path) as computer:
         computer.submit(tasks(*range(1000, 1006)))
         computer.submit(tasks(1010, 1011))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while computer._recorder.read().priority != 102:
             assert computer.poll(0.01) is None
             assert time.monotonic() < deadline
         start = time.monotonic()
         computer.finish(1.0)
         first, second = wait(computer), wait(computer)
-        assert 0.9 < time.monotonic() - start < 3
+        assert 0.9 < time.monotonic() - start < 20
         assert computer.held == 0
     # What was computed counts, and nothing is said of the others.
     assert sorted(statuses(first)) == [1000, 1001]
@@ -353,24 +350,23 @@ def test_a_process_that_is_killed_before_it_is_ready_is_started_again(tmp_path):
     with supervisor(tmp_path) as computer:
         computer.submit(tasks(1000, 1001))
         for _ in range(6):
-            os.kill(computer._process.pid, signal.SIGKILL)
-            pid = computer._process.pid
-            while computer._process.pid == pid:
+            os.kill(computer.pid, signal.SIGKILL)
+            pid = computer.pid
+            while computer.pid == pid:
                 computer.poll(0.01)
         np.testing.assert_array_equal(wait(computer).numbers["priority"], [100, 101])
 
 
 def test_processes_end_with_a_supervisor_that_is_interrupted(tmp_path):
     code = (
-        f"import sys, os, signal; sys.path.insert(0, {HELPERS!r})\n"
+        f"import sys, time; sys.path.insert(0, {HELPERS!r})\n"
         "from pathlib import Path; from supervised import supervisor, tasks\n"
         f"with supervisor(Path({str(tmp_path)!r})) as computer:\n"
         "    computer.submit(tasks(1000))\n"
         "    while computer._recorder.read().priority < 0: computer.poll(0.01)\n"
-        "    print(computer._process.pid, flush=True)\n"
+        "    print(computer.pid, time.monotonic(), flush=True)\n"
         "    raise KeyboardInterrupt\n"
     )
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "FAULTY_STARS": "stuck:1000"},
@@ -379,6 +375,8 @@ def test_processes_end_with_a_supervisor_that_is_interrupted(tmp_path):
         timeout=60,
         check=False,
     )
-    assert time.monotonic() - start < 15
+    pid, interrupted = done.stdout.split()
+    # Nothing waits for the star.
+    assert time.monotonic() - float(interrupted) < 15
     with pytest.raises(ProcessLookupError):
-        os.kill(int(done.stdout), 0)
+        os.kill(int(pid), 0)

@@ -1,0 +1,91 @@
+"""How the supervisor process starts the compute process, and how that answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+
+from ..core.messages import Tag
+from .compute import Job
+
+__all__ = [
+    "DEFAULT_PHOTOMETRY",
+    "ComputeOptions",
+    "compute_command",
+    "compute_environment",
+    "pack_answer",
+    "parse_options",
+    "unpack_answer",
+]
+
+DEFAULT_PHOTOMETRY = "tasoc_mpi.photometry:tessphot"
+
+#: Variables by which launchers tell a process that it is an MPI rank: the compute process is none.
+_LAUNCHER_PREFIXES = (
+    *("PMI", "MPI_", "MPIR_", "MPIEXEC_", "MPICH_", "HYDRA", "HYDI_", "I_MPI_", "MV2_"),
+    *("OMPI_", "PRTE_", "PALS_", "ALPS_", "SLURM"),
+)
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """How stars are computed.
+
+    Parameters
+    ----------
+    target_timeout : float
+        Seconds that a star may take.
+    memory_limit : int, optional
+        Bytes that the compute process may allocate. Default: no limit.
+    photometry : str
+        ``MODULE:FUNCTION`` that computes a star.
+    copies : str
+        Folder in which cubes are copied; '' to read them where they are.
+    log_level : int
+        Of the compute process.
+    star_warnings : bool
+        Whether warnings about single stars, which stand in their diagnostics, are logged, too.
+    """
+
+    target_timeout: float
+    memory_limit: int | None = None
+    photometry: str = DEFAULT_PHOTOMETRY
+    copies: str = ""
+    log_level: int = 30
+    star_warnings: bool = False
+
+
+def compute_command(descriptors: tuple[int, int, int], job: Job, options: ComputeOptions) -> list[str]:
+    """The command line of the compute process; `descriptors` are of batches, results and the recorder."""
+    told = json.dumps({"job": asdict(job), "options": asdict(options)})
+    words = (*map(str, descriptors), str(os.getpid()), told)
+    return [sys.executable, "-P", "-m", "tasoc_mpi.worker.compute_process", *words]
+
+
+def parse_options(text: str) -> tuple[Job, ComputeOptions]:
+    """The last word of `compute_command`."""
+    told = json.loads(text)
+    return Job(**told["job"]), ComputeOptions(**told["options"])
+
+
+def compute_environment(options: ComputeOptions) -> dict[str, str]:
+    """Environment variables of the compute process."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHER_PREFIXES)}
+    # A rank is a core; threads of numerical libraries would take those of others.
+    env.setdefault("OMP_NUM_THREADS", "1")
+    if options.photometry != DEFAULT_PHOTOMETRY:
+        # Named by this program's caller, who may have it anywhere.
+        env["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    return env
+
+
+def pack_answer(tag: Tag, payload: bytes) -> bytes:
+    """A message of the compute process. Eight bytes of tag keep the arrays behind them aligned."""
+    return tag.to_bytes(8, "little") + payload
+
+
+def unpack_answer(message: bytes) -> tuple[int, memoryview]:
+    """Tag and payload of a message that `pack_answer` packed."""
+    return int.from_bytes(message[:8], "little"), memoryview(message)[8:]
