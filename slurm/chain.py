@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,20 +17,15 @@ from ..worklist.ccd_status import WorkListStatus
 from ..worklist.output_folder import find_output
 from ..worklist.todo_file import TODO_NAME
 from ..worklist.work_list import CCD, load_worklist
-from .jobs import Job, active, command, max_array_size, read_jobs, write_jobs
-from .scripts import ARRAYS, SCRIPT_FOLDER, render
+from .batch_system import BatchSystem
+from .jobs import SubmittedJob, active, find_system, read_jobs, write_jobs
+from .scripts import SCRIPT_FOLDER, render
 from .site import STEPS, Site
 
 __all__ = ["Planned", "array_size", "plan", "scripts", "submit"]
 
-#: What a step waits for: that all tasks of the step before succeed; what there is can be published always.
-_WAITS = {
-    "prepare": "afterok",
-    "todo": "afterok",
-    "run": "afterok",
-    "publish": "afterany",
-    "report": "afterok",
-}
+#: Steps that wait for the end of the one before and not for its success: results can always be published.
+_EVEN_FAILED = ("publish",)
 
 
 @dataclass(frozen=True)
@@ -139,67 +134,62 @@ def scripts(
     return planned
 
 
-def submit(site: Site, folder: Path, planned: Sequence[Planned]) -> list[Job]:
+def submit(site: Site, folder: Path, planned: Sequence[Planned]) -> list[SubmittedJob]:
     """Submit all scripts, or none.
 
-    SLURM is asked first whether it would take each of them. The first ones are then held until the last one
-    is submitted and the numbers are written to the input folder.
+    The batch system first checks each of them. The first ones are then held until the last one is submitted
+    and the numbers are written to the input folder.
 
     Returns
     -------
-    list of Job
+    list of SubmittedJob
 
     Raises
     ------
     MissingInput, InputError
-        If SLURM is not here, refuses one, or still has tasks of an earlier submission.
+        If the batch system is not here, refuses one, or still has tasks of an earlier submission.
     """
+    system = find_system(site)
     busy = active(folder)
     if busy:
         names = f"{busy[0]} and {len(busy) - 1} more" if len(busy) > 1 else busy[0]
-        numbers = " ".join(sorted({name.partition("_")[0] for name in busy}, key=int))
+        numbers = sorted({int(name.partition("_")[0]) for name in busy})
         raise InputError(
             f"{folder}: job {names} of an earlier submission is still in the queue; wait, or "
-            f"`scancel {numbers}`"
+            f"`{' '.join(system.cancel_command(numbers))}`"
         )
     before = read_jobs(folder)
     paths = _write_scripts(folder, planned)
     for item, path in zip(planned, paths, strict=True):
-        _sbatch(site, item, "--test-only", str(path))
-    jobs: list[Job] = []
+        with _refusals(site, system, item):
+            system.check(path)
+    jobs: list[SubmittedJob] = []
     try:
         for item, path in zip(planned, paths, strict=True):
-            waits = _dependency(item.step, jobs)
-            options = [f"--dependency={waits}", "--kill-on-invalid-dep=yes"] if waits else ["--hold"]
-            answer = _sbatch(site, item, "--parsable", *options, str(path))
-            jobs.append(Job(item.step, int(answer.strip().partition(";")[0]), item.ccds))
+            earlier = [job for job in jobs if job.step != item.step]
+            after = [job.job for job in earlier if job.step == earlier[-1].step]
+            with _refusals(site, system, item):
+                number = system.submit(path, after, item.step in _EVEN_FAILED)
+            jobs.append(SubmittedJob(item.step, number, item.ccds, site.system))
         write_jobs(folder, jobs)
-        for job in jobs:
-            if job.step == jobs[0].step:
-                command("scontrol", "release", str(job.job))
+        system.release([job.job for job in jobs if job.step == jobs[0].step])
     except BaseException:
         if jobs:
             with contextlib.suppress(TasocError):
-                command("scancel", *(str(job.job) for job in jobs))
+                system.cancel([job.job for job in jobs])
             write_jobs(folder, before)
         raise
     return jobs
 
 
-def _dependency(step: str, jobs: Sequence[Job]) -> str:
-    """What a step waits for, of the jobs that are submitted already."""
-    earlier = [job.step for job in jobs if job.step != step]
-    if not earlier:
-        return ""
-    return ":".join([_WAITS[step], *(str(job.job) for job in jobs if job.step == earlier[-1])])
-
-
-def _sbatch(site: Site, item: Planned, *options: str) -> str:
+@contextlib.contextmanager
+def _refusals(site: Site, system: BatchSystem, item: Planned) -> Iterator[None]:
+    """Name the site file and the step where the batch system refuses a script."""
     try:
-        return command("sbatch", *options)
+        yield
     except InputError as error:
         raise InputError(
-            f"{site.path}: SLURM refuses the {item.step} step ({error}); nothing is submitted"
+            f"{site.path}: {system.title} refuses the {item.step} step ({error}); nothing is submitted"
         ) from None
 
 
@@ -216,14 +206,12 @@ def _write_scripts(folder: Path, planned: Sequence[Planned]) -> list[Path]:
     return paths
 
 
-def array_size(dry: bool) -> int:
-    """Largest array here; where there is no SLURM to ask, its default (for a dry run)."""
+def array_size(site: Site, dry: bool) -> int:
+    """Most tasks of an array here; where no batch system can be asked, SLURM's default (for a dry run)."""
+    system = find_system(site)
     try:
-        return max_array_size()
+        return system.max_array_size()
     except (MissingInput, InputError):
         if not dry:
             raise
         return 1001
-
-
-assert set(_WAITS) == set(STEPS) >= set(ARRAYS)

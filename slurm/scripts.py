@@ -1,4 +1,4 @@
-"""Batch scripts from templates: text with ``{{name}}`` where something is to be filled in."""
+"""Batch scripts from templates: texts with places ``{{name}}`` to be filled in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..core.errors import InputError, MissingInput
+from .jobs import find_system
 from .site import LAUNCHES, Site
 
 __all__ = ["ARRAYS", "SCRIPT_FOLDER", "render"]
@@ -51,13 +52,15 @@ def render(
     for path in (folder, output):
         if re.search(r"[\x00-\x1f\"]", str(path)):
             raise InputError(f"{str(path)!r}: not a name for a batch script; move it to a plain one")
-    asks = site.steps[step]
+    system, asks = find_system(site), site.steps[step]
     launch = ""
     if asks.nodes * asks.ranks > 1:
         options = shlex.join(site.launch_options)
-        launch = f'{LAUNCHES[site.launch]} -n "$SLURM_NTASKS" {options}'.rstrip() + " "
+        launch = f"{LAUNCHES[site.launch]} -n {system.ranks} {options}".rstrip() + " "
     values = {
-        "directives": _directives(site, step, folder, len(ccds)),
+        "directives": "\n".join(
+            system.directives(site, step, folder / SCRIPT_FOLDER, len(ccds) if step in ARRAYS else None)
+        ),
         "setup": _setup(site),
         "grace": str(max(site.warning - _RESERVE, site.warning // 2)),
         "restarts": str(site.restarts),
@@ -70,10 +73,10 @@ def render(
         "cube": f"--cube {site.cube}" + (f" --scratch {_scratch(site.scratch)}" if site.scratch else ""),
         "options": shlex.join(asks.options),
     }
-    values["common"] = _fill(site, "common", values)
+    values["common"] = _fill(site, site.system, values) + _fill(site, "common", values)
     values["fresh"] = _fill(site, "fresh", values) if launch.startswith("srun") else ""
     script = _fill(site, step, values)
-    # Without what was left empty.
+    # Without the lines that stayed empty.
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", script, flags=re.MULTILINE))
 
 
@@ -95,30 +98,6 @@ def _fill(site: Site, name: str, values: Mapping[str, str]) -> str:
         return values[match[1]]
 
     return _PLACE.sub(value, text).rstrip("\n") + "\n"
-
-
-def _directives(site: Site, step: str, folder: Path, tasks: int) -> str:
-    asks = site.steps[step]
-    log = str(folder / SCRIPT_FOLDER / f"{step}-{'%A_%a' if step in ARRAYS else '%j'}.log")
-    options = [
-        f"--job-name=tasoc-{step}",
-        # What is a % in the folder's name is doubled for SLURM.
-        f'--output="{str(folder / SCRIPT_FOLDER).replace("%", "%%")}/{Path(log).name}"',
-        "--open-mode=append",
-        f"--nodes={asks.nodes}",
-        f"--ntasks-per-node={asks.ranks}",
-        f"--mem={asks.memory}",
-        f"--time={asks.time}",
-        "--requeue",
-        f"--signal=B:USR1@{site.warning}",
-    ]
-    for name in ("partition", "account", "qos"):
-        value = getattr(asks, name, "") or getattr(site, name)
-        if value:
-            options.append(f"--{name}={value}")
-    if step in ARRAYS:
-        options.append(f"--array=0-{max(tasks - 1, 0)}%{site.at_once}")
-    return "\n".join(f"#SBATCH {option}" for option in (*options, *site.sbatch))
 
 
 def _setup(site: Site) -> str:

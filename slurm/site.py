@@ -1,4 +1,4 @@
-"""The settings of a site: one YAML file that says how its SLURM wants to be asked."""
+"""The settings of a site: one YAML file with the resources of each step and the way to ask for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MODULE = re.compile(r"[\w./+-]+")
 
 @dataclass(frozen=True)
 class Resources:
-    """What a step asks for.
+    """The resources of a step.
 
     Attributes
     ----------
@@ -63,13 +63,13 @@ class Resources:
     options: tuple[str, ...] = ()
 
 
-#: What the steps ask for that need no thought: they take minutes on one core.
+#: The resources of the small steps, which take minutes on one core.
 _SMALL = {"time": "1:00:00", "memory": "8G"}
 
 
 @dataclass(frozen=True)
 class Site:
-    """The settings of a site; the documentation says what each means.
+    """The settings of a site; `docs/slurm.md` has their meaning.
 
     Attributes
     ----------
@@ -94,11 +94,12 @@ class Site:
     restarts: int = 10
     at_once: int = 16
     templates: Path | None = None
+    system: str = "slurm"
 
 
 @dataclass
 class _Reader:
-    """One mapping of the file: hands out its values, checked, and then says which are left over."""
+    """One mapping of the file: gives its values, checked, and raises for those that are left over."""
 
     path: Path
     place: str
@@ -206,6 +207,7 @@ def load_site(name: str | os.PathLike[str]) -> Site:
         restarts=reader.number("restarts", 10, 0, 1000),
         at_once=reader.number("at_once", 16, 1, 100_000),
         templates=path.parent / templates if templates else None,
+        system=reader.text("system", _WORD, "slurm", "slurm"),
     )
     reader.end()
     if cube == "staged" and not site.scratch:

@@ -28,14 +28,10 @@ finish() {
     if [ -n "$cancelled" ] && [ "$1" -eq 0 ]; then
         set -- 143  # srun may say 0 of what it was told to end
     fi
-    local job="$SLURM_JOB_ID"
-    if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
-        job="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
-    fi
-    if [ -z "$cancelled" ] && [ "$1" -ne 0 ] && [ "$1" -ne 2 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt {{restarts}} ]; then
-        echo "status $1: restart $((${SLURM_RESTART_COUNT:-0} + 1)) of {{restarts}} will go on where this one stopped"
-        if scontrol requeue "$job"; then
-            sleep 600  # until SLURM ends this script
+    if [ -z "$cancelled" ] && [ "$1" -ne 0 ] && [ "$1" -ne 2 ] && [ "$restarts" -lt {{restarts}} ]; then
+        echo "status $1: restart $((restarts + 1)) of {{restarts}} will go on where this one stopped"
+        if requeue; then
+            sleep 600  # until the batch system ends this script
         fi
     fi
     echo "$(date -u +%FT%TZ) job $job ends with status $1"
@@ -43,4 +39,4 @@ finish() {
 }
 
 cancelled=""
-echo "$(date -u +%FT%TZ) job $SLURM_JOB_ID on ${SLURM_JOB_NODELIST:-?}, restarted ${SLURM_RESTART_COUNT:-0} times"
+echo "$(date -u +%FT%TZ) job $job on $where, restarted $restarts times"

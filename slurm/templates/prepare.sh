@@ -4,7 +4,7 @@
 {{setup}}
 {{common}}
 ccds=({{ccds}})
-read -r sector camera ccd <<< "${ccds[$SLURM_ARRAY_TASK_ID]}"
+read -r sector camera ccd <<< "${ccds[$task]}"
 {{fresh}}
 supervise {{launch}}{{command}} prepare {{input}} \
     --sector "$sector" --camera "$camera" --ccd "$ccd" {{options}}

@@ -4,7 +4,7 @@
 {{setup}}
 {{common}}
 ccds=({{ccds}})
-read -r sector camera ccd <<< "${ccds[$SLURM_ARRAY_TASK_ID]}"
+read -r sector camera ccd <<< "${ccds[$task]}"
 {{fresh}}
 supervise {{launch}}{{command}} run {{input}} --sector "$sector" --camera "$camera" --ccd "$ccd" \
     --output {{output}} --version {{version}} {{cube}} {{options}}

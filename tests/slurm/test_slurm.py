@@ -16,9 +16,10 @@ from run_program import call, make_input
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.slurm.chain import plan, scripts, submit
-from tasoc_mpi.slurm.jobs import Job, max_array_size, queue_lines, queue_table, read_jobs, write_jobs
+from tasoc_mpi.slurm.jobs import SubmittedJob, queue_lines, queue_table, read_jobs, write_jobs
 from tasoc_mpi.slurm.scripts import render
 from tasoc_mpi.slurm.site import STEPS, examples, load_site
+from tasoc_mpi.slurm.slurm import Slurm
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 
@@ -91,6 +92,7 @@ BAD = [
     (changed(restarts="many"), "`restarts` is 'many'; must be like"),
     (changed(warning="5"), "`warning` is 5; must be from 10 to 65535"),
     (changed(cube="staged"), "`scratch` is missing"),
+    (changed(system="pbs"), "`system` is 'pbs'; must be one of slurm"),
     (changed(cube="fast"), "`cube` is 'fast'; must be mapped, staged or shared"),
     ("launch: srun\nlaunch: srun\n", "`launch` is there twice"),
     ("- a\n- b\n", "must hold lines `key: value`"),
@@ -200,8 +202,13 @@ def test_who_is_requeued(tmp_path, status, restarted, requeued):
 
 def test_the_warning_reaches_the_program(tmp_path):
     """A program that saves ends with its own status; one that does not is left after a while."""
-    saves = 'trap "echo saved; exit 75" USR1; kill -USR1 $PPID; for i in {1..99}; do sleep 0.1; done'
-    hangs = 'trap "" USR1; kill -USR1 $PPID; sleep 8; echo too late'
+    # The script waits for its program, and sleeps beside it: from then on it passes signals on.
+    warn = (
+        "until [ $(wc -w < /proc/$PPID/task/$PPID/children) -ge 2 ]; do sleep 0.05; done; kill -USR1 $PPID; "
+    )
+    until_alone = "for i in {1..300}; do sleep 0.1; kill -0 $PPID || exit; done; echo too late"
+    saves = f'trap "echo saved; exit 75" USR1; {warn}{until_alone}'
+    hangs = f'trap "" USR1; {warn}{until_alone}'
     for lines, said in ((saves, "saved"), (hangs, "")):
         site = load_site(
             write(tmp_path, changed(command=fake_program(tmp_path, lines), restarts="0", warning="10"))
@@ -322,24 +329,24 @@ def fake_slurm(folder: Path, monkeypatch, **answers: str) -> None:
 def test_the_queue_as_squeue_says_it(tmp_path, monkeypatch):
     assert queue_table(tmp_path) is None
     assert list(queue_lines(tmp_path)) == []
-    jobs = [Job("run", 12, ((1, 1, 1), (1, 1, 2))), Job("publish", 13)]
+    jobs = [SubmittedJob("run", 12, ((1, 1, 1), (1, 1, 2))), SubmittedJob("publish", 13)]
     write_jobs(tmp_path, jobs)
     assert read_jobs(tmp_path) == jobs
     fake_slurm(tmp_path, monkeypatch, squeue="echo '12|1|RUNNING|1:02|58:58|node7|None'")
     rows = queue_table(tmp_path)
-    assert [(row.step, row.job, row.ccd, row.state) for row in rows] == [
+    assert [(row.step, row.job, row.ccd, row.now.state) for row in rows] == [
         ("run", "12_0", (1, 1, 1), "GONE"),
         ("run", "12_1", (1, 1, 2), "RUNNING"),
         ("publish", "13", None, "GONE"),
     ]
-    assert (rows[1].used, rows[1].left, rows[1].node) == ("1:02", "58:58", "node7")
+    assert rows[1].now[2:5] == ("1:02", "58:58", "node7")
     lines = list(queue_lines(tmp_path))
     assert lines[0].split() == ["queue", "CCD", "job", "state", "time", "left", "node", "stars", "reason"]
     assert lines[2].split() == ["run", "s001-1-2", "12_1", "RUNNING", "1:02", "58:58", "node7"]
 
 
 def test_a_queue_that_does_not_answer(tmp_path, monkeypatch):
-    write_jobs(tmp_path, [Job("publish", 13)])
+    write_jobs(tmp_path, [SubmittedJob("publish", 13)])
     error = "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1"
     fake_slurm(tmp_path, monkeypatch, squeue=error)
     assert next(queue_lines(tmp_path)).startswith("queue: unknown (squeue: ")
@@ -349,7 +356,7 @@ def test_a_queue_that_does_not_answer(tmp_path, monkeypatch):
     (tmp_path / "bin" / "squeue").write_text(
         "#!/bin/bash\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n"
     )
-    assert [row.state for row in queue_table(tmp_path)] == ["GONE"]
+    assert [row.now.state for row in queue_table(tmp_path)] == ["GONE"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"jobs": [{"step": 1, "job": "x", "ccds": []}]}', '{"jobs": 3}'])
@@ -411,7 +418,7 @@ def test_dependencies(folder, tmp_path, monkeypatch):
 
 def test_array_size_of_the_cluster(tmp_path, monkeypatch):
     fake_slurm(tmp_path, monkeypatch, scontrol="echo 'MaxArraySize            = 17'")
-    assert max_array_size() == 17
+    assert Slurm().max_array_size() == 17
 
 
 def test_status_shows_results_before_they_are_published(folder, capsys):
@@ -426,7 +433,7 @@ def test_status_shows_results_before_they_are_published(folder, capsys):
 
 
 def test_status_before_there_is_a_work_list(tmp_path, capsys, monkeypatch):
-    write_jobs(tmp_path, [Job("prepare", 3, ((1, 1, 1),))])
+    write_jobs(tmp_path, [SubmittedJob("prepare", 3, ((1, 1, 1),))])
     fake_slurm(tmp_path, monkeypatch, squeue="echo '3|0|RUNNING|1:02|58:58|node7|None'")
     assert cli.main(["status", str(tmp_path)]) == 0
     text = capsys.readouterr().out
@@ -437,7 +444,7 @@ def test_status_before_there_is_a_work_list(tmp_path, capsys, monkeypatch):
 def test_it_is_all_installed():
     """Templates and examples are found where the package is, wherever that is."""
     place = Path(sys.modules["tasoc_mpi.slurm"].__file__).parent
-    assert {path.stem for path in (place / "templates").glob("*.sh")} == {*STEPS, "common", "fresh"}
+    assert {path.stem for path in (place / "templates").glob("*.sh")} == {*STEPS, "common", "fresh", "slurm"}
 
 
 def test_the_same_rows_are_needed(tmp_path):

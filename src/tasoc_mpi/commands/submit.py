@@ -34,6 +34,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import MissingInput, UsageError
     from ..core.settings import input_folder, output_folder
     from ..slurm.chain import array_size, plan, scripts, submit
+    from ..slurm.jobs import find_system
     from ..slurm.site import examples, load_site
 
     if not 0 <= args.version <= 99:
@@ -46,11 +47,12 @@ def main(args: argparse.Namespace) -> int:
     if not name and not (folder / "site.yaml").is_file():
         raise UsageError(f"no settings of a site: give --site FILE (examples: {', '.join(examples())})")
     site = load_site(name or folder / "site.yaml")
+    find_system(site)
     steps = plan(folder, args.only or (), args.resume, output)
     if not steps:
         print("Nothing to do: all is finished.")
         return 0
-    planned = scripts(site, folder, output, args.version, steps, array_size(args.dry_run))
+    planned = scripts(site, folder, output, args.version, steps, array_size(site, args.dry_run))
     if args.dry_run:
         for item in planned:
             print(f"# {'-' * 20} {item.name} {'-' * 20}\n{item.text}")
