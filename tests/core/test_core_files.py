@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unprivileged import unprivileged
 
 from tasoc_mpi.core.errors import InputError, MissingInput, one_line, system_error
 from tasoc_mpi.core.input_files import InputFile, check_folder, files_below
-
-AS_ROOT = os.geteuid() == 0
 
 
 def names(folder: Path) -> list[str]:
@@ -95,7 +94,7 @@ def test_missing(tmp_path: Path) -> None:
         InputFile(tmp_path / "circle")
 
 
-@pytest.mark.skipif(AS_ROOT, reason="root reads everything")
+@unprivileged
 def test_permissions(tmp_path: Path, caplog) -> None:
     (tmp_path / "closed").mkdir()
     (tmp_path / "file").write_text("x")

@@ -16,6 +16,7 @@ import pytest
 from ffi_files import ffi_name, series
 from mpi_launch import launch, launchers
 from prepared import FRAMES, NAME, SHAPE, SMALL_MEMORY, contents, kill_prepare
+from unprivileged import unprivileged
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
@@ -104,9 +105,8 @@ def test_folders_whose_names_are_no_text(made: Path, tmp_path: Path) -> None:
         assert contents(folder / NAME) == contents(made / NAME)
 
 
+@unprivileged
 def test_a_folder_that_cannot_be_written_to(made: Path, tmp_path: Path, capsys) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root writes everywhere")
     linked(made, tmp_path)
     tmp_path.chmod(0o500)
     try:

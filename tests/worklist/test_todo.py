@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from todo_rows import LOADED_DTYPE, load_todo
+from unprivileged import unprivileged
 
 from tasoc_mpi.commands import show_status as status_command
 from tasoc_mpi.core.errors import InputError, MissingInput
@@ -225,7 +226,7 @@ def test_locked_by_another_program(todo, monkeypatch):
         assert "locked by another program" in one_line(info)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
+@unprivileged
 def test_read_only(todo):
     todo.chmod(0o444)
     assert len(load_todo(todo)) == 6
