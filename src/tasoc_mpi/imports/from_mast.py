@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..core.errors import InputError
 from ..core.progress import progress
+from ..cubes.checkpoint import write_at
 from ..products.ffi import FFIInfo
 from ..products.mast_cube import MastPixels, frame_block, scan_mast_cube
 
@@ -80,9 +79,4 @@ def _write_frames(infos: Sequence[FFIInfo], spool: int, memory: float) -> None:
         last = min(first + step, rows)
         block = frame_block(infos[0], first, last)
         for t, frame in enumerate(block):
-            place = 4 * columns * (t * rows + first)
-            view = np.ascontiguousarray(frame).reshape(-1).view("u1").data
-            while view:
-                written = os.pwrite(spool, view, place)
-                place += written
-                view = view[written:]
+            write_at(spool, 4 * columns * (t * rows + first), frame)

@@ -59,8 +59,8 @@ def _one_a_cadence(info: TasocFile) -> TasocFile:
         return bool(info.wcs.good[t]), *file_rank(Path(info.frames[t])), t
 
     cadence = max(float(info.attributes["CADENCE"]), 1.0)
-    chosen, others = one_a_cadence(info.time - info.timecorr, cadence, rank)
-    if chosen == list(range(len(info.time))):
+    chosen, others = one_a_cadence(info.series["time"] - info.series["timecorr"], cadence, rank)
+    if chosen == list(range(info.shape[2])):
         return info
     names = [name or f"frame {t}" for t, name in enumerate(info.frames)]
     warn_each(
@@ -69,19 +69,18 @@ def _one_a_cadence(info: TasocFile) -> TasocFile:
             for t, best in sorted(others.items())
         ]
     )
-    series = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality")
-    lists = ("frames", "wcs_cards", "wcs_headers")
     ref = info.ref_frame
-    changed: dict[str, Any] = {name: getattr(info, name)[chosen] for name in series}
-    changed |= {name: tuple(getattr(info, name)[t] for t in chosen) for name in lists}
     return replace(
         info,
         shape=(*info.shape[:2], len(chosen)),
         numbers=tuple(chosen),
+        series={name: values[chosen] for name, values in info.series.items()},
+        frames=tuple(info.frames[t] for t in chosen),
+        wcs_cards=tuple(info.wcs_cards[t] for t in chosen),
+        wcs_headers=tuple(info.wcs_headers[t] for t in chosen),
         wcs=info.wcs.take(chosen),
         ref_frame=None if ref is None else chosen.index(others.get(ref, ref)),
         movement_kernel=None if info.movement_kernel is None else info.movement_kernel[chosen],
-        **changed,
     )
 
 
@@ -147,7 +146,8 @@ def _wcs(info: TasocFile) -> tuple[FrameWCS, list[str], int]:
     headers = [text if ok else "" for text, ok in zip(info.wcs_headers, good, strict=True)]
     ref_frame = info.ref_frame
     if ref_frame is None:
-        ref_frame = reference_frame(info.time, TESSQualityFlags.filter(info.quality), good, None)
+        quality = TESSQualityFlags.filter(info.series["quality"])
+        ref_frame = reference_frame(info.series["time"], quality, good, None)
     elif not good[ref_frame]:
         raise InputError(f"{info.path}: its reference frame {ref_frame} has no usable WCS; make it again")
     return wcs, headers, ref_frame
@@ -188,13 +188,14 @@ def _allocate(
     spice = options.spice
     if spice is None and (part.parent / "spice").is_dir():
         spice = part.parent / "spice"
+    timecorr = info.series["timecorr"]
     positions, source = ephemeris(
-        info.time - info.timecorr, info.timecorr, float(sky[0]), float(sky[1]), spice
+        info.series["time"] - timecorr, timecorr, float(sky[0]), float(sky[1]), spice
     )
     allocate_cube(part, info.shape, info.attributes, backgrounds=True)
     with h5py.File(part, "r+") as file:
-        for name in ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality"):
-            file.create_dataset(name, data=getattr(info, name))
+        for name, values in info.series.items():
+            file.create_dataset(name, data=values)
         file.create_dataset("sumimage", data=info.sumimage)
         file.create_dataset("backgrounds_pixels_used", data=info.backgrounds_pixels_used)
         file.create_dataset("ephemeris", data=positions)

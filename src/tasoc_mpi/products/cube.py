@@ -25,13 +25,16 @@ from .frame_wcs import MAX_ORDER, FrameWCS
 from .hdf5_read import HDF5Reader
 
 __all__ = [
+    "ATTRIBUTES",
     "FORMAT_VERSION",
+    "SERIES",
     "BackgroundModel",
     "Cube",
     "PixelBackground",
     "allocate_cube",
     "finish_cube",
     "open_cube",
+    "read_attributes",
     "write_background",
     "write_wcs",
 ]
@@ -43,21 +46,22 @@ _ALIGNMENT = 65536
 
 #: Attributes of `images` that every cube has.
 ATTRIBUTES = (
-    "SECTOR",
-    "CAMERA",
-    "CCD",
-    "CADENCE",
-    "DATA_REL",
-    "PROCVER",
-    "NUM_FRM",
-    "NREADOUT",
-    "CRMITEN",
-    "CRBLKSZ",
-    "CRSPOC",
-    "PIXEL_OFFSET_ROW",
-    "PIXEL_OFFSET_COLUMN",
-    "TIME_OFFSET_CORRECTED",
+    *("SECTOR", "CAMERA", "CCD", "CADENCE", "DATA_REL", "PROCVER", "NUM_FRM", "NREADOUT"),
+    *("CRMITEN", "CRBLKSZ", "CRSPOC", "PIXEL_OFFSET_ROW", "PIXEL_OFFSET_COLUMN", "TIME_OFFSET_CORRECTED"),
 )
+#: The smallest and the largest value of those that the program counts with.
+_LIMITS = {"SECTOR": (1, 9999), "CAMERA": (1, 4), "CCD": (1, 4), "CADENCE": (1, 9999), "DATA_REL": (0, 9999)}
+#: Rows and columns of a full frame image.
+_ROWS, _COLUMNS = 2078, 2136
+#: Datasets of one number a frame, and their types.
+SERIES = {
+    "time": "f8",
+    "timecorr": "f8",
+    "time_start": "f8",
+    "time_stop": "f8",
+    "cadenceno": "i4",
+    "quality": "i4",
+}
 
 
 @dataclass(frozen=True)
@@ -285,7 +289,7 @@ def _read(reader: HDF5Reader) -> Cube:
     shape = reader.dataset("images").shape
     if len(shape) != 3 or 0 in shape:
         raise reader.fail(f"images has shape {shape}")
-    attributes = _attributes(reader)
+    attributes = read_attributes(reader, shape)
     backgrounds = reader.find("backgrounds") is not None
     types = {"images": "<f4", "images_err": "<f4", "pixel_flags": "|u1"}
     types |= {"backgrounds": "<f4"} if backgrounds else {}
@@ -311,8 +315,7 @@ def _read(reader: HDF5Reader) -> Cube:
         path=reader.path,
         attributes=attributes,
         shape=shape,
-        **{name: reader.read(name, "f8", times) for name in ("time", "timecorr", "time_start", "time_stop")},
-        **{name: reader.read(name, "i4", times) for name in ("cadenceno", "quality")},
+        **{name: reader.read(name, dtype, times) for name, dtype in SERIES.items()},
         sumimage=reader.read("sumimage", "f4", shape[:2]),
         backgrounds_pixels_used=reader.read("backgrounds_pixels_used", "u1", shape[:2]) > 0,
         frames=tuple(reader.texts("frames", times)),
@@ -332,21 +335,39 @@ def _read(reader: HDF5Reader) -> Cube:
     )
 
 
-def _attributes(reader: HDF5Reader) -> dict[str, Any]:
-    """The attributes of `images`, those that the program counts with checked."""
-    with reader.guard():
-        known = list(reader.dataset("images").attrs)
-    found = {key: reader.attribute("images", key) for key in dict.fromkeys((*ATTRIBUTES, *known))}
-    limits = {
-        "SECTOR": (1, 9999),
-        "CAMERA": (1, 4),
-        "CCD": (1, 4),
-        "CADENCE": (1, 9999),
-        "DATA_REL": (0, 9999),
-        "PIXEL_OFFSET_ROW": (0, 2077),
-        "PIXEL_OFFSET_COLUMN": (0, 2135),
-    }
-    return found | {key: reader.integer("images", key, *limit) for key, limit in limits.items()}
+def read_attributes(
+    reader: HDF5Reader, shape: tuple[int, ...], missing: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The attributes of `images`, those that the program counts with checked.
+
+    Parameters
+    ----------
+    reader : HDF5Reader
+    shape : tuple of int
+        Rows and columns of the images, which lie on the CCD; more are ignored.
+    missing : mapping, optional
+        Values of attributes that may be missing or empty. Default: none may.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If one is missing or beyond its limits.
+    """
+    missing = missing or {}
+    found = {}
+    for key in dict.fromkeys((*ATTRIBUTES, *reader.attributes("images"))):
+        absent = key in missing and not reader.has_attribute("images", key)
+        value = None if absent else reader.attribute("images", key)
+        found[key] = missing.get(key) if value is None else value
+    offsets = {"PIXEL_OFFSET_ROW": (0, _ROWS - shape[0]), "PIXEL_OFFSET_COLUMN": (0, _COLUMNS - shape[1])}
+    for key, limits in {**_LIMITS, **offsets}.items():
+        if key not in missing or found[key] != missing[key]:
+            found[key] = reader.integer("images", key, *limits)
+    return found
 
 
 def _offset(reader: HDF5Reader, name: str, dtype: str, shape: tuple[int, ...]) -> int:

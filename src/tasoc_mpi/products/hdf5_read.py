@@ -232,6 +232,11 @@ class HDF5Reader:
             value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values
         ]
 
+    def attributes(self, item: str) -> list[str]:
+        """Names of the attributes of an object."""
+        with self.guard():
+            return list(self._attributes(item))
+
     def has_attribute(self, item: str, key: str) -> bool:
         """Whether an object (the file for an empty name) has an attribute."""
         with self.guard():

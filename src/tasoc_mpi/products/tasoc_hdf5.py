@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from .cube import ATTRIBUTES
+from .cube import SERIES, read_attributes
 from .fits_read import card_value
 from .frame_wcs import FrameWCS
 from .hdf5_read import HDF5Reader
@@ -33,11 +33,18 @@ GROUPS: dict[str, type[np.generic]] = {
     "pixel_flags": np.uint8,
     "backgrounds": np.float32,
 }
-#: Of a full frame image, and of the frames of a file at most.
-_ROWS, _COLUMNS, _MAX_SIDE = 2078, 2136, 2136
+#: Rows and columns of the frames at most.
+_MAX_SIDE = 2136
+#: Attributes that old files do not have, or that are empty because the frames did not have the card.
+_MISSING = {
+    **dict.fromkeys(("DATA_REL", "NUM_FRM", "NREADOUT", "CRBLKSZ"), 0),
+    **dict.fromkeys(("CRMITEN", "CRSPOC")),
+    "PROCVER": "",
+    "TIME_OFFSET_CORRECTED": False,
+}
 _CARD = 80
 #: Days. TJD 20000 is in 2069; the light time from the barycentre to TESS is less than nine minutes.
-_LARGEST_TIME, _LARGEST_CORRECTION = 20000.0, 0.1
+_LARGEST = {"time": 20000.0, "timecorr": 0.1, "time_start": 20000.0, "time_stop": 20000.0}
 _WAY_OUT = "fetch it again, or make it again"
 
 
@@ -56,8 +63,8 @@ class TasocFile:
         Which of the file's frames these are.
     chunk_rows : int
         Rows of a compressed piece of a frame.
-    time, timecorr, time_start, time_stop : ndarray, shape (T,)
-    cadenceno, quality : ndarray of int32, shape (T,)
+    series : mapping
+        The datasets of `cube.SERIES`, shape (T,) each.
     sumimage : ndarray of float32, shape (R, C)
     backgrounds_pixels_used : ndarray of uint8, shape (R, C)
     frames : tuple of str
@@ -77,12 +84,7 @@ class TasocFile:
     shape: tuple[int, int, int]
     numbers: tuple[int, ...]
     chunk_rows: int
-    time: NDArray[np.float64]
-    timecorr: NDArray[np.float64]
-    time_start: NDArray[np.float64]
-    time_stop: NDArray[np.float64]
-    cadenceno: NDArray[np.int32]
-    quality: NDArray[np.int32]
+    series: Mapping[str, NDArray[Any]]
     sumimage: NDArray[np.float32]
     backgrounds_pixels_used: NDArray[np.uint8]
     frames: tuple[str, ...]
@@ -129,19 +131,15 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
     with _opened(path) as reader:
         if not isinstance(reader.find("images"), h5py.Group):
             raise reader.fail("no group of images, as files of the TASOC pipeline have")
-        time = reader.read("time", "f8", (None,), finite=True)
-        n_time = len(time)
+        n_time = len(reader.read("time", "f8", (None,)))
         shape, chunk_rows = _frames(reader, n_time)
-        names = ("timecorr", "time_start", "time_stop")
-        series = {name: reader.read(name, "f8", (n_time,), finite=True) for name in names}
-        for name, values in {"time": time, **series}.items():
-            largest = _LARGEST_CORRECTION if name == "timecorr" else _LARGEST_TIME
-            if (np.abs(values) > largest).any():
+        series = {name: reader.read(name, dtype, (n_time,), finite=True) for name, dtype in SERIES.items()}
+        for name, largest in _LARGEST.items():
+            if (np.abs(series[name]) > largest).any():
                 raise reader.fail(f"{name} has values over {largest:g} d")
-        integers = {name: reader.read(name, "i4", (n_time,)) for name in ("cadenceno", "quality")}
         headers, ref_frame = _headers(reader, n_time)
         movement, warpmode = _movement(reader, n_time)
-        attributes = _attributes(reader, shape)
+        attributes = read_attributes(reader, shape, _MISSING)
         sumimage = reader.read("sumimage", "f4", shape)
         used = reader.read("backgrounds_pixels_used", "u1", shape)
         frames = _names(reader, n_time)
@@ -152,9 +150,7 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
         shape=(*shape, n_time),
         numbers=tuple(range(n_time)),
         chunk_rows=chunk_rows,
-        time=time,
-        **series,
-        **integers,
+        series=series,
         sumimage=sumimage,
         backgrounds_pixels_used=used,
         frames=frames,
@@ -188,31 +184,6 @@ def _frames(reader: HDF5Reader, n_time: int) -> tuple[tuple[int, int], int]:
             raise reader.fail(f"frame 0000 of {name} has shape {first.shape}, not {shape}")
     chunks = reader.dataset("images/0000").chunks
     return (shape[0], shape[1]), chunks[0] if chunks else 1
-
-
-def _attributes(reader: HDF5Reader, shape: tuple[int, int]) -> dict[str, Any]:
-    found: dict[str, Any] = {"TIME_OFFSET_CORRECTED": False}
-    for key in ATTRIBUTES:
-        if key not in found or reader.has_attribute("images", key):
-            value = reader.attribute("images", key)
-            # Cards that the frames did not have are stored as an empty value.
-            unknown: dict[str, Any] = {"PROCVER": "", "CRMITEN": None, "CRSPOC": None}
-            found[key] = unknown.get(key, 0) if value is None else value
-    # Of the first pixel: the last one has to be on the CCD, too.
-    limits = {
-        "SECTOR": (1, 9999),
-        "CAMERA": (1, 4),
-        "CCD": (1, 4),
-        "CADENCE": (1, 9999),
-        "DATA_REL": (0, 9999),
-        "PIXEL_OFFSET_ROW": (0, _ROWS - shape[0]),
-        "PIXEL_OFFSET_COLUMN": (0, _COLUMNS - shape[1]),
-    }
-    for key, limit in limits.items():
-        found[key] = reader.integer("images", key, *limit) if found[key] != 0 else 0
-        if not limit[0] <= found[key] <= limit[1]:
-            raise reader.fail(f"attribute {key} of images is {found[key]}")
-    return found
 
 
 def _headers(reader: HDF5Reader, n_time: int) -> tuple[list[str], int | None]:
