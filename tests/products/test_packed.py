@@ -58,6 +58,14 @@ def test_what_was_flushed_is_read_while_the_file_is_written(tmp_path_factory, re
         assert read_lightcurve(below(output, name)) == expected
 
 
+def test_bytes_that_look_like_a_heap_of_texts_are_data(tmp_path):
+    writer = PackWriter(tmp_path)
+    data = b"GCOL\x01" + bytes(20)
+    listed = writer("a", data)
+    writer.close()
+    assert open_lightcurve(tmp_path, listed) == data
+
+
 def test_other_programs_read_a_pack(tmp_path):
     """As the documentation says: a row of the index says where a file is in the stream."""
     writer = PackWriter(tmp_path)

@@ -122,7 +122,7 @@ def test_columns_may_be_written_in_other_ways(tmp_path, caplog):
         ("s.csv", "ID,ra,dec,Tmag\n1,2,3,4\n2,3\n", "2 values in row 2, but 4 columns"),
         ("s.csv", "ID,ra,dec,Tmag\n1,2,3,4,5\n", "5 values in row 1, but 4 columns"),
         ("s.csv", "ID,RA,dec,ra,Tmag\n1,2,3,2,4\n", "two columns RA"),
-        ("s.csv.gz", "not gzipped", "cannot be read as a table of stars"),
+        ("s.csv.gz", "not gzipped", "separated by blanks"),
         ("s.fits", "not FITS", "truncated.*fetch it again"),
         ("s.ecsv", "not ECSV", "cannot be read as a table of stars"),
         ("s.parquet", "not parquet", "cannot be read as a table of stars|needs pyarrow"),
@@ -138,6 +138,19 @@ def test_bad_tables_are_named(tmp_path, name, text, words):
 
 
 GOOD = {"ID": 5, "ra": 10.5, "dec": -3.0, "pmRA": 1.0, "pmDEC": 2.0, "Tmag": 9.5, "Teff": 5000.0}
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.csv.gz"])
+def test_gzip_is_told_by_content(tmp_path, name):
+    path = tmp_path / name
+    text = b"ID,ra,dec,Tmag\n1,2,3,4\n"
+    path.write_bytes(text)
+    plain = read_star_table(path)
+    path.write_bytes(gzip.compress(text))
+    assert read_star_table(path).tobytes() == plain.tobytes()
+    path.write_bytes(gzip.compress(text)[:-9])
+    with pytest.raises(InputError, match=f"{name}: cannot be unpacked .*; fetch it again"):
+        read_star_table(path)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".ecsv", ".fits", ".fits.gz", ".parquet"])

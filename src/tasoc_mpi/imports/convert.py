@@ -132,20 +132,21 @@ def import_file(
         return _tasoc(folder, file, options, made)
     if not begin.startswith(b"SIMPLE"):
         raise InputError(f"{file}: neither HDF5 nor FITS; see tasoc-mpi import --help, or fetch it again")
-    if is_cutout(file):
+    with FITSReader(file) as reader:
+        primary = reader.hdu()
+        extension = reader.hdu(primary.start)
+    if is_cutout(extension):
         infos = _cutout(file)
         path = folder / cube_name(infos[0].sector, infos[0].camera, infos[0].ccd)
         _check_place(path, file, place_of(infos[0]), made)
         return prepare_ccd(infos, folder, options, tpfs)
-    if is_mast_cube(file):
+    if is_mast_cube(extension):
         if packed:
             raise InputError(f"{file}: a packed cube cannot be read by parts; unpack it (gunzip)")
         return _mast(folder, file, options, tpfs, made)
-    with FITSReader(file) as reader:
-        origin = reader.hdu().values.get("ORIGIN")
     raise InputError(
-        f"{file}: neither a cube of MAST's nor a cut-out of TESSCut (ORIGIN {origin}); frames go into the "
-        "input folder as they are, for tasoc-mpi prepare"
+        f"{file}: neither a cube of MAST's nor a cut-out of TESSCut (ORIGIN {primary.values.get('ORIGIN')}); "
+        "frames go into the input folder as they are, for tasoc-mpi prepare"
     )
 
 

@@ -132,6 +132,12 @@ class FFIInfo:
             )
         return round(value)
 
+    def region(self, first: int, last: int) -> tuple[slice, slice]:
+        """Rows and columns of the file's pixels that hold some rows (half open) of science pixels."""
+        row = first + self.row_offset - self.file_offset[1]
+        column = self.column_offset - self.file_offset[0]
+        return slice(row, row + last - first), slice(column, column + self.shape[1])
+
     @property
     def label(self) -> str:
         """The file, with the frame's own name where it holds several."""
@@ -214,15 +220,11 @@ def science_pixels(
     reader: FITSReader, info: FFIInfo, extension: Extension, first: int, last: int
 ) -> NDArray[np.float32]:
     """Science pixels of some rows of one image of the file."""
-    width = extension.shape[1]
-    dtype = np.dtype(extension.dtype)
-    row0 = first + info.row_offset - info.file_offset[1]
-    column0 = info.column_offset - info.file_offset[0]
-    data = reader.read(
-        extension.start + row0 * width * dtype.itemsize, (last - first) * width * dtype.itemsize
-    )
-    rows = np.frombuffer(data, dtype).reshape(last - first, width)
-    return np.ascontiguousarray(rows[:, column0 : column0 + info.shape[1]], dtype=np.float32)
+    rows, columns = info.region(first, last)
+    dtype, width = np.dtype(extension.dtype), extension.shape[1]
+    start, size = (n * width * dtype.itemsize for n in (rows.start, last - first))
+    pixels = np.frombuffer(reader.read(extension.start + start, size), dtype).reshape(last - first, width)
+    return np.ascontiguousarray(pixels[:, columns], dtype=np.float32)
 
 
 def science_region(path: Path, header: Mapping[str, Any], shape: tuple[int, int]) -> dict[str, Any]:

@@ -77,7 +77,8 @@ class HDF5Reader:
     way_out : str
         What to do if it is not.
     opener : callable, optional
-        Opens the file, in place of `h5py.File`.
+        Opens the file, in place of `h5py.File`. Texts of variable length are not checked then, and must not
+        be read: the bytes of a pack can be anything, also those that a heap of texts begins with.
 
     Raises
     ------
@@ -96,7 +97,7 @@ class HDF5Reader:
     ) -> None:
         self.path, self.what, self.way_out = Path(path), what, way_out
         InputFile(path).close()
-        if not _heaps_are_whole(self.path):
+        if opener is None and not _heaps_are_whole(self.path):
             raise self.fail(f"cannot be read as {what} (a heap of texts is damaged)")
         with self.guard():
             self.file = opener(self.path) if opener else h5py.File(path, "r")

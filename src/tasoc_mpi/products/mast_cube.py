@@ -22,7 +22,7 @@ from ..core.errors import InputError
 from ..core.times import DAY
 from ..kernels.interleave import frames_of_cube
 from .ffi_info import FFIInfo, science_region, wcs_cards
-from .fits_read import MAX_SIDE, WAY_OUT, Extension, FITSReader, is_integer
+from .fits_read import HDU, MAX_SIDE, WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
 
 __all__ = ["MastPixels", "frame_block", "is_mast_cube", "mast_ccd", "scan_mast_cube"]
@@ -72,7 +72,7 @@ class MastPixels:
         if count < self.shape[2]:
             count = max(count // _PAGE * _PAGE, min(count, _PAGE))
         group = self.frame // count * count
-        region = _region(info, first, last)
+        region = _bounds(info, first, last)
         flux, error = _frames(info.path, self.start, self.shape, region, group, count, errors)
         k = self.frame - group
         return np.array(flux[k]), None if error is None else np.array(error[k])
@@ -82,16 +82,15 @@ def frame_block(info: FFIInfo, first: int, last: int) -> NDArray[np.float32]:
     """Some rows of the fluxes of all frames of a cube, shape (T, last - first, C); `info` is any of them."""
     pixels = info.pixels
     assert isinstance(pixels, MastPixels)
-    region = _region(info, first, last)
+    region = _bounds(info, first, last)
     flux, _ = _frames(info.path, pixels.start, pixels.shape, region, 0, pixels.shape[2], False)
     return flux
 
 
-def _region(info: FFIInfo, first: int, last: int) -> tuple[int, int, int, int]:
-    """Rows and columns (half open) in the file of some rows of science pixels."""
-    row0 = first + info.row_offset - info.file_offset[1]
-    column0 = info.column_offset - info.file_offset[0]
-    return row0, row0 + last - first, column0, column0 + info.shape[1]
+def _bounds(info: FFIInfo, first: int, last: int) -> tuple[int, int, int, int]:
+    """The region of the file with some rows of science pixels, as it can be a key."""
+    rows, columns = info.region(first, last)
+    return rows.start, rows.stop, columns.start, columns.stop
 
 
 @functools.lru_cache(maxsize=1)
@@ -115,11 +114,9 @@ def _frames(
     return out[0], out[1] if errors else None
 
 
-def is_mast_cube(path: str | os.PathLike[str]) -> bool:
-    """Whether a FITS file begins with an image of four axes behind its primary header."""
-    with FITSReader(Path(path)) as reader:
-        values = reader.hdu(reader.hdu().start).values
-    return values.get("XTENSION") == "IMAGE" and values.get("NAXIS") == 4
+def is_mast_cube(hdu: HDU) -> bool:
+    """Whether the first extension of a FITS file is an image of four axes."""
+    return hdu.values.get("XTENSION") == "IMAGE" and hdu.values.get("NAXIS") == 4
 
 
 def mast_ccd(path: str | os.PathLike[str]) -> tuple[int, int, int]:

@@ -23,7 +23,6 @@ import itertools
 import os
 import re
 import socket
-import types
 import zlib
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import InputError, MissingInput, TasocError
+from ..core.errors import InputError, MissingInput, TasocError, one_line
 
 __all__ = [
     "PACK_FOLDER",
@@ -282,12 +281,7 @@ class PackReader:
     def __enter__(self) -> PackReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -298,8 +292,8 @@ class PackReader:
         """Whether these are the bytes of a light curve's file."""
         if name not in self._rows:
             return False
-        _, size, crc32, _ = self._index[self._rows[name]].tolist()
-        return len(data) == size and zlib.crc32(data) == crc32
+        row = self._index[self._rows[name]]
+        return bool(len(data) == row["size"] and zlib.crc32(data) == row["crc32"])
 
     def read(self, name: str) -> bytes:
         """The bytes of a light curve's file.
@@ -313,14 +307,13 @@ class PackReader:
         """
         if name not in self._rows:
             raise MissingInput(f"{self.path}: holds no {name}; compute it again with --overwrite")
-        offset, size, crc32, _ = self._index[self._rows[name]].tolist()
+        offset, size = self._index[self._rows[name]].tolist()[:2]
+        data, reason = b"", "its checksum differs"
         try:
             data = self._data[offset : offset + size].tobytes()
         except (OSError, RuntimeError) as error:
-            data, reason = b"", " ".join(str(error).split())
-        else:
-            reason = "its checksum differs"
-        if len(data) != size or zlib.crc32(data) != crc32:
+            reason = one_line(error)
+        if not self.holds(name, data):
             raise InputError(f"{self.path}: {name} is damaged ({reason}); compute it again with --overwrite")
         return data
 

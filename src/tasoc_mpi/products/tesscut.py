@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.times import DAY
 from .ffi_info import FFIInfo, science_region, wcs_cards
-from .fits_read import WAY_OUT, Extension, FITSReader, is_integer
+from .fits_read import HDU, WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
 
 __all__ = ["is_cutout", "scan_cutout"]
@@ -52,18 +52,14 @@ class CutoutPixels:
         self, info: FFIInfo, first: int, last: int, errors: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Some rows of science pixels and their uncertainties."""
-        row = info.row_offset - info.file_offset[1]
-        column = info.column_offset - info.file_offset[0]
-        region = np.s_[first + row : last + row, column : column + info.shape[1]]
+        region = info.region(first, last)
         return np.array(self.flux[region]), np.array(self.error[region]) if errors else None
 
 
-def is_cutout(path: str | os.PathLike[str]) -> bool:
-    """Whether a FITS file is a cut-out: the table of pixels of one with a column of frames' names."""
-    with FITSReader(Path(path)) as reader:
-        values = reader.hdu(reader.hdu().start).values
-    names = {value for key, value in values.items() if key.startswith("TTYPE")}
-    return values.get("XTENSION") == "BINTABLE" and {"FLUX", "FFI_FILE"} <= names
+def is_cutout(hdu: HDU) -> bool:
+    """Whether the first extension of a FITS file is a cut-out's table of pixels: it names the frames."""
+    names = {value for key, value in hdu.values.items() if key.startswith("TTYPE")}
+    return hdu.values.get("XTENSION") == "BINTABLE" and {"FLUX", "FFI_FILE"} <= names
 
 
 def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, UsageError
+from ..core.input_files import InputFile
 from ..core.sphere import cone_centres
 from ..products.fits_read import FITSReader
 from ..products.star_catalog import STAR_DTYPE
@@ -51,7 +53,7 @@ _ROWS_AT_ONCE = 100_000
 #: 200,000 in the densest fields.
 _CONE = 1.0
 
-_FORMATS = "CSV (.csv), ECSV (.ecsv), parquet (.parquet) or FITS (.fits), the first and the last also .gz"
+_FORMATS = "CSV (.csv), ECSV (.ecsv), FITS (.fits), also .gz, or parquet (.parquet)"
 
 
 def read_star_table(path: str | os.PathLike[str], tmag_max: float | None = None) -> NDArray[np.void]:
@@ -86,18 +88,8 @@ def read_star_table(path: str | os.PathLike[str], tmag_max: float | None = None)
     if not path.is_file():
         raise MissingInput(f"{path}: no such table of stars; --from takes a file, mast or headers")
     name = path.name.lower()
-    readers: dict[str, Callable[[Path], dict[str, NDArray[np.float64]]]] = {
-        ".csv": _read_csv,
-        ".csv.gz": _read_csv,
-        ".ecsv": _read_ecsv,
-        ".parquet": _read_parquet,
-        ".pq": _read_parquet,
-        ".fits": _read_fits,
-        ".fit": _read_fits,
-        ".fits.gz": _read_fits,
-    }
-    for ending, reader in readers.items():
-        if name.endswith(ending):
+    for ending, reader in _READERS.items():
+        if name.removesuffix(".gz").endswith(ending):
             return usable_stars(path, reader(path), tmag_max)
     raise UsageError(f"{path}: of no known format; a table of stars is {_FORMATS}")
 
@@ -133,11 +125,8 @@ def _choose(path: object, names: Iterable[str]) -> dict[str, str]:
 
 def _read_csv(path: Path) -> dict[str, NDArray[np.float64]]:
     """Comma-separated values, by the standard library: one pass, and only the wanted columns are kept."""
-    from isal import igzip, isal_zlib
-
-    opener = igzip.open if path.name.lower().endswith(".gz") else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(io.BufferedReader(InputFile(path)), "utf-8-sig", newline="") as file:
             rows = csv.reader(line for line in file if not line.startswith("#"))
             names = next(rows, [])
             if len(names) == 1 and " " in names[0]:
@@ -160,7 +149,7 @@ def _read_csv(path: Path) -> dict[str, NDArray[np.float64]]:
                     parts.append(_block(path, chosen, block, count - len(block)))
                     block = []
             parts.append(_block(path, chosen, block, count - len(block)))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, isal_zlib.error) as error:  # type: ignore[misc]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from None
     return {name: np.concatenate([part[name] for part in parts]) for name in chosen}
 
@@ -176,46 +165,34 @@ def _block(
     }
 
 
-#: What astropy raises for damaged files, with its VerifyError.
-_ASTROPY = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
-    *(AssertionError, AttributeError, RecursionError),
-)
-
-
 def _read_ecsv(path: Path) -> dict[str, NDArray[np.float64]]:
-    import warnings
-    import zlib
-
-    from astropy.table import Table
-    from astropy.utils.exceptions import AstropyWarning
-
-    try:
-        with warnings.catch_warnings():
-            # Types that are not known; what matters raises below.
-            warnings.simplefilter("ignore", AstropyWarning)
-            table = Table.read(path, format="ascii.ecsv")
-    except (*_ASTROPY, csv.Error, zlib.error) as error:
-        raise _unreadable(path, error) from None
-    return _from_table(path, table)
+    return _read_by_astropy(path, format="ascii.ecsv")
 
 
 def _read_fits(path: Path) -> dict[str, NDArray[np.float64]]:
+    with FITSReader(path) as reader:
+        # Sizes that the file cannot have would be taken from the memory.
+        reader.end(reader.hdu(reader.hdu().start))
+    return _read_by_astropy(path, format="fits", hdu=1)
+
+
+def _read_by_astropy(path: Path, **options: Any) -> dict[str, NDArray[np.float64]]:
     import warnings
+    import zlib
 
     from astropy.io.fits import VerifyError
     from astropy.table import Table
     from astropy.utils.exceptions import AstropyWarning
 
-    with FITSReader(path) as reader:
-        # Sizes that the file cannot have would be taken from the memory.
-        reader.end(reader.hdu(reader.hdu().start))
+    # What astropy raises for damaged files.
+    values = (ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError)
+    others = (OSError, EOFError, RecursionError, VerifyError, csv.Error, zlib.error)
     try:
         with warnings.catch_warnings():
-            # Truncated files and units of other catalogs; what matters raises below.
+            # Truncated files, types and units of other catalogs; what matters raises below.
             warnings.simplefilter("ignore", AstropyWarning)
-            table = Table.read(path, format="fits", hdu=1)
-    except (*_ASTROPY, VerifyError) as error:
+            table = Table.read(path, **options)
+    except (*values, *others) as error:
         raise _unreadable(path, error) from None
     return _from_table(path, table)
 
@@ -240,6 +217,17 @@ def _read_parquet(path: Path) -> dict[str, NDArray[np.float64]]:
         values = column.to_numpy(zero_copy_only=False) if numeric else column.to_pylist()
         columns[ours] = numbers(path, ours, theirs, values)
     return columns
+
+
+#: Readers of the formats, by the end of a file's name (without .gz).
+_READERS: dict[str, Callable[[Path], dict[str, NDArray[np.float64]]]] = {
+    ".csv": _read_csv,
+    ".ecsv": _read_ecsv,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+    ".fits": _read_fits,
+    ".fit": _read_fits,
+}
 
 
 def _unreadable(path: object, error: object) -> InputError:
