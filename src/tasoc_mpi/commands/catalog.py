@@ -47,20 +47,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from dataclasses import fields
+
     from ..core.settings import input_folder
     from ..stars.make_catalogs import CatalogOptions, make_catalogs
 
-    options = CatalogOptions(
-        source=args.source,
-        sector=args.sector,
-        camera=args.camera,
-        ccd=args.ccd,
-        ticver=args.ticver,
-        reference_time=args.reference_time,
-        buffer=args.buffer,
-        tmag_max=args.tmag_max,
-        overwrite=args.overwrite,
-    )
+    options = CatalogOptions(**{field.name: getattr(args, field.name) for field in fields(CatalogOptions)})
     for made in make_catalogs(Path(input_folder(args.folder)), options):
         print(f"{made.field.name}: {made.stars} stars at epoch {made.epoch:.3f} in {made.path}", flush=True)
     return 0

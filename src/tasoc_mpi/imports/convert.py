@@ -31,7 +31,6 @@ from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fits_read import FITSReader
 from ..products.mast_cube import is_mast_cube, mast_ccd, scan_mast_cube
-from ..products.tasoc_hdf5 import is_tasoc
 from ..products.tesscut import is_cutout, scan_cutout
 from ..products.tpf_files import TPFInfo, find_tpfs
 from .from_mast import mast_frames
@@ -210,10 +209,6 @@ def _cutout(file: Path) -> tuple[FFIInfo, ...]:
 
 def _tasoc(folder: Path, file: Path, options: PrepareOptions, made: Mapping[Path, Path]) -> CubeSummary:
     """The cube of a file of the TASOC pipeline."""
-    if not is_tasoc(file):
-        raise InputError(
-            f"{file}: an HDF5 file, but not one of the TASOC pipeline, or it is truncated; fetch it again"
-        )
     start = time.monotonic()
     key, info = scan_tasoc(file)
     path = folder / cube_name(*key)

@@ -142,17 +142,13 @@ class HDF5Reader:
                 item = item[part]
             return item
 
-    def group(self, name: str) -> h5py.Group:
-        """A group."""
+    def names(self, name: str) -> list[str]:
+        """Names of the objects of a group."""
         item = self.find(name)
         if not isinstance(item, h5py.Group):
             raise self.fail(f"no group {name}")
-        return item
-
-    def names(self, name: str) -> list[str]:
-        """Names of the objects of a group."""
         with self.guard():
-            return list(self.group(name))
+            return list(item)
 
     def dataset(
         self, name: str, kinds: str = "fiub", shape: tuple[int | None, ...] | None = None

@@ -51,21 +51,6 @@ STAR_DTYPE = np.dtype(
     + [(name, "f8") for name in ("ra", "decl", "ra_J2000", "decl_J2000", "pm_ra", "pm_decl", "tmag", "teff")]
 )
 
-_SETTINGS_COLUMNS = {
-    "sector": "INTEGER NOT NULL",
-    "camera": "INTEGER NOT NULL",
-    "ccd": "INTEGER NOT NULL",
-    "ticver": "TEXT NOT NULL",
-    "reference_time": "REAL NOT NULL",
-    "epoch": "REAL NOT NULL",
-    "coord_buffer": "REAL NOT NULL",
-    "camera_centre_ra": "REAL",
-    "camera_centre_dec": "REAL",
-    "footprint": "TEXT NOT NULL",
-    "source": "TEXT",
-}
-#: Columns that catalogs of other programs do not have.
-_OWN_COLUMNS = ("source",)
 #: `CatalogSettings.source` of catalogs from headers of target pixel files.
 FROM_HEADERS = "headers"
 
@@ -105,6 +90,14 @@ class CatalogSettings:
     camera_centre_dec: float
     footprint: str
     source: str = ""
+
+
+#: SQL type of the columns of the settings by the types of the attributes, and of those that may be NULL.
+_SQL_TYPES = {"int": "INTEGER NOT NULL", "float": "REAL NOT NULL", "str": "TEXT NOT NULL"}
+_SETTINGS_COLUMNS = {field.name: _SQL_TYPES[str(field.type)] for field in fields(CatalogSettings)}
+_SETTINGS_COLUMNS |= {"camera_centre_ra": "REAL", "camera_centre_dec": "REAL", "source": "TEXT"}
+#: Columns that catalogs of other programs do not have.
+_OWN_COLUMNS = ("source",)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
 from .cube import SERIES, read_attributes
 from .fits_read import card_value
 from .frame_wcs import FrameWCS
 from .hdf5_read import HDF5Reader
 
-__all__ = ["GROUPS", "TasocFile", "frame_reader", "is_tasoc", "open_tasoc"]
+__all__ = ["GROUPS", "TasocFile", "frame_reader", "open_tasoc"]
 
 #: The groups of frames, and the type of their pixels.
 GROUPS: dict[str, type[np.generic]] = {
@@ -96,15 +95,6 @@ class TasocFile:
     warpmode: str
 
 
-def is_tasoc(path: str | os.PathLike[str]) -> bool:
-    """Whether an HDF5 file has a group of images, as TASOC's have."""
-    try:
-        with _opened(Path(path)) as reader:
-            return isinstance(reader.find("images"), h5py.Group)
-    except InputError:
-        return False
-
-
 def _opened(path: Path) -> HDF5Reader:
     return HDF5Reader(path, "a file of the TASOC pipeline", _WAY_OUT)
 
@@ -130,7 +120,7 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
     path = Path(path)
     with _opened(path) as reader:
         if not isinstance(reader.find("images"), h5py.Group):
-            raise reader.fail("no group of images, as files of the TASOC pipeline have")
+            raise reader.fail("an HDF5 file, but not one of the TASOC pipeline, or it is truncated")
         n_time = len(reader.read("time", "f8", (None,)))
         shape, chunk_rows = _frames(reader, n_time)
         series = {name: reader.read(name, dtype, (n_time,), finite=True) for name, dtype in SERIES.items()}

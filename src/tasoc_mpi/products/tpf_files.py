@@ -148,17 +148,13 @@ def write_tpf_list(folder: Path, output: Path) -> None:
     InputError
         If the list cannot be written.
     """
-    files = [[str(info.path.relative_to(folder)), *_numbers(info)] for info in find_tpfs(folder)]
+    files = [str(info.path.relative_to(folder)) for info in find_tpfs(folder)]
     path = tpf_list_path(output)
     try:
         path.parent.mkdir(exist_ok=True)
         write_whole(path, json.dumps(files).encode(), durable=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); make room and run again") from None
-
-
-def _numbers(info: TPFInfo) -> tuple[int, int, int]:
-    return info.starid, info.sector, info.cadence
 
 
 def read_tpf_list(folder: Path, output: Path) -> list[TPFInfo] | None:
@@ -171,13 +167,11 @@ def read_tpf_list(folder: Path, output: Path) -> list[TPFInfo] | None:
         searched.
     """
     try:
-        files = json.loads(tpf_list_path(output).read_bytes())
-        found = [parse_tpf_name(folder / name) for name, *_ in files]
-        names = [PurePath(name) for name, *_ in files]
+        names = [PurePath(name) for name in json.loads(tpf_list_path(output).read_bytes())]
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
     if any(name.is_absolute() or ".." in name.parts for name in names):
         return None
+    found = [parse_tpf_name(folder / name) for name in names]
     infos = [info for info in found if info is not None]
-    known = [list(_numbers(info)) for info in infos]
-    return infos if known == [numbers for _, *numbers in files] else None
+    return infos if len(infos) == len(names) else None
