@@ -197,7 +197,15 @@ def is_tica_name(path: Path) -> bool:
 
 
 def parse_ffi_name(path: str | os.PathLike[str]) -> tuple[int, int, int, str] | None:
-    """(sector, camera, ccd, time or cadence) of a file name; None if it is not that of a frame."""
+    """(sector, camera, ccd, time or cadence) of a file name; None if it is not that of a frame.
+
+    Examples
+    --------
+    >>> parse_ffi_name("tess2018206192942-s0001-1-4-0120-s_ffic.fits.gz")
+    (1, 1, 4, '2018206192942')
+    >>> parse_ffi_name("hlsp_tica_tess_ffi_s0027-o1-00116470-cam1-ccd1_tess_v01_img.fits")
+    (27, 1, 1, '00116470')
+    """
     name = Path(path).name
     match = _NAME.fullmatch(name) or _TICA_NAME.fullmatch(name)
     if match is None:
@@ -206,7 +214,13 @@ def parse_ffi_name(path: str | os.PathLike[str]) -> tuple[int, int, int, str] | 
 
 
 def name_time(name: str) -> float:
-    """Days (any zero) at which a frame of the mission begins by its name; NaN for other names."""
+    """Days (any zero) at which a frame of the mission begins by its name; NaN for other names.
+
+    Examples
+    --------
+    >>> name_time("tess2000002120000-s0001-1-1-0120-s_ffic.fits")
+    1.5
+    """
     match = _NAME.fullmatch(name)
     try:
         # Year, day of the year, hour, minute, second, UTC.

@@ -41,6 +41,11 @@ def card(keyword: str, value: Any, comment: str = "") -> bytes:
     -------
     bytes
         A multiple of 80.
+
+    Examples
+    --------
+    >>> card("TMAG", 10.5, "TESS magnitude").rstrip()
+    b'TMAG    =                 10.5 / TESS magnitude'
     """
     if isinstance(value, np.generic):
         value = value.item()

@@ -130,7 +130,13 @@ def keep_lightcurve(path: Path, data: bytes) -> None:
 
 
 def below(folder: str | os.PathLike[str], name: str) -> Path:
-    """Path of a listed light curve; raises InputError for a name that would leave the folder."""
+    """Path of a listed light curve; raises InputError for a name that would leave the folder.
+
+    Examples
+    --------
+    >>> below("output", "c1800/00471/x.fits.gz").as_posix()
+    'output/c1800/00471/x.fits.gz'
+    """
     root = os.path.normpath(folder)
     path = os.path.normpath(os.path.join(root, name))
     if os.path.isabs(name) or not path.startswith(os.path.join(root, "")):

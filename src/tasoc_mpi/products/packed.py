@@ -57,7 +57,15 @@ _LISTED = re.compile(r"(?P<pack>.*\.hdf5)#(?P<name>[^#]+)")
 
 
 def split_name(listed: str) -> tuple[str, str]:
-    """The pack and the file path of a listed light curve; the pack of a file of its own is ''."""
+    """The pack and the file path of a listed light curve; the pack of a file of its own is ''.
+
+    Examples
+    --------
+    >>> split_name("packed/lightcurves-node1-42-0.hdf5#c1800/00471/x.fits.gz")
+    ('packed/lightcurves-node1-42-0.hdf5', 'c1800/00471/x.fits.gz')
+    >>> split_name("c1800/00471/x.fits.gz")
+    ('', 'c1800/00471/x.fits.gz')
+    """
     match = _LISTED.fullmatch(listed)
     return (match["pack"], match["name"]) if match else ("", listed)
 

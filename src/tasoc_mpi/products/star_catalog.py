@@ -278,7 +278,13 @@ def _settings(row: tuple[Any, ...]) -> CatalogSettings:
 
 
 def julian_epoch(jd: float) -> float:
-    """Julian year of a Julian date (TDB)."""
+    """Julian year of a Julian date (TDB).
+
+    Examples
+    --------
+    >>> julian_epoch(2451545.0)
+    2000.0
+    """
     return 2000.0 + (jd - 2451545.0) / 365.25
 
 
@@ -299,6 +305,13 @@ def move_stars(stars: NDArray[np.void], epoch: float) -> NDArray[np.void]:
     -------
     ndarray of STAR_DTYPE, shape (N,)
         A copy with new `ra` (in [0, 360)) and `decl`.
+
+    Examples
+    --------
+    >>> star = np.zeros(1, dtype=STAR_DTYPE)
+    >>> star["ra_J2000"], star["decl_J2000"], star["pm_ra"] = 100.0, 60.0, 3600.0
+    >>> move_stars(star, 2020.0)["ra"].round(3)
+    array([100.04])
     """
     moved = stars.copy()
     angle = np.deg2rad((epoch - 2000.0) / 3.6e6)
@@ -369,7 +382,13 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
 
 
 def footprint_text(corners: ArrayLike) -> str:
-    """The text of a footprint: corners (ra, dec) in degrees as ``"ra,dec;ra,dec;..."``."""
+    """The text of a footprint: corners (ra, dec) in degrees as ``"ra,dec;ra,dec;..."``.
+
+    Examples
+    --------
+    >>> footprint_text([[10, -1], [12, -1], [11, 1]])
+    '10.000000000,-1.000000000;12.000000000,-1.000000000;11.000000000,1.000000000'
+    """
     return ";".join(f"{ra:.9f},{dec:.9f}" for ra, dec in np.asarray(corners, dtype="f8"))
 
 
@@ -380,6 +399,11 @@ def parse_footprint(text: str) -> NDArray[np.float64]:
     ------
     InputError
         If the text is not ``"ra,dec;ra,dec;..."`` with at least three corners.
+
+    Examples
+    --------
+    >>> parse_footprint("10,-1;12,-1;11,1").tolist()
+    [[10.0, -1.0], [12.0, -1.0], [11.0, 1.0]]
     """
     try:
         corners = np.array([[float(x) for x in pair.split(",")] for pair in text.split(";")], dtype="f8")

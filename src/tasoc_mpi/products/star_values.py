@@ -52,6 +52,11 @@ def impossible(name: str, values: NDArray[np.float64]) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, shape (N,)
+
+    Examples
+    --------
+    >>> impossible("tmag", np.array([10.5, -26.7, np.nan]))
+    array([False,  True, False])
     """
     limits = LIMITS[name]
     return (values < limits.low) | (values > limits.high)

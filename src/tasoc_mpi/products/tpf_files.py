@@ -56,7 +56,14 @@ class TPFInfo:
 
 
 def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:
-    """What the name of a target pixel file says, or None for another kind of name."""
+    """What the name of a target pixel file says, or None for another kind of name.
+
+    Examples
+    --------
+    >>> info = parse_tpf_name("tess2018206045859-s0001-0000000025155310-0120-s_tp.fits.gz")
+    >>> info.starid, info.sector, info.cadence
+    (25155310, 1, 120)
+    """
     path = Path(path)
     for pattern in _NAMES:
         match = pattern.fullmatch(path.name)
