@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.progress import progress
-from ..cubes.checkpoint import write_at
+from ..cubes.file_writing import write_at
 from ..products.ffi import FFIInfo
 from ..products.mast_cube import MastPixels, frame_block, scan_mast_cube
 
