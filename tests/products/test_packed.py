@@ -63,7 +63,7 @@ def test_bytes_that_look_like_a_heap_of_texts_are_data(tmp_path):
     data = b"GCOL\x01" + bytes(20)
     listed = writer("a", data)
     writer.close()
-    assert open_lightcurve(tmp_path, listed) == data
+    assert read_lightcurve(below(tmp_path, listed)) == data
 
 
 def test_other_programs_read_a_pack(tmp_path):
