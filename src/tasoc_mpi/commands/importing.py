@@ -10,25 +10,14 @@ HELP = "make image cubes from other programs' cubes and cut-outs"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder that gets the cubes")
-    parser.add_argument(
-        "files",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="sectorSSS_cameraC_ccdD.hdf5 of the TASOC pipeline, tess-sSSSS-C-D-cube.fits of MAST, or "
-        "*_astrocut.fits of TESSCut",
-    )
-    parser.add_argument(
-        "--memory", type=float, metavar="GB", help="memory that may be used (default: half of what is free)"
-    )
-    parser.add_argument(
-        "--spice",
-        type=Path,
-        metavar="FOLDER",
-        help="SPICE kernels of TESS's orbit (default: DIR/spice, if there is one)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="make finished cubes anew")
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="folder that gets the cubes")
+    files = "sectorSSS_cameraC_ccdD.hdf5 of the TASOC pipeline, tess-sSSSS-C-D-cube.fits of MAST, or "
+    add("files", type=Path, nargs="+", metavar="FILE", help=files + "*_astrocut.fits of TESSCut")
+    add("--memory", type=float, metavar="GB", help="memory to use (default: half of the free memory)")
+    spice = "SPICE kernels of the orbit of TESS (default: DIR/spice, if there is one)"
+    add("--spice", type=Path, metavar="FOLDER", help=spice)
+    add("--overwrite", action="store_true", help="make finished cubes anew")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -5,50 +5,37 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import add_ccd_options
+
 HELP = "make image cubes from full frame images"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "folder",
         nargs="?",
         metavar="DIR",
-        help="folder with full frame images; gets the cubes (default: TESSPHOT_INPUT)",
+        help="folder with frames, gets cubes (default: TESSPHOT_INPUT)",
     )
-    parser.add_argument(
-        "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
-    )
-    parser.add_argument("--sector", type=int, help="only this sector")
-    parser.add_argument("--camera", type=int, choices=range(1, 5), help="only this camera")
-    parser.add_argument("--ccd", type=int, choices=range(1, 5), help="only this CCD")
-    parser.add_argument(
-        "--memory",
-        type=float,
-        metavar="GB",
-        help="memory for pixels on each node, shared by its ranks (default: half of what is free)",
-    )
-    parser.add_argument(
-        "--movement-kernel",
-        choices=("translation", "euclidian", "affine"),
-        help="also measure how the images move (default: the frames' world coordinates tell)",
-    )
-    parser.add_argument(
-        "--spice",
-        type=Path,
-        metavar="FOLDER",
-        help="SPICE kernels of TESS's orbit (default: DIR/spice, if there is one)",
-    )
-    parser.add_argument(
-        "--backgrounds",
-        action="store_true",
-        help="also store the background as pixels, not only as its model (13 instead of 9 bytes a pixel)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="make finished cubes anew")
+    add("--lock-folder", metavar="DIR", help="where to keep locks if file systems have none (TESSPHOT_LOCKS)")
+    add_ccd_options(parser)
+    memory = "memory for pixels on each node, shared by its ranks (default: half of the free memory)"
+    add("--memory", type=float, metavar="GB", help=memory)
+    motion = "also measure the motion of the images (default: from the world coordinates of the frames)"
+    add("--movement-kernel", choices=("translation", "euclidian", "affine"), help=motion)
+    spice = "SPICE kernels of the orbit of TESS (default: DIR/spice, if there is one)"
+    add("--spice", type=Path, metavar="FOLDER", help=spice)
+    backgrounds = "also store the background as pixels, not only as its model (13 instead of 9 bytes a pixel)"
+    add("--backgrounds", action="store_true", help=backgrounds)
+    add("--overwrite", action="store_true", help="make finished cubes anew")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
+    from dataclasses import fields
+
     from ..core.errors import TasocError
     from ..core.locks import use_folder
     from ..core.mpi import abort, check_first, world
@@ -56,16 +43,7 @@ def main(args: argparse.Namespace) -> int:
     from ..cubes.prepare import PrepareOptions, prepare_folder
     from ..cubes.ranks import Ranks, serve
 
-    options = PrepareOptions(
-        sector=args.sector,
-        camera=args.camera,
-        ccd=args.ccd,
-        memory=args.memory,
-        overwrite=args.overwrite,
-        movement_kernel=args.movement_kernel,
-        backgrounds=args.backgrounds,
-        spice=args.spice,
-    )
+    options = PrepareOptions(**{field.name: getattr(args, field.name) for field in fields(PrepareOptions)})
 
     def check() -> None:
         load_settings()

@@ -12,15 +12,11 @@ __all__ = ["HELP", "configure", "main"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
-    parser.add_argument(
-        "--output", type=Path, help="folder of the light curves (default: where the run put them)"
-    )
-    parser.add_argument(
-        "--pictures",
-        action="store_true",
-        help="also draw noise against magnitude and some light curves, into the folder of the light curves",
-    )
+    add = parser.add_argument
+    add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    add("--output", type=Path, help="folder of the light curves (default: that of the last run)")
+    pictures = "also draw noise against magnitude and some light curves, into the folder of the light curves"
+    add("--pictures", action="store_true", help=pictures)
 
 
 def main(args: argparse.Namespace) -> int:

@@ -12,17 +12,12 @@ __all__ = ["HELP", "configure", "main"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("output", help="folder of the run's light curves (its --output)")
-    parser.add_argument(
-        "--todo",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="work lists that say which light curves to unpack (default: todo.sqlite beside OUTPUT, or in "
-        "TESSPHOT_INPUT)",
-    )
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: OUTPUT)")
-    parser.add_argument("--starid", type=int, nargs="+", metavar="N", help="only these stars")
+    add = parser.add_argument
+    add("output", help="folder of the run's light curves (its --output)")
+    todo = "work lists that list the light curves (default: todo.sqlite beside OUTPUT or in TESSPHOT_INPUT)"
+    add("--todo", nargs="+", type=Path, metavar="FILE", help=todo)
+    add("--to", type=Path, metavar="FOLDER", help="where to (default: OUTPUT)")
+    add("--starid", type=int, nargs="+", metavar="N", help="only these stars")
 
 
 def main(args: argparse.Namespace) -> int:
