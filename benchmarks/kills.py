@@ -181,6 +181,7 @@ class Trial:
                     kill(everything)
                 ended = job.wait(120)
             wait_for_end([pid for pid in found["everything"] if pid != job.pid])
+            self.broken_off += ended != 0
             if ended == 0:
                 # Done before the next kill: what was killed so far has to have left no trace.
                 self.check()
@@ -188,6 +189,8 @@ class Trial:
         return count
 
     expected: dict[str, object] | None = None
+    #: Number of runs that a kill has ended before their last star.
+    broken_off = 0
 
     def check(self) -> None:
         """Compare with `expected`; raises SystemExit where something differs."""

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from house import ROOT, modules
 
 #: Each part imports only from parts of a lower number; parts of one number do not import each other.
 FLOORS = {
@@ -34,23 +33,8 @@ FLOORS = {
 }
 
 
-def modules() -> dict[str, Path]:
-    found = {}
-    for folder, prefix in (
-        ("src/tasoc_mpi", ""),
-        ("scheduler", "scheduler."),
-        ("worker", "worker."),
-        ("slurm", "slurm."),
-    ):
-        for path in (ROOT / folder).rglob("*.py"):
-            name = prefix + ".".join(path.relative_to(ROOT / folder).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    found.pop("__init__")
-    return found
-
-
 def imports(name: str, path: Path) -> set[str]:
-    """Names below tasoc_mpi that a module imports, wherever in its code."""
+    """Names below tasoc_mpi, of modules and things in them, that a module imports, wherever in its code."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -63,7 +47,7 @@ def imports(name: str, path: Path) -> set[str]:
             else:
                 continue
             target = base + (node.module.split(".") if node.module else [])
-            found |= {".".join(target)} if target else {alias.name for alias in node.names}
+            found |= {".".join([*target, alias.name]) for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {
                 a.name.removeprefix("tasoc_mpi.") for a in node.names if a.name.startswith("tasoc_mpi.")
@@ -84,6 +68,23 @@ def test_floors(name):
 @pytest.mark.parametrize("name", sorted(n for n in modules() if n.startswith("kernels.")))
 def test_kernels_know_nothing_of_ours_but_kernels(name):
     assert all(i.split(".")[0] == "kernels" for i in imports(name, modules()[name]))
+
+
+#: Commands are named as the modules that do their work.
+SAME_NAMES = {
+    "movie": {"commands", "report"},
+    "prepare": {"commands", "cubes"},
+    "publish": {"commands", "worklist"},
+    "summary": {"commands", "report"},
+}
+
+
+def test_modules_of_one_name_mean_the_same():
+    folders: dict[str, set[str]] = {}
+    for name, path in modules().items():
+        if path.name != "__init__.py":
+            folders.setdefault(path.stem, set()).add(name.rpartition(".")[0])
+    assert {name: where for name, where in folders.items() if len(where) > 1} == SAME_NAMES
 
 
 def test_no_test_imports_a_test():

@@ -19,6 +19,8 @@ from tasoc_mpi.cubes.buffers import Space
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.ranks import Ranks
 
+pytestmark = pytest.mark.serial
+
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
 
 

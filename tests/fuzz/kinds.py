@@ -34,8 +34,6 @@ class Kind:
         Command lines, of which a case runs one; ``{case}`` is its folder and ``{file}`` the damaged file.
     environment : mapping
         Variables, likewise.
-    share : float
-        Number of cases relative to other kinds where all take less than they are asked for (in CI).
     removed : tuple of str
         Patterns of files that are removed from the base before the command: its own results.
     keeps : str
@@ -52,7 +50,6 @@ class Kind:
     damage: Damager
     commands: tuple[tuple[str, ...], ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    share: float = 1.0
     removed: tuple[str, ...] = ()
     keeps: str = ""
     blames: tuple[str, ...] = ()
@@ -75,7 +72,6 @@ KINDS: dict[str, Kind] = {
         damage_fits,
         (("prepare", "{case}"),),
         keeps=_STATE,
-        share=0.5,
     ),
     "state": Kind(
         bases.unfinished,
@@ -83,7 +79,6 @@ KINDS: dict[str, Kind] = {
         damage_bytes,
         (("prepare", "{case}"),),
         keeps=_STATE,
-        share=0.5,
         links=False,
     ),
     "tpf": Kind(
@@ -113,7 +108,6 @@ KINDS: dict[str, Kind] = {
         ("catalog_*.sqlite",),
         damage_sqlite,
         (_RUN, ("todo", "{case}", "--overwrite")),
-        share=0.5,
     ),
     "todo": Kind(
         bases.ccd,
@@ -145,7 +139,6 @@ KINDS: dict[str, Kind] = {
         ("todo.sqlite",),
         damage_sqlite,
         (("unpack", "{case}/output"), ("run", "{case}", "--packed")),
-        share=0.5,
     ),
     "logs": Kind(
         bases.ccd,
@@ -166,14 +159,12 @@ KINDS: dict[str, Kind] = {
         ("output/**/*_lc.fits.gz",),
         damage_fits,
         (*[("summary", "{case}")] * 19, ("summary", "{case}", "--pictures")),
-        share=0.3,
     ),
     "truth": Kind(
         bases.ccd,
         ("truth_*.hdf5",),
         damage_hdf5,
         (*[("variables", "{case}")] * 19, ("summary", "{case}", "--pictures")),
-        share=0.3,
     ),
     "tasoc": Kind(
         bases.tasoc, ("foreign/*.hdf5",), damage_hdf5, (("import", "{case}", "{file}"),), keeps=_STATE
@@ -197,7 +188,6 @@ KINDS: dict[str, Kind] = {
         ("tic.ecsv",),
         damage_text,
         (("catalog", "{case}", "--from", "{file}", "--overwrite"),),
-        share=0.5,
     ),
     "fits-table": Kind(
         bases.tables, ("tic.fits",), damage_fits, (("catalog", "{case}", "--from", "{file}", "--overwrite"),)
@@ -207,7 +197,6 @@ KINDS: dict[str, Kind] = {
         ("tic.parquet",),
         damage_parquet,
         (("catalog", "{case}", "--from", "{file}", "--overwrite"),),
-        share=0.5,
     ),
     "lists": Kind(
         bases.lists,
@@ -233,7 +222,6 @@ KINDS: dict[str, Kind] = {
         environment={"TESSPHOT_SETTINGS": "{file}"},
         # A faint limit that leaves no star is a setting like others.
         blames=("no star brighter than",),
-        share=0.5,
     ),
     "site": Kind(
         bases.lists, ("*.yaml",), damage_yaml, (("submit", "{case}", "--site", "{file}", "--dry-run"),)
@@ -245,6 +233,5 @@ KINDS: dict[str, Kind] = {
         (("prepare", "{case}"),),
         keeps=_STATE,
         blames=("spice",),
-        share=0.5,
     ),
 }

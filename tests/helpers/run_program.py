@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 import warnings
@@ -26,6 +27,8 @@ from tasoc_mpi.core.atomic import write_whole
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.scheduler import run_results
+from tasoc_mpi.worklist.result_state import read_logs
+from tasoc_mpi.worklist.rows import load_worklist
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 
@@ -45,6 +48,8 @@ class Photometry:
             f"c{cadence:04d}/{starid:011d}"[:11],
             f"tess{starid:011d}-s{sector:03d}-{camera}-{ccd}-c{cadence:04d}-dr01-v{version:02d}-tasoc_lc.fits.gz",
         )
+        if begun := os.environ.get("RUN_PROGRAM_BEGUN"):
+            pathlib.Path(begun).touch()
         time.sleep(float(os.environ.get("RUN_PROGRAM_SECONDS", "0")))
         if starid == int(os.environ.get("RUN_PROGRAM_EXIT", "-1")):
             raise SystemExit(3)
@@ -138,6 +143,22 @@ def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[st
     )
     found["files"] = {str(path.relative_to(output)): path.read_bytes() for path in files}
     return found
+
+
+def reported(folder: pathlib.Path) -> int:
+    """Number of stars whose results are in the logs; also while a run is under way."""
+    output = folder / "output"
+    if not (output / "results").is_dir():
+        return 0
+    state, _ = read_logs(load_worklist(folder / "todo.sqlite"), output)
+    return int(state.done.sum())
+
+
+def wait_for_results(folder: pathlib.Path, stars: int, job: subprocess.Popen) -> None:
+    """Wait until a run under way has reported this many stars."""
+    while (found := reported(folder)) < stars:
+        assert job.poll() is None, f"the run ended with {found} stars"
+        time.sleep(0.02)
 
 
 def kill_at(step: int) -> None:

@@ -16,7 +16,7 @@ import pytest
 from faulty import PROGRAM
 from job_processes import job_processes
 from mpi_launch import environment, mpiexec
-from run_program import content
+from run_program import content, reported
 
 pytestmark = [
     pytest.mark.timeout(100),
@@ -86,15 +86,17 @@ def test_kills_of_whichever_process_has_a_star_do_not_cost_it(blank, undisturbed
 
 @pytest.mark.slow
 def test_computing_processes_that_are_killed_at_random_change_nothing(blank, undisturbed, tmp_path):
-    folder = Path(shutil.copytree(blank, tmp_path / "input"))
+    folder, log = folders(blank, tmp_path)
     rng = random.Random(4)
-    kills = 0
-    with running(folder, "--batch", "4", FAULTY_SECONDS="0.06") as job:
+    kills, begun = 0, rng.randint(5, 15)
+    with running(folder, "--batch", "4", FAULTY_SECONDS="0.06", FAULTY_LOG=str(log)) as job:
         while job.poll() is None:
-            time.sleep(rng.uniform(0.1, 1.0))
-            if kills < 12 and (children := job_processes(job.pid)["child"]):
-                kill(rng.choice(children))
-                kills += 1
+            if sum(len(path.read_text().split()) for path in log.iterdir()) >= begun:
+                if (children := job_processes(job.pid)["child"]) and reported(folder) < STARS:
+                    kill(rng.choice(children))
+                    kills += 1
+                begun += rng.randint(5, 15)
+            time.sleep(0.01)
     assert kills >= 5
     assert content(folder) == undisturbed
 
@@ -126,7 +128,9 @@ def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, undisturbed,
                 for pid in everything:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
-            job.wait(10)
+            job.wait(60)
+        # The star at hand is among those that are left.
+        assert reported(folder) < STARS
     with running(folder):
         pass
     assert content(folder) == undisturbed
@@ -150,6 +154,8 @@ def test_kills_at_random_moments_of_random_processes(blank, tmp_path):
     count = trial.disturb(15, random.Random(2), (0.5, 3.0), say=False)
     assert sum(count.values()) == 15
     assert sum(number > 0 for number in count.values()) >= 3
+    # Runs were under way, and stars were left.
+    assert trial.broken_off >= 3
     trial.finish()
     trial.check()
     # And the comparison finds what differs.

@@ -16,7 +16,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mpi_launch import environment, launch, launchers, mpiexec
-from run_program import PROGRAM, call, content, everything_below, forked, fresh, make_input
+from run_program import (
+    PROGRAM,
+    call,
+    content,
+    everything_below,
+    forked,
+    fresh,
+    make_input,
+    reported,
+    wait_for_results,
+)
 
 from tasoc_mpi.core.locks import holder
 from tasoc_mpi.core.status import STATUS
@@ -149,7 +159,7 @@ def test_same_result_after_a_kill_at_any_step(tmp_path, overwrite):
 def test_same_result_after_killing_a_whole_job(blank, expected, tmp_path):
     """SIGKILL for mpiexec and all ranks, at some moments of the run."""
     folder = fresh(blank, tmp_path)
-    for seconds in (0.9, 1.2, 1.5):
+    for stars in (10, 30, 50):
         command = [*mpiexec(3), *PROGRAM, str(folder), "--batch", "3"]
         variables = {**environment(), "RUN_PROGRAM_SECONDS": "0.02"}
         with subprocess.Popen(
@@ -159,9 +169,10 @@ def test_same_result_after_killing_a_whole_job(blank, expected, tmp_path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as job:
-            time.sleep(seconds)
+            wait_for_results(folder, stars, job)
             os.killpg(job.pid, signal.SIGKILL)
         wait_for_lock(folder)
+        assert stars <= reported(folder) < STARS
     done = launch(PROGRAM, str(folder), ranks=2)
     assert done.returncode == 0, done.stderr
     assert content(folder) == expected
@@ -189,6 +200,7 @@ def test_a_rank_that_is_killed_ends_the_job(blank, expected, tmp_path):
     folder = fresh(blank, tmp_path)
     assert launch(PROGRAM, str(folder), "--batch", "2", RUN_PROGRAM_KILL="1050", ranks=3).returncode != 0
     wait_for_lock(folder)
+    assert reported(folder) < STARS
     assert launch(PROGRAM, str(folder), ranks=2).returncode == 0
     assert content(folder) == expected
 

@@ -14,7 +14,7 @@ import faulty
 import mpi_launch
 import pytest
 from job_processes import job_processes
-from run_program import content
+from run_program import content, wait_for_results
 
 pytestmark = [
     pytest.mark.timeout(150),
@@ -48,8 +48,8 @@ def hanging(folder: Path, log: Path, launcher: str | None, seconds: float):
             assert job.poll() is None, job.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        # Others have reported meanwhile, and nothing is left to do but to wait.
-        time.sleep(2)
+        # Under MPI, the others go on meanwhile.
+        wait_for_results(folder, STARS // 2 if launcher else 4, job)
         yield job, (job_processes(job.pid)["rank 0"][0] if launcher else job.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -74,7 +74,7 @@ def test_a_star_in_hand_is_given_up_and_computed_next_time(places, undisturbed, 
         _, errors = job.communicate(timeout=60)
         seconds = time.monotonic() - start
     assert job.returncode == 75, errors
-    assert 1.5 < seconds < 12
+    assert 1.5 < seconds < 30
     assert f"{number.name}: the run ends with what is computed within 2 s" in errors
     assert f"TIC {HANGING}: given up after" in errors
     found = content(folder)
@@ -99,13 +99,15 @@ def test_the_second_signal_ends_the_run_at_once(places, undisturbed, launcher, n
         os.kill(receiver, number)
         # The same one, sent to a process and its group.
         os.kill(receiver, number)
+        while "the run ends with" not in job.stderr.readline():
+            assert job.poll() is None
         time.sleep(1.0)
         assert job.poll() is None
         start = time.monotonic()
         os.kill(receiver, number)
         _, errors = job.communicate(timeout=60)
-        assert time.monotonic() - start < 10
-        deadline = time.monotonic() + 10
+        assert time.monotonic() - start < 30
+        deadline = time.monotonic() + 30
         while any(Path(f"/proc/{pid}").exists() for pid in everything):
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from mpi_launch import environment, launch, mpiexec
-from run_program import PROGRAM, content, make_input
+from run_program import PROGRAM, content, make_input, wait_for_results
 
 from tasoc_mpi.core.locks import holder
 
@@ -22,7 +22,7 @@ def test_a_signal_ends_the_run_with_its_results(tmp_path, ranks, number, exit_st
     folder = tmp_path / "input"
     make_input(folder, STARS)
     command = [*mpiexec(ranks), *PROGRAM, str(folder), "--batch", "4"]
-    variables = {**environment(), "RUN_PROGRAM_SECONDS": "0.1"}
+    variables = {**environment(), "RUN_PROGRAM_SECONDS": "0.2"}
     with subprocess.Popen(
         command, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as job:
@@ -32,7 +32,7 @@ def test_a_signal_ends_the_run_with_its_results(tmp_path, ranks, number, exit_st
             name = holder(folder / "output" / "results" / "s001-1-1.log")
             rank_0 = int(name.split()[1]) if name and "process" in name.split()[:1] else None
             time.sleep(0.05)
-        time.sleep(1.5)
+        wait_for_results(folder, 4, job)
         os.kill(rank_0, number)
         _, errors = job.communicate(timeout=60)
     assert job.returncode == exit_status, errors
@@ -51,17 +51,21 @@ def test_a_signal_ends_the_run_with_its_results(tmp_path, ranks, number, exit_st
 def test_a_second_interrupt_ends_the_run_at_once(tmp_path):
     folder = tmp_path / "input"
     make_input(folder, STARS)
-    variables = {**os.environ, "RUN_PROGRAM_SECONDS": "30"}
+    begun = tmp_path / "begun"
+    variables = {**os.environ, "RUN_PROGRAM_SECONDS": "30", "RUN_PROGRAM_BEGUN": str(begun)}
     with subprocess.Popen(
         [*PROGRAM, str(folder)], env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as job:
-        while "120 stars" not in job.stderr.readline():
-            pass
-        time.sleep(1)
+        while not begun.exists():
+            assert job.poll() is None
+            time.sleep(0.02)
         job.send_signal(signal.SIGINT)
+        while "the run ends with" not in job.stderr.readline():
+            assert job.poll() is None
+        # A second signal within 0.4 s is taken for the first, sent to a process and to its group.
         time.sleep(0.5)
         assert job.poll() is None
         job.send_signal(signal.SIGINT)
-        _, errors = job.communicate(timeout=10)
+        _, errors = job.communicate(timeout=25)
     assert job.returncode == 130
     assert "interrupted" in errors

@@ -83,7 +83,7 @@ def test_same_light_curves_after_a_kill(blank, expected, tmp_path):
     with subprocess.Popen(command(1, folder, "--batch", "2")) as run:
         while run.poll() is None and len(list((folder / "output").rglob("*.fits.gz"))) < 5:
             time.sleep(0.002)
-        run.send_signal(signal.SIGKILL)
+        run.kill()
     assert run.returncode == -signal.SIGKILL
     assert (load_todo(folder / "todo.sqlite")["status"] == 0).any()
     subprocess.run(command(3, folder), timeout=200, check=True)

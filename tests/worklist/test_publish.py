@@ -224,9 +224,12 @@ def test_old_light_curves_stay_until_their_successors_are_there(folder, expected
     caplog.set_level("INFO")
     environment = {**os.environ, "RUN_PROGRAM_SECONDS": "0.1"}
     command = [*PROGRAM, str(folder), "--overwrite", "--batch", "5"]
+    written = {path: path.stat().st_mtime_ns for path in (folder / "output").rglob("*.gz")}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
         said = run.stderr.readline()
-        time.sleep(2.0)
+        while sum(path.stat().st_mtime_ns != when for path, when in written.items()) < 10:
+            assert run.poll() is None
+            time.sleep(0.05)
         # And some of stars that will be skipped again.
         assert content(folder)["files"].keys() >= expected["files"].keys()
         run.send_signal(signal.SIGINT)

@@ -207,7 +207,7 @@ def test_stars_that_others_skip_need_not_be_computed(stars, data):
 def test_many_stars_are_quick():
     """A CCD's worth of stars of which every fourth has a skip list takes a second, not minutes."""
     n = 200_000
-    start = time.perf_counter()
+    start = time.process_time()
     rng = np.random.default_rng(1)
     claim_row = np.repeat(np.arange(0, n, 4), 3)
     found = skip_rule(
@@ -219,4 +219,4 @@ def test_many_stars_are_quick():
         np.minimum(claim_row + np.tile([1, 2, 3], n // 4), n - 1),
     )
     assert (found >= 0).sum() > n / 4
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
