@@ -70,9 +70,10 @@ def test_kernels_know_nothing_of_ours_but_kernels(name):
     assert all(i.split(".")[0] == "kernels" for i in imports(name, modules()[name]))
 
 
-#: Commands are named as the modules that do their work.
+#: Commands are named as the modules that do their work; options are those of a command.
 SAME_NAMES = {
     "movie": {"commands", "report"},
+    "options": {"cubes", "simulate"},
     "prepare": {"commands", "cubes"},
     "publish": {"commands", "worklist"},
     "summary": {"commands", "report"},

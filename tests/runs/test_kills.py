@@ -102,7 +102,7 @@ def test_computing_processes_that_are_killed_at_random_change_nothing(blank, und
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 def test_twenty_kills_of_everything_at_one_star_cost_nothing(blank, undisturbed, tmp_path):
     """As by a batch system, or of a node."""
     folder, log = folders(blank, tmp_path)
