@@ -70,8 +70,9 @@ def test_kernels_know_nothing_of_ours_but_kernels(name):
     assert all(i.split(".")[0] == "kernels" for i in imports(name, modules()[name]))
 
 
-#: Commands are named as the modules that do their work; options are those of a command.
+#: Commands are named as the modules that do their work; `options` and `launch` hold those of a room.
 SAME_NAMES = {
+    "launch": {"scheduler", "worker"},
     "movie": {"commands", "report"},
     "options": {"cubes", "simulate"},
     "prepare": {"commands", "cubes"},

@@ -27,10 +27,11 @@ from tasoc_mpi.core.atomic import write_whole
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.scheduler import run_results
-from tasoc_mpi.worklist.result_state import read_logs
-from tasoc_mpi.worklist.rows import load_worklist
+from tasoc_mpi.worklist.last_results import LastResults
+from tasoc_mpi.worklist.result_log import LogReader, log_path
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
+from tasoc_mpi.worklist.work_list import load_worklist
 
 #: The start of a command line.
 PROGRAM = [sys.executable, __file__]
@@ -150,8 +151,11 @@ def reported(folder: pathlib.Path) -> int:
     output = folder / "output"
     if not (output / "results").is_dir():
         return 0
-    state, _ = read_logs(load_worklist(folder / "todo.sqlite"), output)
-    return int(state.done.sum())
+    worklist = load_worklist(folder / "todo.sqlite")
+    results = LastResults(worklist)
+    for ccd in worklist.ccds:
+        results.read(LogReader(log_path(output, ccd), worklist, ccd))
+    return int(results.done.sum())
 
 
 def wait_for_results(folder: pathlib.Path, stars: int, job: subprocess.Popen) -> None:
