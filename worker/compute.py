@@ -60,7 +60,7 @@ def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float 
     job : Job
         The settings that all stars share.
     photometry : callable
-        `tasoc_mpi.photometry.tessphot`.
+        `tasoc_mpi.tessphot`.
     task : element of TASK_DTYPE
         The star.
     waited : float, optional

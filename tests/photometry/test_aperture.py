@@ -14,8 +14,8 @@ from tasoc_mpi.photometry.aperture import contamination, minimal_mask, stars_in_
 from tasoc_mpi.photometry.base import STAMP_STAR_DTYPE
 from tasoc_mpi.photometry.methods import _wants_halo
 from tasoc_mpi.photometry.result import PhotometryResult
-from tasoc_mpi.photometry.sources import PixelBackground
 from tasoc_mpi.photometry.stamp_pixels import StampPixels
+from tasoc_mpi.products.cube import PixelBackground
 from tasoc_mpi.simulate.truth_file import read_truth
 
 #: Full frame image (row, column) of the first pixel of the small worlds below.
@@ -42,7 +42,7 @@ class SmallWorld(AperturePhotometry):
             collected=np.ones(image.shape, dtype="i4") if collected is None else collected.astype("i4"),
             origin=origin,
             is_tpf=datasource != "ffi",
-            neighbours_known=True,
+            catalog=SimpleNamespace(only_targets=False),
         )
         self._catalog = catalog if listed else catalog[1:]
         self._size = size
@@ -318,7 +318,7 @@ def test_stars_without_a_known_magnitude():
 def test_contamination_is_not_known_without_a_catalog_of_the_field():
     image = add_star(sky((40, 40)), 20, 20, 8000)
     pho = SmallWorld(image, [(20, 20, 10.7)])
-    pho._source.neighbours_known = False
+    pho._source.catalog.only_targets = True
     assert pho.do_photometry() == STATUS.OK
     assert np.isnan(pho.contamination)
     assert pho.additional_headers["AP_CONT"][0] is None

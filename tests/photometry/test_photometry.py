@@ -239,7 +239,7 @@ def test_catalog_is_the_stars_in_and_around_the_stamp(pho, simulated):
 
 @pytest.mark.parametrize("frame", [0, 17, 47])
 def test_catalog_at_the_time_of_a_frame_is_that_frames_wcs(pho, frame):
-    cube = pho._source.movement
+    cube = pho._source.cube
     table = pho.catalog_attime(pho.lightcurve["time"][frame])
     places = WCS(fits.Header.fromstring(cube.wcs_headers[frame])).all_world2pix(table["ra"], table["dec"], 0)
     np.testing.assert_allclose(table["column"], places[0], atol=1e-6)
@@ -267,7 +267,7 @@ def test_times_are_those_of_the_stars_own_direction(pho):
 
 def _centre(source):
     """Where BARYCORR holds: column 1068, row 1024 (1-based) of the reference frame."""
-    return source.wcs.sky(np.array([1067.0]), np.array([1023.0]), source.ref_frame)[0]
+    return source.cube.wcs.sky(np.array([1067.0]), np.array([1023.0]), source.cube.ref_frame)[0]
 
 
 # --- Photometry --------------------------------------------------------------------------------------
@@ -462,7 +462,7 @@ def test_a_target_pixel_file_alone(simulated, tmp_path, caplog):
     with Box(starid, tmp_path, tmp_path, datasource="tpf") as pho:
         pho.photometry()
         assert pho.status is STATUS.OK
-        assert not pho._source.neighbours_known
+        assert pho._source.catalog.only_targets
         assert list(pho.catalog["starid"]) == [starid]
         assert pho.pixelflags_cube.shape[2] == 0
         pho.save_lightcurve()

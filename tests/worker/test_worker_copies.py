@@ -242,11 +242,11 @@ def test_the_copy_is_what_is_read(simulated, tmp_path):
     shutil.copy(simulated.folder / cube_name(1, 1, 1), copy)
     try:
         load.read_cubes_from(lambda cube: copy)
-        assert load.load_ffi(simulated.folder, 1, 1, 1).movement.path == copy
+        assert load.load_ffi(simulated.folder, 1, 1, 1).cube.path == copy
         assert load.load_ffi(simulated.folder, 1, 1, 1).path == simulated.folder / cube_name(1, 1, 1)
     finally:
         load.read_cubes_from(None)
-    assert load.load_ffi(simulated.folder, 1, 1, 1).movement.path == simulated.folder / cube_name(1, 1, 1)
+    assert load.load_ffi(simulated.folder, 1, 1, 1).cube.path == simulated.folder / cube_name(1, 1, 1)
 
 
 @pytest.mark.parametrize("mode", ["staged", "shared"])
@@ -255,7 +255,7 @@ def test_the_computing_process_reads_the_copy(simulated, tmp_path, scratch, monk
         "from tasoc_mpi.photometry.load_sources import load_ffi\n"
         "def where(input_folder, sector, camera, ccd, **_):\n"
         "    from pathlib import Path\n"
-        "    raise ValueError(load_ffi(Path(input_folder), sector, camera, ccd).movement.path)\n"
+        "    raise ValueError(load_ffi(Path(input_folder), sector, camera, ccd).cube.path)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     tasks = np.zeros(1, TASK_DTYPE)
@@ -279,7 +279,9 @@ def test_the_computing_process_reads_the_copy(simulated, tmp_path, scratch, monk
 def test_pages_of_the_next_stars_are_asked_for(simulated, monkeypatch):
     """Those of their first stamps, each once; of a CCD that is not in memory, none."""
     stars = load.load_ffi(simulated.folder, 1, 1, 1)
-    inside = np.flatnonzero((np.abs(stars.places - np.array(stars.origin)[::-1] - 48) < 40).all(axis=1))[:20]
+    inside = np.flatnonzero(
+        (np.abs(stars.star_positions - np.array(stars.origin)[::-1] - 48) < 40).all(axis=1)
+    )[:20]
     tasks = np.zeros(len(inside), TASK_DTYPE)
     tasks["starid"] = stars.catalog.stars["starid"][inside]
     tasks["sector"] = tasks["camera"] = tasks["ccd"] = 1
@@ -292,13 +294,13 @@ def test_pages_of_the_next_stars_are_asked_for(simulated, monkeypatch):
     limits = (row0, row0 + wanted.shape[0], column0, column0 + wanted.shape[1])
     for i in inside:
         size = default_size(stars.catalog.stars["tmag"][i])
-        r1, r2, c1, c2 = stamp_around(stars.places[i, 1], stars.places[i, 0], size, limits, 1)
+        r1, r2, c1, c2 = stamp_around(stars.star_positions[i, 1], stars.star_positions[i, 0], size, limits, 1)
         wanted[r1 - row0 : r2 - row0, c1 - column0 : c2 - column0] = True
     found = np.zeros((2, wanted.size), dtype=int)
     pixel = 4 * stars.images.shape[2]
     for start, size in asked:
         for k, name in enumerate(("images", "images_err")):
-            first = (start - stars.movement.offsets[name]) / pixel
+            first = (start - stars.cube.offsets[name]) / pixel
             if 0 <= first < wanted.size:
                 found[k, int(first) : int(first) + size // pixel] += 1
     assert (found.reshape(2, *wanted.shape) == wanted).all()

@@ -260,7 +260,7 @@ class ImageMovementKernel:
                 raise InputError("image movement: no series of kernels is loaded; see load_series")
             return np.zeros(time.shape + xy.shape)
         if xy.ndim == 1:
-            return self._follow(time, xy)
+            return self._between_frames(time, self._everywhere(xy) - xy)
         self._check_times(time)
         if time.ndim:
             return np.stack([self.interpolate(t, xy) for t in time])
@@ -351,18 +351,40 @@ class ImageMovementKernel:
                 f"{first:.5f} to {last:.5f} by more than a step of {step:.5f} d"
             )
 
-    def _follow(self, time: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Changes of one place with time, shape ``time.shape + (2,)``."""
+    def follow(
+        self, time: NDArray[np.float64], ra: float, dec: float, column: float, row: float
+    ) -> NDArray[np.float64]:
+        """Change of the position of a star with time: `jitter`, with its direction where that helps.
+
+        Parameters
+        ----------
+        time : ndarray, shape (T,)
+        ra, dec : float
+            Of the star at the time of observation, degrees; used by warpmode 'wcs' alone.
+        column, row : float
+            Its position in the reference.
+
+        Returns
+        -------
+        ndarray, shape (T, 2)
+            Changes of (column, row), pixels.
+        """
+        if self.warpmode != "wcs":
+            return self.jitter(time, column, row)
+        moved = self._wcs().positions(ra, dec)
+        return self._between_frames(time, moved[self._good] - (column, row))
+
+    def _between_frames(self, time: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Changes in every usable frame, shape (G, 2), at given times, shape ``time.shape + (2,)``."""
         assert self.series_times is not None
-        change = self._everywhere(xy) - xy
         placed = np.isfinite(change[:, 0])
         if placed.all() and len(placed) == len(self.series_times) and np.array_equal(time, self.series_times):
-            return change  # what is nearly always asked for
+            return change  # the usual case
         self._check_times(time)
         # A star may have no place in the plane of a frame that is fine for others.
         frames, change = self.series_times[self._good][placed], change[placed]
         if not len(frames):
-            return np.full(time.shape + xy.shape, np.nan)
+            return np.full((*time.shape, 2), np.nan)
         return np.stack([np.interp(time, frames, x) for x in change.T], axis=-1)
 
     def _everywhere(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -56,7 +56,7 @@ class AperturePhotometry(BasePhotometry):
 
         stars = self.stamp_stars[inside]
         self.contamination = float("nan")
-        if self._source.neighbours_known:
+        if not self._source.catalog.only_targets:
             self.contamination = contamination(stars["tmag"], stars["starid"] == self.starid)
         known = self.contamination if np.isfinite(self.contamination) else None
         self.additional_headers["AP_CONT"] = (known, "AP contamination")

@@ -128,7 +128,8 @@ class BasePhotometry(StampPixels):
         i = source.catalog.index(int(starid))
         star = source.catalog.stars[i]
         self.target: dict[str, Any] = {name: star[name].item() for name in star.dtype.names}
-        super().__init__(source, int(starid), source.places[i, 1].item(), source.places[i, 0].item(), cache)
+        column, row = source.star_positions[i]
+        super().__init__(source, int(starid), row.item(), column.item(), cache)
         self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
         self.cadence = source.cadence
         self.header = source.header
@@ -213,11 +214,11 @@ class BasePhotometry(StampPixels):
         inside = source.stars_within(
             row_min - 0.5 - margin, row_max - 0.5 + margin, col_min - 0.5 - margin, col_max - 0.5 + margin
         )
-        known, places = source.catalog.stars[inside], source.places[inside]
+        known, positions = source.catalog.stars[inside], source.star_positions[inside]
         stars = np.empty(len(inside), dtype=STAMP_STAR_DTYPE)
         for name, column in (("starid", "starid"), ("tmag", "tmag"), ("ra", "ra"), ("dec", "decl")):
             stars[name] = known[column]
-        stars["column"], stars["row"] = places[:, 0], places[:, 1]
+        stars["column"], stars["row"] = positions[:, 0], positions[:, 1]
         stars["row_stamp"] = stars["row"] - row_min
         stars["column_stamp"] = stars["column"] - col_min
         return stars
@@ -252,8 +253,8 @@ class BasePhotometry(StampPixels):
             If the time is more than one time step outside of the series.
         """
         table = self.catalog
-        places = np.stack([table["column"], table["row"]], axis=-1)
-        change = self.MovementKernel.interpolate(float(time), places)
+        positions = np.stack([table["column"], table["row"]], axis=-1)
+        change = self.MovementKernel.interpolate(float(time), positions)
         for k, name in enumerate(("column", "row")):
             table[name] += change[:, k]
             table[f"{name}_stamp"] += change[:, k]

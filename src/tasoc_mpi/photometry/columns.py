@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.quality import CorrectorQualityFlags, PixelQualityFlags, exposures_reached
+from ..core.quality import CorrectorQualityFlags, PixelQualityFlags
 from ..kernels.sums import flagged_frames
 from .sources import Source
 from .stamp import Stamp
@@ -87,24 +87,17 @@ def background_shenanigans(
     ndarray of int32, shape (T,)
     """
     flags = np.zeros(len(spacecraft_time), dtype=np.int32)
-    if source.pixel_flags is None or source.flag_spans is None:
-        return flags
-    row, column = source.flags_origin
-    bad = flagged_frames(
-        source.pixel_flags,
-        stamp[0] - row,
-        stamp[1] - row,
-        stamp[2] - column,
-        stamp[3] - column,
-        PixelQualityFlags.BackgroundShenanigans,
-    )
-    if not source.is_tpf:
-        flags[bad] = CorrectorQualityFlags.BackgroundShenanigans
-        return flags
-    # A short cadence is as bad as the full frame images during whose exposures it was taken.
-    start, stop = source.flag_spans[:, 0], source.flag_spans[:, 1]
-    first, last = exposures_reached(start, stop, spacecraft_time, source.cadence / 86400.0)
-    counts = np.concatenate([[0], np.cumsum(bad)])
-    reached = counts[np.maximum(first, last)] > counts[first]
-    flags[reached] = CorrectorQualityFlags.BackgroundShenanigans
+    cube = source.cube
+    if cube is not None:
+        row, column = cube.row_offset, cube.column_offset
+        flagged = flagged_frames(
+            cube.pixel_flags,
+            stamp[0] - row,
+            stamp[1] - row,
+            stamp[2] - column,
+            stamp[3] - column,
+            PixelQualityFlags.BackgroundShenanigans,
+        )
+        at = source.at_cadences(flagged, spacecraft_time)
+        flags[at] = CorrectorQualityFlags.BackgroundShenanigans
     return flags

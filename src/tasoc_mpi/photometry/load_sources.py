@@ -6,23 +6,18 @@ import functools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..core.errors import InputError, MissingInput
 from ..core.names import catalog_name, cube_name
-from ..core.quality import TESSQualityFlags
-from ..models.barycentre import ephemeris
 from ..products.cube import Cube, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
 from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
-from .sources import FACTS, PixelBackground, Source
+from .sources import CubeSource, Source, TPFSource
 
 __all__ = ["clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from", "use_tpf_list"]
 
@@ -59,12 +54,12 @@ def _keep(key: tuple[Any, ...], make: Callable[[], Source], cache: str) -> Sourc
     return _kept[key]
 
 
-def _stamp_of(path: Path) -> int | None:
+def _modified(path: Path) -> int | None:
     """Modification time: a file that was made anew is read anew."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
-        # Who opens it says what is wrong.
+        # Opening it raises the error that names the reason.
         return None
 
 
@@ -90,16 +85,17 @@ def _cube(path: Path, modified: int | None) -> Cube:
     return open_cube(path if _where is None else _where(path))
 
 
-def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source | None:
-    """What `load_ffi` would give, if it is in memory."""
-    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
-    return _kept.get((path, _stamp_of(path), _stamp_of(catalog), cache))
-
-
 @functools.lru_cache(maxsize=_KEEP)
 def _catalog(path: Path, modified: int | None) -> StarCatalog:
     """A catalog, shared likewise."""
     return open_catalog(path)
+
+
+def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> CubeSource | None:
+    """The source that `load_ffi` would return, if it is in memory."""
+    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
+    source = _kept.get((path, _modified(path), _modified(catalog), cache))
+    return source if isinstance(source, CubeSource) else None
 
 
 def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
@@ -121,78 +117,12 @@ def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "bas
         If one of them cannot be used, or does not fit into memory.
     """
     path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
-    key = (path, _stamp_of(path), _stamp_of(catalog), cache)
-    return _keep(key, functools.partial(_make_ffi, path, catalog, cache), cache)
+    opened = _modified(path), _modified(catalog)
 
+    def make() -> Source:
+        return CubeSource(path, _cube(path, opened[0]), _catalog(catalog, opened[1]), cache == "full")
 
-def _make_ffi(path: Path, catalog_path: Path, cache: str) -> Source:
-    cube = _cube(path, _stamp_of(path))
-    catalog = _catalog(catalog_path, _stamp_of(catalog_path))
-    images, errors = cube.images, cube.images_err
-    if cache == "full":
-        images, errors = _in_memory(path, images), _in_memory(path, errors)
-    places = cube.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], cube.ref_frame)
-    columns = np.arange(cube.shape[1]) + cube.column_offset + 1
-    collected = np.ones(cube.shape[:2], dtype=np.int32)
-    collected |= np.where(cube.backgrounds_pixels_used, 4, 0).astype("i4")
-    # The four outputs of a CCD: 512 columns each, the first science column is 45 (1-based).
-    collected |= (32 << np.clip((columns - 45) // 512, 0, 3)).astype("i4")[None, :]
-    spacecraft = np.stack([cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr], axis=-1)
-    return Source(
-        path=path,
-        sector=int(cube.attributes["SECTOR"]),
-        camera=int(cube.attributes["CAMERA"]),
-        ccd=int(cube.attributes["CCD"]),
-        cadence=int(cube.attributes["CADENCE"]),
-        header=cube.attributes,
-        facts=_known_facts(cube.attributes),
-        images=images,
-        images_err=errors,
-        background=cube.background,
-        sumimage=cube.sumimage,
-        collected=collected,
-        origin=(cube.row_offset, cube.column_offset),
-        time=cube.time,
-        timecorr=cube.timecorr,
-        own_star=None,
-        cadenceno=cube.cadenceno,
-        quality=cube.quality,
-        positions=cube.ephemeris,
-        ephemeris=cube.ephemeris_source,
-        catalog=catalog,
-        neighbours_known=not catalog.only_targets,
-        places=places,
-        wcs=cube.wcs,
-        ref_frame=cube.ref_frame,
-        wcs_header=cube.ref_header,
-        movement=cube,
-        pixel_flags=cube.pixel_flags,
-        flags_origin=(cube.row_offset, cube.column_offset),
-        flag_spans=spacecraft,
-    )
-
-
-def _known_facts(header: Mapping[str, Any]) -> dict[str, Any]:
-    """`FACTS` of a header or a cube's attributes; None for unknown ones, which are 0 or '' in cubes."""
-    facts = {key: header.get(key) for key in FACTS}
-    never_zero = ("PROCVER", "DATA_REL", "CRBLKSZ", "NUM_FRM", "NREADOUT")
-    return {
-        key: value
-        if isinstance(value, bool | int | float | str) and (value or key not in never_zero)
-        else None
-        for key, value in facts.items()
-    }
-
-
-def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
-    try:
-        copy = np.array(array)
-    except MemoryError:
-        raise InputError(
-            f"{path}: {array.nbytes / 1e9:.1f} GB do not fit into memory; use --cache basic"
-        ) from None
-    copy.setflags(write=False)
-    return copy
+    return _keep((path, *opened, cache), make, cache)
 
 
 @dataclass
@@ -310,109 +240,40 @@ def load_tpf(
         If there are several, or the file cannot be used.
     """
     path = _find_tpf(folder, starid, sector, cadence)
-    modified = _stamp_of(path)
+    modified = _modified(path)
     ccd = _ccd_of(path, modified)
     # A catalog or cube that comes later is used from then on.
     beside = (folder / catalog_name(*ccd), folder / cube_name(*ccd))
-    key = (path, modified, *map(_stamp_of, beside))
+    key = (path, modified, *map(_modified, beside))
     if key not in _kept:
         # Its pixels are copied, some 50 MB, and the stars of a file come one after the other.
-        for other in [other for other, source in _kept.items() if isinstance(source.movement, TPF)]:
+        for other in [other for other, source in _kept.items() if source.is_tpf]:
             del _kept[other]
     return _keep(key, functools.partial(_make_tpf, folder, path), cache)
 
 
 def _make_tpf(folder: Path, path: Path) -> Source:
     tpf = read_tpf(path)
-    ccd = (tpf.sector, tpf.camera, tpf.ccd)
-    if not tpf.wcs.good[0]:
-        raise InputError(f"{path}: its world coordinates cannot be inverted; no star can be placed on it")
+    name = folder / catalog_name(tpf.sector, tpf.camera, tpf.ccd)
     try:
-        catalog_path = folder / catalog_name(*ccd)
-        catalog = _catalog(catalog_path, _stamp_of(catalog_path))
+        catalog = _catalog(name, _modified(name))
     except MissingInput as error:
         logger.info("%s; TIC %d is taken from the header of its target pixel file", error, tpf.starid)
         catalog = catalog_from_tpf(tpf)
-    flags, flags_origin, spans = _flags_of(folder, tpf)
-    i = catalog.index(tpf.starid)
-    ra, dec = catalog.stars["ra"][i], catalog.stars["decl"][i]
-    timecorr = tpf.timecorr.astype("f8")
-    positions, how = ephemeris(tpf.time - timecorr, timecorr, ra, dec)
-    good = TESSQualityFlags.filter(tpf.quality)
-    if not good.any():
-        logger.warning("%s: no cadence of good quality; the sum image is the mean of all", path)
-        good = np.ones_like(good)
-    sumimage = _mean(tpf.images, good)
-    return Source(
-        path=path,
-        sector=tpf.sector,
-        camera=tpf.camera,
-        ccd=tpf.ccd,
-        cadence=tpf.cadence,
-        header=tpf.header,
-        facts=_known_facts({key: tpf.header.get(key, tpf.table_header.get(key)) for key in FACTS}),
-        images=tpf.images,
-        images_err=tpf.images_err,
-        background=PixelBackground(tpf.backgrounds),
-        sumimage=sumimage,
-        # Which pixels SPOC used for its own flux and positions is not what we use.
-        collected=(tpf.aperture & ~(2 | 8)).astype(np.int32),
-        origin=(tpf.row_offset, tpf.column_offset),
-        time=tpf.time,
-        timecorr=timecorr,
-        own_star=tpf.starid,
-        cadenceno=tpf.cadenceno,
-        quality=tpf.quality,
-        positions=positions,
-        ephemeris=how,
-        catalog=catalog,
-        neighbours_known=not catalog.only_targets,
-        places=tpf.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], 0),
-        wcs=tpf.wcs,
-        ref_frame=0,
-        wcs_header=_ccd_header(tpf),
-        movement=tpf,
-        pixel_flags=flags,
-        flags_origin=flags_origin,
-        flag_spans=spans,
-    )
+    return TPFSource(tpf, catalog, _cube_of(folder, tpf))
 
 
-def _ccd_header(tpf: TPF) -> str:
-    """The world coordinates of a target pixel file, counted in full frame image pixels."""
-    header = tpf.wcs_header.copy()
-    header["CRPIX1"] += tpf.column_offset
-    header["CRPIX2"] += tpf.row_offset
-    return header.tostring()
-
-
-def _flags_of(
-    folder: Path, tpf: TPF
-) -> tuple[NDArray[np.uint8] | None, tuple[int, int], NDArray[np.float64] | None]:
-    """Pixel flags of a target pixel file's CCD, where there is a cube that covers it."""
+def _cube_of(folder: Path, tpf: TPF) -> Cube | None:
+    """The cube of a target pixel file's CCD, where there is one that covers its pixels."""
     path = folder / cube_name(tpf.sector, tpf.camera, tpf.ccd)
     try:
-        cube = _cube(path, _stamp_of(path))
+        cube = _cube(path, _modified(path))
     except MissingInput:
         logger.info("%s: no such cube; %s is processed without pixel flags", path, tpf.path.name)
-        return None, (0, 0), None
+        return None
     row, column = tpf.row_offset - cube.row_offset, tpf.column_offset - cube.column_offset
     n_rows, n_columns = tpf.images.shape[:2]
     if row < 0 or column < 0 or row + n_rows > cube.shape[0] or column + n_columns > cube.shape[1]:
         logger.info("%s does not cover %s, which is processed without pixel flags", path, tpf.path.name)
-        return None, (0, 0), None
-    spans = np.stack([cube.time_start - cube.timecorr, cube.time_stop - cube.timecorr], axis=-1)
-    return cube.pixel_flags, (cube.row_offset, cube.column_offset), spans
-
-
-def _mean(images: NDArray[np.float32], used: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Mean over the used frames without the NaN ones, NaN where there are only such; shape (R, C)."""
-    mean = np.empty(images.shape[:2], dtype="f4")
-    # A row at a time: all at once is three copies of the pixels.
-    for row, out in zip(images, mean, strict=True):
-        row = row[:, used]
-        finite = np.isfinite(row)
-        count = finite.sum(axis=-1)
-        total = np.where(finite, row, 0).sum(axis=-1, dtype="f8")
-        out[:] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean
+        return None
+    return cube

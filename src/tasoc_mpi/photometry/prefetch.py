@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..products.cube import Cube
 from .load_sources import kept_ffi
 from .sources import Source
 from .stamp import default_size
@@ -47,8 +46,7 @@ def ask_ahead(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> in
     known = source.catalog.stars["starid"]
     index = np.minimum(np.searchsorted(known, stars["starid"]), len(known) - 1)
     index = index[known[index] == stars["starid"]].tolist()
-    asked, cube = 0, source.movement
-    assert isinstance(cube, Cube)
+    asked, cube = 0, source.cube
     fd = os.open(cube.path, os.O_RDONLY)
     try:
         for first, count in pixel_runs(source, index):
@@ -82,7 +80,7 @@ def pixel_runs(source: Source, index: list[int]) -> Iterator[tuple[int, int]]:
     wanted = np.zeros(shape, dtype=bool)
     for i in index:
         height, width = default_size(source.catalog.stars["tmag"][i])
-        column, row = source.places[i] - source.origin[::-1]
+        column, row = source.star_positions[i] - source.origin[::-1]
         if np.isfinite(column) and np.isfinite(row):
             r, c = round(row), round(column)
             rows = slice(max(r - height // 2, 0), max(r + height // 2 + 1, 0))

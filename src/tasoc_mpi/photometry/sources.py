@@ -1,197 +1,310 @@
-"""Where a star's pixels come from: a CCD's cube or a target pixel file, with everything that the stars
-on it have in common. Made once (see `load`), used by every star."""
+"""The pixels of one CCD or target pixel file, and the quantities that all stars on it share."""
 
 from __future__ import annotations
 
 import functools
+import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.barycentre import light_time
+from ..core.errors import InputError
+from ..core.quality import TESSQualityFlags, exposures_reached
+from ..models.barycentre import ephemeris, light_time
 from ..models.motion import ImageMovementKernel
-from ..products.cube import Cube
-from ..products.frame_wcs import FrameWCS
+from ..products.cube import BackgroundModel, Cube, PixelBackground
 from ..products.star_catalog import StarCatalog
 from ..products.tpf import TPF
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["FACTS", "Background", "PixelBackground", "Source"]
+__all__ = ["CubeSource", "Source", "TPFSource"]
 
-#: Header cards that are the same for all stars, and what they say.
-FACTS = ("PROCVER", "DATA_REL", "CRMITEN", "CRBLKSZ", "CRSPOC", "NUM_FRM", "NREADOUT")
+logger = logging.getLogger(__name__)
 
-
-class Background(Protocol):
-    """The background that was subtracted: a model, or pixels of their own."""
-
-    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
-        """In a stamp of array pixels, shape (rows, columns, T)."""
-        ...
-
-    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sum over pixels of the arrays in every frame, shape (T,)."""
-        ...
+#: Header cards that are the same for all stars. Of the last five, cubes store 0 or '' for an unknown value.
+_FACTS = ("CRMITEN", "CRSPOC", "PROCVER", "DATA_REL", "CRBLKSZ", "NUM_FRM", "NREADOUT")
+_NEVER_ZERO = _FACTS[2:]
 
 
-@dataclass(frozen=True)
-class PixelBackground:
-    """A background that is given pixel by pixel, shape (R, C, T)."""
-
-    pixels: NDArray[np.float32]
-
-    def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
-        """In a stamp of array pixels, shape (rows, columns, T)."""
-        return np.array(self.pixels[row_min:row_max, col_min:col_max])
-
-    def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sum over pixels of the arrays in every frame, shape (T,)."""
-        return self.pixels[rows, columns].sum(axis=0, dtype="f8")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Pixels of one CCD or target pixel file, and what its stars share.
+class Source(ABC):
+    """What the photometry of a star reads; a `CubeSource` or a `TPFSource`. Read-only.
 
     Attributes
     ----------
     path : Path
+        The cube or the target pixel file.
     sector, camera, ccd, cadence : int
         The cadence in seconds.
     header : mapping
-        Primary header of a target pixel file, attributes of a cube.
-    facts : mapping
-        Values of `FACTS`; None for what is not known.
+        Attributes of the cube, or primary header of the target pixel file.
+    facts : dict
+        Header cards for the light curve file; None for unknown values.
     images, images_err : ndarray of float32, shape (R, C, T)
-    background : Background
+        e-/s.
+    background : BackgroundModel or PixelBackground
     sumimage : ndarray of float32, shape (R, C)
     collected : ndarray of int32, shape (R, C)
         Aperture flags of every pixel (1 collected, 4 background, 32 to 256 output).
     origin : (int, int)
-        Full frame image (row, column) of the arrays' first pixel.
+        Full frame image (row, column) of the first pixel of these arrays.
     time, timecorr : ndarray, shape (T,)
-        BJD - 2457000 as given by the source and its barycentric correction, days.
-    own_star : int or None
-        The star for which `time` is right (target pixel files).
+        BJD - 2457000 and its barycentric correction in the file, days.
     cadenceno, quality : ndarray of int32, shape (T,)
-    positions : ndarray, shape (T, 3)
+    tess_positions : ndarray, shape (T, 3)
         Barycentric position of TESS, light-days.
     ephemeris : str
-        What the positions were computed from.
+        Origin of `tess_positions`.
     catalog : StarCatalog
-    neighbours_known : bool
-        Whether the catalog has the other stars, too, and not only targets.
-    places : ndarray, shape (N, 2)
+    star_positions : ndarray, shape (N, 2)
         (column, row) of every catalog star in the reference frame.
-    wcs : FrameWCS
-        Of every frame of a cube; one of a target pixel file.
-    ref_frame : int
     wcs_header : str
         FITS header of the reference WCS, with pixels of the full frame image.
-    movement : Cube or TPF
-        What holds the motion of the stars.
-    pixel_flags : ndarray of uint8, shape (R, C, F), or None
-        On the times of the full frame images; None where there are none.
-    flags_origin : (int, int)
-        Full frame image (row, column) of the first pixel of `pixel_flags`.
-    flag_spans : ndarray, shape (F, 2), or None
-        Start and stop of the frames of `pixel_flags` in the frame of the spacecraft, days.
+    cube : Cube or None
+        Of the CCD, with the pixel flags; None for a target pixel file that no cube covers.
     """
 
-    path: Path
-    sector: int
-    camera: int
-    ccd: int
-    cadence: int
-    header: Mapping[str, Any]
-    facts: Mapping[str, Any]
-    images: NDArray[np.float32]
-    images_err: NDArray[np.float32]
-    background: Background
+    is_tpf: bool
+    background: BackgroundModel | PixelBackground
     sumimage: NDArray[np.float32]
     collected: NDArray[np.int32]
-    origin: tuple[int, int]
-    time: NDArray[np.float64]
-    timecorr: NDArray[np.float64]
-    own_star: int | None
-    cadenceno: NDArray[np.int32]
-    quality: NDArray[np.int32]
-    positions: NDArray[np.float64]
+    tess_positions: NDArray[np.float64]
     ephemeris: str
-    catalog: StarCatalog
-    neighbours_known: bool
-    places: NDArray[np.float64]
-    wcs: FrameWCS
-    ref_frame: int
     wcs_header: str
-    movement: Cube | TPF
-    pixel_flags: NDArray[np.uint8] | None
-    flags_origin: tuple[int, int]
-    flag_spans: NDArray[np.float64] | None
 
-    @property
-    def is_tpf(self) -> bool:
-        """Whether the pixels are those of a target pixel file."""
-        return isinstance(self.movement, TPF)
+    def __init__(
+        self,
+        path: Path,
+        file: Cube | TPF,
+        header: Mapping[str, Any],
+        ccd: tuple[int, int, int],
+        catalog: StarCatalog,
+        star_positions: NDArray[np.float64],
+        cube: Cube | None,
+    ) -> None:
+        self.path = path
+        self.sector, self.camera, self.ccd = ccd
+        self.header = header
+        self.images, self.images_err = file.images, file.images_err
+        self.origin = (file.row_offset, file.column_offset)
+        self.time, self.timecorr = file.time, file.timecorr.astype("f8")
+        self.cadenceno, self.quality = file.cadenceno, file.quality
+        self.catalog, self.star_positions = catalog, star_positions
+        self.cube = cube
+
+    @abstractmethod
+    def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
+        """The motion of the stars as a function of time, the frames being at the given times."""
+
+    @abstractmethod
+    def astropy_wcs(self) -> WCS:
+        """World coordinates: of the stamp for a target pixel file, else of the full frame image."""
+
+    @abstractmethod
+    def at_cadences(
+        self, flagged: NDArray[np.bool_], spacecraft_time: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Cadences of the light curve, shape (T,), that fall into flagged frames of `cube`, shape (F,)."""
+
+    @functools.cached_property
+    def _movement(self) -> ImageMovementKernel:
+        return self.movement_kernel(self.time)
 
     @functools.cached_property
     def _by_row(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Catalog stars ordered by row, and their rows (stars without a place last)."""
-        order = np.argsort(self.places[:, 1], kind="stable")
-        return order, self.places[order, 1]
+        """Catalog stars ordered by row, and their rows (stars without a position last)."""
+        order = np.argsort(self.star_positions[:, 1], kind="stable")
+        return order, self.star_positions[order, 1]
 
     def stars_within(
         self, row_min: float, row_max: float, col_min: float, col_max: float
     ) -> NDArray[np.intp]:
-        """Indices of the catalog stars whose reference place lies in a rectangle, in order of TIC id."""
+        """Indices of the catalog stars whose reference position lies in a rectangle, in order of TIC id."""
         order, rows = self._by_row
         near = order[np.searchsorted(rows, row_min, "left") : np.searchsorted(rows, row_max, "right")]
-        columns = self.places[near, 0]
+        columns = self.star_positions[near, 0]
         return np.sort(near[(columns >= col_min) & (columns <= col_max)])
 
     def times(self, starid: int, ra: float, dec: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Barycentric times of a star and their corrections, days, shape (T,) each."""
-        if starid == self.own_star:
-            return self.time, self.timecorr
-        correction = light_time(self.positions, ra, dec)
+        correction = light_time(self.tess_positions, ra, dec)
         return self.time - self.timecorr + correction, correction
 
     def motion(self, ra: float, dec: float, column: float, row: float) -> NDArray[np.float64]:
-        """Change of a star's (column, row) in every frame from its reference place, shape (T, 2).
+        """Change of a star's (column, row) in every frame from its reference position, shape (T, 2).
 
         Frames without a usable WCS are interpolated over in time.
         """
-        if isinstance(self.movement, TPF) or self.movement.warpmode != "wcs":
-            return self.movement_kernel(self.time).jitter(self.time, column, row)
-        moved = self.wcs.positions(ra, dec) - (column, row)
-        lost = np.isnan(moved).any(axis=1)
-        if lost.any() and not lost.all():
-            for k in range(2):
-                moved[lost, k] = np.interp(self.time[lost], self.time[~lost], moved[~lost, k])
-        return moved
+        return self._movement.follow(self.time, ra, dec, column, row)
+
+
+class CubeSource(Source):
+    """The cube of a CCD.
+
+    Parameters
+    ----------
+    path : Path
+        Of the cube in the input folder; `cube` may be a copy of it.
+    cube : Cube
+    catalog : StarCatalog
+    in_memory : bool
+        Read the images into memory, instead of mapping the file.
+
+    Raises
+    ------
+    InputError
+        If they do not fit into memory.
+    """
+
+    is_tpf = False
+    cube: Cube
+
+    def __init__(self, path: Path, cube: Cube, catalog: StarCatalog, in_memory: bool = False) -> None:
+        header, stars = cube.attributes, catalog.stars
+        ccd = (int(header["SECTOR"]), int(header["CAMERA"]), int(header["CCD"]))
+        positions = cube.wcs.stars(stars["ra"], stars["decl"], cube.ref_frame)
+        super().__init__(path, cube, header, ccd, catalog, positions, cube)
+        self.cadence = int(header["CADENCE"])
+        self.facts = _facts(header)
+        if in_memory:
+            self.images, self.images_err = (_in_memory(path, x) for x in (self.images, self.images_err))
+        self.background, self.sumimage = cube.background, cube.sumimage
+        self.tess_positions, self.ephemeris = cube.ephemeris, cube.ephemeris_source
+        self.wcs_header = cube.ref_header
+        columns = np.arange(cube.shape[1]) + cube.column_offset + 1
+        self.collected = np.where(cube.backgrounds_pixels_used, 1 | 4, 1).astype("i4")
+        # The four outputs of a CCD: 512 columns each, the first science column is 45 (1-based).
+        self.collected |= (32 << np.clip((columns - 45) // 512, 0, 3)).astype("i4")[None, :]
 
     def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
-        """The motion of the stars as a function of time, the frames being at the given times."""
-        if isinstance(self.movement, TPF):
-            reference = self.catalog.settings.reference_time - 2457000
-            return ImageMovementKernel.from_pos_corr(times, self.movement.pos_corr, reference)
-        if self.movement.warpmode == "wcs":
-            return ImageMovementKernel.from_wcs(times, self.wcs, self.ref_frame)
-        kernel = ImageMovementKernel(self.movement.warpmode)
-        kernel.load_series(times, self.movement.movement_kernel)
+        """As `Source.movement_kernel`: from the frames' WCS, or the kernels that the cube holds."""
+        if self.cube.warpmode == "wcs":
+            return ImageMovementKernel.from_wcs(times, self.cube.wcs, self.cube.ref_frame)
+        kernel = ImageMovementKernel(self.cube.warpmode)
+        kernel.load_series(times, self.cube.movement_kernel)
         return kernel
 
     def astropy_wcs(self) -> WCS:
-        """World coordinates: of the stamp for a target pixel file, else of the full frame image."""
+        """World coordinates of the full frame image."""
         from astropy.io import fits
         from astropy.wcs import WCS
 
-        if isinstance(self.movement, TPF):
-            return WCS(self.movement.wcs_header)
         return WCS(fits.Header.fromstring(self.wcs_header))
+
+    def at_cadences(
+        self, flagged: NDArray[np.bool_], spacecraft_time: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """As `Source.at_cadences`: every frame is a cadence."""
+        return flagged
+
+
+class TPFSource(Source):
+    """A target pixel file.
+
+    Parameters
+    ----------
+    tpf : TPF
+    catalog : StarCatalog
+    cube : Cube or None
+        Of the CCD, where there is one that covers the file's pixels.
+
+    Raises
+    ------
+    InputError
+        If the WCS of the file is unusable.
+    """
+
+    is_tpf = True
+
+    def __init__(self, tpf: TPF, catalog: StarCatalog, cube: Cube | None) -> None:
+        if not tpf.wcs.good[0]:
+            raise InputError(
+                f"{tpf.path}: its world coordinates cannot be inverted; no star can be placed on it"
+            )
+        ccd = (tpf.sector, tpf.camera, tpf.ccd)
+        positions = tpf.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], 0)
+        super().__init__(tpf.path, tpf, tpf.header, ccd, catalog, positions, cube)
+        self.cadence, self._tpf = tpf.cadence, tpf
+        self.facts = _facts({key: tpf.header.get(key, tpf.table_header.get(key)) for key in _FACTS})
+        self.background = PixelBackground(tpf.backgrounds)
+        # The pixels that SPOC used for its own flux and positions do not matter here.
+        self.collected = (tpf.aperture & ~(2 | 8)).astype(np.int32)
+        star = catalog.stars[catalog.index(tpf.starid)]
+        spacecraft_time = self.time - self.timecorr
+        self.tess_positions, self.ephemeris = ephemeris(
+            spacecraft_time, self.timecorr, star["ra"], star["decl"]
+        )
+        good = TESSQualityFlags.filter(tpf.quality)
+        if not good.any():
+            logger.warning("%s: no cadence of good quality; the sum image is the mean of all", tpf.path)
+            good = np.ones_like(good)
+        self.sumimage = _mean(tpf.images, good)
+        header = tpf.wcs_header.copy()
+        header["CRPIX1"] += tpf.column_offset
+        header["CRPIX2"] += tpf.row_offset
+        self.wcs_header = header.tostring()
+
+    def times(self, starid: int, ra: float, dec: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """As `Source.times`; those in the file are right for its own star."""
+        return (self.time, self.timecorr) if starid == self._tpf.starid else super().times(starid, ra, dec)
+
+    def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
+        """As `Source.movement_kernel`: from the position corrections of the file."""
+        reference = self.catalog.settings.reference_time - 2457000
+        return ImageMovementKernel.from_pos_corr(times, self._tpf.pos_corr, reference)
+
+    def astropy_wcs(self) -> WCS:
+        """World coordinates of the stamp."""
+        from astropy.wcs import WCS
+
+        return WCS(self._tpf.wcs_header)
+
+    def at_cadences(
+        self, flagged: NDArray[np.bool_], spacecraft_time: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """As `Source.at_cadences`: cadences during the exposures of the flagged frames."""
+        assert self.cube is not None
+        start, stop = (time - self.cube.timecorr for time in (self.cube.time_start, self.cube.time_stop))
+        first, last = exposures_reached(start, stop, spacecraft_time, self.cadence / 86400.0)
+        counts = np.concatenate([[0], np.cumsum(flagged)])
+        return counts[np.maximum(first, last)] > counts[first]
+
+
+def _facts(header: Mapping[str, Any]) -> dict[str, Any]:
+    """`_FACTS` of a header or a cube's attributes; None for unknown ones."""
+    facts = {key: header.get(key) for key in _FACTS}
+    return {
+        key: value
+        if isinstance(value, bool | int | float | str) and (value or key not in _NEVER_ZERO)
+        else None
+        for key, value in facts.items()
+    }
+
+
+def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    try:
+        copy = np.array(array)
+    except MemoryError:
+        raise InputError(
+            f"{path}: {array.nbytes / 1e9:.1f} GB do not fit into memory; use --cache basic"
+        ) from None
+    copy.setflags(write=False)
+    return copy
+
+
+def _mean(images: NDArray[np.float32], used: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Mean over the used frames without the NaN ones, NaN where there are only such; shape (R, C)."""
+    mean = np.empty(images.shape[:2], dtype="f4")
+    # A row at a time: all at once is three copies of the pixels.
+    for row, out in zip(images, mean, strict=True):
+        row = row[:, used]
+        finite = np.isfinite(row)
+        count = finite.sum(axis=-1)
+        total = np.where(finite, row, 0).sum(axis=-1, dtype="f8")
+        out[:] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean

@@ -207,11 +207,11 @@ class StampPixels:
 
     def _read_pixelflags(self) -> NDArray[np.uint8]:
         row_min, row_max, col_min, col_max = self._stamp
-        flags = self._source.pixel_flags
-        if flags is None:
+        cube = self._source.cube
+        if cube is None:
             return np.zeros((row_max - row_min, col_max - col_min, 0), dtype=np.uint8)
-        row, column = self._source.flags_origin
-        return np.array(flags[row_min - row : row_max - row, col_min - column : col_max - column])
+        row, column = cube.row_offset, cube.column_offset
+        return np.array(cube.pixel_flags[row_min - row : row_max - row, col_min - column : col_max - column])
 
     @property
     def images(self) -> Iterator[NDArray[np.float32]]:
