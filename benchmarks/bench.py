@@ -70,9 +70,9 @@ class Stages:
 
 def time_stages(folder: Path, n_stars: int) -> None:
     """Every stage of a star on its own, then the whole star, on one core."""
+    from tasoc_mpi import AperturePhotometry, tessphot
     from tasoc_mpi.core.quality import TESSQualityFlags
-    from tasoc_mpi.photometry import AperturePhotometry, tessphot
-    from tasoc_mpi.photometry.diagnostics import light_curve_diagnostics
+    from tasoc_mpi.photometry.diagnostics import fill_statistics
     from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
     from tasoc_mpi.worklist.work_list import load_todo
 
@@ -103,10 +103,10 @@ def time_stages(folder: Path, n_stars: int) -> None:
                 continue
             with stages.of("pixel sums"):
                 pho.sum_mask(pho.final_phot_mask)
-            lc = pho._columns
+            lc = pho._columns.arrays
             good = TESSQualityFlags.filter(lc["quality"])
             with stages.of("diagnostics"):
-                light_curve_diagnostics(lc["time"], lc["flux"], lc["flux_err"], lc["pos_centroid"], good)
+                fill_statistics(pho.result, lc["time"], lc["flux"], lc["flux_err"], lc["pos_centroid"], good)
             with stages.of("light curve file"):
                 pho.save_lightcurve()
     for starid in stars:

@@ -25,6 +25,7 @@ FLOORS = {
     "stars": 5,
     "imports": 5,
     "report": 5,
+    "one_star": 5.5,
     "scheduler": 5,
     "worker": 5,
     "slurm": 5,

@@ -20,7 +20,7 @@ __all__ = [
     "unpack_answer",
 ]
 
-DEFAULT_PHOTOMETRY = "tasoc_mpi.photometry:tessphot"
+DEFAULT_PHOTOMETRY = "tasoc_mpi:tessphot"
 
 #: Variables by which launchers tell a process that it is an MPI rank: the compute process is none.
 _LAUNCHER_PREFIXES = (

@@ -32,13 +32,11 @@ _HOMES = {
     "PixelQualityFlags": "core.quality",
     "TESSQualityFlags": "core.quality",
     "load_settings": "core.settings",
+    "tessphot": "one_star",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "tessphot":
-        # Also the name of a module: the function is what is meant.
-        return importlib.import_module(".photometry", __name__).tessphot
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

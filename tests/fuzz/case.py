@@ -74,10 +74,9 @@ _FUNCTIONS = {"psf": _psf, "variables": _variables}
 
 def _main(options: Sequence[str]) -> int:
     """The program, with its photometry in this process."""
-    from tasoc_mpi import cli
+    from tasoc_mpi import cli, tessphot
     from tasoc_mpi.commands import run
     from tasoc_mpi.core.errors import TasocError
-    from tasoc_mpi.photometry.methods import tessphot
 
     if options[0] in _FUNCTIONS:
         try:

@@ -26,7 +26,7 @@ def main() -> int:
     original, seen = run.main, []
 
     def photometry(**task):
-        from tasoc_mpi.photometry import tessphot
+        from tasoc_mpi import tessphot
 
         kind = kinds.get(task["ccd"])
         seen.append(task["starid"])

@@ -9,10 +9,11 @@ import pytest
 from tasoc_mpi.core.names import truth_name
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.one_star import wants_halo
 from tasoc_mpi.photometry import AperturePhotometry, BasePhotometry
 from tasoc_mpi.photometry.aperture import contamination, minimal_mask, stars_in_mask, touched_sides
 from tasoc_mpi.photometry.base import STAMP_STAR_DTYPE
-from tasoc_mpi.photometry.methods import _wants_halo
+from tasoc_mpi.photometry.columns import Columns
 from tasoc_mpi.photometry.result import PhotometryResult
 from tasoc_mpi.photometry.stamp_pixels import StampPixels
 from tasoc_mpi.products.cube import PixelBackground
@@ -53,9 +54,8 @@ class SmallWorld(AperturePhotometry):
         self.contamination = float("nan")
         self.halo_advised = False
         self.result = PhotometryResult()
-        self._table = None
-        self._columns = {name: np.full(FRAMES, np.nan) for name in ("flux", "flux_err", "flux_background")}
-        self._columns["pos_centroid"] = np.full((FRAMES, 2), np.nan)
+        columns = {name: np.full(FRAMES, np.nan) for name in ("flux", "flux_err", "flux_background")}
+        self._columns = Columns({**columns, "pos_centroid": np.full((FRAMES, 2), np.nan)})
         StampPixels.__init__(
             self, source, 1000, catalog["row"][0].item(), catalog["column"][0].item(), "basic"
         )
@@ -100,13 +100,13 @@ def test_one_star():
     inside = np.zeros(image.shape, dtype=bool)
     inside[13:28, 12:27] = mask
     scale = 1 + 0.01 * np.arange(FRAMES)
-    np.testing.assert_allclose(pho._columns["flux"], image[inside].sum() * scale, rtol=1e-6)
-    assert pho._columns["flux"][0] == pytest.approx(8000, rel=0.02)
-    np.testing.assert_allclose(pho._columns["flux_err"], 2 * np.sqrt(mask.sum()), rtol=1e-6)
-    np.testing.assert_allclose(pho._columns["flux_background"], 7 * mask.sum(), rtol=1e-6)
+    np.testing.assert_allclose(pho._columns.arrays["flux"], image[inside].sum() * scale, rtol=1e-6)
+    assert pho._columns.arrays["flux"][0] == pytest.approx(8000, rel=0.02)
+    np.testing.assert_allclose(pho._columns.arrays["flux_err"], 2 * np.sqrt(mask.sum()), rtol=1e-6)
+    np.testing.assert_allclose(pho._columns.arrays["flux_background"], 7 * mask.sum(), rtol=1e-6)
     # Published positions are (column, row), and count pixels from 1.
     expected = [18.7 + ORIGIN[1] + 1, 20.2 + ORIGIN[0] + 1]
-    np.testing.assert_allclose(pho._columns["pos_centroid"], [expected] * FRAMES, atol=0.03)
+    np.testing.assert_allclose(pho._columns.arrays["pos_centroid"], [expected] * FRAMES, atol=0.03)
     assert pho.contamination == 0
     assert pho.result.skip_targets == []
     assert pho.result.errors == []
@@ -206,7 +206,7 @@ def test_the_stamp_does_not_grow_for_ever(length, tmag, halo):
     assert pho.result.errors == ["Too many stamp resizes."]
     assert pho._resizes == (10 if tmag < 6 else 5)
     assert pho.halo_advised is halo
-    assert np.isnan(pho._columns["flux"]).all()
+    assert np.isnan(pho._columns.arrays["flux"]).all()
     assert pho.final_phot_mask is None
 
 
@@ -268,7 +268,7 @@ def test_a_very_bright_star_cut_off_by_the_ccd(tmag, share, datasource, origin, 
     assert pho.result.status == status
     assert pho.halo_advised is (status == STATUS.ERROR)
     # At the edge of a target pixel file halo photometry may do better; at that of a cut-out it has no more.
-    assert _wants_halo(pho) is (status == STATUS.ERROR or (datasource == "tpf" and share > 0.01))
+    assert wants_halo(pho) is (status == STATUS.ERROR or (datasource == "tpf" and share > 0.01))
     if status == STATUS.ERROR:
         assert "edge of the CCD" in pho.result.errors[0]
     else:

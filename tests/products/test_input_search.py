@@ -61,12 +61,12 @@ def test_a_folder_is_searched_once_for_all_stars(folder, monkeypatch):
 def test_a_target_pixel_file_that_comes_later_is_found(folder, tmp_path):
     first, second = find_tpfs(folder)
     away = Path(shutil.move(second.path, tmp_path / "away"))
-    assert load.load_tpf(folder, first.starid).own_star == first.starid
+    assert load.load_tpf(folder, first.starid).header["TICID"] == first.starid
     with pytest.raises(MissingInput, match=f"no target pixel file of TIC {second.starid}"):
         load.load_tpf(folder, second.starid)
     shutil.move(away, second.path)
     look_again(folder)
-    assert load.load_tpf(folder, second.starid).own_star == second.starid
+    assert load.load_tpf(folder, second.starid).header["TICID"] == second.starid
     # And one that is moved within the folder.
     (folder / "elsewhere").mkdir()
     shutil.move(second.path, folder / "elsewhere" / second.path.name)
@@ -99,8 +99,8 @@ def test_a_catalog_or_cube_that_comes_later_is_used(folder, tmp_path, name):
     if name.startswith("catalog"):
         assert len(before.catalog.stars) == 1 < len(after.catalog.stars)
     else:
-        assert before.pixel_flags is None
-        assert after.pixel_flags is not None
+        assert before.cube is None
+        assert after.cube is not None
     assert load.load_tpf(folder, info.starid) is after
 
 

@@ -24,8 +24,8 @@ def make_lightcurve(n: int = 50) -> LightCurve:
         "flux": rng.normal(1000, 1, n),
         "flux_err": np.ones(n),
         "flux_background": rng.normal(100, 1, n),
-        "quality": np.where(np.arange(n) == 3, 256, 0),
-        "pixel_quality": np.where(np.arange(n) == 5, 32, 0),
+        "corrector_quality": np.where(np.arange(n) == 3, 256, 0),
+        "quality": np.where(np.arange(n) == 5, 32, 0),
         "pos_centroid": rng.normal(100, 1, (n, 2)),
         "pos_corr": rng.normal(0, 0.1, (n, 2)),
     }

@@ -18,9 +18,7 @@ from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.names import catalog_name, cube_name
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.core.status import STATUS
-from tasoc_mpi.photometry import plots
 from tasoc_mpi.photometry.base import BasePhotometry
-from tasoc_mpi.photometry.plots_mask import mask_segments
 from tasoc_mpi.products.cube import (
     ATTRIBUTES,
     BackgroundModel,
@@ -31,6 +29,8 @@ from tasoc_mpi.products.cube import (
 )
 from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
+from tasoc_mpi.report import figures, star_plots
+from tasoc_mpi.report.mask_plots import mask_segments
 
 ROWS, COLUMNS, FRAMES = 40, 42, 96
 ORIGIN = (500, 600)
@@ -166,13 +166,13 @@ def picture(path: Path) -> np.ndarray:
 
 def count(path: Path, colour: str) -> int:
     """Number of pixels of a colour."""
-    rgb = [int(plots.COLOURS[colour][k : k + 2], 16) for k in (1, 3, 5)]
+    rgb = [int(figures.COLOURS[colour][k : k + 2], 16) for k in (1, 3, 5)]
     return int((np.abs(picture(path) - rgb).max(axis=2) <= 2).sum())
 
 
 def test_the_pictures_of_a_star_have_their_size_and_hold_what_they_show(folder, tmp_path):
     pho = run(AperturePhotometry, folder)
-    paths = plots.plot_star(pho, tmp_path / "new" / "folder")
+    paths = star_plots.plot_star(pho, tmp_path / "new" / "folder")
     assert [path.name for path in paths] == ["sumimage.png", "lightcurve.png", "centroid.png", "mask.png"]
     assert sorted(path.name for path in paths) == sorted(p.name for p in (tmp_path / "new/folder").iterdir())
     sizes = [picture(path).shape[:2] for path in paths]
@@ -186,8 +186,8 @@ def test_the_pictures_of_a_star_have_their_size_and_hold_what_they_show(folder, 
 
 
 def test_the_same_star_gives_the_same_bytes(folder, tmp_path):
-    first = plots.plot_star(run(SquarePhotometry, folder), tmp_path / "a")
-    second = plots.plot_star(run(SquarePhotometry, folder), tmp_path / "b")
+    first = star_plots.plot_star(run(SquarePhotometry, folder), tmp_path / "a")
+    second = star_plots.plot_star(run(SquarePhotometry, folder), tmp_path / "b")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert len(first) == 3  # another method makes no mask of this kind
 
@@ -195,7 +195,7 @@ def test_the_same_star_gives_the_same_bytes(folder, tmp_path):
 def test_a_star_that_failed_has_pictures_too(folder, tmp_path):
     pho = run(FailingPhotometry, folder)
     assert pho.status == STATUS.ERROR
-    paths = plots.plot_star(pho, tmp_path)
+    paths = star_plots.plot_star(pho, tmp_path)
     assert len(paths) == 3
     assert count(paths[0], "orange") == 0  # no mask, no outline
     assert count(paths[0], "red") > 30
@@ -206,13 +206,13 @@ def test_an_aperture_star_that_failed_shows_how_far_it_came(folder, tmp_path):
     pho.final_phot_mask = None
     pho.lightcurve["flux"] = -1.0
     pho.lightcurve["pos_centroid"] = np.nan
-    assert (tmp_path / "mask.png") in plots.plot_star(pho, tmp_path)
+    assert (tmp_path / "mask.png") in star_plots.plot_star(pho, tmp_path)
 
 
 def test_images_without_a_finite_pixel(folder, tmp_path):
     pho = run(AperturePhotometry, folder)
     pho.sumimage[...] = np.nan
-    assert len(plots.plot_star(pho, tmp_path)) == 4
+    assert len(star_plots.plot_star(pho, tmp_path)) == 4
 
 
 @pytest.mark.real
@@ -221,27 +221,28 @@ def test_a_real_target_pixel_file(real, tmp_path):
     shutil.copy(real / "tpf" / "tess25155310-s01-first-cadences.fits.gz", tmp_path / name)
     pho = AperturePhotometry(25155310, tmp_path, tmp_path, datasource="tpf", sector=1)
     pho.photometry()
-    assert len(plots.plot_star(pho, tmp_path / "plots")) == 4
+    assert len(star_plots.plot_star(pho, tmp_path / "plots")) == 4
 
 
 def test_without_matplotlib_the_line_says_how_to_get_it(folder, tmp_path, monkeypatch):
     pho = run(SquarePhotometry, folder)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InputError, match=r"pip install 'tasoc-mpi\[plot\]'"):
-        plots.plot_star(pho, tmp_path / "none")
+        star_plots.plot_star(pho, tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(folder, tmp_path):
-    figure = plots.new_figure(1, 1)
+    figure = figures.new_figure(1, 1)
     with pytest.raises(InputError, match=r"nowhere/x.png: cannot be written"):
-        plots.save_figure(figure, tmp_path / "nowhere" / "x.png")
+        figures.save_figure(figure, tmp_path / "nowhere" / "x.png")
 
 
 def test_no_global_state_of_matplotlib():
     code = (
-        "import sys; from tasoc_mpi.photometry import plots; assert 'matplotlib' not in sys.modules;"
-        "plots.new_figure(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys; from tasoc_mpi.report import figures, star_plots;"
+        "assert 'matplotlib' not in sys.modules;"
+        "figures.new_figure(1, 1); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
@@ -268,17 +269,17 @@ def test_an_outline_is_closed_and_as_long_as_the_rim(mask):
 @settings(deadline=None)
 @given(arrays("f8", st.integers(1, 300), elements=st.floats(-1e6, 1e6)))
 def test_robust_limits_hold_nearly_all_values(values):
-    low, high = plots.robust_limits(values)
+    low, high = figures.robust_limits(values)
     assert low < high
     assert ((values >= low) & (values <= high)).mean() >= 0.98
 
 
 def test_an_outlier_does_not_set_the_limits():
-    low, high = plots.robust_limits(np.append(np.linspace(-1, 1, 1000), 1e5))
+    low, high = figures.robust_limits(np.append(np.linspace(-1, 1, 1000), 1e5))
     assert -2 < low < -1 < 1 < high < 3
-    assert plots.robust_limits(np.array([np.nan])) is None
+    assert figures.robust_limits(np.array([np.nan])) is None
 
 
 def test_units_that_read_well():
-    assert plots.relative_unit(np.linspace(-0.002, 0.002, 100)) == (1e6, "ppm")
-    assert plots.relative_unit(np.linspace(-0.1, 0.1, 100)) == (1e2, "%")
+    assert figures.relative_unit(np.linspace(-0.002, 0.002, 100)) == (1e6, "ppm")
+    assert figures.relative_unit(np.linspace(-0.1, 0.1, 100)) == (1e2, "%")

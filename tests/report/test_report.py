@@ -79,7 +79,7 @@ def write_curve(folder: Path, priority: int) -> str:
         "time": 1325.3 + np.arange(n) / 48, "timecorr": np.zeros(n), "cadenceno": np.arange(n),
         "flux": rng.normal(10000, 2, n), "flux_err": np.full(n, 2.0),
         "flux_background": np.full(n, 90.0 * pixels),
-        "quality": np.zeros(n, "i4"), "pixel_quality": np.where(np.arange(n) == 5, 32, 0),
+        "corrector_quality": np.zeros(n, "i4"), "quality": np.where(np.arange(n) == 5, 32, 0),
         "pos_centroid": np.ones((n, 2)), "pos_corr": np.zeros((n, 2)),
     }  # fmt: skip
     columns["flux"][5], columns["flux"][7] = 1e7, np.nan

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,6 +20,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from .diagnostics import DIAGNOSTICS
 from .errors import TasocError
 
 __all__ = [
@@ -80,23 +82,6 @@ TASK_DTYPE = np.dtype(
     ]
 )
 
-#: The numbers that describe a light curve; NaN where not known. Columns of the table `diagnostics`.
-DIAGNOSTICS = (
-    "mean_flux",
-    "variance",
-    "variability",
-    "rms_hour",
-    "ptp",
-    "pos_row",
-    "pos_column",
-    "contamination",
-    "mask_size",
-    "edge_flux",
-    "stamp_width",
-    "stamp_height",
-    "stamp_resizes",
-)
-
 #: The part that rank 0 reads when a result comes in: the star, seconds spent on it and in waiting for it, its
 #: status, and the lengths beside the numbers (count of the skip list; bytes of the strings, -1 for none).
 HEAD_DTYPE = np.dtype(
@@ -117,8 +102,9 @@ RESULT_DTYPE = np.dtype([*HEAD_DTYPE.descr, *((name, "f8") for name in DIAGNOSTI
 
 _STRINGS = ("lightcurve", "method_used", "errors")
 
-#: First bytes of every message: a magic number (which changes with the layout) and three counts.
-LAYOUT = 0x7A50C_0003
+#: First bytes of every message: a magic number and three counts. It changes with the layout, of which the
+#: diagnostics are a part: the last term is 0 for those of the first version.
+LAYOUT = 0x7A50C_0003 + (((zlib.crc32(" ".join(DIAGNOSTICS).encode()) ^ 0xA1E1F4A5) & 0x7FFFFFF) << 36)
 
 
 @dataclass(frozen=True)

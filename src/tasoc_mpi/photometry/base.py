@@ -16,13 +16,12 @@ from ..core.errors import UsageError
 from ..core.quality import TESSQualityFlags
 from ..core.settings import load_settings
 from ..core.status import STATUS
-from ..products.lightcurve import Writer, write_lightcurve
-from .columns import lightcurve_table, make_columns
-from .diagnostics import edge_flux, light_curve_diagnostics
-from .load_sources import load_ffi, load_tpf
-from .result import PhotometryResult
-from .save import Messages, lightcurve_of
-from .sources import Source
+from ..products.lightcurve import LightCurve, Writer, write_lightcurve
+from .columns import background_shenanigans, star_columns
+from .diagnostics import edge_flux, fill_statistics
+from .header import primary_cards, table_cards, wcs_cards
+from .load_sources import load_source
+from .result import MessageCollector, PhotometryResult
 from .stamp import Stamp, default_size
 from .stamp_pixels import StampPixels
 
@@ -59,7 +58,7 @@ class BasePhotometry(StampPixels):
     cadence : int, optional
         Seconds. Not used for ``'ffi'``.
     plot : bool
-        Whether to draw pictures of what was done into `plot_folder`.
+        Make `plot_folder`, into which `tessphot` draws pictures of the star.
     cache : {'none', 'basic', 'full'}
         ``'basic'`` keeps what the stars of a CCD share in memory, and the pixels of the current stamp;
         ``'none'`` reads everything when it is asked for; ``'full'`` holds the whole CCD in memory.
@@ -124,7 +123,8 @@ class BasePhotometry(StampPixels):
         self.logger = logging.getLogger(f"tasoc_mpi.photometry.{type(self).__name__}")
         self.method = type(self).__name__.removesuffix("Photometry").lower()
 
-        source = _open(Path(self.input_folder), int(starid), datasource, sector, camera, ccd, cadence, cache)
+        where = (sector, camera, ccd, cadence)
+        source = load_source(Path(self.input_folder), int(starid), datasource, *where, cache)
         i = source.catalog.index(int(starid))
         star = source.catalog.stars[i]
         self.target: dict[str, Any] = {name: star[name].item() for name in star.dtype.names}
@@ -140,15 +140,8 @@ class BasePhotometry(StampPixels):
         self.contamination = float("nan")
         self.halo_advised = False
         self.result = PhotometryResult(method_used=self.method)
-        self._columns = make_columns(
-            source,
-            self.starid,
-            self.target["ra"],
-            self.target["decl"],
-            self.target_pos_column,
-            self.target_pos_row,
-        )
-        self._table: Table | None = None
+        position = (self.target_pos_column, self.target_pos_row)
+        self._columns = star_columns(source, self.starid, self.target["ra"], self.target["decl"], *position)
         #: The stamp of the photometry that can be saved, and whether it is too late for that.
         self._measured: Stamp | None = None
         self._closed = False
@@ -263,7 +256,7 @@ class BasePhotometry(StampPixels):
     @property
     def MovementKernel(self) -> ImageMovementKernel:
         """Positions on the focal plane as a function of time; its times are those of the light curve."""
-        return self._get("movement", lambda: self._source.movement_kernel(self._columns["time"]))
+        return self._get("movement", lambda: self._source.movement_kernel(self._columns.arrays["time"]))
 
     @property
     def wcs(self) -> WCS:
@@ -287,9 +280,7 @@ class BasePhotometry(StampPixels):
         mission), flux, flux_err, flux_background (e-/s; NaN at first); of shape (T, 2), (column, row):
         pos_centroid (1-based CCD pixels; NaN at first) and pos_corr (pixels).
         """
-        if self._table is None:
-            self._table = lightcurve_table(self._columns)
-        return self._table
+        return self._columns.table
 
     def set_lightcurve(
         self,
@@ -299,21 +290,12 @@ class BasePhotometry(StampPixels):
         centroid: NDArray[np.float64],
     ) -> None:
         """Fill the light curve at once: arrays of shape (T,), the centroid (T, 2) as (column, row)."""
-        for name, values in (
-            ("flux", flux),
-            ("flux_err", flux_err),
-            ("flux_background", background),
-            ("pos_centroid", centroid),
-        ):
-            self._columns[name][...] = values
-        if self._table is not None:
-            self._table = lightcurve_table(self._columns)
+        self._columns.fill(flux=flux, flux_err=flux_err, flux_background=background, pos_centroid=centroid)
 
-    def _final_columns(self) -> dict[str, NDArray[Any]]:
-        """The columns as they are now, whichever way they were filled."""
-        if self._table is None:
-            return self._columns
-        return {name: np.asarray(self._table[name]) for name in self._columns}
+    def corrector_quality(self) -> NDArray[np.int32]:
+        """Flags of `CorrectorQualityFlags` for the stamp as it is now, shape (T,)."""
+        columns = self._columns.arrays
+        return background_shenanigans(self._source, self.stamp, columns["time"] - columns["timecorr"])
 
     def do_photometry(self) -> STATUS:
         """Fill the light curve. To be written by every method.
@@ -338,10 +320,10 @@ class BasePhotometry(StampPixels):
             If `do_photometry` gives no final status, or its light curve or errors are all NaN.
         """
         if self.result.status != STATUS.UNKNOWN:
-            # Nothing of an earlier run is to be taken for this one's.
+            # The numbers of an earlier call are not those of this one.
             self.result = PhotometryResult(method_used=self.method)
         self._measured = None
-        messages = Messages()
+        messages = MessageCollector()
         package = logging.getLogger("tasoc_mpi")
         package.addHandler(messages)
         try:
@@ -361,30 +343,21 @@ class BasePhotometry(StampPixels):
             row_min, row_max, col_min, col_max = self._stamp
             self.result.stamp_height, self.result.stamp_width = row_max - row_min, col_max - col_min
             self.result.stamp_resizes = self._resizes
-            if self.plot_folder is not None:
-                # Also, and above all, of a star that fails.
-                from .plots import plot_star
-
-                plot_star(self, Path(self.plot_folder))
 
     def _diagnose(self, status: STATUS) -> STATUS:
-        columns = self._final_columns()
+        columns, result = self._columns.arrays, self.result
         good = TESSQualityFlags.filter(columns["quality"])
-        numbers = light_curve_diagnostics(
-            columns["time"], columns["flux"], columns["flux_err"], columns["pos_centroid"], good
-        )
-        result = self.result
-        for name in ("mean_flux", "variance", "rms_hour", "ptp", "variability", "pos_row", "pos_column"):
-            setattr(result, name, getattr(numbers, name))
+        time, flux, error = columns["time"], columns["flux"], columns["flux_err"]
+        fill_statistics(result, time, flux, error, columns["pos_centroid"], good)
         result.contamination = float(self.contamination)
         if self.final_phot_mask is not None:
             result.mask_size = int(self.final_phot_mask.sum())
             result.edge_flux = edge_flux(self.sumimage, self.final_phot_mask)
-        if not numbers.mean_flux > 0:
+        if not result.mean_flux > 0:
             self.logger.warning(
                 "TIC %d: the median flux is %.4g e-/s: there is no relative light curve",
                 self.starid,
-                numbers.mean_flux,
+                result.mean_flux,
             )
             return STATUS.WARNING
         return status
@@ -429,28 +402,45 @@ class BasePhotometry(StampPixels):
         OSError
             If it cannot be written.
         """
+        self._check_saving()
         folder = self.output_folder if output_folder is None else os.fspath(output_folder)
-        file = lightcurve_of(self, self.version if version is None else int(version))
+        file = self._lightcurve_file(self.version if version is None else int(version))
         self.result.lightcurve = write_lightcurve(Path(folder), file, self.lightcurve_writer)
         return os.path.join(folder, self.result.lightcurve)
 
+    def _lightcurve_file(self, version: int) -> LightCurve:
+        source, columns = self._source, self._columns.arrays
+        aperture = self.aperture.copy()
+        for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):
+            if mask is not None:
+                aperture[mask] |= bit
+        return LightCurve(
+            starid=self.starid,
+            sector=self.sector,
+            camera=self.camera,
+            ccd=self.ccd,
+            cadence=self.cadence,
+            data_rel=self.data_rel,
+            version=version,
+            columns={**columns, "corrector_quality": self.corrector_quality()},
+            sumimage=self.sumimage,
+            aperture=aperture,
+            primary_cards=primary_cards(source, self.target, self.method, version, self.additional_headers),
+            table_cards=table_cards(source, columns),
+            wcs_cards=wcs_cards(source, self.stamp),
+        )
 
-def _open(
-    folder: Path,
-    starid: int,
-    datasource: str,
-    sector: int | None,
-    camera: int | None,
-    ccd: int | None,
-    cadence: int | None,
-    cache: str,
-) -> Source:
-    """The source that a star's pixels come from."""
-    if datasource == "ffi":
-        if sector is None or camera is None or ccd is None:
-            raise UsageError(f"TIC {starid}: datasource 'ffi' needs the sector, the camera and the ccd")
-        return load_ffi(folder, int(sector), int(camera), int(ccd), cache)
-    kind, _, owner = datasource.partition(":")
-    if kind != "tpf" or (owner and not owner.isdecimal()) or datasource.endswith(":"):
-        raise UsageError(f"TIC {starid}: datasource {datasource!r}: ffi, tpf or tpf:STARID")
-    return load_tpf(folder, int(owner or starid), sector, cadence, cache)
+    def _check_saving(self) -> None:
+        """Raise UsageError unless there is a light curve that belongs to the stamp as it is."""
+        status = self.result.status
+        if self._closed:
+            reason = "is closed; save its light curve before close()"
+        elif status == STATUS.UNKNOWN or (status.has_lightcurve and self._measured is None):
+            reason = "has no photometry yet; call photometry() before save_lightcurve()"
+        elif not status.has_lightcurve:
+            reason = f"has no light curve to be saved: its photometry ended with {status.name}"
+        elif self._measured != self.stamp:
+            reason = "has another stamp than at its photometry; call photometry() again"
+        else:
+            return
+        raise UsageError(f"TIC {self.starid}: {reason}")

@@ -1,4 +1,4 @@
-"""The columns of a light curve: times, positions and flags of one star."""
+"""The columns of a star's light curve: times, flux, positions and flags."""
 
 from __future__ import annotations
 
@@ -9,19 +9,67 @@ from numpy.typing import NDArray
 
 from ..core.quality import CorrectorQualityFlags, PixelQualityFlags
 from ..kernels.sums import flagged_frames
+from ..products.lightcurve import COLUMNS
 from .sources import Source
 from .stamp import Stamp
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["background_shenanigans", "lightcurve_table", "make_columns"]
+__all__ = ["Columns", "background_shenanigans", "star_columns"]
+
+#: Units of the table, by those of the file.
+_UNITS = {"BJD - 2457000, days": "d", "d": "d", "e-/s": "electron / s", "pixels": "pix"}
+#: Attributes that exist in the file alone.
+_FILE_ONLY = ("", "corrector_quality")
 
 
-def make_columns(
-    source: Source, starid: int, ra: float, dec: float, column: float, row: float
-) -> dict[str, NDArray[Any]]:
-    """The columns of a star's light curve, with the flux still NaN.
+class Columns:
+    """The columns of a star's light curve, as arrays and as a table.
+
+    Parameters
+    ----------
+    arrays : dict
+        Name to array; see `BasePhotometry.lightcurve`.
+
+    Examples
+    --------
+    >>> columns = Columns({"flux": np.full(3, np.nan)})
+    >>> columns.table["flux"] = 2.0
+    >>> columns.arrays["flux"].tolist()
+    [2.0, 2.0, 2.0]
+    """
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+        self._table: Table | None = None
+
+    def fill(self, **columns: NDArray[Any]) -> None:
+        """Set the values of some columns."""
+        for name, values in columns.items():
+            self._arrays[name][...] = values
+        self._table = None
+
+    @property
+    def table(self) -> Table:
+        """A table that shares its memory with the arrays; made when first used."""
+        if self._table is None:
+            from astropy.table import Table
+
+            units = {c.attribute: _UNITS[c.unit] for c in COLUMNS if c.attribute in self._arrays and c.unit}
+            self._table = Table(self._arrays, copy=False, units=units)
+        return self._table
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The columns as they are now, filled through the table or by `fill`."""
+        if self._table is None:
+            return self._arrays
+        return {name: np.asarray(self._table[name]) for name in self._arrays}
+
+
+def star_columns(source: Source, starid: int, ra: float, dec: float, column: float, row: float) -> Columns:
+    """The columns of a star's light curve, with the flux still NaN; new arrays for every star.
 
     Parameters
     ----------
@@ -31,43 +79,24 @@ def make_columns(
         At the time of observation, degrees.
     column, row : float
         Reference position, 0-based full frame image pixels.
-
-    Returns
-    -------
-    dict
-        Name to array; see `BasePhotometry.lightcurve`. New arrays for every star.
     """
     time, timecorr = source.times(starid, ra, dec)
-    n = len(time)
-    return {
+    known: dict[str, NDArray[Any]] = {
         "time": np.array(time),
         "timecorr": np.array(timecorr, dtype="f8"),
         "cadenceno": source.cadenceno.copy(),
         "quality": source.quality.copy(),
-        "flux": np.full(n, np.nan),
-        "flux_err": np.full(n, np.nan),
-        "flux_background": np.full(n, np.nan),
-        "pos_centroid": np.full((n, 2), np.nan),
         "pos_corr": source.motion(ra, dec, column, row),
     }
-
-
-_UNITS = {
-    "time": "d",
-    "timecorr": "d",
-    "flux": "electron / s",
-    "flux_err": "electron / s",
-    "flux_background": "electron / s",
-    "pos_centroid": "pix",
-    "pos_corr": "pix",
-}
-
-
-def lightcurve_table(columns: dict[str, NDArray[Any]]) -> Table:
-    """A table that shares its memory with the columns."""
-    from astropy.table import Table
-
-    return Table(columns, copy=False, units=_UNITS)
+    parts = {c.attribute: c.part for c in COLUMNS if c.attribute not in _FILE_ONLY}
+    return Columns(
+        {
+            name: known[name]
+            if name in known
+            else np.full(len(time) if part is None else (len(time), part + 1), np.nan)
+            for name, part in parts.items()
+        }
+    )
 
 
 def background_shenanigans(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.diagnostics import Diagnostics
 from ..kernels.statistics import light_curve_statistics
 
-__all__ = ["SIDES", "Diagnostics", "MaskSums", "edge_flux", "light_curve_diagnostics"]
+__all__ = ["SIDES", "MaskSums", "edge_flux", "fill_statistics"]
 
 #: The pixels of a stamp on each of its sides, by the name that `resize_stamp` has for the side.
 SIDES: dict[str, tuple[int | slice, int | slice]] = {
@@ -40,30 +41,19 @@ class MaskSums:
     row: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Diagnostics:
-    """Statistics of a light curve over its good points; see `kernels.statistics`."""
-
-    mean_flux: float
-    variance: float
-    rms_hour: float
-    ptp: float
-    variability: float
-    pos_column: float
-    pos_row: float
-
-
-def light_curve_diagnostics(
+def fill_statistics(
+    result: Diagnostics,
     time: NDArray[np.float64],
     flux: NDArray[np.float64],
     error: NDArray[np.float64],
     centroid: NDArray[np.float64],
     good: NDArray[np.bool_],
-) -> Diagnostics:
-    """Statistics of a light curve.
+) -> None:
+    """Fill in the statistics of a light curve over its good points; see `kernels.statistics`.
 
     Parameters
     ----------
+    result : Diagnostics
     time, flux, error : ndarray, shape (T,)
         Days, e-/s, e-/s.
     centroid : ndarray, shape (T, 2)
@@ -82,17 +72,17 @@ def light_curve_diagnostics(
         raise ValueError("the light curve is all NaN")
     if not np.isfinite(error[good]).any():
         raise ValueError("the errors of the light curve are all NaN")
-    mean_flux, variance, rms_hour, ptp, variability = light_curve_statistics(
-        np.ascontiguousarray(time, dtype="f8"),
-        np.ascontiguousarray(flux, dtype="f8"),
-        np.ascontiguousarray(error, dtype="f8"),
-        good,
+    result.mean_flux, result.variance, result.rms_hour, result.ptp, result.variability = (
+        light_curve_statistics(
+            np.ascontiguousarray(time, dtype="f8"),
+            np.ascontiguousarray(flux, dtype="f8"),
+            np.ascontiguousarray(error, dtype="f8"),
+            good,
+        )
     )
     known = good & np.isfinite(centroid).all(axis=1)
-    place = np.median(centroid[known], axis=0) if known.any() else np.full(2, np.nan)
-    return Diagnostics(
-        mean_flux, variance, rms_hour, ptp, variability, pos_column=float(place[0]), pos_row=float(place[1])
-    )
+    middle = np.median(centroid[known], axis=0) if known.any() else np.full(2, np.nan)
+    result.pos_column, result.pos_row = middle.tolist()
 
 
 def edge_flux(

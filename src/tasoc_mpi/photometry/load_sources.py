@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput, UsageError
 from ..core.names import catalog_name, cube_name
 from ..products.cube import Cube, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
@@ -19,7 +19,15 @@ from ..products.tpf import TPF, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
 from .sources import CubeSource, Source, TPFSource
 
-__all__ = ["clear_sources", "kept_ffi", "load_ffi", "load_tpf", "read_cubes_from", "use_tpf_list"]
+__all__ = [
+    "clear_sources",
+    "kept_ffi",
+    "load_ffi",
+    "load_source",
+    "load_tpf",
+    "read_cubes_from",
+    "use_tpf_list",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -277,3 +285,24 @@ def _cube_of(folder: Path, tpf: TPF) -> Cube | None:
         logger.info("%s does not cover %s, which is processed without pixel flags", path, tpf.path.name)
         return None
     return cube
+
+
+def load_source(
+    folder: Path,
+    starid: int,
+    datasource: str,
+    sector: int | None,
+    camera: int | None,
+    ccd: int | None,
+    cadence: int | None,
+    cache: str,
+) -> Source:
+    """The source of a star's pixels; arguments and errors as of `BasePhotometry`."""
+    if datasource == "ffi":
+        if sector is None or camera is None or ccd is None:
+            raise UsageError(f"TIC {starid}: datasource 'ffi' needs the sector, the camera and the ccd")
+        return load_ffi(folder, int(sector), int(camera), int(ccd), cache)
+    kind, _, owner = datasource.partition(":")
+    if kind != "tpf" or (owner and not owner.isdecimal()) or datasource.endswith(":"):
+        raise UsageError(f"TIC {starid}: datasource {datasource!r}: ffi, tpf or tpf:STARID")
+    return load_tpf(folder, int(owner or starid), sector, cadence, cache)

@@ -70,6 +70,8 @@ class Source(ABC):
     """
 
     is_tpf: bool
+    cadence: int
+    facts: dict[str, Any]
     background: BackgroundModel | PixelBackground
     sumimage: NDArray[np.float32]
     collected: NDArray[np.int32]

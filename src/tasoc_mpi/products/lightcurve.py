@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from ..core.names import lightcurve_name
 from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards
 
 __all__ = [
+    "COLUMNS",
+    "Column",
     "LightCurve",
     "Writer",
     "below",
@@ -31,24 +33,48 @@ __all__ = [
 #: under which it is to be listed.
 Writer = Callable[[str, bytes], str]
 
-#: Column, format, dtype, unit, display format, what it is.
-_COLUMNS = (
-    ("TIME", "D", ">f8", "BJD - 2457000, days", "D14.7", "data time stamps"),
-    ("TIMECORR", "E", ">f4", "d", "E13.6", "barycenter - timeslice correction"),
-    ("CADENCENO", "J", ">i4", "", "I10", "unique cadence number"),
-    ("FLUX_RAW", "D", ">f8", "e-/s", "E26.17", "photometric flux"),
-    ("FLUX_RAW_ERR", "D", ">f8", "e-/s", "E26.17", "error of the photometric flux"),
-    ("FLUX_BKG", "D", ">f8", "e-/s", "E26.17", "photometric background flux"),
-    ("FLUX_CORR", "D", ">f8", "ppm", "E26.17", "corrected photometric flux"),
-    ("FLUX_CORR_ERR", "D", ">f8", "ppm", "E26.17", "error of the corrected photometric flux"),
-    ("QUALITY", "J", ">i4", "", "B16.16", "photometry quality flags"),
-    ("PIXEL_QUALITY", "J", ">i4", "", "B16.16", "pixel quality flags"),
-    ("MOM_CENTR1", "D", ">f8", "pixels", "F10.5", "moment-derived column centroid"),
-    ("MOM_CENTR2", "D", ">f8", "pixels", "F10.5", "moment-derived row centroid"),
-    ("POS_CORR1", "D", ">f8", "pixels", "F14.7", "column position correction"),
-    ("POS_CORR2", "D", ">f8", "pixels", "F14.7", "row position correction"),
+
+class Column(NamedTuple):
+    """A column of the light curve file.
+
+    Attributes
+    ----------
+    attribute : str
+        Name in `BasePhotometry.lightcurve` and `LightCurve.columns`; '' for a column that stays NaN.
+    part : int or None
+        Index into the second axis of the attribute's array.
+    name, format, unit, display, comment : str
+        In the file.
+    """
+
+    attribute: str
+    part: int | None
+    name: str
+    format: str
+    unit: str
+    display: str
+    comment: str
+
+
+#: The columns of a light curve, in the order of the file.
+COLUMNS = (
+    Column("time", None, "TIME", "D", "BJD - 2457000, days", "D14.7", "data time stamps"),
+    Column("timecorr", None, "TIMECORR", "E", "d", "E13.6", "barycenter - timeslice correction"),
+    Column("cadenceno", None, "CADENCENO", "J", "", "I10", "unique cadence number"),
+    Column("flux", None, "FLUX_RAW", "D", "e-/s", "E26.17", "photometric flux"),
+    Column("flux_err", None, "FLUX_RAW_ERR", "D", "e-/s", "E26.17", "error of the photometric flux"),
+    Column("flux_background", None, "FLUX_BKG", "D", "e-/s", "E26.17", "photometric background flux"),
+    Column("", None, "FLUX_CORR", "D", "ppm", "E26.17", "corrected photometric flux"),
+    Column("", None, "FLUX_CORR_ERR", "D", "ppm", "E26.17", "error of the corrected photometric flux"),
+    Column("corrector_quality", None, "QUALITY", "J", "", "B16.16", "photometry quality flags"),
+    Column("quality", None, "PIXEL_QUALITY", "J", "", "B16.16", "pixel quality flags"),
+    Column("pos_centroid", 0, "MOM_CENTR1", "D", "pixels", "F10.5", "moment-derived column centroid"),
+    Column("pos_centroid", 1, "MOM_CENTR2", "D", "pixels", "F10.5", "moment-derived row centroid"),
+    Column("pos_corr", 0, "POS_CORR1", "D", "pixels", "F14.7", "column position correction"),
+    Column("pos_corr", 1, "POS_CORR2", "D", "pixels", "F14.7", "row position correction"),
 )
-_ROW = np.dtype([(name, dtype) for name, _, dtype, *_ in _COLUMNS])
+_DTYPES = {"D": ">f8", "E": ">f4", "J": ">i4"}
+_ROW = np.dtype([(column.name, _DTYPES[column.format]) for column in COLUMNS])
 
 
 @dataclass
@@ -59,9 +85,7 @@ class LightCurve:
     ----------
     starid, sector, camera, ccd, cadence, data_rel, version : int
     columns : mapping
-        Arrays of shape (T,): `time` (BJD - 2457000), `timecorr` (d), `cadenceno`, `flux`, `flux_err`,
-        `flux_background` (e-/s), `quality` and `pixel_quality`; of shape (T, 2): `pos_centroid` (column,
-        row; 1-based) and `pos_corr` (column, row).
+        Array of every attribute in `COLUMNS`, shape (T,) or (T, 2).
     primary_cards, table_cards, wcs_cards : sequence of (keyword, value, comment)
         Cards after the structural ones of the primary header, the table, and both images.
     sumimage : ndarray of float32, shape (R, C)
@@ -198,14 +222,14 @@ def _table_cards(n_rows: int) -> list[CardTuple]:
         ("NAXIS2", n_rows, "length of second array dimension"),
         ("PCOUNT", 0, "number of group parameters"),
         ("GCOUNT", 1, "number of groups"),
-        ("TFIELDS", len(_COLUMNS), "number of table fields"),
+        ("TFIELDS", len(COLUMNS), "number of table fields"),
     ]
-    for i, (name, form, _, unit, display, what) in enumerate(_COLUMNS, start=1):
-        cards.append((f"TTYPE{i}", name, f"column title: {what}"))
-        cards.append((f"TFORM{i}", form, "column format"))
-        if unit:
-            cards.append((f"TUNIT{i}", unit, "column units"))
-        cards.append((f"TDISP{i}", display, "column display format"))
+    for i, column in enumerate(COLUMNS, start=1):
+        cards.append((f"TTYPE{i}", column.name, f"column title: {column.comment}"))
+        cards.append((f"TFORM{i}", column.format, "column format"))
+        if column.unit:
+            cards.append((f"TUNIT{i}", column.unit, "column units"))
+        cards.append((f"TDISP{i}", column.display, "column display format"))
     cards.append(("INHERIT", True, "inherit the primary header"))
     cards.append(("EXTNAME", "LIGHTCURVE", "name of extension"))
     return cards
@@ -213,18 +237,10 @@ def _table_cards(n_rows: int) -> list[CardTuple]:
 
 def _table_bytes(columns: Mapping[str, NDArray[Any]]) -> bytes:
     table = np.zeros(len(columns["time"]), dtype=_ROW)
-    table["TIME"] = columns["time"]
-    table["TIMECORR"] = columns["timecorr"]
-    table["CADENCENO"] = columns["cadenceno"]
-    table["FLUX_RAW"] = columns["flux"]
-    table["FLUX_RAW_ERR"] = columns["flux_err"]
-    table["FLUX_BKG"] = columns["flux_background"]
-    table["FLUX_CORR"] = np.nan
-    table["FLUX_CORR_ERR"] = np.nan
-    table["QUALITY"] = columns["quality"]
-    table["PIXEL_QUALITY"] = columns["pixel_quality"]
-    table["MOM_CENTR1"] = columns["pos_centroid"][:, 0]
-    table["MOM_CENTR2"] = columns["pos_centroid"][:, 1]
-    table["POS_CORR1"] = columns["pos_corr"][:, 0]
-    table["POS_CORR2"] = columns["pos_corr"][:, 1]
+    for column in COLUMNS:
+        if not column.attribute:
+            table[column.name] = np.nan
+            continue
+        values = columns[column.attribute]
+        table[column.name] = values if column.part is None else values[:, column.part]
     return table.tobytes()

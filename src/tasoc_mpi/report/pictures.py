@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.settings import mag2flux
-from ..photometry.plots import COLOURS, new_figure, relative_unit, robust_limits, save_figure
+from .figures import COLOURS, new_figure, relative_unit, robust_limits, save_figure
 from .noise import noise_parts
 from .results import Curve, Run, read_curve, sky_level
 from .variables import Variable, injected_variables

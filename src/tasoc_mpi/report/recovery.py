@@ -66,7 +66,7 @@ def recover(curve: Curve, truth: Truth, starid: int, contamination: float) -> tu
         raise KeyError(starid)
     variability, i = found
     kind = KINDS[int(variability.kind[i])]
-    use = curve.good & np.isfinite(curve.error) & (curve.error > 0)
+    use = curve.good & np.isfinite(curve.flux_err) & (curve.flux_err > 0)
     time, flux = curve.time[use], curve.relative[use]
     index = int(np.flatnonzero(truth.stars["starid"] == starid)[0])
     waves = kind in ("pulsator", "giant")

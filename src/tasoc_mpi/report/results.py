@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.diagnostics import DIAGNOSTICS
 from ..core.errors import InputError, MissingInput, one_line
 from ..core.input_files import WAY_OUT
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
@@ -21,7 +22,7 @@ from ..core.settings import output_folder
 from ..core.status import STATUS
 from ..products.fits_read import HDU, MAX_SIDE, FITSReader, is_integer
 from ..products.fits_table import read_table
-from ..products.lightcurve import below
+from ..products.lightcurve import COLUMNS, below
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.schema import columns_of
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
@@ -29,7 +30,8 @@ from ..worklist.work_list import read_published
 
 __all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"]
 
-_NUMBERS = ("elaptime", "mean_flux", "variability", "rms_hour", "ptp", "contamination", "mask_size")
+#: Columns of `diagnostics` that are read, beside the name of the light curve.
+_NUMBERS = ("elaptime", *DIAGNOSTICS)
 
 #: One star: its row of the work list and its diagnostics; NaN and '' where a value is not known.
 RESULT_DTYPE = np.dtype(
@@ -46,8 +48,6 @@ RESULT_DTYPE = np.dtype(
     + [("lightcurve", "U200")]
 )
 
-#: Columns of a light curve that are read: numbers, and integers.
-_CURVE = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_BKG", "CADENCENO", "QUALITY", "PIXEL_QUALITY")
 _WAY_OUT = "compute it again with --overwrite"
 #: Sky, e-/s a pixel, where no light curve is there to measure it: zodiacal light away from the ecliptic.
 TYPICAL_SKY = 100.0
@@ -99,32 +99,33 @@ class Curve:
     Attributes
     ----------
     path : Path
-    time, flux, error, background : ndarray, shape (T,)
-        BJD - 2457000 (days); e-/s.
-    cadenceno, quality, pixel_quality : ndarray of int32, shape (T,)
     mask : ndarray of bool, shape (R, C)
         Pixels used for the flux.
     corner : (int, int)
         0-based full frame image (row, column) of the first pixel of `mask`.
+    time, flux, flux_err, flux_background : ndarray of float64, shape (T,)
+        BJD - 2457000 (days); e-/s.
+    cadenceno, corrector_quality, quality : ndarray of int32, shape (T,)
+        The flags are those of `CorrectorQualityFlags` and `TESSQualityFlags`.
     """
 
     path: Path
-    time: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    error: NDArray[np.float64]
-    background: NDArray[np.float64]
-    cadenceno: NDArray[np.int32]
-    quality: NDArray[np.int32]
-    pixel_quality: NDArray[np.int32]
     mask: NDArray[np.bool_]
     corner: tuple[int, int]
+    time: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    flux_err: NDArray[np.float64]
+    flux_background: NDArray[np.float64]
+    cadenceno: NDArray[np.int32]
+    corrector_quality: NDArray[np.int32]
+    quality: NDArray[np.int32]
 
     @property
     def good(self) -> NDArray[np.bool_]:
         """Points without a flag that makes them bad, with a flux."""
         return (
-            TESSQualityFlags.filter(self.pixel_quality)
-            & CorrectorQualityFlags.filter(self.quality)
+            TESSQualityFlags.filter(self.quality)
+            & CorrectorQualityFlags.filter(self.corrector_quality)
             & np.isfinite(self.flux)
             & np.isfinite(self.time)
         )
@@ -135,6 +136,10 @@ class Curve:
         good = self.flux[self.good]
         median = float(np.median(good)) if good.size else float("nan")
         return self.flux / median - 1 if median > 0 else np.full_like(self.flux, np.nan)
+
+
+#: The columns that are read.
+_CURVE = tuple(column for column in COLUMNS if column.attribute in Curve.__dataclass_fields__)
 
 
 def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Run:
@@ -158,7 +163,7 @@ def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | No
         try:
             conn.execute("BEGIN")  # all tables are of the same moment
             where, _, _ = read_published(conn, path)
-            stars = _stars(conn, bool(columns_of(conn, "diagnostics")))
+            stars = _stars(conn, columns_of(conn, "diagnostics"))
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
         except (TypeError, ValueError, OverflowError) as error:
@@ -168,16 +173,18 @@ def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | No
     return Run(path, output_folder(output, Path(folder) / "output"), stars)
 
 
-def _stars(conn: sqlite3.Connection, with_diagnostics: bool) -> NDArray[np.void]:
+def _stars(conn: sqlite3.Connection, diagnostics: list[str]) -> NDArray[np.void]:
+    """Rows of the work list with the columns that its table of diagnostics has, if there is one."""
     first = (
         "t.priority, t.starid, t.sector, t.camera, t.ccd, t.cadence, t.datasource, "
         f"COALESCE(t.status, {STATUS.UNKNOWN:d}), t.tmag"
     )
-    if with_diagnostics:
-        rest = ", ".join(f"d.{name}" for name in _NUMBERS) + ", COALESCE(d.lightcurve, '')"
+    rest = ", ".join(f"d.{name}" if name in diagnostics else "NULL" for name in _NUMBERS)
+    if diagnostics:
+        rest += ", COALESCE(d.lightcurve, '')"
         source = "todolist t LEFT JOIN diagnostics d ON d.priority = t.priority"
     else:
-        rest, source = "NULL, " * len(_NUMBERS) + "''", "todolist t"
+        rest, source = rest + ", ''", "todolist t"
     rows = conn.execute(f"SELECT {first}, {rest} FROM {source} ORDER BY t.priority").fetchall()
     return np.array([tuple(np.nan if x is None else x for x in row) for row in rows], dtype=RESULT_DTYPE)
 
@@ -201,20 +208,11 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
         raise InputError(f"{path}: not a whole light curve ({one_line(error)}); {_WAY_OUT}") from None
     except InputError as error:
         raise InputError(f"{path}: not a whole light curve ({_reason(path, error)}); {_WAY_OUT}") from None
-    numbers = [columns[name].astype("f8") for name in _CURVE[:4]]
-    flags = [columns[name].astype("i4") for name in _CURVE[4:]]
-    return Curve(
-        path,
-        numbers[0],
-        numbers[1],
-        numbers[2],
-        numbers[3],
-        cadenceno=flags[0],
-        quality=flags[1],
-        pixel_quality=flags[2],
-        mask=mask,
-        corner=corner,
-    )
+    arrays: dict[str, Any] = {
+        column.attribute: columns[column.name].astype("i4" if column.format == "J" else "f8")
+        for column in _CURVE
+    }
+    return Curve(path, mask, corner, **arrays)
 
 
 def _read_hdus(reader: FITSReader) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], tuple[int, int]]:
@@ -226,7 +224,7 @@ def _read_hdus(reader: FITSReader) -> tuple[dict[str, NDArray[Any]], NDArray[np.
         hdu = reader.hdu(position)
         position = reader.end(hdu)
         if hdu.values.get("EXTNAME") == "LIGHTCURVE":
-            columns = read_table(reader, hdu, _CURVE)
+            columns = read_table(reader, hdu, tuple(column.name for column in _CURVE))
         elif hdu.values.get("EXTNAME") == "APERTURE":
             mask, corner = _read_mask(reader, hdu)
     if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):
@@ -282,7 +280,7 @@ def sky_level(run: Run, stars: NDArray[np.void] | None = None, sample: int = 25)
             curve = read_curve(run.file(star))
         except MissingInput:
             continue
-        background = curve.background[curve.good & np.isfinite(curve.background)]
+        background = curve.flux_background[curve.good & np.isfinite(curve.flux_background)]
         if background.size:
             levels.append(float(np.median(background)) / float(star["mask_size"]))
     return (float(np.median(levels)), len(levels)) if levels else (TYPICAL_SKY, 0)

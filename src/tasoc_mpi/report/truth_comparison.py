@@ -137,7 +137,7 @@ def compare(
         stars[k] = _compare_star(star, curve, truth, i)
         stars[k]["isolated"] = isolated[i]
         if isolated[i]:
-            stars[k]["noise_true_sky"] = _hour_noise(curve, curve.background - sky.total(curve))
+            stars[k]["noise_true_sky"] = _hour_noise(curve, curve.flux_background - sky.total(curve))
         if truth.stars["kind"][i] != 0:
             variables.append(recover(curve, truth, int(star["starid"]), float(star["contamination"])))
     return TruthComparison(
@@ -173,16 +173,16 @@ class _TrueSky:
 
 def _hour_noise(curve: Curve, correction: NDArray[np.float64]) -> float:
     """The 1-hour noise, as `rms_hour` is defined, of the flux plus a correction."""
-    good = TESSQualityFlags.filter(curve.pixel_quality)
-    return float(light_curve_statistics(curve.time, curve.flux + correction, curve.error, good)[2])
+    good = TESSQualityFlags.filter(curve.quality)
+    return float(light_curve_statistics(curve.time, curve.flux + correction, curve.flux_err, good)[2])
 
 
 def _compare_star(star: np.void, curve: Curve, truth: Truth, i: int) -> tuple[Any, ...]:
     """One row of `STAR_DTYPE`, of the star with index `i` in the truth."""
     flux = float(np.median(curve.flux[curve.good])) if curve.good.any() else float("nan")
     pixels = int(curve.mask.sum())
-    known = curve.good & np.isfinite(curve.background)
-    sky = curve.background[known] / max(pixels, 1)
+    known = curve.good & np.isfinite(curve.flux_background)
+    sky = curve.flux_background[known] / max(pixels, 1)
     a = truth.attributes
     kept = float(a["READS"]) * FRAME_TIME / float(a["CADENCE"])
     parts = noise_parts(flux, pixels, sky, read_noise=float(a["READ_NOISE"]), kept=kept)

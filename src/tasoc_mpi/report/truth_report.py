@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.tables import number, text_table
-from ..photometry.plots import COLOURS, new_figure, save_figure
+from .figures import COLOURS, new_figure, save_figure
 from .truth_comparison import TruthComparison
 
 if TYPE_CHECKING:

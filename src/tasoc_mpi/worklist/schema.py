@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.diagnostics import DIAGNOSTICS
 from ..core.errors import InputError
-from ..core.messages import DIAGNOSTICS
 
 __all__ = [
     "DIAGNOSTICS_COLUMNS",
@@ -45,9 +45,6 @@ TODO_DTYPE = np.dtype(
     ]
 )
 
-#: Diagnostics that are counts; all others are real numbers.
-_COUNTS = {"mask_size", "stamp_width", "stamp_height", "stamp_resizes"}
-
 #: The columns of `diagnostics` with their types.
 DIAGNOSTICS_COLUMNS = {
     "priority": "INTEGER PRIMARY KEY ASC NOT NULL REFERENCES todolist (priority)",
@@ -55,7 +52,7 @@ DIAGNOSTICS_COLUMNS = {
     "method_used": "TEXT NOT NULL",
     "elaptime": "REAL NOT NULL",
     "worker_wait_time": "REAL",
-    **{name: "INTEGER" if name in _COUNTS else "REAL" for name in DIAGNOSTICS},
+    **DIAGNOSTICS,
     "errors": "TEXT",
 }
 

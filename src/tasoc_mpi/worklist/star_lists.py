@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.input_files import InputFile
+from ..core.methods import METHODS
 from ..products.star_values import LARGEST_STARID
 
-__all__ = ["METHODS", "Rule", "read_rules"]
+__all__ = ["Rule", "read_rules"]
 
-#: Names of the methods of photometry.
-METHODS = ("aperture", "psf", "linpsf", "halo")
 #: Numbers of sectors have four digits in the names of files.
 _LAST_SECTOR = 9999
 #: A rule for every star of a sector has 100 MB.

@@ -1,4 +1,4 @@
-"""Pictures of one star, for a look at what its photometry did."""
+"""Pictures of one star: its pixels and mask, its light curve, its motion."""
 
 from __future__ import annotations
 
@@ -9,33 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.atomic import replacing
-from ..core.errors import InputError
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
-from . import plots_mask
-from .columns import background_shenanigans
+from .figures import COLOURS, new_figure, relative_unit, robust_limits, save_figure
+from .mask_plots import draw_mask_making, outline, show_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .base import BasePhotometry
+    from ..photometry.base import BasePhotometry
 
-__all__ = ["COLOURS", "new_figure", "plot_star", "relative_unit", "robust_limits", "save_figure"]
+__all__ = ["plot_star"]
 
-#: Colours that remain different for colour-blind eyes (Okabe & Ito 2008).
-COLOURS = {
-    "black": "#000000",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "yellow": "#F0E442",
-    "blue": "#0072B2",
-    "red": "#D55E00",
-    "pink": "#CC79A7",
-    "grey": "#888888",
-}
-_DPI = 110
 #: Pixels around a stamp that are shown: its catalog reaches 5 pixels beyond it.
 _ROOM = 6.0
 #: Marks of the kinds of flags, in order of the bits: colour, symbol, size. Those of one point do not hide
@@ -52,82 +37,10 @@ _MARKS = [
 ]
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, that no global list of figures knows.
-
-    Raises
-    ------
-    InputError
-        If matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("pictures need matplotlib: pip install 'tasoc-mpi[plot]'") from None
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG, whole or not at all, and let go of what is in it.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
-    path = Path(path)
-    try:
-        with replacing(path, durable=False) as temporary:
-            # No version of the program in the file: the same data give the same bytes.
-            figure.savefig(temporary, format="png", metadata={"Software": None})
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder") from None
-    finally:
-        figure.clear()
-    return path
-
-
-def robust_limits(values: NDArray[Any], margin: float = 0.15, cut: float = 0.5) -> tuple[float, float] | None:
-    """Limits of an axis that a few outliers do not set.
-
-    Parameters
-    ----------
-    values : ndarray
-        NaN for missing ones.
-    margin : float
-        Room on each side, relative to the range.
-    cut : float
-        Percentage of the values on each side that may lie outside by more than half of the range.
-
-    Returns
-    -------
-    (float, float) or None
-        None where no value is finite.
-    """
-    values = np.asarray(values, dtype="f8")
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return None
-    low, high = np.percentile(values, [cut, 100 - cut])
-    reach = 0.5 * (high - low)
-    low, high = max(values.min(), low - reach), min(values.max(), high + reach)
-    room = margin * (high - low) or 1e-3 * abs(high) or 1.0
-    return float(low - room), float(high + room)
-
-
-def relative_unit(relative: NDArray[Any]) -> tuple[float, str]:
-    """Factor and name of the unit in which a relative flux reads well: percent or parts per million."""
-    limits = robust_limits(relative, margin=0.0)
-    if limits is not None and limits[1] - limits[0] > 0.02:
-        return 1e2, "%"
-    return 1e6, "ppm"
-
-
 def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]:
-    """Draw what the photometry of one star saw and did.
+    """Draw the pixels, the mask and the light curve of one star.
 
-    Works for every method and every outcome: what is not there (a mask, a finite flux) is said in the
-    picture.
+    Works for every method and every status: a missing mask or flux is named in the picture.
 
     Parameters
     ----------
@@ -148,15 +61,18 @@ def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]
         If matplotlib is not installed or a file cannot be written.
     """
     folder = Path(folder)
-    figures = {"sumimage": _draw_sumimage, "lightcurve": _draw_lightcurve, "centroid": _draw_centroid}
+    pictures: dict[str, tuple[Any, float, float]] = {
+        "sumimage": (_draw_sumimage, 7.5, 7.0),
+        "lightcurve": (_draw_lightcurve, 11.0, 8.0),
+        "centroid": (_draw_centroid, 11.0, 7.0),
+    }
     if pho.method == "aperture":
-        figures["mask"] = plots_mask.draw_mask_making
-    sizes = {"sumimage": (7.5, 7.0), "lightcurve": (11.0, 8.0), "centroid": (11.0, 7.0), "mask": (12.0, 8.0)}
-    new_figure(1, 1)  # a missing matplotlib is said before anything is made
+        pictures["mask"] = (draw_mask_making, 12.0, 8.0)
+    new_figure(1, 1)  # a missing matplotlib is an error before any file is made
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, draw in figures.items():
-        figure = new_figure(*sizes[name])
+    for name, (draw, width, height) in pictures.items():
+        figure = new_figure(width, height)
         figure.suptitle(_title(pho), fontsize=11)
         draw(pho, figure)
         paths.append(save_figure(figure, folder / f"{name}.png"))
@@ -177,9 +93,9 @@ def _title(pho: BasePhotometry) -> str:
 
 def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
     axes = figure.add_subplot()
-    image = plots_mask.show_image(axes, pho.sumimage, pho.stamp)
+    image = show_image(axes, pho.sumimage, pho.stamp)
     everything = np.ones(pho.sumimage.shape, dtype=bool)
-    plots_mask.outline(axes, everything, pho.stamp, color=COLOURS["grey"], linewidth=0.6)
+    outline(axes, everything, pho.stamp, color=COLOURS["grey"], linewidth=0.6)
     figure.colorbar(
         image,
         ax=axes,
@@ -192,9 +108,9 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
     # Pixels of a target pixel file that were not sent down belong to no image.
     collected = (pho.aperture & 1) > 0
     if not collected.all():
-        plots_mask.outline(axes, collected, pho.stamp, color=COLOURS["grey"], linewidth=1.0, linestyle=":")
+        outline(axes, collected, pho.stamp, color=COLOURS["grey"], linewidth=1.0, linestyle=":")
     if pho.final_phot_mask is not None:
-        plots_mask.outline(axes, pho.final_phot_mask, pho.stamp, color=COLOURS["orange"], linewidth=2.2)
+        outline(axes, pho.final_phot_mask, pho.stamp, color=COLOURS["orange"], linewidth=2.2)
     _draw_stars(axes, pho)
     row_min, row_max, col_min, col_max = pho.stamp
     axes.set_xlim(col_min - _ROOM, col_max - 1 + _ROOM)
@@ -231,6 +147,26 @@ def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
             path_effects=[withStroke(linewidth=width + 1.2, foreground="white")],
             zorder=4,
         )
+    _label_stars(axes, pho, area)
+    handles = [
+        _circle(tmag, "red" if k == 0 else "blue", k)
+        for k, tmag in enumerate((float(pho.target["tmag"]), 8.0, 12.0, 16.0))
+    ]
+    handles[0].set_label("target")
+    if pho.final_phot_mask is not None:
+        handles.insert(0, Line2D([], [], color=COLOURS["orange"], linewidth=2.2, label="mask"))
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(handles), fontsize=8,
+        frameon=False, handletextpad=1.1,
+    )  # fmt: skip
+
+
+def _label_stars(axes: Axes, pho: BasePhotometry, area: NDArray[np.float64]) -> None:
+    """The magnitudes of the brightest stars and of the target, beside their circles."""
+    from matplotlib.patheffects import withStroke
+
+    stars = pho.stamp_stars
+    target = stars["starid"] == pho.starid
     named = np.argsort(np.where(np.isfinite(stars["tmag"]), stars["tmag"], np.inf), kind="stable")[:12]
     right = pho.stamp[3] - 1 + 0.5 * _ROOM  # further right, a label goes to the left of its star
     for i in np.union1d(named, np.flatnonzero(target)):
@@ -249,17 +185,6 @@ def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
             clip_on=True,
             zorder=5,
         )
-    handles = [
-        _circle(tmag, "red" if k == 0 else "blue", k)
-        for k, tmag in enumerate((float(pho.target["tmag"]), 8.0, 12.0, 16.0))
-    ]
-    handles[0].set_label("target")
-    if pho.final_phot_mask is not None:
-        handles.insert(0, Line2D([], [], color=COLOURS["orange"], linewidth=2.2, label="mask"))
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(handles), fontsize=8,
-        frameon=False, handletextpad=1.1,
-    )  # fmt: skip
 
 
 def _star_area(tmag: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -306,7 +231,7 @@ def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
     else:
         middle.set_ylabel("relative flux")
         middle.set_yticks([])
-        _say(middle, f"no relative flux: the median flux of good points is {median:.4g} e$^-$/s")
+        _write(middle, f"no relative flux: the median flux of good points is {median:.4g} e$^-$/s")
 
     background = np.asarray(lightcurve["flux_background"], dtype="f8")
     bottom.plot(time, background, ".", color=COLOURS["blue"], markersize=3)
@@ -346,12 +271,9 @@ def _mark_flags(
     pho: BasePhotometry, axes: Axes, time: NDArray[Any], flux: NDArray[Any], quality: NDArray[Any]
 ) -> None:
     """Mark the points with flags; one whose flux is missing gets its mark on the lower edge."""
-    kinds: list[tuple[str, NDArray[np.bool_]]] = []
-    for bit, name in sorted(TESSQualityFlags.STRINGS.items()):
-        kinds.append((name, (quality & bit) > 0))
-    spacecraft = time - np.asarray(pho.lightcurve["timecorr"], dtype="f8")
-    shenanigans = background_shenanigans(pho._source, pho.stamp, spacecraft) > 0
-    kinds.append((CorrectorQualityFlags.STRINGS[CorrectorQualityFlags.BackgroundShenanigans], shenanigans))
+    kinds = [(name, (quality & bit) > 0) for bit, name in sorted(TESSQualityFlags.STRINGS.items())]
+    shenanigans = CorrectorQualityFlags.BackgroundShenanigans
+    kinds.append((CorrectorQualityFlags.STRINGS[shenanigans], (pho.corrector_quality() & shenanigans) > 0))
     transform = axes.get_xaxis_transform()
     marked = 0
     for name, flagged in kinds:
@@ -376,7 +298,7 @@ def _limit(axes: Axes, values: NDArray[Any], errors: NDArray[Any] | None = None)
     bars = values if errors is None else np.concatenate([values - errors, values + errors, values])
     limits = robust_limits(bars)
     if limits is None:
-        _say(axes, "no finite value")
+        _write(axes, "no finite value")
         axes.set_yticks([])
         return
     axes.set_ylim(*limits)
@@ -388,7 +310,7 @@ def _limit(axes: Axes, values: NDArray[Any], errors: NDArray[Any] | None = None)
         )  # fmt: skip
 
 
-def _say(axes: Axes, text: str) -> None:
+def _write(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=COLOURS["red"])
 
 
@@ -404,46 +326,53 @@ def _draw_centroid(pho: BasePhotometry, figure: Figure) -> None:
     lightcurve = pho.lightcurve
     time = np.asarray(lightcurve["time"], dtype="f8")
     good = TESSQualityFlags.filter(np.asarray(lightcurve["quality"]))
-    step = np.diff(time)
-    gap = np.append(step > 3 * np.nanmedian(step), False) if step.size else np.zeros(time.size, dtype=bool)
     axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": [2.6, 1]})
     for k, name in enumerate(("column", "row")):
-        centroid = np.asarray(lightcurve["pos_centroid"], dtype="f8")[:, k]
-        expected = np.asarray(lightcurve["pos_corr"], dtype="f8")[:, k]
-        # Both as differences from where they are on a typical good point.
-        moved, due = centroid - _median(centroid[good]), expected - _median(expected[good])
-        # The line of the motion is not drawn over gaps and frames during which the star moved far.
-        steady = np.where(good & ~gap, due, np.nan)
-        series, against = axes[k]
-        series.plot(time[~good], moved[~good], ".", color=COLOURS["sky"], markersize=5, label="flagged")
-        series.plot(time[good], moved[good], ".", color=COLOURS["black"], markersize=3, label="centroid")
-        series.plot(
-            time,
-            steady,
-            "-",
-            color=COLOURS["red"],
-            linewidth=0.9,
-            alpha=0.8,
-            label="star's motion (POS_CORR)",
+        centroid, expected = (
+            np.asarray(lightcurve[column], dtype="f8")[:, k] for column in ("pos_centroid", "pos_corr")
         )
-        series.set_ylabel(f"{name} $-$ {_median(centroid[good]):.3f} (px)")
-        _limit_two(series, moved[good], due[good])
-        against.plot(due[~good], moved[~good], ".", color=COLOURS["sky"], markersize=5)
-        against.plot(due[good], moved[good], ".", color=COLOURS["black"], markersize=3)
-        against.axline((0, 0), slope=1, color=COLOURS["red"], linewidth=0.9)
-        against.set_xlabel(f"POS_CORR, {name} (px)")
-        against.set_ylabel(f"centroid, {name} (px)")
-        _limit_two(against, moved[good])
-        limits = robust_limits(due[good])
-        if limits is not None:
-            against.set_xlim(*limits)
-        against.locator_params(axis="x", nbins=5)
-        if not np.isfinite(moved).any():
-            _say(series, "no finite centroid")
+        # Both as differences from where they are on a typical good point.
+        middle = _median(centroid[good])
+        moved, due = centroid - middle, expected - _median(expected[good])
+        _draw_motion(axes[k, 0], time, moved, due, good)
+        axes[k, 0].set_ylabel(f"{name} $-$ {middle:.3f} (px)")
+        _draw_comparison(axes[k, 1], moved, due, good)
+        axes[k, 1].set_xlabel(f"POS_CORR, {name} (px)")
+        axes[k, 1].set_ylabel(f"centroid, {name} (px)")
     axes[0, 0].sharex(axes[1, 0])
     axes[0, 0].tick_params(labelbottom=False)
     axes[1, 0].set_xlabel("time (BJD $-$ 2457000, days)")
     axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=8, frameon=False, ncols=3)
+
+
+def _draw_motion(
+    axes: Axes, time: NDArray[Any], moved: NDArray[Any], due: NDArray[Any], good: NDArray[np.bool_]
+) -> None:
+    """The centroid and the star's motion against time."""
+    step = np.diff(time)
+    gap = np.append(step > 3 * np.nanmedian(step), False) if step.size else np.zeros(time.size, dtype=bool)
+    # The line of the motion is not drawn over gaps and frames during which the star moved far.
+    steady = np.where(good & ~gap, due, np.nan)
+    axes.plot(time[~good], moved[~good], ".", color=COLOURS["sky"], markersize=5, label="flagged")
+    axes.plot(time[good], moved[good], ".", color=COLOURS["black"], markersize=3, label="centroid")
+    axes.plot(
+        time, steady, "-", color=COLOURS["red"], linewidth=0.9, alpha=0.8, label="star's motion (POS_CORR)"
+    )
+    _limit_two(axes, moved[good], due[good])
+    if not np.isfinite(moved).any():
+        _write(axes, "no finite centroid")
+
+
+def _draw_comparison(axes: Axes, moved: NDArray[Any], due: NDArray[Any], good: NDArray[np.bool_]) -> None:
+    """The centroid against the star's motion."""
+    axes.plot(due[~good], moved[~good], ".", color=COLOURS["sky"], markersize=5)
+    axes.plot(due[good], moved[good], ".", color=COLOURS["black"], markersize=3)
+    axes.axline((0, 0), slope=1, color=COLOURS["red"], linewidth=0.9)
+    _limit_two(axes, moved[good])
+    limits = robust_limits(due[good])
+    if limits is not None:
+        axes.set_xlim(*limits)
+    axes.locator_params(axis="x", nbins=5)
 
 
 def _limit_two(axes: Axes, *values: NDArray[Any]) -> None:

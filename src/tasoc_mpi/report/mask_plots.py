@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .stamp import Stamp
+from ..photometry.k2p2 import K2P2Parameters, K2P2Result, k2p2_masks
+from ..photometry.stamp import Stamp
+from .figures import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-    from .base import BasePhotometry
-    from .k2p2 import K2P2Parameters, K2P2Result
+    from ..photometry.base import BasePhotometry
 
 __all__ = ["draw_mask_making", "mask_segments", "outline", "show_image"]
 
-_ORANGE, _RED, _BLUE = "#E69F00", "#D55E00", "#0072B2"
+_ORANGE, _RED, _BLUE = (COLOURS[name] for name in ("orange", "red", "blue"))
 
 
 def show_image(axes: Axes, image: NDArray[Any], stamp: Stamp) -> AxesImage:
@@ -97,8 +98,6 @@ def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
         Its attribute `k2p2` is used where it has one, else the masks are made again.
     figure : Figure
     """
-    from .k2p2 import K2P2Parameters, k2p2_masks
-
     parameters = K2P2Parameters.from_settings(pho.settings)
     result = getattr(pho, "k2p2", None)
     if result is None or result.labels.shape != pho.sumimage.shape:
@@ -106,37 +105,45 @@ def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
         result = k2p2_masks(
             pho.sumimage, stars["row_stamp"], stars["column_stamp"], stars["tmag"], parameters
         )
-    (histogram, significant, clusters), (markers, segments, final) = figure.subplots(2, 3)
-    _histogram(histogram, pho.sumimage, result, parameters)
-    stamp = pho.stamp
-    for axes, title in (
-        (significant, f"significant: {int(result.significant.sum())} px"),
-        (clusters, f"clusters: {int(result.clusters.max(initial=0))}"),
-        (markers, f"maxima and markers: {int(result.markers.max(initial=0))}"),
-        (segments, f"masks: {result.count}"),
-        (final, "final mask"),
-    ):
-        show_image(axes, pho.sumimage, stamp)
-        axes.set_title(title, fontsize=9)
-        if axes is not markers:
-            axes.plot(pho.target_pos_column, pho.target_pos_row, "+", color=_RED, markersize=9, zorder=6)
+    axes = figure.subplots(2, 3)
+    _histogram(axes[0, 0], pho.sumimage, result, parameters)
+    stamp, mask = pho.stamp, pho.final_phot_mask
+    significant, clusters, markers, segments, final = (
+        _panel(place, pho, title)
+        for place, title in zip(
+            axes.ravel()[1:],
+            (
+                f"significant: {int(result.significant.sum())} px",
+                f"clusters: {int(result.clusters.max(initial=0))}",
+                f"maxima and markers: {int(result.markers.max(initial=0))}",
+                f"masks: {result.count}",
+                "no final mask" if mask is None else f"final mask: {int(mask.sum())} px",
+            ),
+            strict=True,
+        )
+    )
     _colour(significant, result.significant.astype(int), stamp)
     _colour(clusters, result.clusters, stamp)
     _markers(markers, pho, result)
     _colour(segments, result.labels, stamp)
     for label in range(1, min(result.count, 200) + 1):
         outline(segments, result.mask(label), stamp, color="0.25", linewidth=0.6)
-    if pho.final_phot_mask is None:
-        final.set_title("no final mask", fontsize=9)
-    else:
-        final.set_title(f"final mask: {int(pho.final_phot_mask.sum())} px", fontsize=9)
-        outline(final, pho.final_phot_mask, stamp, color=_ORANGE, linewidth=2.0)
-    for axes in (markers, segments, final):
-        axes.set_xlabel("column")
-    for axes in (significant, markers):
-        axes.set_ylabel("row")
-    for axes in (significant, clusters, markers, segments, final):
-        axes.locator_params(nbins=5, integer=True)
+    if mask is not None:
+        outline(final, mask, stamp, color=_ORANGE, linewidth=2.0)
+    for place in (significant, clusters, segments, final):
+        place.plot(pho.target_pos_column, pho.target_pos_row, "+", color=_RED, markersize=9, zorder=6)
+    for place in (markers, segments, final):
+        place.set_xlabel("column")
+    for place in (significant, markers):
+        place.set_ylabel("row")
+
+
+def _panel(axes: Axes, pho: BasePhotometry, title: str) -> Axes:
+    """The sum image with a title."""
+    show_image(axes, pho.sumimage, pho.stamp)
+    axes.set_title(title, fontsize=9)
+    axes.locator_params(nbins=5, integer=True)
+    return axes
 
 
 def _histogram(axes: Axes, image: NDArray[Any], result: K2P2Result, parameters: K2P2Parameters) -> None:

@@ -1,0 +1,11 @@
+"""The methods of photometry: the only list of their names."""
+
+__all__ = ["METHODS"]
+
+#: Class of each method as MODULE:CLASS below `tasoc_mpi.photometry`; '' for a name that is reserved.
+METHODS = {
+    "aperture": "aperture:AperturePhotometry",
+    "psf": "",
+    "linpsf": "",
+    "halo": "",
+}

@@ -1,0 +1,119 @@
+"""The photometry of one star from end to end: the choice of the method, and the pictures."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+from .core.errors import InputError, UsageError
+from .core.methods import METHODS
+from .core.settings import load_settings, mag2flux
+from .core.status import STATUS
+from .photometry.base import BasePhotometry
+from .photometry.diagnostics import SIDES, edge_flux
+
+__all__ = ["photometry_class", "tessphot", "wants_halo"]
+
+logger = logging.getLogger(__name__)
+
+
+def photometry_class(method: str) -> type[BasePhotometry]:
+    """The class of a method.
+
+    Raises
+    ------
+    UsageError, InputError
+        If there is no such method, or only its name.
+
+    Examples
+    --------
+    >>> photometry_class("aperture").__name__
+    'AperturePhotometry'
+    """
+    built = [name for name, place in METHODS.items() if place]
+    if method not in METHODS:
+        raise UsageError(f"method {method!r}: one of {', '.join(METHODS)}")
+    if method not in built:
+        raise InputError(f"method {method!r} is not built yet; use {', '.join(built)}")
+    module, _, name = METHODS[method].partition(":")
+    return getattr(importlib.import_module(f".photometry.{module}", __package__), name)
+
+
+def tessphot(method: str | None = None, *args: Any, **kwargs: Any) -> BasePhotometry:
+    """Run the photometry of one star.
+
+    Parameters
+    ----------
+    method : str, optional
+        ``'aperture'``, ``'psf'``, ``'linpsf'`` or ``'halo'``. Without one: aperture photometry, then halo
+        photometry where a very bright star does not fit into its stamp.
+    *args, **kwargs
+        Those of `BasePhotometry`. With ``plot=True`` the pictures of `report.star_plots` are drawn, of a star
+        that fails, too.
+
+    Returns
+    -------
+    BasePhotometry
+        With the light curve and the diagnostics (`result`); to be closed by the caller.
+
+    Raises
+    ------
+    InputError
+        If the method is not there, and what `BasePhotometry` raises.
+    ValueError
+        If the method makes no usable light curve.
+
+    Examples
+    --------
+    >>> tessphot("halo", 25155310, "sector1", "lightcurves", sector=1, camera=4, ccd=1)
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.InputError: method 'halo' is not built yet; use aperture
+    """
+    photometry = photometry_class(method or "aperture")(*args, **kwargs)
+    try:
+        _run(photometry)
+        if not method and wants_halo(photometry):
+            if METHODS["halo"]:
+                photometry.close()
+                photometry = photometry_class("halo")(*args, **kwargs)
+                _run(photometry)
+                photometry.report_details(error="Automatically switched to Halo photometry")
+            else:
+                logger.info(
+                    "TIC %d: halo photometry would do better, but is not built yet", photometry.starid
+                )
+    except BaseException:
+        photometry.close()
+        raise
+    return photometry
+
+
+def _run(photometry: BasePhotometry) -> None:
+    try:
+        photometry.photometry()
+    finally:
+        if photometry.plot_folder is not None:
+            from .report.star_plots import plot_star
+
+            plot_star(photometry, photometry.plot_folder)
+
+
+def wants_halo(photometry: BasePhotometry) -> bool:
+    """Whether a star is so bright that halo photometry does better than a mask in its stamp."""
+    tmag = photometry.target["tmag"]
+    settings = load_settings()
+    # Also false for a star without a magnitude.
+    if photometry.datasource.startswith("tpf:") or not tmag <= settings.getfloat("haloswitch", "tmag_limit"):
+        return False
+    if photometry.halo_advised:
+        return True
+    if photometry.status not in (STATUS.OK, STATUS.WARNING):
+        return False
+    mask, cut = photometry.final_phot_mask, photometry.cut_sides
+    if mask is None:
+        return False
+    limit = settings.getfloat("haloswitch", "flux_limit") * mag2flux(tmag)
+    # Halo photometry has no more pixels where a cut-out ends.
+    return edge_flux(photometry.sumimage, mask, SIDES.keys() - cut) > limit
