@@ -39,6 +39,11 @@ class QualityFlagsBase:
         -------
         list of str
             One name a flag, in order of the bits. Bits without a name are not listed.
+
+        Examples
+        --------
+        >>> TESSQualityFlags.decode(4 + 65536)
+        ['Spacecraft in coarse point']
         """
         return [name for flag, name in sorted(cls.STRINGS.items()) if int(quality) & flag]
 
@@ -57,18 +62,37 @@ class QualityFlagsBase:
         -------
         ndarray of bool
             True for good values; same shape as `quality`.
+
+        Examples
+        --------
+        >>> TESSQualityFlags.filter([[0, 64]], flags=TESSQualityFlags.Desat).tolist()
+        [[True, True]]
         """
         mask = cls.DEFAULT_BITMASK if flags is None else int(flags)
         return (np.asarray(quality) & mask) == 0
 
     @staticmethod
     def binary_repr(quality: int) -> str:
-        """The value as 32 binary digits, most significant first."""
+        """The value as 32 binary digits, most significant first.
+
+        Examples
+        --------
+        >>> TESSQualityFlags.binary_repr(40)
+        '00000000000000000000000000101000'
+        """
         return np.binary_repr(int(quality), width=32)
 
 
 class TESSQualityFlags(QualityFlagsBase):
-    """Flags of a cadence as set by the TESS mission (`PIXEL_QUALITY` of a light curve)."""
+    """Flags of a cadence as set by the TESS mission (`PIXEL_QUALITY` of a light curve).
+
+    Examples
+    --------
+    >>> TESSQualityFlags.decode(32 + 4096)
+    ['Reaction wheel desaturation event', 'Scattered light']
+    >>> TESSQualityFlags.filter([0, 32, 2048]).tolist()
+    [True, False, True]
+    """
 
     AttitudeTweak = 1
     SafeMode = 2
@@ -135,7 +159,13 @@ class TESSQualityFlags(QualityFlagsBase):
 
 
 class CorrectorQualityFlags(QualityFlagsBase):
-    """Flags of a point of a light curve (`QUALITY` of a light curve)."""
+    """Flags of a point of a light curve (`QUALITY` of a light curve).
+
+    Examples
+    --------
+    >>> CorrectorQualityFlags.decode(256)
+    ['Background shenanigans']
+    """
 
     FlaggedBadData = 1
     ManualExclude = 2
@@ -163,7 +193,13 @@ class CorrectorQualityFlags(QualityFlagsBase):
 
 
 class PixelQualityFlags(QualityFlagsBase):
-    """Flags of a pixel in a frame (`pixel_flags` of a cube)."""
+    """Flags of a pixel in a frame (`pixel_flags` of a cube).
+
+    Examples
+    --------
+    >>> PixelQualityFlags.filter([1, 2, 4]).tolist()
+    [True, False, True]
+    """
 
     NotUsedForBackground = 1
     ManualExclude = 2
@@ -197,6 +233,13 @@ def exposures_reached(
     first, last : ndarray of int, shape (N,)
         Half-open ranges of exposures; `first` is not below `last` where there are none. An overlap of up to
         4 s (a quarter of a cadence, if that is less) does not count.
+
+    Examples
+    --------
+    >>> start = np.array([0.0, 1.0, 2.0])
+    >>> first, last = exposures_reached(start, start + 1.0, np.array([0.5, 1.0]), 0.1)
+    >>> first.tolist(), last.tolist()
+    ([0, 0], [1, 2])
     """
     reach = 0.5 * length - min(_NO_OVERLAP, 0.25 * length)
     first = np.searchsorted(stop, time - reach, side="right")

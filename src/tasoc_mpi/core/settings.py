@@ -69,6 +69,11 @@ class Setting:
         ------
         ValueError
             If it is no possible value; the message is `values`.
+
+        Examples
+        --------
+        >>> Setting("run", "target_timeout", 300.0, 0.1, 1e7, "").parse("60")
+        60.0
         """
         try:
             # Python's own forms of numbers (1_000) are not those of other programs.
@@ -176,7 +181,13 @@ SETTINGS = (
 
 
 def default(section: str, key: str) -> int | float:
-    """The default of a setting."""
+    """The default of a setting.
+
+    Examples
+    --------
+    >>> default("photometry", "zero_point")
+    20.451
+    """
     return _find(section, key).default
 
 
@@ -188,7 +199,13 @@ def _find(section: str, key: str) -> Setting:
 
 
 def settings_text() -> str:
-    """All settings with their defaults, ranges and reasons, as a file of settings."""
+    """All settings with their defaults, ranges and reasons, as a file of settings.
+
+    Examples
+    --------
+    >>> print(settings_text().splitlines()[0])
+    [todo]
+    """
     lines: list[str] = []
     for section in dict.fromkeys(setting.section for setting in SETTINGS):
         lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
@@ -216,6 +233,11 @@ def load_settings() -> configparser.ConfigParser:
         If that file cannot be read, or has an unknown section or key, a key twice, or an impossible value.
     MissingInput
         If it is not there.
+
+    Examples
+    --------
+    >>> load_settings().getfloat("todo", "faint_limit")
+    15.0
     """
     settings = configparser.ConfigParser(interpolation=None)
     for setting in SETTINGS:
@@ -273,7 +295,13 @@ def _meant(name: str, known: list[str]) -> str:
 
 
 def mag2flux(tmag: float) -> float:
-    """Expected flux in e-/s of a star of TESS magnitude `tmag` (scalar or array)."""
+    """Expected flux in e-/s of a star of TESS magnitude `tmag` (scalar or array).
+
+    Examples
+    --------
+    >>> mag2flux(20.451), round(mag2flux(17.951), 9)
+    (1.0, 10.0)
+    """
     return 10.0 ** (-0.4 * (tmag - load_settings().getfloat("photometry", "zero_point")))
 
 
@@ -284,6 +312,11 @@ def input_folder(argument: str | os.PathLike[str] | None) -> Path:
     ------
     InputError
         If neither names a folder.
+
+    Examples
+    --------
+    >>> str(input_folder("sector1"))
+    'sector1'
     """
     name = argument or os.environ.get("TESSPHOT_INPUT")
     if not name:
@@ -292,5 +325,11 @@ def input_folder(argument: str | os.PathLike[str] | None) -> Path:
 
 
 def output_folder(argument: str | os.PathLike[str] | None, default: Path) -> Path:
-    """The output folder: the argument, else ``TESSPHOT_OUTPUT``, else `default`."""
+    """The output folder: the argument, else ``TESSPHOT_OUTPUT``, else `default`.
+
+    Examples
+    --------
+    >>> str(output_folder("lightcurves", Path("sector1/output")))
+    'lightcurves'
+    """
     return Path(argument or os.environ.get("TESSPHOT_OUTPUT") or default)

@@ -9,6 +9,13 @@ class STATUS(enum.IntEnum):
     """Status of the photometry of one star, as kept in the work list (`todo.sqlite`).
 
     A row of the work list that was never tried has no status (NULL).
+
+    Examples
+    --------
+    >>> STATUS.WARNING.has_lightcurve, STATUS.SKIPPED.has_lightcurve
+    (True, False)
+    >>> STATUS(2).name
+    'ERROR'
     """
 
     UNKNOWN = 0

@@ -38,6 +38,13 @@ def prepare_image(image: NDArray[Any]) -> NDArray[np.float32]:
     the median absolute deviation): bright stars count by their contrast and noise does not, whether the sky
     has been subtracted or not. The magnitude is smoothed. NaN at the edge and near pixels that are not
     finite.
+
+    Examples
+    --------
+    >>> image = np.zeros((9, 9))
+    >>> image[4, 4] = 1000.0
+    >>> prepare_image(image).shape, bool(np.isnan(prepare_image(image)[0]).all())
+    ((9, 9), True)
     """
     from scipy import ndimage
 
@@ -84,6 +91,16 @@ def align(
     -------
     ndarray, shape (2, 3), or None
         Matrix from (column, row, 1) to (column, row); None where there is no maximum.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:40, :40]
+    >>> def stars(shift):
+    ...     at = ((10, 12), (28, 14), (18, 30))
+    ...     return sum(1e4 * np.exp(-0.5 * ((y - r) ** 2 + (x - c - shift) ** 2) / 2.0) for r, c in at)
+    >>> reference, image = prepare_image(stars(0.0)), prepare_image(stars(0.3))
+    >>> align(reference, image, "translation", (0.0, 0.0))[:, 2].round(1).tolist()
+    [0.3, -0.0]
     """
     from scipy import ndimage
 

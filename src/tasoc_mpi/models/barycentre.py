@@ -57,6 +57,12 @@ def earth_position(time: NDArray[np.float64] | float) -> NDArray[np.float64]:
     -------
     ndarray, shape (3,) or (T, 3)
         ICRS axes, light-days; NaN where the time is.
+
+    Examples
+    --------
+    >>> distance = np.linalg.norm(earth_position(1325.0))  # light-days
+    >>> round(float(distance) * 86400)  # seconds
+    504
     """
     return _earth_and_sun(time)[0]
 
@@ -270,6 +276,15 @@ def ephemeris(
     ------
     MissingInput, InputError
         See `spice_position`.
+
+    Examples
+    --------
+    >>> time = np.array([1325.0, 1326.0])
+    >>> positions, source = ephemeris(time, np.array([0.004, 0.004]), 80.0, -60.0)
+    >>> source
+    'Earth (ERFA epv00) + BARYCORR'
+    >>> light_time(positions, 80.0, -60.0).round(6).tolist()
+    [0.004, 0.004]
     """
     time = np.asarray(time_tdb, dtype="f8")
     if spice_folder is not None:
@@ -301,5 +316,10 @@ def light_time(positions: NDArray[np.float64], ra: float, dec: float) -> NDArray
     -------
     ndarray, shape (T,)
         Days; positive where the spacecraft is nearer to the star than the barycentre is.
+
+    Examples
+    --------
+    >>> light_time(np.array([[0.001, 0.0, 0.0]]), 0.0, 60.0).round(12).tolist()
+    [0.0005]
     """
     return positions @ unit_vectors(ra, dec)

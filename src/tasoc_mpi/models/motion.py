@@ -58,6 +58,13 @@ class ImageMovementKernel:
     ------
     ValueError
         If `warpmode` is not one of these.
+
+    Examples
+    --------
+    >>> kernel = ImageMovementKernel("translation")
+    >>> kernel.load_series([0.0, 1.0], [[0.0, 0.0], [0.2, -0.1]])
+    >>> kernel.jitter([0.5], 100.0, 200.0).round(12).tolist()
+    [[0.1, -0.05]]
     """
 
     def __init__(
@@ -170,6 +177,13 @@ class ImageMovementKernel:
         ImageMovementKernel
             Of warpmode 'translation', or 'unchanged' (and a warning in the log) where there is no
             correction at all.
+
+        Examples
+        --------
+        >>> shift = [[0.5, 0.0], [0.7, 0.0]]
+        >>> kernel = ImageMovementKernel.from_pos_corr([0.0, 1.0], shift, reference_time=0.0)
+        >>> kernel.jitter([1.0], 100.0, 200.0).round(12).tolist()
+        [[0.2, 0.0]]
         """
         when = np.array(times, dtype="f8", ndmin=1)
         shift = np.array(pos_corr, dtype="f8").reshape(len(when), 2)
@@ -194,6 +208,11 @@ class ImageMovementKernel:
         Returns
         -------
         ndarray, shape (..., 2, 3)
+
+        Examples
+        --------
+        >>> ImageMovementKernel("translation").matrices([0.2, -0.1]).tolist()
+        [[1.0, 0.0, 0.2], [0.0, 1.0, -0.1]]
         """
         kernels = np.asarray(kernels, dtype="f8")
         out = np.zeros((*kernels.shape[:-1], 2, 3))
@@ -221,6 +240,12 @@ class ImageMovementKernel:
         -------
         ndarray, of the shape of `xy`
             NaN in a frame without a good WCS.
+
+        Examples
+        --------
+        >>> quarter_turn = [0.0, 0.0, np.pi / 2]
+        >>> ImageMovementKernel("euclidian").apply_kernel((3.0, 0.0), quarter_turn).round(12).tolist()
+        [0.0, 3.0]
         """
         xy = np.asarray(xy, dtype="f8")
         if self.warpmode != "wcs":

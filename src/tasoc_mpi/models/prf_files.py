@@ -37,6 +37,13 @@ class PRFGrid:
     tables : ndarray, shape (5, 5, 117, 117)
         Response of a pixel by the distance of its centre from the star in (row, column), 9 samples a
         pixel, no distance in sample 58. The sum of each table is 81: a star's whole light.
+
+    Examples
+    --------
+    >>> nodes = np.linspace(0.0, 2000.0, 5)
+    >>> tables = np.ones((5, 5, 117, 117)) * nodes[:, None, None, None]
+    >>> float(PRFGrid(nodes, nodes, tables).table(250.0, 700.0)[0, 0])
+    250.0
     """
 
     rows: NDArray[np.float64]
@@ -171,6 +178,12 @@ def analytic_table(row: float, column: float, camera: int, ccd: int) -> NDArray[
     -------
     ndarray, shape (117, 117)
         See `PRFGrid`.
+
+    Examples
+    --------
+    >>> table = analytic_table(1000.0, 1000.0, 1, 1)
+    >>> table.shape, round(float(table.sum()))
+    ((117, 117), 81)
     """
     from ..kernels.prf import prf_image, sigma_scale
     from ..products.ccd_outline import CAMERA_CENTRES

@@ -50,6 +50,15 @@ class PSF:
         If the folder has no files for the CCD.
     InputError
         If files are corrupt or missing among them, or there is no such CCD or stamp.
+
+    Examples
+    --------
+    >>> psf = PSF(sector=1, camera=1, ccd=1, stamp=(1000, 1011, 1000, 1013))
+    >>> image = psf.integrate_to_image([(5.0, 6.0, 1000.0)])
+    >>> image.shape, [int(i) for i in np.unravel_index(image.argmax(), image.shape)]
+    ((11, 13), [5, 6])
+    >>> bool(0.95 < image.sum() / 1000.0 < 1.0)
+    True
     """
 
     def __init__(

@@ -24,6 +24,13 @@ class AperturePhotometry(BasePhotometry):
     ----------
     k2p2 : K2P2Result or None
         The steps of the mask making in the last stamp; None before `do_photometry`.
+
+    Examples
+    --------
+    >>> AperturePhotometry(25155310, "sector1", "lightcurves", sector=1)
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.UsageError: TIC 25155310: datasource 'ffi' needs the sector, the camera and the ccd
     """
 
     k2p2: K2P2Result | None = None
@@ -172,6 +179,11 @@ def touched_sides(mask: NDArray[np.bool_]) -> set[str]:
     -------
     set of str
         ``'down'`` (first row), ``'up'`` (last row), ``'left'`` (first column), ``'right'`` (last column).
+
+    Examples
+    --------
+    >>> sorted(touched_sides(np.array([[True, False], [False, False]])))
+    ['down', 'left']
     """
     return {side for side, pixels in SIDES.items() if mask[pixels].any()}
 
@@ -189,6 +201,11 @@ def minimal_mask(aperture: NDArray[np.int32], row: float, column: float) -> NDAr
     Returns
     -------
     ndarray of bool, shape (R, C)
+
+    Examples
+    --------
+    >>> minimal_mask(np.ones((4, 4), "i4"), row=0.2, column=2.0).astype(int).tolist()
+    [[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
     """
     near_row = np.abs(np.arange(aperture.shape[0]) - row) <= 1
     near_column = np.abs(np.arange(aperture.shape[1]) - column) <= 1
@@ -206,6 +223,13 @@ def stars_in_mask(stars: NDArray[np.void], mask: NDArray[np.bool_]) -> NDArray[n
     Returns
     -------
     ndarray of bool, shape (N,)
+
+    Examples
+    --------
+    >>> stars = np.zeros(2, [("row_stamp", "f8"), ("column_stamp", "f8")])
+    >>> stars["column_stamp"] = [0.4, 1.2]
+    >>> stars_in_mask(stars, np.array([[True, False]])).tolist()
+    [True, False]
     """
     row, column = np.rint(stars["row_stamp"]), np.rint(stars["column_stamp"])
     inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
@@ -228,6 +252,11 @@ def contamination(tmags: NDArray[np.float64], target: NDArray[np.bool_]) -> floa
     float
         0 where the target is alone, 1 where it is not among the stars; NaN where one of several has no
         magnitude.
+
+    Examples
+    --------
+    >>> contamination(np.array([10.0, 12.5]), np.array([True, False])).__round__(3)
+    0.091
     """
     if target.all():
         return 0.0

@@ -97,6 +97,18 @@ class BasePhotometry(StampPixels):
         ``'ffi'``, if the star is not in the catalog or outside of the pixels, or if a file cannot be used.
     MissingInput
         A FileNotFoundError: if a cube, catalog or target pixel file is not there.
+
+    Examples
+    --------
+    A method is a subclass; its name is that of the class:
+
+    >>> class BoxPhotometry(BasePhotometry):
+    ...     def do_photometry(self):
+    ...         return STATUS.OK
+    >>> BoxPhotometry(25155310, "in", "out", datasource="tpf")
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.MissingInput: in: no such folder; name the one that holds the data
     """
 
     def __init__(

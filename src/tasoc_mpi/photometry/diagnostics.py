@@ -65,6 +65,15 @@ def fill_statistics(
     ------
     ValueError
         If no point is good, or all good points of the flux or of its error are missing.
+
+    Examples
+    --------
+    >>> result, n = Diagnostics(), 96
+    >>> centroid = np.tile([100.5, 200.0], (n, 1))
+    >>> flux = 1000.0 + (-1.0) ** np.arange(n)
+    >>> fill_statistics(result, np.arange(n) / 48, flux, np.ones(n), centroid, np.ones(n, bool))
+    >>> result.mean_flux, round(result.ptp, 9), result.pos_column
+    (1000.0, 0.002, 100.5)
     """
     if not good.any():
         raise ValueError("no point of the light curve is of good quality")
@@ -88,7 +97,13 @@ def fill_statistics(
 def edge_flux(
     sumimage: NDArray[np.float32], mask: NDArray[np.bool_], sides: Iterable[str] = tuple(SIDES)
 ) -> float:
-    """Flux of a mask's pixels on the sides of the stamp, in the sum image, e-/s; NaN if none is known."""
+    """Flux of a mask's pixels on the sides of the stamp, in the sum image, e-/s; NaN if none is known.
+
+    Examples
+    --------
+    >>> edge_flux(np.full((3, 3), 2.0, "f4"), np.eye(3, dtype=bool))
+    4.0
+    """
     edge = np.zeros(mask.shape, dtype=bool)
     for side in sides:
         edge[SIDES[side]] = True

@@ -142,6 +142,15 @@ def k2p2_masks(
     ------
     ValueError
         If `sumimage` is not two-dimensional or the stars' arrays differ in length.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:15, :15]
+    >>> noise = np.random.default_rng(1).normal(100.0, 1.0, (15, 15))
+    >>> image = noise + 1e4 * np.exp(-0.5 * ((y - 7) ** 2 + (x - 7) ** 2))
+    >>> found = k2p2_masks(image, [7.0], [7.0], [10.0])
+    >>> found.count, found.labels_at(7, 7)
+    (1, [1])
     """
     par = parameters or K2P2Parameters()
     image = np.array(sumimage, dtype=np.float64, order="C")

@@ -29,7 +29,13 @@ _SMALLEST = 15
 
 
 def default_size(tmag: float) -> tuple[int, int]:
-    """Rows and columns of the default stamp of a star of TESS magnitude `tmag`; the smallest if it is NaN."""
+    """Rows and columns of the default stamp of a star of TESS magnitude `tmag`; the smallest if it is NaN.
+
+    Examples
+    --------
+    >>> default_size(12.0), default_size(5.0)
+    ((15, 15), (26, 26))
+    """
     if math.isnan(tmag):
         return _SMALLEST, _SMALLEST
     height = math.ceil(float(np.interp(tmag, _TMAG, _HEIGHT)))
@@ -55,6 +61,11 @@ def stamp_around(row: float, column: float, size: tuple[int, int], limits: Stamp
     ------
     InputError
         If no pixel is left: the star is not on the CCD, or has no position.
+
+    Examples
+    --------
+    >>> stamp_around(3.2, 50.0, (15, 15), (0, 100, 0, 100), starid=1)
+    (0, 11, 43, 58)
     """
     if not (math.isfinite(row) and math.isfinite(column)):
         raise InputError(f"TIC {starid} has no place on the CCD: it is far outside of the field of view")
