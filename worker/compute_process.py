@@ -196,9 +196,9 @@ def _not_of_one_star(record: logging.LogRecord) -> bool:
 def _prefetch(job: Job, tasks: NDArray[np.void]) -> None:
     """Have the kernel read the pixels of the next batch while this one is computed."""
     if _LOAD_SOURCES in sys.modules:
-        from ..photometry.prefetch import ask_ahead
+        from ..photometry.prefetch import prefetch
 
-        ask_ahead(Path(job.input_folder), tasks, job.cache)
+        prefetch(Path(job.input_folder), tasks, job.cache)
 
 
 def _load(name: str) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ def photometry_class(method: str) -> type[BasePhotometry]:
     >>> photometry_class("aperture").__name__
     'AperturePhotometry'
     """
-    built = [name for name, place in METHODS.items() if place]
+    built = [name for name, home in METHODS.items() if home]
     if method not in METHODS:
         raise UsageError(f"method {method!r}: one of {', '.join(METHODS)}")
     if method not in built:
@@ -60,7 +60,7 @@ def tessphot(method: str | None = None, *args: Any, **kwargs: Any) -> BasePhotom
     Raises
     ------
     InputError
-        If the method is not there, and what `BasePhotometry` raises.
+        If the method is not there, and the errors of `BasePhotometry`.
     ValueError
         If the method makes no usable light curve.
 

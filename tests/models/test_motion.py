@@ -169,7 +169,7 @@ def test_series_that_cannot_be_used():
     with pytest.raises(InputError, match="no frame 3"):
         ImageMovementKernel.from_wcs([1.0, 2.0, 3.0], wcs, 3)
     with pytest.raises(ValueError, match="translation"):
-        model.load_wcs([1.0, 2.0, 3.0], wcs, 0)
+        model.load_series([1.0, 2.0, 3.0], wcs)
 
 
 def test_position_corrections_of_a_target_pixel_file(caplog):

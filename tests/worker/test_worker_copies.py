@@ -288,7 +288,7 @@ def test_pages_of_the_next_stars_are_asked_for(simulated, monkeypatch):
     tasks["datasource"] = b"ffi"
     asked = []
     monkeypatch.setattr(ahead.os, "posix_fadvise", lambda fd, start, size, _: asked.append((start, size)))
-    total = ahead.ask_ahead(simulated.folder, tasks)
+    total = ahead.prefetch(simulated.folder, tasks)
     wanted = np.zeros(stars.images.shape[:2], dtype=bool)
     row0, column0 = stars.origin
     limits = (row0, row0 + wanted.shape[0], column0, column0 + wanted.shape[1])
@@ -306,4 +306,4 @@ def test_pages_of_the_next_stars_are_asked_for(simulated, monkeypatch):
     assert (found.reshape(2, *wanted.shape) == wanted).all()
     assert total == 2 * pixel * wanted.sum() > 0
     load.clear_sources()
-    assert ahead.ask_ahead(simulated.folder, tasks) == 0
+    assert ahead.prefetch(simulated.folder, tasks) == 0

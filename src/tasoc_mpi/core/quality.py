@@ -21,7 +21,7 @@ _NO_OVERLAP = 4.0 / 86400.0
 
 
 class QualityFlagsBase:
-    """What the three families of flags have in common."""
+    """Base of the three families of flags."""
 
     DEFAULT_BITMASK: ClassVar[int] = 0
     STRINGS: ClassVar[dict[int, str]] = {}

@@ -224,8 +224,8 @@ def load_settings() -> configparser.ConfigParser:
     Returns
     -------
     configparser.ConfigParser
-        The same object at every call: the defaults of `SETTINGS` and what the file named by the environment
-        variable ``TESSPHOT_SETTINGS`` has in their place. All values are checked.
+        The same object at every call: the defaults of `SETTINGS`, overridden by the file that the environment
+        variable ``TESSPHOT_SETTINGS`` names. All values are checked.
 
     Raises
     ------

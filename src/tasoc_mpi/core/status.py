@@ -1,4 +1,4 @@
-"""What became of one star's photometry."""
+"""The status of one star's photometry."""
 
 import enum
 
@@ -23,9 +23,9 @@ class STATUS(enum.IntEnum):
     OK = 1
     """A light curve was made and nothing unusual was seen."""
     ERROR = 2
-    """The photometry failed; the diagnostics say why. There is no light curve."""
+    """The photometry failed; the diagnostics name the reason. There is no light curve."""
     WARNING = 3
-    """A light curve was made, but something about it deserves a look; the diagnostics say what."""
+    """A light curve was made, but something about it is unusual; the diagnostics name it."""
     ABORT = 4
     """The calculation was ended from outside (it took too long, or it took its process down)."""
     SKIPPED = 5

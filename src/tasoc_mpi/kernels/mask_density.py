@@ -115,27 +115,27 @@ def _climb(flux, x, h):
 
 @numba.njit(cache=True)
 def _closed_up(flux, h):
-    """Places of a sorted sample on the grid, in steps of h / _GRID, with wide gaps closed up.
+    """Positions of a sorted sample on the grid, in steps of h / _GRID, with wide gaps closed up.
 
     Where two neighbours are further apart than the kernels of both reach the density between them is 0.
     Such a gap gets no more steps than that: a robust bandwidth can be any fraction of the range.
     """
-    places = np.empty(flux.shape[0])
-    places[0] = 0.0
+    positions = np.empty(flux.shape[0])
+    positions[0] = 0.0
     for k in range(1, flux.shape[0]):
-        places[k] = places[k - 1] + min((flux[k] - flux[k - 1]) * (_GRID / h), 2.0 * _REACH)
-    return places
+        positions[k] = positions[k - 1] + min((flux[k] - flux[k - 1]) * (_GRID / h), 2.0 * _REACH)
+    return positions
 
 
 @numba.njit(cache=True)
-def _grid_density(places):
-    """The density at the grid's points from 0 on, from linearly binned places."""
-    n = int(places[-1]) + 2
+def _grid_density(positions):
+    """The density at the grid's points from 0 on, from linearly binned positions."""
+    n = int(positions[-1]) + 2
     counts = np.zeros(n)
-    for place in places:
-        i = min(int(place), n - 2)
-        counts[i] += 1.0 - (place - i)
-        counts[i + 1] += place - i
+    for position in positions:
+        i = min(int(position), n - 2)
+        counts[i] += 1.0 - (position - i)
+        counts[i + 1] += position - i
     kernel = np.empty(2 * _REACH + 1)
     for k in range(2 * _REACH + 1):
         kernel[k] = math.exp(-0.5 * ((k - _REACH) / _GRID) ** 2)
@@ -149,12 +149,12 @@ def _grid_density(places):
 
 
 @numba.njit(cache=True)
-def _flux_at(flux, places, i, h):
-    """The flux at a point of the grid, counted from the nearest of the sample's places."""
-    k = min(np.searchsorted(places, float(i)), places.shape[0] - 1)
-    if k > 0 and i - places[k - 1] < places[k] - i:
+def _flux_at(flux, positions, i, h):
+    """The flux at a point of the grid, counted from the nearest of the sample's positions."""
+    k = min(np.searchsorted(positions, float(i)), positions.shape[0] - 1)
+    if k > 0 and i - positions[k - 1] < positions[k] - i:
         k -= 1
-    return min(max(flux[k] + (i - places[k]) * h / _GRID, flux[0]), flux[-1])
+    return min(max(flux[k] + (i - positions[k]) * h / _GRID, flux[0]), flux[-1])
 
 
 @numba.njit(cache=True)
@@ -179,8 +179,8 @@ def density_mode(flux):
     # A spread at the level of rounding (or one that overflows) has no density to speak of.
     if not (h / _GRID > 1e-14 * max(abs(flux[0]), abs(flux[-1]))) or not h < np.inf:
         return flux[n // 2]
-    places = _closed_up(flux, h)
-    grid = _grid_density(places)
+    positions = _closed_up(flux, h)
+    grid = _grid_density(positions)
     limit = (1.0 - _MARGIN) * grid.max()
     best = -1.0
     mode = flux[0]
@@ -190,7 +190,7 @@ def density_mode(flux):
             continue
         if i < grid.shape[0] - 1 and grid[i + 1] >= value:
             continue
-        x = _climb(flux, _flux_at(flux, places, i, h), h)
+        x = _climb(flux, _flux_at(flux, positions, i, h), h)
         density = _density(flux, x, h)[0]
         if density > best * (1.0 + 1e-12):
             best = density

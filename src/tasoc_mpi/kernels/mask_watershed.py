@@ -88,7 +88,7 @@ def _boxes(clusters, count):
 def _local_maxima(image, lowest):
     """Pixels above `lowest` that none of their eight neighbours exceeds, shape (N, 2), and their heights."""
     n_row, n_col = image.shape
-    place = np.empty((image.size, 2), dtype=np.int64)
+    position = np.empty((image.size, 2), dtype=np.int64)
     height = np.empty(image.size)
     n = 0
     for r in range(n_row):
@@ -102,30 +102,30 @@ def _local_maxima(image, lowest):
                     if image[i, j] > value:
                         top = False
             if top:
-                place[n, 0] = r
-                place[n, 1] = c
+                position[n, 0] = r
+                position[n, 1] = c
                 height[n] = value
                 n += 1
-    return place[:n], height[:n]
+    return position[:n], height[:n]
 
 
 @numba.njit(cache=True)
-def _nearest(place, height, row, column, reach):
+def _nearest(position, height, row, column, reach):
     """Index of the candidate nearest to a star within `reach`, else -1. The higher of two as near."""
     best = -1
     least = reach * reach + 1e-9
     # Candidates come row by row: bisect to the first row that is near enough.
-    first, last = 0, place.shape[0]
+    first, last = 0, position.shape[0]
     while first < last:
         middle = (first + last) // 2
-        if place[middle, 0] < row - reach - 1.0:
+        if position[middle, 0] < row - reach - 1.0:
             first = middle + 1
         else:
             last = middle
-    for k in range(first, place.shape[0]):
-        if place[k, 0] > row + reach + 1.0:
+    for k in range(first, position.shape[0]):
+        if position[k, 0] > row + reach + 1.0:
             break
-        distance = (place[k, 0] - row) ** 2 + (place[k, 1] - column) ** 2
+        distance = (position[k, 0] - row) ** 2 + (position[k, 1] - column) ** 2
         if distance < least or (distance == least and best >= 0 and height[k] > height[best]):
             best = k
             least = distance
@@ -154,15 +154,15 @@ def _saturated(image, significant, clusters, cluster, highest, ratio):
 
 
 @numba.njit(cache=True)
-def _keep_highest(place, height, chosen, patches):
+def _keep_highest(position, height, chosen, patches):
     """Of the chosen candidates in one patch only the highest stays (the first of equally high ones)."""
-    n = place.shape[0]
+    n = position.shape[0]
     for k in range(n):
-        patch = patches[place[k, 0], place[k, 1]]
+        patch = patches[position[k, 0], position[k, 1]]
         if not chosen[k] or patch == 0:
             continue
         for m in range(n):
-            rival = m != k and chosen[m] and patches[place[m, 0], place[m, 1]] == patch
+            rival = m != k and chosen[m] and patches[position[m, 0], position[m, 1]] == patch
             if rival and (height[m] > height[k] or (height[m] == height[k] and m < k)):
                 chosen[k] = False
                 break
@@ -225,25 +225,25 @@ def watershed_markers(
         c0, c1 = max(boxes[k, 2] - margin, 0), min(boxes[k, 3] + margin, n_col)
         flux = smooth(_alone(image, clusters, k + 1, r0, r1, c0, c1), blur)
         lowest = flux.min() if flux.size == image.size else 0.0
-        place, height = _local_maxima(flux, lowest)
-        place[:, 0] += r0
-        place[:, 1] += c0
-        chosen = np.zeros(place.shape[0], dtype=np.bool_)
+        position, height = _local_maxima(flux, lowest)
+        position[:, 0] += r0
+        position[:, 1] += c0
+        chosen = np.zeros(position.shape[0], dtype=np.bool_)
         near = np.searchsorted(rows, r0 - furthest), np.searchsorted(rows, r1 + furthest)
         for s in range(near[0], near[1]):
             if c0 - furthest < columns[s] < c1 + furthest and tmags[s] == tmags[s]:
                 limit = reach_bright if tmags[s] <= bright_tmag else reach
-                best = _nearest(place, height, rows[s], columns[s], limit)
+                best = _nearest(position, height, rows[s], columns[s], limit)
                 if best >= 0:
                     chosen[best] = True
         if totals[k] <= bright_tmag:
             own = _saturated(image, significant, clusters, k + 1, highest[k], ratio)
             patches |= own
-            _keep_highest(place, height, chosen, label_connected(own, SIDES)[0])
-        for m in range(place.shape[0]):
-            candidates[place[m, 0], place[m, 1]] = True
+            _keep_highest(position, height, chosen, label_connected(own, SIDES)[0])
+        for m in range(position.shape[0]):
+            candidates[position[m, 0], position[m, 1]] = True
             if chosen[m]:
-                marked[place[m, 0], place[m, 1]] = True
+                marked[position[m, 0], position[m, 1]] = True
     markers, number = label_connected(marked, SIDES)
     return markers, number, candidates, patches
 

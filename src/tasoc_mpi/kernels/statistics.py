@@ -9,7 +9,7 @@ import numpy as np
 
 __all__ = ["light_curve_statistics"]
 
-#: With fewer one-hour means there is no telling their scatter.
+#: The scatter of fewer one-hour means is unknown.
 _FEWEST_HOURS = 4
 #: A cubic polynomial goes through 4 points and leaves nothing.
 _FEWEST_POINTS = 5

@@ -17,7 +17,7 @@ __all__ = ["align", "prepare_image"]
 
 #: Enough for shifts of some pixels; a frame of the same pointing takes about five.
 _MAX_STEPS = 60
-#: The search ends when no pixel moves by more than this, a tenth of what is astrophysically visible.
+#: The search ends when no pixel moves by more than this, a tenth of a motion that a light curve shows.
 _SMALL_MOVE = 1e-4
 #: Where the interpolation's kinks keep the search from ending, moves below this are good enough.
 _GOOD_MOVE = 5e-3
@@ -109,8 +109,8 @@ def align(
     rows, columns = reference.shape
     centre = np.array([(columns - 1) / 2.0, (rows - 1) / 2.0])
     size = max(float(centre.max()), 1.0)
-    place = centre + origin
-    params = _parameters(warpmode, _shifted(start, place, +1) if start is not None else np.eye(2, 3), size)
+    position = centre + origin
+    params = _parameters(warpmode, _shifted(start, position, +1) if start is not None else np.eye(2, 3), size)
     corners = np.array([[x, y, 1.0] for x in (-centre[0], centre[0]) for y in (-centre[1], centre[1])])
     for _ in range(_MAX_STEPS):
         matrix, basis = _warp(warpmode, params, size)
@@ -124,7 +124,7 @@ def align(
             return None
         if move < _SMALL_MOVE:
             break
-    return _shifted(moved, place, -1) if move < _GOOD_MOVE else None
+    return _shifted(moved, position, -1) if move < _GOOD_MOVE else None
 
 
 def _step(moments: NDArray[np.float64], n: int) -> NDArray[np.float64] | None:
@@ -139,7 +139,7 @@ def _step(moments: NDArray[np.float64], n: int) -> NDArray[np.float64] | None:
     if not np.all(np.isfinite(central)) or np.linalg.matrix_rank(hessian, hermitian=True) < n:
         return None
     to_image, to_ref = np.linalg.solve(hessian, np.stack([g_image, g_ref], axis=-1)).T
-    # Parts of the images that a movement can explain; what is left of the product decides the case.
+    # Parts of the images that a movement can explain; the rest of the product decides the case.
     in_image, in_both, in_ref = g_image @ to_image, g_ref @ to_image, g_ref @ to_ref
     if ref_image > in_both:
         scale = (image_image - in_image) / (ref_image - in_both)
@@ -179,8 +179,8 @@ def _parameters(warpmode: str, matrix: NDArray[np.float64], size: float) -> NDAr
     return params if warpmode == "euclidian" else params[:2]
 
 
-def _shifted(matrix: NDArray[np.float64], place: NDArray[np.float64], sign: int) -> NDArray[np.float64]:
-    """The same warp about another origin: to (+1) coordinates that count from `place`, or back (-1)."""
+def _shifted(matrix: NDArray[np.float64], position: NDArray[np.float64], sign: int) -> NDArray[np.float64]:
+    """The same warp about another origin: to (+1) coordinates that count from `position`, or back (-1)."""
     out = matrix.copy()
-    out[:, 2] += sign * (matrix[:, :2] @ place - place)
+    out[:, 2] += sign * (matrix[:, :2] @ position - position)
     return out

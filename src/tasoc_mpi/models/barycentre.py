@@ -262,7 +262,7 @@ def ephemeris(
         Barycentric correction at the CCD centre (BARYCORR), days. Where it is NaN the move is
         interpolated between the other frames; without any, it is zero.
     ra_centre, dec_centre : float
-        Of the place that `timecorr` belongs to, degrees.
+        Direction that `timecorr` belongs to, degrees.
     spice_folder : path-like, optional
 
     Returns
@@ -270,7 +270,7 @@ def ephemeris(
     positions : ndarray, shape (T, 3)
         ICRS axes, light-days.
     source : str
-        What it was computed from.
+        Origin of the positions.
 
     Raises
     ------
@@ -303,7 +303,7 @@ def ephemeris(
 
 
 def light_time(positions: NDArray[np.float64], ra: float, dec: float) -> NDArray[np.float64]:
-    """Light time from the barycentre's plane to the spacecraft: what is added to its times for a BJD.
+    """Light time from the barycentre's plane to the spacecraft; it is added to its times for a BJD.
 
     Parameters
     ----------

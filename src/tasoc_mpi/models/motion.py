@@ -1,4 +1,4 @@
-"""Where stars move: the change of a place on the CCD from the reference frame to any time.
+"""The motion of stars: the change of a position on the CCD from the reference frame to any time.
 
 Positions are (column, row), 0-based, in pixels of the full frame image (column 44 is the first science
 column). A kernel maps a position in the reference to the position in a frame.
@@ -30,7 +30,7 @@ class ImageMovementKernel:
     Parameters
     ----------
     warpmode : str
-        What a kernel holds, in pixels and radians; (x, y) is a position (column, row):
+        Content of a kernel, in pixels and radians; (x, y) is a position (column, row):
 
         - ``'wcs'``: a world coordinate system a frame; a position is taken to the sky by the one of
           the reference frame and back by the frame's own.
@@ -136,24 +136,11 @@ class ImageMovementKernel:
             raise InputError(f"image movement: reference frame {self.wcs_ref} has a WCS that does not invert")
         return kernels.good
 
-    def load_wcs(self, times: ArrayLike, framewcs: FrameWCS, ref_frame: int) -> None:
-        """Take the world coordinate systems of a series and the index of its reference frame.
-
-        Raises
-        ------
-        InputError
-            See `load_series`.
-        """
-        if self.warpmode != "wcs":
-            raise ValueError(f"warpmode {self.warpmode!r} has no use for world coordinate systems")
-        self.wcs_ref = int(ref_frame)
-        self.load_series(times, framewcs)
-
     @classmethod
     def from_wcs(cls, times: ArrayLike, framewcs: FrameWCS, ref_frame: int) -> ImageMovementKernel:
-        """The movement that the frames' world coordinate systems tell; see `load_wcs`."""
-        self = cls("wcs")
-        self.load_wcs(times, framewcs, ref_frame)
+        """The movement by the frames' world coordinate systems, relative to the frame of an index."""
+        self = cls("wcs", wcs_ref=int(ref_frame))
+        self.load_series(times, framewcs)
         return self
 
     @classmethod
@@ -294,13 +281,13 @@ class ImageMovementKernel:
         return self._at(float(time), xy) - xy
 
     def jitter(self, time: ArrayLike, column: float, row: float) -> NDArray[np.float64]:
-        """Change of the position of one place with time.
+        """Change of the position of one position with time.
 
         Parameters
         ----------
         time : float or array_like, shape (T,)
         column, row : float
-            Place in the reference.
+            Position in the reference.
 
         Returns
         -------
@@ -356,7 +343,7 @@ class ImageMovementKernel:
 
     def _wcs(self) -> FrameWCS:
         if not isinstance(self.series_kernels, FrameWCS):
-            raise InputError("image movement: no world coordinate systems are loaded; see load_wcs")
+            raise InputError("image movement: no world coordinate systems are loaded; see from_wcs")
         return self.series_kernels
 
     def _ref(self) -> int:
@@ -406,14 +393,14 @@ class ImageMovementKernel:
         if placed.all() and len(placed) == len(self.series_times) and np.array_equal(time, self.series_times):
             return change  # the usual case
         self._check_times(time)
-        # A star may have no place in the plane of a frame that is fine for others.
+        # A star may have no position in the plane of a frame that is fine for others.
         frames, change = self.series_times[self._good][placed], change[placed]
         if not len(frames):
             return np.full((*time.shape, 2), np.nan)
         return np.stack([np.interp(time, frames, x) for x in change.T], axis=-1)
 
     def _everywhere(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Position of one place in every usable frame, shape (G, 2)."""
+        """Position of one position in every usable frame, shape (G, 2)."""
         if self.warpmode == "wcs":
             wcs = self._wcs()
             ra, dec = wcs.sky(xy[:1], xy[1:], self._ref())[0]
@@ -423,7 +410,7 @@ class ImageMovementKernel:
         return m[:, :, :2] @ xy + m[:, :, 2]
 
     def _at(self, time: float, xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions of many places at one time, from the frames before and after it."""
+        """Positions of many positions at one time, from the frames before and after it."""
         assert self.series_times is not None
         frames = self.series_times[self._good]
         after = int(np.clip(np.searchsorted(frames, time), 0, len(frames) - 1))

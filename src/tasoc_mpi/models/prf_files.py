@@ -18,7 +18,7 @@ __all__ = ["SAMPLES", "SIZE", "PRFGrid", "analytic_table", "find_folder", "read_
 #: Samples a pixel, and samples along a side: 13 pixels.
 SAMPLES = 9
 SIZE = 117
-#: Files of a CCD: this many rows times as many columns of places.
+#: Files of a CCD: this many rows times as many columns of positions.
 _PLACES = 5
 #: No value of a table is as large: all of them together are 81.
 _LARGEST = 1e6
@@ -28,12 +28,12 @@ _SETS = (4, 1)
 
 @dataclass(frozen=True)
 class PRFGrid:
-    """Measured responses at a grid of places on a CCD.
+    """Measured responses at a grid of positions on a CCD.
 
     Attributes
     ----------
     rows, columns : ndarray, shape (5,)
-        Of the places, full frame image pixels, 0-based.
+        Of the positions, full frame image pixels, 0-based.
     tables : ndarray, shape (5, 5, 117, 117)
         Response of a pixel by the distance of its centre from the star in (row, column), 9 samples a
         pixel, no distance in sample 58. The sum of each table is 81: a star's whole light.
@@ -51,7 +51,7 @@ class PRFGrid:
     tables: NDArray[np.float64]
 
     def table(self, row: float, column: float) -> NDArray[np.float64]:
-        """Response at a place of the CCD, bilinear between the grid's; outside of it, at its edge."""
+        """Response at a position of the CCD, bilinear between the grid's; outside of it, at its edge."""
         i, u = _bracket(self.rows, row)
         j, v = _bracket(self.columns, column)
         t = self.tables
@@ -120,15 +120,17 @@ def read_grid(folder: Path, camera: int, ccd: int) -> PRFGrid:
     Raises
     ------
     InputError
-        If a file is corrupt or of another kind or CCD, or places are missing.
+        If a file is corrupt or of another kind or CCD, or positions are missing.
     """
     found: dict[tuple[float, float], NDArray[np.float64]] = {}
     for path in sorted(p for p in folder.iterdir() if p.name.endswith((".fits", ".fits.gz"))):
-        place, table = _read(path, camera, ccd)
-        if place in found:
-            raise InputError(f"{path}: a second one of row {place[0]:g}, column {place[1]:g}; remove one")
-        found[place] = table
-    rows, columns = (np.array(sorted({place[k] for place in found})) for k in (0, 1))
+        position, table = _read(path, camera, ccd)
+        if position in found:
+            raise InputError(
+                f"{path}: a second one of row {position[0]:g}, column {position[1]:g}; remove one"
+            )
+        found[position] = table
+    rows, columns = (np.array(sorted({position[k] for position in found})) for k in (0, 1))
     if len(rows) != _PLACES or len(columns) != _PLACES or len(found) != _PLACES**2:
         raise InputError(
             f"{folder}: {len(found)} PRF files of {len(rows)} rows and {len(columns)} columns, "
@@ -139,7 +141,7 @@ def read_grid(folder: Path, camera: int, ccd: int) -> PRFGrid:
 
 
 def _read(path: Path, camera: int, ccd: int) -> tuple[tuple[float, float], NDArray[np.float64]]:
-    """Place (row, column; 1-based) and response in one file."""
+    """Position (row, column; 1-based) and response in one file."""
     with FITSReader(path) as reader:
         hdu = reader.hdu()
         image = float_image(path, hdu)
@@ -153,7 +155,7 @@ def _read(path: Path, camera: int, ccd: int) -> tuple[tuple[float, float], NDArr
             f"{path}: cannot be read as a PRF file (CCD_RREF, CCD_CREF, CAM, CCD or NSAMP is no number of "
             "one); get it again from MAST"
         )
-    place, kind = (float(words[0]), float(words[1])), tuple(float(word) for word in words[2:])
+    position, kind = (float(words[0]), float(words[1])), tuple(float(word) for word in words[2:])
     if kind != (camera, ccd, SAMPLES):
         raise InputError(
             f"{path}: PRF of camera {kind[0]:g}, CCD {kind[1]:g} with {kind[2]:g} samples a pixel, "
@@ -162,7 +164,7 @@ def _read(path: Path, camera: int, ccd: int) -> tuple[tuple[float, float], NDArr
     if not np.abs(table).max() < _LARGEST or not table.sum() > 0.0:
         raise InputError(f"{path}: a PRF file has {SIZE} x {SIZE} known numbers; get it again from MAST")
     # Some files sum to 80.98 for their true 81: a star's light is all of it.
-    return place, table * (SAMPLES**2 / table.sum())
+    return position, table * (SAMPLES**2 / table.sum())
 
 
 def analytic_table(row: float, column: float, camera: int, ccd: int) -> NDArray[np.float64]:
@@ -171,7 +173,7 @@ def analytic_table(row: float, column: float, camera: int, ccd: int) -> NDArray[
     Parameters
     ----------
     row, column : float
-        Place on the CCD, full frame image pixels, 0-based.
+        Position on the CCD, full frame image pixels, 0-based.
     camera, ccd : int
 
     Returns

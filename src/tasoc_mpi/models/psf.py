@@ -1,4 +1,4 @@
-"""How a star's light spreads over the pixels at one place of a CCD."""
+"""Spread of a star's light over the pixels at one position of a CCD."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PSF:
         Share of a star's light in a pixel by the distance of the pixel's centre from the star in
         (row, column); 9 samples a pixel, no distance in sample 58.
     source : str
-        What the function is from.
+        Origin of the function.
 
     Raises
     ------
@@ -89,14 +89,14 @@ class PSF:
             table = read_grid(folder, self.camera, self.ccd).table(self.ref_row, self.ref_column)
             self.source = f"TESS PRF files ({folder.parent.name}/{folder.name})"
         else:
-            _say_analytic()
+            _log_analytic()
             table = analytic_table(self.ref_row, self.ref_column, self.camera, self.ccd)
             self.source = "analytic (two Gaussians)"
         self.table: NDArray[np.float64] = np.ascontiguousarray(table)
 
     def __repr__(self) -> str:
-        place = f"camera {self.camera} CCD {self.ccd} at row {self.ref_row:g}, column {self.ref_column:g}"
-        return f"<PSF {place}: {self.source}>"
+        position = f"camera {self.camera} CCD {self.ccd} at row {self.ref_row:g}, column {self.ref_column:g}"
+        return f"<PSF {position}: {self.source}>"
 
     def integrate_to_image(self, params: ArrayLike, cutoff_radius: float | None = 5.0) -> NDArray[np.float64]:
         """Image of stars, integrated over the pixels.
@@ -105,7 +105,7 @@ class PSF:
         ----------
         params : array_like, shape (N, 3)
             (row, column, flux) of the stars: 0-based pixels of the stamp (integers are pixel centres) and
-            e-/s. A star whose place is NaN is left out.
+            e-/s. A star whose position is NaN is left out.
         cutoff_radius : float or None
             Pixels whose centre is further from a star are not reached by it. Within 5 pixels lie about
             98.5% of the light, of which `flux` is the whole. None: as far as is known (6.4 pixels
@@ -151,8 +151,8 @@ class PSF:
         if ax is None:
             ax = Figure(figsize=(10, 4.5), layout="constrained").subplots(1, 2)
         pixels = SIZE // SAMPLES
-        star, place = np.zeros((pixels, pixels)), np.array([float(pixels // 2)])
-        add_table_stars(star, self.table, SAMPLES, place, place, np.ones(1), float(SIZE))
+        star, position = np.zeros((pixels, pixels)), np.array([float(pixels // 2)])
+        add_table_stars(star, self.table, SAMPLES, position, position, np.ones(1), float(SIZE))
         peak = float(self.table.max())
         norm = LogNorm(peak * 1e-4, peak, clip=True)
         extent = (-pixels / 2.0, pixels / 2.0) * 2
@@ -168,6 +168,6 @@ class PSF:
 
 
 @functools.cache
-def _say_analytic() -> None:
-    """Say once in a program that measured functions would be better."""
+def _log_analytic() -> None:
+    """Log once in a program that the analytic model is used."""
     logger.info("No TESS PRF files (TESSPHOT_PRF is not set): the analytic pixel response is used")

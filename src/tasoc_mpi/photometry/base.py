@@ -60,7 +60,7 @@ class BasePhotometry(StampPixels):
     plot : bool
         Make `plot_folder`, into which `tessphot` draws pictures of the star.
     cache : {'none', 'basic', 'full'}
-        ``'basic'`` keeps what the stars of a CCD share in memory, and the pixels of the current stamp;
+        ``'basic'`` keeps the source of a CCD and the pixels of the current stamp in memory;
         ``'none'`` reads everything when it is asked for; ``'full'`` holds the whole CCD in memory.
     version : int
         Version of the light curves, in their headers and file names.
@@ -179,7 +179,7 @@ class BasePhotometry(StampPixels):
         self.close()
 
     def close(self) -> None:
-        """Let go of everything that was read for this star; its light curve cannot be saved any more."""
+        """Release the pixels of this star; its light curve cannot be saved any more."""
         self._closed = True
         self.clear_cache()
 
@@ -324,7 +324,7 @@ class BasePhotometry(StampPixels):
         raise NotImplementedError(f"{type(self).__name__} has no do_photometry")
 
     def photometry(self, *args: Any, **kwargs: Any) -> None:
-        """Run `do_photometry`, check what it made, and compute the diagnostics into `result`.
+        """Run `do_photometry`, check the light curve, and compute the diagnostics into `result`.
 
         Raises
         ------
@@ -375,7 +375,7 @@ class BasePhotometry(StampPixels):
         return status
 
     def report_details(self, error: str | None = None, skip_targets: list[int] | None = None) -> None:
-        """Tell the scheduler about this star.
+        """Add to the report that goes to the scheduler.
 
         Parameters
         ----------

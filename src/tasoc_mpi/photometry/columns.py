@@ -69,17 +69,7 @@ class Columns:
 
 
 def star_columns(source: Source, starid: int, ra: float, dec: float, column: float, row: float) -> Columns:
-    """The columns of a star's light curve, with the flux still NaN; new arrays for every star.
-
-    Parameters
-    ----------
-    source : Source
-    starid : int
-    ra, dec : float
-        At the time of observation, degrees.
-    column, row : float
-        Reference position, 0-based full frame image pixels.
-    """
+    """The columns of a star, the flux still NaN; from its direction (degrees) and reference position."""
     time, timecorr = source.times(starid, ra, dec)
     known: dict[str, NDArray[Any]] = {
         "time": np.array(time),
@@ -102,18 +92,9 @@ def star_columns(source: Source, starid: int, ra: float, dec: float, column: flo
 def background_shenanigans(
     source: Source, stamp: Stamp, spacecraft_time: NDArray[np.float64]
 ) -> NDArray[np.int32]:
-    """Light curve quality flags of frames in which the background of the stamp misbehaves.
+    """Quality flags of cadences, shape (T,), with a misbehaving background in the stamp.
 
-    Parameters
-    ----------
-    source : Source
-    stamp : Stamp
-    spacecraft_time : ndarray, shape (T,)
-        Times of the light curve in the frame of the spacecraft, days.
-
-    Returns
-    -------
-    ndarray of int32, shape (T,)
+    The times are those of the spacecraft, days.
     """
     flags = np.zeros(len(spacecraft_time), dtype=np.int32)
     cube = source.cube

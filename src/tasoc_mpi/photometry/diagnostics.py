@@ -1,4 +1,4 @@
-"""Numbers that say how good a light curve is."""
+"""Measures of the quality of a light curve."""
 
 from __future__ import annotations
 
@@ -51,15 +51,7 @@ def fill_statistics(
 ) -> None:
     """Fill in the statistics of a light curve over its good points; see `kernels.statistics`.
 
-    Parameters
-    ----------
-    result : Diagnostics
-    time, flux, error : ndarray, shape (T,)
-        Days, e-/s, e-/s.
-    centroid : ndarray, shape (T, 2)
-        (column, row).
-    good : ndarray of bool, shape (T,)
-        The points to use.
+    Arrays have the shape (T,), days and e-/s; the centroid (T, 2) is (column, row).
 
     Raises
     ------
@@ -77,18 +69,12 @@ def fill_statistics(
     """
     if not good.any():
         raise ValueError("no point of the light curve is of good quality")
-    if not np.isfinite(flux[good]).any():
-        raise ValueError("the light curve is all NaN")
-    if not np.isfinite(error[good]).any():
-        raise ValueError("the errors of the light curve are all NaN")
-    result.mean_flux, result.variance, result.rms_hour, result.ptp, result.variability = (
-        light_curve_statistics(
-            np.ascontiguousarray(time, dtype="f8"),
-            np.ascontiguousarray(flux, dtype="f8"),
-            np.ascontiguousarray(error, dtype="f8"),
-            good,
-        )
-    )
+    time, flux, error = (np.ascontiguousarray(values, dtype="f8") for values in (time, flux, error))
+    for values, name in ((flux, "light curve is"), (error, "errors of the light curve are")):
+        if not np.isfinite(values[good]).any():
+            raise ValueError(f"the {name} all NaN")
+    numbers = light_curve_statistics(time, flux, error, good)
+    result.mean_flux, result.variance, result.rms_hour, result.ptp, result.variability = numbers
     known = good & np.isfinite(centroid).all(axis=1)
     middle = np.median(centroid[known], axis=0) if known.any() else np.full(2, np.nan)
     result.pos_column, result.pos_row = middle.tolist()

@@ -41,20 +41,7 @@ def primary_cards(
     version: int,
     additional: Mapping[str, tuple[Any, str]],
 ) -> list[CardTuple]:
-    """Cards of the primary header after the structural ones.
-
-    Parameters
-    ----------
-    source : Source
-    target : mapping
-        The star's row of the catalog.
-    method : str
-        Name of the method of photometry.
-    version : int
-        Version of the light curve.
-    additional : mapping
-        The method's own: keyword to (value, comment).
-    """
+    """Cards of the primary header after the structural ones; `additional` are those of the method."""
     pm = math.hypot(target["pm_ra"], target["pm_decl"])
     facts = [(key, source.facts[key], comment) for key, comment in _FACT_COMMENTS.items()]
     return [
@@ -110,14 +97,7 @@ def _calendar(btjd: float) -> str:
 
 
 def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[CardTuple]:
-    """Cards of the light curve table after the structural ones.
-
-    Parameters
-    ----------
-    source : Source
-    columns : mapping
-        The columns of the light curve.
-    """
+    """Cards of the light curve table after the structural ones."""
     int_time, frame_time = 1.98, 2.0
     facts = source.facts
     dead_time = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], int_time / frame_time)
@@ -158,15 +138,10 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
 
 
 def _live_fraction(mitigated: bool | None, block: int | None, read: float) -> float | None:
-    """Share of the time in which light is collected; None where it is not known.
+    """Share of the time in which light is collected, `read` in one exposure; None where unknown.
 
-    Parameters
-    ----------
-    mitigated, block
-        Cards CRMITEN and CRBLKSZ: of every block of exposures the cosmic ray mitigation drops the brightest
-        and the faintest value of a pixel.
-    read : float
-        The share in one exposure.
+    The cosmic ray mitigation (card CRMITEN) drops the brightest and the faintest value of a pixel of every
+    `block` of exposures (CRBLKSZ).
     """
     if mitigated is None or (mitigated and not block):
         return None

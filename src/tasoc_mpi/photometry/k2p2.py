@@ -1,4 +1,18 @@
-"""Pixel masks of all stars in a stamp, from its sum image (K2P2; Lund et al. 2015, ApJ 806, 30)."""
+"""Pixel masks of all stars in a stamp, from its sum image (K2P2; Lund et al. 2015, ApJ 806, 30).
+
+Where the definition leaves a choice:
+
+- the bandwidth of the density estimate is 1.059 A n**(-1/5), A the smaller of standard deviation and
+  interquartile range / 1.349 (see `kernels.mask_density`);
+- of n positive pixels, n - floor(trim n) enter it;
+- clusters are 8-connected, the flood runs over the sides of pixels, so that masks are 4-connected
+  before saturated columns are added;
+- a star between two markers equally near takes the higher one, then the first in row and column;
+- equally high pixels are flooded in the order in which the flood reached them;
+- "highest" among the markers in a saturated patch is in the smoothed image;
+- a cluster counts as saturated under the same condition on magnitude as a mask;
+- an enclosed pixel that is NaN is not filled in.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +59,7 @@ class K2P2Result:
     """Masks of a stamp, and the steps on the way to them.
 
     The masks before the extension of saturated columns share no pixel and are kept as one image of labels;
-    what the extension adds may overlap with another mask and is kept as a list. `mask` gives both.
+    pixels of the extension may overlap with another mask and are kept as a list. `mask` combines both.
     """
 
     labels: NDArray[np.int32]
@@ -108,18 +122,8 @@ def k2p2_masks(
     """Masks of the stars in a sum image.
 
     Pixels over a threshold are clustered by DBSCAN, of which core points stay; each cluster is split by a
-    watershed that starts at the local maxima near catalog stars. Where the definition leaves a choice:
-
-    - the bandwidth of the density estimate is 1.059 A n**(-1/5), A the smaller of standard deviation and
-      interquartile range / 1.349 (see `kernels.mask_density`);
-    - of n positive pixels, n - floor(trim n) enter it;
-    - clusters are 8-connected, the flood runs over the sides of pixels, so that masks are 4-connected
-      before saturated columns are added;
-    - a star between two markers equally near takes the higher one, then the first in row and column;
-    - equally high pixels are flooded in the order in which the flood reached them;
-    - "highest" among the markers in a saturated patch is in the smoothed image;
-    - a cluster counts as saturated under the same condition on magnitude as a mask;
-    - an enclosed pixel that is NaN is not filled in.
+    watershed that starts at the local maxima near catalog stars. The module names the
+    choices that the definition leaves.
 
     The result depends on the arguments alone, and not on the order of the stars.
 
@@ -165,25 +169,14 @@ def k2p2_masks(
     mode, mad, threshold, bandwidth = flux_threshold(image, par.trim, par.saturation_flux, par.threshold)
     significant = image > threshold
     clusters, n_clusters = core_clusters(significant, par.min_cluster, par.cluster_radius)
+    distances = (par.watershed_blur, par.marker_distance, par.marker_distance_saturated)
+    saturation = (par.saturation_tmag, par.saturation_ratio)
     markers, n_markers, candidates, saturated = watershed_markers(
-        image,
-        significant,
-        clusters,
-        n_clusters,
-        rows,
-        columns,
-        tmags,
-        par.watershed_blur,
-        par.marker_distance,
-        par.marker_distance_saturated,
-        par.saturation_tmag,
-        par.saturation_ratio,
+        image, significant, clusters, n_clusters, rows, columns, tmags, *distances, *saturation
     )
     segments = flood(image, clusters > 0, markers)
     labels, count = tidy_segments(image, segments, n_markers, par.min_pixels)
-    extension = extend_columns(
-        image, significant, labels, count, rows, columns, tmags, par.saturation_tmag, par.saturation_ratio
-    )
+    extension = extend_columns(image, significant, labels, count, rows, columns, tmags, *saturation)
     return K2P2Result(
         labels=labels,
         count=count,

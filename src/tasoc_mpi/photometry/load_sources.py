@@ -1,4 +1,4 @@
-"""Making the sources of a run's stars from the files of the input folder, and keeping the last few."""
+"""The sources of a run's stars: made from the files of the input folder, the last few kept in memory."""
 
 from __future__ import annotations
 
@@ -135,17 +135,11 @@ def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "bas
 
 @dataclass
 class _TPFs:
-    """The target pixel files of a folder as they were found last.
+    """The target pixel files of a folder when it was searched last."""
 
-    Attributes
-    ----------
-    files : dict
-        (sector, cadence, path) of every star's.
-    again : float
-        From when on (of `time.monotonic`) it may be looked for what is missing.
-    """
-
+    #: (sector, cadence, path) of every star's.
     files: dict[int, list[tuple[int, int, Path]]]
+    #: Time (`time.monotonic`) from which on the folder may be searched again.
     again: float
 
 

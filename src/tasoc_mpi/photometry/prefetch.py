@@ -1,4 +1,4 @@
-"""Asking the kernel for the pixels of the stars to come, while those at hand are computed."""
+"""Reading the pixels of a batch into the page cache while the batch before it is computed."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from .load_sources import kept_ffi
 from .sources import Source
 from .stamp import default_size
 
-__all__ = ["ask_ahead", "pixel_runs"]
+__all__ = ["pixel_runs", "prefetch"]
 
-#: Bytes that are asked for at most: stars of a tile need much less, and what comes too early is lost again.
-_MOST = 1 << 30
+#: Largest number of bytes; stars of a tile need much less, and pages that are read too early are lost.
+_MOST_BYTES = 1 << 30
 
 
-def ask_ahead(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> int:
-    """Have the pixels in the first stamps of some stars read into the page cache, without waiting for them.
+def prefetch(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> int:
+    """Start reading the first stamps of stars into the page cache.
 
     Parameters
     ----------
     folder : Path
         The input folder.
     tasks : ndarray of TASK_DTYPE
-        The stars, of one CCD. Those of a CCD that is not in memory, or of target pixel files, are left out.
+        Stars of one CCD. Nothing is read for target pixel files, or for a CCD that is not in memory.
     cache : str
         As of `load_ffi`.
 
     Returns
     -------
     int
-        Bytes asked for.
+        Number of bytes.
     """
     stars = tasks[tasks["datasource"] == b"ffi"]
     if not len(stars):
@@ -54,7 +54,7 @@ def ask_ahead(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> in
                 size = array.itemsize * array.shape[2]
                 os.posix_fadvise(fd, cube.offsets[name] + first * size, count * size, os.POSIX_FADV_WILLNEED)
                 asked += count * size
-            if asked > _MOST:
+            if asked > _MOST_BYTES:
                 break
     finally:
         os.close(fd)
@@ -62,19 +62,12 @@ def ask_ahead(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> in
 
 
 def pixel_runs(source: Source, index: list[int]) -> Iterator[tuple[int, int]]:
-    """Runs of neighbouring pixels in the stamps of catalog stars.
-
-    Parameters
-    ----------
-    source : Source
-    index : list of int
-        Of the stars in its catalog.
+    """Runs of neighbouring pixels in the stamps of catalog stars, in the order of the file.
 
     Yields
     ------
-    tuple of (int, int)
-        The first pixel's place in the arrays (row * columns + column) and the number of pixels, in the order
-        in which they lie in the file.
+    (int, int)
+        Position of the first pixel in the arrays (row * columns + column), and number of pixels.
     """
     shape = source.images.shape[:2]
     wanted = np.zeros(shape, dtype=bool)

@@ -33,7 +33,7 @@ _NEVER_ZERO = _FACTS[2:]
 
 
 class Source(ABC):
-    """What the photometry of a star reads; a `CubeSource` or a `TPFSource`. Read-only.
+    """Input of the photometry of a star: a `CubeSource` or a `TPFSource`. Read-only.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.errors import InputError
 
-__all__ = ["Stamp", "default_size", "stamp_around"]
+__all__ = ["Stamp", "clipped", "default_size", "stamp_around"]
 
 Stamp = tuple[int, int, int, int]
 
@@ -70,15 +70,25 @@ def stamp_around(row: float, column: float, size: tuple[int, int], limits: Stamp
     if not (math.isfinite(row) and math.isfinite(column)):
         raise InputError(f"TIC {starid} has no place on the CCD: it is far outside of the field of view")
     r, c = round(row), round(column)
-    stamp = (
-        max(r - size[0] // 2, limits[0]),
-        min(r + size[0] // 2 + 1, limits[1]),
-        max(c - size[1] // 2, limits[2]),
-        min(c + size[1] // 2 + 1, limits[3]),
-    )
-    if stamp[0] >= stamp[1] or stamp[2] >= stamp[3]:
+    half_rows, half_columns = size[0] // 2, size[1] // 2
+    around = (r - half_rows, r + half_rows + 1, c - half_columns, c + half_columns + 1)
+    stamp = clipped(around, limits)
+    if stamp is None:
         raise InputError(
             f"TIC {starid} is at row {row:.1f}, column {column:.1f}, outside of the pixels that there are "
             f"(rows {limits[0]} to {limits[1] - 1}, columns {limits[2]} to {limits[3] - 1})"
         )
     return stamp
+
+
+def clipped(stamp: Stamp, limits: Stamp) -> Stamp | None:
+    """The part of a stamp within limits, or None if there is none.
+
+    Examples
+    --------
+    >>> clipped((-3, 5, 2, 20), (0, 10, 0, 10))
+    (0, 5, 2, 10)
+    """
+    row_min, row_max = max(stamp[0], limits[0]), min(stamp[1], limits[1])
+    col_min, col_max = max(stamp[2], limits[2]), min(stamp[3], limits[3])
+    return (row_min, row_max, col_min, col_max) if row_min < row_max and col_min < col_max else None

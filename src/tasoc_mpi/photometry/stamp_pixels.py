@@ -1,4 +1,4 @@
-"""The pixels of one star's stamp: where the stamp is, how it grows, and what it holds."""
+"""The pixels of one star's stamp, and the size of the stamp."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from ..kernels.sums import sum_pixels
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
 from .diagnostics import SIDES, MaskSums
 from .sources import Source
-from .stamp import Stamp, stamp_around
+from .stamp import Stamp, clipped, stamp_around
 
 __all__ = ["StampPixels"]
+
+
+def _frames_of(cube: str) -> property:
+    def frames(self: StampPixels) -> Iterator[NDArray[Any]]:
+        return iter(np.moveaxis(getattr(self, cube), -1, 0))
+
+    return property(frames, doc=f"Iterator over the frames of `{cube}`, images of shape (rows, columns).")
 
 
 class StampPixels:
@@ -56,7 +63,7 @@ class StampPixels:
         self._cached.clear()
 
     def _get(self, name: str, read: Callable[[], Any]) -> Any:
-        """What `read` gives, once for a stamp."""
+        """The result of `read`, cached for a stamp."""
         if self.cache == "none":
             return read()
         if name not in self._cached:
@@ -71,12 +78,9 @@ class StampPixels:
         return (row, row + n_rows, column, column + n_columns)
 
     def _first_stamp(self) -> Stamp:
-        if self._source.is_tpf:
-            stamp_around(self.target_pos_row, self.target_pos_column, (1, 1), self._limits, self.starid)
-            return self._limits
-        return stamp_around(
-            self.target_pos_row, self.target_pos_column, self.default_stamp(), self._limits, self.starid
-        )
+        size = (1, 1) if self._source.is_tpf else self.default_stamp()
+        around = stamp_around(self.target_pos_row, self.target_pos_column, size, self._limits, self.starid)
+        return self._limits if self._source.is_tpf else around
 
     @property
     def stamp(self) -> Stamp:
@@ -120,14 +124,8 @@ class StampPixels:
         if width is not None:
             col_min = round(self.target_pos_column) - width // 2
             col_max = col_min + width
-        limits = self._limits
-        stamp = (
-            max(row_min, limits[0]),
-            min(row_max, limits[1]),
-            max(col_min, limits[2]),
-            min(col_max, limits[3]),
-        )
-        if stamp[0] >= stamp[1] or stamp[2] >= stamp[3]:
+        stamp = clipped((row_min, row_max, col_min, col_max), self._limits)
+        if stamp is None:
             raise InputError(f"TIC {self.starid}: nothing would be left of the stamp")
         if stamp == self._stamp:
             return False
@@ -192,10 +190,8 @@ class StampPixels:
     def backgrounds_cube(self) -> NDArray[np.float32]:
         """The background that was subtracted, e-/s."""
         rows, columns = self._slices
-        return self._get(
-            "backgrounds",
-            lambda: self._source.background.stamp(rows.start, rows.stop, columns.start, columns.stop),
-        )
+        bounds = (rows.start, rows.stop, columns.start, columns.stop)
+        return self._get("backgrounds", lambda: self._source.background.stamp(*bounds))
 
     @property
     def pixelflags_cube(self) -> NDArray[np.uint8]:
@@ -213,25 +209,10 @@ class StampPixels:
         row, column = cube.row_offset, cube.column_offset
         return np.array(cube.pixel_flags[row_min - row : row_max - row, col_min - column : col_max - column])
 
-    @property
-    def images(self) -> Iterator[NDArray[np.float32]]:
-        """Iterator over the images; see `images_cube`."""
-        return _frames(self.images_cube)
-
-    @property
-    def images_err(self) -> Iterator[NDArray[np.float32]]:
-        """Iterator over the images of errors; see `images_err_cube`."""
-        return _frames(self.images_err_cube)
-
-    @property
-    def backgrounds(self) -> Iterator[NDArray[np.float32]]:
-        """Iterator over the images of the background; see `backgrounds_cube`."""
-        return _frames(self.backgrounds_cube)
-
-    @property
-    def pixelflags(self) -> Iterator[NDArray[np.uint8]]:
-        """Iterator over the images of pixel flags; see `pixelflags_cube`."""
-        return _frames(self.pixelflags_cube)
+    images = _frames_of("images_cube")
+    images_err = _frames_of("images_err_cube")
+    backgrounds = _frames_of("backgrounds_cube")
+    pixelflags = _frames_of("pixelflags_cube")
 
     @property
     def sumimage(self) -> NDArray[np.float32]:
@@ -274,9 +255,5 @@ class StampPixels:
         background = self._source.background.total(rows, columns)
         background[np.isnan(flux)] = np.nan
         origin = self._source.origin
-        # One more: pixels are counted from 1 in what is published.
+        # One more: published pixels are counted from 1.
         return MaskSums(flux, error, background, column + origin[1] + 1, row + origin[0] + 1)
-
-
-def _frames(cube: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    return iter(np.moveaxis(cube, -1, 0))

@@ -48,7 +48,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG, whole or not at all, and let go of what is in it.
+    """Write a figure as PNG, whole or not at all, and empty it.
 
     Raises
     ------

@@ -109,8 +109,8 @@ def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
     _histogram(axes[0, 0], pho.sumimage, result, parameters)
     stamp, mask = pho.stamp, pho.final_phot_mask
     significant, clusters, markers, segments, final = (
-        _panel(place, pho, title)
-        for place, title in zip(
+        _panel(panel, pho, title)
+        for panel, title in zip(
             axes.ravel()[1:],
             (
                 f"significant: {int(result.significant.sum())} px",
@@ -130,12 +130,12 @@ def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
         outline(segments, result.mask(label), stamp, color="0.25", linewidth=0.6)
     if mask is not None:
         outline(final, mask, stamp, color=_ORANGE, linewidth=2.0)
-    for place in (significant, clusters, segments, final):
-        place.plot(pho.target_pos_column, pho.target_pos_row, "+", color=_RED, markersize=9, zorder=6)
-    for place in (markers, segments, final):
-        place.set_xlabel("column")
-    for place in (significant, markers):
-        place.set_ylabel("row")
+    for panel in (significant, clusters, segments, final):
+        panel.plot(pho.target_pos_column, pho.target_pos_row, "+", color=_RED, markersize=9, zorder=6)
+    for panel in (markers, segments, final):
+        panel.set_xlabel("column")
+    for panel in (significant, markers):
+        panel.set_ylabel("row")
 
 
 def _panel(axes: Axes, pho: BasePhotometry, title: str) -> Axes:

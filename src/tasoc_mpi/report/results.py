@@ -249,7 +249,7 @@ def _read_mask(reader: FITSReader, hdu: HDU) -> tuple[NDArray[np.bool_], tuple[i
 
 
 def _reason(path: Path, error: InputError) -> str:
-    """What is wrong, without the file's name, which the message begins with."""
+    """The message of an error without the file's name."""
     return str(error).removeprefix(f"{path}: ").removesuffix(f"; {WAY_OUT}")
 
 

@@ -45,7 +45,7 @@ def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]
     Parameters
     ----------
     pho : BasePhotometry
-        After `photometry`, with whatever status.
+        After `photometry`, with any status.
     folder : path-like
         Made if it is not there.
 
@@ -294,7 +294,7 @@ def _mark_flags(
 
 
 def _limit(axes: Axes, values: NDArray[Any], errors: NDArray[Any] | None = None) -> None:
-    """Set the limits of the values' axis, and say how many points lie outside."""
+    """Set the limits of the values' axis, with the number of points outside."""
     bars = values if errors is None else np.concatenate([values - errors, values + errors, values])
     limits = robust_limits(bars)
     if limits is None:
