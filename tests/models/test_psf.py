@@ -201,7 +201,7 @@ def test_table_kernel_agrees_with_plain_numpy(row, column, cutoff):
 
 
 def test_analytic_model_says_so_once(caplog):
-    module._say_analytic.cache_clear()
+    module._log_analytic.cache_clear()
     with caplog.at_level("INFO"):
         models = [PSF(14, 2, 3, STAMP) for _ in range(3)]
     assert caplog.text.count("analytic") == 1

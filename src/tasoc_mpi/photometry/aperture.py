@@ -169,16 +169,7 @@ class _NoAperture(Exception):
 
 
 def touched_sides(mask: NDArray[np.bool_]) -> set[str]:
-    """Sides of the stamp that a mask touches.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (R, C)
-
-    Returns
-    -------
-    set of str
-        ``'down'`` (first row), ``'up'`` (last row), ``'left'`` (first column), ``'right'`` (last column).
+    """Sides of the stamp that a mask touches, as `SIDES` names them.
 
     Examples
     --------
@@ -189,18 +180,7 @@ def touched_sides(mask: NDArray[np.bool_]) -> set[str]:
 
 
 def minimal_mask(aperture: NDArray[np.int32], row: float, column: float) -> NDArray[np.bool_]:
-    """Collected pixels within 1 pixel of a position, in row and in column.
-
-    Parameters
-    ----------
-    aperture : ndarray of int, shape (R, C)
-        Flags of the pixels; bit 1 for collected.
-    row, column : float
-        Position in the stamp.
-
-    Returns
-    -------
-    ndarray of bool, shape (R, C)
+    """Collected pixels (bit 1 of `aperture`) within 1 pixel of a position of the stamp, in row and column.
 
     Examples
     --------
@@ -213,16 +193,7 @@ def minimal_mask(aperture: NDArray[np.int32], row: float, column: float) -> NDAr
 
 
 def stars_in_mask(stars: NDArray[np.void], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Stars whose rounded pixel is in a mask.
-
-    Parameters
-    ----------
-    stars : ndarray of `STAMP_STAR_DTYPE`, shape (N,)
-    mask : ndarray of bool, shape (R, C)
-
-    Returns
-    -------
-    ndarray of bool, shape (N,)
+    """Which stars, rows of `STAMP_STAR_DTYPE`, have their rounded pixel in a mask.
 
     Examples
     --------

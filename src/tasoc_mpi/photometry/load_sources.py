@@ -72,13 +72,7 @@ def _modified(path: Path) -> int | None:
 
 
 def read_cubes_from(where: Callable[[Path], Path] | None) -> None:
-    """Read cubes from elsewhere, from copies on a disk of this node for instance.
-
-    Parameters
-    ----------
-    where : callable or None
-        Gives the path of the file that is read for a cube; it must hold the same bytes. None: the cube's own.
-    """
+    """Read cubes from the paths that `where` returns for them (copies on this node); None: their own."""
     global _where
     clear_sources()
     _where = where
@@ -107,15 +101,7 @@ def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "bas
 
 
 def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
-    """The pixels of one CCD.
-
-    Parameters
-    ----------
-    folder : Path
-        The input folder.
-    sector, camera, ccd : int
-    cache : {'none', 'basic', 'full'}
-        With ``'full'`` the whole cube is read into memory.
+    """The pixels of one CCD; the whole cube is read into memory with the cache ``'full'``.
 
     Raises
     ------
@@ -147,15 +133,10 @@ _found: dict[Path, _TPFs] = {}
 
 
 def use_tpf_list(folder: Path, output: Path) -> None:
-    """Take the target pixel files of a folder from the list that rank 0 has made, if there is one.
+    """Take the target pixel files of an input folder from the list of rank 0, if there is one.
 
     Thousands of processes then need not search the folder. A file that is not in the list, or no longer in
     its place, is searched for.
-
-    Parameters
-    ----------
-    folder, output : Path
-        Input and output folder of the run.
     """
     if folder in _found:
         return
@@ -224,15 +205,6 @@ def load_tpf(
 
     Without a catalog of its CCD the star's own header is the catalog, and without a cube there are no
     pixel flags; both are logged.
-
-    Parameters
-    ----------
-    folder : Path
-        The input folder; the file may be in any sub-folder.
-    starid : int
-    sector, cadence : int, optional
-        Needed where the star has several files.
-    cache : {'none', 'basic', 'full'}
 
     Raises
     ------

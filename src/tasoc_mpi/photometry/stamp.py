@@ -44,18 +44,7 @@ def default_size(tmag: float) -> tuple[int, int]:
 
 
 def stamp_around(row: float, column: float, size: tuple[int, int], limits: Stamp, starid: int) -> Stamp:
-    """The stamp of a size around a position, cut at the limits.
-
-    Parameters
-    ----------
-    row, column : float
-        Position, full frame image pixels.
-    size : (int, int)
-        Rows and columns; the stamp has one more where they are even.
-    limits : Stamp
-        The pixels that there are.
-    starid : int
-        For the message.
+    """The stamp of a size (rows, columns; one more where even) around a position, cut at the limits.
 
     Raises
     ------

@@ -24,15 +24,7 @@ _ORANGE, _RED, _BLUE = (COLOURS[name] for name in ("orange", "red", "blue"))
 
 
 def show_image(axes: Axes, image: NDArray[Any], stamp: Stamp) -> AxesImage:
-    """Show an image of a stamp, dark is bright, on an asinh scale that shows its noise and its stars.
-
-    Parameters
-    ----------
-    axes : Axes
-    image : ndarray, shape (R, C)
-    stamp : Stamp
-        Its pixels; the axes count them as full frame image pixels do.
-    """
+    """Show an image of a stamp, dark is bright, on an asinh scale that shows its noise and its stars."""
     from matplotlib.colors import AsinhNorm
 
     finite = image[np.isfinite(image)]
@@ -56,18 +48,7 @@ def show_image(axes: Axes, image: NDArray[Any], stamp: Stamp) -> AxesImage:
 
 
 def mask_segments(mask: NDArray[np.bool_], stamp: Stamp) -> NDArray[np.float64]:
-    """The sides of pixels between a mask and the rest, as lines.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (R, C)
-    stamp : Stamp
-
-    Returns
-    -------
-    ndarray, shape (L, 2, 2)
-        Ends of each line as (column, row), full frame image pixels.
-    """
+    """Lines of shape (L, 2, 2) between the pixels of a mask and others: ends as (column, row)."""
     padded = np.pad(np.asarray(mask, dtype=bool), 1)
     row_min, _, col_min, _ = stamp
     r, c = np.nonzero(padded[:, 1:] != padded[:, :-1])  # between column c - 1 and c of the mask
@@ -90,14 +71,7 @@ def outline(axes: Axes, mask: NDArray[np.bool_], stamp: Stamp, **style: Any) -> 
 
 
 def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
-    """The steps from the sum image to the mask: threshold, clusters, markers, segments, mask.
-
-    Parameters
-    ----------
-    pho : BasePhotometry
-        Its attribute `k2p2` is used where it has one, else the masks are made again.
-    figure : Figure
-    """
+    """The steps from the sum image to the mask: threshold, clusters, markers, segments, mask."""
     parameters = K2P2Parameters.from_settings(pho.settings)
     result = getattr(pho, "k2p2", None)
     if result is None or result.labels.shape != pho.sumimage.shape:
