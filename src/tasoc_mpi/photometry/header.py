@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
+from ..core.times import BTJD_ZERO
 from ..products.fits_bytes import CardTuple
 from .sources import Source
 from .stamp import Stamp
 
 __all__ = ["primary_cards", "table_cards", "wcs_cards"]
 
-_JD_EPOCH = 2457000
+_JD_EPOCH = int(BTJD_ZERO)
 _FACT_COMMENTS = {
     "PROCVER": "version of the processing of the pixels",
     "DATA_REL": "data release number",

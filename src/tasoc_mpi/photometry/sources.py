@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags, exposures_reached
+from ..core.times import BTJD_ZERO
 from ..models.barycentre import ephemeris, light_time
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
@@ -257,7 +258,7 @@ class TPFSource(Source):
 
     def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
         """As `Source.movement_kernel`: from the position corrections of the file."""
-        reference = self.catalog.settings.reference_time - 2457000
+        reference = self.catalog.settings.reference_time - BTJD_ZERO
         return ImageMovementKernel.from_pos_corr(times, self._tpf.pos_corr, reference)
 
     def astropy_wcs(self) -> WCS:
