@@ -20,7 +20,7 @@ from .signals import Stop, listen
 
 __all__ = ["run_alone", "run_rank_0"]
 
-#: Batches that the computing process has: one that it computes, and one that waits.
+#: Batches that the compute process has: one that it computes, and one that waits.
 _BATCHES = 2
 
 

@@ -86,22 +86,16 @@ def draw_noise(run: Run, variables: dict[int, Variable], path: Path) -> Path:
         return save_figure(figure, path)
     is_tpf = np.char.startswith(stars["datasource"], "tpf")
     size = float(np.clip(4000 / len(stars), 2, 14))
-    for chosen, colour, name in (
-        (~is_tpf, "grey", "full frame images"),
-        (is_tpf, "blue", "target pixel files"),
+    ppm, injected = 1e6 * stars["rms_hour"], np.isin(stars["starid"], list(variables))
+    dots = {"s": size, "linewidths": 0, "zorder": 2, "rasterized": True}
+    rings = {"s": size + 30, "facecolors": "none", "linewidths": 1.0, "zorder": 3}
+    for chosen, name, marks in (
+        (~is_tpf, "full frame images", dots | {"color": COLOURS["grey"]}),
+        (is_tpf, "target pixel files", dots | {"color": COLOURS["blue"]}),
+        (injected, "injected variables", rings | {"edgecolors": COLOURS["orange"]}),
     ):
         if chosen.any():
-            axes.scatter(
-                stars["tmag"][chosen], 1e6 * stars["rms_hour"][chosen], s=size, color=COLOURS[colour],
-                linewidths=0, label=f"{name} ({int(chosen.sum())})", zorder=2, rasterized=True,
-            )  # fmt: skip
-    injected = np.isin(stars["starid"], list(variables))
-    if injected.any():
-        axes.scatter(
-            stars["tmag"][injected], 1e6 * stars["rms_hour"][injected], s=size + 30, facecolors="none",
-            edgecolors=COLOURS["orange"], linewidths=1.0, label=f"injected variables ({int(injected.sum())})",
-            zorder=3,
-        )  # fmt: skip
+            axes.scatter(stars["tmag"][chosen], ppm[chosen], label=f"{name} ({int(chosen.sum())})", **marks)
     _noise_curves(axes, run, stars, injected)
     low, high = stars["tmag"].min(), stars["tmag"].max()
     axes.set_xlim(low - 0.3, high + 0.3)

@@ -110,7 +110,6 @@ def primary_cards(
         ("TSTOP", span[1], "observation stop time in TJD"),
         ("DATE-OBS", dates[0], "TSTART as UTC calendar date"),
         ("DATE-END", dates[1], "TSTOP as UTC calendar date"),
-        # Programs recognize the kind of a file by the second word.
         ("CREATOR", creator, "program used to produce this file"),
         ("PROCVER", PROCVER, "SW version"),
         ("FILEVER", "1.0", "file format version"),

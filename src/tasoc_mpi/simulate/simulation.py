@@ -21,7 +21,7 @@ from ..core.sphere import unit_vectors
 from ..core.times import DAY
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
-from . import mission_cards as cards
+from . import mission_cards as mission
 from .options import SimulationOptions, SimulationPaths
 from .render import FULL_WELL, add_cosmics, add_noise, add_sky, bleed
 from .response import draw
@@ -93,8 +93,8 @@ def _write_ffis(
     patterns = sky_patterns(options, row0 + np.arange(rows), column0 + np.arange(columns))
     levels = sky_levels(options, frames.exposures.middle, scene.timeline.sector_start)
     factors = _factors(scene)
-    _, used = cards.reads(options.cadence)
-    exposure = used * cards.INT_TIME
+    _, used = mission.reads(options.cadence)
+    exposure = used * mission.INT_TIME
     n = len(levels)
     cosmics, overflow = np.zeros(n, dtype="i8"), np.zeros(n)
     paths = []
@@ -109,7 +109,7 @@ def _write_ffis(
         overflow[t] = bleed(image, FULL_WELL)
         if options.cosmics:
             cosmics[t] = add_cosmics(image, rng, options.cadence, exposure)
-        error = add_noise(image, rng if options.noise else None, exposure, used, cards.READ_NOISE)
+        error = add_noise(image, rng if options.noise else None, exposure, used, mission.READ_NOISE)
         if options.full_frame:
             image, error = _with_collateral(options, rng, image, error)
         paths.append(folder / ffi_name(scene, t))
@@ -151,7 +151,7 @@ def _write_tpfs(folder: Path, scene: Scene, stamps: list[Stamp], written: list[P
     if not stamps:
         return []
     observation = observe(scene.pointing, scene.timeline, stamp_times(scene.timeline))
-    date = cards.calendar(observation.exposures.begin[:1])[0]
+    date = mission.calendar(observation.exposures.begin[:1])[0]
     paths = []
     for stamp in progress(stamps, len(stamps), "target pixel files", "files"):
         paths.append(folder / tpf_name(scene.options, int(scene.stars.starid[stamp.star]), date))

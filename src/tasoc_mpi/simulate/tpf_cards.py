@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.times import DAY
 from ..products.fits_bytes import CardTuple
-from . import mission_cards as c
+from . import mission_cards as mission
 from .scene import Scene
 from .stamps import Stamp
 from .stars import j2000
@@ -33,6 +33,8 @@ COLUMNS = (
     ("POS_CORR1", "E", "pixel", "E14.7", "column position correction"),
     ("POS_CORR2", "E", "pixel", "E14.7", "row position correction"),
 )
+#: Programs recognize the kind of a file by the second word.
+CREATOR = "tasoc-mpi TargetPixelExporterPipelineModule"
 #: From the names of an image's WCS cards, without the axis, to those of a table column's.
 COLUMN_WCS = {"CTYPE": "CTYP", "CRPIX": "CRPX", "CRVAL": "CRVL", "CUNIT": "CUNI", "CDELT": "CDLT"}
 
@@ -108,7 +110,9 @@ def primary(target: Target) -> list[CardTuple]:
     ra, dec = j2000(scene.stars, scene.epoch)[k].tolist()
     motion = float(scene.stars.pm_ra[k]), float(scene.stars.pm_decl[k])
     return [
-        *c.primary_cards(3, "tasoc-mpi TargetPixelExporterPipelineModule", span, c.calendar(span)),
+        *mission.primary_cards(
+            3, "tasoc-mpi TargetPixelExporterPipelineModule", span, mission.calendar(span)
+        ),
         ("OBJECT", f"TIC {target.starid}", "string version of target id"),
         ("TICID", target.starid, "unique tess target identifier"),
         ("SECTOR", scene.options.sector, "Observing sector"),
@@ -128,14 +132,14 @@ def primary(target: Target) -> list[CardTuple]:
         ("MH", None, "[log10([M/H])] metallicity"),
         ("RADIUS", None, "[solar radii] stellar radius"),
         ("TICVER", "simulated", "TIC version"),
-        *c.COSMIC_RAY_CARDS,
+        *mission.COSMIC_RAY_CARDS,
     ]
 
 
 def _common(target: Target, extname: str) -> list[CardTuple]:
     stars, k = target.scene.stars, target.stamp.star
     return [
-        *c.extension_cards(extname),
+        *mission.extension_cards(extname),
         ("OBJECT", f"TIC {target.starid}", "string version of target id"),
         ("TICID", target.starid, "unique tess target identifier"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
@@ -165,15 +169,16 @@ def pixels(target: Target, rows: int) -> list[CardTuple]:
     for i, column in enumerate(COLUMNS, start=1):
         cards += _column(target, i, *column)
     span = target.span(barycentric=True)
-    _, used = c.reads(seconds)
+    _, used = mission.reads(seconds)
+    exposure = len(target.with_data) * used * mission.INT_TIME / DAY
     percentiles = ("0_5", "1_0", "2_0")
     return [
         *cards,
         *_common(target, "PIXELS"),
-        *c.time_cards(*span, c.calendar(span), len(target.with_data) * used * c.INT_TIME / DAY),
-        *c.exposure_cards(seconds),
+        *mission.time_cards(*span, mission.calendar(span), exposure),
+        *mission.exposure_cards(seconds),
         ("BACKAPP", True, "background is subtracted"),
-        *c.detector_cards(options.camera, options.ccd, seconds),
+        *mission.detector_cards(options.camera, options.ccd, seconds),
         *((f"CDPP{x}", None, f"RMS CDPP on {x.replace('_', '.')}-hr time scales") for x in percentiles),
         ("CROWDSAP", target.aperture.crowding, "Ratio of target flux to total flux in op. ap."),
         ("FLFRCSAP", target.aperture.fraction, "Frac. of target flux w/in the op. aperture"),
@@ -228,7 +233,7 @@ def aperture(target: Target) -> list[CardTuple]:
         *_common(target, "APERTURE"),
         ("WCSAXES", 2, "number of WCS axes"),
         *target.wcs,
-        *c.physical_cards(target.stamp.column + 1, target.stamp.row + 1),
+        *mission.physical_cards(target.stamp.column + 1, target.stamp.row + 1),
         ("NPIXSAP", target.aperture.pixels, "Number of pixels in optimal aperture"),
         ("NPIXMISS", 0, "Number of op. aperture pixels not collected"),
     ]
@@ -245,4 +250,4 @@ def cosmic_rays() -> list[CardTuple]:
         if unit:
             cards.append((f"TUNIT{i}", unit, "column units"))
         cards.append((f"TDISP{i}", display, "column display format"))
-    return cards + c.extension_cards("TARGET COSMIC RAY")[:4]
+    return cards + mission.extension_cards("TARGET COSMIC RAY")[:4]

@@ -14,19 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.times import DAY
 from ..products.fits_bytes import CardTuple, hdu_bytes
-from .mission_cards import (
-    COSMIC_RAY_CARDS,
-    INT_TIME,
-    SCCONFIG,
-    detector_cards,
-    exposure_cards,
-    extension_cards,
-    file_date,
-    physical_cards,
-    primary_cards,
-    reads,
-    time_cards,
-)
+from . import mission_cards as mission
 from .options import SimulationOptions
 from .pointing import Pointing
 from .scene import BTC_PIXEL, Scene
@@ -37,8 +25,9 @@ __all__ = ["ffi_bytes", "ffi_name", "ffi_size"]
 def ffi_name(scene: Scene, t: int) -> str:
     """File name of a frame."""
     options = scene.options
-    date = file_date(scene.frame_dates[t][0])
-    name = f"tess{date}-s{options.sector:04d}-{options.camera}-{options.ccd}-{SCCONFIG:04d}-s_ffic.fits"
+    date = mission.file_date(scene.frame_dates[t][0])
+    ccd = f"s{options.sector:04d}-{options.camera}-{options.ccd}"
+    name = f"tess{date}-{ccd}-{mission.SCCONFIG:04d}-s_ffic.fits"
     return f"{name}.gz" if options.gzip else name
 
 
@@ -80,13 +69,13 @@ def ffi_bytes(scene: Scene, t: int, image: NDArray[np.float32], error: NDArray[n
 
 def _primary(span: tuple[float, float], dates: Sequence[str], cadenceno: int) -> list[CardTuple]:
     return [
-        *primary_cards(2, "tasoc-mpi simulate FfiExporter", span, dates),
+        *mission.primary_cards(2, "tasoc-mpi simulate FfiExporter", span, dates),
         ("ASTATE", True, "archive state F indicates single orbit processing"),
-        ("SCCONFIG", SCCONFIG, "spacecraft configuration ID"),
+        ("SCCONFIG", mission.SCCONFIG, "spacecraft configuration ID"),
         ("FFIINDEX", cadenceno, "number of FFI cadence interval"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
-        *COSMIC_RAY_CARDS,
+        *mission.COSMIC_RAY_CARDS,
     ]
 
 
@@ -100,7 +89,7 @@ def _image_start(options: SimulationOptions, kind: str, shape: tuple[int, ...]) 
         ("NAXIS2", shape[0], "length of second array dimension"),
         ("PCOUNT", 0, "number of parameters"),
         ("GCOUNT", 1, "number of groups"),
-        *extension_cards(f"CAMERA.CCD {camera}.{ccd} {kind}"),
+        *mission.extension_cards(f"CAMERA.CCD {camera}.{ccd} {kind}"),
         ("CAMERA", camera, "Camera number"),
         ("CCD", ccd, "CCD chip number"),
     ]
@@ -110,16 +99,16 @@ def _time_and_detector(
     options: SimulationOptions, span: tuple[float, float], dates: Sequence[str], barycorr: float
 ) -> list[CardTuple]:
     """EXPOSURE to the layout of the CCD; `span` is BTJD."""
-    _, used = reads(options.cadence)
+    _, used = mission.reads(options.cadence)
     return [
-        *time_cards(*span, dates, used * INT_TIME / DAY),
+        *mission.time_cards(*span, dates, used * mission.INT_TIME / DAY),
         ("BTC_PIX1", BTC_PIXEL[0], "reference col for barycentric time correction"),
         ("BTC_PIX2", BTC_PIXEL[1], "reference row for barycentric time correction"),
         ("BUNIT", "electrons/s", "physical units of image data"),
         ("BARYCORR", barycorr, "[d] barycentric time correction"),
-        *exposure_cards(options.cadence),
+        *mission.exposure_cards(options.cadence),
         ("BACKAPP", False, "background is subtracted"),
-        *detector_cards(options.camera, options.ccd, options.cadence),
+        *mission.detector_cards(options.camera, options.ccd, options.cadence),
         *_layout_cards(),
     ]
 
@@ -134,7 +123,7 @@ def _where(scene: Scene, t: int) -> list[CardTuple]:
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
         *_wcs_cards(wcs.crval[t], wcs.cd[t], pointing.crpix - [column0, row0]),
         *_sip_cards(pointing),
-        *physical_cards(column0 + 1, row0 + 1),
+        *mission.physical_cards(column0 + 1, row0 + 1),
         ("RA_NOM", float(pointing.boresight[0]), "[deg] RA of camera boresight"),
         ("DEC_NOM", float(pointing.boresight[1]), "[deg] DEC of camera boresight"),
         ("ROLL_NOM", roll, "[deg] roll angle of camera"),

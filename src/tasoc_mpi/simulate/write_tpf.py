@@ -11,7 +11,7 @@ from ..core.quality import TESSQualityFlags
 from ..core.sphere import unit_vectors
 from ..products.fits_bytes import CardTuple, hdu_bytes
 from ..products.frame_wcs import FrameWCS
-from . import mission_cards as cards
+from . import mission_cards as mission
 from . import tpf_cards
 from .options import SimulationOptions
 from .render import FULL_WELL, add_cosmics, add_noise, add_sky_series
@@ -28,8 +28,8 @@ SATURATED_PADDING = 60
 
 def tpf_name(options: SimulationOptions, starid: int, date: str) -> str:
     """File name of the target pixel file of a star; `date` is the UTC date of the first exposure."""
-    date = cards.file_date(date)
-    name = f"tess{date}-s{options.sector:04d}-{starid:016d}-{cards.SCCONFIG:04d}-s_tp.fits"
+    date = mission.file_date(date)
+    name = f"tess{date}-s{options.sector:04d}-{starid:016d}-{mission.SCCONFIG:04d}-s_tp.fits"
     return f"{name}.gz" if options.gzip else name
 
 
@@ -77,18 +77,18 @@ def _table(
     table = np.zeros(len(exposures.begin), dtype=tpf_cards.table_dtype((stamp.rows, stamp.columns)))
     rng = options.rng(5, int(stars.starid[stamp.star]))
     images, sky, positions = _expected(scene, observation, stamp)
-    _, used = cards.reads(exposures.seconds)
-    exposure = used * cards.INT_TIME
+    _, used = mission.reads(exposures.seconds)
+    exposure = used * mission.INT_TIME
     # One long image: a track of a cosmic ray may run from one exposure into the next, which does no harm.
     flat = images.reshape(-1, stamp.columns)
     if options.cosmics:
         add_cosmics(flat, rng, exposures.seconds, exposure)
-    error = add_noise(flat, rng if options.noise else None, exposure, used, cards.READ_NOISE)
+    error = add_noise(flat, rng if options.noise else None, exposure, used, mission.READ_NOISE)
     there = reference.positions(stars.ra[stamp.star], stars.decl[stamp.star])[0]
     table["TIME"] = exposures.middle + correction
     table["TIMECORR"] = correction
     table["CADENCENO"] = exposures.cadenceno
-    table["RAW_CNTS"] = np.rint(cards.fixed_offset(exposures.seconds) + images * (exposure / cards.GAIN))
+    table["RAW_CNTS"] = np.rint(mission.fixed_offset(exposures.seconds) + images * (exposure / mission.GAIN))
     table["FLUX"] = images - sky
     table["FLUX_ERR"] = error.reshape(images.shape)
     table["FLUX_BKG"] = sky
@@ -153,7 +153,7 @@ def _aperture(
     ratio = np.cumsum(signal.ravel()[order]) / np.sqrt(np.cumsum(error.ravel()[order] ** 2))
     mask = np.zeros(shape, dtype=bool)
     mask.ravel()[order[: int(np.argmax(ratio)) + 1]] = True
-    aperture = 1 + np.tile(cards.output_bit(stamp.column + np.arange(stamp.columns)), (stamp.rows, 1))
+    aperture = 1 + np.tile(mission.output_bit(stamp.column + np.arange(stamp.columns)), (stamp.rows, 1))
     aperture[mask] |= 2 | 8
     aperture[~mask & (mean < np.median(mean))] |= 4
     flux = signal[mask].sum()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..core.atomic import replacing
 from ..kernels import prf
 from ..products.ccd_outline import CAMERA_CENTRES
-from . import mission_cards as cards
+from . import mission_cards as mission
 from .options import SimulationOptions
 from .render import FULL_WELL
 from .scene import Scene
@@ -73,7 +73,7 @@ def write_truth(
 def _attributes(scene: Scene) -> dict[str, object]:
     o = scene.options
     row0, column0, rows, columns = o.science
-    _, used = cards.reads(o.cadence)
+    _, used = mission.reads(o.cadence)
     return {
         "SECTOR": o.sector,
         "CAMERA": o.camera,
@@ -85,10 +85,10 @@ def _attributes(scene: Scene) -> dict[str, object]:
         "ROWS": rows,
         "COLUMNS": columns,
         "FULL_FRAME": o.full_frame,
-        "EXPOSURE": used * cards.INT_TIME,
+        "EXPOSURE": used * mission.INT_TIME,
         "READS": used,
-        "READ_NOISE": cards.READ_NOISE,
-        "GAIN": cards.GAIN,
+        "READ_NOISE": mission.READ_NOISE,
+        "GAIN": mission.GAIN,
         "FULL_WELL": FULL_WELL,
         "NOISE": o.noise,
         "COSMICS": o.cosmics,
