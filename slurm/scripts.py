@@ -83,10 +83,10 @@ def render(
 def _fill(site: Site, name: str, values: Mapping[str, str]) -> str:
     """A template with its places filled; a template of the site's own goes before the packaged one."""
     text, where = None, f"{name}.sh"
-    if site.templates is not None:
-        path = site.templates / f"{name}.sh"
-        if not site.templates.is_dir():
-            raise MissingInput(f"{site.templates}: no such folder, `templates` of {site.path} names it")
+    if site.template_folder is not None:
+        path = site.template_folder / f"{name}.sh"
+        if not site.template_folder.is_dir():
+            raise MissingInput(f"{site.template_folder}: no such folder, `templates` of {site.path} names it")
         if path.is_file():
             text, where = path.read_text("utf-8"), str(path)
     if text is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ _WORD = re.compile(r"[\w.,+-]+")
 _MODULE = re.compile(r"[\w./+-]+")
 
 
+def _key(default: Any = None, pattern: re.Pattern[str] | None = None, example: str = "", **more: Any) -> Any:
+    """A key of a site file: a text like `example`, a list of lines or a number in `limits`; None: required."""
+    return field(default=default, metadata={"pattern": pattern, "example": example, **more})
+
+
 @dataclass(frozen=True)
 class Resources:
     """The resources of a step.
@@ -55,12 +60,12 @@ class Resources:
         More options for the command of the step.
     """
 
-    time: str
-    memory: str
-    nodes: int = 1
-    ranks: int = 1
-    partition: str = ""
-    options: tuple[str, ...] = ()
+    time: str = _key(None, _TIME, "2:00:00")
+    memory: str = _key(None, _MEMORY, "64G")
+    nodes: int = _key(1, limits=(1, 100_000))
+    ranks: int = _key(1, limits=(1, 100_000))
+    partition: str = _key("", _WORD, "normal")
+    options: tuple[str, ...] = _key(())
 
 
 #: The resources of the small steps, which take minutes on one core.
@@ -75,82 +80,33 @@ class Site:
     ----------
     path : Path
         The file.
+    steps : mapping
+        From names of steps to `Resources`.
     """
 
     path: Path
-    launch: str
     steps: Mapping[str, Resources]
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    launch_options: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    modules: tuple[str, ...] = ()
-    setup: tuple[str, ...] = ()
-    sbatch: tuple[str, ...] = ()
-    cube: str = "mapped"
-    scratch: str = ""
-    warning: int = 300
-    restarts: int = 10
-    at_once: int = 16
-    templates: Path | None = None
-    system: str = "slurm"
+    launch: str = _key(None, None, "srun-pmi2", choices=tuple(LAUNCHES))
+    system: str = _key("slurm", _WORD, "slurm")
+    partition: str = _key("", _WORD, "normal")
+    account: str = _key("", _WORD, "project1")
+    qos: str = _key("", _WORD, "normal")
+    launch_options: tuple[str, ...] = _key(())
+    command: tuple[str, ...] = _key(())
+    modules: tuple[str, ...] = _key((), _MODULE, "mpich/4.2")
+    setup: tuple[str, ...] = _key(())
+    sbatch: tuple[str, ...] = _key((), re.compile(r"--[a-z][\w-]*(=.*)?"), "--constraint=fast")
+    cube: str = _key("mapped", choices=("mapped", "staged", "shared"))
+    scratch: str = _key("")
+    warning: int = _key(300, limits=(10, 65535))
+    restarts: int = _key(10, limits=(0, 1000))
+    at_once: int = _key(16, limits=(1, 100_000))
+    templates: str = _key("")
 
-
-@dataclass
-class _Reader:
-    """One mapping of the file: gives its values, checked, and raises for those that are left over."""
-
-    path: Path
-    place: str
-    values: dict[str, Any]
-    known: list[str] = field(default_factory=list)
-
-    def fail(self, key: str, problem: str) -> InputError:
-        return InputError(f"{self.path}: `{self.place}{one_line(key)}` {problem}")
-
-    def take(self, key: str) -> Any:
-        self.known.append(key)
-        value = self.values.pop(key, "")
-        return "" if value in ("null", "~") else value
-
-    def text(
-        self, key: str, pattern: re.Pattern[str] | None = None, example: str = "", default: str = ""
-    ) -> str:
-        value = self.take(key) or default
-        if not isinstance(value, str):
-            raise self.fail(key, "must be one word or number")
-        if "\n" in value or (value and pattern and not pattern.fullmatch(value)):
-            raise self.fail(key, f"is {value!r}; must be like {example}")
-        return value
-
-    def required(self, key: str, pattern: re.Pattern[str] | None, example: str) -> str:
-        value = self.text(key, pattern, example)
-        if not value:
-            raise self.fail(key, f"is missing; give it, for example {key}: {example}")
-        return value
-
-    def number(self, key: str, default: int, least: int, most: int) -> int:
-        value = self.text(key, re.compile(r"-?\d+"), str(default))
-        if value and not least <= int(value) <= most:
-            raise self.fail(key, f"is {value}; must be from {least} to {most}")
-        return int(value) if value else default
-
-    def lines(self, key: str, pattern: re.Pattern[str] | None = None, example: str = "") -> tuple[str, ...]:
-        value = self.take(key) or []
-        value = [value] if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
-            raise self.fail(key, "must be a list of lines, each beginning with `- `")
-        for line in value:
-            if pattern and not pattern.fullmatch(line):
-                raise self.fail(key, f"has {line!r}; must be like {example}")
-        return tuple(value)
-
-    def end(self) -> None:
-        for key in self.values:
-            near = difflib.get_close_matches(key, self.known, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(self.known)}"
-            raise self.fail(key, f"is not known; {hint}")
+    @property
+    def template_folder(self) -> Path | None:
+        """The site's own templates, whose path counts from its file."""
+        return self.path.parent / self.templates if self.templates else None
 
 
 def examples() -> dict[str, Path]:
@@ -180,71 +136,95 @@ def load_site(name: str | os.PathLike[str]) -> Site:
         if str(name) not in packaged:
             raise MissingInput(f"{path}: no such site file; write one (examples: {', '.join(packaged)})")
         path = packaged[str(name)]
-    reader = _Reader(path, "", _mapping(path, _read(path), ""))
-    steps = _steps(reader)
-    launch = reader.required("launch", None, "srun-pmi2")
-    if launch not in LAUNCHES:
-        raise reader.fail("launch", f"is {launch!r}; must be one of {', '.join(LAUNCHES)}")
-    cube = reader.text("cube", default="mapped")
-    if cube not in ("mapped", "staged", "shared"):
-        raise reader.fail("cube", f"is {cube!r}; must be mapped, staged or shared")
-    templates = reader.text("templates")
-    site = Site(
-        path=path,
-        launch=launch,
-        steps=steps,
-        partition=reader.text("partition", _WORD, "normal"),
-        account=reader.text("account", _WORD, "project1"),
-        qos=reader.text("qos", _WORD, "normal"),
-        launch_options=reader.lines("launch_options"),
-        command=reader.lines("command"),
-        modules=reader.lines("modules", _MODULE, "mpich/4.2"),
-        setup=reader.lines("setup"),
-        sbatch=reader.lines("sbatch", re.compile(r"--[a-z][\w-]*(=.*)?"), "--constraint=fast"),
-        cube=cube,
-        scratch=reader.text("scratch"),
-        warning=reader.number("warning", 300, 10, 65535),
-        restarts=reader.number("restarts", 10, 0, 1000),
-        at_once=reader.number("at_once", 16, 1, 100_000),
-        templates=path.parent / templates if templates else None,
-        system=reader.text("system", _WORD, "slurm", "slurm"),
-    )
-    reader.end()
-    if cube == "staged" and not site.scratch:
-        raise reader.fail("scratch", "is missing; `cube: staged` needs a folder on the node's own disk")
-    if cube != "staged" and site.scratch:
-        raise reader.fail("scratch", f"is of no use with `cube: {cube}`; leave it out")
-    assert {f.name for f in fields(Site)} - {"path"} <= set(reader.known)
+    values = _mapping(path, _read(path), "")
+    given = values.pop("steps", "")
+    settings = _settings(Site, path, "", values, ("steps",))
+    if not given:
+        raise _error(
+            path, "", "steps", "is missing; give at least `prepare` and `run` with their time and memory"
+        )
+    site = Site(path, _steps(path, given), **settings)
+    if site.cube == "staged" and not site.scratch:
+        raise _error(path, "", "scratch", "is missing; `cube: staged` needs a folder on the node's own disk")
+    if site.cube != "staged" and site.scratch:
+        raise _error(path, "", "scratch", f"is of no use with `cube: {site.cube}`; leave it out")
     return site
 
 
-def _steps(reader: _Reader) -> dict[str, Resources]:
-    values = reader.take("steps")
-    if not values:
-        raise reader.fail("steps", "is missing; give at least `prepare` and `run` with their time and memory")
-    top = _Reader(reader.path, "steps.", _mapping(reader.path, values, "steps"))
+def _steps(path: Path, given: Any) -> dict[str, Resources]:
+    values = _mapping(path, given, "steps")
+    _check_keys(path, "steps.", values, STEPS)
     steps = {}
     for name in STEPS:
-        given = top.take(name)
-        if not given and name in ("prepare", "run"):
-            raise top.fail(name, "is missing; give its time, memory and ranks")
-        small = {} if name in ("prepare", "run") else _SMALL
-        step = _Reader(
-            reader.path, f"steps.{name}.", {**small, **_mapping(reader.path, given or {}, f"steps.{name}")}
-        )
-        steps[name] = Resources(
-            time=step.required("time", _TIME, "2:00:00"),
-            memory=step.required("memory", _MEMORY, "64G"),
-            nodes=step.number("nodes", 1, 1, 100_000),
-            ranks=step.number("ranks", 1, 1, 100_000),
-            partition=step.text("partition", _WORD, "normal"),
-            options=step.lines("options"),
-        )
-        if name not in ("prepare", "run") and steps[name].nodes * steps[name].ranks > 1:
-            raise step.fail("ranks", f"and nodes: the {name} step is one process; leave them out")
-        step.end()
-    top.end()
+        small = name not in ("prepare", "run")
+        if not (small or values.get(name)):
+            raise _error(path, "steps.", name, "is missing; give its time, memory and ranks")
+        asked = {**(_SMALL if small else {}), **_mapping(path, values.get(name) or {}, f"steps.{name}")}
+        steps[name] = Resources(**_settings(Resources, path, f"steps.{name}.", asked))
+        if small and steps[name].nodes * steps[name].ranks > 1:
+            raise _error(
+                path, f"steps.{name}.", "ranks", f"and nodes: the {name} step is one process; leave them out"
+            )
     return steps
+
+
+def _error(path: Path, place: str, key: str, problem: str) -> InputError:
+    return InputError(f"{path}: `{place}{one_line(key)}` {problem}")
+
+
+def _check_keys(path: Path, place: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in (key for key in values if key not in known):
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+        raise _error(path, place, key, f"is not known; {hint}")
+
+
+def _settings(
+    kind: type, path: Path, place: str, values: Mapping[str, Any], more: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The values of the keys that a dataclass has, checked; `more` are known, too."""
+    keys = [key for key in fields(kind) if key.metadata]
+    _check_keys(path, place, values, [*(key.name for key in keys), *more])
+    found = {}
+    for key in keys:
+        value = values.get(key.name, "")
+        try:
+            found[key.name] = _value(key, "" if value in ("null", "~") else value)
+        except ValueError as error:
+            raise _error(path, place, key.name, str(error)) from None
+    return found
+
+
+def _value(key: Field[Any], value: Any) -> Any:
+    """The value of one key; raises ValueError, with the problem, where it is none."""
+    default, pattern, example = key.default, key.metadata["pattern"], key.metadata["example"]
+    if value in ("", []):
+        if default is None:
+            raise ValueError(f"is missing; give it, for example {key.name}: {example}")
+        return default
+    if isinstance(default, tuple):
+        lines = [value] if isinstance(value, str) else value
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise ValueError("must be a list of lines, each beginning with `- `")
+        for line in lines:
+            if pattern and not pattern.fullmatch(line):
+                raise ValueError(f"has {line!r}; must be like {example}")
+        return tuple(lines)
+    if not isinstance(value, str):
+        raise ValueError("must be one word or number")
+    if isinstance(default, int):
+        least, most = key.metadata["limits"]
+        if not re.fullmatch(r"-?\d+", value):
+            raise ValueError(f"is {value!r}; must be like {default}")
+        if not least <= int(value) <= most:
+            raise ValueError(f"is {value}; must be from {least} to {most}")
+        return int(value)
+    choices = key.metadata.get("choices", (value,))
+    if value not in choices:
+        raise ValueError(f"is {value!r}; must be one of {', '.join(choices)}")
+    if "\n" in value or (pattern and not pattern.fullmatch(value)):
+        raise ValueError(f"is {value!r}; must be like {example or 'one line'}")
+    return value
 
 
 def _mapping(path: Path, value: Any, place: str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ BAD = [
     (changed(warning="5"), "`warning` is 5; must be from 10 to 65535"),
     (changed(cube="staged"), "`scratch` is missing"),
     (changed(system="pbs"), "`system` is 'pbs'; must be one of slurm"),
-    (changed(cube="fast"), "`cube` is 'fast'; must be mapped, staged or shared"),
+    (changed(cube="fast"), "`cube` is 'fast'; must be one of mapped, staged, shared"),
     ("launch: srun\nlaunch: srun\n", "`launch` is there twice"),
     ("- a\n- b\n", "must hold lines `key: value`"),
     ("launch: [srun\n", "not YAML"),
