@@ -38,7 +38,7 @@ _MODULE = re.compile(r"[\w./+-]+")
 
 
 def _key(default: Any = None, pattern: re.Pattern[str] | None = None, example: str = "", **more: Any) -> Any:
-    """A key of a site file: a text like `example`, a list of lines or a number in `limits`; None: required."""
+    """A key of a site file: a text like `example`, a list of lines, a number in `limits`; None: required."""
     return field(default=default, metadata={"pattern": pattern, "example": example, **more})
 
 

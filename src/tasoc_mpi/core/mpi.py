@@ -203,20 +203,17 @@ def check_first(comm: Any | None, check: Callable[[], object]) -> int:
     TasocError
         On rank 0, that of the check.
     """
-    failed = None
+    failed, status = None, 0
     if comm is None or comm.Get_rank() == 0:
         try:
             check()
         except TasocError as error:
             failed = error
     if comm is not None:
-        import numpy as np
-
-        status = np.array([failed.exit_status if failed else 0], dtype="i4")
-        comm.Bcast(status, 0)
+        status = comm.bcast(failed.exit_status if failed else 0)
     if failed is not None:
         raise failed
-    return 0 if comm is None else int(status[0])
+    return status
 
 
 def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
@@ -252,17 +249,14 @@ def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
 
 def nodes(comm: Any) -> list[int]:
     """Number of the node (of those that share memory) that each rank is on; to be called by all ranks."""
-    import numpy as np
     from mpi4py import MPI
 
     shared = comm.Split_type(MPI.COMM_TYPE_SHARED)
     # Its lowest rank names a node.
-    first = np.array([comm.Get_rank()], dtype="i4")
-    shared.Bcast(first, 0)
+    firsts = comm.allgather(shared.bcast(comm.Get_rank()))
     shared.Free()
-    found = np.empty(comm.Get_size(), dtype="i4")
-    comm.Allgather(first, found)
-    return np.unique(found, return_inverse=True)[1].tolist()
+    numbers = {first: number for number, first in enumerate(sorted(set(firsts)))}
+    return [numbers[first] for first in firsts]
 
 
 class Mailbox:
