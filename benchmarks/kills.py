@@ -1,8 +1,8 @@
 """Kill processes of a run at random moments, restart it, and compare with a run that was not disturbed.
 
 After a random time SIGKILL goes to one process of ``mpiexec -n RANKS tasoc-mpi run``: to rank 0, a watching
-process, a computing process or mpiexec; or to all of them at once, as when a node goes down. A run whose
-computing process was killed goes on, others are started again. At the end the run is left alone until it is
+process, a compute process or mpiexec; or to all of them at once, as when a node goes down. A run whose
+compute process was killed goes on, others are started again. At the end the run is left alone until it is
 done: the tables of todo.sqlite and every light curve have to be the same, byte for byte.
 
     python benchmarks/kills.py demo --kills 100 --seed 1

@@ -97,7 +97,7 @@ def test_kernels_are_kept_in_tmpdir_where_nothing_else_can_be_written(installati
 
 
 def test_a_run_from_a_read_only_installation(installation, tmp_path):
-    """Kernels are compiled by computing processes: one line for all of them."""
+    """Kernels are compiled by compute processes: one line for all of them."""
     make_input(tmp_path / "input", 12)
     tests = str(Path(__file__).parents[1] / "helpers")
     (tmp_path / "kernels.py").write_text(
@@ -135,7 +135,7 @@ def test_folders_of_others_are_refused(installation, tmp_path):
 
 
 def test_no_folder_at_all_is_one_line(installation, tmp_path):
-    """In a command, and in the computing process of a run."""
+    """In a command, and in the compute process of a run."""
     make_input(tmp_path / "input", 5)
     given = {**variables(installation), "PATH": os.environ["PATH"]}
     # As if no temporary folder could be written: tempfile tries several.

@@ -53,7 +53,7 @@ def test_ranks_that_the_program_starts_do_not_need_them_either(blank, undisturbe
 
 
 def test_messages_that_nobody_reads_hold_nothing_up(blank, undisturbed, tmp_path):
-    """Neither rank 0 nor a computing process, whose star would then be over its time limit."""
+    """Neither rank 0 nor a compute process, whose star would then be over its time limit."""
     folder = Path(shutil.copytree(blank, tmp_path / "input"))
     reads, writes = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):

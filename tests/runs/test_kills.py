@@ -32,7 +32,7 @@ def kill(pid: int) -> None:
 
 
 def star_at_hand(log: Path, pid: int) -> int | None:
-    """The star that a computing process has begun last."""
+    """The star that a compute process has begun last."""
     with contextlib.suppress(FileNotFoundError):
         if stars := (log / str(pid)).read_text().split():
             return int(stars[-1])

@@ -131,7 +131,7 @@ def test_signals_to_mpiexec_reach_rank_0(places, launcher):
 
 @pytest.mark.slow
 def test_a_rank_that_does_not_answer_is_left(places, undisturbed):
-    """Its watching process stands still; the others' results are written, and the run ends."""
+    """Its supervisor process stands still; the others' results are written, and the run ends."""
     if len(LAUNCHERS) < 2:
         pytest.skip("no mpiexec here (pip install tasoc-mpi[mpich])")
     folder, log = places
