@@ -20,8 +20,8 @@ __all__ = ["Columns", "background_shenanigans", "star_columns"]
 
 #: Units of the table, by those of the file.
 _UNITS = {"BJD - 2457000, days": "d", "d": "d", "e-/s": "electron / s", "pixels": "pix"}
-#: Attributes that exist in the file alone.
-_FILE_ONLY = ("", "corrector_quality")
+#: The attributes of a light curve with their last part; the others exist in the file alone.
+_PARTS = {c.attribute: c.part for c in COLUMNS if c.attribute not in ("", "corrector_quality")}
 
 
 class Columns:
@@ -78,13 +78,12 @@ def star_columns(source: Source, starid: int, ra: float, dec: float, column: flo
         "quality": source.quality.copy(),
         "pos_corr": source.motion(ra, dec, column, row),
     }
-    parts = {c.attribute: c.part for c in COLUMNS if c.attribute not in _FILE_ONLY}
     return Columns(
         {
             name: known[name]
             if name in known
             else np.full(len(time) if part is None else (len(time), part + 1), np.nan)
-            for name, part in parts.items()
+            for name, part in _PARTS.items()
         }
     )
 

@@ -33,7 +33,13 @@ __all__ = ["K2P2Parameters", "K2P2Result", "k2p2_masks"]
 
 @dataclass(frozen=True)
 class K2P2Parameters:
-    """Thresholds of the mask making; `settings.SETTINGS`, section [k2p2], has their meaning and defaults."""
+    """Thresholds of the mask making; `settings.SETTINGS`, section [k2p2], has their meaning and defaults.
+
+    Examples
+    --------
+    >>> K2P2Parameters(min_pixels=6).min_pixels, K2P2Parameters().min_cluster
+    (6, 4)
+    """
 
     threshold: float = default("k2p2", "threshold")
     trim: float = default("k2p2", "trim")
