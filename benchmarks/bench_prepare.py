@@ -1,12 +1,11 @@
-"""What a full frame costs from file to cube: seconds, and bytes read and written; and how it goes with ranks.
+"""The cost of a full frame from file to cube: seconds, and bytes read and written, on one rank and on several.
 
 Simulates frames of a whole CCD (35.5 MB and a second each; kept for the next time), prepares them alone and
 with several ranks, and compares the cubes. Time counts from where a process has started and imported the
-program. The image of the stars is made of 32 frames, whatever the length of the series: what it costs is
-said, and what a frame costs without it.
+program. The image of the stars is made of 32 frames for any length of the series: its cost is printed apart.
 
 A rank computes, or waits for a processor that another program has, or waits for anything else: other ranks,
-the disk, the lock of the file. Where the second is more than nothing the machine was not free, and times say
+the disk, the lock of the file. Where the second is not zero the machine was not free, and times mean
 little. In a folder of memory (``/dev/shm/...``) no disk is measured. The fastest of `--repeat` runs counts.
 """
 
@@ -57,11 +56,11 @@ def one_rank(options: list[str], report: Path) -> int:
     """`tasoc-mpi prepare`, and what it took in this process."""
     from tasoc_mpi import cli
     from tasoc_mpi.commands import prepare as _  # noqa: F401
-    from tasoc_mpi.cubes import pipeline as passes
+    from tasoc_mpi.cubes import pipeline
     from tasoc_mpi.cubes import prepare as cubes
 
     stars: list[float] = []
-    make_stars = passes.make_stars
+    make_stars = pipeline.make_stars
 
     def timed(*args: object) -> object:
         begin = time.perf_counter()
@@ -101,7 +100,7 @@ def wall(found: list[dict[str, float]]) -> float:
     return max(one["wall"] for one in found)
 
 
-def say(found: list[dict[str, float]], alone: float, frames: list[Path]) -> None:
+def report_run(found: list[dict[str, float]], alone: float, frames: list[Path]) -> None:
     """One line on a run, `alone` being the seconds that one rank took."""
     n, ranks = len(frames), len(found)
     with_stars, stars = wall(found), max(one["stars"] for one in found)
@@ -139,14 +138,14 @@ def main() -> int:
     _, digest = measure(args.folder, 1, args.memory)  # compiles
     best: dict[int, list[dict[str, float]]] = {}
     digests = {digest}
-    # In turns, so that a change of the machine's mood meets all.
+    # In turns, so that a change of the machine's load meets all.
     for ranks in args.ranks * args.repeat:
         found, digest = measure(args.folder, ranks, args.memory)
         digests.add(digest)
         if ranks not in best or wall(found) < wall(best[ranks]):
             best[ranks] = found
     for found in best.values():
-        say(found, wall(best[min(best)]) * min(best), frames)
+        report_run(found, wall(best[min(best)]) * min(best), frames)
     print("the same cube, byte for byte" if len(digests) == 1 else "DIFFERENT CUBES")
     return len(digests) - 1
 

@@ -195,7 +195,7 @@ def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
     state.set_rows(5, 9)
     state.flush()
     assert opened().stars_done(7).all()
-    assert opened().cube_key == "cube"
+    assert opened().cube_digest == "cube"
     with open(state.path, "r+b") as file:
         file.seek(state.images.stars_at + 4 * 30 * 11 + 3)
         file.write(b"\x55")
@@ -219,7 +219,7 @@ def test_damaged_parts_of_the_state_are_known(tmp_path: Path) -> None:
     assert opened().continued_rows("cube", part, list(places)) is None
     # A row that was never written says that it is done.
     opened()._data["rows"][20] = 1
-    assert opened().cube_key == ""
+    assert opened().cube_digest == ""
 
 
 @pytest.mark.parametrize("kind", [FitStep, FlagsStep])

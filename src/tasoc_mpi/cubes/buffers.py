@@ -14,7 +14,7 @@ __all__ = ["Space"]
 class Space:
     """Memory for large arrays that are needed again and again.
 
-    The system clears memory before a process gets it, which takes as long as much of what is done with it.
+    The system clears memory before a process gets it, which takes as long as copying frames into it.
     """
 
     def __init__(self) -> None:

@@ -38,9 +38,9 @@ class FrameFacts:
     Attributes
     ----------
     info : FFIInfo
-        What is needed to read the pixels. 11,700 whole headers are 250 MB.
+        The facts for reading the pixels; without headers, of which 11,700 are 250 MB.
     settings : dict
-        What has to be the same in all frames.
+        Values that all frames of a CCD must share.
     numbers : tuple of float
         Start, end, barycentric correction (days; NaN where it cannot be true), cadence number (NaN where
         there is none) and quality.

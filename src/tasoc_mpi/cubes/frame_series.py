@@ -106,7 +106,7 @@ def read_series(paths: Sequence[Path | FFIInfo], facts: Iterable[FrameFacts] | N
     paths : sequence of Path or FFIInfo
         In order of their names; headers that were read already are not read again.
     facts : iterable of FrameFacts, optional
-        What their headers say, read by someone else.
+        Their headers, read by other ranks.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def drop_unusable(
     wcs : FrameWCS
         Of T frames; changed.
     cards : sequence of mapping or None
-        What it was made from.
+        The headers that it was made from.
     shape : (int, int)
         Rows and columns of the frames.
     origin : (int, int)

@@ -126,7 +126,7 @@ def _filling(
         if slopes:
             middle = share @ there[nearest]
             places = (there[nearest] - middle) * np.sqrt(share)[:, None]
-            # Boxes in a line tell nothing of the slope across it, which is then zero.
+            # Boxes in a line do not constrain the slope across it, which is then zero.
             weights = share + (box - middle) @ np.linalg.pinv(places, rcond=1e-6) * np.sqrt(share)
         all_nearest.append(nearest)
         all_weights.append(weights)
@@ -137,7 +137,7 @@ def centred_levels(measured: NDArray[np.float64]) -> NDArray[np.float64]:
     """Levels in the middles of all boxes of a frame without stars.
 
     A box that is cut off by the frame's edge, or of which a part is left out, shows the sky in the middle of
-    the rest. Slopes between boxes tell what it is in the box's own middle, and in boxes that were left out.
+    the rest. Slopes between boxes give the level in the box's own middle, and in boxes that were left out.
 
     Parameters
     ----------

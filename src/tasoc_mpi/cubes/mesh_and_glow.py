@@ -1,9 +1,9 @@
 """The background of a frame: the sky on a mesh of boxes plus the corner glow as a profile in radius.
 
-Both parts are fitted in turn. The glow is what the rings around the camera's centre show above the sky
+Both parts are fitted in turn. The glow is the excess of the rings around the camera's centre over the sky
 at the innermost ring: a constant could as well belong to the mesh, and given to the rings it would make
 a step at their inner edge that no mesh of 64 px boxes can follow. So the radial part starts from zero, and a
-round only adds to it what the last one and the boxes left over. What is smooth on the scale of the boxes may
+round adds to it the residual of the round before. Structure that is smooth on the scale of the boxes may
 be in either part; only their sum has a meaning.
 """
 
@@ -55,7 +55,7 @@ def fit(
     if not np.isfinite(measured).any():
         return None
     if len(geometry.nodes):
-        # What the rings are measured against, and so where the logarithm is taken: near the sky's own
+        # The rings are measured against this level, at which the logarithm is taken: near the sky's own
         # level, never near zero, where the noise would leave half of the pixels without a logarithm.
         level = float(np.nanmedian(measured[0]))
         pedestal = max(level, _LOWEST_PEDESTAL)
@@ -63,7 +63,7 @@ def fit(
         rest = image
         for _ in range(_ROUNDS):
             # A steep glow is spread over a ring's values, whose mode is then anywhere among them: the next
-            # round's rings see only what the last profile left.
+            # round's rings measure only the residual.
             more = _radial_profile(rest, mesh_of_sky, pedestal, geometry, starless)
             # Of a series each frame gets as many rounds: one more here and there would be noise.
             if np.max(np.abs(more)) <= (0 if starless else _CONVERGED * pedestal):

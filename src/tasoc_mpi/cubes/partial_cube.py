@@ -24,7 +24,7 @@ from .file_writing import writing
 from .frame_series import FrameSeries
 from .pipeline import CubeFile
 
-__all__ = ["CubeContent", "begin_cube", "end_cube", "file_numbers", "frames_digest", "series_digest"]
+__all__ = ["CubeContent", "begin_cube", "end_cube", "file_digests", "frames_digest", "series_digest"]
 
 _PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: Changes whenever the same frames would give other backgrounds or other cubes.
@@ -83,8 +83,8 @@ class CubeContent:
             "ephemeris": self.ephemeris,
         }
 
-    def key(self) -> str:
-        """Hexadecimal digest of all of it, and of the frames' files."""
+    def digest(self) -> str:
+        """SHA-256 of all of it and of the frames' files, hexadecimal."""
         digest = hashlib.sha256(frames_digest(self.series).encode())
         for array in (*self.arrays.values(), self.model.mesh, self.model.radial, self.movement):
             if array is not None:
@@ -96,8 +96,8 @@ class CubeContent:
         return digest.hexdigest()
 
 
-def file_numbers(series: FrameSeries) -> NDArray[np.uint32]:
-    """Numbers that stand for the files of the frames, shape (T,): other ones if a file was replaced."""
+def file_digests(series: FrameSeries) -> NDArray[np.uint32]:
+    """Numbers that identify the files of the frames, shape (T,), by name, size and time of change."""
     numbers = []
     for info in series.infos:
         stat = info.path.stat()
@@ -106,13 +106,13 @@ def file_numbers(series: FrameSeries) -> NDArray[np.uint32]:
 
 
 def frames_digest(series: FrameSeries) -> str:
-    """What the pixels of a cube depend on: the files, the region and this program's algorithm."""
-    words = [file_numbers(series).tolist(), series.excluded.tolist(), series_digest(series, 0, None)]
+    """SHA-256 of all that the pixels of a cube depend on: files, region and this program's algorithm."""
+    words = [file_digests(series).tolist(), series.excluded.tolist(), series_digest(series, 0, None)]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
 def series_digest(series: FrameSeries, samples: int, movement: str | None) -> str:
-    """What all that is noted of the frames depends on: their names, but not what is in their files."""
+    """SHA-256 of all that a checkpoint depends on as a whole: names of the frames, region and options."""
     words = [
         _VERSION,
         ALGORITHM,
@@ -142,12 +142,12 @@ def begin_cube(part: Path, content: CubeContent, checkpoint: Checkpoint) -> Cube
     InputError
         If there is no room on the disk.
     """
-    key = content.key()
-    offsets = checkpoint.continued_rows(key, part, content.pixels)
+    digest = content.digest()
+    offsets = checkpoint.continued_rows(digest, part, content.pixels)
     if offsets is None:
         # Also where it was killed while the file was begun, or while it was finished.
         places = _allocate(part, content)
-        checkpoint.begin_rows(key, part, places)
+        checkpoint.begin_rows(digest, part, places)
         offsets = {name: place for name, (place, _) in places.items()}
     return CubeFile(part, offsets)
 
@@ -187,7 +187,7 @@ def _allocate(part: Path, content: CubeContent) -> dict[str, tuple[int, int]]:
             return dataset_places(file, content.pixels)
     except OSError as error:
         part.unlink(missing_ok=True)
-        # The HDF5 library has several lines to say.
+        # Messages of the HDF5 library have several lines.
         reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:160]
         raise InputError(
             f"{part}: cannot be written ({reason}); make room and start again, what was done is kept"

@@ -1,6 +1,6 @@
-"""The passes over the frames of a CCD, as rank 0 leads them: stars, backgrounds, flags, the rows of the cube.
+"""The steps over the frames of a CCD, led by rank 0: stars, backgrounds, flags, the rows of the cube.
 
-All can be interrupted at any point: what is done is noted in the checkpoint file, after it is on the disk.
+All can be interrupted at any point: a result is noted in the checkpoint file after it is on the disk.
 """
 
 from __future__ import annotations
@@ -137,12 +137,14 @@ def read_headers(ranks: Ranks, paths: Sequence[Path | FFIInfo], name: str) -> It
         yield from found.pop(first)
 
 
-def _source(*parts: Any) -> int:
-    """A number that stands for what something was made from."""
-    digest = 0
+def _digest(*parts: Any) -> int:
+    """A number that identifies the input of a result."""
+    checksum = 0
     for part in parts:
-        digest = zlib.crc32(part.tobytes() if isinstance(part, np.ndarray) else str(part).encode(), digest)
-    return digest
+        checksum = zlib.crc32(
+            part.tobytes() if isinstance(part, np.ndarray) else str(part).encode(), checksum
+        )
+    return checksum
 
 
 def make_stars(
@@ -150,7 +152,7 @@ def make_stars(
     frames: Frames,
     chosen: NDArray[np.int64],
     enough: bool,
-    files: NDArray[np.uint32],
+    file_digests: NDArray[np.uint32],
     checkpoint: Checkpoint,
     memory: float,
     name: str,
@@ -165,8 +167,8 @@ def make_stars(
         Frames that it is made of (`star_image.chosen_frames`).
     enough : bool
         Whether there were enough good ones.
-    files : ndarray of uint32, shape (T,)
-        Stand for the frames' files.
+    file_digests : ndarray of uint32, shape (T,)
+        Identify the frames' files (`partial_cube.file_digests`).
     checkpoint : Checkpoint
     memory : float
         Bytes that a rank may use.
@@ -175,38 +177,38 @@ def make_stars(
 
     Returns
     -------
-    source : int
-        Stands for the image.
+    digest : int
+        Identifies the image by its input.
     enough : bool
-        Whether backgrounds are to be fitted without what it shows.
+        Whether backgrounds are to be fitted to frames less this image.
     """
     index = {int(t): k for k, t in enumerate(chosen)}
 
     def note(first: int, last: int, fit: Any) -> None:
-        checkpoint.set_background("samples", index[first], int(files[first]), *fit)
+        checkpoint.set_background("samples", index[first], int(file_digests[first]), *fit)
 
-    todo = chosen[~checkpoint.done("samples", files[chosen])]
+    todo = chosen[~checkpoint.done("samples", file_digests[chosen])]
     _share(ranks, FitStep(frames, None), _of_frames(todo), note, checkpoint, f"{name}: stars", "frames")
     verdicts, levels, radial = checkpoint.backgrounds("samples")
     used = verdicts == FITTED
-    source = _source(files[chosen], chosen, "stars")
+    digest = _digest(file_digests[chosen], chosen, "stars")
     if not used.any():
-        return source, False
+        return digest, False
     model = background_model(frames.geometry, levels[:, :, used], radial[:, used])
     step = StarsStep(frames, checkpoint.images, chosen[used], model)
     limit = _LARGEST_BLOCK if frames.compressed else _LARGEST_STARS
     # Frames, one that is read, and the image.
     most = int(min(memory, limit) // (4 * frames.shape[1] * (int(used.sum()) + 2)))
-    pieces = list(_pieces(~checkpoint.stars_done(source), max(most, 1), ranks.size, _fewest_rows(frames)))
+    pieces = list(_pieces(~checkpoint.stars_done(digest), max(most, 1), ranks.size, _fewest_rows(frames)))
 
     _share(ranks, step, pieces, checkpoint.set_stars, checkpoint, f"{name}: stars", "pieces")
-    return source, bool(enough and used.sum() >= FEWEST_FRAMES)
+    return digest, bool(enough and used.sum() >= FEWEST_FRAMES)
 
 
 def fit_backgrounds(
     ranks: Ranks,
     frames: Frames,
-    files: NDArray[np.uint32],
+    file_digests: NDArray[np.uint32],
     stars: tuple[int, bool],
     checkpoint: Checkpoint,
     name: str,
@@ -221,8 +223,9 @@ def fit_backgrounds(
     Others as there.
     """
     image = stars[0] if stars[1] else None
-    sources = np.array(
-        [_source(*of_frame, image) for of_frame in zip(files, frames.excluded, strict=True)], dtype="u4"
+    digests = np.array(
+        [_digest(*of_frame, image) for of_frame in zip(file_digests, frames.excluded, strict=True)],
+        dtype="u4",
     )
 
     def note(first: int, last: int, fit: Any) -> None:
@@ -231,19 +234,21 @@ def fit_backgrounds(
             logger.warning("%s: nothing but NaN or zero; the frame is left out", path)
         elif verdict == NO_SKY and frames.excluded[first] > 0:
             logger.warning("%s: not enough usable pixels for its background; the frame is left out", path)
-        checkpoint.set_background("frames", first, int(sources[first]), *fit)
+        checkpoint.set_background("frames", first, int(digests[first]), *fit)
 
     step = FitStep(frames, checkpoint.images if stars[1] else None)
-    todo = np.flatnonzero(~checkpoint.done("frames", sources))
+    todo = np.flatnonzero(~checkpoint.done("frames", digests))
     _share(ranks, step, _of_frames(todo), note, checkpoint, f"{name}: backgrounds", "frames")
 
 
-def _model_sources(files: NDArray[np.uint32], model: BackgroundModel, *others: Any) -> NDArray[np.uint32]:
-    """Stand for the frames without their backgrounds."""
+def _model_digests(
+    file_digests: NDArray[np.uint32], model: BackgroundModel, *others: Any
+) -> NDArray[np.uint32]:
+    """Identify the frames less their backgrounds."""
     return np.array(
         [
-            _source(file, model.mesh[:, :, t].copy(), model.radial[:, t].copy(), *others)
-            for t, file in enumerate(files)
+            _digest(file, model.mesh[:, :, t].copy(), model.radial[:, t].copy(), *others)
+            for t, file in enumerate(file_digests)
         ],
         dtype="u4",
     )
@@ -252,7 +257,7 @@ def _model_sources(files: NDArray[np.uint32], model: BackgroundModel, *others: A
 def flag_frames(
     ranks: Ranks,
     frames: Frames,
-    files: NDArray[np.uint32],
+    file_digests: NDArray[np.uint32],
     model: BackgroundModel,
     stars: tuple[int, bool],
     checkpoint: Checkpoint,
@@ -262,12 +267,12 @@ def flag_frames(
 
     Parameters are those of `make_stars` and `fit_backgrounds`.
     """
-    sources = _model_sources(files, model, frames.excluded, stars)
-    there = checkpoint.done("flags", sources)
+    digests = _model_digests(file_digests, model, frames.excluded, stars)
+    there = checkpoint.done("flags", digests)
     there[checkpoint.damaged_flags()] = False
 
     def note(first: int, last: int, flags: tuple[int, int]) -> None:
-        checkpoint.set_flags(first, int(sources[first]), *flags)
+        checkpoint.set_flags(first, int(digests[first]), *flags)
 
     todo = _of_frames(np.flatnonzero(~there))
     step = FlagsStep(frames, checkpoint.images, model)
@@ -278,7 +283,7 @@ def flag_frames(
 def measure_movements(
     ranks: Ranks,
     frames: Frames,
-    files: NDArray[np.uint32],
+    file_digests: NDArray[np.uint32],
     model: BackgroundModel,
     usable: NDArray[np.bool_],
     ref_frame: int,
@@ -293,13 +298,13 @@ def measure_movements(
     usable : ndarray of bool, shape (T,)
         Frames with pixels; the others have no kernel.
     """
-    sources = _model_sources(files, model, files[ref_frame], ref_frame, warpmode)
+    digests = _model_digests(file_digests, model, file_digests[ref_frame], ref_frame, warpmode)
 
     def note(first: int, last: int, kernel: NDArray[np.float64]) -> None:
-        checkpoint.set_movement(first, int(sources[first]), kernel)
+        checkpoint.set_movement(first, int(digests[first]), kernel)
 
     step = MovementStep(frames, warpmode, ref_frame, usable, model)
-    todo = np.flatnonzero(~checkpoint.done("movement", sources))
+    todo = np.flatnonzero(~checkpoint.done("movement", digests))
     _share(ranks, step, _of_frames(todo), note, checkpoint, f"{name}: movement", "frames")
     return checkpoint.movements()
 
@@ -346,7 +351,7 @@ def write_rows(
 
 def _fewest_rows(frames: Frames) -> int:
     """Blocks are not cut finer than this, only because there are many ranks, or to share them evenly."""
-    # Each block of what is compressed is unpacked from the start of the file.
+    # For every block a compressed file is unpacked from its start.
     return frames.shape[0] if frames.compressed else _FEWEST_ROWS
 
 

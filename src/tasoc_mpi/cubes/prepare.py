@@ -32,7 +32,7 @@ from .frame_pixels import Frames
 from .frame_series import FrameSeries, read_series, reference_frame
 from .frame_table import write_log
 from .options import MOVEMENT_KERNELS, PrepareOptions
-from .partial_cube import CubeContent, begin_cube, end_cube, file_numbers, series_digest
+from .partial_cube import CubeContent, begin_cube, end_cube, file_digests, series_digest
 from .pipeline import (
     fit_backgrounds,
     flag_frames,
@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CubeSummary:
-    """What came of one CCD.
+    """The result of one CCD.
 
     Attributes
     ----------
@@ -192,7 +192,7 @@ def prepare_ccd(
     ranks : Ranks, optional
         Ranks that share the work. Default: this process alone.
     log : bool
-        Also write what was decided about every frame (`frame_table`).
+        Also write a table of the decisions about every frame (`frame_table`).
 
     Returns
     -------
@@ -213,7 +213,7 @@ def prepare_ccd(
 
 @contextmanager
 def making(path: Path, options: PrepareOptions) -> Iterator[CubeSummary | None]:
-    """Be the only one that makes a cube.
+    """Lock a cube for the process that makes it.
 
     Yields
     ------
@@ -227,14 +227,14 @@ def making(path: Path, options: PrepareOptions) -> Iterator[CubeSummary | None]:
     """
     there = path.exists() and not options.overwrite
     if there and not os.access(path.parent, os.W_OK):
-        # Nobody makes cubes in a folder that cannot be written to, nor can it be locked.
+        # No process can make cubes in a folder that cannot be written to, nor lock one.
         yield finished(path)
         return
     with exclusive(path):
         try:
             yield finished(path) if path.exists() and not options.overwrite else None
         finally:
-            # Still locked: who waits for it sees that the file is gone and makes a new one.
+            # Still locked: a process that waits for the lock finds the file gone and makes a new one.
             lock_path(path).unlink(missing_ok=True)
 
 
@@ -246,7 +246,7 @@ def make_cube(
     ranks: Ranks | None = None,
     log: bool = False,
 ) -> CubeSummary:
-    """The work of `prepare_ccd`, by who holds the lock."""
+    """The work of `prepare_ccd`, for a caller that holds the lock."""
     start = time.monotonic()
     key = _ccd_of(paths[0])
     path = folder / cube_name(*key)
@@ -298,21 +298,21 @@ def _make(
     label: str,
     log: bool,
 ) -> None:
-    """All passes, and the file around them."""
+    """Run all steps, and write the file around the pixels."""
     part, state_path = (path.with_name(path.name + suffix) for suffix in (".part", ".state"))
     frames = Frames.of(series)
     memory = memory_bytes(options, ranks)
     most = rows_at_once(series, memory, options.backgrounds)
     _check_disk(part, series, options, label)
-    # Whatever can be wrong with the files beside the frames is found before the work begins.
+    # Errors in the files beside the frames are found before the work begins.
     reference_time = _reference_time(path.parent, series)
     positions, source = _ephemeris(path.parent, series, quality, reference_time, options)
-    files = file_numbers(series)
+    digests = file_digests(series)
     good = TESSQualityFlags.filter(quality)
     chosen, enough = chosen_frames(good, series.excluded, series.shape[1])
     checkpoint = _open_state(state_path, series, frames.geometry, len(chosen), options)
-    stars = make_stars(ranks, frames, chosen, enough, files, checkpoint, memory, label)
-    fit_backgrounds(ranks, frames, files, stars, checkpoint, label)
+    stars = make_stars(ranks, frames, chosen, enough, digests, checkpoint, memory, label)
+    fit_backgrounds(ranks, frames, digests, stars, checkpoint, label)
     verdicts, levels, radial = checkpoint.backgrounds()
     there = verdicts == FITTED
     if not np.any(series.wcs.good & there):
@@ -330,11 +330,11 @@ def _make(
     ref_frame = reference_frame(series.time, good, series.wcs.good & there, reference_time)
     kind, movement = options.movement_kernel, None
     if kind:
-        movement = measure_movements(ranks, frames, files, model, there, ref_frame, kind, checkpoint, label)
+        movement = measure_movements(ranks, frames, digests, model, there, ref_frame, kind, checkpoint, label)
     content = CubeContent(
         series, quality, model, ref_frame, positions, source, movement, kind, options.backgrounds
     )
-    flagged = flag_frames(ranks, frames, files, model, stars, checkpoint, label)
+    flagged = flag_frames(ranks, frames, digests, model, stars, checkpoint, label)
     cube = begin_cube(part, content, checkpoint)
     if not np.any(good & there):
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
@@ -397,7 +397,7 @@ def _reference_time(folder: Path, series: FrameSeries) -> float | None:
 
 
 def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label: str) -> None:
-    """Say how much disk is needed; InputError if it is not there."""
+    """Log how much disk is needed; InputError if it is not free."""
     needed = (13 if options.backgrounds else 9) * series.shape[0] * series.shape[1] * len(series)
     there = part.stat().st_blocks * 512 if part.exists() else 0
     free = shutil.disk_usage(part.parent).free

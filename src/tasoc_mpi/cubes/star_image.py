@@ -4,7 +4,7 @@ The level of the sky in a box of a mesh is the mode of its pixels, and the stars
 some tenths of e-/s, more where the sky is brighter or the stars have moved a little. Constant in time that
 would only shift the sky; as it is, it makes light curves noisier than their pixels. So the backgrounds
 are fitted to what is left without the stars. In the mean over time they are what they would be with them.
-What is in a frame beside this image and the background is also what tells background shenanigans.
+The residual of a frame less this image and the background also shows background shenanigans.
 """
 
 from __future__ import annotations

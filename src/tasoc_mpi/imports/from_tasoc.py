@@ -101,10 +101,10 @@ def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: st
     part, state_path = (path.with_name(path.name + suffix) for suffix in (".part", ".state"))
     rows_at_once = _rows_at_once(info, memory_bytes(options))
     wcs, headers, ref_frame = _wcs(info)
-    key = _digest(info, options)
-    checkpoint = Checkpoint(state_path, key, info.shape[2], info.shape[0], (1, 1), 0, 0)
-    if not _whole(part, checkpoint, key):
-        offsets = checkpoint.continued_rows(key, part, list(GROUPS))
+    digest = _digest(info, options)
+    checkpoint = Checkpoint(state_path, digest, info.shape[2], info.shape[0], (1, 1), 0, 0)
+    if not _whole(part, checkpoint, digest):
+        offsets = checkpoint.continued_rows(digest, part, list(GROUPS))
         if offsets is None:
             with writing(part):
                 part.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: st
             except OSError as error:
                 part.unlink(missing_ok=True)
                 raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None
-            checkpoint.begin_rows(key, part, places)
+            checkpoint.begin_rows(digest, part, places)
             offsets = {name: place for name, (place, _) in places.items()}
         with frame_reader(info) as reader:
             _copy(reader, part, offsets, checkpoint, rows_at_once, label)
@@ -159,9 +159,9 @@ def _digest(info: TasocFile, options: PrepareOptions) -> str:
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def _whole(part: Path, checkpoint: Checkpoint, key: str) -> bool:
+def _whole(part: Path, checkpoint: Checkpoint, digest: str) -> bool:
     """Whether an interrupted attempt had only the file's name left to give."""
-    if checkpoint.cube_key != key or not checkpoint.rows_done.all() or not part.exists():
+    if checkpoint.cube_digest != digest or not checkpoint.rows_done.all() or not part.exists():
         return False
     try:
         with h5py.File(part, "r") as file:
