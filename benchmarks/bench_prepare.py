@@ -1,4 +1,4 @@
-"""The cost of a full frame from file to cube: seconds, and bytes read and written, on one rank and on several.
+"""The cost of a full frame from file to cube: seconds, bytes read and written, on one rank and on several.
 
 Simulates frames of a whole CCD (35.5 MB and a second each; kept for the next time), prepares them alone and
 with several ranks, and compares the cubes. Time counts from where a process has started and imported the

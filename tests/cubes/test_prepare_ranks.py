@@ -15,7 +15,7 @@ from mpi_launch import launch, mpiexec
 from prepared import FRAMES, LOG, NAME, SHAPE, contents
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.cubes.buffers import Space
+from tasoc_mpi.cubes.buffers import Buffers
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.ranks import Ranks
 
@@ -147,13 +147,13 @@ def test_alone() -> None:
 
 
 def test_memory_is_used_again() -> None:
-    space = Space()
-    first = space.array("images", (3, 4), "f4")
+    buffers = Buffers()
+    first = buffers.array("images", (3, 4), "f4")
     first[:] = 7
-    again = space.array("images", (2, 5), "f4")
+    again = buffers.array("images", (2, 5), "f4")
     assert np.shares_memory(first, again)
-    assert not np.shares_memory(again, space.array("errors", (2, 5), "f4"))
-    larger = space.array("images", (30, 4), "f8")
+    assert not np.shares_memory(again, buffers.array("errors", (2, 5), "f4"))
+    larger = buffers.array("images", (30, 4), "f8")
     assert larger.shape == (30, 4)
     assert larger.dtype == np.float64
 

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .times import DAY
+
 __all__ = [
     "CorrectorQualityFlags",
     "PixelQualityFlags",
@@ -17,7 +19,7 @@ __all__ = [
 
 #: Overlaps of cadences and exposures up to this long do not count (days): the times of early data releases
 #: are late by 2 s, and CCDs are read out one after the other, within 1.6 s.
-_NO_OVERLAP = 4.0 / 86400.0
+_NO_OVERLAP = 4.0 / DAY
 
 
 class QualityFlagsBase:

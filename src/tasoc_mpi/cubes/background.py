@@ -129,7 +129,11 @@ def background_model(
 
 
 def window_length(cadence: int) -> int:
-    """Number of frames over which the background is averaged: 3 at 1800 s, 9 at 600 s, 27 at 200 s."""
+    """Number of frames over which the background is averaged: those of 5400 s, an odd number.
+
+    >>> [window_length(cadence) for cadence in (1800, 600, 200)]
+    [3, 9, 27]
+    """
     return 2 * round((5400 / cadence - 1) / 2) + 1 if cadence < 5400 else 1
 
 
@@ -146,6 +150,11 @@ def average_in_time(values: NDArray[np.float32], length: int) -> NDArray[np.floa
     Returns
     -------
     ndarray of float32, shape (..., T)
+
+    Examples
+    --------
+    >>> average_in_time(np.array([1.0, 2.0, np.nan, 6.0, 8.0], "f4"), 3).tolist()
+    [1.5, 1.5, nan, 7.0, 7.0]
     """
     n = values.shape[-1]
     good = np.isfinite(values)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Space"]
+__all__ = ["Buffers"]
 
 
-class Space:
+class Buffers:
     """Memory for large arrays that are needed again and again.
 
     The system clears memory before a process gets it, which takes as long as copying frames into it.

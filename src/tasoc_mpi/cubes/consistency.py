@@ -35,7 +35,11 @@ T = TypeVar("T", bound=Hashable)
 
 
 def majority(values: Sequence[T]) -> T:
-    """The most frequent value; the first of equally frequent ones."""
+    """The most frequent value; the first of equally frequent ones.
+
+    >>> majority([600, 1800, 1800])
+    1800
+    """
     counts: dict[T, int] = {}
     for value in values:
         counts[value] = counts.get(value, 0) + 1

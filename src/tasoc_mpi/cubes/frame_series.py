@@ -398,6 +398,12 @@ def reference_frame(
     int
         The frame of good quality and WCS that is closest to `reference_time`; of good WCS, where there is
         none of good quality.
+
+    Examples
+    --------
+    >>> good = np.array([True, False, True])
+    >>> reference_frame(np.array([1.0, 2.0, 2.5]), good, np.array([True, True, True]), 2.1)
+    2
     """
     if reference_time is None:
         reference_time = (time[0] + time[-1]) / 2

@@ -59,6 +59,11 @@ def cadence_number(index: Any, mid_time: float, cadence: int, sector: int) -> in
     ------
     InputError
         If it is missing from sector 6 on, or is not a number.
+
+    Examples
+    --------
+    >>> cadence_number(None, 1325.3232, 1800, 1)
+    4697
     """
     if index is not None:
         if isinstance(index, bool) or not isinstance(index, int | float) or not np.isfinite(index):

@@ -14,7 +14,7 @@ MOVEMENT_KERNELS = ("translation", "euclidian", "affine")
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How cubes are made.
+    """The options of making cubes.
 
     Attributes
     ----------
@@ -43,7 +43,12 @@ class PrepareOptions:
     spice: Path | None = None
 
     def check(self) -> None:
-        """Raise UsageError for impossible values."""
+        """Raise UsageError for impossible values.
+
+        >>> PrepareOptions(memory=-1).check()
+        Traceback (most recent call last):
+        tasoc_mpi.core.errors.UsageError: --memory -1: give gigabytes, more than 0
+        """
         if self.memory is not None and not 0 < self.memory < 1e6:
             raise UsageError(f"--memory {self.memory}: give gigabytes, more than 0")
         if self.movement_kernel not in (None, *MOVEMENT_KERNELS):

@@ -1,4 +1,4 @@
-"""Where on its CCD the pixels of a cube lie: all of them, or those of a cut-out."""
+"""The region of a CCD that the pixels of a cube cover: all of it, or that of a cut-out."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ..core.errors import InputError, TasocError
 from ..products.cube import Cube, open_cube
 from ..products.ffi import FFIInfo, scan_ffi
 
-__all__ = ["Place", "check_finished", "place_of", "place_text"]
+__all__ = ["Region", "check_finished", "region_of", "region_text"]
 
 logger = logging.getLogger(__name__)
 
 #: First row, first column, rows and columns of pixels on a CCD.
-Place = tuple[int, int, int, int]
+Region = tuple[int, int, int, int]
 
 
-def place_of(pixels: FFIInfo | Cube) -> Place:
-    """Where on the CCD the pixels of a frame or a cube lie."""
+def region_of(pixels: FFIInfo | Cube) -> Region:
+    """The region of the CCD that a frame or a cube covers."""
     return (pixels.row_offset, pixels.column_offset, pixels.shape[0], pixels.shape[1])
 
 
-def place_text(place: Place) -> str:
-    """A place in words."""
-    row, column, rows, columns = place
+def region_text(region: Region) -> str:
+    """A region in words."""
+    row, column, rows, columns = region
     return f"rows {row} to {row + rows - 1} and columns {column} to {column + columns - 1}"
 
 
@@ -49,9 +49,9 @@ def check_finished(path: Path, frame: Path | FFIInfo) -> None:
         # A finished cube does not need its frames any more.
         logger.info("%s", error)
         return
-    place, there = place_of(info), place_of(open_cube(path))
-    if place != there:
+    region, there = region_of(info), region_of(open_cube(path))
+    if region != there:
         raise InputError(
-            f"{path}: has {place_text(there)} of the CCD, but {info.path} has {place_text(place)}; "
+            f"{path}: has {region_text(there)} of the CCD, but {info.path} has {region_text(region)}; "
             "--overwrite makes it anew, of the frames"
         )

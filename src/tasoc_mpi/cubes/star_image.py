@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..kernels import blocks
 from ..kernels.background_model import BackgroundModel
 from .background import background_model, fit_background, usable_pixels
-from .buffers import Space
+from .buffers import Buffers
 from .frame_pixels import Frames
 from .frame_series import FrameSeries
 from .sky_geometry import SkyGeometry
@@ -67,7 +67,7 @@ def median_rows(
     model: BackgroundModel,
     first: int,
     last: int,
-    space: Space | None = None,
+    buffers: Buffers | None = None,
 ) -> NDArray[np.float32]:
     """Some rows of the image of the stars.
 
@@ -82,7 +82,7 @@ def median_rows(
     model : BackgroundModel
         Their backgrounds.
     first, last : int
-    space : Space, optional
+    buffers : Buffers, optional
         Where the frames' rows are kept.
 
     Returns
@@ -91,7 +91,7 @@ def median_rows(
         e-/s; zero where no frame has a value.
     """
     rows = read(int(frames[0]), first, last)
-    images = (space or Space()).array("images", (len(frames), *rows.shape), np.float32)
+    images = (buffers or Buffers()).array("images", (len(frames), *rows.shape), np.float32)
     images[0] = rows
     for k in range(1, len(frames)):
         images[k] = read(int(frames[k]), first, last)

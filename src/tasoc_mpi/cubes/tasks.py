@@ -23,7 +23,7 @@ from ..kernels.background_model import BackgroundModel, add_background
 from ..models.motion import ImageMovementKernel
 from ..products.ffi import read_rows
 from .background import fit_background, usable_pixels
-from .buffers import Space
+from .buffers import Buffers
 from .checkpoint import FITTED, LEFT_OUT, NO_SKY
 from .file_writing import write_at, writing
 from .frame_headers import FrameFacts, frame_facts
@@ -113,13 +113,13 @@ class StarsStep:
     model: BackgroundModel
 
     @functools.cached_property
-    def _space(self) -> Space:
-        return Space()
+    def _buffers(self) -> Buffers:
+        return Buffers()
 
     def compute(self, first: int, last: int) -> list[int]:
         """Write rows `first` to `last`; return the checksum of each."""
         excluded = self.frames.excluded[self.chosen]
-        rows = median_rows(self.frames.flux, self.chosen, excluded, self.model, first, last, self._space)
+        rows = median_rows(self.frames.flux, self.chosen, excluded, self.model, first, last, self._buffers)
         self.images.write_stars(first, rows)
         return [zlib.crc32(row.tobytes()) for row in rows]
 
@@ -240,8 +240,8 @@ class RowsStep:
         return ThreadPoolExecutor(1)
 
     @functools.cached_property
-    def _space(self) -> Space:
-        return Space()
+    def _buffers(self) -> Buffers:
+        return Buffers()
 
     @functools.cached_property
     def _writing(self) -> list[Future[None]]:
@@ -276,18 +276,18 @@ class RowsStep:
         shape = (last - first, self.frames.shape[1], len(self.frames))
         kinds = {"images": "f4", "images_err": "f4", "pixel_flags": "u1", "backgrounds": "f4"}
         block = {
-            name: self._space.array(name, shape, dtype)
+            name: self._buffers.array(name, shape, dtype)
             for name, dtype in kinds.items()
             if name in self.offsets
         }
-        flux, error = (self._space.array(name, (CHUNK, *shape[:2]), "f4") for name in ("flux", "error"))
+        flux, error = (self._buffers.array(name, (CHUNK, *shape[:2]), "f4") for name in ("flux", "error"))
         for t0 in range(0, len(self.frames), CHUNK):
             n = min(CHUNK, len(self.frames) - t0)
             for k in range(n):
                 flux[k], error[k] = read_rows(self.frames.infos[t0 + k], first, last)
             blocks.scatter(error[:n], block["images_err"], t0)
             # The errors are in the block: their memory is free for the flags.
-            flags = self._space.array("error", flux.shape, "u1")
+            flags = self._buffers.array("error", flux.shape, "u1")
             for k in range(n):
                 flags[k] = ~usable_pixels(flux[k])
                 flags[k][:, self.excluded[t0 + k] :] |= _LEFT_OUT

@@ -26,7 +26,7 @@ from ..cubes.prepare import (
     memory_bytes,
     prepare_ccd,
 )
-from ..cubes.regions import Place, place_of, place_text
+from ..cubes.regions import Region, region_of, region_text
 from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, read_rows
 from ..products.fits_read import FITSReader
@@ -137,7 +137,7 @@ def import_file(
     if is_cutout(extension):
         infos = _cutout(file)
         path = folder / cube_name(infos[0].sector, infos[0].camera, infos[0].ccd)
-        _check_place(path, file, place_of(infos[0]), made)
+        _check_region(path, file, region_of(infos[0]), made)
         return prepare_ccd(infos, folder, options, tpfs)
     if is_mast_cube(extension):
         if packed:
@@ -149,7 +149,7 @@ def import_file(
     )
 
 
-def _check_place(path: Path, file: Path, place: Place, made: Mapping[Path, Path]) -> None:
+def _check_region(path: Path, file: Path, region: Region, made: Mapping[Path, Path]) -> None:
     """Refuse a file of other pixels than those of the cube that is there."""
     if not path.exists():
         return
@@ -158,11 +158,11 @@ def _check_place(path: Path, file: Path, place: Place, made: Mapping[Path, Path]
     except InputError:
         # Named, or made anew, by what comes next.
         return
-    there = place_of(cube)
-    if there != place:
+    there = region_of(cube)
+    if there != region:
         other = f"{made[path]} (in {path})" if path in made else str(path)
         raise InputError(
-            f"{file}: {place_text(place)} of the CCD of which {other} has {place_text(there)}; "
+            f"{file}: {region_text(region)} of the CCD of which {other} has {region_text(there)}; "
             f"import it into another folder, or remove {path.name}"
         )
 
@@ -173,7 +173,7 @@ def _mast(
     """The cube of a cube of MAST's."""
     path = folder / cube_name(*mast_ccd(file))
     if path.exists():
-        _check_place(path, file, place_of(scan_mast_cube(file)[0]), made)
+        _check_region(path, file, region_of(scan_mast_cube(file)[0]), made)
     memory = memory_bytes(options)
     rest = replace(options, memory=(1 - _READ_AHEAD) * memory / 1e9)
     with making(path, options) as there:
@@ -217,7 +217,7 @@ def _tasoc(folder: Path, file: Path, options: PrepareOptions, made: Mapping[Path
             f"{file}: has the name that its cube gets in {folder}; move it elsewhere and import it from there"
         )
     offsets = (int(info.attributes[f"PIXEL_OFFSET_{axis}"]) for axis in ("ROW", "COLUMN"))
-    _check_place(path, file, (*offsets, *info.shape[:2]), made)  # type: ignore[arg-type]
+    _check_region(path, file, (*offsets, *info.shape[:2]), made)  # type: ignore[arg-type]
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
     with making(path, options) as there:
         if there:
