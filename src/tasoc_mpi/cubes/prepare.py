@@ -310,7 +310,7 @@ def _make(
     digests = file_digests(series)
     good = TESSQualityFlags.filter(quality)
     chosen, enough = chosen_frames(good, series.excluded, series.shape[1])
-    checkpoint = _open_state(state_path, series, frames.geometry, len(chosen), options)
+    checkpoint = _open_checkpoint(state_path, series, frames.geometry, len(chosen), options)
     stars = make_stars(ranks, frames, chosen, enough, digests, checkpoint, memory, label)
     fit_backgrounds(ranks, frames, digests, stars, checkpoint, label)
     verdicts, levels, radial = checkpoint.backgrounds()
@@ -347,7 +347,7 @@ def _make(
     state_path.unlink()
 
 
-def _open_state(
+def _open_checkpoint(
     path: Path, series: FrameSeries, geometry: SkyGeometry, samples: int, options: PrepareOptions
 ) -> Checkpoint:
     parameters = 0
