@@ -20,11 +20,11 @@ from .ffi_info import (
     SCIENCE_COLUMNS,
     SCIENCE_ROWS,
     FFIInfo,
+    ffi_info,
     is_tica_name,
     name_time,
     parse_ffi_name,
     science_pixels,
-    science_region,
 )
 from .fits_read import FITSReader, image_extension
 from .tica import scan_tica
@@ -143,18 +143,7 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
             f"{path}: its header is of sector {sector}, camera {header.get('CAMERA')}, CCD "
             f"{header.get('CCD')}, not what its name says; {WAY_OUT}"
         )
-    return FFIInfo(
-        path=path,
-        sector=name[0],
-        camera=name[1],
-        ccd=name[2],
-        header=header,
-        cards=hdu.cards,
-        **science_region(path, header, image.shape),
-        image=image,
-        error=error,
-        compressed=reader.compressed,
-    )
+    return ffi_info(path, name[:3], header, hdu.cards, image, error=error, compressed=reader.compressed)
 
 
 def read_rows(

@@ -27,12 +27,13 @@ __all__ = [
     "SCIENCE_ROWS",
     "FFIInfo",
     "PixelReader",
+    "cadence_seconds",
     "card_number",
+    "ffi_info",
     "is_tica_name",
     "name_time",
     "parse_ffi_name",
     "science_pixels",
-    "science_region",
     "wcs_cards",
 ]
 
@@ -107,7 +108,7 @@ class FFIInfo:
     column_offset: int
     file_offset: tuple[int, int]
     image: Extension = field(repr=False)
-    error: Extension | None = field(repr=False)
+    error: Extension | None = field(default=None, repr=False)
     pixels: PixelReader | None = field(default=None, repr=False)
     frame_name: str = ""
     spacecraft_times: bool = False
@@ -124,13 +125,7 @@ class FFIInfo:
 
     def integer(self, key: str, largest: int, smallest: int = 0) -> int:
         """An integer of the header, from `smallest` to `largest`; InputError otherwise, as in `number`."""
-        value = self.number(key)
-        if value != round(value) or not smallest <= value <= largest:
-            raise InputError(
-                f"{self.label}: {key} = {value:.15g} in its header, not an integer from {smallest} to "
-                f"{largest}; {WAY_OUT}"
-            )
-        return round(value)
+        return _card_integer(self.label, self.header, key, largest, smallest)
 
     def region(self, first: int, last: int) -> tuple[slice, slice]:
         """Rows and columns of the file's pixels that hold some rows (half open) of science pixels."""
@@ -146,14 +141,7 @@ class FFIInfo:
     @property
     def cadence(self) -> int:
         """Time from frame to frame, seconds."""
-        frame_time = self.number("FRAMETIM") if "FRAMETIM" in self.header else 2.0
-        cadence = self.integer("NUM_FRM", _LONGEST) * frame_time
-        if not 1 <= cadence <= _LONGEST:
-            raise InputError(
-                f"{self.label}: NUM_FRM frames of {frame_time:g} s (FRAMETIM) in its header, a cadence of "
-                f"{cadence:g} s; {WAY_OUT}"
-            )
-        return round(cadence)
+        return cadence_seconds(self.label, self.header)
 
     @property
     def wcs_cards(self) -> dict[str, Any]:
@@ -175,6 +163,34 @@ def card_number(label: object, header: Mapping[str, Any], key: str) -> float:
     if not is_number(value):
         raise InputError(f"{label}: no number in header card {key}; {WAY_OUT}")
     return float(value)
+
+
+def _card_integer(label: object, header: Mapping[str, Any], key: str, largest: int, smallest: int = 0) -> int:
+    value = card_number(label, header, key)
+    if value != round(value) or not smallest <= value <= largest:
+        raise InputError(
+            f"{label}: {key} = {value:.15g} in its header, not an integer from {smallest} to {largest}; "
+            f"{WAY_OUT}"
+        )
+    return round(value)
+
+
+def cadence_seconds(label: object, header: Mapping[str, Any]) -> int:
+    """Seconds from frame to frame by a header; InputError with the label where it has no such time.
+
+    Examples
+    --------
+    >>> cadence_seconds("a.fits", {"NUM_FRM": 900, "FRAMETIM": 2.0})
+    1800
+    """
+    frame_time = card_number(label, header, "FRAMETIM") if "FRAMETIM" in header else 2.0
+    cadence = _card_integer(label, header, "NUM_FRM", _LONGEST) * frame_time
+    if not 1 <= cadence <= _LONGEST:
+        raise InputError(
+            f"{label}: NUM_FRM frames of {frame_time:g} s (FRAMETIM) in its header, a cadence of "
+            f"{cadence:g} s; {WAY_OUT}"
+        )
+    return round(cadence)
 
 
 def wcs_cards(header: Mapping[str, Any]) -> dict[str, str]:
@@ -241,8 +257,15 @@ def science_pixels(
     return np.ascontiguousarray(pixels[:, columns], dtype=np.float32)
 
 
-def science_region(path: Path, header: Mapping[str, Any], shape: tuple[int, int]) -> dict[str, Any]:
-    """Attributes of `FFIInfo` that say where the science pixels of a file with `shape` pixels lie.
+def ffi_info(
+    path: Path,
+    ccd: tuple[int, int, int],
+    header: Mapping[str, Any],
+    cards: Mapping[str, str],
+    image: Extension,
+    **others: Any,
+) -> FFIInfo:
+    """The `FFIInfo` of a frame of a CCD (sector, camera, ccd); its header says where the science pixels are.
 
     Raises
     ------
@@ -250,18 +273,14 @@ def science_region(path: Path, header: Mapping[str, Any], shape: tuple[int, int]
         If there are none.
     """
     column, row = (_first_pixel(path, header, axis) for axis in (1, 2))
-    rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + shape[0]))
-    columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + shape[1]))
+    rows = (max(SCIENCE_ROWS[0], row), min(SCIENCE_ROWS[1], row + image.shape[0]))
+    columns = (max(SCIENCE_COLUMNS[0], column), min(SCIENCE_COLUMNS[1], column + image.shape[1]))
     if rows[0] >= rows[1] or columns[0] >= columns[1]:
         raise InputError(
             f"{path}: no science pixels in it, its first one being column {column}, row {row}; {WAY_OUT}"
         )
-    return {
-        "shape": (rows[1] - rows[0], columns[1] - columns[0]),
-        "row_offset": rows[0],
-        "column_offset": columns[0],
-        "file_offset": (column, row),
-    }
+    shape = (rows[1] - rows[0], columns[1] - columns[0])
+    return FFIInfo(path, *ccd, header, cards, shape, rows[0], columns[0], (column, row), image, **others)
 
 
 def _first_pixel(path: Path, header: Mapping[str, Any], axis: int) -> int:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.times import DAY
 from ..kernels.interleave import frames_of_cube
-from .ffi_info import FFIInfo, science_region, wcs_cards
+from .ffi_info import FFIInfo, ffi_info, wcs_cards
 from .fits_read import HDU, MAX_SIDE, WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
 
@@ -167,16 +167,12 @@ def scan_mast_cube(path: str | os.PathLike[str], memory: float = 1e9) -> tuple[F
     infos = []
     for frame, header in enumerate(headers):
         infos.append(
-            FFIInfo(
-                path=path,
-                sector=key[0],
-                camera=key[1],
-                ccd=key[2],
-                header=header,
-                cards=wcs_cards(header),
-                **science_region(path, header, shape[:2]),
-                image=Extension(image.start, ">f4", (shape[0], shape[1])),
-                error=None,
+            ffi_info(
+                path,
+                key,
+                header,
+                wcs_cards(header),
+                Extension(image.start, ">f4", (shape[0], shape[1])),
                 pixels=MastPixels(image.start, shape, frame, memory),
                 frame_name=str(header.get("FFI_FILE") or f"frame {frame}"),
             )

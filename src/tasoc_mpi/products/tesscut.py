@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.times import DAY
-from .ffi_info import FFIInfo, science_region, wcs_cards
+from .ffi_info import FFIInfo, cadence_seconds, ffi_info, wcs_cards
 from .fits_read import HDU, WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
 
@@ -27,8 +27,6 @@ __all__ = ["is_cutout", "scan_cutout"]
 _LARGEST_SCALE = 360.0
 #: Cadences of TESS at most, from its launch on.
 _MOST_CADENCES = 1e8
-#: Of a cadence, seconds: four hours.
-_LONGEST = 14_400
 #: TESS has pixels of 19 to 23 arcsec; a fit to one pixel or to a row of them gives anything.
 _PIXEL_SCALE = (15.0, 30.0)
 #: Cards of the WCS of a column, and of an image.
@@ -92,7 +90,7 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
     if not len(rows):
         raise InputError(f"{path}: no frame in it has a time; {WAY_OUT}")
     rows = rows[np.argsort(time[rows], kind="stable")]
-    cadence = _cadence(path, header)
+    cadence = cadence_seconds(path, header)
     numbers = _numbers(header, columns, rows, cadence)
     flux, error = (np.ascontiguousarray(columns[name], dtype="f4") for name in ("FLUX", "FLUX_ERR"))
     place = {f"CRVAL{axis}P": table.get(f"{axis}CRV4P") for axis in (1, 2)}
@@ -121,16 +119,12 @@ def scan_cutout(path: str | os.PathLike[str]) -> tuple[FFIInfo, ...]:
             "PROCVER": "",
         }
         infos.append(
-            FFIInfo(
-                path=path,
-                sector=sector,
-                camera=camera,
-                ccd=ccd,
-                header=own,
-                cards=wcs_cards(moved),
-                **science_region(path, own, flux.shape[1:]),
-                image=Extension(0, ">f4", flux.shape[1:]),
-                error=None,
+            ffi_info(
+                path,
+                (sector, camera, ccd),
+                own,
+                wcs_cards(moved),
+                Extension(0, ">f4", flux.shape[1:]),
                 pixels=CutoutPixels(flux[row], error[row]),
                 frame_name=_frame_name(columns["FFI_FILE"][row]),
             )
@@ -203,15 +197,6 @@ def _identity(path: Path, header: Mapping[str, Any], word: str) -> int:
     if not is_integer(value) or not 1 <= value <= (9999 if word == "SECTOR" else 4):
         raise InputError(f"{path}: {word} is {value} in its header; {WAY_OUT}")
     return value
-
-
-def _cadence(path: Path, header: Mapping[str, Any]) -> float:
-    """Seconds from frame to frame."""
-    frames, each = header.get("NUM_FRM"), header.get("FRAMETIM", 2.0)
-    numbers = is_integer(frames) and isinstance(each, int | float)
-    if not numbers or not 1 <= frames * each <= _LONGEST:
-        raise InputError(f"{path}: NUM_FRM {frames} and FRAMETIM {each} are no cadence; {WAY_OUT}")
-    return round(frames * each)
 
 
 def _numbers(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
 from ..core.times import BTJD_ZERO, DAY
-from .ffi_info import FFIInfo, card_number, parse_ffi_name, science_pixels, science_region
+from .ffi_info import FFIInfo, card_number, ffi_info, parse_ffi_name, science_pixels
 from .fits_read import HDU, WAY_OUT, Extension, FITSReader, float_image
 
 __all__ = ["scan_tica"]
@@ -110,16 +110,12 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
             f"{path}: its header is of camera {camera}, CCD {ccd}, not what its name says; {WAY_OUT}"
         )
     header, pixels = _translated(path, values, name)
-    return FFIInfo(
-        path=path,
-        sector=name[0],
-        camera=name[1],
-        ccd=name[2],
-        header=header,
-        cards=hdu.cards,
-        **science_region(path, values, image.shape),
-        image=image,
-        error=None,
+    return ffi_info(
+        path,
+        name[:3],
+        header,
+        hdu.cards,
+        image,
         pixels=pixels,
         spacecraft_times=True,
         compressed=reader.compressed,
