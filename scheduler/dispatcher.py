@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from ..core.messages import ProtocolError, Tag, pack_number, pack_tasks, unpack_
 from ..core.mpi import Mailbox
 from ..core.progress import Progress
 from ..core.status import STATUS
+from ..worklist.ccd_status import last_line
 from .queue import BatchSize, Queue
 from .run_results import RunResults
 from .signals import Stop
@@ -89,7 +91,6 @@ def schedule(
     totals = RunTotals()
     start = time.monotonic()
     progress: Progress | None = None
-    queue: Queue | None = None
 
     def add_results(messages: Messages) -> None:
         assert progress is not None
@@ -97,21 +98,12 @@ def schedule(
         heads = bundle.heads
         size.learn_stars(heads["elaptime"], worklist.in_file[index])
         totals.add(heads)
-        failed = np.flatnonzero((heads["status"] == STATUS.ERROR) | (heads["status"] == STATUS.ABORT))
+        failed = np.flatnonzero(np.isin(heads["status"], (STATUS.ERROR, STATUS.ABORT)))
         progress.update(len(heads), len(failed), float(heads["elaptime"].sum()))
-        if len(failed) and max_errors and progress.errors >= max_errors and not stop:
-            lines = (bundle.strings(failed[-1:])[2][0] or "no message").strip().splitlines()
+        if len(failed) and max_errors and progress.errors >= max_errors:
             starid = worklist.rows["starid"][index[failed[-1]]]
-            reason = f"{progress.errors} star(s) have failed, the last one TIC {starid}: {lines[-1][:200]}"
-            stop.request(reason, 1)
-
-    def tick() -> None:
-        assert progress is not None
-        assert queue is not None
-        if len(skipped := results.tick()):
-            queue.leave_out(skipped)
-        progress.work_left = queue.seconds
-        progress.show()
+            error = last_line(bundle.strings(failed[-1:])[2][0])
+            stop.request(f"{progress.errors} star(s) have failed, the last one TIC {starid}: {error}", 1)
 
     while True:
         # The star that skipped another one may itself be skipped by a later result: the next round computes
@@ -124,17 +116,25 @@ def schedule(
             progress = announce(worklist.rows[wanted])
         else:
             progress.total = progress.done + int(wanted.sum())
+        queue = Queue(worklist.rows, np.flatnonzero(wanted), size, worklist.tile)
         try:
-            queue = Queue(worklist.rows, np.flatnonzero(wanted), size, worklist.tile)
-            compute(queue, add_results, tick)
+            compute(queue, add_results, functools.partial(_tick, results, queue, progress))
         finally:
             # Some 100 bytes a star.
-            queue = None
+            del queue
             results.flush()
     if progress is not None:
         progress.finish()
     totals.seconds = time.monotonic() - start
     return totals
+
+
+def _tick(results: RunResults, queue: Queue, progress: Progress) -> None:
+    """Write results that have waited, leave out stars that are skipped now, and show the progress."""
+    if len(skipped := results.tick()):
+        queue.leave_out(skipped)
+    progress.work_left = queue.seconds
+    progress.show()
 
 
 @dataclass

@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,6 @@ from .program import write_summary
 from .run_results import open_results
 
 __all__ = ["TaskManager"]
-
-#: Keys of `details` that are stored under other names.
-_CENTROID, _STAMP = "pos_centroid", "stamp"
 
 
 class TaskManager:
@@ -97,9 +93,7 @@ class TaskManager:
     def __enter__(self) -> TaskManager:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -241,32 +235,36 @@ class TaskManager:
 
     def _to_results(self, results: list[Mapping[str, Any]]) -> Results:
         numbers = np.zeros(len(results), RESULT_DTYPE)
-        lightcurves: list[str | None] = []
-        errors: list[str | None] = []
+        strings: list[tuple[str | None, str, str | None]] = []
         skips: list[int] = []
         for row, result in zip(numbers, results, strict=True):
             details = dict(result.get("details") or {})
-            row["priority"], row["status"] = result["priority"], STATUS(result["status"])
+            status = STATUS(result["status"])
+            row["priority"], row["status"] = result["priority"], status
             row["elaptime"] = result.get("time", 0.0)
             row["worker_wait_time"] = result.get("worker_wait_time", 0.0)
-            if details.get(_CENTROID) is not None:
-                details["pos_column"], details["pos_row"] = details[_CENTROID]
-            if details.get(_STAMP) is not None:
-                row_min, row_max, col_min, col_max = details[_STAMP]
+            if details.get("pos_centroid") is not None:
+                details["pos_column"], details["pos_row"] = details["pos_centroid"]
+            if details.get("stamp") is not None:
+                row_min, row_max, col_min, col_max = details["stamp"]
                 details["stamp_height"], details["stamp_width"] = row_max - row_min, col_max - col_min
             for name in DIAGNOSTICS:
                 value = details.get(name)
                 row[name] = np.nan if value is None else value
-            path = details.get("filepath_lightcurve") if STATUS(result["status"]).has_lightcurve else None
-            lightcurves.append(None if path is None else os.path.relpath(self.output / path, self.output))
-            messages = details.get("errors") or []
-            errors.append((messages if isinstance(messages, str) else "\n".join(messages)) or None)
+            path = details.get("filepath_lightcurve") if status.has_lightcurve else None
+            errors = details.get("errors") or []
+            strings.append(
+                (
+                    None if path is None else os.path.relpath(self.output / path, self.output),
+                    result.get("method_used") or "",
+                    (errors if isinstance(errors, str) else "\n".join(errors)) or None,
+                )
+            )
             starid = int(self._results.worklist.rows["starid"][self._index([int(result["priority"])])[0]])
-            named = sorted({int(other) for other in details.get("skip_targets") or ()} - {starid})
-            row["skip_count"] = len(named)
-            skips.extend(named)
-        methods = [result.get("method_used") or "" for result in results]
-        return Results(numbers, lightcurves, methods, errors, np.array(skips, dtype=np.int64))
+            targets = sorted({int(other) for other in details.get("skip_targets") or ()} - {starid})
+            row["skip_count"] = len(targets)
+            skips.extend(targets)
+        return Results(numbers, *zip(*strings, strict=True), np.array(skips, dtype=np.int64))
 
 
 def _version(worklist: WorkList, output: Path) -> int:

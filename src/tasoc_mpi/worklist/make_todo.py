@@ -24,7 +24,6 @@ from ..products.tpf_files import TPFInfo, find_tpfs
 from .schema import TODO_DTYPE
 from .star_lists import Rule, read_rules
 from .todo_file import TODO_NAME, create_todo
-from .tpf_apertures import read_stamps
 
 __all__ = ["TodoSummary", "cbv_area", "fill_todo"]
 
@@ -139,10 +138,7 @@ def fill_todo(
             "catalog) with cubes (tasoc-mpi prepare) or target pixel files"
         )
     rows = prioritise(rows)
-    listed = np.zeros(len(rows), dtype=TODO_DTYPE)
-    for name in TODO_DTYPE.names or ():
-        listed[name] = rows[name]
-    create_todo(todo, listed, rows["tile"])
+    create_todo(todo, rows[list(TODO_DTYPE.names or ())].astype(TODO_DTYPE), rows["tile"])
     return _summaries(rows, {*cubes, *tpfs})
 
 
@@ -201,37 +197,37 @@ def _rows(n: int, key: CCDKey, datasource: str, cadence: int) -> NDArray[np.void
     return rows
 
 
-def _check_key(path: Path, key: CCDKey, found: CCDKey) -> None:
-    """A file of one CCD under the name of another would give light curves of the wrong stars."""
+def _check_ccd(catalog: StarCatalog, key: CCDKey) -> None:
+    """A catalog of one CCD under the name of another would give light curves of the wrong stars."""
+    found = catalog.settings.sector, catalog.settings.camera, catalog.settings.ccd
     if key != found:
         raise InputError(
-            f"{path}: of sector {found[0]}, camera {found[1]}, CCD {found[2]} by its own account; rename it"
+            f"{catalog.path}: of sector {found[0]}, camera {found[1]}, CCD {found[2]} by its own account;"
+            " rename it"
         )
-
-
-def _catalog_key(catalog: StarCatalog) -> CCDKey:
-    return catalog.settings.sector, catalog.settings.camera, catalog.settings.ccd
 
 
 def _centre(catalog: StarCatalog) -> tuple[float, float]:
     return catalog.settings.camera_centre_ra, catalog.settings.camera_centre_dec
 
 
+def _inside(position: NDArray[np.float64], first: int, end: int) -> NDArray[np.bool_]:
+    """Whether positions (pixels, NaN allowed) are on pixels of a range."""
+    return (np.rint(position) >= first) & (np.rint(position) < end)
+
+
 def _ffi_rows(cube: Cube, catalog: StarCatalog, faint_limit: float) -> NDArray[np.void]:
     """The stars of a catalog on the science pixels of a cube."""
     attributes = cube.attributes
     key = (int(attributes["SECTOR"]), int(attributes["CAMERA"]), int(attributes["CCD"]))
-    _check_key(catalog.path, key, _catalog_key(catalog))
+    _check_ccd(catalog, key)
     stars = catalog.stars[catalog.stars["tmag"] < faint_limit]
     if not cube.wcs.good[cube.ref_frame]:
         raise InputError(f"{cube.path}: its reference frame has no WCS; remove it and run tasoc-mpi prepare")
     column, row = cube.wcs.stars(stars["ra"], stars["decl"], cube.ref_frame).T
-    with np.errstate(invalid="ignore"):
-        rows_of = np.rint(row) - cube.row_offset
-        columns_of = np.rint(column) - cube.column_offset
-        inside = (rows_of >= 0) & (rows_of < cube.shape[0]) & (columns_of >= 0) & (columns_of < cube.shape[1])
-        inside &= (np.rint(row) >= SCIENCE_ROWS[0]) & (np.rint(row) < SCIENCE_ROWS[1])
-        inside &= (np.rint(column) >= SCIENCE_COLUMNS[0]) & (np.rint(column) < SCIENCE_COLUMNS[1])
+    inside = _inside(row, cube.row_offset, cube.row_offset + cube.shape[0])
+    inside &= _inside(column, cube.column_offset, cube.column_offset + cube.shape[1])
+    inside &= _inside(row, *SCIENCE_ROWS) & _inside(column, *SCIENCE_COLUMNS)
     stars, row, column = stars[inside], row[inside], column[inside]
     rows = _rows(len(stars), key, "ffi", int(attributes["CADENCE"]))
     rows["tile"] = (np.rint(row).astype(int) - SCIENCE_ROWS[0]) // _TILE * _TILES_ACROSS
@@ -249,10 +245,11 @@ def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit
     stars = np.zeros(0, dtype=STAR_DTYPE) if catalog is None else catalog.stars
     stars = stars[stars["tmag"] < faint_limit]
     vectors = unit_vectors(stars["ra"], stars["decl"])
-    for tpf in read_stamps([info.path for info in infos]):
+    for info in infos:
+        tpf = read_tpf(info.path, rows=False)
         key = (tpf.sector, tpf.camera, tpf.ccd)
         if catalog is not None:
-            _check_key(catalog.path, key, _catalog_key(catalog))
+            _check_ccd(catalog, key)
         parts.append(_primary(tpf, catalog))
         if catalog is None:
             continue
@@ -310,9 +307,7 @@ def _secondaries(
     row_min, row_max, col_min, col_max = tpf.stamp
     stars = stars[stars["starid"] != tpf.starid]
     column, row = tpf.wcs.stars(stars["ra"], stars["decl"], 0).T
-    with np.errstate(invalid="ignore"):
-        inside = (np.rint(row) >= row_min) & (np.rint(row) < row_max)
-        inside &= (np.rint(column) >= col_min) & (np.rint(column) < col_max)
+    inside = _inside(row, row_min, row_max) & _inside(column, col_min, col_max)
     stars, row, column = stars[inside], row[inside], column[inside]
     pixels = np.rint(row).astype(int) - row_min, np.rint(column).astype(int) - col_min
     collected = (tpf.aperture[pixels] & _COLLECTED) != 0
