@@ -75,7 +75,7 @@ def requirements(
     worklist = results.worklist
     cadence = np.maximum(worklist.rows["cadence"][wanted], 1)
     workers_here = max(1, node.count(node[0]) - (len(node) > 1))
-    # Where the system does not say, nothing is refused.
+    # Nothing is refused if the system does not know its memory.
     memory = available_memory()
     return [
         Requirement(

@@ -1,7 +1,7 @@
 """Signals that end a run early: of the batch system, of an operator, of a user at the keyboard.
 
 Rank 0 acts on them: it hands out nothing more, collects the stars that the workers finish within some
-seconds, writes their results and ends with an exit status that says whether to start the run again. The other
+seconds, writes their results and ends with the exit status REQUEUE or INTERRUPTED. The other
 ranks ignore them: launchers and batch systems send them to every rank, and a rank that ended would lose its
 results.
 """
@@ -19,7 +19,7 @@ from ..core.streams import write_error
 
 __all__ = ["INTERRUPTED", "REQUEUE", "EndedAtOnce", "Stop", "listen"]
 
-#: Exit status of a run that was told to end and wants to be started again: EX_TEMPFAIL of sysexits.h.
+#: Exit status of a run that a batch system has ended and is to start again: EX_TEMPFAIL of sysexits.h.
 REQUEUE = 75
 #: Exit status after an interrupt from the keyboard, as shells give it.
 INTERRUPTED = 130

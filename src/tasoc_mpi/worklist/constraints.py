@@ -1,4 +1,4 @@
-"""Which rows of the work list are meant."""
+"""Filters of the rows of the work list."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Constraints"]
 
 @dataclass(frozen=True)
 class Constraints:
-    """Which rows of the work list are meant; a constraint that is None (or has no values) admits all.
+    """Filters of the rows of the work list; one that is None (or has no values) admits all.
 
     The magnitudes are inclusive limits, the others hold any number of accepted values. A `datasource` of
     ``tpf`` admits secondary targets (``tpf:STARID``) too; a `method` of ``''`` admits the rows without one.

@@ -145,7 +145,7 @@ def fill_todo(
 def _all_rows(
     folder: Path, cubes: Mapping[CCDKey, Path], tpfs: Mapping[CCDKey, Sequence[TPFInfo]], faint_limit: float
 ) -> NDArray[np.void]:
-    """The rows of every CCD; what cannot be listed is said in the log."""
+    """The rows of every CCD; warnings name the files whose stars cannot be listed."""
     parts = [np.zeros(0, dtype=_DTYPE)]
     for key, frames in find_ffis(folder).items():
         if key not in cubes:

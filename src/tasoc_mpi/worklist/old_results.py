@@ -1,6 +1,7 @@
 """Results that older versions of this program, or others, have left in the tables of a work list.
 
-They become logs, once: from then on the file is published from those. The old file stays beside the new one.
+`move_to_logs` writes them to logs once: after that the file is published from these. The old file stays
+beside the new one.
 """
 
 from __future__ import annotations

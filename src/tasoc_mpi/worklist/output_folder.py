@@ -1,6 +1,6 @@
 """Which output folder belongs to a work list.
 
-Every output folder has its own logs. `todo.sqlite` says of which of them its results were published; the
+Every output folder has its own logs. `todo.sqlite` names the one whose results were published last; the
 small file ``todo.output`` beside it names the one in which a run was started last.
 """
 
@@ -45,7 +45,7 @@ def note_output(todo: Path, output: Path) -> None:
         If it cannot be written.
     """
     name = output_name(todo, output)
-    # Bytes of the file system, whatever the locale makes of them.
+    # The bytes of the file system, which the locale may not be able to decode.
     data = (name if isinstance(name, bytes) else name.encode("utf-8")) + b"\n"
     if _read(todo) == data:
         return

@@ -51,7 +51,7 @@ _RECORD = struct.Struct("<4sIdII")
 #: Version of the light curves, then the priorities.
 _VERSION = struct.Struct("<q")
 
-#: A record is not larger (bytes): one that says so is damaged.
+#: Largest record (bytes): one with a larger size is damaged.
 _LARGEST = 1 << 27
 #: Messages and bytes that are read at once.
 _MESSAGES, _BYTES = 500, 16 << 20

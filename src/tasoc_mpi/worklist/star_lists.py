@@ -44,7 +44,7 @@ class Rule:
     method: str = ""
 
     def fits(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Which rows of TODO_DTYPE the rule is about."""
+        """Which rows of TODO_DTYPE the rule names."""
         fits = rows["starid"] == self.starid
         if self.sector is not None:
             fits &= rows["sector"] == self.sector

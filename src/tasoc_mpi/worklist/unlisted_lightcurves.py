@@ -203,7 +203,7 @@ class _Packs:
             reader.close()
 
     def hold(self, priorities: NDArray[np.int64], path: str) -> bool:
-        """Whether a file is what one of the rows lists; also where nobody knows."""
+        """Whether a row lists these bytes in a pack; also true if the pack cannot be read."""
         query = "SELECT lightcurve FROM diagnostics WHERE priority = ?"
         for priority in priorities.tolist():
             found = self._conn.execute(query, (priority,)).fetchone()

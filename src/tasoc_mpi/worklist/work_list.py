@@ -48,7 +48,7 @@ _NULL = {"method": "''", "status": f"{STATUS.UNKNOWN:d}", "tile": "-1"}
 
 
 def ccd_name(ccd: CCD) -> str:
-    """A CCD as it is named in messages and files.
+    """Name of a CCD in messages and files.
 
     >>> ccd_name((1, 1, 4))
     's001-1-4'
