@@ -252,19 +252,20 @@ class TaskManager:
                 value = details.get(name)
                 row[name] = np.nan if value is None else value
             path = details.get("filepath_lightcurve") if status.has_lightcurve else None
-            errors = details.get("errors") or []
+            messages = details.get("errors") or []
             strings.append(
                 (
                     None if path is None else os.path.relpath(self.output / path, self.output),
                     result.get("method_used") or "",
-                    (errors if isinstance(errors, str) else "\n".join(errors)) or None,
+                    (messages if isinstance(messages, str) else "\n".join(messages)) or None,
                 )
             )
             starid = int(self._results.worklist.rows["starid"][self._index([int(result["priority"])])[0]])
             targets = sorted({int(other) for other in details.get("skip_targets") or ()} - {starid})
             row["skip_count"] = len(targets)
             skips.extend(targets)
-        return Results(numbers, *zip(*strings, strict=True), np.array(skips, dtype=np.int64))
+        lightcurves, methods, errors = zip(*strings, strict=True)
+        return Results(numbers, lightcurves, methods, errors, np.array(skips, dtype=np.int64))
 
 
 def _version(worklist: WorkList, output: Path) -> int:

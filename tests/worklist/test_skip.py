@@ -162,7 +162,7 @@ def reference(stars):
     return [skipped.get(i, -1) for i in range(len(stars))]
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(fields())
 def test_agrees_with_the_definition(stars):
     assert apply(stars) == reference(stars)
@@ -188,7 +188,7 @@ def test_a_skipped_star_is_skipped_by_a_published_one_of_its_group(stars):
             assert stars[i][0] in stars[by][4] or stars[by][0] in stars[i][4]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(fields(), st.data())
 def test_stars_that_others_skip_need_not_be_computed(stars, data):
     """Computing in any order, without what is skipped by then, until nothing is left: the same outcome."""
