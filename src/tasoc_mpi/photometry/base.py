@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import logging
 import os
-import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,8 +142,7 @@ class BasePhotometry(StampPixels):
         column, row = source.star_positions[i]
         super().__init__(source, int(starid), row.item(), column.item(), cache)
         self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
-        self.cadence = source.cadence
-        self.header = source.header
+        self.cadence, self.header = source.cadence, source.header
         self.data_rel = int(source.facts["DATA_REL"] or 0)
         self.n_readout = int(source.facts["NREADOUT"] or 0)
 
@@ -170,12 +168,7 @@ class BasePhotometry(StampPixels):
     def __enter__(self) -> BasePhotometry:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -221,8 +214,8 @@ class BasePhotometry(StampPixels):
         )
         known, positions = source.catalog.stars[inside], source.star_positions[inside]
         stars = np.empty(len(inside), dtype=STAMP_STAR_DTYPE)
-        for name, column in (("starid", "starid"), ("tmag", "tmag"), ("ra", "ra"), ("dec", "decl")):
-            stars[name] = known[column]
+        for name in ("starid", "tmag", "ra", "dec"):
+            stars[name] = known["decl" if name == "dec" else name]
         stars["column"], stars["row"] = positions[:, 0], positions[:, 1]
         stars["row_stamp"] = stars["row"] - row_min
         stars["column_stamp"] = stars["column"] - col_min
@@ -366,11 +359,8 @@ class BasePhotometry(StampPixels):
             result.mask_size = int(self.final_phot_mask.sum())
             result.edge_flux = edge_flux(self.sumimage, self.final_phot_mask)
         if not result.mean_flux > 0:
-            self.logger.warning(
-                "TIC %d: the median flux is %.4g e-/s: there is no relative light curve",
-                self.starid,
-                result.mean_flux,
-            )
+            text = "TIC %d: the median flux is %.4g e-/s: there is no relative light curve"
+            self.logger.warning(text, self.starid, result.mean_flux)
             return STATUS.WARNING
         return status
 

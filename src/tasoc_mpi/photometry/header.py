@@ -21,13 +21,6 @@ from .stamp import Stamp
 __all__ = ["primary_cards", "table_cards", "wcs_cards"]
 
 _JD_EPOCH = int(BTJD_ZERO)
-_FACT_COMMENTS = {
-    "PROCVER": "version of the processing of the pixels",
-    "DATA_REL": "data release number",
-    "CRMITEN": "spacecraft cosmic ray mitigation enabled",
-    "CRBLKSZ": "[exposures] s/c cosmic ray mitigation block size",
-    "CRSPOC": "SPOC cosmic ray cleaning enabled",
-}
 
 
 def _known(value: float) -> float | None:
@@ -44,7 +37,7 @@ def primary_cards(
 ) -> list[CardTuple]:
     """Cards of the primary header after the structural ones; `additional` are those of the method."""
     pm = math.hypot(target["pm_ra"], target["pm_decl"])
-    facts = [(key, source.facts[key], comment) for key, comment in _FACT_COMMENTS.items()]
+    facts = source.facts
     return [
         ("TELESCOP", "TESS", "telescope"),
         ("INSTRUME", "TESS Photometer", "detector type"),
@@ -54,9 +47,9 @@ def primary_cards(
         ("CAMERA", source.camera, "camera number"),
         ("CCD", source.ccd, "CCD number"),
         ("SECTOR", source.sector, "observing sector"),
-        *facts[:1],
+        ("PROCVER", facts["PROCVER"], "version of the processing of the pixels"),
         ("FILEVER", "1.5", "file format version"),
-        *facts[1:2],
+        ("DATA_REL", facts["DATA_REL"], "data release number"),
         ("VERSION", version, "version of the light curve"),
         ("PHOTMET", method, "photometric method used"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
@@ -69,7 +62,9 @@ def primary_cards(
         ("TESSMAG", _known(target["tmag"]), "[mag] TESS magnitude"),
         ("TEFF", _known(target["teff"]), "[K] effective temperature"),
         ("TICVER", source.catalog.settings.ticver or None, "version of the TESS input catalog"),
-        *facts[2:],
+        ("CRMITEN", facts["CRMITEN"], "spacecraft cosmic ray mitigation enabled"),
+        ("CRBLKSZ", facts["CRBLKSZ"], "[exposures] s/c cosmic ray mitigation block size"),
+        ("CRSPOC", facts["CRSPOC"], "SPOC cosmic ray cleaning enabled"),
         *((key, value, comment) for key, (value, comment) in additional.items()),
         ("DATAVAL", 0, "data validation flags"),
     ]

@@ -147,16 +147,7 @@ class Source(ABC):
 
 
 class CubeSource(Source):
-    """The cube of a CCD.
-
-    Parameters
-    ----------
-    path : Path
-        Of the cube in the input folder; `cube` may be a copy of it.
-    cube : Cube
-    catalog : StarCatalog
-    in_memory : bool
-        Read the images into memory, instead of mapping the file.
+    """The cube of a CCD; `path` is in the input folder, the open cube may be a copy of it.
 
     Raises
     ------
@@ -207,14 +198,7 @@ class CubeSource(Source):
 
 
 class TPFSource(Source):
-    """A target pixel file.
-
-    Parameters
-    ----------
-    tpf : TPF
-    catalog : StarCatalog
-    cube : Cube or None
-        Of the CCD, where there is one that covers the file's pixels.
+    """A target pixel file; `cube` is that of its CCD, where there is one that covers the pixels.
 
     Raises
     ------
