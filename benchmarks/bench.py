@@ -74,10 +74,10 @@ def time_stages(folder: Path, n_stars: int) -> None:
     from tasoc_mpi.core.quality import TESSQualityFlags
     from tasoc_mpi.photometry.diagnostics import fill_statistics
     from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
-    from tasoc_mpi.worklist.work_list import load_todo
+    from tasoc_mpi.worklist.work_list import load_worklist
 
-    todo = load_todo(folder / "todo.sqlite")
-    ffi = todo[todo["datasource"] == "ffi"]
+    todo = load_worklist(folder / "todo.sqlite").rows
+    ffi = todo[todo["datasource"] == b"ffi"]
     stars = np.random.default_rng(1).permutation(ffi["starid"])[:n_stars]
     output = folder / "stages"
     where = {"input_folder": folder, "output_folder": output, "sector": 1, "camera": 1, "ccd": 1}

@@ -73,6 +73,7 @@ def test_kernels_know_nothing_of_ours_but_kernels(name):
 
 #: Commands are named as the modules that do their work; `options` and `launch` hold those of a room.
 SAME_NAMES = {
+    "diagnostics": {"core", "photometry"},
     "launch": {"scheduler", "worker"},
     "movie": {"commands", "report"},
     "options": {"cubes", "simulate"},
