@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +73,20 @@ def test_kernels_know_nothing_of_ours_but_kernels(name):
     assert all(i.split(".")[0] == "kernels" for i in imports(name, modules()[name]))
 
 
+def test_no_modules_import_each_other():
+    """Directly or by way of others; imports within functions and for type checkers count."""
+    known = modules()
+    graph = {
+        name: {i if i in known else i.rpartition(".")[0] for i in imports(name, path)} & known.keys() - {name}
+        for name, path in known.items()
+    }
+    assert sum(map(len, graph.values())) > 2 * len(graph)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
 #: Commands are named as the modules that do their work; `options` and `launch` hold those of a room.
 SAME_NAMES = {
     "diagnostics": {"core", "photometry"},
@@ -89,6 +105,23 @@ def test_modules_of_one_name_mean_the_same():
         if path.name != "__init__.py":
             folders.setdefault(path.stem, set()).add(name.rpartition(".")[0])
     assert {name: where for name, where in folders.items() if len(where) > 1} == SAME_NAMES
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_modules_are_short(name):
+    most = 80 if name.startswith("commands.") else 450
+    assert len(modules()[name].read_text().splitlines()) < most
+
+
+def test_functions_are_short():
+    lines = {
+        f"{name}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert not {name: count for name, count in lines.items() if count >= 80}
+    assert statistics.quantiles(lines.values(), n=20)[-1] < 45
 
 
 def test_no_test_imports_a_test():

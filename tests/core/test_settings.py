@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from house import modules
 from mpi_launch import launch
 
 from tasoc_mpi import cli
@@ -46,7 +47,7 @@ def test_the_documentation_has_the_table():
 
 def test_every_setting_is_read_by_something():
     """Its section and key stand in a call somewhere; those of masks are the fields of their parameters."""
-    code = "".join(p.read_text() for p in (ROOT / "src").rglob("*.py") if p.name != "settings.py")
+    code = "".join(path.read_text() for name, path in modules().items() if name != "core.settings")
     code += 'getfloat("photometry", "zero_point")'  # settings.mag2flux, tested below
     for setting in SETTINGS:
         call = rf'get(float|int)\(\s*"{setting.section}", [^)]*"{setting.key}"'
