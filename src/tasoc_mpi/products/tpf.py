@@ -18,7 +18,7 @@ from ..core.names import CCDKey
 from .fits_read import HDU, FITSReader, is_integer, is_number
 from .fits_table import read_series, table_columns
 from .frame_wcs import FrameWCS
-from .tpf_files import TPFInfo, parse_tpf_name, reading
+from .tpf_files import TPFInfo, parse_tpf_name, read_file
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -131,7 +131,7 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
     MissingInput, InputError
         As `read_tpf`, as far as the first header goes.
     """
-    return reading(Path(path), lambda reader: _ccd(reader.hdu().values))
+    return read_file(Path(path), lambda reader: _ccd(reader.hdu().values))
 
 
 def group_tpfs(infos: Iterable[TPFInfo]) -> dict[CCDKey, list[TPFInfo]]:
@@ -173,7 +173,7 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = 
         If the file is truncated or corrupt, has not the extensions and columns of a target pixel file,
         or no row with a time.
     """
-    return reading(Path(path), lambda reader: _read(reader, pixels, rows))
+    return read_file(Path(path), lambda reader: _read(reader, pixels, rows))
 
 
 def _read(reader: FITSReader, with_pixels: bool, with_rows: bool) -> TPF:

@@ -20,8 +20,8 @@ __all__ = [
     "TPFInfo",
     "find_tpfs",
     "parse_tpf_name",
+    "read_file",
     "read_tpf_list",
-    "reading",
     "tpf_list_path",
     "write_tpf_list",
 ]
@@ -117,14 +117,14 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
 def _rank(info: TPFInfo) -> tuple[Any, ...]:
     """Order of several files of a star: unreadable ones, data alerts, the mission's from old to new."""
     try:
-        made, readable = reading(info.path, lambda reader: processing(reader.hdu().values)), True
+        made, readable = read_file(info.path, lambda reader: processing(reader.hdu().values)), True
     except TasocError:
         made, readable = processing({}), False
     return readable, info.path.name.startswith("tess"), made, *file_rank(info.path)
 
 
-def reading(path: Path, read: Callable[[FITSReader], T]) -> T:
-    """What is read from a file; errors are one line that names it."""
+def read_file(path: Path, read: Callable[[FITSReader], T]) -> T:
+    """Open a target pixel file and call `read`; its errors become one line that names the file."""
     try:
         with FITSReader(path) as reader:
             return read(reader)
