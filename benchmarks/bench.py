@@ -72,8 +72,8 @@ def time_stages(folder: Path, n_stars: int) -> None:
     """Every stage of a star on its own, then the whole star, on one core."""
     from tasoc_mpi import AperturePhotometry, tessphot
     from tasoc_mpi.core.quality import TESSQualityFlags
-    from tasoc_mpi.photometry.diagnostics import fill_statistics
     from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
+    from tasoc_mpi.photometry.measurements import fill_statistics
     from tasoc_mpi.worklist.work_list import load_worklist
 
     todo = load_worklist(folder / "todo.sqlite").rows

@@ -89,7 +89,6 @@ def test_no_modules_import_each_other():
 
 #: Commands are named as the modules that do their work; `options` and `launch` hold those of a room.
 SAME_NAMES = {
-    "diagnostics": {"core", "photometry"},
     "launch": {"scheduler", "worker"},
     "movie": {"commands", "report"},
     "options": {"cubes", "simulate"},

@@ -11,7 +11,7 @@ from .core.methods import METHODS
 from .core.settings import load_settings, mag2flux
 from .core.status import STATUS
 from .photometry.base import BasePhotometry
-from .photometry.diagnostics import SIDES, edge_flux
+from .photometry.measurements import SIDES, edge_flux
 
 __all__ = ["photometry_class", "tessphot", "wants_halo"]
 

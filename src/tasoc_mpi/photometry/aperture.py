@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ..core.settings import mag2flux
 from ..core.status import STATUS
 from .base import BasePhotometry
-from .diagnostics import SIDES, edge_flux
 from .k2p2 import K2P2Parameters, K2P2Result, k2p2_masks
+from .measurements import SIDES, edge_flux
 
 __all__ = ["AperturePhotometry", "contamination", "minimal_mask", "stars_in_mask", "touched_sides"]
 

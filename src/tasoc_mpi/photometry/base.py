@@ -17,9 +17,9 @@ from ..core.settings import load_settings
 from ..core.status import STATUS
 from ..products.lightcurve import LightCurve, Writer, write_lightcurve
 from .columns import background_shenanigans, star_columns
-from .diagnostics import edge_flux, fill_statistics
 from .header import primary_cards, table_cards, wcs_cards
 from .load_sources import load_source
+from .measurements import edge_flux, fill_statistics
 from .result import MessageCollector, PhotometryResult
 from .stamp import Stamp, default_size
 from .stamp_pixels import StampPixels

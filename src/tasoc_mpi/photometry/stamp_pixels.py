@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..kernels.sums import sum_pixels
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
-from .diagnostics import SIDES, MaskSums
+from .measurements import SIDES, MaskSums
 from .sources import Source
 from .stamp import Stamp, clipped, stamp_around
 
