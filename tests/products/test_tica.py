@@ -48,6 +48,14 @@ def test_electrons_a_second_with_errors_of_photons_and_read_outs(tmp_path, elect
     assert (frame.info.row_offset, frame.info.column_offset) == (0, 44)
 
 
+def test_errors_of_negative_pixels_are_those_of_the_read_outs(tmp_path, electrons) -> None:
+    electrons[3, 4], electrons[5, 6] = -5e4, np.nan
+    frame = read_ffi(write_tica(tmp_path, 0, electrons))
+    assert frame.flux[3, 4] < 0
+    assert frame.error[3, 4] == pytest.approx(np.sqrt(100 * 0.4 * 600) / (0.8 * 0.99 * 600), rel=1e-6)
+    assert np.isnan(frame.flux[5, 6])
+
+
 def test_collateral_pixels_are_left_out(tmp_path: Path) -> None:
     image = np.broadcast_to(np.arange(2136, dtype="f4"), (2078, 2136))
     frame = read_ffi(write_tica(tmp_path, 0, image, CRVAL1P=None, CRVAL2P=None), errors=False)

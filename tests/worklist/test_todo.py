@@ -298,3 +298,11 @@ def test_status_of_a_damaged_list(todo):
     with pytest.raises(InputError) as info:
         status_command.main(argparse.Namespace(input=str(todo.parent), stars=5))
     assert "not an SQLite file" in one_line(info)
+
+
+def test_limits_of_magnitudes_are_inclusive():
+    rows = np.zeros(4, TODO_DTYPE)
+    rows["tmag"] = [8.0, 9.5, 11.0, np.nan]
+    assert Constraints(tmag_min=9.5).mask(rows).tolist() == [False, True, True, False]
+    assert Constraints(tmag_max=9.5).mask(rows).tolist() == [True, True, False, False]
+    assert Constraints(tmag_min=9.5, tmag_max=9.5).mask(rows).tolist() == [False, True, False, False]
