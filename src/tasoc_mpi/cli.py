@@ -20,6 +20,7 @@ COMMANDS = (
     "simulate",
     "catalog",
     "prepare",
+    "prf",
     "import",
     "todo",
     "run",
@@ -35,7 +36,7 @@ COMMANDS = (
 _WITH_SETTINGS = ("simulate", "catalog", "import", "todo", "summary", "submit")
 
 #: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
-_MODULES = {"import": "importing", "status": "show_status"}
+_MODULES = {"import": "importing", "prf": "measure_prf", "status": "show_status"}
 
 
 def parse(options: Sequence[str] | None = None) -> argparse.Namespace:

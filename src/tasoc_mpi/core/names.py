@@ -15,6 +15,7 @@ __all__ = [
     "find_cubes",
     "lightcurve_name",
     "parse_lightcurve_name",
+    "prf_name",
     "truth_name",
     "unfinished_lightcurve_name",
 ]
@@ -67,6 +68,17 @@ def catalog_name(sector: int, camera: int, ccd: int) -> str:
     'catalog_sector001_camera2_ccd3.sqlite'
     """
     return f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
+
+
+def prf_name(sector: int, camera: int, ccd: int) -> str:
+    """File name of a CCD's effective pixel response.
+
+    Examples
+    --------
+    >>> prf_name(1, 2, 3)
+    'prf_sector001_camera2_ccd3.hdf5'
+    """
+    return f"prf_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
 
 
 def truth_name(sector: int, camera: int, ccd: int) -> str:

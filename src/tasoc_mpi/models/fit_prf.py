@@ -1,0 +1,449 @@
+"""The effective pixel response from images: fluxes of all stars and the response, by least squares in turn.
+
+Anderson & King 2000 (PASP 112, 1360). The images are means of many frames. Each round solves, tile by tile,
+for the fluxes of the stars and a background plane, and then, node by node, for the change of the response
+that explains the residuals best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.ndimage import maximum_filter
+
+from ..core.errors import InputError
+from ..kernels.spline_prf import HALF, KNOTS, add_equations, add_rings, blend_all, star_matrix
+from ..products.prf_file import SCALE
+
+__all__ = ["MIN_STARS", "PRFFit", "Stack", "fit_stack", "make_nodes"]
+
+#: Side of the tiles, and how far around a tile its fluxes are fitted in and stars are taken from, pixels.
+TILE, MARGIN, REACH = 64, 5, 7
+#: Side of the region that a node's response is learnt from, pixels.
+REGION = 512
+#: Fewest stars that the response is learnt from, and fewest at a node for slopes over the CCD.
+MIN_STARS, MIN_SLOPES = 30, 90
+#: Most stars at a node: more add time and no precision.
+MOST_STARS = 500
+#: Error of the model in units of itself, in each round: at first the response is only roughly known.
+MODEL_ERROR = (0.2, 0.05, 0.02, 0.01, 0.01)
+#: Catalogue fluxes are right to this share (a prior, which matters for stars that cannot be separated).
+FLUX_ERROR = 0.2
+#: Prior of a coefficient's change in a round, in units of the response (the largest values are some 0.4).
+CHANGE = 0.05
+#: Weight of the condition that the light does not depend on the place in the pixel: it is kept to 1e-5.
+FIRM = 1e10
+#: The response changes over a node's region only within this distance of the star, knots.
+SLOPING = 10.0
+#: Radii between which the wings of the brightest stars are measured, pixels.
+RINGS = np.array([4.5, 5.5, 6.5, 7.5, 9.0, 11.0, 14.0])
+#: Light in each ring for a response of 1 at its radius: area of the triangle times the way of its middle.
+VOLUMES = np.pi / 3 * (RINGS[2:] - RINGS[:-2]) * (RINGS[2:] + RINGS[1:-1] + RINGS[:-2])
+#: The error of the model is taken to be at least that for a pixel with this share of the largest one nearby.
+FAR = 0.05
+#: Residuals beyond so many sigma have less weight, and none beyond the second.
+CLIP = (3.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A mean of frames.
+
+    Attributes
+    ----------
+    image, variance : ndarray, shape (R, C)
+        e-/s and its square; NaN where no frame has a value or that are to be left out.
+    origin : (int, int)
+        Full frame image (row, column) of the first pixel.
+    rows, columns : ndarray, shape (K,)
+        Mean place of each star, full frame image pixels.
+    jitter : ndarray, shape (K, 2)
+        Variance of the stars' places in (row, column) between the frames, pixels squared.
+    """
+
+    image: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    origin: tuple[int, int]
+    rows: NDArray[np.float64]
+    columns: NDArray[np.float64]
+    jitter: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PRFFit:
+    """The response in one stack.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (M, N, 3, S, S)
+    fluxes : ndarray, shape (K,)
+        Of the stars, e-/s; NaN for those outside of the image.
+    residual : ndarray, shape (R, C)
+        Image less model, e-/s.
+    wings : ndarray, shape (len(RINGS) - 2,)
+        Response at the inner ones of `RINGS`, beyond that of the coefficients.
+    inside : float
+        Share of the light without the wings, to which the coefficients are normalised.
+    used : ndarray of int64, shape (M, N)
+        Number of stars that each node's response was learnt from.
+    scatter : float
+        Robust standard deviation of the residuals in these stars' central pixels over their largest values.
+    """
+
+    coefficients: NDArray[np.float64]
+    fluxes: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    wings: NDArray[np.float64]
+    inside: float
+    used: NDArray[np.int64]
+    scatter: float
+
+
+def make_nodes(first: int, size: int) -> NDArray[np.float64]:
+    """Places of the nodes along a side of `size` pixels from `first` on: the middles of equal regions."""
+    count = max(1, round(size / REGION))
+    return first + (np.arange(count) + 0.5) * size / count - 0.5
+
+
+class _Fit:
+    """One stack's fit while it is going on."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        expected: NDArray[np.float64],
+        nodes: tuple[NDArray[np.float64], NDArray[np.float64]],
+        coefficients: NDArray[np.float64],
+        saturated: float,
+    ) -> None:
+        self.stack, self.catalog, self.expected = stack, expected, expected
+        self.node_rows, self.node_columns = nodes
+        self.coefficients = np.array(coefficients)
+        self.fluxes = np.array(expected)
+        good = np.isfinite(stack.image) & (stack.variance > 0)
+        self.image = np.where(good, stack.image, 0.0)
+        self.noise = np.where(good, stack.variance, np.inf)
+        self.robust = good.astype("f8")
+        self.residual = np.full(self.image.shape, np.nan)
+        self.model = np.maximum(self.image, 0.0)
+        row0, column0 = stack.origin
+        n_rows, n_columns = self.image.shape
+        self.inside = (
+            (stack.rows > row0 - 0.5)
+            & (stack.rows < row0 + n_rows - 0.5)
+            & (stack.columns > column0 - 0.5)
+            & (stack.columns < column0 + n_columns - 0.5)
+        )
+        self.node_of = (_nearest(self.node_rows, stack.rows), _nearest(self.node_columns, stack.columns))
+        peak = 0.4 * expected
+        sigma = np.sqrt(np.nanmedian(stack.variance))
+        self.learn = self.inside & (peak > 30.0 * sigma) & (expected < saturated)
+        self.used = np.zeros((len(self.node_rows), len(self.node_columns)), dtype="i8")
+        for m, n in np.ndindex(*self.used.shape):
+            (own,) = np.nonzero(self.learn & (self.node_of[0] == m) & (self.node_of[1] == n))
+            self.learn[own[np.argsort(-expected[own], kind="stable")][MOST_STARS:]] = False
+            self.used[m, n] = min(len(own), MOST_STARS)
+        # The light of fainter ones is taken from the catalog.
+        self.free = peak > 3.0 * sigma
+        distance = np.hypot(*np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1])
+        known = distance <= HALF + 0.5
+        self.index = np.where(known, np.cumsum(known).reshape(known.shape) - 1, -1)
+        self.unknowns = int(known.sum())
+        self.sloping = np.flatnonzero(distance[known] <= SLOPING)
+        self.wings = np.zeros(len(RINGS) - 2)
+        self.rings = np.zeros((len(self.wings), *self.image.shape))
+        self.wing_image = np.zeros(self.image.shape)
+        # Only the wings of bright stars stand out from the sky.
+        self.shining = (peak > 300.0 * sigma) & np.isfinite(stack.rows + stack.columns)
+
+    def round(self, model_error: float, learn: bool) -> None:
+        """Solve for the fluxes, and then for the response."""
+        self.model_error = model_error
+        self.peak = maximum_filter(self.model, 2 * REACH - 1)
+        row0, column0 = self.stack.origin
+        k = self.shining & (self.fluxes > 0)
+        self.rings[:] = 0.0
+        add_rings(
+            self.rings, self.stack.rows[k] - row0, self.stack.columns[k] - column0, self.fluxes[k], RINGS
+        )
+        self.wing_image = np.tensordot(self.wings, self.rings, 1)
+        tiles: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for r, c in _corners(self.image.shape):
+            row, column = self._middle((r, c))
+            node = (_nearest(self.node_rows, row).item(), _nearest(self.node_columns, column).item())
+            tiles.setdefault(node, []).append((r, c))
+        changes = {}
+        for node, own in sorted(tiles.items()):
+            size = sum(map(len, self._orders(node)))
+            normal, right = np.zeros((size, size) if learn else (0, 0)), np.zeros(size)
+            for tile in own:
+                self._tile(tile)
+                if learn:
+                    self._learn(tile, node, normal, right)
+            if learn:
+                changes[node] = self._solve(node, normal, right)
+        if changes:
+            self.wings += np.mean([change[-len(self.wings) :] for change in changes.values()], axis=0)
+        for node, change in changes.items():
+            self._change(node, change)
+        # The catalogue's zero point need not be that of the images.
+        self.expected = self.catalog * np.median(self.fluxes[self.learn] / self.catalog[self.learn])
+
+    def _orders(self, node: tuple[int, int]) -> list[NDArray[np.intp]]:
+        """Unknowns of a node: coefficients of the value, with enough stars of its slopes, and the rings."""
+        slopes = [self.sloping] * 2 if self.used[node] >= MIN_SLOPES else []
+        return [np.arange(self.unknowns), *slopes, self.unknowns + np.arange(len(self.wings))]
+
+    def _middle(self, tile: tuple[int, int]) -> tuple[float, float]:
+        """Full frame image place of the middle of a tile."""
+        middle = [
+            first + 0.5 * (corner + min(corner + TILE, size)) - 0.5
+            for first, corner, size in zip(self.stack.origin, tile, self.image.shape, strict=True)
+        ]
+        return middle[0], middle[1]
+
+    def _variance(self, box: tuple[slice, slice]) -> NDArray[np.float64]:
+        """Of the residuals: noise, and the error of the model, also in the wings of a bright star nearby."""
+        error = self.model_error * np.maximum(self.model[box], FAR * self.peak[box])
+        return self.noise[box] + error**2
+
+    def _weight(self, box: tuple[slice, slice]) -> NDArray[np.float64]:
+        return self.robust[box] / self._variance(box)
+
+    def _near(self, r0: int, r1: int, c0: int, c1: int) -> NDArray[np.intp]:
+        """Stars that reach into a part of the image."""
+        rows, columns = self.stack.rows - self.stack.origin[0], self.stack.columns - self.stack.origin[1]
+        return np.flatnonzero(
+            (rows > r0 - REACH) & (rows < r1 + REACH) & (columns > c0 - REACH) & (columns < c1 + REACH)
+        )
+
+    def _tile(self, tile: tuple[int, int]) -> None:
+        """Solve for the fluxes and the background plane of a tile."""
+        row0, column0 = self.stack.origin
+        r0, c0 = max(tile[0] - MARGIN, 0), max(tile[1] - MARGIN, 0)
+        r1 = min(tile[0] + TILE + MARGIN, self.image.shape[0])
+        c1 = min(tile[1] + TILE + MARGIN, self.image.shape[1])
+        near = self._near(r0, r1, c0, c1)
+        images = star_matrix(
+            self.coefficients, self.node_rows, self.node_columns, SCALE,
+            self.stack.rows[near], self.stack.columns[near], self.stack.jitter[near],
+            r0 + row0, r1 + row0, c0 + column0, c1 + column0,
+        ).reshape(len(near), -1)  # fmt: skip
+        box = np.s_[r0:r1, c0:c1]
+        image = (self.image[box] - self.wing_image[box]).ravel()
+        weight = self._weight(box).ravel()
+        free, expected = self.free[near], self.expected[near]
+        fixed = expected[~free] @ images[~free]
+        y, x = np.mgrid[-1 : 1 : (r1 - r0) * 1j, -1 : 1 : (c1 - c0) * 1j]
+        plane = np.stack([np.ones(image.size), y.ravel(), x.ravel()])
+        design = np.concatenate([images[free], plane])
+        weighted = design * weight
+        matrix, vector = weighted @ design.T, weighted @ (image - fixed)
+        # A background whose ends differ by far more than 100 e-/s is not one.
+        precision = (FLUX_ERROR * expected[free]) ** -2.0
+        matrix[np.diag_indices_from(matrix)] += np.concatenate([precision, [1e-12, 1e-4, 1e-4]])
+        vector[: len(precision)] += precision * expected[free]
+        solution = cho_solve(cho_factor(matrix, lower=True), vector)
+        flux = np.array(expected)
+        flux[free] = solution[: len(precision)]
+        model = (flux @ images).reshape(r1 - r0, c1 - c0)
+        residual = (
+            image.reshape(model.shape) - model - (solution[len(precision) :] @ plane).reshape(model.shape)
+        )
+        self._keep(tile, (r0, c0), near, flux, model, residual)
+
+    def _keep(
+        self,
+        tile: tuple[int, int],
+        corner: tuple[int, int],
+        near: NDArray[np.intp],
+        flux: NDArray[np.float64],
+        model: NDArray[np.float64],
+        residual: NDArray[np.float64],
+    ) -> None:
+        """Note a tile's own pixels and stars, without its margin, which begins at `corner`."""
+        own = np.s_[tile[0] : tile[0] + TILE, tile[1] : tile[1] + TILE]
+        rows, columns = self.image[own].shape
+        first = tile[0] - corner[0], tile[1] - corner[1]
+        inner = np.s_[first[0] : first[0] + rows, first[1] : first[1] + columns]
+        self.residual[own], self.model[own] = residual[inner], np.maximum(model[inner], 0.0)
+        z = np.abs(self.residual[own]) / np.sqrt(self._variance(own))
+        used = np.isfinite(self.noise[own]) & (z <= CLIP[1])
+        self.robust[own] = np.where(used, CLIP[0] / np.maximum(z, CLIP[0]), 0.0)
+        y = np.rint(self.stack.rows[near] - self.stack.origin[0])
+        x = np.rint(self.stack.columns[near] - self.stack.origin[1])
+        mine = (y >= tile[0]) & (y < tile[0] + TILE) & (x >= tile[1]) & (x < tile[1] + TILE)
+        self.fluxes[near[mine]] = flux[mine]
+
+    def _learn(
+        self,
+        tile: tuple[int, int],
+        node: tuple[int, int],
+        normal: NDArray[np.float64],
+        right: NDArray[np.float64],
+    ) -> None:
+        """Add a tile's equations for the change of the response."""
+        own = np.s_[tile[0] : tile[0] + TILE, tile[1] : tile[1] + TILE]
+        residual, weight = np.ascontiguousarray(self.residual[own]), np.ascontiguousarray(self._weight(own))
+        near = self._near(tile[0], tile[0] + TILE, tile[1], tile[1] + TILE)
+        stars = near[self.learn[near] & (self.fluxes[near] > 0)]
+        if not len(stars) or not weight.any():
+            return
+        place = self.stack.rows[stars], self.stack.columns[stars]
+        images = blend_all(self.coefficients, self.node_rows, self.node_columns, SCALE, *place)
+        n, k = self.unknowns + len(self.wings), len(stars)
+        y, x = np.mgrid[-1 : 1 : residual.shape[0] * 1j, -1 : 1 : residual.shape[1] * 1j]
+        plane = np.stack([np.ones(y.shape), y, x])
+        own_normal, mixed, own_fluxes = np.zeros((n, n)), np.zeros((k + 3, n)), np.zeros((k + 3, k + 3))
+        own_right = np.zeros(n + k + 3)
+        table = np.column_stack([*place, self.fluxes[stars], self.stack.jitter[stars]])
+        first = tile[0] + self.stack.origin[0], tile[1] + self.stack.origin[1]
+        rings = np.ascontiguousarray(self.rings[:, *own])
+        add_equations(
+            own_normal,
+            mixed,
+            own_fluxes,
+            own_right,
+            residual,
+            weight,
+            table,
+            images,
+            self.index,
+            rings,
+            plane,
+            *first,
+        )
+        # The fluxes and the background change with the response: without them, the two converge slowly.
+        precision = (FLUX_ERROR * self.expected[stars]) ** -2.0
+        own_fluxes[np.diag_indices(k + 3)] += [*precision, 1e-12, 1e-4, 1e-4]
+        own_right[n : n + k] -= precision * (self.fluxes[stars] - self.expected[stars])
+        eliminated = cho_solve(cho_factor(own_fluxes, lower=True), np.column_stack([mixed, own_right[n:]]))
+        own_right = own_right[:n] - mixed.T @ eliminated[:, n]
+        # Of the sum only the lower triangle is there.
+        own_normal += np.tril(own_normal, -1).T
+        own_normal -= mixed.T @ eliminated[:, :n]
+        row, column = self._middle(tile)
+        offset = (row - self.node_rows[node[0]]) / SCALE, (column - self.node_columns[node[1]]) / SCALE
+        orders = self._orders(node)
+        start = np.cumsum([0, *map(len, orders)])
+        terms = (1.0, *offset, 1.0) if len(orders) == 4 else (1.0, 1.0)
+        for a, (rows, u) in enumerate(zip(orders, terms, strict=True)):
+            right[start[a] : start[a + 1]] += u * own_right[rows]
+            for b, (columns, v) in enumerate(zip(orders[: a + 1], terms, strict=False)):
+                part = normal[start[a] : start[a + 1], start[b] : start[b + 1]]
+                part += u * v * own_normal[np.ix_(rows, columns)]
+
+    def _solve(
+        self, node: tuple[int, int], normal: NDArray[np.float64], right: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The change of a node's value and slopes, one behind the other.
+
+        The pixels of a star add up to the same light wherever it is in its pixel. Images in which stars do
+        not move cannot tell that: a response that is larger at one place in the pixel goes with smaller
+        fluxes there.
+        """
+        # For a ring, 1e-4 of the light in a pixel is far above all.
+        rings = len(normal) - len(self.wings)
+        normal[np.diag_indices_from(normal)] += np.where(np.arange(len(normal)) < rings, CHANGE**-2.0, 1e8)
+        known = np.argwhere(self.index >= 0)
+        phase = (known[:, 0] % KNOTS) * KNOTS + known[:, 1] % KNOTS
+        first = 0
+        for k, own in enumerate(self._orders(node)[:-1]):
+            for p in range(KNOTS**2):
+                i, j = known[phase == p].T
+                condition = np.zeros(len(normal))
+                condition[first + np.flatnonzero(phase[own] == p)] = 1.0
+                lacking = -self.coefficients[node][k][i, j].sum()
+                if k == 0:
+                    condition[rings:] = VOLUMES
+                    lacking += self.inside_share
+                (where,) = np.nonzero(condition)
+                normal[np.ix_(where, where)] += FIRM * np.outer(condition[where], condition[where])
+                right[where] += FIRM * lacking * condition[where]
+            first += len(own)
+        return cho_solve(cho_factor(normal, lower=True, overwrite_a=True, check_finite=False), right)
+
+    def _change(self, node: tuple[int, int], change: NDArray[np.float64]) -> None:
+        """Apply a change, and make the whole light 1 everywhere again."""
+        known = np.argwhere(self.index >= 0)
+        first = 0
+        for k, own in enumerate(self._orders(node)[:-1]):
+            i, j = known[own].T
+            self.coefficients[node][k][i, j] += change[first : first + len(own)]
+            first += len(own)
+        value = self.coefficients[node][0]
+        for k in (1, 2):
+            self.coefficients[node][k] -= value * (self.coefficients[node][k].sum() / value.sum())
+        value *= self.inside_share * KNOTS**2 / value.sum()
+
+    @property
+    def inside_share(self) -> float:
+        """Share of the light that is not in the wings beyond the table."""
+        return float(1.0 - self.wings @ VOLUMES)
+
+
+def _corners(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """First pixels of the tiles of an image."""
+    return [(r, c) for r in range(0, shape[0], TILE) for c in range(0, shape[1], TILE)]
+
+
+def _nearest(nodes: NDArray[np.float64], x: float | NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.abs(np.asarray(x, dtype="f8")[..., None] - nodes).argmin(axis=-1)
+
+
+def fit_stack(
+    stack: Stack,
+    expected: NDArray[np.float64],
+    nodes: tuple[NDArray[np.float64], NDArray[np.float64]],
+    start: NDArray[np.float64],
+    saturated: float,
+    rounds: tuple[float, ...] = MODEL_ERROR,
+) -> PRFFit:
+    """Fit the response to one stack.
+
+    Parameters
+    ----------
+    stack : Stack
+    expected : ndarray, shape (K,)
+        Fluxes of the stars by their catalog magnitudes, e-/s.
+    nodes : (ndarray, ndarray)
+        Rows and columns of the nodes.
+    start : ndarray, shape (M, N, 3, S, S)
+        A first guess.
+    saturated : float
+        Stars of a larger flux are not used for the response, e-/s.
+    rounds : tuple of float
+        Error of the model in units of itself in each round.
+
+    Returns
+    -------
+    PRFFit
+
+    Raises
+    ------
+    InputError
+        If there are too few stars to learn from.
+    """
+    fit = _Fit(stack, expected, nodes, start, saturated)
+    if fit.used.sum() < MIN_STARS:
+        raise InputError(
+            f"{int(fit.used.sum())} stars are bright enough for the pixel response, {MIN_STARS} are needed"
+        )
+    for model_error in rounds:
+        fit.round(model_error, True)
+    fit.round(rounds[-1], False)
+    y = np.rint(stack.rows[fit.learn] - stack.origin[0]).astype("i8")
+    x = np.rint(stack.columns[fit.learn] - stack.origin[1]).astype("i8")
+    share = np.abs(fit.residual[y, x]) / (0.4 * fit.fluxes[fit.learn])
+    return PRFFit(
+        fit.coefficients,
+        np.where(fit.inside, fit.fluxes, np.nan),
+        fit.residual,
+        fit.wings,
+        fit.inside_share,
+        fit.used,
+        float(1.4826 * np.nanmedian(share)),
+    )

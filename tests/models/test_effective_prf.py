@@ -1,0 +1,208 @@
+"""The effective pixel response: from images whose response is not the analytic model's, and its file."""
+
+import functools
+
+import h5py
+import numpy as np
+import pytest
+from scipy.ndimage import uniform_filter
+
+from tasoc_mpi.core.errors import InputError, MissingInput
+from tasoc_mpi.kernels.prf_table import add_table_stars
+from tasoc_mpi.kernels.spline_prf import SIDE, draw_star
+from tasoc_mpi.models.effective_prf import from_table, local_response, start_prf
+from tasoc_mpi.models.fit_prf import MIN_STARS, Stack, fit_stack, make_nodes
+from tasoc_mpi.products.prf_file import EffectivePRF, read_prf, write_prf
+
+ROW0, COLUMN0, SIZE = 600, 1200, 128
+
+
+@functools.cache
+def corner(right, upper):
+    """A lopsided response with wings at a corner of the field; 9 samples a pixel, the sum 81."""
+    y, x = (np.mgrid[:135, :135] - 67) / 9
+    s, t = 0.62 + 0.04 * upper, 0.55 + 0.04 * right
+    core = np.exp(-(((y - 0.08) / s) ** 2 + ((x + 0.12) / t) ** 2 - 0.3 * x * y / (s * t)) / 2)
+    # Pixels add up the light that falls on them, so that a star's light is the same wherever it is in its
+    # pixel.
+    fine = uniform_filter(core + 0.035 * np.exp(-np.hypot(y - 0.5, x - 0.3) / 1.1), 9, mode="constant")
+    return fine * 81 / fine.sum()
+
+
+def true_table(row=ROW0 + SIZE / 2, column=COLUMN0 + SIZE / 2):
+    """Bilinear between the corners."""
+    u, v = (row - ROW0) / SIZE, (column - COLUMN0) / SIZE
+    lower, upper = ((1 - v) * corner(0, k) + v * corner(1, k) for k in (0, 1))
+    return (1 - u) * lower + u * upper
+
+
+@pytest.fixture(scope="module")
+def field():
+    """A crowded field: 0.03 stars a pixel of Tmag 8 to 16.5, one frame's noise over 10."""
+    rng = np.random.default_rng(11)
+    n = 620
+    tmag = np.maximum(16.5 + np.log10(rng.uniform(size=n)) / 0.3, 8.0)
+    flux = 10 ** (-0.4 * (tmag - 20.451))
+    rows = ROW0 - 8 + rng.uniform(size=n) * (SIZE + 16)
+    columns = COLUMN0 - 8 + rng.uniform(size=n) * (SIZE + 16)
+    image = np.zeros((SIZE, SIZE))
+    for row, column, f in zip(rows, columns, flux, strict=True):
+        y, x, one = np.array([row - ROW0]), np.array([column - COLUMN0]), np.array([f])
+        add_table_stars(image, true_table(row, column), 9, y, x, one, 20.0)
+    variance = (image + 100) / 1425 / 100
+    image += 5.0 + np.sqrt(variance) * rng.standard_normal(image.shape)
+    # Catalogues are right to 5% and have another zero point, and a star is wrong by a magnitude.
+    catalog = 1.04 * flux * 10 ** (0.4 * rng.normal(0, 0.05, n))
+    catalog[3] *= 2.5
+    stack = Stack(image, variance, (ROW0, COLUMN0), rows, columns, np.zeros((n, 2)))
+    return stack, flux, catalog
+
+
+@pytest.fixture(scope="module")
+def fitted(field):
+    stack, _, catalog = field
+    nodes = make_nodes(ROW0, SIZE), make_nodes(COLUMN0, SIZE)
+    fit = fit_stack(stack, catalog, nodes, start_prf(1, 1, 1, *nodes), 1e5)
+    prf = EffectivePRF(
+        1, 1, 1, *nodes, fit.coefficients[None], np.array([1330.0]), np.array([0]), np.array([[1325.0,
+        1338.0]]), np.array([fit.inside]), fit.wings[None], fit.used[None], np.array([fit.scatter]),
+    )  # fmt: skip
+    return fit, prf
+
+
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.15, 0.8), (0.85, 0.2)])
+def test_response_is_that_of_the_images(fitted, place):
+    """The largest difference is 1% of the peak, enclosed light is right to 0.3% up to 5 pixels."""
+    row, column = ROW0 + place[0] * SIZE, COLUMN0 + place[1] * SIZE
+    truth = true_table(row, column)
+    found = fitted[1].table(row, column, 1330.0, 9, 15)
+    assert np.abs(found - truth).max() < 0.01 * truth.max()
+    distance = np.hypot(*((np.mgrid[:135, :135] - 67) / 9))
+    for radius in np.arange(0.5, 5.1, 0.5):
+        inside = distance <= radius
+        assert abs((found - truth)[inside].sum()) / 81 < 0.003
+    # The analytic model from which the fit began is far from it.
+    start = np.zeros((15, 15))
+    draw_star(start_prf(1, 1, 1, *make_both())[0, 0, 0], 7.0, 7.0, 0.0, 0.0, 1.0, start)
+    assert np.abs(start - truth[4::9, 4::9]).max() > 0.05 * truth.max()
+
+
+def make_both():
+    return make_nodes(ROW0, SIZE), make_nodes(COLUMN0, SIZE)
+
+
+def test_fluxes_come_with_it(field, fitted):
+    _, flux, catalog = field
+    bright = np.isfinite(fitted[0].fluxes) & (flux > 10 ** (-0.4 * (13 - 20.451)))
+    error = np.abs(fitted[0].fluxes[bright] / flux[bright] - 1)
+    assert bright.sum() > 20
+    assert np.median(error) < 0.003
+    assert np.percentile(error, 84) < 0.008
+    assert np.median(np.abs(catalog[bright] / flux[bright] - 1)) > 0.03
+
+
+def test_light_does_not_depend_on_the_place_in_the_pixel(fitted):
+    local = fitted[1].at(ROW0 + 60.0, COLUMN0 + 60.0)[0]
+    sums = []
+    for phase in np.random.default_rng(0).uniform(-0.5, 0.5, (20, 2)):
+        image = np.zeros((31, 31))
+        draw_star(local, *(15 + phase), 0.0, 0.0, 1.0, image)
+        sums.append(image.sum())
+    np.testing.assert_allclose(sums, fitted[0].inside, atol=2e-4)
+
+
+def test_too_few_stars_are_refused(field):
+    stack, _, catalog = field
+    faint = np.where(np.arange(len(catalog)) < 20, catalog, 0.1)
+    nodes = make_both()
+    with pytest.raises(
+        InputError, match=f"stars are bright enough for the pixel response, {MIN_STARS} are needed"
+    ):
+        fit_stack(stack, faint, nodes, start_prf(1, 1, 1, *nodes), 1e5)
+
+
+def test_spline_of_a_table():
+    table = true_table()
+    coefficients = from_table(table, 9)
+    assert coefficients.sum() == pytest.approx(9)
+    image = np.zeros((15, 15))
+    draw_star(coefficients, 7 - 2 / 9, 7 + 3 / 9, 0.0, 0.0, 1.0, image)
+    # The star is 2 samples below the middle and 3 samples right of it.
+    np.testing.assert_allclose(image, table[6::9, 1::9], atol=0.003 * table.max())
+
+
+def test_nodes_are_the_middles_of_regions():
+    np.testing.assert_allclose(make_nodes(0, 2048), [255.5, 767.5, 1279.5, 1791.5])
+    np.testing.assert_allclose(make_nodes(600, 128), [663.5])
+
+
+def two_orbits(prf):
+    """The response in three epochs of one segment and one of another."""
+    four = (
+        np.repeat(prf.coefficients, 4, axis=0)
+        * np.array([1.0, 2.0, 3.0, 7.0])[:, None, None, None, None, None]
+    )
+    return EffectivePRF(
+        1, 1, 1, prf.node_rows, prf.node_columns, four, np.array([2.0, 6.0, 10.0, 20.0]), np.array([0, 0, 0,
+        1]), np.array([[0.0, 12.0], [14.0, 26.0]]), np.ones(4), np.zeros((4, 5)), np.ones((4, 1, 1),
+        dtype="i8"), np.zeros(4),
+    )  # fmt: skip
+
+
+def test_epochs_are_interpolated_within_their_segment(fitted):
+    prf = two_orbits(fitted[1])
+    times = [2.0, 4.0, 11.0, 12.9, 13.5, 25.0, 99.0]
+    weights = prf.weights(times)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    level = weights @ [1.0, 2.0, 3.0, 7.0]
+    np.testing.assert_allclose(level, [1.0, 1.5, 3.25, 3.5, 7.0, 7.0, 7.0])
+
+
+def test_file_gives_it_back(fitted, tmp_path):
+    prf = two_orbits(fitted[1])
+    path = tmp_path / "prf_sector001_camera1_ccd1.hdf5"
+    write_prf(path, prf)
+    back = read_prf(path)
+    for name in ("coefficients", "epochs", "segments", "spans", "inside", "wings", "stars", "scatter"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(prf, name))
+    first = path.read_bytes()
+    write_prf(path, prf)
+    assert path.read_bytes() == first
+    place = (ROW0 + 10.0, COLUMN0 + 90.0)
+    coefficients, weights, source, measured = local_response(tmp_path, 1, 1, 1, place, np.array([4.0]))
+    assert coefficients.shape == (4, SIDE, SIDE)
+    assert weights.shape == (1, 4)
+    assert source == "effective PRF (prf_sector001_camera1_ccd1.hdf5)"
+    assert measured
+    _, _, source, measured = local_response(tmp_path, 1, 1, 2, place, np.array([4.0]))
+    assert source.startswith("analytic")
+    assert not measured
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda file: file.attrs.__setitem__("FORMAT_VERSION", 99), "PRF format 99, this program reads 1"),
+        (lambda file: file.attrs.__setitem__("FORMAT", "something"), "not an effective PRF"),
+        (lambda file: file.__delitem__("epochs"), "no dataset epochs"),
+        (
+            lambda file: file["coefficients"].__setitem__(0, np.nan),
+            "coefficients has values that are not finite",
+        ),
+        (lambda file: file["epochs"].__setitem__(1, 1.0), "not in order"),
+        (lambda file: file.attrs.__setitem__("KNOTS", 2), "another grid"),
+    ],
+)
+def test_other_files_are_refused(fitted, tmp_path, change, words):
+    path = tmp_path / "prf_sector001_camera1_ccd1.hdf5"
+    write_prf(path, two_orbits(fitted[1]))
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=words) as caught:
+        local_response(tmp_path, 1, 1, 1, (600.0, 1200.0), np.array([4.0]))
+    assert "remove it and run tasoc-mpi prf" in str(caught.value)
+
+
+def test_no_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(MissingInput):
+        read_prf(tmp_path / "prf_sector001_camera1_ccd1.hdf5")
