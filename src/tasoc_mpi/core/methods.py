@@ -6,6 +6,6 @@ __all__ = ["METHODS"]
 METHODS = {
     "aperture": "aperture:AperturePhotometry",
     "psf": "",
-    "linpsf": "",
+    "linpsf": "linpsf:LinPSFPhotometry",
     "halo": "",
 }

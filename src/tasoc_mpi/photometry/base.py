@@ -16,7 +16,7 @@ from ..core.quality import TESSQualityFlags
 from ..core.settings import load_settings
 from ..core.status import STATUS
 from ..products.lightcurve import LightCurve, Writer, write_lightcurve
-from .columns import background_shenanigans, star_columns
+from .columns import corrector_flags, star_columns
 from .header import primary_cards, table_cards, wcs_cards
 from .load_sources import load_source
 from .measurements import edge_flux, fill_statistics
@@ -86,6 +86,8 @@ class BasePhotometry(StampPixels):
         Further cards of the primary header: keyword to (value, comment).
     contamination : float
         Set by methods that know it: the fraction of light in the mask that is not the target's.
+    failed_frames : ndarray of bool, shape (T,), or None
+        Set by methods that find no solution in some frames, which get bit 1 of QUALITY.
     halo_advised : bool
         Set by methods that find that halo photometry would do better.
 
@@ -143,12 +145,11 @@ class BasePhotometry(StampPixels):
         super().__init__(source, int(starid), row.item(), column.item(), cache)
         self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
         self.cadence, self.header = source.cadence, source.header
-        self.data_rel = int(source.facts["DATA_REL"] or 0)
-        self.n_readout = int(source.facts["NREADOUT"] or 0)
+        self.data_rel, self.n_readout = (int(source.facts[key] or 0) for key in ("DATA_REL", "NREADOUT"))
 
         self.additional_headers: dict[str, tuple[Any, str]] = {}
-        self.contamination = float("nan")
-        self.halo_advised = False
+        self.contamination, self.halo_advised = float("nan"), False
+        self.failed_frames: NDArray[np.bool_] | None = None
         self.result = PhotometryResult(method_used=self.method)
         position = (self.target_pos_column, self.target_pos_row)
         self._columns = star_columns(source, self.starid, self.target["ra"], self.target["decl"], *position)
@@ -299,8 +300,8 @@ class BasePhotometry(StampPixels):
 
     def corrector_quality(self) -> NDArray[np.int32]:
         """Flags of `CorrectorQualityFlags` for the stamp as it is now, shape (T,)."""
-        columns = self._columns.arrays
-        return background_shenanigans(self._source, self.stamp, columns["time"] - columns["timecorr"])
+        time = self._columns.arrays["time"] - self._columns.arrays["timecorr"]
+        return corrector_flags(self._source, self.stamp, time, self.failed_frames)
 
     def do_photometry(self) -> STATUS:
         """Fill the light curve. To be written by every method.

@@ -16,7 +16,7 @@ from .stamp import Stamp
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Columns", "background_shenanigans", "star_columns"]
+__all__ = ["Columns", "corrector_flags", "star_columns"]
 
 #: Units of the table, by those of the file.
 _UNITS = {"BJD - 2457000, days": "d", "d": "d", "e-/s": "electron / s", "pixels": "pix"}
@@ -88,10 +88,10 @@ def star_columns(source: Source, starid: int, ra: float, dec: float, column: flo
     )
 
 
-def background_shenanigans(
-    source: Source, stamp: Stamp, spacecraft_time: NDArray[np.float64]
+def corrector_flags(
+    source: Source, stamp: Stamp, spacecraft_time: NDArray[np.float64], failed: NDArray[np.bool_] | None
 ) -> NDArray[np.int32]:
-    """Quality flags of cadences, shape (T,), with a misbehaving background in the stamp.
+    """Quality flags of cadences, shape (T,): a misbehaving background in the stamp, and no solution.
 
     The times are those of the spacecraft, days.
     """
@@ -109,4 +109,6 @@ def background_shenanigans(
         )
         at = source.at_cadences(flagged, spacecraft_time)
         flags[at] = CorrectorQualityFlags.BackgroundShenanigans
+    if failed is not None:
+        flags[failed] |= CorrectorQualityFlags.FlaggedBadData
     return flags
