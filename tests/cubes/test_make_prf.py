@@ -93,7 +93,7 @@ def test_frames_are_divided_at_gaps_and_into_days(folder):
     epochs, segments, spans = divide_frames(
         type(cube)(**{k: v for k, v in changed.items() if k in cube.__annotations__})
     )
-    assert segments.tolist() == [0, 0, 0, 1]
+    assert segments.tolist() == [0, 0, 1]
     np.testing.assert_allclose(spans, [[0, 12.98], [14, 15.98]])
     assert 5 not in np.concatenate(epochs)
     assert sum(map(len, epochs)) == n - 3

@@ -34,8 +34,9 @@ __all__ = ["EpochStep", "divide_frames", "make_prfs"]
 
 logger = logging.getLogger(__name__)
 
-#: Days without frames that end a segment, and the longest epoch. The focus drifts over an orbit of two weeks.
-GAP, LONGEST = 0.5, 4.6
+#: Days without frames that end a segment, and the usual length of an epoch: half an orbit, over which
+#: the focus drifts.
+GAP, LONGEST = 0.5, 6.9
 #: Fewest frames of an epoch.
 FEWEST = 8
 

@@ -16,7 +16,7 @@ from ..models.effective_prf import local_response
 from .base import BasePhotometry
 from .stamp import Stamp
 
-__all__ = ["LinPSFPhotometry"]
+__all__ = ["Fit", "LinPSFPhotometry", "Pixels", "fit_frames"]
 
 #: Pixels up to this distance from the target's, in row and in column, are fitted.
 RADIUS = 5
@@ -62,6 +62,38 @@ class Choice:
     precision: NDArray[np.float64]
     contamination: float
     inseparable: bool
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels around a star.
+
+    Attributes
+    ----------
+    images, errors : ndarray of float32, shape (R, C, T)
+    mean : ndarray, shape (R, C)
+        Mean image of the good frames.
+    used : ndarray of bool, shape (R, C)
+        Pixels that are fitted.
+    good : ndarray of bool, shape (T,)
+    """
+
+    images: NDArray[np.float32]
+    errors: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    used: NDArray[np.bool_]
+    good: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The fit of all frames; see `Choice` and `kernels.linear_psf.solve_frames`, and the target's profile."""
+
+    choice: Choice
+    results: NDArray[np.float64]
+    fluxes: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    profile: NDArray[np.float64]
 
 
 class LinPSFPhotometry(BasePhotometry):
@@ -110,47 +142,32 @@ class LinPSFPhotometry(BasePhotometry):
             self.input_folder, self.sector, self.camera, self.ccd, place, self._columns.arrays["time"]
         )
         origin = self._source.origin
-        row0, column0 = box[0], box[2]
         window = np.s_[box[0] - origin[0] : box[1] - origin[0], box[2] - origin[1] : box[3] - origin[1]]
-        rows, columns = stars["row"] + mean[0] - row0, stars["column"] + mean[1] - column0
         sums = self._source.sumimage[window].astype("f8")
         collected = (self._source.collected[window] & 1) > 0
-        limit = self.settings.getfloat("k2p2", "saturation_flux")
-        used = collected & ~(sums >= limit) & np.isfinite(sums)
-        images, errors = self._source.images[window], self._source.images_err[window]
-        middle = np.tensordot(weights[good].mean(axis=0), response, 1)
-        profiles = _profiles(middle, rows, columns, sums.shape)
-        weight = np.where(used, _mean_weight(errors[:, :, good]), 0.0)
+        saturated = sums >= self.settings.getfloat("k2p2", "saturation_flux")
+        pixels = Pixels(
+            self._source.images[window], self._source.images_err[window], sums,
+            collected & ~saturated & np.isfinite(sums), good,
+        )  # fmt: skip
+        positions = np.stack([stars["row"] + mean[0] - box[0], stars["column"] + mean[1] - box[2]], axis=1)
         expected = np.asarray(mag2flux(stars["tmag"]))  # type: ignore[arg-type]
-        if not weight.any():
+        # Only a response from the same images has the same origin as the world coordinates.
+        fit = fit_frames(
+            pixels,
+            positions,
+            expected,
+            target,
+            response,
+            weights,
+            shift - mean,
+            gradient,
+            recentre=not measured,
+        )
+        if fit is None:
             self.report_details(error="All pixels around the star are saturated or unknown.")
             return STATUS.ERROR
-        choice = _choose(profiles, sums, weight, expected, target)
-        if not measured:
-            # Only a response from the same images has the same origin as the world coordinates.
-            for _ in range(3):
-                step = _common_shift(middle, rows, columns, profiles, choice.flux, sums, weight)
-                rows, columns = rows + step[0], columns + step[1]
-                profiles = _profiles(middle, rows, columns, sums.shape)
-                choice = _choose(profiles, sums, weight, expected, target)
-
-        fitted = choice.fitted
-        height, width = sums.shape
-        series = series_of_stars(
-            response, rows[fitted], columns[fitted], np.ones(len(fitted)), height, width, False
-        )
-        others = np.setdiff1d(np.arange(len(stars)), fitted)
-        fixed = series_of_stars(
-            response, rows[others], columns[others], choice.flux[others], height, width, True
-        )[0]
-        offsets = np.stack([stars["row"][fitted], stars["column"][fitted]], axis=1)
-        results, fluxes, residual = solve_frames(
-            images, errors, used, series, fixed, weights, shift - mean, gradient, offsets - offsets[0],
-            choice.flux[fitted], choice.precision, LEAST,
-        )  # fmt: skip
-        return self._take(
-            stars[fitted]["starid"], results, fluxes, residual, box, profiles[target], choice, source
-        )
+        return self._take(stars[fit.choice.fitted]["starid"], fit, box, source)
 
     def _fit_box(self) -> Stamp:
         """The pixels to be fitted, and a stamp that holds them."""
@@ -188,24 +205,15 @@ class LinPSFPhotometry(BasePhotometry):
         gradient = np.stack([(other - own)[:, ::-1] / step for other in moved], axis=-1)
         return np.ascontiguousarray(own[:, ::-1]), np.ascontiguousarray(np.nan_to_num(gradient))
 
-    def _take(
-        self,
-        starids: NDArray[np.int64],
-        results: NDArray[np.float64],
-        fluxes: NDArray[np.float64],
-        residual: NDArray[np.float64],
-        box: Stamp,
-        profile: NDArray[np.float64],
-        choice: Choice,
-        source: str,
-    ) -> STATUS:
+    def _take(self, starids: NDArray[np.int64], fit: Fit, box: Stamp, source: str) -> STATUS:
         """Make the light curve of what was fitted."""
+        results, choice, residual = fit.results, fit.choice, fit.residual
         solved = np.isfinite(results[:, 0])
         self.failed_frames = ~solved
         if not solved.any():
             self.report_details(error="No frame could be solved.")
             return STATUS.ERROR
-        self.neighbours, self.neighbour_fluxes = starids, fluxes
+        self.neighbours, self.neighbour_fluxes = starids, fit.fluxes
         self.chi_square = results[:, 3]
         first = box[0] - self.stamp[0], box[2] - self.stamp[2]
         inner = np.s_[first[0] : first[0] + residual.shape[0], first[1] : first[1] + residual.shape[1]]
@@ -214,7 +222,7 @@ class LinPSFPhotometry(BasePhotometry):
         # The pixels that a tenth of the peak reaches stand for the star's, for its background and for
         # pictures.
         mask = np.zeros(self.sumimage.shape, dtype=bool)
-        mask[inner] = profile >= 0.1 * profile.max()
+        mask[inner] = fit.profile >= 0.1 * fit.profile.max()
         rows, columns = np.nonzero(mask)
         background = self._source.background.total(
             rows + self._slices[0].start, columns + self._slices[1].start
@@ -240,6 +248,69 @@ class LinPSFPhotometry(BasePhotometry):
             )
             return STATUS.WARNING
         return STATUS.WARNING if self.contamination > MOST_CONTAMINATION else STATUS.OK
+
+
+def fit_frames(
+    pixels: Pixels,
+    positions: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    target: int,
+    response: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    recentre: bool,
+) -> Fit | None:
+    """Fit a star and its neighbours in every frame.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    positions : ndarray, shape (N, 2)
+        Mean (row, column) of all stars, in these pixels.
+    expected : ndarray, shape (N,)
+        Their fluxes by the catalogue, e-/s.
+    target : int
+    response : ndarray, shape (E, S, S)
+        Coefficients at each epoch; see `kernels.spline_prf`.
+    weights : ndarray, shape (T, E)
+        Of the epochs.
+    shift, gradient : ndarray, shape (T, 2), (T, 2, 2)
+        Motion from the mean position as (row, column), and its change a pixel in row and column.
+    recentre : bool
+        Fit a shift of all stars to the mean image first.
+
+    Returns
+    -------
+    Fit or None
+        None if no pixel can be used.
+    """
+    weight = np.where(pixels.used, _mean_weight(pixels.errors[:, :, pixels.good]), 0.0)
+    if not weight.any():
+        return None
+    shape = height, width = pixels.mean.shape
+    rows, columns = np.ascontiguousarray(positions.T)
+    middle = np.tensordot(weights[pixels.good].mean(axis=0), response, 1)
+    profiles = _profiles(middle, rows, columns, shape)
+    choice = _choose(profiles, pixels.mean, weight, expected, target)
+    for _ in range(3 if recentre else 0):
+        step = _common_shift(middle, rows, columns, profiles, choice.flux, pixels.mean, weight)
+        rows, columns = rows + step[0], columns + step[1]
+        profiles = _profiles(middle, rows, columns, shape)
+        choice = _choose(profiles, pixels.mean, weight, expected, target)
+    fitted = choice.fitted
+    others = np.setdiff1d(np.arange(len(rows)), fitted)
+    series = series_of_stars(
+        response, rows[fitted], columns[fitted], np.ones(len(fitted)), height, width, False
+    )
+    fixed = series_of_stars(
+        response, rows[others], columns[others], choice.flux[others], height, width, True
+    )[0]
+    results, fluxes, residual = solve_frames(
+        pixels.images, pixels.errors, pixels.used, series, fixed, weights, shift, gradient,
+        positions[fitted] - positions[target], choice.flux[fitted], choice.precision, LEAST,
+    )  # fmt: skip
+    return Fit(choice, results, fluxes, residual, profiles[target])
 
 
 def _mean_weight(errors: NDArray[np.float32]) -> NDArray[np.float64]:
