@@ -1,11 +1,12 @@
 """The effective pixel response: from images whose response is not the analytic model's, and its file."""
 
+import dataclasses
 import functools
 
 import h5py
 import numpy as np
 import pytest
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.kernels.prf_table import add_table_stars
@@ -206,3 +207,31 @@ def test_other_files_are_refused(fitted, tmp_path, change, words):
 def test_no_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(MissingInput):
         read_prf(tmp_path / "prf_sector001_camera1_ccd1.hdf5")
+
+
+def test_response_follows_a_drifting_focus(field):
+    """Two epochs of a response that widens: between them, and at the ends, the interpolated one is right."""
+    stack, flux, catalog = field
+    nodes = make_both()
+
+    def wider(share):
+        table = (1 - share) * true_table() + share * gaussian_filter(true_table(), 3.0, mode="constant")
+        return table * 81 / table.sum()
+
+    found = []
+    for share in (0.05, 0.15):
+        image = np.full((SIZE, SIZE), 5.0)
+        y, x = stack.rows - ROW0, stack.columns - COLUMN0
+        add_table_stars(image, wider(share), 9, y, x, flux, 20.0)
+        still = dataclasses.replace(stack, image=image)
+        found.append(fit_stack(still, catalog, nodes, start_prf(1, 1, 1, *nodes), 1e5).coefficients)
+    none = np.zeros(2)
+    prf = EffectivePRF(
+        1, 1, 1, *nodes, np.stack(found), np.array([5.0, 15.0]), np.array([0, 0]), np.array([[0.0, 20.0]]),
+        none + 1, np.zeros((2, 5)), np.ones((2, 1, 1), dtype="i8"), none,
+    )  # fmt: skip
+    for time, share in ((0.0, 0.0), (10.0, 0.1), (20.0, 0.2)):
+        left = prf.table(ROW0 + 64.0, COLUMN0 + 64.0, time, 9, 15) - wider(share)
+        assert np.abs(left).max() < 0.01 * wider(share).max()
+    # One shape for all of the time would not do.
+    assert np.abs(wider(0.0) - wider(0.1)).max() > 0.01 * wider(0.0).max()
