@@ -60,12 +60,9 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
     ['table.csv']
     """
     path = Path(path)
-    # Hidden, and of this process.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    # Left by a killed process of the same number. Never followed, should it be a link.
-    temporary.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    os.close(os.open(temporary, flags, 0o666))
+    descriptor, name = _create(os.fspath(path))
+    os.close(descriptor)
+    temporary = Path(name)
     try:
         yield temporary
         rename_whole(temporary, path, durable)
@@ -86,8 +83,36 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
     ...     Path(folder, "table.csv").read_bytes()
     b'1,2'
     """
-    with replacing(path, durable) as temporary:
-        temporary.write_bytes(data)
+    # By names and descriptors alone: a run writes millions of files.
+    name = os.fspath(path)
+    descriptor, temporary = _create(name)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        os.replace(temporary, name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if durable:
+        sync(os.path.dirname(name) or ".")
+
+
+def _create(path: str) -> tuple[int, str]:
+    """Open the new, empty file that is to take the place of `path`; returns its descriptor and its name."""
+    folder, name = os.path.split(path)
+    # Hidden, and of this process.
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(temporary, flags, 0o666), temporary
+    except FileExistsError:
+        # Left by a killed process of the same number. Never followed, should it be a link.
+        os.unlink(temporary)
+        return os.open(temporary, flags, 0o666), temporary
 
 
 def remove_unfinished(path: str | os.PathLike[str]) -> None:
