@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from prf_folder import write_prf_folder
 from tica_files import write_tica
 
 from tasoc_mpi import cli
+from tasoc_mpi.core.names import prf_name
 from tasoc_mpi.core.settings import settings_text
 from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.mast_cube import scan_mast_cube
@@ -24,6 +27,7 @@ __all__ = [
     "mast",
     "packed",
     "prf",
+    "response",
     "spice",
     "tables",
     "tasoc",
@@ -131,6 +135,27 @@ def prf(folder: Path) -> None:
     write_prf_folder(folder)
 
 
+def response(folder: Path) -> None:
+    """A CCD with its effective pixel response, and a star whose flux is fitted with it."""
+    from tasoc_mpi.models.effective_prf import start_prf
+    from tasoc_mpi.products.prf_file import EffectivePRF, write_prf
+
+    packed(folder)
+    shutil.rmtree(folder / "output")
+    (catalog,) = folder.glob("catalog_*.sqlite")
+    (folder / "methods.txt").write_text(f"{_brightest(catalog, 1)[0]} 1 ffi linpsf\n")
+    _tasoc_mpi("todo", folder, "--overwrite", "--faint-limit", "12.5", "--methods", folder / "methods.txt")
+    nodes = np.array([500.0]), np.array([600.0, 700.0])
+    two = np.repeat(start_prf(1, 1, 1, *nodes)[None], 2, axis=0)
+    times, spans = np.array([1325.0, 1340.0]), np.array([[1320.0, 1330.0], [1335.0, 1350.0]])
+    stars, wings = np.full((2, 1, 2), 40), np.zeros((2, 5))
+    scatter = np.full(2, 1.0)
+    prf = EffectivePRF(
+        1, 1, 1, *nodes, two, times, np.array([0, 1]), spans, np.ones(2), wings, stars, scatter
+    )
+    write_prf(folder / prf_name(1, 1, 1), prf)
+
+
 def tables(folder: Path) -> None:
     """Tables of stars in all formats, and a cube whose CCD they lie on."""
     from astropy.table import Table
@@ -139,9 +164,6 @@ def tables(folder: Path) -> None:
     shutil.rmtree(folder / "output")
     (folder / "todo.sqlite").unlink()
     (catalog,) = folder.glob("catalog_*.sqlite")
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(sqlite3.connect(catalog)) as conn:
         rows = conn.execute(
             "SELECT starid, ra_J2000, decl_J2000, pm_ra, pm_decl, tmag, teff FROM catalog"
@@ -163,6 +185,12 @@ def tables(folder: Path) -> None:
     )
 
 
+def _brightest(catalog: Path, count: int) -> list[int]:
+    """TIC numbers of the brightest stars of a catalog."""
+    with contextlib.closing(sqlite3.connect(catalog)) as conn:
+        return [row[0] for row in conn.execute("SELECT starid FROM catalog ORDER BY tmag LIMIT ?", (count,))]
+
+
 def lists(folder: Path) -> None:
     """A CCD to make a work list of, lists of stars, settings, and the settings of a site."""
     from tasoc_mpi.slurm.site import examples
@@ -170,11 +198,7 @@ def lists(folder: Path) -> None:
     packed(folder)
     shutil.rmtree(folder / "output")
     (catalog,) = folder.glob("catalog_*.sqlite")
-    import contextlib
-    import sqlite3
-
-    with contextlib.closing(sqlite3.connect(catalog)) as conn:
-        starids = [row[0] for row in conn.execute("SELECT starid FROM catalog ORDER BY tmag LIMIT 6")]
+    starids = _brightest(catalog, 6)
     lines = [f"{starid} 1 ffi" for starid in starids[:3]]
     (folder / "exclude.txt").write_text("# stars to leave out\n" + "\n".join(lines) + "\n")
     lines = [f"{starid} 1 ffi aperture" for starid in starids[3:]]

@@ -180,6 +180,9 @@ KINDS: dict[str, Kind] = {
         keeps=_STATE,
     ),
     "prf": Kind(bases.prf, ("**/*-prf-*.fits",), damage_fits, (("psf", "{case}"),), blames=("cam2_ccd3",)),
+    "response": Kind(
+        bases.response, ("prf_*.hdf5",), damage_hdf5, ((*_RUN, "--method", "linpsf"),), removed=("output",)
+    ),
     "csv": Kind(
         bases.tables, ("tic.csv",), damage_text, (("catalog", "{case}", "--from", "{file}", "--overwrite"),)
     ),
