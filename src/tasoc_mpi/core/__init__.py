@@ -1,1 +1,1 @@
-"""Words and small mechanisms that every other room uses."""
+"""Terms and mechanisms that all rooms use: statuses, settings, messages, files, locks, the sphere."""

@@ -1,1 +1,1 @@
-"""From frames to cubes, catalogs and work lists."""
+"""From full frame images to cubes, and the pixel response of their stars."""

@@ -1,1 +1,1 @@
-"""Models: where stars move, how light spreads over pixels, when it arrives, geometry on the sky."""
+"""Models: the motion of the stars on a CCD, the pixel response, barycentric times."""
