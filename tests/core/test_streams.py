@@ -17,7 +17,7 @@ from run_program import content
 
 HELPERS = str(Path(__file__).parents[1] / "helpers")
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
+pytestmark = pytest.mark.timeout(120)
 
 STARS = 30
 

@@ -92,7 +92,6 @@ def test_a_packed_frame_with_a_wrong_checksum(made: Path, tmp_path: Path) -> Non
     assert not (tmp_path / NAME).exists()
 
 
-@pytest.mark.serial
 def test_folders_whose_names_are_no_text(made: Path, tmp_path: Path) -> None:
     """Alone and with ranks: the name goes through messages."""
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe\xc3\x28"))

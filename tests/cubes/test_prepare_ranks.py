@@ -19,8 +19,6 @@ from tasoc_mpi.cubes.buffers import Buffers
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.ranks import Ranks
 
-pytestmark = pytest.mark.serial
-
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
 
 

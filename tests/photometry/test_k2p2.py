@@ -273,7 +273,6 @@ def test_settings_are_used():
     assert 0 < large.count < normal.count
 
 
-@pytest.mark.serial
 def test_is_fast():
     """A tenth of the time of a whole star; a tired machine gets several attempts."""
     image, *stars = field(3, (25, 25))

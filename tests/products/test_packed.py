@@ -293,7 +293,6 @@ def unpacked(folder: Path) -> dict:
     return found
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_packed_and_unpacked_is_the_same(blank, expected, tmp_path, ranks):
     folder = fresh(blank, tmp_path)

@@ -320,16 +320,16 @@ def test_folders_from_the_environment(blank, tmp_path, monkeypatch):
 
 def test_the_scheduler_stays_small_and_apart():
     """Rank 0 starts without what only photometry needs, and a worker without the scheduler."""
-    program = "import sys, tasoc_mpi.{}.loop; print(*sys.modules)"
+    program = "import sys, tasoc_mpi.{}; print(*sys.modules)"
     modules = {
         name: subprocess.run(
-            [sys.executable, "-c", program.format(name)],
+            [sys.executable, "-c", program.format(module)],
             capture_output=True,
             text=True,
             check=True,
             timeout=60,
         ).stdout.split()
-        for name in ("scheduler", "worker")
+        for name, module in (("scheduler", "scheduler.dispatcher"), ("worker", "worker.rank"))
     }
     heavy = {"numba", "matplotlib", "astropy", "h5py", "scipy", "mpi4py.MPI", "tasoc_mpi.photometry"}
     assert not heavy & set(modules["scheduler"])
