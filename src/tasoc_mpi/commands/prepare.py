@@ -36,38 +36,11 @@ def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
     from dataclasses import fields
 
-    from ..core.errors import TasocError
-    from ..core.locks import use_folder
-    from ..core.mpi import abort, check_first, world
-    from ..core.settings import input_folder, load_settings
+    from ..core.settings import input_folder
     from ..cubes.prepare import PrepareOptions, prepare_folder
-    from ..cubes.ranks import Ranks, serve
+    from ..cubes.ranks import run_on_ranks
 
     options = PrepareOptions(**{field.name: getattr(args, field.name) for field in fields(PrepareOptions)})
-
-    def check() -> None:
-        load_settings()
-        use_folder(args.lock_folder)
-
-    comm = world()
-    if status := check_first(comm, check):
-        return status
-    if comm is None:
-        prepare_folder(input_folder(args.folder), options)
-        return 0
-    try:
-        if comm.Get_rank() > 0:
-            return serve(comm)
-        ranks = Ranks(comm)
-        try:
-            prepare_folder(input_folder(args.folder), options, ranks)
-        except (TasocError, OSError) as error:
-            # This rank alone reports it.
-            ranks.quit(getattr(error, "exit_status", 1))
-            failed = error
-        else:
-            ranks.quit(0)
-            return 0
-    except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
-        abort(comm, "prepare", error)
-    raise failed
+    return run_on_ranks(
+        "prepare", args.lock_folder, lambda ranks: prepare_folder(input_folder(args.folder), options, ranks)
+    )

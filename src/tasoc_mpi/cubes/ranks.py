@@ -12,10 +12,12 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from ..core.errors import TasocError
-from ..core.mpi import Mailbox, nodes, receive
+from ..core.locks import use_folder
+from ..core.mpi import Mailbox, abort, check_first, nodes, receive, world
 from ..core.resources import free_memory
+from ..core.settings import load_settings
 
-__all__ = ["Ranks", "Step", "serve"]
+__all__ = ["Ranks", "Step", "run_on_ranks", "serve"]
 
 #: From rank 0: a step and its pieces; the end of the step; the end of the program.
 _STEP, _STOP, _QUIT = 1, 2, 3
@@ -148,6 +150,57 @@ class Ranks:
         self._send(_QUIT, exit_status)
         if self._mail is not None:
             self._mail.wait()
+
+
+def run_on_ranks(command: str, lock_folder: str | None, work: Callable[[Ranks], object]) -> int:
+    """Run a command in this process, or as one of several ranks.
+
+    Parameters
+    ----------
+    command : str
+        Its name.
+    lock_folder : str or None
+        The folder of locks, see `core.locks.use_folder`.
+    work : callable
+        Called on rank 0 with the ranks that share the work.
+
+    Returns
+    -------
+    int
+        The exit status of this rank.
+
+    Raises
+    ------
+    TasocError, OSError
+        On rank 0, those of `work`, after the other ranks were told to end.
+    """
+
+    def check() -> None:
+        load_settings()
+        use_folder(lock_folder)
+
+    comm = world()
+    if status := check_first(comm, check):
+        return status
+    if comm is None:
+        work(Ranks())
+        return 0
+    try:
+        if comm.Get_rank() > 0:
+            return serve(comm)
+        ranks = Ranks(comm)
+        try:
+            work(ranks)
+        except (TasocError, OSError) as error:
+            # This rank alone reports it.
+            ranks.quit(getattr(error, "exit_status", 1))
+            failed = error
+        else:
+            ranks.quit(0)
+            return 0
+    except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
+        abort(comm, command, error)
+    raise failed
 
 
 def serve(comm: Any) -> int:
