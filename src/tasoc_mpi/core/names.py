@@ -13,6 +13,7 @@ __all__ = [
     "catalog_name",
     "cube_name",
     "find_cubes",
+    "is_chosen",
     "lightcurve_name",
     "parse_lightcurve_name",
     "prf_name",
@@ -31,6 +32,17 @@ _LIGHTCURVE = re.compile(
 )
 #: The name that a light curve has until it is whole; older versions ended it with ".part".
 _UNFINISHED = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.(?P<pid>\d+)\.(part|tmp)", re.ASCII)
+
+
+def is_chosen(key: CCDKey, sector: int | None, camera: int | None, ccd: int | None) -> bool:
+    """Whether a CCD is among those that a user has chosen; None chooses all.
+
+    Examples
+    --------
+    >>> is_chosen((1, 2, 3), None, 2, None), is_chosen((1, 2, 3), 1, 4, None)
+    (True, False)
+    """
+    return all(want in (None, have) for want, have in zip((sector, camera, ccd), key, strict=True))
 
 
 def cube_name(sector: int, camera: int, ccd: int) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive
-from ..core.names import CCDKey, catalog_name, cube_name, find_cubes, prf_name
+from ..core.names import CCDKey, catalog_name, cube_name, find_cubes, is_chosen, prf_name
 from ..core.quality import TESSQualityFlags
 from ..core.settings import load_settings, mag2flux
 from ..kernels.stack_frames import stack_frames
@@ -98,11 +98,7 @@ def make_prfs(
     InputError
         If no CCD has enough stars, or a file cannot be used.
     """
-    wanted = [
-        key
-        for key in find_cubes(folder)
-        if all(w in (None, k) for w, k in zip((sector, camera, ccd), key, strict=True))
-    ]
+    wanted = [key for key in find_cubes(folder) if is_chosen(key, sector, camera, ccd)]
     if not wanted:
         raise MissingInput(f"{folder}: no such cube; tasoc-mpi prepare makes it")
     made, failed = [], []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, TasocError
 from ..core.locks import exclusive, lock_path
-from ..core.names import catalog_name, cube_name
+from ..core.names import catalog_name, cube_name, is_chosen
 from ..core.quality import TESSQualityFlags
 from ..core.times import BTJD_ZERO
 from ..models.motion import WARPMODES
@@ -119,10 +119,7 @@ def prepare_folder(
     found = {
         key: paths
         for key, paths in find_ffis(folder).items()
-        if all(
-            want in (None, have)
-            for want, have in zip((options.sector, options.camera, options.ccd), key, strict=True)
-        )
+        if is_chosen(key, options.sector, options.camera, options.ccd)
     }
     if not found:
         raise MissingInput(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput, UsageError
-from ..core.names import find_cubes
+from ..core.names import find_cubes, is_chosen
 from ..products.cube import Cube, open_cube
 from .movie_frames import bin_cube, draw_frames
 
@@ -75,12 +75,7 @@ def make_movies(
     if output is not None and output.suffix not in (".gif", ".mp4"):
         raise UsageError(f"--output {output}: give a file that ends in .gif or .mp4")
     folder = Path(folder)
-    wanted = (sector, camera, ccd)
-    cubes = {
-        key: path
-        for key, path in find_cubes(folder).items()
-        if all(want in (None, have) for want, have in zip(wanted, key, strict=True))
-    }
+    cubes = {key: path for key, path in find_cubes(folder).items() if is_chosen(key, sector, camera, ccd)}
     if not cubes:
         raise MissingInput(f"{folder}: no cube in it that was asked for; tasoc-mpi prepare makes them")
     if output is not None and len(cubes) > 1:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
-from ..core.names import CCDKey, find_cubes
+from ..core.names import CCDKey, find_cubes, is_chosen
 from ..core.sphere import convex_hull
 from ..core.times import BTJD_ZERO
 from ..cubes.frame_headers import frame_facts
@@ -91,15 +91,11 @@ def find_fields(
         If a file cannot be read, or a CCD has no usable WCS.
     """
     folder = Path(folder)
-
-    def wanted(key: CCDKey) -> bool:
-        return all(want in (None, value) for want, value in zip((sector, camera, ccd), key, strict=True))
-
     frames = find_ffis(folder)
     cubes = find_cubes(folder)
     tpfs = group_tpfs(find_tpfs(folder))
     fields = []
-    for key in sorted(filter(wanted, {*frames, *cubes, *tpfs})):
+    for key in sorted(key for key in {*frames, *cubes, *tpfs} if is_chosen(key, sector, camera, ccd)):
         if key in frames:
             fields.append(_field_of_frames(key, frames[key]))
         elif key in cubes:
