@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive
@@ -204,7 +205,8 @@ def _fit_epoch(folder: Path, key: CCDKey, cube: Cube, epoch: int) -> EffectivePR
     catalog = open_catalog(folder / catalog_name(*key))
     image, variance = stack_frames(cube.images, chosen)
     limit = load_settings().getfloat("k2p2", "saturation_flux")
-    image[_beside(image >= limit)] = np.nan
+    # Charge bleeds from saturated pixels into those beside them.
+    image[binary_dilation(image >= limit)] = np.nan
     n_rows, n_columns, _ = cube.shape
     row0, column0 = cube.row_offset, cube.column_offset
     place = cube.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], cube.ref_frame)
@@ -239,16 +241,6 @@ def _fit_epoch(folder: Path, key: CCDKey, cube: Cube, epoch: int) -> EffectivePR
         stars=fit.used[None],
         scatter=np.array([fit.scatter]),
     )
-
-
-def _beside(full: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Saturated pixels, and those beside them, into which charge bleeds."""
-    out = full.copy()
-    out[1:] |= full[:-1]
-    out[:-1] |= full[1:]
-    out[:, 1:] |= full[:, :-1]
-    out[:, :-1] |= full[:, 1:]
-    return out
 
 
 def _motion(
