@@ -20,13 +20,15 @@ def sync(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
-def rename_whole(temporary: Path, path: Path, durable: bool = True) -> None:
+def rename_whole(
+    temporary: str | os.PathLike[str], path: str | os.PathLike[str], durable: bool = True
+) -> None:
     """Give a whole file its name; if `durable`, both are on the disk when this returns."""
     if durable:
         sync(temporary)
     os.replace(temporary, path)
     if durable:
-        sync(path.parent)
+        sync(os.path.dirname(path) or ".")
 
 
 @contextlib.contextmanager
@@ -59,7 +61,6 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
     ...     os.listdir(folder)
     ['table.csv']
     """
-    path = Path(path)
     descriptor, name = _create(os.fspath(path))
     os.close(descriptor)
     temporary = Path(name)
@@ -89,16 +90,11 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(descriptor)
-        os.replace(temporary, name)
+        rename_whole(temporary, name, durable)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    if durable:
-        sync(os.path.dirname(name) or ".")
 
 
 def _create(path: str) -> tuple[int, str]:
