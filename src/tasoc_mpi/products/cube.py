@@ -269,18 +269,13 @@ def open_cube(path: str | os.PathLike[str]) -> Cube:
 def _check(reader: HDF5Reader) -> None:
     """Whether the file is a finished cube of this version."""
     path = reader.path
-    if not reader.has_attribute("", "FORMAT") or reader.attribute("", "FORMAT") != FORMAT:
+    if not reader.is_format(FORMAT):
         if isinstance(reader.find("images"), h5py.Group):
             raise InputError(
                 f"{path}: one dataset a frame, as the TASOC pipeline writes it; tasoc-mpi import converts it"
             )
-        raise InputError(f"{path}: not a cube; remove it and run tasoc-mpi prepare")
-    version = reader.integer("", "FORMAT_VERSION")
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: cube format {version}, this program reads {FORMAT_VERSION}; "
-            "remove it and run tasoc-mpi prepare, or use the program that wrote it"
-        )
+        raise reader.fail("not a cube")
+    reader.check_version("cube", FORMAT_VERSION)
     if reader.attribute("", "COMPLETE") is not True:
         raise InputError(f"{path}: unfinished; run tasoc-mpi prepare again, it continues where it stopped")
 

@@ -112,9 +112,22 @@ class HDF5Reader:
         """Close the file."""
         self.file.close()
 
-    def fail(self, problem: str) -> InputError:
+    def fail(self, problem: str, other_way_out: str = "") -> InputError:
         """An error that says what is wrong with the file."""
-        return InputError(f"{self.path}: {one_line(problem)}; {self.way_out}")
+        way_out = f"{self.way_out}, or {other_way_out}" if other_way_out else self.way_out
+        return InputError(f"{self.path}: {one_line(problem)}; {way_out}")
+
+    def is_format(self, name: str) -> bool:
+        """Whether the file says that it is of a format of this program."""
+        return self.has_attribute("", "FORMAT") and self.attribute("", "FORMAT") == name
+
+    def check_version(self, kind: str, known: int) -> None:
+        """Raise InputError if the file is of another version of its format than this program reads."""
+        version = self.integer("", "FORMAT_VERSION")
+        if version != known:
+            raise self.fail(
+                f"{kind} format {version}, this program reads {known}", "use the program that wrote it"
+            )
 
     @contextmanager
     def guard(self) -> Iterator[None]:

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.atomic import replacing
-from ..core.errors import InputError
 from ..kernels.spline_prf import KNOTS, SIDE, blend, draw_star
 from .hdf5_read import HDF5Reader
 
@@ -179,14 +178,9 @@ def read_prf(path: str | os.PathLike[str]) -> EffectivePRF:
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, modified: int) -> EffectivePRF:
     with HDF5Reader(path, "an effective PRF", _WAY_OUT) as reader:
-        if not reader.has_attribute("", "FORMAT") or reader.attribute("", "FORMAT") != FORMAT:
-            raise InputError(f"{path}: not an effective PRF; {_WAY_OUT}")
-        version = reader.integer("", "FORMAT_VERSION")
-        if version != FORMAT_VERSION:
-            raise InputError(
-                f"{path}: PRF format {version}, this program reads {FORMAT_VERSION}; {_WAY_OUT}, or use the "
-                "program that wrote it"
-            )
+        if not reader.is_format(FORMAT):
+            raise reader.fail("not an effective PRF")
+        reader.check_version("PRF", FORMAT_VERSION)
         if reader.integer("", "KNOTS") != KNOTS or reader.number("", "SCALE") != SCALE:
             raise reader.fail("its spline has another grid")
         rows = reader.read("node_rows", "f8", (None,), finite=True)

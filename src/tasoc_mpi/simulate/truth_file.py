@@ -76,7 +76,7 @@ def read_truth(path: str | os.PathLike[str]) -> Truth:
     if not os.path.lexists(path):
         raise MissingInput(f"{path}: no such truth; tasoc-mpi simulate makes it")
     with HDF5Reader(path, "a truth", "simulate again") as reader:
-        if not reader.has_attribute("", "FORMAT") or reader.attribute("", "FORMAT") != FORMAT:
+        if not reader.is_format(FORMAT):
             raise reader.fail("cannot be read as a truth (not one of this program)")
         if reader.integer("", "FORMAT_VERSION") != FORMAT_VERSION:
             raise reader.fail(f"of another version than {FORMAT_VERSION}")
