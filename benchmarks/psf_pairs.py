@@ -15,7 +15,8 @@ import numpy as np
 from tasoc_mpi.kernels.prf_table import add_table_stars
 from tasoc_mpi.models.prf_files import find_folder, read_grid
 from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
-from tasoc_mpi.photometry.linpsf import Pixels, fit_frames
+from tasoc_mpi.photometry.linpsf import fit_linear
+from tasoc_mpi.photometry.psf_scene import Pixels, make_scene
 from tasoc_mpi.products.prf_file import read_prf
 
 SEPARATIONS, DIFFERENCES, TMAGS = (0.5, 1.0, 2.0, 3.0, 5.0), (0.0, 2.0, 4.0), (8.0, 10.0, 13.0, 16.0)
@@ -83,11 +84,11 @@ def cell(rng, table, response, separation, difference, tmag, options):
         )  # fmt: skip
         catalog = flux * 10 ** (0.4 * rng.normal(0, 0.05, 2))
         still = shift.mean(axis=0)
-        fit = fit_frames(
+        scene = make_scene(
             pixels, places + still - (middle - 5), catalog, 0, response, np.ones((options.frames, 1)),
             shift - still, np.zeros((options.frames, 2, 2)), False,
         )  # fmt: skip
-        ours, error = fit.results[:, 0], fit.results[:, 1]
+        ours, error = fit_linear(scene).results[:, :2].T
         quiet = ours - leak(ours, signal) * signal / SIGNAL
         crb = bound(table, places, errors.mean(axis=2))
         aperture = np.nan, np.nan

@@ -11,7 +11,8 @@ from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.one_star import tessphot
 from tasoc_mpi.photometry import load_sources
 from tasoc_mpi.photometry.aperture import AperturePhotometry
-from tasoc_mpi.photometry.linpsf import LinPSFPhotometry, _choose
+from tasoc_mpi.photometry.linpsf import LinPSFPhotometry
+from tasoc_mpi.photometry.psf_scene import choose_stars
 from tasoc_mpi.simulate.truth_file import read_truth
 
 WHERE = {"sector": 1, "camera": 1, "ccd": 1}
@@ -161,7 +162,7 @@ def test_neighbours_that_matter_are_fitted():
     flux = np.array([1000.0, 300.0, 0.001, 50.0, 0.0])
     image = np.tensordot(flux, profiles, 1) + 7.0
     weight = np.ones_like(image)
-    choice = _choose(profiles[:4], image, weight, flux[:4] * [1.1, 0.9, 1.0, 1.0], 0)
+    choice = choose_stars(profiles[:4], image, weight, flux[:4] * [1.1, 0.9, 1.0, 1.0], 0)
     assert choice.fitted.tolist() == [0, 1]
     np.testing.assert_allclose(choice.flux[:2], flux[:2], rtol=0.01)
     assert choice.precision[0] == 0
@@ -170,7 +171,7 @@ def test_neighbours_that_matter_are_fitted():
     assert choice.contamination == pytest.approx(1 - light[0] / sum(light), rel=0.02)
     # Half of the light is another star's at nearly the same place: the catalogue's ratio divides it.
     both = np.array([1000.0, 300.0, 0.001, 50.0, 500.0])
-    choice = _choose(profiles, np.tensordot(both, profiles, 1) + 7.0, weight, both, 0)
+    choice = choose_stars(profiles, np.tensordot(both, profiles, 1) + 7.0, weight, both, 0)
     assert choice.inseparable
     assert choice.fitted[1] == 4
     np.testing.assert_allclose(choice.flux[[0, 4]], both[[0, 4]], rtol=0.03)
