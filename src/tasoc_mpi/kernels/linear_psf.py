@@ -14,16 +14,27 @@ import numpy as np
 
 from .spline_prf import HALF, KNOTS, SIDE
 
-__all__ = ["TERMS", "series_of_stars", "solve_frames"]
+__all__ = [
+    "CHUNK",
+    "TERMS",
+    "dot",
+    "evaluate_series",
+    "multiply",
+    "read_frames",
+    "series_of_stars",
+    "solve_frames",
+    "solve_positive",
+    "spline_derivatives",
+]
 
 #: Products of powers in a series.
 TERMS = 10
 #: Frames whose pixels are read at once: a few runs of bytes of each pixel's time series.
-_CHUNK = 32
+CHUNK = 32
 
 
 @numba.njit(cache=True)
-def _derivatives(s, out):
+def spline_derivatives(s, out):
     """First knot of four, and their weights in the value and three derivatives (by pixels), shape (4, 4)."""
     below = math.floor(s)
     f = s - below
@@ -56,8 +67,8 @@ def _add_series(coefficients, y, x, flux, height, width, out):
     wy = np.empty((4, 4))
     wx = np.empty((4, 4))
     lines = np.empty((4, SIDE))
-    first_i = _derivatives(-KNOTS * y, wy)
-    first_j = _derivatives(-KNOTS * x, wx)
+    first_i = spline_derivatives(-KNOTS * y, wy)
+    first_j = spline_derivatives(-KNOTS * x, wx)
     factorial = (1.0, 1.0, 2.0, 6.0)
     for e in range(coefficients.shape[0]):
         for r in range(height):
@@ -116,7 +127,7 @@ def series_of_stars(coefficients, rows, columns, fluxes, height, width, together
 
 
 @numba.njit(cache=True, fastmath=True)
-def _evaluate(series, weights, dy, dx, out):
+def evaluate_series(series, weights, dy, dx, out):
     """Image of a series at a shift, at a blend of epochs."""
     out[:] = 0.0
     for e in range(series.shape[0]):
@@ -136,7 +147,7 @@ def _evaluate(series, weights, dy, dx, out):
 
 
 @numba.njit(cache=True, fastmath=True)
-def _solve(matrix, vector, n):
+def solve_positive(matrix, vector, n):
     """Solve in place by Cholesky's method; the first element of the inverse, or -1 without a solution."""
     for i in range(n):
         scale = matrix[i, i]
@@ -219,12 +230,12 @@ def solve_frames(
     solved = 0
     design = np.ones((n_stars + 1, n_pixels))
     faint = np.empty(n_pixels)
-    data = np.empty((_CHUNK, n_pixels))
-    weight = np.empty((_CHUNK, n_pixels))
+    data = np.empty((CHUNK, n_pixels))
+    weight = np.empty((CHUNK, n_pixels))
     for frame in range(n_time):
-        t = frame % _CHUNK
+        t = frame % CHUNK
         if t == 0:
-            _read_frames(images, errors, used, frame, data, weight)
+            read_frames(images, errors, used, frame, data, weight)
         dy, dx = shifts[frame]
         if not (math.isfinite(dy) and math.isfinite(dx)):
             continue
@@ -233,8 +244,8 @@ def solve_frames(
             a, b = offsets[k]
             own_y = dy + g[0, 0] * a + g[0, 1] * b
             own_x = dx + g[1, 0] * a + g[1, 1] * b
-            _evaluate(series[k], weights[frame], own_y, own_x, design[k])
-        _evaluate(fixed, weights[frame], dy, dx, faint)
+            evaluate_series(series[k], weights[frame], own_y, own_x, design[k])
+        evaluate_series(fixed, weights[frame], dy, dx, faint)
         for p in range(n_pixels):
             data[t, p] -= faint[p]
         if _solve_frame(
@@ -247,10 +258,10 @@ def solve_frames(
 
 
 @numba.njit(cache=True)
-def _read_frames(images, errors, used, start, data, weight):
-    """Pixels of some frames and their weights, of shape (`_CHUNK`, R * C): those of a frame lie together."""
+def read_frames(images, errors, used, start, data, weight):
+    """Pixels of some frames and their weights, of shape (`CHUNK`, R * C): those of a frame lie together."""
     n_rows, n_columns, n_time = images.shape
-    size = min(_CHUNK, n_time - start)
+    size = min(CHUNK, n_time - start)
     for p in range(n_rows * n_columns):
         r = p // n_columns
         c = p - r * n_columns
@@ -281,14 +292,14 @@ def _solve_frame(design, y, w, prior, precision, least, result, fluxes, residual
     vector = np.empty(n)
     weighted = np.empty(n_pixels)
     for i in range(n):
-        _multiply(design[i], w, weighted)
-        vector[i] = _dot(weighted, y)
+        multiply(design[i], w, weighted)
+        vector[i] = dot(weighted, y)
         for j in range(i + 1):
-            matrix[i, j] = _dot(weighted, design[j])
+            matrix[i, j] = dot(weighted, design[j])
     for k in range(n - 1):
         matrix[k, k] += precision[k]
         vector[k] += precision[k] * prior[k]
-    variance = _solve(matrix, vector, n)
+    variance = solve_positive(matrix, vector, n)
     if not variance > 0.0:
         return False
     chi_square = 0.0
@@ -308,13 +319,15 @@ def _solve_frame(design, y, w, prior, precision, least, result, fluxes, residual
 
 
 @numba.njit(cache=True, fastmath=True)
-def _multiply(a, b, out):
+def multiply(a, b, out):
+    """The product of two vectors, element by element."""
     for p in range(out.shape[0]):
         out[p] = a[p] * b[p]
 
 
 @numba.njit(cache=True, fastmath=True)
-def _dot(a, b):
+def dot(a, b):
+    """The scalar product of two vectors."""
     value = 0.0
     for p in range(a.shape[0]):
         value += a[p] * b[p]

@@ -26,7 +26,8 @@ def fit_linear(scene: Scene) -> FrameFits:
     """Fit the fluxes of a star and its neighbours, and a background, in every frame."""
     pixels, fitted = scene.pixels, scene.choice.fitted
     rows, columns = np.ascontiguousarray(scene.positions[fitted].T)
-    series = series_of_stars(scene.response, rows, columns, np.ones(len(fitted)), *scene.profile.shape, False)
+    height, width = scene.profile.shape
+    series = series_of_stars(scene.response, rows, columns, np.ones(len(fitted)), height, width, False)
     results, fluxes, residual = solve_frames(
         pixels.images, pixels.errors, pixels.used, series, scene.faint_series(), scene.weights, scene.shift,
         scene.gradient, scene.offsets, scene.choice.flux[fitted], scene.choice.precision, LEAST,

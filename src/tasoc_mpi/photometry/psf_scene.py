@@ -118,7 +118,8 @@ class Scene:
         """Images of the stars that are subtracted, shape (E, TERMS, R * C); see `series_of_stars`."""
         rows, columns = np.ascontiguousarray(self.positions[self.subtracted].T)
         flux = self.choice.flux[self.subtracted]
-        return series_of_stars(self.response, rows, columns, flux, *self.profile.shape, True)[0]
+        height, width = self.profile.shape
+        return series_of_stars(self.response, rows, columns, flux, height, width, True)[0]
 
 
 def make_scene(
