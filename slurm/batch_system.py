@@ -17,26 +17,15 @@ __all__ = ["BatchSystem", "TaskState"]
 
 
 class TaskState(NamedTuple):
-    """A task in the queue.
+    """A task in the queue."""
 
-    Attributes
-    ----------
-    active : bool
-        It waits or runs.
-    state : str
-        The batch system's word.
-    used, left : str
-        Time since the start, and until the time limit.
-    node, reason : str
-        Where it runs; why it waits or ended.
-    """
-
-    active: bool
-    state: str
+    active: bool  #: It waits or runs
+    state: str  #: The batch system's word
+    #: used, left: time since the start, and until the time limit.
     used: str = ""
     left: str = ""
-    node: str = ""
-    reason: str = ""
+    node: str = ""  #: Where it runs
+    reason: str = ""  #: Why it waits or ended
 
 
 class BatchSystem(Protocol):

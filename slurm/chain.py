@@ -30,23 +30,12 @@ _EVEN_FAILED = ("publish",)
 
 @dataclass(frozen=True)
 class Planned:
-    """One job to submit.
-
-    Attributes
-    ----------
-    step : str
-    ccds : tuple of (int, int, int)
-        Its tasks; empty where it is no array.
-    name : str
-        Of its script.
-    text : str
-        The script.
-    """
+    """One job to submit."""
 
     step: str
-    ccds: tuple[CCD, ...]
-    name: str
-    text: str
+    ccds: tuple[CCD, ...]  #: Its tasks; empty where it is no array
+    name: str  #: Of its script
+    text: str  #: The script
 
 
 def plan(

@@ -39,44 +39,23 @@ _GONE = TaskState(False, "GONE")
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """A job that was submitted.
+    """A job that was submitted."""
 
-    Attributes
-    ----------
-    step : str
-        One of `STEPS`.
-    job : int
-        Its number; that of the array where it is one.
-    ccds : tuple of (int, int, int)
-        Sector, camera and CCD of each task; empty where it is no array.
-    system : str
-        Name of the batch system.
-    """
-
-    step: str
-    job: int
+    step: str  #: One of `STEPS`
+    job: int  #: Its number; that of the array where it is one
+    #: Sector, camera and CCD of each task; empty where it is no array.
     ccds: tuple[tuple[int, int, int], ...] = ()
-    system: str = "slurm"
+    system: str = "slurm"  #: Name of the batch system
 
 
 @dataclass(frozen=True)
 class QueueRow:
-    """A task that was submitted.
-
-    Attributes
-    ----------
-    step : str
-    job : str
-        As the batch system's commands name it: ``12`` or ``12_3``.
-    ccd : (int, int, int) or None
-    now : TaskState
-        Its state; GONE if the queue has forgotten it (it ended, minutes or more ago).
-    """
+    """A task that was submitted."""
 
     step: str
-    job: str
+    job: str  #: As the batch system's commands name it: ``12`` or ``12_3``
     ccd: tuple[int, int, int] | None
-    now: TaskState
+    now: TaskState  #: Its state; GONE if the queue has forgotten it (it ended, minutes or more ago)
 
 
 def find_system(site: Site) -> BatchSystem:

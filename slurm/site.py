@@ -44,28 +44,14 @@ def _key(default: Any = None, pattern: re.Pattern[str] | None = None, example: s
 
 @dataclass(frozen=True)
 class Resources:
-    """The resources of a step.
+    """The resources of a step."""
 
-    Attributes
-    ----------
-    time : str
-        Limit, as SLURM writes it: ``2:00:00``.
-    memory : str
-        Of a node, ``64G``; ``0`` is all of it.
-    nodes, ranks : int
-        Nodes of a task, and ranks on each.
-    partition : str
-        In place of the site's.
-    options : tuple of str
-        More options for the command of the step.
-    """
-
-    time: str = _key(None, _TIME, "2:00:00")
-    memory: str = _key(None, _MEMORY, "64G")
-    nodes: int = _key(1, limits=(1, 100_000))
-    ranks: int = _key(1, limits=(1, 100_000))
-    partition: str = _key("", _WORD, "normal")
-    options: tuple[str, ...] = _key(())
+    time: str = _key(None, _TIME, "2:00:00")  #: Limit, as SLURM writes it: ``2:00:00``
+    memory: str = _key(None, _MEMORY, "64G")  #: Of a node, ``64G``; ``0`` is all of it
+    nodes: int = _key(1, limits=(1, 100_000))  #: Nodes of a task
+    ranks: int = _key(1, limits=(1, 100_000))  #: Ranks on each node
+    partition: str = _key("", _WORD, "normal")  #: In place of the site's
+    options: tuple[str, ...] = _key(())  #: More options for the command of the step
 
 
 #: The resources of the small steps, which take minutes on one core.
@@ -74,18 +60,10 @@ _SMALL = {"time": "1:00:00", "memory": "8G"}
 
 @dataclass(frozen=True)
 class Site:
-    """The settings of a site; `docs/slurm.md` has their meaning.
+    """The settings of a site; `docs/slurm.md` has their meaning."""
 
-    Attributes
-    ----------
-    path : Path
-        The file.
-    steps : mapping
-        From names of steps to `Resources`.
-    """
-
-    path: Path
-    steps: Mapping[str, Resources]
+    path: Path  #: The file
+    steps: Mapping[str, Resources]  #: From names of steps to `Resources`
     launch: str = _key(None, None, "srun-pmi2", choices=tuple(LAUNCHES))
     system: str = _key("slurm", _WORD, "slurm")
     partition: str = _key("", _WORD, "normal")

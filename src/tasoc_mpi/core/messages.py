@@ -265,26 +265,13 @@ def unpack_results(message: bytes | bytearray | memoryview) -> Results:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The results of many messages, with their strings not yet made.
+    """The results of many messages, with their strings not yet made."""
 
-    Attributes
-    ----------
-    heads : ndarray of HEAD_DTYPE
-        Of all messages, one behind the other.
-    skips : ndarray of int64
-        All skip lists, one behind the other.
-    ends : ndarray of int64
-        Where each message's results end in `heads`.
-    messages : list of memoryview
-        The messages.
-    text_at, diagnostics_at : list of int
-        Where the strings and the diagnostics of each message begin in it.
-    """
-
-    heads: NDArray[np.void]
-    skips: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    messages: list[memoryview]
+    heads: NDArray[np.void]  #: Of HEAD_DTYPE, of all messages, one behind the other
+    skips: NDArray[np.int64]  #: All skip lists, one behind the other
+    ends: NDArray[np.int64]  #: Where each message's results end in `heads`
+    messages: list[memoryview]  #: The messages
+    #: text_at, diagnostics_at: where the strings and the diagnostics of each message begin in it.
     text_at: list[int]
     diagnostics_at: list[int]
 

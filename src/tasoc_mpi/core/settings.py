@@ -36,25 +36,14 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting.
-
-    Attributes
-    ----------
-    section, key : str
-    default : int or float
-        Values are of its type.
-    low, high : int or float
-        The smallest and the largest value.
-    reason : str
-        The meaning of the value, with its unit, and the reason of the default.
-    """
+    """One setting."""
 
     section: str
     key: str
-    default: int | float
-    low: int | float
-    high: int | float
-    reason: str
+    default: int | float  #: Values are of its type
+    low: int | float  #: The smallest value
+    high: int | float  #: The largest value
+    reason: str  #: The meaning of the value, with its unit, and the reason of the default
 
     @property
     def values(self) -> str:

@@ -33,33 +33,17 @@ _LARGEST_PLACE = 4096
 
 @dataclass(frozen=True)
 class FrameFacts:
-    """A frame's header.
+    """A frame's header."""
 
-    Attributes
-    ----------
-    info : FFIInfo
-        The facts for reading the pixels; without headers, of which 11,700 are 250 MB.
-    settings : dict
-        Values that all frames of a CCD must share.
-    numbers : tuple of float
-        Start, end, barycentric correction (days; NaN where it cannot be true), cadence number (NaN where
-        there is none) and quality.
-    processing : tuple
-        See `products.processing`.
-    wcs_cards : dict
-        Of the file's own pixels.
-    wcs_text : str
-        In full frame image pixels; empty without a reference pixel.
-    btc_pixel : (float, float)
-        0-based full frame image (column, row) of the place the barycentric correction is for.
-    """
-
-    info: FFIInfo
-    settings: dict[str, Any]
+    info: FFIInfo  #: The facts for reading the pixels; without headers, of which 11,700 are 250 MB
+    settings: dict[str, Any]  #: Values that all frames of a CCD must share
+    #: Start, end, barycentric correction (days; NaN where it cannot be true), cadence number (NaN where there
+    #: is none) and quality.
     numbers: tuple[float, ...]
-    processing: Processing
-    wcs_cards: dict[str, Any]
-    wcs_text: str
+    processing: Processing  #: See `products.processing`
+    wcs_cards: dict[str, Any]  #: Of the file's own pixels
+    wcs_text: str  #: In full frame image pixels; empty without a reference pixel
+    #: 0-based full frame image (column, row) of the place the barycentric correction is for.
     btc_pixel: tuple[float, float]
 
 

@@ -16,21 +16,11 @@ __all__ = ["Frames"]
 
 @dataclass(frozen=True)
 class Frames:
-    """T frames of a CCD; other ranks get it as a pickle.
+    """T frames of a CCD; other ranks get it as a pickle."""
 
-    Attributes
-    ----------
-    infos : tuple of FFIInfo
-        The files, and the places of the pixels in them.
-    background_applied : bool
-        The background is already taken out of the frames.
-    excluded : ndarray of int32, shape (T,)
-        First column that is left out by hand.
-    """
-
-    infos: tuple[FFIInfo, ...]
-    background_applied: bool
-    excluded: NDArray[np.int32]
+    infos: tuple[FFIInfo, ...]  #: The files, and the places of the pixels in them
+    background_applied: bool  #: The background is already taken out of the frames
+    excluded: NDArray[np.int32]  #: Shape (T,): first column that is left out by hand
 
     @classmethod
     def of(cls, series: FrameSeries) -> Frames:

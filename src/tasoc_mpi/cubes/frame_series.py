@@ -43,45 +43,26 @@ _OUTPUT_D = 1536
 
 @dataclass(frozen=True)
 class FrameSeries:
-    """T frames of one CCD in order of time.
+    """T frames of one CCD in order of time."""
 
-    Attributes
-    ----------
-    infos : tuple of FFIInfo
-        Their files. Headers are reduced to what is needed to read pixels.
-    attributes : mapping
-        The attributes of the cube's `images`.
-    background_applied : bool
-        The background is already taken out of the frames.
-    time_start, time, time_stop, timecorr : ndarray of float64, shape (T,)
-        BJD - 2457000 at the CCD's centre and its barycentric correction, days; corrected for the known
-        errors of early data releases.
-    cadenceno, quality : ndarray of int32, shape (T,)
-    excluded : ndarray of int32, shape (T,)
-        First column (of the arrays) whose pixels are left out by hand in a frame; the number of columns
-        where none are.
-    wcs : FrameWCS
-    wcs_headers : tuple of str
-        In full frame image pixels; empty where the WCS cannot be used.
-    btc_pixel : (float, float)
-        0-based full frame image (column, row) of the place `timecorr` is for.
-    left_out : tuple of (FFIInfo, FFIInfo)
-        Frames of cadences that are there more than once, and the ones that are taken instead.
-    """
-
-    infos: tuple[FFIInfo, ...]
-    attributes: Mapping[str, Any]
-    background_applied: bool
+    infos: tuple[FFIInfo, ...]  #: Their files. Headers are reduced to what is needed to read pixels.
+    attributes: Mapping[str, Any]  #: The attributes of the cube's `images`
+    background_applied: bool  #: The background is already taken out of the frames
+    #: time_start, time, time_stop, timecorr: shape (T,), BJD - 2457000 at the CCD's centre and its
+    #: barycentric correction, days; corrected for the known errors of early data releases.
     time_start: NDArray[np.float64]
     time: NDArray[np.float64]
     time_stop: NDArray[np.float64]
     timecorr: NDArray[np.float64]
-    cadenceno: NDArray[np.int32]
-    quality: NDArray[np.int32]
+    cadenceno: NDArray[np.int32]  #: Shape (T,)
+    quality: NDArray[np.int32]  #: Shape (T,)
+    #: Shape (T,): first column (of the arrays) whose pixels are left out by hand in a frame; the number of
+    #: columns where none are.
     excluded: NDArray[np.int32]
     wcs: FrameWCS
-    wcs_headers: tuple[str, ...]
-    btc_pixel: tuple[float, float]
+    wcs_headers: tuple[str, ...]  #: In full frame image pixels; empty where the WCS cannot be used
+    btc_pixel: tuple[float, float]  #: 0-based full frame image (column, row) of the place `timecorr` is for
+    #: Frames of cadences that are there more than once, and the ones that are taken instead.
     left_out: tuple[tuple[FFIInfo, FFIInfo], ...] = ()
 
     def __len__(self) -> int:

@@ -33,35 +33,17 @@ _VERSION = 5
 
 @dataclass(frozen=True)
 class CubeContent:
-    """Everything of a cube but its pixels.
-
-    Attributes
-    ----------
-    series : FrameSeries
-    quality : ndarray of int32, shape (T,)
-        With the flags of target pixel files.
-    model : BackgroundModel
-        Averaged in time.
-    ref_frame : int
-    ephemeris : ndarray, shape (T, 3)
-        Light-days.
-    ephemeris_source : str
-    movement : ndarray or None, shape (T, n)
-        Movement kernels of the kind `warpmode`.
-    warpmode : str or None
-    backgrounds : bool
-        The background is to be stored as pixels too.
-    """
+    """Everything of a cube but its pixels."""
 
     series: FrameSeries
-    quality: NDArray[np.int32]
-    model: BackgroundModel
+    quality: NDArray[np.int32]  #: Shape (T,): with the flags of target pixel files
+    model: BackgroundModel  #: Averaged in time
     ref_frame: int
-    ephemeris: NDArray[np.float64]
+    ephemeris: NDArray[np.float64]  #: Shape (T, 3): light-days
     ephemeris_source: str
-    movement: NDArray[np.float64] | None
+    movement: NDArray[np.float64] | None  #: Shape (T, n): movement kernels of the kind `warpmode`
     warpmode: str | None
-    backgrounds: bool
+    backgrounds: bool  #: The background is to be stored as pixels too
 
     @property
     def pixels(self) -> tuple[str, ...]:

@@ -58,18 +58,11 @@ _FEWEST_ROWS = 32
 
 @dataclass(frozen=True)
 class CubeFile:
-    """Where the pixels go.
+    """Where the pixels go."""
 
-    Attributes
-    ----------
-    path : Path
-        The unfinished cube.
-    offsets : dict of int
-        First byte of images, images_err, pixel_flags, sumimage, backgrounds_pixels_used and, if the
-        background is to be stored as pixels too, backgrounds.
-    """
-
-    path: Path
+    path: Path  #: The unfinished cube
+    #: First byte of images, images_err, pixel_flags, sumimage, backgrounds_pixels_used and, if the background
+    #: is to be stored as pixels too, backgrounds.
     offsets: dict[str, int]
 
 

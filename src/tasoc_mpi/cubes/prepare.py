@@ -68,22 +68,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class CubeSummary:
-    """The result of one CCD.
+    """The result of one CCD."""
 
-    Attributes
-    ----------
-    path : Path
-        The cube.
-    shape : (int, int, int)
-        Rows, columns, frames.
-    made : bool
-        False where the cube was there already.
-    seconds : float
-    """
-
-    path: Path
-    shape: tuple[int, int, int]
-    made: bool
+    path: Path  #: The cube
+    shape: tuple[int, int, int]  #: Rows, columns, frames
+    made: bool  #: False where the cube was there already
     seconds: float
 
 

@@ -21,20 +21,13 @@ _PAGE = 65536
 
 @dataclass(frozen=True)
 class SharedImages:
-    """The part of a checkpoint file that all ranks write.
-
-    Attributes
-    ----------
-    path : Path
-    frames, rows, columns : int
-    stars_at : int
-        First byte of the image of the stars, float32, rows x columns. The masks follow it, a bit a pixel.
-    """
+    """The part of a checkpoint file that all ranks write."""
 
     path: Path
     frames: int
     rows: int
     columns: int
+    #: First byte of the image of the stars, float32, rows x columns. The masks follow it, a bit a pixel.
     stars_at: int
 
     @classmethod

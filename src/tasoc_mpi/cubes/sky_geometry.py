@@ -26,44 +26,21 @@ _NODE_STEP = 5.0
 
 @dataclass(frozen=True)
 class SkyGeometry:
-    """Where the boxes and rings of a region lie.
+    """Where the boxes and rings of a region lie."""
 
-    Attributes
-    ----------
-    shape : (int, int)
-        Rows and columns of a frame.
-    origin : (int, int)
-        0-based full frame image (row, column) of its first pixel.
-    centre : (float, float)
-        Full frame image (row, column) of the camera's centre.
-    mesh_shape : (int, int)
-        Number of boxes.
-    pixels : ndarray of int64, shape (P,)
-        Flat indices of the pixels from 2400 px on, ring after ring.
-    radii : ndarray of float64, shape (P,)
-        Their distances from the centre, pixels.
-    starts : ndarray of int64, shape (K + 1,)
-        First of `pixels` of every ring, and P.
-    ring_radii : ndarray, shape (K,)
-        Mean distance of a ring's pixels; NaN for rings without any.
-    ring_boxes : ndarray of bool, shape `mesh_shape`
-        Boxes with pixels of a ring.
-    ring_rectangle : ((int, int), (int, int))
-        Rows and columns, half open, that hold all pixels of the rings.
-    nodes : ndarray, shape (N,)
-        Distances of the profile's nodes, pixels; none where the region has no such pixels.
-    """
-
-    shape: tuple[int, int]
-    origin: tuple[int, int]
-    centre: tuple[float, float]
-    mesh_shape: tuple[int, int]
-    pixels: NDArray[np.int64]
-    radii: NDArray[np.float64]
-    starts: NDArray[np.int64]
+    shape: tuple[int, int]  #: Rows and columns of a frame
+    origin: tuple[int, int]  #: 0-based full frame image (row, column) of its first pixel
+    centre: tuple[float, float]  #: Full frame image (row, column) of the camera's centre
+    mesh_shape: tuple[int, int]  #: Number of boxes
+    pixels: NDArray[np.int64]  #: Shape (P,): flat indices of the pixels from 2400 px on, ring after ring
+    radii: NDArray[np.float64]  #: Shape (P,): their distances from the centre, pixels
+    starts: NDArray[np.int64]  #: Shape (K + 1,): first of `pixels` of every ring, and P
+    #: Shape (K,): mean distance of a ring's pixels; NaN for rings without any.
     ring_radii: NDArray[np.float64]
-    ring_boxes: NDArray[np.bool_]
+    ring_boxes: NDArray[np.bool_]  #: Shape `mesh_shape`: boxes with pixels of a ring
+    #: Rows and columns, half open, that hold all pixels of the rings.
     ring_rectangle: tuple[tuple[int, int], tuple[int, int]]
+    #: Shape (N,): distances of the profile's nodes, pixels; none where the region has no such pixels.
     nodes: NDArray[np.float64]
 
     @property

@@ -44,12 +44,7 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class HeadersStep:
-    """The headers of some frames.
-
-    Attributes
-    ----------
-    paths : list of Path
-    """
+    """The headers of some frames."""
 
     paths: list[Path]
 
@@ -60,16 +55,10 @@ class HeadersStep:
 
 @dataclass(frozen=True)
 class FitStep:
-    """The background of a frame.
-
-    Attributes
-    ----------
-    frames : Frames
-    images : SharedImages or None
-        Holds the image of the stars that is taken out before the fit; None for a fit to the frame as it is.
-    """
+    """The background of a frame."""
 
     frames: Frames
+    #: Holds the image of the stars that is taken out before the fit; None for a fit to the frame as it is.
     images: SharedImages | None
 
     @functools.cached_property
@@ -95,22 +84,12 @@ class FitStep:
 
 @dataclass(frozen=True)
 class StarsStep:
-    """Rows of the image of the stars, written to the checkpoint file.
-
-    Attributes
-    ----------
-    frames : Frames
-    images : SharedImages
-    chosen : ndarray of int64, shape (K,)
-        Frames that it is made of.
-    model : BackgroundModel
-        Their backgrounds.
-    """
+    """Rows of the image of the stars, written to the checkpoint file."""
 
     frames: Frames
     images: SharedImages
-    chosen: NDArray[np.int64]
-    model: BackgroundModel
+    chosen: NDArray[np.int64]  #: Shape (K,): frames that it is made of
+    model: BackgroundModel  #: Their backgrounds
 
     @functools.cached_property
     def _buffers(self) -> Buffers:
@@ -132,18 +111,11 @@ class FlagsStep:
     over time. The usual level, sum image and median over time together, is the image of the stars: a median
     over time itself. A median is above a limit where more than half of its window is, so no median is
     computed.
-
-    Attributes
-    ----------
-    frames : Frames
-    images : SharedImages
-    model : BackgroundModel
-        Averaged in time.
     """
 
     frames: Frames
     images: SharedImages
-    model: BackgroundModel
+    model: BackgroundModel  #: Averaged in time
 
     @functools.cached_property
     def _stars(self) -> NDArray[np.float32]:
@@ -164,24 +136,13 @@ class FlagsStep:
 
 @dataclass(frozen=True)
 class MovementStep:
-    """The shift of the images against a reference frame.
-
-    Attributes
-    ----------
-    frames : Frames
-    warpmode : str
-    ref_frame : int
-    usable : ndarray of bool, shape (T,)
-        Frames with pixels; the others have no kernel.
-    model : BackgroundModel
-        Averaged in time.
-    """
+    """The shift of the images against a reference frame."""
 
     frames: Frames
     warpmode: str
     ref_frame: int
-    usable: NDArray[np.bool_]
-    model: BackgroundModel
+    usable: NDArray[np.bool_]  #: Shape (T,): frames with pixels; the others have no kernel
+    model: BackgroundModel  #: Averaged in time
 
     @functools.cached_property
     def _kernel(self) -> ImageMovementKernel:
@@ -204,36 +165,18 @@ class MovementStep:
 
 @dataclass(frozen=True)
 class RowsStep:
-    """Rows of the cube, written to the unfinished file.
-
-    Attributes
-    ----------
-    frames : Frames
-    images : SharedImages
-        Holds the masks of the frames with flags.
-    path : Path
-        The unfinished cube.
-    offsets : dict of int
-        First byte of images, images_err, pixel_flags, sumimage, backgrounds_pixels_used and, if the
-        background is to be stored as pixels too, backgrounds.
-    model : BackgroundModel
-        Averaged in time.
-    excluded : ndarray of int32, shape (T,)
-        First column left out by hand; 0 for frames that are left out.
-    good : ndarray of bool, shape (T,)
-        Frames whose mean is the sum image.
-    flagged : ndarray of bool, shape (T,)
-        Frames with a mask.
-    """
+    """Rows of the cube, written to the unfinished file."""
 
     frames: Frames
-    images: SharedImages
-    path: Path
+    images: SharedImages  #: Holds the masks of the frames with flags
+    path: Path  #: The unfinished cube
+    #: First byte of images, images_err, pixel_flags, sumimage, backgrounds_pixels_used and, if the background
+    #: is to be stored as pixels too, backgrounds.
     offsets: dict[str, int]
-    model: BackgroundModel
-    excluded: NDArray[np.int32]
-    good: NDArray[np.bool_]
-    flagged: NDArray[np.bool_]
+    model: BackgroundModel  #: Averaged in time
+    excluded: NDArray[np.int32]  #: Shape (T,): first column left out by hand; 0 for frames that are left out
+    good: NDArray[np.bool_]  #: Shape (T,): frames whose mean is the sum image
+    flagged: NDArray[np.bool_]  #: Shape (T,): frames with a mask
 
     @functools.cached_property
     def _disk(self) -> ThreadPoolExecutor:

@@ -19,21 +19,6 @@ __all__ = ["BackgroundModel", "add_background", "mesh_weights", "radial_weights"
 class BackgroundModel(NamedTuple):
     """The smooth background of every frame.
 
-    Attributes
-    ----------
-    mesh : ndarray of float32, shape (M, N, T)
-        Cubic B-spline coefficients, e-/s; NaN for a frame without a background.
-    box : int
-        Side of a mesh box, pixels.
-    radial : ndarray of float32, shape (K, T)
-        Values at nodes in distance from the camera centre, linear between them; K = 0 for none.
-    radial_first, radial_step : float
-        Distance of the first node and between nodes, pixels.
-    centre : (float, float)
-        Full frame image (row, column) of the camera centre.
-    origin : (int, int)
-        Full frame image (row, column) of the first pixel.
-
     Examples
     --------
     >>> mesh = np.full((2, 3, 1), 100.0, "f4")
@@ -44,13 +29,16 @@ class BackgroundModel(NamedTuple):
     [200.0]
     """
 
+    #: Shape (M, N, T): cubic B-spline coefficients, e-/s; NaN for a frame without a background.
     mesh: NDArray[np.float32]
-    box: int
+    box: int  #: Side of a mesh box, pixels
+    #: Shape (K, T): values at nodes in distance from the camera centre, linear between them; K = 0 for none.
     radial: NDArray[np.float32]
+    #: radial_first, radial_step: distance of the first node and between nodes, pixels.
     radial_first: float
     radial_step: float
-    centre: tuple[float, float]
-    origin: tuple[int, int]
+    centre: tuple[float, float]  #: Full frame image (row, column) of the camera centre
+    origin: tuple[int, int]  #: Full frame image (row, column) of the first pixel
 
     def subtract(self, frames: NDArray[np.float32], first: int = 0, row: int = 0) -> None:
         """Take the model of frames `first` to ``first + K`` out of `frames`, shape (K, rows, columns).

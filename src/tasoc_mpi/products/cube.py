@@ -66,56 +66,30 @@ SERIES = {
 
 @dataclass(frozen=True)
 class Cube:
-    """A finished cube, open for reading. Small arrays are in memory, large ones mapped when first used.
-
-    Attributes
-    ----------
-    path : Path
-    attributes : mapping
-        The attributes of `images` (SECTOR, CAMERA, CCD, CADENCE, ...).
-    shape : (int, int, int)
-        Rows, columns, frames.
-    time, timecorr, time_start, time_stop : ndarray, shape (T,)
-        BJD - 2457000 in days at the CCD centre, and its barycentric correction in days.
-    cadenceno, quality : ndarray of int32, shape (T,)
-    sumimage : ndarray of float32, shape (R, C)
-    backgrounds_pixels_used : ndarray of bool, shape (R, C)
-    frames : tuple of str
-        File names of the frames.
-    wcs : FrameWCS
-    ref_frame : int
-        The reference frame, whose WCS gives the catalog's positions.
-    ref_header : str
-        FITS header of its WCS.
-    background : BackgroundModel or PixelBackground
-        The model where there is one, else the pixels.
-    ephemeris : ndarray, shape (T, 3)
-        Barycentric ICRS position of TESS in light-days at `time - timecorr` (TDB).
-    ephemeris_source : str
-        What the ephemeris was computed from.
-    movement_kernel : ndarray or None, shape (T, n)
-        Image movement kernels, if they were computed, of the kind `warpmode`.
-    warpmode : str
-    """
+    """A finished cube, open for reading. Small arrays are in memory, large ones mapped when first used."""
 
     path: Path
-    attributes: Mapping[str, Any]
-    shape: tuple[int, int, int]
+    attributes: Mapping[str, Any]  #: The attributes of `images` (SECTOR, CAMERA, CCD, CADENCE, ...).
+    shape: tuple[int, int, int]  #: Rows, columns, frames
+    #: time, timecorr, time_start, time_stop: shape (T,), BJD - 2457000 in days at the CCD centre, and its
+    #: barycentric correction in days.
     time: NDArray[np.float64]
     timecorr: NDArray[np.float64]
     time_start: NDArray[np.float64]
     time_stop: NDArray[np.float64]
-    cadenceno: NDArray[np.int32]
-    quality: NDArray[np.int32]
-    sumimage: NDArray[np.float32]
-    backgrounds_pixels_used: NDArray[np.bool_]
-    frames: tuple[str, ...]
+    cadenceno: NDArray[np.int32]  #: Shape (T,)
+    quality: NDArray[np.int32]  #: Shape (T,)
+    sumimage: NDArray[np.float32]  #: Shape (R, C)
+    backgrounds_pixels_used: NDArray[np.bool_]  #: Shape (R, C)
+    frames: tuple[str, ...]  #: File names of the frames
     wcs: FrameWCS
-    ref_frame: int
-    ref_header: str
-    background: BackgroundModel | PixelBackground
+    ref_frame: int  #: The reference frame, whose WCS gives the catalog's positions
+    ref_header: str  #: FITS header of its WCS
+    background: BackgroundModel | PixelBackground  #: The model where there is one, else the pixels
+    #: Shape (T, 3): barycentric ICRS position of TESS in light-days at `time - timecorr` (TDB).
     ephemeris: NDArray[np.float64]
-    ephemeris_source: str
+    ephemeris_source: str  #: What the ephemeris was computed from
+    #: Shape (T, n): image movement kernels, if they were computed, of the kind `warpmode`.
     movement_kernel: NDArray[np.float64] | None
     warpmode: str
     offsets: Mapping[str, int] = field(repr=False)

@@ -45,20 +45,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FFIFrame:
-    """The science pixels of a full frame image.
-
-    Attributes
-    ----------
-    info : FFIInfo
-    flux : ndarray of float32, shape (R, C)
-        Calibrated pixels, e-/s.
-    error : ndarray of float32 or None, shape (R, C)
-        Their uncertainties, e-/s.
-    """
+    """The science pixels of a full frame image."""
 
     info: FFIInfo
-    flux: NDArray[np.float32]
-    error: NDArray[np.float32] | None
+    flux: NDArray[np.float32]  #: Shape (R, C): calibrated pixels, e-/s
+    error: NDArray[np.float32] | None  #: Shape (R, C): their uncertainties, e-/s
 
 
 def find_ffis(folder: str | os.PathLike[str]) -> dict[tuple[int, int, int], list[Path]]:

@@ -71,48 +71,28 @@ class PixelReader(Protocol):
 
 @dataclass(frozen=True)
 class FFIInfo:
-    """What the headers of a full frame image say; its pixels are still in the file.
-
-    Attributes
-    ----------
-    path : Path
-    sector, camera, ccd : int
-    header : mapping
-        Values of the primary header and of the calibrated image's, which wins. None for undefined ones.
-    cards : mapping
-        The cards themselves (80 characters) of the calibrated image's header.
-    shape : (int, int)
-        Rows and columns of science pixels in the file.
-    row_offset, column_offset : int
-        0-based full frame image pixel of the first science pixel.
-    file_offset : (int, int)
-        0-based full frame image (column, row) of the file's first pixel.
-    pixels : PixelReader or None
-        What reads the pixels; None for the mission's own files.
-    frame_name : str
-        The frame's own file name, where `path` holds several.
-    spacecraft_times : bool
-        Times are those at the spacecraft; BARYCORR is unknown.
-    compressed : bool
-        Reading any of the pixels means to unpack the file from its beginning.
-    """
+    """What the headers of a full frame image say; its pixels are still in the file."""
 
     path: Path
     sector: int
     camera: int
     ccd: int
+    #: Values of the primary header and of the calibrated image's, which wins. None for undefined ones.
     header: Mapping[str, Any] = field(repr=False)
+    #: The cards themselves (80 characters) of the calibrated image's header.
     cards: Mapping[str, str] = field(repr=False)
-    shape: tuple[int, int]
+    shape: tuple[int, int]  #: Rows and columns of science pixels in the file
+    #: row_offset, column_offset: 0-based full frame image pixel of the first science pixel.
     row_offset: int
     column_offset: int
-    file_offset: tuple[int, int]
+    file_offset: tuple[int, int]  #: 0-based full frame image (column, row) of the file's first pixel
     image: Extension = field(repr=False)
     error: Extension | None = field(default=None, repr=False)
+    #: What reads the pixels; None for the mission's own files.
     pixels: PixelReader | None = field(default=None, repr=False)
-    frame_name: str = ""
-    spacecraft_times: bool = False
-    compressed: bool = False
+    frame_name: str = ""  #: The frame's own file name, where `path` holds several
+    spacecraft_times: bool = False  #: Times are those at the spacecraft; BARYCORR is unknown
+    compressed: bool = False  #: Reading any of the pixels means to unpack the file from its beginning
 
     @property
     def name(self) -> str:

@@ -67,21 +67,11 @@ class Extension:
 
 @dataclass(frozen=True)
 class HDU:
-    """A header and the place of the data behind it.
+    """A header and the place of the data behind it."""
 
-    Attributes
-    ----------
-    values : mapping
-        Keyword to value; None for one that is undefined or not understood.
-    cards : mapping
-        Keyword to card (80 characters).
-    start : int
-        First byte of the data.
-    """
-
-    values: Mapping[str, Any]
-    cards: Mapping[str, str]
-    start: int
+    values: Mapping[str, Any]  #: Keyword to value; None for one that is undefined or not understood
+    cards: Mapping[str, str]  #: Keyword to card (80 characters)
+    start: int  #: First byte of the data
 
 
 def _to_block(size: int) -> int:

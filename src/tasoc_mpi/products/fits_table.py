@@ -33,26 +33,13 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Column:
-    """A column of plain values of a binary table.
+    """A column of plain values of a binary table."""
 
-    Attributes
-    ----------
-    number : int
-        Its number in the header, from 1.
-    code : str
-        FITS code of its values.
-    dtype : str
-    shape : tuple of int
-        Of the values of a row.
-    offset : int
-        First byte of the values in a row.
-    """
-
-    number: int
-    code: str
+    number: int  #: Its number in the header, from 1
+    code: str  #: FITS code of its values
     dtype: str
-    shape: tuple[int, ...]
-    offset: int
+    shape: tuple[int, ...]  #: Of the values of a row
+    offset: int  #: First byte of the values in a row
 
 
 def table_columns(reader: FITSReader, hdu: HDU) -> dict[str, Column]:

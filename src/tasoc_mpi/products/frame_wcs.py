@@ -27,28 +27,17 @@ _SMALLEST = 1e-14
 
 @dataclass(frozen=True)
 class FrameWCS:
-    """TAN-SIP world coordinate systems of T frames.
+    """TAN-SIP world coordinate systems of T frames."""
 
-    Attributes
-    ----------
-    crval : ndarray, shape (T, 2)
-        Right ascension and declination of the reference pixel, degrees.
-    cd : ndarray, shape (T, 2, 2)
-        CD matrix, degrees per pixel.
-    crpix : ndarray, shape (T, 2)
-        Reference pixel (column, row) in full frame image pixels, 1-based as in FITS.
-    sip_a, sip_b : ndarray, shape (T, N, N)
-        SIP coefficients ``[p, q]`` of u^p v^q; zeros without distortion.
-    good : ndarray of bool, shape (T,)
-        Frames whose WCS can be inverted.
-    """
-
+    #: Shape (T, 2): right ascension and declination of the reference pixel, degrees.
     crval: NDArray[np.float64]
-    cd: NDArray[np.float64]
+    cd: NDArray[np.float64]  #: Shape (T, 2, 2): CD matrix, degrees per pixel
+    #: Shape (T, 2): reference pixel (column, row) in full frame image pixels, 1-based as in FITS.
     crpix: NDArray[np.float64]
+    #: sip_a, sip_b: shape (T, N, N), SIP coefficients ``[p, q]`` of u^p v^q; zeros without distortion.
     sip_a: NDArray[np.float64]
     sip_b: NDArray[np.float64]
-    good: NDArray[np.bool_]
+    good: NDArray[np.bool_]  #: Shape (T,): frames whose WCS can be inverted
 
     def __len__(self) -> int:
         return len(self.good)

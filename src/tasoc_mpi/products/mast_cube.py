@@ -35,26 +35,15 @@ _PAGE = 512
 
 @dataclass(frozen=True)
 class MastPixels:
-    """The pixels of one frame of a cube.
+    """The pixels of one frame of a cube."""
 
-    Attributes
-    ----------
-    start : int
-        First byte of the pixels in the file.
-    shape : (int, int, int)
-        Rows, columns and frames of the file.
-    frame : int
-    memory : float
-        Bytes that frames may take which are read ahead: values of a frame lie far apart in the file, so
-        that one frame is as slow to read as many.
-    spool : int or None
-        Descriptor of a file with the fluxes as (frame, row, column) of science pixels.
-    """
-
-    start: int
-    shape: tuple[int, int, int]
+    start: int  #: First byte of the pixels in the file
+    shape: tuple[int, int, int]  #: Rows, columns and frames of the file
     frame: int
+    #: Bytes that frames may take which are read ahead: values of a frame lie far apart in the file, so that
+    #: one frame is as slow to read as many.
     memory: float
+    #: Descriptor of a file with the fluxes as (frame, row, column) of science pixels.
     spool: int | None = None
 
     def read(

@@ -57,38 +57,21 @@ FROM_HEADERS = "headers"
 
 @dataclass(frozen=True)
 class CatalogSettings:
-    """What a catalog was made for.
-
-    Attributes
-    ----------
-    sector, camera, ccd : int
-    ticver : str
-        Version of the TESS Input Catalog.
-    reference_time : float
-        Julian date (TDB) the positions belong to.
-    epoch : float
-        The same as a Julian year.
-    coord_buffer : float
-        Stars up to this far outside the footprint are included, degrees.
-    camera_centre_ra, camera_centre_dec : float
-        Where the camera points, degrees; NaN where it is not known.
-    footprint : str
-        Corners of the convex polygon, ``"ra,dec;ra,dec;..."`` in degrees.
-    source : str
-        Where the stars are from: ``"table"``, ``"mast"``, ``"simulation"``, or ``"headers"`` of target pixel
-        files; empty if not known.
-    """
+    """What a catalog was made for."""
 
     sector: int
     camera: int
     ccd: int
-    ticver: str
-    reference_time: float
-    epoch: float
-    coord_buffer: float
+    ticver: str  #: Version of the TESS Input Catalog
+    reference_time: float  #: Julian date (TDB) the positions belong to
+    epoch: float  #: The same as a Julian year
+    coord_buffer: float  #: Stars up to this far outside the footprint are included, degrees
+    #: camera_centre_ra, camera_centre_dec: where the camera points, degrees; NaN where it is not known.
     camera_centre_ra: float
     camera_centre_dec: float
-    footprint: str
+    footprint: str  #: Corners of the convex polygon, ``"ra,dec;ra,dec;..."`` in degrees
+    #: Where the stars are from: ``"table"``, ``"mast"``, ``"simulation"``, or ``"headers"`` of target pixel
+    #: files; empty if not known.
     source: str = ""
 
 
@@ -102,20 +85,11 @@ _OWN_COLUMNS = ("source",)
 
 @dataclass(frozen=True)
 class StarCatalog:
-    """The stars of one CCD.
+    """The stars of one CCD."""
 
-    Attributes
-    ----------
-    path : Path
-        Where they were read from.
-    settings : CatalogSettings
-    stars : ndarray of STAR_DTYPE, shape (N,)
-        Sorted by `starid`.
-    """
-
-    path: Path
+    path: Path  #: Where they were read from
     settings: CatalogSettings
-    stars: NDArray[np.void]
+    stars: NDArray[np.void]  #: Of STAR_DTYPE, shape (N,), sorted by `starid`
 
     def __len__(self) -> int:
         return len(self.stars)

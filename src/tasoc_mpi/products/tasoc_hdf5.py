@@ -49,49 +49,23 @@ _WAY_OUT = "fetch it again, or make it again"
 
 @dataclass(frozen=True)
 class TasocFile:
-    """Everything of a file but its frames.
-
-    Attributes
-    ----------
-    path : Path
-    attributes : mapping
-        Those of `images`, all that a cube needs.
-    shape : (int, int, int)
-        Rows, columns, frames.
-    numbers : tuple of int
-        Which of the file's frames these are.
-    chunk_rows : int
-        Rows of a compressed piece of a frame.
-    series : mapping
-        The datasets of `cube.SERIES`, shape (T,) each.
-    sumimage : ndarray of float32, shape (R, C)
-    backgrounds_pixels_used : ndarray of uint8, shape (R, C)
-    frames : tuple of str
-        File names of the full frame images; empty strings where they are not known.
-    wcs : FrameWCS
-    wcs_cards : tuple of mapping or None
-        Values of the cards of the headers; None for frames without one.
-    wcs_headers : tuple of str
-    ref_frame : int or None
-        None where one header was stored for all frames.
-    movement_kernel : ndarray, shape (T, n), or None
-    warpmode : str
-    """
+    """Everything of a file but its frames."""
 
     path: Path
-    attributes: Mapping[str, Any]
-    shape: tuple[int, int, int]
-    numbers: tuple[int, ...]
-    chunk_rows: int
-    series: Mapping[str, NDArray[Any]]
-    sumimage: NDArray[np.float32]
-    backgrounds_pixels_used: NDArray[np.uint8]
-    frames: tuple[str, ...]
+    attributes: Mapping[str, Any]  #: Those of `images`, all that a cube needs
+    shape: tuple[int, int, int]  #: Rows, columns, frames
+    numbers: tuple[int, ...]  #: Which of the file's frames these are
+    chunk_rows: int  #: Rows of a compressed piece of a frame
+    series: Mapping[str, NDArray[Any]]  #: The datasets of `cube.SERIES`, shape (T,) each
+    sumimage: NDArray[np.float32]  #: Shape (R, C)
+    backgrounds_pixels_used: NDArray[np.uint8]  #: Shape (R, C)
+    frames: tuple[str, ...]  #: File names of the full frame images; empty strings where they are not known
     wcs: FrameWCS
+    #: Values of the cards of the headers; None for frames without one.
     wcs_cards: tuple[Mapping[str, Any] | None, ...]
     wcs_headers: tuple[str, ...]
-    ref_frame: int | None
-    movement_kernel: NDArray[np.float64] | None
+    ref_frame: int | None  #: None where one header was stored for all frames
+    movement_kernel: NDArray[np.float64] | None  #: Shape (T, n)
     warpmode: str
 
 

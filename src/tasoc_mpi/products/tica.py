@@ -41,18 +41,10 @@ _TOLERANCE = 5.0
 
 @dataclass(frozen=True)
 class TicaPixels:
-    """Pixels in electrons a cadence, and what is needed to have them in electrons a second.
+    """Pixels in electrons a cadence, and what is needed to have them in electrons a second."""
 
-    Attributes
-    ----------
-    exposure : float
-        Seconds in which light was collected.
-    read_outs : float
-        Number of read-outs that were added.
-    """
-
-    exposure: float
-    read_outs: float
+    exposure: float  #: Seconds in which light was collected
+    read_outs: float  #: Number of read-outs that were added
 
     def read(
         self, info: FFIInfo, first: int, last: int, errors: bool

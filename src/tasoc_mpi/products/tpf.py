@@ -64,57 +64,36 @@ _IMAGES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
 @dataclass(frozen=True)
 class TPF:
-    """A target pixel file in memory, without the rows that have no time.
-
-    Attributes
-    ----------
-    path : Path
-    header, table_header : mapping
-        Values of the cards of the primary HDU and of the pixel table; None for undefined ones.
-    starid, sector, camera, ccd : int
-        0 where a cut-out does not know its star.
-    cadence : int
-        Seconds.
-    time : ndarray of float64, shape (T,)
-        BJD - 2457000, days.
-    timecorr : ndarray of float32, shape (T,)
-        Barycentric correction in `time`, days.
-    cadenceno, quality : ndarray of int32, shape (T,)
-    images, images_err, backgrounds : ndarray of float32, shape (R, C, T)
-        e-/s, C-contiguous, read-only. The background is already taken out of the images.
-    pos_corr : ndarray of float32, shape (T, 2)
-        (column, row) offset of the star by pointing and differential aberration, pixels.
-    aperture : ndarray of int32, shape (R, C)
-        Bits of the mission: 1 collected, 2 in the optimal aperture, 4 background, 8 position.
-    row_offset, column_offset : int
-        Full frame image pixel (0-based) of the stamp's first pixel.
-    wcs : FrameWCS
-        One frame, in full frame image pixels; not good where the file has no usable one.
-    wcs_header : astropy.io.fits.Header
-        The same for the stamp's own pixels, as cards of an image.
-    """
+    """A target pixel file in memory, without the rows that have no time."""
 
     path: Path
+    #: header, table_header: values of the cards of the primary HDU and of the pixel table; None for undefined
+    #: ones.
     header: Mapping[str, Any]
     table_header: Mapping[str, Any]
-    starid: int
+    starid: int  #: 0 where a cut-out does not know its star
     sector: int
     camera: int
     ccd: int
-    cadence: int
-    time: NDArray[np.float64]
-    timecorr: NDArray[np.float32]
-    cadenceno: NDArray[np.int32]
-    quality: NDArray[np.int32]
+    cadence: int  #: Seconds
+    time: NDArray[np.float64]  #: Shape (T,): BJD - 2457000, days
+    timecorr: NDArray[np.float32]  #: Shape (T,): barycentric correction in `time`, days
+    cadenceno: NDArray[np.int32]  #: Shape (T,)
+    quality: NDArray[np.int32]  #: Shape (T,)
+    #: images, images_err, backgrounds: shape (R, C, T), e-/s, C-contiguous, read-only. The background is
+    #: already taken out of the images.
     images: NDArray[np.float32]
     images_err: NDArray[np.float32]
     backgrounds: NDArray[np.float32]
+    #: Shape (T, 2), (column, row) offset of the star by pointing and differential aberration, pixels.
     pos_corr: NDArray[np.float32]
+    #: Shape (R, C): bits of the mission: 1 collected, 2 in the optimal aperture, 4 background, 8 position.
     aperture: NDArray[np.int32]
+    #: row_offset, column_offset: full frame image pixel (0-based) of the stamp's first pixel.
     row_offset: int
     column_offset: int
-    wcs: FrameWCS
-    wcs_header: fits.Header
+    wcs: FrameWCS  #: One frame, in full frame image pixels; not good where the file has no usable one
+    wcs_header: fits.Header  #: The same for the stamp's own pixels, as cards of an image
 
     @property
     def stamp(self) -> tuple[int, int, int, int]:

@@ -39,20 +39,12 @@ _NAMES = (
 
 @dataclass(frozen=True, order=True)
 class TPFInfo:
-    """A target pixel file as its name tells.
-
-    Attributes
-    ----------
-    path : Path
-    starid, sector : int
-    cadence : int
-        Seconds: 120 or 20.
-    """
+    """A target pixel file as its name tells."""
 
     path: Path
     starid: int
     sector: int
-    cadence: int
+    cadence: int  #: Seconds: 120 or 20
 
 
 def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:

@@ -44,23 +44,14 @@ _FLAGS = (
 
 @dataclass(frozen=True)
 class Binned:
-    """Frames of a cube, binned.
-
-    Attributes
-    ----------
-    cube : Cube
-    frames : ndarray of int, shape (N,)
-        Which of the cube's frames.
-    images, backgrounds : ndarray of float32, shape (N, R, C)
-        Means over the pixels of a bin, e-/s; NaN where there are none.
-    flags : ndarray of uint8, shape (N, R, C, 3)
-        Part of the pixels of a bin with flag 1, 2 and 4; 255 for all.
-    """
+    """Frames of a cube, binned."""
 
     cube: Cube
-    frames: NDArray[np.intp]
+    frames: NDArray[np.intp]  #: Shape (N,): which of the cube's frames
+    #: images, backgrounds: shape (N, R, C), means over the pixels of a bin, e-/s; NaN where there are none.
     images: NDArray[np.float32]
     backgrounds: NDArray[np.float32]
+    #: Shape (N, R, C, 3): part of the pixels of a bin with flag 1, 2 and 4; 255 for all.
     flags: NDArray[np.uint8]
 
     @functools.cached_property

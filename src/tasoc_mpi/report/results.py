@@ -55,21 +55,11 @@ TYPICAL_SKY = 100.0
 
 @dataclass(frozen=True)
 class Run:
-    """A work list with the results of its stars.
+    """A work list with the results of its stars."""
 
-    Attributes
-    ----------
-    path : Path
-        The work list.
-    output : Path
-        Folder of the light curves.
-    stars : ndarray of RESULT_DTYPE
-        In order of priority.
-    """
-
-    path: Path
-    output: Path
-    stars: NDArray[np.void]
+    path: Path  #: The work list
+    output: Path  #: Folder of the light curves
+    stars: NDArray[np.void]  #: Of RESULT_DTYPE, in order of priority
 
     @property
     def ok(self) -> NDArray[np.bool_]:
@@ -94,28 +84,17 @@ class Run:
 
 @dataclass(frozen=True)
 class Curve:
-    """A light curve file in memory.
-
-    Attributes
-    ----------
-    path : Path
-    mask : ndarray of bool, shape (R, C)
-        Pixels used for the flux.
-    corner : (int, int)
-        0-based full frame image (row, column) of the first pixel of `mask`.
-    time, flux, flux_err, flux_background : ndarray of float64, shape (T,)
-        BJD - 2457000 (days); e-/s.
-    cadenceno, corrector_quality, quality : ndarray of int32, shape (T,)
-        The flags are those of `CorrectorQualityFlags` and `TESSQualityFlags`.
-    """
+    """A light curve file in memory."""
 
     path: Path
-    mask: NDArray[np.bool_]
-    corner: tuple[int, int]
-    time: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    flux_err: NDArray[np.float64]
-    flux_background: NDArray[np.float64]
+    mask: NDArray[np.bool_]  #: Shape (R, C): pixels used for the flux
+    corner: tuple[int, int]  #: 0-based full frame image (row, column) of the first pixel of `mask`
+    time: NDArray[np.float64]  #: Shape (T,), BJD - 2457000, days
+    flux: NDArray[np.float64]  #: Shape (T,), e-/s
+    flux_err: NDArray[np.float64]  #: Shape (T,), e-/s
+    flux_background: NDArray[np.float64]  #: Shape (T,), e-/s
+    #: cadenceno, corrector_quality, quality: shape (T,), the flags are those of `CorrectorQualityFlags` and
+    #: `TESSQualityFlags`.
     cadenceno: NDArray[np.int32]
     corrector_quality: NDArray[np.int32]
     quality: NDArray[np.int32]

@@ -30,30 +30,17 @@ _NAMES = {**{status: status.name for status in STATUS}, STATUS.UNKNOWN: "to do"}
 
 @dataclass(frozen=True)
 class MagnitudeBin:
-    """The stars of one magnitude.
+    """The stars of one magnitude."""
 
-    Attributes
-    ----------
-    tmag : float
-        Lower end; NaN for the stars without a magnitude.
-    counts : dict of STATUS to int
-        All stars.
-    rms_hour, ptp, expected : float
-        Medians over the stars that are OK, relative; the 1-hour noise to be expected of each star's
-        magnitude and mask.
-    mask_size : float
-        Median, pixels.
-    elaptime : float
-        Median over the stars that were computed, seconds.
-    """
-
-    tmag: float
-    counts: dict[STATUS, int]
+    tmag: float  #: Lower end; NaN for the stars without a magnitude
+    counts: dict[STATUS, int]  #: All stars
+    #: rms_hour, ptp, expected: medians over the stars that are OK, relative; the 1-hour noise to be expected
+    #: of each star's magnitude and mask.
     rms_hour: float
     ptp: float
     expected: float
-    mask_size: float
-    elaptime: float
+    mask_size: float  #: Median, pixels
+    elaptime: float  #: Median over the stars that were computed, seconds
 
 
 def magnitude_bins(stars: NDArray[np.void], sky: float, width: float = 1.0) -> list[MagnitudeBin]:

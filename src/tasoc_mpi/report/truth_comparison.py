@@ -48,22 +48,12 @@ STAR_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class TruthComparison:
-    """The comparison of one CCD, or of several put together.
-
-    Attributes
-    ----------
-    truth : Path
-    jitter : bool
-        Whether the motion of the spacecraft was simulated.
-    stars : ndarray of STAR_DTYPE
-        All stars of full frame images that are OK.
-    variables : ndarray of RECOVERY_DTYPE
-    """
+    """The comparison of one CCD, or of several put together."""
 
     truth: Path
-    jitter: bool
-    stars: NDArray[np.void]
-    variables: NDArray[np.void]
+    jitter: bool  #: Whether the motion of the spacecraft was simulated
+    stars: NDArray[np.void]  #: Of STAR_DTYPE, all stars of full frame images that are OK
+    variables: NDArray[np.void]  #: Of RECOVERY_DTYPE
 
     @property
     def without_own_pixel(self) -> list[int]:

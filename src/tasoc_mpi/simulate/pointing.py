@@ -24,31 +24,19 @@ _FIRST_FRAME = 0.813
 
 @dataclass(frozen=True, eq=False)
 class Pointing:
-    """World coordinates of one CCD in one sector, in full frame image pixels.
-
-    Attributes
-    ----------
-    sector, camera, ccd : int
-    start : float
-        Spacecraft time (TJD, TDB) of the beginning of the sector's first frame.
-    boresight : ndarray, shape (3,)
-        Right ascension, declination and roll of the spacecraft, degrees.
-    crval, crpix : ndarray, shape (2,)
-        As in FITS: degrees, and pixels counted from 1.
-    cd : ndarray, shape (2, 2)
-        Degrees per pixel.
-    a, b, ap, bp : ndarray, shape (5, 5)
-        SIP polynomials and their approximate inverse, ``[p, q]`` of u^p v^q.
-    """
+    """World coordinates of one CCD in one sector, in full frame image pixels."""
 
     sector: int
     camera: int
     ccd: int
-    start: float
+    start: float  #: Spacecraft time (TJD, TDB) of the beginning of the sector's first frame
+    #: Shape (3,): right ascension, declination and roll of the spacecraft, degrees.
     boresight: NDArray[np.float64]
+    #: crval, crpix: shape (2,), as in FITS: degrees, and pixels counted from 1.
     crval: NDArray[np.float64]
     crpix: NDArray[np.float64]
-    cd: NDArray[np.float64]
+    cd: NDArray[np.float64]  #: Shape (2, 2): degrees per pixel
+    #: a, b, ap, bp: shape (5, 5), SIP polynomials and their approximate inverse, ``[p, q]`` of u^p v^q.
     a: NDArray[np.float64]
     b: NDArray[np.float64]
     ap: NDArray[np.float64]

@@ -28,52 +28,25 @@ BTC_PIXEL = (1068.0, 1024.0)
 
 @dataclass(frozen=True)
 class Observation:
-    """A series of exposures.
+    """A series of exposures."""
 
-    Attributes
-    ----------
-    exposures : Exposures
-        T of them.
-    wcs : FrameWCS
-        Of every exposure.
-    position : ndarray, shape (T, 3)
-        Of TESS, barycentric, light-days.
-    """
-
-    exposures: Exposures
-    wcs: FrameWCS
-    position: NDArray[np.float64]
+    exposures: Exposures  #: T of them
+    wcs: FrameWCS  #: Of every exposure
+    position: NDArray[np.float64]  #: Shape (T, 3): of TESS, barycentric, light-days
 
 
 @dataclass(frozen=True)
 class Scene:
-    """All that is drawn by lot or computed before the first frame is made.
-
-    Attributes
-    ----------
-    options : SimulationOptions
-    pointing : Pointing
-    timeline : Timeline
-    frames : Observation
-        The full frame images.
-    barycorr : ndarray, shape (T,)
-        Barycentric correction of every frame at `BTC_PIXEL`, days.
-    reference : int
-        The frame whose WCS gives the stars' coordinates: the good one closest to `reference_time`.
-    reference_time : float
-        The catalog's time, JD (TDB).
-    stars : Stars
-    variability : Variability
-    response : Response
-    """
+    """All that is drawn by lot or computed before the first frame is made."""
 
     options: SimulationOptions
     pointing: Pointing
     timeline: Timeline
-    frames: Observation
-    barycorr: NDArray[np.float64]
+    frames: Observation  #: The full frame images
+    barycorr: NDArray[np.float64]  #: Shape (T,): barycentric correction of every frame at `BTC_PIXEL`, days
+    #: The frame whose WCS gives the stars' coordinates: the good one closest to `reference_time`.
     reference: int
-    reference_time: float
+    reference_time: float  #: The catalog's time, JD (TDB)
     stars: Stars
     variability: Variability
     response: Response

@@ -25,18 +25,10 @@ TMAG_RANGE, TMAG_RANGE_WIDE = (5.0, 13.0), (5.0, 15.5)
 
 @dataclass(frozen=True)
 class Stamp:
-    """One star's stamp.
+    """One star's stamp."""
 
-    Attributes
-    ----------
-    star : int
-        Index in `Stars`.
-    row, column : int
-        Full frame image pixel of the stamp's first pixel, 0-based.
-    rows, columns : int
-    """
-
-    star: int
+    star: int  #: Index in `Stars`
+    #: row, column: full frame image pixel of the stamp's first pixel, 0-based.
     row: int
     column: int
     rows: int

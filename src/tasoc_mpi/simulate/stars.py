@@ -29,37 +29,23 @@ MAX_MODES = 8
 
 @dataclass(frozen=True)
 class Stars:
-    """Stars in and around the region, brightest first.
+    """Stars in and around the region, brightest first."""
 
-    Attributes
-    ----------
-    starid : ndarray of int64, shape (N,)
-    tmag, teff, pm_ra, pm_decl : ndarray, shape (N,)
-        Magnitudes, K (NaN where not known), mas/yr.
-    ra, decl : ndarray, shape (N,)
-        At the time of the reference frame, degrees.
-    row, column : ndarray, shape (N,)
-        Full frame image position in the reference frame, 0-based.
-    flux : ndarray, shape (N,)
-        Mean flux, e-/s.
-    scale : ndarray, shape (N,)
-        Width of the PRF relative to the camera centre.
-    radius : ndarray of int64, shape (N,)
-        How far the star is drawn, pixels.
-    """
-
-    starid: NDArray[np.int64]
+    starid: NDArray[np.int64]  #: Shape (N,)
+    #: tmag, teff, pm_ra, pm_decl: shape (N,), magnitudes, K (NaN where not known), mas/yr.
     tmag: NDArray[np.float64]
     teff: NDArray[np.float64]
     pm_ra: NDArray[np.float64]
     pm_decl: NDArray[np.float64]
+    #: ra, decl: shape (N,), at the time of the reference frame, degrees.
     ra: NDArray[np.float64]
     decl: NDArray[np.float64]
+    #: row, column: shape (N,), full frame image position in the reference frame, 0-based.
     row: NDArray[np.float64]
     column: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    radius: NDArray[np.int64]
+    flux: NDArray[np.float64]  #: Shape (N,): mean flux, e-/s
+    scale: NDArray[np.float64]  #: Shape (N,): width of the PRF relative to the camera centre
+    radius: NDArray[np.int64]  #: Shape (N,): how far the star is drawn, pixels
 
     def __len__(self) -> int:
         return len(self.starid)
@@ -148,31 +134,22 @@ def _identifiers(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Variability:
-    """How stars vary; arrays over the V stars that do.
+    """How stars vary; arrays over the V stars that do."""
 
-    Attributes
-    ----------
-    star : ndarray of int64, shape (V,)
-        Place in `Stars`.
-    kind : ndarray of int64, shape (V,)
-        Index in `KINDS`.
-    period, epoch, duration : ndarray, shape (V,)
-        Days; the epoch (middle of a transit or of the deeper eclipse) as BJD - 2457000 at the star's
-        own barycentric time. NaN where there is none; the period of a pulsator is that of its
-        strongest wave.
-    depth, depth2 : ndarray, shape (V,)
-        Of transits or eclipses and of the secondary eclipses, relative to the mean flux.
-    frequency, amplitude, phase : ndarray, shape (V, MAX_MODES)
-        Sine waves: 1/day, relative, radians (at BJD - 2457000 = 0); zero amplitude for none.
-    """
-
-    star: NDArray[np.int64]
-    kind: NDArray[np.int64]
+    star: NDArray[np.int64]  #: Shape (V,): place in `Stars`
+    kind: NDArray[np.int64]  #: Shape (V,): index in `KINDS`
+    #: period, epoch, duration: shape (V,), days; the epoch (middle of a transit or of the deeper eclipse) as
+    #: BJD - 2457000 at the star's own barycentric time. NaN where there is none; the period of a pulsator is
+    #: that of its strongest wave.
     period: NDArray[np.float64]
     epoch: NDArray[np.float64]
     duration: NDArray[np.float64]
+    #: depth, depth2: shape (V,), of transits or eclipses and of the secondary eclipses, relative to the mean
+    #: flux.
     depth: NDArray[np.float64]
     depth2: NDArray[np.float64]
+    #: frequency, amplitude, phase: shape (V, MAX_MODES), sine waves: 1/day, relative, radians (at BJD -
+    #: 2457000 = 0); zero amplitude for none.
     frequency: NDArray[np.float64]
     amplitude: NDArray[np.float64]
     phase: NDArray[np.float64]

@@ -42,70 +42,35 @@ CCD_DELAY = 0.02
 
 @dataclass(frozen=True)
 class Timeline:
-    """The simulated stretch of a sector, sampled every `STEP` seconds.
+    """The simulated stretch of a sector, sampled every `STEP` seconds."""
 
-    Attributes
-    ----------
-    start : float
-        Spacecraft time (TJD, TDB) of the beginning of the first frame.
-    cadence : int
-        Seconds.
-    index : ndarray of int64, shape (T,)
-        Index of each frame on the regular grid; a jump is the data gap.
-    sector_start : float
-        Spacecraft time of the beginning of the sector.
-    shift : ndarray, shape (S, 2)
-        Attitude samples: (column, row) displacement, pixels.
-    roll : ndarray, shape (S,)
-        Radians.
-    dva : ndarray, shape (2, 2)
-        Differential velocity aberration over a sector: displacement per pixel from the reference pixel.
-    dva_phase : ndarray, shape (S,)
-        Its factor, from -0.5 to 0.5 over a sector.
-    dump : ndarray of bool, shape (S,)
-        During momentum dumps.
-    gap : ndarray of bool, shape (S,)
-        Without data.
-    """
-
-    start: float
-    cadence: int
-    index: NDArray[np.int64]
-    sector_start: float
-    shift: NDArray[np.float64]
-    roll: NDArray[np.float64]
+    start: float  #: Spacecraft time (TJD, TDB) of the beginning of the first frame
+    cadence: int  #: Seconds
+    index: NDArray[np.int64]  #: Shape (T,): index of each frame on the regular grid; a jump is the data gap
+    sector_start: float  #: Spacecraft time of the beginning of the sector
+    shift: NDArray[np.float64]  #: Shape (S, 2): attitude samples: (column, row) displacement, pixels
+    roll: NDArray[np.float64]  #: Shape (S,): radians
+    #: Shape (2, 2): differential velocity aberration over a sector: displacement per pixel from the reference
+    #: pixel.
     dva: NDArray[np.float64]
-    dva_phase: NDArray[np.float64]
-    dump: NDArray[np.bool_]
-    gap: NDArray[np.bool_]
+    dva_phase: NDArray[np.float64]  #: Shape (S,): its factor, from -0.5 to 0.5 over a sector
+    dump: NDArray[np.bool_]  #: Shape (S,): during momentum dumps
+    gap: NDArray[np.bool_]  #: Shape (S,): without data
 
 
 @dataclass(frozen=True)
 class Exposures:
-    """A series of exposures of one length.
-
-    Attributes
-    ----------
-    seconds : int
-    begin : ndarray, shape (T,)
-        Spacecraft time of their beginning (TJD, TDB).
-    cadenceno, quality : ndarray of int32, shape (T,)
-    shift, roll, dva_phase : ndarray, shape (T, 2), (T,), (T,)
-        Mean attitude.
-    matrix : ndarray, shape (T, 2, 2)
-        Roll and differential aberration, for `moved_wcs`.
-    gap : ndarray of bool, shape (T,)
-    """
+    """A series of exposures of one length."""
 
     seconds: int
-    begin: NDArray[np.float64]
-    cadenceno: NDArray[np.int32]
-    quality: NDArray[np.int32]
-    shift: NDArray[np.float64]
-    roll: NDArray[np.float64]
-    dva_phase: NDArray[np.float64]
-    matrix: NDArray[np.float64]
-    gap: NDArray[np.bool_]
+    begin: NDArray[np.float64]  #: Shape (T,): spacecraft time of their beginning (TJD, TDB)
+    cadenceno: NDArray[np.int32]  #: Shape (T,)
+    quality: NDArray[np.int32]  #: Shape (T,)
+    shift: NDArray[np.float64]  #: Shape (T, 2): mean attitude, as in `Timeline`
+    roll: NDArray[np.float64]  #: Shape (T,)
+    dva_phase: NDArray[np.float64]  #: Shape (T,)
+    matrix: NDArray[np.float64]  #: Shape (T, 2, 2): roll and differential aberration, for `moved_wcs`
+    gap: NDArray[np.bool_]  #: Shape (T,)
 
     @property
     def middle(self) -> NDArray[np.float64]:

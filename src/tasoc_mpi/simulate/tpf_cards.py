@@ -41,42 +41,23 @@ COLUMN_WCS = {"CTYPE": "CTYP", "CRPIX": "CRPX", "CRVAL": "CRVL", "CUNIT": "CUNI"
 
 @dataclass(frozen=True)
 class ApertureFacts:
-    """The optimal aperture.
-
-    Attributes
-    ----------
-    pixels : int
-    crowding, fraction : float
-        Share of its light that is the star's, and of the star's light that it holds.
-    """
+    """The optimal aperture."""
 
     pixels: int
+    #: crowding, fraction: share of its light that is the star's, and of the star's light that it holds.
     crowding: float
     fraction: float
 
 
 @dataclass(frozen=True)
 class Target:
-    """A star and the facts in the headers of its target pixel file.
-
-    Attributes
-    ----------
-    scene : Scene
-    exposures : Exposures
-        T of 120 s.
-    stamp : Stamp
-    correction : ndarray, shape (T,)
-        Barycentric correction of each, days.
-    wcs : tuple of (keyword, value, comment)
-        As cards of an image.
-    aperture : ApertureFacts
-    """
+    """A star and the facts in the headers of its target pixel file."""
 
     scene: Scene
-    exposures: Exposures
+    exposures: Exposures  #: T of 120 s
     stamp: Stamp
-    correction: NDArray[np.float64]
-    wcs: tuple[CardTuple, ...]
+    correction: NDArray[np.float64]  #: Shape (T,): barycentric correction of each, days
+    wcs: tuple[CardTuple, ...]  #: As cards of an image
     aperture: ApertureFacts
 
     @property

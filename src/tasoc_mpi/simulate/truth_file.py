@@ -35,19 +35,11 @@ _INTEGERS = frozenset({"starid", "kind", "cadenceno", "quality", "corner"})
 
 @dataclass(frozen=True)
 class Truth:
-    """A truth file in memory; its groups are those of docs/formats.md.
-
-    Attributes
-    ----------
-    path : Path
-    attributes : mapping
-    stars, variability, frames, sky, tpfs : mapping
-        From names to arrays; names of files are str.
-    """
+    """A truth file in memory; its groups are those of docs/formats.md."""
 
     path: Path
     attributes: Mapping[str, Any]
-    stars: Mapping[str, NDArray[Any]]
+    stars: Mapping[str, NDArray[Any]]  #: This and the others: names to arrays; names of files are str
     variability: Mapping[str, NDArray[Any]]
     frames: Mapping[str, NDArray[Any]]
     sky: Mapping[str, NDArray[Any]]

@@ -34,28 +34,15 @@ _FEW = 5
 
 @dataclass(frozen=True)
 class CCDField:
-    """What one CCD saw in one sector.
-
-    Attributes
-    ----------
-    sector, camera, ccd : int
-    reference_time : float
-        Julian date (TDB) of the middle frame.
-    corners : ndarray, shape (V, 2)
-        (ra, dec) of the convex polygon around its pixels, degrees.
-    centre : (float, float)
-        (ra, dec) of the camera's centre, degrees.
-    source : str
-        What kind of file this was read from.
-    """
+    """What one CCD saw in one sector."""
 
     sector: int
     camera: int
     ccd: int
-    reference_time: float
-    corners: NDArray[np.float64]
-    centre: tuple[float, float]
-    source: str
+    reference_time: float  #: Julian date (TDB) of the middle frame
+    corners: NDArray[np.float64]  #: Shape (V, 2), (ra, dec) of the convex polygon around its pixels, degrees
+    centre: tuple[float, float]  #: (ra, dec) of the camera's centre, degrees
+    source: str  #: What kind of file this was read from
 
     @property
     def name(self) -> str:

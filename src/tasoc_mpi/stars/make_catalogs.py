@@ -41,35 +41,18 @@ _MAST_TMAG_MAX = 18.0
 
 @dataclass(frozen=True)
 class CatalogOptions:
-    """How catalogs are to be made.
+    """How catalogs are to be made."""
 
-    Attributes
-    ----------
-    source : str
-        Path of a table of stars, ``mast``, or ``headers`` (of the target pixel files).
-    sector, camera, ccd : int or None
-        Only these.
-    ticver : str
-        Version of the TIC that the stars come from.
-    reference_time : float or None
-        Julian date (TDB) of the positions; None for that of each CCD's middle frame.
-    buffer : float
-        Stars up to this far outside the CCD are included, degrees.
-    tmag_max : float or None
-        The faintest stars that are included; None for all (from MAST: 18).
-    overwrite : bool
-        Replace catalogs that are there.
-    """
-
-    source: str
-    sector: int | None = None
-    camera: int | None = None
-    ccd: int | None = None
-    ticver: str = "8.2"
+    source: str  #: Path of a table of stars, ``mast``, or ``headers`` (of the target pixel files)
+    sector: int | None = None  #: Only this one
+    camera: int | None = None  #: Only this one
+    ccd: int | None = None  #: Only this one
+    ticver: str = "8.2"  #: Version of the TIC that the stars come from
+    #: Julian date (TDB) of the positions; None for that of each CCD's middle frame.
     reference_time: float | None = None
-    buffer: float = 0.2
-    tmag_max: float | None = None
-    overwrite: bool = False
+    buffer: float = 0.2  #: Stars up to this far outside the CCD are included, degrees
+    tmag_max: float | None = None  #: The faintest stars that are included; None for all (from MAST: 18)
+    overwrite: bool = False  #: Replace catalogs that are there
 
 
 @dataclass(frozen=True)

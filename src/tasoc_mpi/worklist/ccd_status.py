@@ -32,26 +32,13 @@ def last_line(text: str | None) -> str:
 
 @dataclass(frozen=True)
 class CCDStatus:
-    """Counts of one CCD.
-
-    Attributes
-    ----------
-    ccd : (int, int, int)
-    counts : dict of int to int
-        Stars by status; UNKNOWN is to do.
-    again : int
-        Stars with a result that are to be computed again.
-    finished : bool
-        Whether something was computed, and nothing is left to do.
-    runner : str or None
-        Host and process of the run that is under way.
-    """
+    """Counts of one CCD."""
 
     ccd: CCD
-    counts: dict[int, int]
-    again: int
-    finished: bool
-    runner: str | None
+    counts: dict[int, int]  #: Stars by status; UNKNOWN is to do
+    again: int  #: Stars with a result that are to be computed again
+    finished: bool  #: Whether something was computed, and nothing is left to do
+    runner: str | None  #: Host and process of the run that is under way
 
     @property
     def stars(self) -> int:

@@ -17,28 +17,15 @@ __all__ = ["Decision", "LastResults"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be published; arrays have an element a row.
+    """What is to be published; arrays have an element a row."""
 
-    Attributes
-    ----------
-    status : ndarray of int8
-        The status that each row gets; UNKNOWN = to do.
-    skipped_by : ndarray of int64
-        Row of the skipping star, -1 for none.
-    listed : ndarray of bool
-        Rows whose last result stands in `diagnostics`.
-    final : ndarray of bool
-        Rows of which no result that is still to come changes `listed`: their light curves on disk that are
-        not listed can be removed.
-    todo : ndarray of bool
-        Rows that are to be computed.
-    """
-
-    status: NDArray[np.int8]
-    skipped_by: NDArray[np.int64]
-    listed: NDArray[np.bool_]
+    status: NDArray[np.int8]  #: The status that each row gets; UNKNOWN = to do
+    skipped_by: NDArray[np.int64]  #: Row of the skipping star, -1 for none
+    listed: NDArray[np.bool_]  #: Rows whose last result stands in `diagnostics`
+    #: Rows of which no result that is still to come changes `listed`: their light curves on disk that are not
+    #: listed can be removed.
     final: NDArray[np.bool_]
-    todo: NDArray[np.bool_]
+    todo: NDArray[np.bool_]  #: Rows that are to be computed
 
 
 class LastResults:

@@ -44,18 +44,12 @@ _COLLECTED = 1
 
 @dataclass(frozen=True)
 class TodoSummary:
-    """How many rows a CCD has in the work list.
-
-    Attributes
-    ----------
-    sector, camera, ccd : int
-    ffi, tpf, secondary : int
-        Stars of full frame images, of their own target pixel file, of another star's.
-    """
+    """How many rows a CCD has in the work list."""
 
     sector: int
     camera: int
     ccd: int
+    #: ffi, tpf, secondary: stars of full frame images, of their own target pixel file, of another star's.
     ffi: int
     tpf: int
     secondary: int

@@ -41,20 +41,11 @@ _ROWS = 10_000
 
 @dataclass(frozen=True)
 class Published:
-    """What was published.
-
-    Attributes
-    ----------
-    decision : Decision
-    running : list of (int, int, int)
-        CCDs of which a run is under way.
-    removed : int
-        Light curves on disk that nothing lists and that were deleted.
-    """
+    """What was published."""
 
     decision: Decision
-    running: list[CCD]
-    removed: int
+    running: list[CCD]  #: CCDs of which a run is under way
+    removed: int  #: Light curves on disk that nothing lists and that were deleted
 
 
 def publish(path: Path, output: Path) -> Published:

@@ -25,23 +25,12 @@ _MOST_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class Rule:
-    """A line of a file of exclusions or methods.
-
-    Attributes
-    ----------
-    starid : int
-    sector : int or None
-        None for all.
-    datasource : str
-        ``*`` for all.
-    method : str
-        Empty for an exclusion.
-    """
+    """A line of a file of exclusions or methods."""
 
     starid: int
-    sector: int | None
-    datasource: str
-    method: str = ""
+    sector: int | None  #: None for all
+    datasource: str  #: ``*`` for all
+    method: str = ""  #: Empty for an exclusion
 
     def fits(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which rows of TODO_DTYPE the rule names."""

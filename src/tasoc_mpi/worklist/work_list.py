@@ -69,53 +69,24 @@ def status_lines(status: NDArray[np.int8], unknown: str) -> list[str]:
 
 @dataclass
 class WorkList:
-    """The rows of `todo.sqlite` in order of priority.
-
-    Attributes
-    ----------
-    path : Path
-    rows : ndarray of TASK_DTYPE
-        As workers get them.
-    status : ndarray of int8
-        As published; UNKNOWN = to do.
-    tile : ndarray of int32
-        The part of its CCD in which a star lies, -1 where that is not known.
-    output : Path or None
-        Folder of the published results; None where nothing was published.
-    version : int or None
-        Of the published light curves; None where nothing was published, or several.
-    has_old_results : bool
-        Whether the tables hold results that were not published from logs, but written by an older or another
-        program.
-    ccds : list of (int, int, int)
-        In order.
-    ccd_of : ndarray of int16
-        Number of each row's CCD in `ccds`.
-    priority : ndarray of int64
-    in_file : ndarray of bool
-        Which rows are of target pixel files.
-    group : ndarray of int32
-        See `skip_rule.groups`.
-    primary : ndarray of int64
-        See `skip_rule.primaries`.
-    star_index : StarIndex
-        Finds rows by TIC number.
-    """
+    """The rows of `todo.sqlite` in order of priority."""
 
     path: Path
-    rows: NDArray[np.void]
-    status: NDArray[np.int8]
-    tile: NDArray[np.int32]
-    output: Path | None
-    version: int | None
+    rows: NDArray[np.void]  #: Of TASK_DTYPE, as workers get them
+    status: NDArray[np.int8]  #: As published; UNKNOWN = to do
+    tile: NDArray[np.int32]  #: The part of its CCD in which a star lies, -1 where that is not known
+    output: Path | None  #: Folder of the published results; None where nothing was published
+    version: int | None  #: Of the published light curves; None where nothing was published, or several
+    #: Whether the tables hold results that were not published from logs, but written by an older or another
+    #: program.
     has_old_results: bool
-    ccds: list[CCD] = field(init=False)
-    ccd_of: NDArray[np.int16] = field(init=False)
+    ccds: list[CCD] = field(init=False)  #: In order
+    ccd_of: NDArray[np.int16] = field(init=False)  #: Number of each row's CCD in `ccds`
     priority: NDArray[np.int64] = field(init=False)
-    in_file: NDArray[np.bool_] = field(init=False)
-    group: NDArray[np.int32] = field(init=False)
-    primary: NDArray[np.int64] = field(init=False)
-    star_index: StarIndex = field(init=False)
+    in_file: NDArray[np.bool_] = field(init=False)  #: Which rows are of target pixel files
+    group: NDArray[np.int32] = field(init=False)  #: See `skip_rule.groups`
+    primary: NDArray[np.int64] = field(init=False)  #: See `skip_rule.primaries`
+    star_index: StarIndex = field(init=False)  #: Finds rows by TIC number
     _fingerprints: dict[CCD, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
