@@ -22,6 +22,7 @@ FLOORS = {
     "worklist": 2.5,
     "models": 3,
     "photometry": 4,
+    "correction": 4,
     "cubes": 4,
     "simulate": 4,
     "stars": 5,

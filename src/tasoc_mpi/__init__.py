@@ -19,6 +19,7 @@ __all__ = [
     "LinPSFPhotometry",
     "PixelQualityFlags",
     "TESSQualityFlags",
+    "correct",
     "load_settings",
     "tessphot",
 ]
@@ -33,6 +34,7 @@ _HOMES = {
     "LinPSFPhotometry": "photometry.linpsf",
     "PixelQualityFlags": "core.quality",
     "TESSQualityFlags": "core.quality",
+    "correct": "correction.fit_star",
     "load_settings": "core.settings",
     "tessphot": "one_star",
 }

@@ -9,8 +9,10 @@ from pathlib import Path
 from .input_files import check_folder
 
 __all__ = [
+    "CBV_FOLDER",
     "CCDKey",
     "catalog_name",
+    "cbv_name",
     "cube_name",
     "find_cubes",
     "is_chosen",
@@ -20,6 +22,9 @@ __all__ = [
     "truth_name",
     "unfinished_lightcurve_name",
 ]
+
+#: Folder of co-trending basis vectors below the output folder of the light curves that they are made from.
+CBV_FOLDER = "cbv"
 
 #: (sector, camera, ccd)
 CCDKey = tuple[int, int, int]
@@ -91,6 +96,17 @@ def prf_name(sector: int, camera: int, ccd: int) -> str:
     'prf_sector001_camera2_ccd3.hdf5'
     """
     return f"prf_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
+
+
+def cbv_name(sector: int, cadence: int, area: int) -> str:
+    """File name of the co-trending basis vectors of an area of a CCD, in `CBV_FOLDER`.
+
+    Examples
+    --------
+    >>> cbv_name(1, 1800, 231)
+    'cbv-s0001-c1800-a231.hdf5'
+    """
+    return f"cbv-s{sector:04d}-c{cadence:04d}-a{area:03d}.hdf5"
 
 
 def truth_name(sector: int, camera: int, ccd: int) -> str:

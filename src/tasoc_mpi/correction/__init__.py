@@ -1,0 +1,1 @@
+"""Systematics of light curves: vectors that the stars of an area have in common, and their subtraction."""

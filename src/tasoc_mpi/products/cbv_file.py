@@ -1,0 +1,175 @@
+"""Co-trending basis vectors of an area of a CCD, and their file `cbv-sSSSS-cCCCC-aAAA.hdf5`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.atomic import replacing
+from .hdf5_read import HDF5Reader
+
+__all__ = ["Vectors", "read_vectors", "write_vectors"]
+
+FORMAT, FORMAT_VERSION = "tasoc-mpi co-trending basis vectors", 1
+_WAY_OUT = "remove it and run tasoc-mpi cbv"
+#: Types and shapes of the datasets: frames, vectors, orbits, stars, areas, cells.
+_SHAPES = {
+    "areas": ("i8", "A"),
+    "time": ("f8", "T"),
+    "timecorr": ("f8", "T"),
+    "cadenceno": ("i4", "T"),
+    "orbit": ("i4", "T"),
+    "slow": ("f8", "TK"),
+    "spikes": ("f8", "TK"),
+    "explained": ("f8", "K"),
+    "entropy": ("f8", "K"),
+    "starid": ("i8", "N"),
+    "tmag": ("f8", "N"),
+    "row": ("f8", "N"),
+    "column": ("f8", "N"),
+    "use": ("i4", "N"),
+    "weights": ("f8", "NK"),
+    "coefficients": ("f8", "NGK"),
+    "coefficient_errors": ("f8", "NGK"),
+}
+#: Of these every value is finite.
+_FINITE = ("time", "slow", "spikes", "explained", "row", "column", "weights")
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Vectors that the light curves of an area have in common.
+
+    Attributes
+    ----------
+    sector, camera, ccd : int
+    cadence : int
+        Seconds.
+    area : int
+        The area that they are for (`cbv_area` of the work list).
+    areas : ndarray of int64, shape (A,)
+        Areas whose stars they were made from: `area`, and neighbours where it has too few stars.
+    time, timecorr : ndarray, shape (T,)
+        BJD - 2457000 and the barycentric correction in it, days, for the middle star.
+    cadenceno : ndarray of int32, shape (T,)
+        Increasing.
+    orbit : ndarray of int32, shape (T,)
+        Number of the orbit from 0; -1 for frames without vectors.
+    slow, spikes : ndarray, shape (T, K)
+        Parts of each vector, whose sum has mean 0 and standard deviation 1 over the frames with vectors;
+        0 in frames without.
+    explained : ndarray, shape (K,)
+        Share of the variance of the normalised light curves that each vector explains.
+    entropy : ndarray, shape (K,)
+        Entropy of each vector's weights less that of a Gaussian of the same variance.
+    starid : ndarray of int64, shape (N,)
+        Stars of the area with a light curve that was considered.
+    tmag, row, column : ndarray, shape (N,)
+        TESS magnitude and median centroid (counted from 1, pixels of the CCD).
+    use : ndarray of int32, shape (N,)
+        What became of each star: an index of `USES`.
+    weights : ndarray, shape (N, K)
+        Weight of each star in each vector; 0 for stars that the vectors were not made from.
+    coefficients, coefficient_errors : ndarray, shape (N, G, K)
+        Coefficients of the slow part of each vector in each of the G orbits, in units of the relative flux,
+        for the prior of other stars; NaN where not known.
+    """
+
+    sector: int
+    camera: int
+    ccd: int
+    cadence: int
+    area: int
+    areas: NDArray[np.int64]
+    time: NDArray[np.float64]
+    timecorr: NDArray[np.float64]
+    cadenceno: NDArray[np.int32]
+    orbit: NDArray[np.int32]
+    slow: NDArray[np.float64]
+    spikes: NDArray[np.float64]
+    explained: NDArray[np.float64]
+    entropy: NDArray[np.float64]
+    starid: NDArray[np.int64]
+    tmag: NDArray[np.float64]
+    row: NDArray[np.float64]
+    column: NDArray[np.float64]
+    use: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    coefficient_errors: NDArray[np.float64]
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Frames with vectors, shape (T,)."""
+        return self.orbit >= 0
+
+    @property
+    def count(self) -> int:
+        """Number of vectors, K."""
+        return self.slow.shape[1]
+
+    @functools.cached_property
+    def designs(self) -> dict[bytes, Any]:
+        """Store of what the correction computes once for all stars with the same cadences."""
+        return {}
+
+
+def write_vectors(path: Path, vectors: Vectors) -> None:
+    """Write vectors; the file appears whole or not at all."""
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["FORMAT"], file.attrs["FORMAT_VERSION"] = FORMAT, FORMAT_VERSION
+        for name in _attributes():
+            file.attrs[name.upper()] = getattr(vectors, name)
+        for name, (dtype, _) in _SHAPES.items():
+            file.create_dataset(name, data=np.asarray(getattr(vectors, name), dtype), track_times=False)
+
+
+def _attributes() -> list[str]:
+    return [field.name for field in fields(Vectors) if field.name not in _SHAPES]
+
+
+def read_vectors(path: str | os.PathLike[str]) -> Vectors:
+    """Read vectors, the same object for the same file.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file.
+    InputError
+        If it is corrupt, of another kind or of another format version.
+    """
+    path = Path(path)
+    try:
+        modified = path.stat().st_mtime_ns
+    except OSError:
+        # The reader's message is better.
+        modified = -1
+    return _read(path, modified)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, modified: int) -> Vectors:
+    with HDF5Reader(path, "co-trending basis vectors", _WAY_OUT) as reader:
+        if not reader.is_format(FORMAT):
+            raise reader.fail("not co-trending basis vectors")
+        reader.check_version("vector", FORMAT_VERSION)
+        values: dict[str, Any] = {
+            name: reader.integer("", name.upper(), 0, 100_000) for name in _attributes()
+        }
+        sides: dict[str, int] = {}
+        for name, (dtype, letters) in _SHAPES.items():
+            shape = tuple(sides.get(letter) for letter in letters)
+            values[name] = reader.read(name, dtype, shape, finite=name in _FINITE)
+            sides.update(zip(letters, values[name].shape, strict=True))
+        if not (np.diff(values["cadenceno"]) > 0).all() or not (values["orbit"] >= 0).any():
+            raise reader.fail("its cadence numbers do not increase, or it has no frames with vectors")
+        if values["orbit"].max() >= sides["G"]:
+            raise reader.fail("the number of its orbits differs from that of its coefficients")
+    return Vectors(**values)

@@ -1,0 +1,123 @@
+"""The raw columns of a light curve file, as the correction of systematics reads them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from isal import igzip, igzip_lib
+from numpy.typing import NDArray
+
+from ..core.errors import InputError, one_line
+from ..core.input_files import WAY_OUT
+from .fits_read import FITSReader, is_integer, is_number
+from .fits_table import read_table
+
+__all__ = ["RawCurve", "parse_raw_curve"]
+
+_COLUMNS = {
+    "time": ("TIME", "f8"),
+    "timecorr": ("TIMECORR", "f8"),
+    "cadenceno": ("CADENCENO", "i4"),
+    "flux": ("FLUX_RAW", "f8"),
+    "flux_err": ("FLUX_RAW_ERR", "f8"),
+    "background": ("FLUX_BKG", "f8"),
+    "corrector_quality": ("QUALITY", "i4"),
+    "quality": ("PIXEL_QUALITY", "i4"),
+    "column": ("MOM_CENTR1", "f8"),
+    "row": ("MOM_CENTR2", "f8"),
+    "column_shift": ("POS_CORR1", "f8"),
+    "row_shift": ("POS_CORR2", "f8"),
+}
+#: Of damaged gzip files.
+_ERRORS: tuple[Any, ...] = (OSError, EOFError, igzip_lib.IsalError)
+_CARDS = {"starid": "TICID", "sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
+
+
+@dataclass(frozen=True)
+class RawCurve:
+    """A light curve before the correction of systematics.
+
+    Attributes
+    ----------
+    starid, sector, camera, ccd : int
+    cadence : int
+        Seconds.
+    tmag : float
+        TESS magnitude; NaN where it is not known.
+    time, timecorr : ndarray of float64, shape (T,)
+        BJD - 2457000 and the barycentric correction in it, days.
+    cadenceno : ndarray of int32, shape (T,)
+    flux, flux_err, background : ndarray of float64, shape (T,)
+        e-/s.
+    corrector_quality, quality : ndarray of int32, shape (T,)
+        Bits of `CorrectorQualityFlags` (column QUALITY) and `TESSQualityFlags` (PIXEL_QUALITY).
+    column, row : ndarray of float64, shape (T,)
+        Centroid, counted from 1, pixels of the CCD.
+    column_shift, row_shift : ndarray of float64, shape (T,)
+        Change of the star's position against the reference frame, pixels.
+    """
+
+    starid: int
+    sector: int
+    camera: int
+    ccd: int
+    cadence: int
+    tmag: float
+    time: NDArray[np.float64]
+    timecorr: NDArray[np.float64]
+    cadenceno: NDArray[np.int32]
+    flux: NDArray[np.float64]
+    flux_err: NDArray[np.float64]
+    background: NDArray[np.float64]
+    corrector_quality: NDArray[np.int32]
+    quality: NDArray[np.int32]
+    column: NDArray[np.float64]
+    row: NDArray[np.float64]
+    column_shift: NDArray[np.float64]
+    row_shift: NDArray[np.float64]
+
+
+def parse_raw_curve(path: str | os.PathLike[str], data: bytes) -> RawCurve:
+    """The raw columns of a light curve.
+
+    Parameters
+    ----------
+    path : path-like
+        Names the light curve in errors.
+    data : bytes
+        The file, gzip or plain.
+
+    Raises
+    ------
+    InputError
+        If it is not a light curve of this program.
+    """
+    path = Path(path)
+    try:
+        content = igzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        with FITSReader(path, content) as reader:
+            primary = reader.hdu(0)
+            table = reader.hdu(reader.end(primary))
+            columns = read_table(reader, table, [name for name, _ in _COLUMNS.values()])
+    except _ERRORS as error:
+        raise InputError(f"{path}: not a whole light curve ({one_line(error)}); {WAY_OUT}") from None
+    if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):
+        raise InputError(f"{path}: a column of its table is not one of numbers; {WAY_OUT}")
+    facts: dict[str, Any] = {key: columns[name].astype(dtype) for key, (name, dtype) in _COLUMNS.items()}
+    for key, card in _CARDS.items():
+        facts[key] = primary.values.get(card)
+        if not is_integer(facts[key]):
+            raise InputError(f"{path}: {card} is {facts[key]!r} in its header; {WAY_OUT}")
+    step = table.values.get("TIMEDEL")
+    if not is_number(step) or not 1e-5 < step < 1:
+        raise InputError(f"{path}: TIMEDEL is {step!r} in its header; {WAY_OUT}")
+    tmag = primary.values.get("TESSMAG")
+    return RawCurve(
+        **facts,
+        cadence=round(step * 86400.0),
+        tmag=float(tmag) if is_number(tmag) else float("nan"),
+    )
