@@ -160,6 +160,10 @@ def correct(
         curve = parse_raw_curve(light_curve, read_lightcurve(light_curve))
     if not isinstance(vectors, Vectors):
         vectors = read_vectors(vectors)
+    return _correct(curve, vectors, method)
+
+
+def _correct(curve: RawCurve, vectors: Vectors, method: str) -> Correction:
     design = _design(curve, vectors)
     usable = (
         design.good
