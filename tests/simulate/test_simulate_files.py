@@ -441,6 +441,7 @@ def test_tess_prf_files_are_used(tmp_path, real):
         ({"tpfs": 5000}, r"--tpfs 5000: only \d+ stars"),
         ({"sky": float("nan")}, "--sky nan"),
         ({"prf": "/nowhere"}, "--prf /nowhere"),
+        ({"focus": -0.1}, "--focus -0.1"),
     ],
 )
 def test_options_that_cannot_be(tmp_path, change, words):

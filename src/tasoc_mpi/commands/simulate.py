@@ -42,6 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--sky", type=float, default=1.0, help="factor of the sky's brightness; default: 1")
     add("--gap", type=float, default=1.0, metavar="DAYS", help="data gap in mid-sector; default: %(default)s")
     add("--prf", type=Path, metavar="FOLDER", help="TESS PRF files; default: an analytic PRF")
+    add(
+        "--focus",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="how much wider the PRF is at the beginning of each orbit (0.03, say); default: no focus drift",
+    )
     for name, words in (
         ("jitter", "spacecraft motion and differential aberration"),
         ("variables", "variable stars"),

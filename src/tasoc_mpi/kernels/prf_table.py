@@ -10,7 +10,7 @@ import math
 
 import numba
 
-__all__ = ["add_table_stars"]
+__all__ = ["add_blended_stars", "add_table_stars"]
 
 
 @numba.njit(cache=True, inline="always")
@@ -77,3 +77,54 @@ def add_table_stars(image, table, samples, rows, columns, fluxes, cutoff):
                         v = v0 if n == 0 else v1 if n == 1 else v2 if n == 2 else v3
                         value += u * v * table[p, min(max(j + n, 0), size - 1)]
                 image[r, c] += fluxes[k] * value
+
+
+@numba.njit(cache=True, fastmath=True)
+def add_blended_stars(image, phases, rows, columns, fluxes, corners, shares):
+    """Add stars whose response is a blend of four tables.
+
+    Parameters
+    ----------
+    image : ndarray of float64, shape (R, C)
+        Changed in place.
+    phases : ndarray of float64, shape (M, P, P, W, W)
+        Tables of W pixels and P samples a pixel: ``[m, a, b, i, j]`` is the sample (P i + a, P j + b) of the
+        m-th. Their outermost pixel has to be zero.
+    rows, columns, fluxes : ndarray of float64, shape (N,)
+        As in `add_table_stars`.
+    corners : ndarray of int64, shape (N, 4)
+        Tables of each star.
+    shares : ndarray of float64, shape (N, 4)
+        Their weights.
+    """
+    samples, width = phases.shape[1], phases.shape[3]
+    middle = samples * width // 2
+    for k in range(rows.shape[0]):
+        y, x = rows[k], columns[k]
+        if not (math.isfinite(y) and math.isfinite(x)):
+            continue
+        # The pixel of the table's first one in the image.
+        top = math.floor(y + 0.5) - width // 2
+        left = math.floor(x + 0.5) - width // 2
+        r0, r1 = max(top + 1, 0), min(top + width - 1, image.shape[0])
+        c0, c1 = max(left + 1, 0), min(left + width - 1, image.shape[1])
+        if r1 <= r0 or c1 <= c0:
+            continue
+        by_row = _weights(middle + samples * (top - y))
+        by_column = _weights(middle + samples * (left - x))
+        u, v = by_row[1:], by_column[1:]
+        for m in range(4):
+            a = (by_row[0] + m) % samples
+            down = (by_row[0] + m - a) // samples - top
+            for n in range(4):
+                b = (by_column[0] + n) % samples
+                right = (by_column[0] + n - b) // samples - left
+                for q in range(4):
+                    factor = fluxes[k] * u[m] * v[n] * shares[k, q]
+                    if factor == 0.0:
+                        continue
+                    table = phases[corners[k, q], a, b]
+                    for r in range(r0, r1):
+                        line = table[r + down]
+                        for c in range(c0, c1):
+                            image[r, c] += factor * line[c + right]

@@ -71,6 +71,9 @@ class SimulationOptions:
         data are sent down. Frames in it are not taken; `frames` is the number that are.
     prf : Path or None
         Folder of TESS PRF files; None for the analytic model.
+    focus : float
+        Focus drift: the width of the response is larger by this share at the beginning of each orbit and
+        relaxes within days (`timeline.FOCUS_DAYS`).
     gzip : bool
         Write fits.gz.
     overwrite : bool
@@ -100,6 +103,7 @@ class SimulationOptions:
     sky: float = 1.0
     gap: float = 1.0
     prf: Path | None = None
+    focus: float = 0.0
     gzip: bool = False
     overwrite: bool = False
 
@@ -116,6 +120,7 @@ class SimulationOptions:
         _within("--density", self.density, 0.0, 1000.0)
         _within("--sky", self.sky, 0.0, 1000.0)
         _within("--gap", self.gap, 0.0, 20.0)
+        _within("--focus", self.focus, 0.0, 0.5)
         if self.cadence not in (200, 600, 1800):
             raise UsageError(f"--cadence {self.cadence}: full frame images have 1800, 600 or 200 s")
         if not self.full_frame:

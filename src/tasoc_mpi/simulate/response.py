@@ -1,4 +1,9 @@
-"""The pixel response of the simulated stars: an analytic model, or the PRF files of TESS."""
+"""The pixel response of the simulated stars: an analytic model, or the PRF files of TESS.
+
+The files hold the response at 25 positions of a CCD, on 13 x 13 pixels. A star's response is bilinear between
+the four positions around it. Beyond the files it falls with the third power of the distance. With focus
+drift, the response is a mixture of the one in focus and a broader one.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +12,37 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
-from ..kernels.prf import add_stars
+from ..kernels.prf import CORE_SIGMA, add_stars
+from ..kernels.prf_table import add_blended_stars
+from ..models.prf_files import SAMPLES, SIZE, PRFGrid, find_folder, read_grid
 from .options import SimulationOptions
 from .stars import Stars
 
-__all__ = ["Response", "draw", "make_response"]
+__all__ = ["WIDTH", "Response", "draw", "make_response", "place_on_grid", "whole_tables"]
 
-#: PRF files give the response in the middle of tiles of this side, pixels.
-TILE = 128
+#: Side of the tables with wings, pixels.
+WIDTH = 27
+#: The wings replace the files' outermost pixel, in which other stars are found, and end between these
+#: distances from the star in row or column, pixels.
+WINGS_FROM, WINGS_TO = (5.5, 6.5), (10.0, 11.3)
 
 
 @dataclass(frozen=True)
 class Response:
-    """The response of each of N stars.
+    """The response of each of N stars."""
 
-    Attributes
-    ----------
-    description : str
-        Of the model.
-    scale, radius : ndarray, shape (N,)
-        Of the analytic model: see `kernels.prf`.
-    tables : tuple of ndarray
-        One for each tile; none for the analytic model.
-    tile : ndarray of int64, shape (N,)
-        Index in `tables` for each star.
-    """
-
-    description: str
-    scale: NDArray[np.float64]
-    radius: NDArray[np.int64]
-    tables: tuple[NDArray[np.float64], ...]
-    tile: NDArray[np.int64]
+    description: str  #: Of the model
+    scale: NDArray[np.float64]  #: Shape (N,): width of the analytic model, see `kernels.prf`
+    radius: NDArray[np.int64]  #: Shape (N,): how far each star is drawn, pixels
+    #: Shape (25, 9, 9, W, W): at the positions of the files, see `kernels.prf_table.add_blended_stars`; empty for
+    #: the analytic model.
+    phases: NDArray[np.float64]
+    broad: NDArray[np.float64]  #: The same with the largest focus drift
+    corners: NDArray[np.int64]  #: Shape (N, 4): positions around each star
+    shares: NDArray[np.float64]  #: Shape (N, 4): their shares in its response
+    focus: float  #: Largest relative change of the width
 
 
 def make_response(options: SimulationOptions, stars: Stars) -> Response:
@@ -53,21 +57,78 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
     """
     if options.prf is None:
         description = "analytic: two Gaussians integrated over the pixels (tasoc_mpi.kernels.prf)"
-        return Response(description, stars.scale, stars.radius, (), np.zeros(len(stars), dtype="i8"))
-    from ..models.psf import PSF
+        none = np.zeros((0, 0, 0, 0, 0))
+        shares = np.zeros((len(stars), 4))
+        return Response(
+            description, stars.scale, stars.radius, none, none, shares.astype("i8"), shares, options.focus
+        )
+    folder = find_folder(Path(options.prf), options.sector, options.camera, options.ccd)
+    grid = read_grid(folder, options.camera, options.ccd)
+    tables = whole_tables(grid)
+    # A mixture with this Gaussian widens the core by `focus`.
+    variance = ((1.0 + options.focus) ** 2 - 1.0) * (CORE_SIGMA * SAMPLES) ** 2
+    broad = np.array([gaussian_filter(table, variance**0.5, mode="constant") for table in tables])
+    description = f"TESS PRF files ({folder.parent.name}/{folder.name}), with wings to {WINGS_TO[1]:g} px"
+    corners, shares = place_on_grid(grid, stars.row, stars.column)
+    radius = np.full(len(stars), WIDTH // 2)
+    return Response(
+        description, stars.scale, radius, _phases(tables), _phases(broad), corners, shares, options.focus
+    )
 
-    row0, column0, rows, columns = options.science
-    i = np.clip(stars.row - row0, 0, rows - 1).astype("i8") // TILE
-    j = np.clip(stars.column - column0, 0, columns - 1).astype("i8") // TILE
-    n_i, n_j = -(-rows // TILE), -(-columns // TILE)
-    tables = []
-    for m in range(n_i):
-        for n in range(n_j):
-            low, left = row0 + m * TILE, column0 + n * TILE
-            stamp = (low, min(low + TILE, row0 + rows), left, min(left + TILE, column0 + columns))
-            psf = PSF(options.sector, options.camera, options.ccd, stamp, Path(options.prf))
-            tables.append(psf.table)
-    return Response(psf.source, stars.scale, stars.radius, tuple(tables), i * n_j + j)
+
+def whole_tables(grid: PRFGrid) -> NDArray[np.float64]:
+    """Tables of a CCD's files with wings around them.
+
+    Returns
+    -------
+    ndarray, shape (25, W, W)
+        `WIDTH` pixels wide, `SAMPLES` samples a pixel; the sum of each is 81.
+    """
+    files = grid.tables.reshape(-1, SIZE, SIZE)
+    pad = (WIDTH * SAMPLES - SIZE) // 2
+    offset = (np.arange(WIDTH * SAMPLES) - WIDTH * SAMPLES // 2) / SAMPLES
+    square = np.maximum(np.abs(offset)[:, None], np.abs(offset))
+    fall = np.maximum(np.hypot(offset[:, None], offset), 1.0) ** -3.0
+    edge = (square > WINGS_FROM[0]) & (square <= WINGS_FROM[1])
+    wing = _smooth_step(square, *WINGS_FROM)
+    out = np.empty((len(files), *square.shape))
+    for whole, table in zip(out, files, strict=True):
+        inner = np.pad(table, pad)
+        level = inner[edge].sum() / fall[edge].sum()
+        whole[:] = (1.0 - wing) * inner + wing * level * fall
+        whole *= 1.0 - _smooth_step(square, *WINGS_TO)
+        # A star's light does not depend on its place in the pixel.
+        phases = whole.reshape(WIDTH, SAMPLES, WIDTH, SAMPLES)
+        phases /= phases.sum(axis=(0, 2), keepdims=True)
+    return out
+
+
+def _phases(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Samples that the pixels of one star see beside each other, shape (25, 9, 9, W, W)."""
+    parts = tables.reshape(-1, WIDTH, SAMPLES, WIDTH, SAMPLES)
+    return np.ascontiguousarray(parts.transpose(0, 2, 4, 1, 3))
+
+
+def _smooth_step(x: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """0 up to `low`, 1 from `high` on."""
+    u = np.clip((x - low) / (high - low), 0.0, 1.0)
+    return u * u * (3.0 - 2.0 * u)
+
+
+def place_on_grid(
+    grid: PRFGrid, rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The four of the 25 positions around each star and their shares, shape (N, 4) each."""
+    low, share = [], []
+    for nodes, x in ((grid.rows, rows), (grid.columns, columns)):
+        i = np.clip(np.searchsorted(nodes, x) - 1, 0, len(nodes) - 2)
+        low.append(i)
+        share.append(np.clip((x - nodes[i]) / (nodes[i + 1] - nodes[i]), 0.0, 1.0))
+    n = len(grid.columns)
+    corners = np.stack([(low[0] + a) * n + low[1] + b for a in (0, 1) for b in (0, 1)], axis=-1)
+    u, v = share
+    shares = np.stack([(1 - u) * (1 - v), (1 - u) * v, u * (1 - v), u * v], axis=-1)
+    return corners.astype("i8"), shares
 
 
 def draw(
@@ -77,6 +138,7 @@ def draw(
     origin: tuple[int, int],
     positions: NDArray[np.float64],
     fluxes: NDArray[np.float64],
+    focus: float = 0.0,
 ) -> None:
     """Add stars to an image.
 
@@ -93,21 +155,20 @@ def draw(
         (column, row) of the stars, full frame image pixels.
     fluxes : ndarray, shape (K,)
         e-/s.
+    focus : float
+        Share of the largest focus drift.
     """
     rows, columns = np.ascontiguousarray(positions[:, 1]), np.ascontiguousarray(positions[:, 0])
-    if not response.tables:
-        scale, radius = response.scale[which], response.radius[which]
+    if not len(response.phases):
+        scale = response.scale[which] * (1.0 + response.focus * focus)
+        radius = response.radius[which]
         add_stars(image, (float(origin[0]), float(origin[1])), rows, columns, fluxes, scale, radius)
         return
-    from ..kernels.prf_table import add_table_stars
-    from ..models.prf_files import SAMPLES
-
+    phases, corners, shares = response.phases, response.corners[which], response.shares[which]
+    if focus != 0.0:
+        used, corners = np.unique(corners, return_inverse=True)
+        corners = corners.reshape(-1, 4)
+        phases = (1.0 - focus) * phases[used] + focus * response.broad[used]
     exact = np.zeros(image.shape)
-    tiles = response.tile[which]
-    for t in np.unique(tiles):
-        k = tiles == t
-        table = response.tables[t]
-        add_table_stars(
-            exact, table, SAMPLES, rows[k] - origin[0], columns[k] - origin[1], fluxes[k], float(len(table))
-        )
+    add_blended_stars(exact, phases, rows - origin[0], columns - origin[1], fluxes, corners, shares)
     image += exact.astype("f4")

@@ -104,7 +104,8 @@ def _write_ffis(
         flux[scene.variability.star] *= factors[:, t]
         image = np.zeros((rows, columns), dtype="f4")
         positions = frames.wcs.stars(stars.ra, stars.decl, t)
-        draw(scene.response, np.arange(len(stars)), image, (row0, column0), positions, flux)
+        focus = frames.exposures.focus[t]
+        draw(scene.response, np.arange(len(stars)), image, (row0, column0), positions, flux, focus)
         add_sky(image, patterns, levels[t])
         overflow[t] = bleed(image, FULL_WELL)
         if options.cosmics:

@@ -32,6 +32,8 @@ ORBIT_ECCENTRICITY = 0.55
 ORBIT_AXIS = 2.424e8 / 299792458.0 / DAY
 #: Momentum dumps: the first, the distance between them and their length, days.
 DUMP_FIRST, DUMP_SPACING, DUMP_LENGTH = 1.25, 2.5, 10.0 / 1440.0
+#: Focus: days in which it relaxes after each perigee.
+FOCUS_DAYS = 4.0
 #: Spacecraft time and number of the cadence that numbers are counted from (first frame of sector 1).
 CADENCE_ZERO = 1325.313100604524
 CADENCENO_ZERO = {1800: 4697, 120: 70458}
@@ -54,6 +56,7 @@ class Timeline:
     #: pixel.
     dva: NDArray[np.float64]
     dva_phase: NDArray[np.float64]  #: Shape (S,): its factor, from -0.5 to 0.5 over a sector
+    focus: NDArray[np.float64]  #: Shape (S,): focus drift, as a share of its largest value
     dump: NDArray[np.bool_]  #: Shape (S,): during momentum dumps
     gap: NDArray[np.bool_]  #: Shape (S,): without data
 
@@ -69,6 +72,7 @@ class Exposures:
     shift: NDArray[np.float64]  #: Shape (T, 2): mean attitude, as in `Timeline`
     roll: NDArray[np.float64]  #: Shape (T,)
     dva_phase: NDArray[np.float64]  #: Shape (T,)
+    focus: NDArray[np.float64]  #: Shape (T,): mean focus drift, as a share of its largest value
     matrix: NDArray[np.float64]  #: Shape (T, 2, 2): roll and differential aberration, for `moved_wcs`
     gap: NDArray[np.bool_]  #: Shape (T,)
 
@@ -108,6 +112,7 @@ def make_timeline(options: SimulationOptions, pointing: Pointing) -> Timeline:
         roll=roll,
         dva=dva,
         dva_phase=dva_phase,
+        focus=np.exp(-(time % ORBIT_DAYS) / FOCUS_DAYS) if options.focus else np.zeros_like(time),
         dump=dump,
         gap=gap,
     )
@@ -189,6 +194,7 @@ def _exposures(timeline: Timeline, seconds: int, first: NDArray[np.int64]) -> Ex
         shift=shift,
         roll=roll,
         dva_phase=phase,
+        focus=timeline.focus[samples].mean(axis=1),
         matrix=rotation @ (np.eye(2) + phase[:, None, None] * timeline.dva),
         gap=gap,
     )

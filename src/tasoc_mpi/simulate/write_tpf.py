@@ -109,9 +109,10 @@ def _expected(
     stars, variability, middle = scene.stars, scene.variability, observation.exposures.middle
     padding = SATURATED_PADDING if stars.tmag[stamp.star] < SATURATED_TMAG else 0
     row, rows = stamp.row - padding, stamp.rows + 2 * padding
-    near = (stars.row > row - stars.radius - 1) & (stars.row < row + rows + stars.radius)
-    near &= stars.column > stamp.column - stars.radius - 1
-    near &= stars.column < stamp.column + stamp.columns + stars.radius
+    radius = scene.response.radius
+    near = (stars.row > row - radius - 1) & (stars.row < row + rows + radius)
+    first, last = stamp.column, stamp.column + stamp.columns
+    near &= (stars.column > first - radius - 1) & (stars.column < last + radius)
     (members,) = np.nonzero(near)
     n = len(middle)
     positions = np.empty((n, len(members), 2))
@@ -126,7 +127,8 @@ def _expected(
     patterns = sky_patterns(scene.options, row + np.arange(rows), stamp.column + np.arange(stamp.columns))
     levels = sky_levels(scene.options, middle, scene.timeline.sector_start)
     for t in range(n):
-        draw(scene.response, members, images[t], (row, stamp.column), positions[t], fluxes[t])
+        focus = observation.exposures.focus[t]
+        draw(scene.response, members, images[t], (row, stamp.column), positions[t], fluxes[t], focus)
     add_sky_series(images, patterns, levels, FULL_WELL)
     inner = slice(padding, padding + stamp.rows)
     sky = np.einsum("tk,krc->trc", levels, patterns[:, inner].astype("f8")).astype("f4")
