@@ -36,8 +36,8 @@ class Response:
     description: str  #: Of the model
     scale: NDArray[np.float64]  #: Shape (N,): width of the analytic model, see `kernels.prf`
     radius: NDArray[np.int64]  #: Shape (N,): how far each star is drawn, pixels
-    #: Shape (25, 9, 9, W, W): at the positions of the files, see `kernels.prf_table.add_blended_stars`; empty for
-    #: the analytic model.
+    #: Shape (25, 9, 9, W, W): at the positions of the files, see `kernels.prf_table.add_blended_stars`; empty
+    #: for the analytic model.
     phases: NDArray[np.float64]
     broad: NDArray[np.float64]  #: The same with the largest focus drift
     corners: NDArray[np.int64]  #: Shape (N, 4): positions around each star
