@@ -14,8 +14,11 @@ from scipy.optimize import least_squares
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.kernels.prf_table import add_table_stars
 from tasoc_mpi.models import psf as module
+from tasoc_mpi.models.effective_prf import start_prf
 from tasoc_mpi.models.prf_files import PRFGrid, analytic_table, find_folder, read_grid
 from tasoc_mpi.models.psf import PSF
+from tasoc_mpi.products import prf_file
+from tasoc_mpi.products.prf_file import EffectivePRF
 
 STAMP = (100, 131, 500, 541)  # 31 rows, 41 columns
 
@@ -318,3 +321,29 @@ def test_plot(prf_files, tmp_path):
 def test_grid_is_plain_data():
     grid = PRFGrid(np.array([0.0, 10.0]), np.array([0.0, 4.0]), np.arange(4.0).reshape(2, 2, 1, 1))
     assert grid.table(5.0, 1.0)[0, 0] == pytest.approx(1.25)
+
+
+def test_effective_response_is_taken_where_it_is_there(tmp_path):
+    """Of two epochs, the second broadened; design matrix at a time and the mean table."""
+    place = np.array([1005.0]), np.array([1006.0])
+    coefficients = start_prf(1, 1, 1, *place)[None].repeat(2, axis=0)
+    coefficients[1, 0, 0, 0] = np.roll(coefficients[0, 0, 0, 0], 3, axis=0)  # a pixel further up
+    prf = EffectivePRF(
+        1, 1, 1, *place, coefficients, np.array([1330.0, 1337.0]), np.array([0, 0]),
+        np.array([[1325.0, 1338.0]]), np.ones(2), np.zeros((2, 5)), np.ones((2, 1, 1), "i8"), np.zeros(2),
+    )  # fmt: skip
+    prf_file.write_prf(tmp_path / "prf_sector001_camera1_ccd1.hdf5", prf)
+    stamp = (1000, 1011, 1000, 1013)
+    analytic = PSF(1, 1, 1, stamp)
+    psf = PSF(1, 1, 1, stamp, input_folder=tmp_path)
+    assert psf.source == "effective PRF (prf_sector001_camera1_ccd1.hdf5)"
+    assert PSF(1, 1, 1, stamp, input_folder=tmp_path / "none").source == analytic.source
+    expected = analytic.design_matrix([4.7, 5.7], [6.2, 6.2])
+    for time, k in ((1330.0, 0), (1337.0, 1)):
+        found = psf.design_matrix([4.7], [6.2], time)[0]
+        np.testing.assert_allclose(found, expected[k], atol=0.01 * expected[k].max())
+    mean = psf.design_matrix([4.7], [6.2])[0]
+    np.testing.assert_allclose(mean, expected.mean(axis=0), atol=0.01 * mean.max())
+    image = psf.integrate_to_image([(4.7, 6.2, 1.0)], cutoff_radius=None)
+    np.testing.assert_allclose(image, mean, atol=0.005 * mean.max())
+    assert not psf.design_matrix([np.nan], [3.0]).any()

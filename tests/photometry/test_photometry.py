@@ -21,6 +21,7 @@ from tasoc_mpi.models.barycentre import ephemeris
 from tasoc_mpi.photometry.stamp import default_size
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.star_catalog import open_catalog, write_catalog
+from tasoc_mpi.report.results import read_curve
 
 
 class Box(BasePhotometry):
@@ -360,6 +361,20 @@ def test_a_method_has_to_say_how_it_ended(simulated, stars, tmp_path, answer):
         pho.photometry()
 
 
+def test_methods_that_separate_neighbours_skip_none(simulated, stars, tmp_path):
+    class Separating(Box):
+        skips_neighbours = False
+
+        def do_photometry(self):
+            self.report_details(skip_targets=[5])
+            return super().do_photometry()
+
+    with Separating(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        pho.photometry()
+        assert pho.status is STATUS.OK
+        assert pho.result.skip_targets == []
+
+
 # --- The file ----------------------------------------------------------------------------------------
 
 
@@ -392,6 +407,73 @@ def test_the_file_says_what_was_done(pho, tmp_path):
         assert header["DEADC"] == pytest.approx(0.792)
         assert header["XPOSURE"] == pytest.approx(1800 * 0.792)
         assert header["TSTART"] == pytest.approx(pho.lightcurve["time"][0] - 900 / 86400)
+
+
+def test_positions_of_all_stars_in_all_frames(pho):
+    positions, catalog = pho.star_positions, pho.catalog
+    assert positions.shape == (len(catalog), 48, 2)
+    own = int(np.flatnonzero(catalog["starid"] == pho.starid)[0])
+    place = [pho.target_pos_column, pho.target_pos_row]
+    np.testing.assert_allclose(positions[own] - place, pho.lightcurve["pos_corr"], atol=1e-9)
+    for frame in (0, 20, 47):
+        table = pho.catalog_attime(pho.lightcurve["time"][frame])
+        expected = np.stack([table["column"], table["row"]], axis=-1)
+        np.testing.assert_allclose(positions[:, frame], expected, atol=1e-6)
+
+
+def test_design_matrix_is_the_image_of_each_star(pho):
+    frame = 20
+    images = pho.design_matrix(pho.star_positions[:, frame], frame)
+    assert images.shape == (len(pho.catalog), *pho.sumimage.shape)
+    row_min, _, col_min, _ = pho.stamp
+    flux = 10.0 ** (-0.4 * (np.asarray(pho.catalog["tmag"]) - 20.451))
+    column, row = pho.star_positions[:, frame].T
+    stars = np.stack([row - row_min, column - col_min, flux], axis=1)
+    drawn = pho.psf.integrate_to_image(stars, cutoff_radius=None)
+    np.testing.assert_allclose(np.tensordot(flux, images, 1), drawn, rtol=1e-9, atol=1e-9)
+    # The fluxes of the stars inside of the stamp are found again in the image by least squares.
+    own = int(np.flatnonzero(pho.catalog["starid"] == pho.starid)[0])
+    design = np.concatenate([images.reshape(len(images), -1), np.ones((1, images[0].size))])
+    fitted = np.linalg.lstsq(design.T, pho.images_cube[:, :, frame].ravel(), rcond=None)[0]
+    assert fitted[own] == pytest.approx(flux[own], rel=0.1)
+    far = pho.design_matrix([[np.nan, np.nan], [0.0, 0.0]])
+    assert not far.any()
+    with pytest.raises(ValueError, match="positions of shape"):
+        pho.design_matrix([1.0, 2.0])
+
+
+def test_a_method_adds_cards_and_hdus(pho):
+    pho.photometry()
+    pho.additional_headers["BOX_NOTE"] = ("a", "comment")
+    residual = np.arange(pho.sumimage.size, dtype="f4").reshape(pho.sumimage.shape)
+    pho.add_hdu("RESIDUAL", np.zeros((2, 2)))
+    pho.add_hdu("RESIDUAL", residual, {"BOX_CHI2": (1.5, "chi-square")}, {"": "e-/s"})
+    table = np.zeros(2, [("STARID", "i8"), ("FLUX", "f4", 48)])
+    pho.add_hdu("STARS", table, units={"FLUX": "e-/s"})
+    path = pho.save_lightcurve()
+    with fits.open(path, checksum=True) as hdus:
+        hdus.verify("exception")
+        names = ["PRIMARY", "LIGHTCURVE", "SUMIMAGE", "APERTURE", "RESIDUAL", "STARS"]
+        assert [hdu.name for hdu in hdus] == names
+        assert hdus[0].header["NEXTEND"] == 5
+        assert hdus[0].header["BOX_NOTE"] == "a"
+        np.testing.assert_array_equal(hdus["RESIDUAL"].data, residual)
+        assert hdus["RESIDUAL"].header["BOX_CHI2"] == 1.5
+        place = WCS(hdus["RESIDUAL"].header).all_world2pix([[pho.target["ra"], pho.target["decl"]]], 0)[0]
+        np.testing.assert_allclose(place, [pho.target_pos_column_stamp, pho.target_pos_row_stamp], atol=1e-6)
+        assert hdus["STARS"].data["FLUX"].shape == (2, 48)
+    curve = read_curve(path)
+    np.testing.assert_array_equal(curve.mask, pho.final_phot_mask)
+    with pytest.raises(UsageError, match="APERTURE: every light curve"):
+        pho.add_hdu("APERTURE", residual)
+
+
+@pytest.mark.parametrize("keyword", ["TICID", "box", "EXTNAME"])
+def test_cards_of_the_file_itself_cannot_be_set(pho, keyword):
+    pho.photometry()
+    pho.additional_headers[keyword] = (3, "")
+    with pytest.raises(UsageError, match=f"header card '{keyword}'"):
+        pho.save_lightcurve()
 
 
 def test_shenanigans_of_the_stamp_are_in_the_quality(simulated, stars, tmp_path):

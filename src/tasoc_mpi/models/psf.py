@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError
+from ..core.names import prf_name
 from ..kernels.prf_table import add_table_stars
+from ..kernels.spline_prf import draw_star
+from ..products.prf_file import EffectivePRF, read_prf, spline_table
 from .prf_files import SAMPLES, SIZE, analytic_table, find_folder, read_grid
 
 __all__ = ["PSF"]
@@ -31,6 +34,9 @@ class PSF:
     prf_folder : path-like, optional
         Folder of the TESS PRF files as MAST publishes them; else the environment variable
         ``TESSPHOT_PRF`` names it. Without either, the analytic model is used, and the log says so.
+    input_folder : path-like, optional
+        Folder in which `tasoc-mpi prf` has written the CCD's effective response, which is taken where it
+        is there, unless `prf_folder` is given.
 
     Attributes
     ----------
@@ -40,7 +46,8 @@ class PSF:
         Middle of the stamp in 0-based full frame image pixels, where the function is taken.
     table : ndarray, shape (117, 117)
         Share of a star's light in a pixel by the distance of the pixel's centre from the star in
-        (row, column); 9 samples a pixel, no distance in sample 58.
+        (row, column); 9 samples a pixel, no distance in sample 58. Of an effective response the mean over its
+        epochs.
     source : str
         Origin of the function.
 
@@ -68,6 +75,7 @@ class PSF:
         ccd: int,
         stamp: tuple[int, int, int, int],
         prf_folder: str | os.PathLike[str] | None = None,
+        input_folder: str | os.PathLike[str] | None = None,
     ) -> None:
         if camera not in (1, 2, 3, 4) or ccd not in (1, 2, 3, 4) or sector < 1:
             raise InputError(
@@ -83,8 +91,15 @@ class PSF:
         self.shape = (self.stamp[1] - self.stamp[0], self.stamp[3] - self.stamp[2])
         self.ref_row = (row_min + row_max - 1) / 2.0
         self.ref_column = (col_min + col_max - 1) / 2.0
+        self._effective: EffectivePRF | None = None
         name = prf_folder or os.environ.get("TESSPHOT_PRF")
-        if name:
+        path = Path(input_folder or "") / prf_name(sector, camera, ccd)
+        if input_folder is not None and not prf_folder and path.exists():
+            self._effective = read_prf(path)
+            self._coefficients = self._effective.at(self.ref_row, self.ref_column)
+            table = spline_table(self._coefficients.mean(axis=0), SAMPLES, SIZE // SAMPLES)
+            self.source = f"effective PRF ({path.name})"
+        elif name:
             folder = find_folder(Path(name), self.sector, self.camera, self.ccd)
             table = read_grid(folder, self.camera, self.ccd).table(self.ref_row, self.ref_column)
             self.source = f"TESS PRF files ({folder.parent.name}/{folder.name})"
@@ -132,6 +147,44 @@ class PSF:
         cutoff = float(SIZE) if cutoff_radius is None else float(cutoff_radius)
         add_table_stars(image, self.table, SAMPLES, rows, columns, fluxes, cutoff)
         return image
+
+    def design_matrix(
+        self, rows: ArrayLike, columns: ArrayLike, time: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        """Images of stars of unit flux, one a star: the light of star k is ``flux[k] * images[k]``.
+
+        Parameters
+        ----------
+        rows, columns : array_like, shape (N,)
+            Of the stars, 0-based pixels of the stamp; a star at NaN gives zeros.
+        time : float or array_like, optional
+            An effective response changes with time: its mean over these times (BJD - 2457000, days) is
+            taken, by default over its epochs.
+
+        Returns
+        -------
+        ndarray, shape (N, R, C)
+            Share of each star's light in each pixel, as far as the response is known.
+
+        Examples
+        --------
+        >>> psf = PSF(sector=1, camera=1, ccd=1, stamp=(1000, 1011, 1000, 1013))
+        >>> psf.design_matrix([5.0, 2.0], [6.0, 7.5]).shape
+        (2, 11, 13)
+        """
+        y, x = (np.atleast_1d(np.asarray(values, dtype="f8")) for values in (rows, columns))
+        images = np.zeros((len(y), *self.shape))
+        if self._effective is None:
+            for k in range(len(y)):
+                add_table_stars(
+                    images[k], self.table, SAMPLES, y[k : k + 1], x[k : k + 1], np.ones(1), float(SIZE)
+                )
+            return images
+        weights = None if time is None else self._effective.weights(time).mean(axis=0)
+        response = np.average(self._coefficients, axis=0, weights=weights)
+        for k in np.flatnonzero(np.isfinite(y) & np.isfinite(x)).tolist():
+            draw_star(response, y[k], x[k], 0.0, 0.0, 1.0, images[k])
+        return images
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the function, and a star in the middle of the pixels beside it.

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import configparser
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError
 from ..core.quality import TESSQualityFlags
-from ..core.settings import load_settings
 from ..core.status import STATUS
+from ..products.extra_hdu import ExtraHDU, check_card
 from ..products.lightcurve import LightCurve, Writer, write_lightcurve
-from .columns import corrector_flags, star_columns
+from .columns import corrector_flags
 from .header import primary_cards, table_cards, wcs_cards
-from .load_sources import load_source
 from .measurements import edge_flux, fill_statistics
 from .result import MessageCollector, PhotometryResult
-from .stamp import Stamp, default_size
-from .stamp_pixels import StampPixels
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-    from astropy.wcs import WCS
-
-    from ..models.motion import ImageMovementKernel
-    from ..models.psf import PSF
+from .stamp import Stamp
+from .stamp_stars import STAMP_STAR_DTYPE, StampStars
 
 __all__ = ["STAMP_STAR_DTYPE", "BasePhotometry"]
 
-#: A star of a stamp's catalog: degrees at the time of observation, full frame image pixels, stamp pixels.
-STAMP_STAR_DTYPE = np.dtype(
-    [("starid", "i8")]
-    + [(name, "f8") for name in ("tmag", "ra", "dec", "row", "column", "row_stamp", "column_stamp")]
-)
 
-
-class BasePhotometry(StampPixels):
+class BasePhotometry(StampStars):
     """Photometry of one star; a method is a subclass with a `do_photometry`.
 
     Parameters
@@ -84,12 +70,17 @@ class BasePhotometry(StampPixels):
         Pixels of the stamp that were used for the flux and for the positions.
     additional_headers : dict
         Further cards of the primary header: keyword to (value, comment).
+    additional_hdus : dict
+        Further HDUs of the light curve file by their names; see `add_hdu`.
     contamination : float
         Set by methods that know it: the fraction of light in the mask that is not the target's.
     failed_frames : ndarray of bool, shape (T,), or None
         Set by methods that find no solution in some frames, which get bit 1 of QUALITY.
     halo_advised : bool
         Set by methods that find that halo photometry would do better.
+    skips_neighbours : bool
+        Of the class: whether stars that `report_details` lists need no light curve of their own. False for
+        methods that separate neighbours.
 
     Raises
     ------
@@ -112,6 +103,8 @@ class BasePhotometry(StampPixels):
     tasoc_mpi.core.errors.MissingInput: in: no such folder; name the one that holds the data
     """
 
+    skips_neighbours = True
+
     def __init__(
         self,
         starid: int,
@@ -128,7 +121,7 @@ class BasePhotometry(StampPixels):
     ) -> None:
         if cache not in ("none", "basic", "full"):
             raise UsageError(f"cache {cache!r}: none, basic or full")
-        self.input_folder = os.fspath(input_folder)
+        super().__init__(starid, input_folder, datasource, (sector, camera, ccd, cadence), cache)
         self.output_folder = os.fspath(output_folder)
         self.datasource = datasource
         self.plot = bool(plot)
@@ -136,23 +129,11 @@ class BasePhotometry(StampPixels):
         self.logger = logging.getLogger(f"tasoc_mpi.photometry.{type(self).__name__}")
         self.method = type(self).__name__.removesuffix("Photometry").lower()
 
-        where = (sector, camera, ccd, cadence)
-        source = load_source(Path(self.input_folder), int(starid), datasource, *where, cache)
-        i = source.catalog.index(int(starid))
-        star = source.catalog.stars[i]
-        self.target: dict[str, Any] = {name: star[name].item() for name in star.dtype.names}
-        column, row = source.star_positions[i]
-        super().__init__(source, int(starid), row.item(), column.item(), cache)
-        self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
-        self.cadence, self.header = source.cadence, source.header
-        self.data_rel, self.n_readout = (int(source.facts[key] or 0) for key in ("DATA_REL", "NREADOUT"))
-
         self.additional_headers: dict[str, tuple[Any, str]] = {}
+        self.additional_hdus: dict[str, ExtraHDU] = {}
         self.contamination, self.halo_advised = float("nan"), False
         self.failed_frames: NDArray[np.bool_] | None = None
         self.result = PhotometryResult(method_used=self.method)
-        position = (self.target_pos_column, self.target_pos_row)
-        self._columns = star_columns(source, self.starid, self.target["ra"], self.target["decl"], *position)
         #: The stamp of the photometry that can be saved, and whether it is too late for that.
         self._measured: Stamp | None = None
         self._closed = False
@@ -189,114 +170,7 @@ class BasePhotometry(StampPixels):
         """The status of the photometry."""
         return self.result.status
 
-    @property
-    def settings(self) -> configparser.ConfigParser:
-        """Settings and constants of the pipeline; see `tasoc_mpi.core.settings.load_settings`."""
-        return load_settings()
-
-    def default_stamp(self) -> tuple[int, int]:
-        """Rows and columns of the first stamp around the star (full frame images only)."""
-        return default_size(self.target["tmag"])
-
-    # --- Stars and their motion ----------------------------------------------------------------------
-
-    @property
-    def stamp_stars(self) -> NDArray[np.void]:
-        """The catalog of the stamp as an array of `STAMP_STAR_DTYPE`; see `catalog`."""
-        return self._get("stamp_stars", self._find_stars)
-
-    def _find_stars(self) -> NDArray[np.void]:
-        row_min, row_max, col_min, col_max = self._stamp
-        margin = self.settings.getfloat("photometry", "catalog_buffer")
-        source = self._source
-        # Pixels reach half a pixel to both sides of their centre.
-        inside = source.stars_within(
-            row_min - 0.5 - margin, row_max - 0.5 + margin, col_min - 0.5 - margin, col_max - 0.5 + margin
-        )
-        known, positions = source.catalog.stars[inside], source.star_positions[inside]
-        stars = np.empty(len(inside), dtype=STAMP_STAR_DTYPE)
-        for name in ("starid", "tmag", "ra", "dec"):
-            stars[name] = known["decl" if name == "dec" else name]
-        stars["column"], stars["row"] = positions[:, 0], positions[:, 1]
-        stars["row_stamp"] = stars["row"] - row_min
-        stars["column_stamp"] = stars["column"] - col_min
-        return stars
-
-    @property
-    def catalog(self) -> Table:
-        """Stars in the stamp and up to 5 pixels around it.
-
-        Columns: starid, tmag, ra, dec (degrees, at the time of observation), row, column (0-based full
-        frame image pixels), row_stamp, column_stamp.
-        """
-        from astropy.table import Table
-
-        return Table(self.stamp_stars, copy=True)
-
-    def catalog_attime(self, time: float) -> Table:
-        """The catalog with the stars where they are at a time.
-
-        Parameters
-        ----------
-        time : float
-            On the time axis of the light curve, BJD - 2457000 in days.
-
-        Returns
-        -------
-        astropy.table.Table
-            As `catalog`, with row, column, row_stamp and column_stamp at that time.
-
-        Raises
-        ------
-        ValueError
-            If the time is more than one time step outside of the series.
-        """
-        table = self.catalog
-        positions = np.stack([table["column"], table["row"]], axis=-1)
-        change = self.MovementKernel.interpolate(float(time), positions)
-        for k, name in enumerate(("column", "row")):
-            table[name] += change[:, k]
-            table[f"{name}_stamp"] += change[:, k]
-        return table
-
-    @property
-    def MovementKernel(self) -> ImageMovementKernel:
-        """Positions on the focal plane as a function of time; its times are those of the light curve."""
-        return self._get("movement", lambda: self._source.movement_kernel(self._columns.arrays["time"]))
-
-    @property
-    def wcs(self) -> WCS:
-        """World coordinates: of the stamp for target pixel files, else of the full frame image."""
-        return self._get("wcs", self._source.astropy_wcs)
-
-    @property
-    def psf(self) -> PSF:
-        """Point spread function in the middle of the stamp."""
-        from ..models.psf import PSF
-
-        return self._get("psf", lambda: PSF(self.sector, self.camera, self.ccd, self.stamp))
-
-    # --- The light curve -----------------------------------------------------------------------------
-
-    @property
-    def lightcurve(self) -> Table:
-        """The light curve, to be filled by `do_photometry`.
-
-        Columns of shape (T,): time (BJD - 2457000), timecorr (days), cadenceno, quality (of the TESS
-        mission), flux, flux_err, flux_background (e-/s; NaN at first); of shape (T, 2), (column, row):
-        pos_centroid (1-based CCD pixels; NaN at first) and pos_corr (pixels).
-        """
-        return self._columns.table
-
-    def set_lightcurve(
-        self,
-        flux: NDArray[np.float64],
-        flux_err: NDArray[np.float64],
-        background: NDArray[np.float64],
-        centroid: NDArray[np.float64],
-    ) -> None:
-        """Fill the light curve at once: arrays of shape (T,), the centroid (T, 2) as (column, row)."""
-        self._columns.fill(flux=flux, flux_err=flux_err, flux_background=background, pos_centroid=centroid)
+    # --- Photometry ----------------------------------------------------------------------------------
 
     def corrector_quality(self) -> NDArray[np.int32]:
         """Flags of `CorrectorQualityFlags` for the stamp as it is now, shape (T,)."""
@@ -346,6 +220,8 @@ class BasePhotometry(StampPixels):
         finally:
             package.removeHandler(messages)
             self.result.errors.extend(messages.lines)
+            if not self.skips_neighbours:
+                self.result.skip_targets = []
             row_min, row_max, col_min, col_max = self._stamp
             self.result.stamp_height, self.result.stamp_width = row_max - row_min, col_max - col_min
             self.result.stamp_resizes = self._resizes
@@ -373,12 +249,50 @@ class BasePhotometry(StampPixels):
         error : str, optional
             A message for the diagnostics.
         skip_targets : list of int, optional
-            Stars that need no light curve of their own.
+            Stars that need no light curve of their own; of no effect for a class whose `skips_neighbours`
+            is False.
         """
         if error is not None:
             self.result.errors.append(error)
         if skip_targets is not None:
             self.result.skip_targets = [int(starid) for starid in skip_targets]
+
+    def add_hdu(
+        self,
+        name: str,
+        data: NDArray[Any],
+        header: Mapping[str, tuple[Any, str]] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add an image or a table to the light curve file, behind APERTURE; one of the same name is replaced.
+
+        Parameters
+        ----------
+        name : str
+            EXTNAME: capital letters, digits and underscores.
+        data : ndarray
+            Numbers or bool of shape (..., R, C) become an image, a structured array of shape (N,) a table
+            whose fields are numbers or arrays of numbers. It is copied. An image of the shape of the stamp
+            gets the world coordinates of the stamp.
+        header : mapping, optional
+            Further cards: keyword to (value, comment).
+        units : mapping, optional
+            Units of the fields of a table by their names; of an image its BUNIT by the name ''.
+
+        Raises
+        ------
+        UsageError
+            If a name, a value or the data do not fit into a FITS file, or the name is one of the file's own.
+
+        Examples
+        --------
+        In `do_photometry`:
+
+        >>> def keep(pho, residual):
+        ...     pho.add_hdu("RESIDUAL", residual, {"NPIX": (residual.size, "pixels")}, {"": "e-/s"})
+        """
+        hdu = ExtraHDU(name, data, header or {}, units or {})
+        self.additional_hdus[hdu.name] = hdu
 
     def save_lightcurve(
         self, output_folder: str | os.PathLike[str] | None = None, version: int | None = None
@@ -413,6 +327,13 @@ class BasePhotometry(StampPixels):
 
     def _lightcurve_file(self, version: int) -> LightCurve:
         source, columns = self._source, self._columns.arrays
+        for keyword, entry in self.additional_headers.items():
+            check_card(keyword, entry)
+        cards = primary_cards(source, self.target, self.method, version, self.additional_headers)
+        if twice := sorted(
+            key for key in self.additional_headers if sum(key == card[0] for card in cards) > 1
+        ):
+            raise UsageError(f"header card {twice[0]!r}: the file sets it itself; choose another keyword")
         aperture = self.aperture.copy()
         for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):
             if mask is not None:
@@ -428,9 +349,10 @@ class BasePhotometry(StampPixels):
             columns={**columns, "corrector_quality": self.corrector_quality()},
             sumimage=self.sumimage,
             aperture=aperture,
-            primary_cards=primary_cards(source, self.target, self.method, version, self.additional_headers),
+            primary_cards=cards,
             table_cards=table_cards(source, columns),
             wcs_cards=wcs_cards(source, self.stamp),
+            extra_hdus=list(self.additional_hdus.values()),
         )
 
     def _check_saving(self) -> None:

@@ -67,6 +67,7 @@ class PSFMethod(BasePhotometry):
         Mean of data less model over the frames, for the pixels of the stamp that were fitted, else NaN; e-/s.
     """
 
+    skips_neighbours = False
     neighbours: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     neighbour_fluxes: NDArray[np.float64] = np.empty((0, 0))
     chi_square: NDArray[np.float64] = np.empty(0)
@@ -194,7 +195,6 @@ class PSFMethod(BasePhotometry):
             PSF_NSUB=(len(choice.flux) - len(starids), "fainter stars subtracted at their mean flux"),
             PSF_CHI2=(float(np.median(self.chi_square[solved])), "median chi-square by degree of freedom"),
         )
-        self.report_details(skip_targets=[])
         if choice.inseparable:
             self.logger.warning(
                 "TIC %d: a neighbour is too close: the flux rests on the catalogue's ratio", self.starid

@@ -144,14 +144,17 @@ def hdu_bytes(cards: Iterable[CardTuple], data: bytes = b"", pad: bytes = b"\0")
 
 
 def image_cards(extname: str, image: NDArray[Any]) -> list[CardTuple]:
-    """Structural cards of an image extension."""
-    bitpix = {"f": -8, "i": 8}[image.dtype.kind] * image.dtype.itemsize
+    """Structural cards of an image extension; of bytes, integers or floats of the sizes that FITS has."""
+    bitpix = {"f": -8, "i": 8, "u": 8}[image.dtype.kind] * image.dtype.itemsize
+    words = ("first", "second", "third")
     return [
         ("XTENSION", "IMAGE", "Image extension"),
         ("BITPIX", bitpix, "array data type"),
-        ("NAXIS", 2, "number of array dimensions"),
-        ("NAXIS1", image.shape[1], "length of first array dimension"),
-        ("NAXIS2", image.shape[0], "length of second array dimension"),
+        ("NAXIS", image.ndim, "number of array dimensions"),
+        *(
+            (f"NAXIS{i + 1}", side, f"length of {words[i] if i < 3 else 'further'} array dimension")
+            for i, side in enumerate(reversed(image.shape))
+        ),
         ("PCOUNT", 0, "number of parameters"),
         ("GCOUNT", 1, "number of groups"),
         ("INHERIT", True, "inherit the primary header"),

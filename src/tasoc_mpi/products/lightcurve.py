@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.names import lightcurve_name
+from .extra_hdu import ExtraHDU
 from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards
 
 __all__ = [
@@ -90,6 +91,8 @@ class LightCurve:
         Cards after the structural ones of the primary header, the table, and both images.
     sumimage : ndarray of float32, shape (R, C)
     aperture : ndarray of int32, shape (R, C)
+    extra_hdus : sequence of ExtraHDU
+        What the method adds behind these.
     """
 
     starid: int
@@ -105,6 +108,7 @@ class LightCurve:
     primary_cards: Sequence[CardTuple] = field(default_factory=list)
     table_cards: Sequence[CardTuple] = field(default_factory=list)
     wcs_cards: Sequence[CardTuple] = field(default_factory=list)
+    extra_hdus: Sequence[ExtraHDU] = field(default_factory=list)
 
 
 def write_lightcurve(folder: Path, lightcurve: LightCurve, writer: Writer | None = None) -> str:
@@ -175,7 +179,7 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
         ("BITPIX", 8, "array data type"),
         ("NAXIS", 0, "number of array dimensions"),
         ("EXTEND", True, "file contains extensions"),
-        ("NEXTEND", 3, "number of standard extensions"),
+        ("NEXTEND", 3 + len(lc.extra_hdus), "number of standard extensions"),
         ("EXTNAME", "PRIMARY", "name of extension"),
         ("ORIGIN", "TASOC/Aarhus", "institution responsible for creating this file"),
         ("DATE", creation_date(), "date the file was created"),
@@ -189,6 +193,7 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
             hdu_bytes([*_table_cards(len(lc.columns["time"])), *lc.table_cards], _table_bytes(lc.columns)),
             hdu_bytes([*image_cards("SUMIMAGE", sumimage), *lc.wcs_cards], image_bytes(sumimage)),
             hdu_bytes([*image_cards("APERTURE", aperture), *lc.wcs_cards], image_bytes(aperture)),
+            *(hdu.to_bytes(sumimage.shape, lc.wcs_cards) for hdu in lc.extra_hdus),
         ]
     )
 

@@ -23,7 +23,7 @@ from ..core.atomic import replacing
 from ..kernels.spline_prf import KNOTS, SIDE, blend, draw_star
 from .hdf5_read import HDF5Reader
 
-__all__ = ["SCALE", "EffectivePRF", "join_epochs", "read_prf", "write_prf"]
+__all__ = ["SCALE", "EffectivePRF", "join_epochs", "read_prf", "spline_table", "write_prf"]
 
 FORMAT, FORMAT_VERSION = "tasoc-mpi effective PRF", 1
 _WAY_OUT = "remove it and run tasoc-mpi prf"
@@ -126,15 +126,20 @@ class EffectivePRF:
         Its shape is (samples * pixels, samples * pixels), its sum 81 times the share that it holds.
         """
         local = np.tensordot(self.weights(time)[0], self.at(row, column), 1)
-        size = samples * pixels
-        out = np.empty((size, size))
-        for i in range(samples):
-            for j in range(samples):
-                image = np.zeros((pixels, pixels))
-                star = ((size // 2 - i) / samples, (size // 2 - j) / samples)
-                draw_star(local, *star, 0.0, 0.0, 1.0, image)
-                out[i::samples, j::samples] = image
-        return out
+        return spline_table(local, samples, pixels)
+
+
+def spline_table(coefficients: NDArray[np.float64], samples: int, pixels: int) -> NDArray[np.float64]:
+    """A response by its coefficients, shape (S, S), on a grid; see `EffectivePRF.table`."""
+    size = samples * pixels
+    out = np.empty((size, size))
+    for i in range(samples):
+        for j in range(samples):
+            image = np.zeros((pixels, pixels))
+            star = ((size // 2 - i) / samples, (size // 2 - j) / samples)
+            draw_star(coefficients, *star, 0.0, 0.0, 1.0, image)
+            out[i::samples, j::samples] = image
+    return out
 
 
 def join_epochs(parts: Sequence[EffectivePRF]) -> EffectivePRF:

@@ -1,0 +1,207 @@
+"""HDUs and header cards that a method of photometry adds to a light curve file."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import UsageError, one_line
+from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards
+
+__all__ = ["ExtraHDU", "check_card"]
+
+_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,67}", re.ASCII)
+_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}", re.ASCII)
+#: The HDUs that every light curve file has.
+_OWN_NAMES = ("PRIMARY", "LIGHTCURVE", "SUMIMAGE", "APERTURE")
+#: Cards that describe the structure of the file.
+_STRUCTURE = re.compile(
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|NEXTEND|EXTNAME|EXTVER|PCOUNT|GCOUNT|TFIELDS|T(TYPE|FORM|DIM|UNIT)\d+"
+    r"|CHECKSUM|DATASUM|END|COMMENT|HISTORY|CONTINUE|INHERIT|ORIGIN|DATE|BSCALE|BZERO|BLANK"
+)
+#: FITS codes of the columns of tables by numpy's kinds and sizes.
+_CODES = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+#: Columns of a table at most (FITS standard 4.0, section 7.3.1).
+_MOST_FIELDS = 999
+
+
+def check_card(keyword: str, entry: tuple[Any, str]) -> None:
+    """Check a header card, a keyword with its value and comment.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be one, or is one that the file itself sets.
+
+    Examples
+    --------
+    >>> check_card("HALO_OBJ", ("tv", "objective"))
+    >>> check_card("halo obj", ("tv", "objective"))
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.UsageError: header card 'halo obj': capitals, digits, - and _, 8 characters at most
+    """
+    name = one_line(repr(keyword))
+    if not isinstance(keyword, str) or not _KEYWORD.fullmatch(keyword):
+        raise UsageError(f"header card {name}: capitals, digits, - and _, 8 characters at most")
+    if _STRUCTURE.fullmatch(keyword):
+        raise UsageError(f"header card {name}: the file sets it itself; choose another keyword")
+    if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[1], str):
+        raise UsageError(f"header card {name}: (value, comment) is needed, not {one_line(repr(entry))[:60]}")
+    value, comment = entry
+    known = value is None or isinstance(value, bool | int | float | str | np.bool_ | np.integer | np.floating)
+    if not known:
+        raise UsageError(f"header card {name}: a number, a word or None, not {type(value).__name__}")
+    if any(not text.isascii() or not text.isprintable() for text in (comment, str(value))):
+        raise UsageError(f"header card {name}: only printable ASCII characters fit into a header")
+
+
+class ExtraHDU:
+    """An image or a table that a method adds to a light curve file.
+
+    Parameters
+    ----------
+    name : str
+        EXTNAME: capital letters, digits and underscores.
+    data : ndarray
+        Numbers or bool of shape (..., R, C) for an image; a structured array of shape (N,) for a table. It is
+        copied.
+    header : mapping
+        Further cards: keyword to (value, comment).
+    units : mapping
+        Units of the fields of a table by their names; of an image by the name ''.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written to a FITS file, or the name is one of the file's own.
+
+    Examples
+    --------
+    >>> weights = np.zeros(2, [("CADENCENO1", "i4"), ("WEIGHTMAP", "f4", (11, 11))])
+    >>> ExtraHDU("WEIGHTMAP", weights, {}, {}).shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data: NDArray[Any],
+        header: Mapping[str, tuple[Any, str]],
+        units: Mapping[str, str],
+    ) -> None:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise UsageError(f"HDU {one_line(repr(name))}: its name has to be capital letters, digits and _")
+        if name in _OWN_NAMES:
+            raise UsageError(f"HDU {name}: every light curve file has one; choose another name")
+        self.name = name
+        array = np.array(data)
+        self._check_shape(array)
+        fields = array.dtype.names or ("",)
+        if extra := set(units) - set(fields):
+            raise UsageError(f"HDU {name}: units of {min(extra)!r}, which it does not have")
+        cards: list[CardTuple] = []
+        for keyword, entry in header.items():
+            check_card(keyword, entry)
+            cards.append((keyword, *entry))
+        for unit in units.values():
+            check_card("BUNIT", (unit, ""))
+        if array.dtype.names is None:
+            self._data = _plain(name, array)
+            self._structure = image_cards(name, self._data)
+            if "" in units:
+                cards.insert(0, ("BUNIT", units[""], "unit of the pixels"))
+        else:
+            self._data = _packed(name, array)
+            self._structure = _table_cards(name, array, units)
+        self._cards = cards
+
+    def _check_shape(self, array: NDArray[Any]) -> None:
+        if array.dtype.names is None:
+            if array.ndim < 2 or not array.size:
+                raise UsageError(f"HDU {self.name}: shape {array.shape}; an image has rows and columns")
+        elif array.ndim != 1 or len(array.dtype.names) > _MOST_FIELDS:
+            raise UsageError(
+                f"HDU {self.name}: shape {array.shape}; a table has rows, and {_MOST_FIELDS} fields at most"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the image, or of the rows of the table."""
+        return self._data.shape
+
+    def to_bytes(self, stamp_shape: tuple[int, ...], wcs_cards: Sequence[CardTuple]) -> bytes:
+        """The HDU with its checksums.
+
+        An image of the shape of the stamp gets the cards of its world coordinates.
+        """
+        is_image = self._data.dtype.names is None
+        wcs = wcs_cards if is_image and self._data.shape[-2:] == tuple(stamp_shape) else []
+        own = {keyword for keyword, _, _ in self._cards}
+        cards = [*self._structure, *(c for c in wcs if c[0] not in own), *self._cards]
+        return hdu_bytes(cards, image_bytes(self._data) if is_image else self._data.tobytes())
+
+
+def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """The pixels of an image in one of the types of FITS images."""
+    if array.dtype.kind == "b":
+        return array.astype("u1")
+    if array.dtype.kind in "iu" and f"{array.dtype.kind}{array.dtype.itemsize}" in ("u1", "i2", "i4", "i8"):
+        return array
+    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
+        return array
+    wider = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}
+    code = wider.get(f"{array.dtype.kind}{array.dtype.itemsize}")
+    if code is None:
+        raise UsageError(f"HDU {name}: an image of {array.dtype} does not fit into a FITS file")
+    return array.astype(code)
+
+
+def _packed(name: str, table: NDArray[Any]) -> NDArray[Any]:
+    """The rows of a table as FITS has them: big-endian, without gaps, True and False as letters."""
+    fields = []
+    for field in table.dtype.names or ():
+        base, shape = table.dtype[field].base, table.dtype[field].shape
+        if not _NAME.fullmatch(field.upper()) or f"{base.kind}{base.itemsize}" not in _CODES:
+            raise UsageError(
+                f"HDU {name}: field {one_line(repr(field))} of {base}; a field has letters, digits and _ in "
+                f"its name and a type of {', '.join(_CODES)}"
+            )
+        fields.append((field, "u1" if base.kind == "b" else base.newbyteorder(">"), shape))
+    out = np.zeros(table.shape, dtype=fields)
+    for field, _, _ in fields:
+        values = table[field]
+        out[field] = np.where(values, ord("T"), ord("F")) if values.dtype.kind == "b" else values
+    return out
+
+
+def _table_cards(name: str, table: NDArray[Any], units: Mapping[str, str]) -> list[CardTuple]:
+    """Structural cards of a table."""
+    row = _packed(name, table[:0]).dtype
+    cards: list[CardTuple] = [
+        ("XTENSION", "BINTABLE", "binary table extension"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"),
+        ("NAXIS1", row.itemsize, "length of first array dimension"),
+        ("NAXIS2", len(table), "length of second array dimension"),
+        ("PCOUNT", 0, "number of group parameters"),
+        ("GCOUNT", 1, "number of groups"),
+        ("TFIELDS", len(row.names or ()), "number of table fields"),
+    ]
+    for i, field in enumerate(row.names or (), start=1):
+        base, shape = table.dtype[field].base, table.dtype[field].shape
+        repeat = math.prod(shape)
+        cards.append((f"TTYPE{i}", field, "column title"))
+        cards.append((f"TFORM{i}", f"{repeat if shape else ''}{_CODES[f'{base.kind}{base.itemsize}']}", ""))
+        if len(shape) > 1:
+            cards.append((f"TDIM{i}", f"({','.join(str(side) for side in reversed(shape))})", ""))
+        if field in units:
+            cards.append((f"TUNIT{i}", units[field], "column units"))
+    cards.append(("INHERIT", True, "inherit the primary header"))
+    cards.append(("EXTNAME", name, "name of extension"))
+    return cards
