@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from house import modules
 from mpi_launch import launch
+from settings_file import settings_text
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.core.settings import SETTINGS, default, load_settings, mag2flux, settings_text
+from tasoc_mpi.core.settings import SETTINGS, default, load_settings, mag2flux
 
 ROOT = Path(__file__).parents[2]
 

@@ -256,7 +256,7 @@ def test_average_in_time() -> None:
 
 @pytest.mark.real
 def test_background_of_the_real_frame(real: Path, tmp_path: Path) -> None:
-    from tasoc_mpi.products.ffi import read_ffi
+    from ffi_files import read_ffi
 
     name = "tess2018206192942-s0001-1-4-0120-s_ffic"
     path = shutil.copy(real / "ffi" / f"{name}.crop.fits", tmp_path / f"{name}.fits")

@@ -18,6 +18,7 @@ from astropy.io import fits
 from ffi_files import ffi_name, series, write_ffi
 from prepared import FRAMES, LOG, NAME, SHAPE, SMALL_MEMORY, contents, kill_prepare
 from scipy import ndimage
+from skies import star_image
 
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.cubes import prepare as prepare
@@ -27,7 +28,7 @@ from tasoc_mpi.cubes.frame_series import FrameSeries, read_series
 from tasoc_mpi.cubes.mesh import series_mesh
 from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
 from tasoc_mpi.cubes.sky_geometry import sky_geometry
-from tasoc_mpi.cubes.star_image import chosen_frames, star_image
+from tasoc_mpi.cubes.star_image import chosen_frames
 from tasoc_mpi.products.cube import Cube, open_cube
 from tasoc_mpi.products.ffi import find_ffis
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from ffi_files import read_ffi
 from skies import NOISE, add_stars, series_backgrounds
 
 from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
@@ -13,7 +14,7 @@ from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
 from tasoc_mpi.kernels.background_model import mesh_weights
 from tasoc_mpi.products.cube import open_cube
-from tasoc_mpi.products.ffi import find_ffis, read_ffi
+from tasoc_mpi.products.ffi import find_ffis
 from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.sky import sky_patterns
 

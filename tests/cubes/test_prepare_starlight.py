@@ -8,14 +8,16 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from ffi_files import read_ffi
+from skies import star_image
 
 from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
 from tasoc_mpi.cubes.frame_series import read_series
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
-from tasoc_mpi.cubes.star_image import FEWEST_FRAMES, chosen_frames, median_rows, star_image
+from tasoc_mpi.cubes.star_image import FEWEST_FRAMES, chosen_frames, median_rows
 from tasoc_mpi.products.cube import BackgroundModel, open_cube
-from tasoc_mpi.products.ffi import find_ffis, read_ffi
+from tasoc_mpi.products.ffi import find_ffis
 from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.sky import sky_patterns
 

@@ -11,11 +11,11 @@ import numpy as np
 from ffi_files import series
 from foreign_files import make_cutout, make_mast_cube, pixels, write_tasoc
 from prf_folder import write_prf_folder
+from settings_file import settings_text
 from tica_files import write_tica
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.names import prf_name
-from tasoc_mpi.core.settings import settings_text
 from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.mast_cube import scan_mast_cube
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
+
+from tasoc_mpi.products.ffi import FFIInfo, read_rows, scan_ffi
 
 #: Sector 30 at 600 s; the first cadence starts here (JD - 2457000, spacecraft).
 START = 2115.9
@@ -121,3 +123,17 @@ def series(
         pixels[t] = sky + stars + rng.normal(0, 0.5, shape)
         write_ffi(folder, t, pixels[t], **options)
     return pixels
+
+
+class FFIFrame(NamedTuple):
+    """The science pixels of a full frame image, and their errors if they were read."""
+
+    info: FFIInfo
+    flux: NDArray[np.float32]
+    error: NDArray[np.float32] | None
+
+
+def read_ffi(path: Path, errors: bool = True) -> FFIFrame:
+    """Read all science pixels of a frame."""
+    info = scan_ffi(path)
+    return FFIFrame(info, *read_rows(info, 0, info.shape[0], errors=errors))

@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
+from tasoc_mpi.cubes.frame_pixels import Frames
+from tasoc_mpi.cubes.frame_series import FrameSeries
 from tasoc_mpi.cubes.sky_geometry import SkyGeometry
-from tasoc_mpi.cubes.star_image import median_rows
+from tasoc_mpi.cubes.star_image import FEWEST_FRAMES, chosen_frames, median_rows
 from tasoc_mpi.products.cube import BackgroundModel
 
 #: Noise of a pixel of the sky, e-/s.
@@ -43,3 +45,21 @@ def series_backgrounds(
     ]
     levels, radial = (np.stack(part, axis=-1) for part in zip(*fits, strict=True))
     return background_model(geometry, levels, radial, starless=True)
+
+
+def star_image(
+    series: FrameSeries, geometry: SkyGeometry, good: NDArray[np.bool_]
+) -> NDArray[np.float32] | None:
+    """The image of the stars as prepare makes it; None where there are too few good frames."""
+    frames = Frames.of(series)
+    candidates, enough = chosen_frames(good, series.excluded, series.shape[1])
+    if not enough:
+        return None
+    images = {t: frames.flux(int(t)) for t in candidates}
+    fits = {t: fit_background(image, usable_pixels(image), geometry) for t, image in images.items()}
+    chosen = [t for t in candidates if fits[t] is not None]
+    if len(chosen) < FEWEST_FRAMES:
+        return None
+    levels, radial = (np.stack(parts, axis=-1) for parts in zip(*(fits[t] for t in chosen), strict=True))
+    model = background_model(geometry, levels, radial)
+    return median_rows(frames.flux, np.array(chosen), series.excluded[chosen], model, 0, series.shape[0])

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
+from ffi_files import read_ffi
 from foreign_files import make_mast_cube
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from tasoc_mpi.imports.convert import import_file
 from tasoc_mpi.imports.from_mast import mast_frames
 from tasoc_mpi.kernels.interleave import frames_of_cube
 from tasoc_mpi.products.cube import open_cube
-from tasoc_mpi.products.ffi import find_ffis, read_ffi, read_rows
+from tasoc_mpi.products.ffi import find_ffis, read_rows
 from tasoc_mpi.products.mast_cube import scan_mast_cube
 
 NAME = "sector001_camera1_ccd1.hdf5"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from ffi_files import ffi_name, write_ffi
+from ffi_files import ffi_name, read_ffi, write_ffi
 
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_ffi, read_rows, scan_ffi
+from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_rows, scan_ffi
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
 REAL = "tess2018206192942-s0001-1-4-0120-s_ffic"

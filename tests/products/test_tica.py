@@ -12,6 +12,7 @@ from astropy.coordinates import SkyCoord, get_body_barycentric
 from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
+from ffi_files import read_ffi
 from numpy.typing import NDArray
 from tica_files import START, tica_name, write_tica
 
@@ -20,7 +21,7 @@ from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.cubes.frame_headers import frame_facts
 from tasoc_mpi.cubes.frame_series import read_series
 from tasoc_mpi.products.cube import open_cube
-from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_ffi, read_rows, scan_ffi
+from tasoc_mpi.products.ffi import find_ffis, parse_ffi_name, read_rows, scan_ffi
 
 SHAPE = (70, 80)
 

@@ -18,7 +18,7 @@ from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.core.sphere import in_polygon
 from tasoc_mpi.products.frame_wcs import FrameWCS
-from tasoc_mpi.products.star_catalog import open_catalog, parse_footprint
+from tasoc_mpi.products.star_catalog import open_catalog
 from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.truth_file import read_truth
 
@@ -399,7 +399,7 @@ def test_catalog_belongs_to_the_frames(tiny):
     assert s.epoch == pytest.approx(2018.56, abs=0.01)
     assert abs(truth.frames["time"][truth.attributes["REF_FRAME"]] + 2457000 - middle) < 0.011
     stars = catalog.stars
-    corners = parse_footprint(s.footprint)
+    corners = np.array([pair.split(",") for pair in s.footprint.split(";")], "f8")
     inside = in_polygon(stars["ra"], stars["decl"], corners, s.coord_buffer)
     assert inside.mean() > 0.99
     a = truth.attributes

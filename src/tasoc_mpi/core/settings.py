@@ -11,7 +11,6 @@ import difflib
 import functools
 import math
 import os
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,6 @@ __all__ = [
     "load_settings",
     "mag2flux",
     "output_folder",
-    "settings_text",
 ]
 
 #: Comments in files of settings, on lines of their own and behind values.
@@ -185,25 +183,6 @@ def _find(section: str, key: str) -> Setting:
         if (setting.section, setting.key) == (section, key):
             return setting
     raise KeyError(f"[{section}] {key}")
-
-
-def settings_text() -> str:
-    """All settings with their defaults, ranges and reasons, as a file of settings.
-
-    Examples
-    --------
-    >>> print(settings_text().splitlines()[0])
-    [todo]
-    """
-    lines: list[str] = []
-    for section in dict.fromkeys(setting.section for setting in SETTINGS):
-        lines += ["", f"[{section}]"] if lines else [f"[{section}]"]
-        for setting in SETTINGS:
-            if setting.section == section:
-                lines += textwrap.wrap(setting.reason, 100, initial_indent="; ", subsequent_indent="; ")
-                lines.append(f"; {setting.values[0].upper()}{setting.values[1:]}.")
-                lines.append(f"{setting.key} = {setting.default!r}")
-    return "\n".join(lines) + "\n"
 
 
 @functools.cache

@@ -16,13 +16,9 @@ from numpy.typing import NDArray
 
 from ..kernels import blocks
 from ..kernels.background_model import BackgroundModel
-from .background import background_model, fit_background, usable_pixels
 from .buffers import Buffers
-from .frame_pixels import Frames
-from .frame_series import FrameSeries
-from .sky_geometry import SkyGeometry
 
-__all__ = ["FEWEST_FRAMES", "chosen_frames", "median_rows", "star_image"]
+__all__ = ["FEWEST_FRAMES", "chosen_frames", "median_rows"]
 
 #: Frames that the image is made of, spread evenly over the series: the noise of a pixel in it, a sixth of a
 #: frame's, is the same in all frames and far below what a box's level can be off by.
@@ -101,38 +97,3 @@ def median_rows(
     out = np.empty(rows.shape, dtype="f4")
     blocks.frame_medians(images, blocks.sorting_network(len(frames)), out)
     return np.where(np.isfinite(out), out, np.float32(0))
-
-
-def star_image(
-    series: FrameSeries, geometry: SkyGeometry, good: NDArray[np.bool_]
-) -> NDArray[np.float32] | None:
-    """Median over some frames of the image without its background.
-
-    Parameters
-    ----------
-    series : FrameSeries
-    geometry : SkyGeometry
-    good : ndarray of bool, shape (T,)
-        Frames of good quality.
-
-    Returns
-    -------
-    ndarray of float32, shape (R, C), or None
-        e-/s; zero where no frame has a value. None where there are too few good frames.
-    """
-    frames = Frames.of(series)
-    candidates, enough = chosen_frames(good, series.excluded, series.shape[1])
-    if not enough:
-        return None
-    chosen, fits = [], []
-    for t in candidates:
-        image = frames.flux(int(t))
-        fit = fit_background(image, usable_pixels(image), geometry)
-        if fit is not None:
-            chosen.append(t)
-            fits.append(fit)
-    if len(chosen) < FEWEST_FRAMES:
-        return None
-    levels, radial = (np.stack(parts, axis=-1) for parts in zip(*fits, strict=True))
-    model = background_model(geometry, levels, radial)
-    return median_rows(frames.flux, np.array(chosen), series.excluded[chosen], model, 0, series.shape[0])

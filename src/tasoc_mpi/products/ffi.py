@@ -8,7 +8,6 @@ lets a caller read some rows of a frame only.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,24 +31,13 @@ from .tica import scan_tica
 __all__ = [
     "SCIENCE_COLUMNS",
     "SCIENCE_ROWS",
-    "FFIFrame",
     "FFIInfo",
     "find_ffis",
     "name_time",
     "parse_ffi_name",
-    "read_ffi",
     "read_rows",
     "scan_ffi",
 ]
-
-
-@dataclass(frozen=True)
-class FFIFrame:
-    """The science pixels of a full frame image."""
-
-    info: FFIInfo
-    flux: NDArray[np.float32]  #: Shape (R, C): calibrated pixels, e-/s
-    error: NDArray[np.float32] | None  #: Shape (R, C): their uncertainties, e-/s
 
 
 def find_ffis(folder: str | os.PathLike[str]) -> dict[tuple[int, int, int], list[Path]]:
@@ -79,37 +67,21 @@ def find_ffis(folder: str | os.PathLike[str]) -> dict[tuple[int, int, int], list
     return {key: [path for *_, path in sorted(found[key])] for key in sorted(found)}
 
 
-def read_ffi(path: str | os.PathLike[str], errors: bool = True) -> FFIFrame:
-    """Read the science pixels of a full frame image.
+def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
+    """Read the headers of a full frame image.
 
     Parameters
     ----------
     path : path-like
         A calibrated full frame image, ``.fits`` or ``.fits.gz``, whole or a region of the CCD.
-    errors : bool
-        Read the uncertainties too.
-
-    Returns
-    -------
-    FFIFrame
 
     Raises
     ------
     MissingInput
         If there is no such file.
     InputError
-        If the file is truncated, is not a full frame image, has no science pixels, is of another CCD than
-        its name says, or (with `errors`) has uncertainties of another size than the image.
-    """
-    info = scan_ffi(path)
-    flux, error = read_rows(info, 0, info.shape[0], errors=errors)
-    return FFIFrame(info, flux, error)
-
-
-def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
-    """Read the headers of a full frame image.
-
-    Errors are those of `read_ffi`, except for damages of the pixels of compressed files.
+        If the file is truncated, is not a full frame image, has no science pixels, or is of another CCD than
+        its name says.
     """
     path = Path(path)
     name = parse_ffi_name(path)
@@ -158,7 +130,7 @@ def read_rows(
     Raises
     ------
     MissingInput, InputError
-        As `read_ffi`.
+        If the pixels cannot be read; with `errors`, if the uncertainties are missing or of another size.
     """
     if info.pixels is not None:
         return info.pixels.read(info, first, last, errors)

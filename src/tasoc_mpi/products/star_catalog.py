@@ -40,7 +40,6 @@ __all__ = [
     "julian_epoch",
     "move_stars",
     "open_catalog",
-    "parse_footprint",
     "write_catalog",
 ]
 
@@ -364,27 +363,3 @@ def footprint_text(corners: ArrayLike) -> str:
     '10.000000000,-1.000000000;12.000000000,-1.000000000;11.000000000,1.000000000'
     """
     return ";".join(f"{ra:.9f},{dec:.9f}" for ra, dec in np.asarray(corners, dtype="f8"))
-
-
-def parse_footprint(text: str) -> NDArray[np.float64]:
-    """Corners (ra, dec) in degrees of the text of a footprint, shape (V, 2).
-
-    Raises
-    ------
-    InputError
-        If the text is not ``"ra,dec;ra,dec;..."`` with at least three corners.
-
-    Examples
-    --------
-    >>> parse_footprint("10,-1;12,-1;11,1").tolist()
-    [[10.0, -1.0], [12.0, -1.0], [11.0, 1.0]]
-    """
-    try:
-        corners = np.array([[float(x) for x in pair.split(",")] for pair in text.split(";")], dtype="f8")
-        if corners.ndim != 2 or corners.shape[0] < 3 or corners.shape[1] != 2:
-            raise ValueError(text)
-    except ValueError:
-        raise InputError(
-            f"footprint {text!r}: expected ra,dec;ra,dec;... with three corners or more"
-        ) from None
-    return corners
