@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from ..core.sphere import from_tangent_plane
 from ..kernels import wcs as kernel
 
-__all__ = ["FrameWCS", "wcs_problem"]
+__all__ = ["COLUMN_CARDS", "FrameWCS", "wcs_problem"]
+
+_COLUMN_WORDS = {"CTYPE": "CTYP", "CRPIX": "CRPX", "CRVAL": "CRVL", "CUNIT": "CUNI", "CDELT": "CDLT"}
+#: From the WCS cards of an image to those of a table's column, which end with the column's number.
+COLUMN_CARDS = {f"{image}{k}": f"{k}{column}" for image, column in _COLUMN_WORDS.items() for k in (1, 2)}
+COLUMN_CARDS |= {f"PC{i}_{j}": f"{i}{j}PC" for i in (1, 2) for j in (1, 2)}
 
 #: Coefficients of SIP polynomials up to this order are kept (TESS uses 4).
 MAX_ORDER = 9

@@ -20,6 +20,7 @@ from ..core.times import DAY
 from .ffi_info import FFIInfo, cadence_seconds, ffi_info, wcs_cards
 from .fits_read import HDU, WAY_OUT, Extension, FITSReader, is_integer
 from .fits_table import read_table
+from .frame_wcs import COLUMN_CARDS
 
 __all__ = ["is_cutout", "scan_cutout"]
 
@@ -29,14 +30,8 @@ _LARGEST_SCALE = 360.0
 _MOST_CADENCES = 1e8
 #: TESS has pixels of 19 to 23 arcsec; a fit to one pixel or to a row of them gives anything.
 _PIXEL_SCALE = (15.0, 30.0)
-#: Cards of the WCS of a column, and of an image.
-_WCS = {
-    "CTYPE": "{axis}CTYP",
-    "CRVAL": "{axis}CRVL",
-    "CRPIX": "{axis}CRPX",
-    "CDELT": "{axis}CDLT",
-    "CUNIT": "{axis}CUNI",
-}
+#: The order of the cards of the WCS.
+_WCS = ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT")
 
 
 @dataclass(frozen=True)
@@ -164,15 +159,13 @@ def _wcs(path: Path, table: Mapping[str, Any], aperture: Mapping[str, Any]) -> d
     They are with the column of pixels, and again with the mask.
     """
     cards: dict[str, Any] = {"WCSAXES": 2, "RADESYS": "ICRS"}
-    for name, pattern in _WCS.items():
-        for axis in (1, 2):
-            value = table.get(pattern.format(axis=axis) + "4", aperture.get(f"{name}{axis}"))
-            if value is not None:
-                cards[f"{name}{axis}"] = float(value) if is_integer(value) else value
-    for i in (1, 2):
-        for j in (1, 2):
-            value = table.get(f"{i}{j}PC4", aperture.get(f"PC{i}_{j}"))
-            cards[f"PC{i}_{j}"] = float(i == j) if value is None else value
+    for name in (f"{word}{axis}" for word in _WCS for axis in (1, 2)):
+        value = table.get(f"{COLUMN_CARDS[name]}4", aperture.get(name))
+        if value is not None:
+            cards[name] = float(value) if is_integer(value) else value
+    for name in (f"PC{i}_{j}" for i in (1, 2) for j in (1, 2)):
+        value = table.get(f"{COLUMN_CARDS[name]}4", aperture.get(name))
+        cards[name] = float(name[2] == name[4]) if value is None else value
     try:
         scale = np.array([[cards[f"PC{i}_{j}"] * cards[f"CDELT{i}"] for j in (1, 2)] for i in (1, 2)])
         known = np.isfinite([*scale.ravel(), *(cards[f"{c}{k}"] for c in ("CRVAL", "CRPIX") for k in (1, 2))])

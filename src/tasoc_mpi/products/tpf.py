@@ -17,7 +17,7 @@ from ..core.input_files import WAY_OUT
 from ..core.names import CCDKey
 from .fits_read import HDU, FITSReader, is_integer, is_number
 from .fits_table import read_series, table_columns
-from .frame_wcs import FrameWCS
+from .frame_wcs import COLUMN_CARDS, FrameWCS
 from .tpf_files import TPFInfo, parse_tpf_name, read_file
 
 if TYPE_CHECKING:
@@ -25,23 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TPF", "group_tpfs", "read_tpf", "tpf_ccd"]
 
-#: Cards of the FLUX column's world coordinates, with the column's number for the dash, and of an image's.
-_COLUMN_CARDS = {
-    "1CTYP-": "CTYPE1",
-    "2CTYP-": "CTYPE2",
-    "1CRPX-": "CRPIX1",
-    "2CRPX-": "CRPIX2",
-    "1CRVL-": "CRVAL1",
-    "2CRVL-": "CRVAL2",
-    "1CUNI-": "CUNIT1",
-    "2CUNI-": "CUNIT2",
-    "1CDLT-": "CDELT1",
-    "2CDLT-": "CDELT2",
-    "11PC-": "PC1_1",
-    "12PC-": "PC1_2",
-    "21PC-": "PC2_1",
-    "22PC-": "PC2_2",
-}
 #: The pixels of TESS are 21 arcsec wide. The WCS fitted to a cut-out of one or few pixels can be anything:
 #: one whose pixels are out of these bounds along some direction (degrees) is not used.
 _PIXEL_SIZE = (21 / 3600 / 2, 21 / 3600 * 2)
@@ -280,8 +263,8 @@ def _wcs(
     """World coordinates from the APERTURE image's cards, or else from the FLUX column's."""
     from astropy.io import fits
 
-    of_image = {name: image.values.get(name) for name in _COLUMN_CARDS.values()}
-    of_column = {name: table.get(key.replace("-", str(column))) for key, name in _COLUMN_CARDS.items()}
+    of_image = {name: image.values.get(name) for name in COLUMN_CARDS}
+    of_column = {name: table.get(f"{key}{column}") for name, key in COLUMN_CARDS.items()}
     known = [{key: v for key, v in values.items() if v is not None} for values in (of_image, of_column)]
     results = [FrameWCS.from_headers([values], offset) for values in known]
     for wcs in results:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.times import DAY
 from ..products.fits_bytes import CardTuple
+from ..products.frame_wcs import COLUMN_CARDS
 from . import mission_cards as mission
 from .scene import Scene
 from .stamps import Stamp
@@ -35,8 +36,6 @@ COLUMNS = (
 )
 #: Programs recognize the kind of a file by the second word.
 CREATOR = "tasoc-mpi TargetPixelExporterPipelineModule"
-#: From the names of an image's WCS cards, without the axis, to those of a table column's.
-COLUMN_WCS = {"CTYPE": "CTYP", "CRPIX": "CRPX", "CRVAL": "CRVL", "CUNIT": "CUNI", "CDELT": "CDLT"}
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,7 @@ def primary(target: Target) -> list[CardTuple]:
     ra, dec = j2000(scene.stars, scene.epoch)[k].tolist()
     motion = float(scene.stars.pm_ra[k]), float(scene.stars.pm_decl[k])
     return [
-        *mission.primary_cards(
-            3, "tasoc-mpi TargetPixelExporterPipelineModule", span, mission.calendar(span)
-        ),
+        *mission.primary_cards(3, CREATOR, span, mission.calendar(span)),
         ("OBJECT", f"TIC {target.starid}", "string version of target id"),
         ("TICID", target.starid, "unique tess target identifier"),
         ("SECTOR", scene.options.sector, "Observing sector"),
@@ -195,10 +192,7 @@ def _column(
     cards += [(f"{k}CDL{i}P", 1.0, f"table column physical WCS a{k} step") for k in (1, 2)]
     cards += [(f"{k}CRP{i}P", 1, f"table column physical WCS a{k} reference") for k in (1, 2)]
     cards.append((f"WCAX{i}", 2, "number of WCS axes"))
-    for key, value, comment in target.wcs:
-        name, axes = (key[:2], f"{key[2]}{key[4]}") if key[:2] == "PC" else (COLUMN_WCS[key[:-1]], key[-1])
-        cards.append((f"{axes}{name}{i}", value, comment))
-    return cards
+    return cards + [(f"{COLUMN_CARDS[key]}{i}", value, comment) for key, value, comment in target.wcs]
 
 
 def aperture(target: Target) -> list[CardTuple]:
