@@ -45,14 +45,6 @@ def summed_tmag(labels, count, rows, columns, tmags):
 
 
 @numba.njit(cache=True)
-def _median(values):
-    """Median of a non-empty array."""
-    ordered = np.sort(values)
-    n = ordered.shape[0]
-    return 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
-
-
-@numba.njit(cache=True)
 def highest_pixels(image, labels, count):
     """The largest value of the image in each label from 1 to `count`; shape (count,)."""
     out = np.full(count, -np.inf)
@@ -101,9 +93,9 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     if n < 2:
         return 0, 0
     values = values[:n]
-    if not abs(_median(np.diff(values))) / image[peak, column] < ratio:
+    if not abs(np.median(np.diff(values))) / image[peak, column] < ratio:
         return 0, 0
-    if not _median(values) >= 0.5 * highest:
+    if not np.median(values) >= 0.5 * highest:
         return 0, 0
     first = peak
     while first > 0 and significant[first - 1, column]:

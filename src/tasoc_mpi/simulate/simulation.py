@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError, TasocError
-from ..core.input_files import InputFile
 from ..core.names import catalog_name, truth_name
 from ..core.progress import progress
 from ..core.sphere import unit_vectors
 from ..core.times import DAY
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
+from ..products.tpf import tpf_ccd
 from . import mission_cards as mission
 from .options import SimulationOptions, SimulationPaths
 from .render import FULL_WELL, add_cosmics, add_noise, add_sky, bleed
@@ -185,14 +184,9 @@ def _earlier(folder: Path, options: SimulationOptions) -> Iterator[Path]:
 def _tpf_ccd(path: Path) -> tuple[int, int] | None:
     """Camera and CCD in the header of a target pixel file, None where they are not there."""
     try:
-        with InputFile(path) as file:
-            head = file.read_at(0, 5760)
+        return tpf_ccd(path)
     except TasocError:
         return None
-    found = [re.search(rb"%-8b= +(\d) " % key, head) for key in (b"CAMERA", b"CCD")]
-    if not all(found):
-        return None
-    return int(found[0][1]), int(found[1][1])  # type: ignore[index]
 
 
 def _check_disk(folder: Path, scene: Scene, tpfs: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -136,27 +135,20 @@ def _wobble(
     phase: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Motion along one axis, pixels: slow waves, drifting noise of an hour, fast noise, and the dumps."""
+    from scipy.signal import lfilter
+
     out = np.zeros_like(time)
     for period in rng.uniform([0.3, 1.0, 4.0], [1.0, 4.0, 9.0]):
         out += 0.015 * np.sin(2 * np.pi * (time / period + rng.uniform()))
-    out += 0.010 * _drifting(rng.standard_normal(len(time)), float(np.exp(-STEP / 3600.0)))
+    memory = float(np.exp(-STEP / 3600.0))
+    # Autoregressive noise of unit variance.
+    gain = math.sqrt(1.0 - memory * memory)
+    out += 0.010 * lfilter([gain], [1.0, -memory], rng.standard_normal(len(time)))
     out += 0.03 * rng.standard_normal(len(time))
     # A dump throws the pointing off while it lasts; the hours after it are spent on coming back.
     out += dump * (0.6 * rng.choice([-1.0, 1.0]) + 0.4 * rng.standard_normal(len(time)))
     after = (time >= DUMP_FIRST) * np.exp(-phase / 0.1)
     return out + rng.choice([-0.05, 0.05]) * after
-
-
-@numba.njit(cache=True)
-def _drifting(noise, memory):
-    """Autoregressive noise of unit variance from white noise of unit variance."""
-    out = np.empty_like(noise)
-    kick = math.sqrt(1.0 - memory * memory)
-    last = 0.0
-    for i in range(noise.shape[0]):
-        last = memory * last + kick * noise[i]
-        out[i] = last
-    return out
 
 
 def frame_times(timeline: Timeline) -> Exposures:
@@ -166,10 +158,10 @@ def frame_times(timeline: Timeline) -> Exposures:
     return _exposures(timeline, timeline.cadence, first)
 
 
-def stamp_times(timeline: Timeline, seconds: int = 120) -> Exposures:
-    """The exposures of target pixel files over the same stretch, the gap among them."""
-    size = seconds // STEP
-    return _exposures(timeline, seconds, np.arange(len(timeline.roll) // size) * size)
+def stamp_times(timeline: Timeline) -> Exposures:
+    """The exposures of target pixel files (120 s) over the same stretch, the gap among them."""
+    size = 120 // STEP
+    return _exposures(timeline, 120, np.arange(len(timeline.roll) // size) * size)
 
 
 def _exposures(timeline: Timeline, seconds: int, first: NDArray[np.int64]) -> Exposures:
