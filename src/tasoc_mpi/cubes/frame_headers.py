@@ -21,8 +21,6 @@ __all__ = ["BTC_PIXEL", "FrameFacts", "frame_facts"]
 #: 0-based full frame image (column, row) of the place the barycentric correction is for, if a header does
 #: not say it (BTC_PIX1, BTC_PIX2, 1-based).
 BTC_PIXEL = (1067.0, 1023.0)
-#: Numbers and flags are stored as int32.
-_MOST = 2**31 - 1
 #: TJD of 2014 and 2069: TESS was launched in 2018.
 _TIMES = (0.0, 20000.0)
 #: The light time from the barycentre of the solar system to TESS is less than this (days).
@@ -82,12 +80,12 @@ def _settings(info: FFIInfo) -> dict[str, Any]:
         "CAMERA": info.camera,
         "CCD": info.ccd,
         "CADENCE": info.cadence,
-        "DATA_REL": info.integer("DATA_REL", _MOST),
+        "DATA_REL": info.integer("DATA_REL"),
         "PROCVER": str(header.get("PROCVER") or ""),
-        "NUM_FRM": info.integer("NUM_FRM", _MOST),
-        "NREADOUT": info.integer("NREADOUT", _MOST),
+        "NUM_FRM": info.integer("NUM_FRM"),
+        "NREADOUT": info.integer("NREADOUT"),
         "CRMITEN": _flag(header, "CRMITEN"),
-        "CRBLKSZ": info.integer("CRBLKSZ", _MOST) if header.get("CRBLKSZ") is not None else 0,
+        "CRBLKSZ": info.integer("CRBLKSZ") if header.get("CRBLKSZ") is not None else 0,
         "CRSPOC": _flag(header, "CRSPOC"),
         "PIXEL_OFFSET_ROW": info.row_offset,
         "PIXEL_OFFSET_COLUMN": info.column_offset,
@@ -108,8 +106,8 @@ def _numbers(info: FFIInfo) -> tuple[float, ...]:
     if not abs(timecorr) < _LARGEST_TIMECORR:
         timecorr = np.nan
     has_index = info.header.get("FFIINDEX") is not None
-    index = float(info.integer("FFIINDEX", _MOST)) if has_index else np.nan
-    return start, stop, timecorr, index, float(info.integer("DQUALITY", _MOST))
+    index = float(info.integer("FFIINDEX")) if has_index else np.nan
+    return start, stop, timecorr, index, float(info.integer("DQUALITY"))
 
 
 def _btc_pixel(info: FFIInfo) -> tuple[float, float]:

@@ -103,9 +103,9 @@ class FFIInfo:
         """A finite number of the header; InputError names the file and the card otherwise."""
         return card_number(self.label, self.header, key)
 
-    def integer(self, key: str, largest: int, smallest: int = 0) -> int:
-        """An integer of the header, from `smallest` to `largest`; InputError otherwise, as in `number`."""
-        return _card_integer(self.label, self.header, key, largest, smallest)
+    def integer(self, key: str) -> int:
+        """An integer of the header from 0 to 2**31 - 1; InputError otherwise, as in `number`."""
+        return _card_integer(self.label, self.header, key, 2**31 - 1)
 
     def region(self, first: int, last: int) -> tuple[slice, slice]:
         """Rows and columns of the file's pixels that hold some rows (half open) of science pixels."""
@@ -145,12 +145,11 @@ def card_number(label: object, header: Mapping[str, Any], key: str) -> float:
     return float(value)
 
 
-def _card_integer(label: object, header: Mapping[str, Any], key: str, largest: int, smallest: int = 0) -> int:
+def _card_integer(label: object, header: Mapping[str, Any], key: str, largest: int) -> int:
     value = card_number(label, header, key)
-    if value != round(value) or not smallest <= value <= largest:
+    if value != round(value) or not 0 <= value <= largest:
         raise InputError(
-            f"{label}: {key} = {value:.15g} in its header, not an integer from {smallest} to {largest}; "
-            f"{WAY_OUT}"
+            f"{label}: {key} = {value:.15g} in its header, not an integer from 0 to {largest}; {WAY_OUT}"
         )
     return round(value)
 

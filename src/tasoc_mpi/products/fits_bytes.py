@@ -113,7 +113,7 @@ def _encode_sum(value: int) -> str:
     return text[-1] + text[:-1]
 
 
-def hdu_bytes(cards: Iterable[CardTuple], data: bytes = b"", pad: bytes = b"\0") -> bytes:
+def hdu_bytes(cards: Iterable[CardTuple], data: bytes = b"") -> bytes:
     """One header and data unit with valid DATASUM and CHECKSUM.
 
     Parameters
@@ -123,15 +123,13 @@ def hdu_bytes(cards: Iterable[CardTuple], data: bytes = b"", pad: bytes = b"\0")
         ...) first.
     data : bytes
         The data, big-endian; padded here.
-    pad : bytes
-        The byte to pad with.
 
     Returns
     -------
     bytes
         A multiple of 2880.
     """
-    data += pad * (-len(data) % _BLOCK)
+    data += b"\0" * (-len(data) % _BLOCK)
     data_sum = _sum32(data)
     head = b"".join([card(*c) for c in cards])
     head += card("DATASUM", str(data_sum), "data unit checksum")

@@ -150,12 +150,10 @@ def box_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
     return float(result.period[int(np.nanargmax(result.depth_snr))])
 
 
-def _flatten(
-    time: NDArray[np.float64], flux: NDArray[np.float64], window: float = 1.5
-) -> NDArray[np.float64]:
-    """Flux less its running median over a window in days, so that drifts are no boxes."""
-    first = np.searchsorted(time, time - 0.5 * window)
-    last = np.searchsorted(time, time + 0.5 * window, side="right")
+def _flatten(time: NDArray[np.float64], flux: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Flux less its running median over 1.5 days, so that drifts are no boxes."""
+    first = np.searchsorted(time, time - 0.75)
+    last = np.searchsorted(time, time + 0.75, side="right")
     return flux - np.array([np.median(flux[a:b]) for a, b in zip(first, last, strict=True)])
 
 

@@ -232,16 +232,14 @@ def _reason(path: Path, error: InputError) -> str:
     return str(error).removeprefix(f"{path}: ").removesuffix(f"; {WAY_OUT}")
 
 
-def sky_level(run: Run, stars: NDArray[np.void] | None = None, sample: int = 25) -> tuple[float, int]:
-    """The sky in e-/s a pixel: median over the masks of some light curves.
+def sky_level(run: Run, stars: NDArray[np.void] | None = None) -> tuple[float, int]:
+    """The sky in e-/s a pixel: median over the masks of up to 25 light curves, spread over the work list.
 
     Parameters
     ----------
     run : Run
     stars : ndarray of RESULT_DTYPE, optional
         Which stars. Default: those of the run that are OK.
-    sample : int
-        Read no more than this many files, spread evenly over the work list.
 
     Returns
     -------
@@ -250,9 +248,7 @@ def sky_level(run: Run, stars: NDArray[np.void] | None = None, sample: int = 25)
     """
     stars = run.stars[run.ok] if stars is None else stars
     stars = stars[(stars["lightcurve"] != "") & (stars["mask_size"] > 0)]
-    chosen = (
-        stars[np.unique(np.linspace(0, len(stars) - 1, sample).round().astype(int))] if len(stars) else stars
-    )
+    chosen = stars[np.unique(np.linspace(0, len(stars) - 1, 25).round().astype(int))] if len(stars) else stars
     levels = []
     for star in chosen:
         try:

@@ -43,18 +43,9 @@ class MagnitudeBin:
     elaptime: float  #: Median over the stars that were computed, seconds
 
 
-def magnitude_bins(stars: NDArray[np.void], sky: float, width: float = 1.0) -> list[MagnitudeBin]:
-    """Sort stars into bins of magnitude, brightest first.
-
-    Parameters
-    ----------
-    stars : ndarray of RESULT_DTYPE
-    sky : float
-        e-/s a pixel.
-    width : float
-        Of the bins, magnitudes.
-    """
-    lower = np.floor(stars["tmag"] / width) * width
+def magnitude_bins(stars: NDArray[np.void], sky: float) -> list[MagnitudeBin]:
+    """Sort stars (of RESULT_DTYPE) into bins of one magnitude, brightest first; `sky` in e-/s a pixel."""
+    lower = np.floor(stars["tmag"])
     bins = []
     for tmag in np.unique(lower):  # NaN is one bin, the last
         here = stars[np.isnan(lower) if np.isnan(tmag) else lower == tmag]

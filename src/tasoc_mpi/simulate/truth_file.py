@@ -70,8 +70,7 @@ def read_truth(path: str | os.PathLike[str]) -> Truth:
     with HDF5Reader(path, "a truth", "simulate again") as reader:
         if not reader.is_format(FORMAT):
             raise reader.fail("cannot be read as a truth (not one of this program)")
-        if reader.integer("", "FORMAT_VERSION") != FORMAT_VERSION:
-            raise reader.fail(f"of another version than {FORMAT_VERSION}")
+        reader.check_version("truth", FORMAT_VERSION)
         with reader.guard():
             attributes = dict(reader.file.attrs)
         for key in ("CADENCE", "ROW0", "COLUMN0", "ROWS", "COLUMNS", "JITTER"):

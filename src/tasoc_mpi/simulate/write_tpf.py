@@ -33,9 +33,9 @@ def tpf_name(options: SimulationOptions, starid: int, date: str) -> str:
     return f"{name}.gz" if options.gzip else name
 
 
-def tpf_size(exposures: int, pixels: int = SIDE * SIDE) -> int:
+def tpf_size(exposures: int) -> int:
     """Bytes of a file before compression."""
-    return exposures * (28 + 20 * pixels) + 40000
+    return exposures * (28 + 20 * SIDE * SIDE) + 40000
 
 
 def tpf_bytes(scene: Scene, observation: Observation, stamp: Stamp) -> bytes:
