@@ -9,6 +9,7 @@ from astropy.io import fits
 from tasoc_mpi.core.names import cube_name
 from tasoc_mpi.products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
 from tasoc_mpi.products.frame_wcs import FrameWCS
+from tasoc_mpi.products.lightcurve import LightCurve
 
 #: A TAN projection for full frame image pixels: north is up, 20 arcsec a pixel, across RA = 0.
 SKY = {
@@ -144,3 +145,36 @@ def write_cube(folder: Path, origin: tuple[int, int], shape: tuple[int, int], cc
         write_background(file, model)
         finish_cube(file)
     return path
+
+
+def make_lightcurve(n: int = 50) -> LightCurve:
+    """A light curve of numbers without meaning."""
+    rng = np.random.default_rng(4)
+    columns = {
+        "time": 1325.3 + np.arange(n) / 48,
+        "timecorr": rng.normal(size=n) * 1e-3,
+        "cadenceno": np.arange(n) + 4697,
+        "flux": rng.normal(1000, 1, n),
+        "flux_err": np.ones(n),
+        "flux_background": rng.normal(100, 1, n),
+        "corrector_quality": np.where(np.arange(n) == 3, 256, 0),
+        "quality": np.where(np.arange(n) == 5, 32, 0),
+        "pos_centroid": rng.normal(100, 1, (n, 2)),
+        "pos_corr": rng.normal(0, 0.1, (n, 2)),
+    }
+    columns["flux"][7] = np.nan
+    return LightCurve(
+        starid=25155310,
+        sector=1,
+        camera=4,
+        ccd=1,
+        cadence=1800,
+        data_rel=1,
+        version=6,
+        columns=columns,
+        sumimage=rng.normal(size=(11, 13)).astype("f4"),
+        aperture=rng.integers(0, 500, (11, 13)).astype("i4"),
+        primary_cards=[("TICID", 25155310, "unique TESS target identifier"), ("TEFF", None, "[K]")],
+        table_cards=[("TIMESYS", "TDB", "time system")],
+        wcs_cards=[("CRPIX1", 5.25, "")],
+    )

@@ -8,43 +8,12 @@ from astropy.io import fits
 from astropy.time import Time
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from small_files import make_lightcurve
 
 from tasoc_mpi.core.names import lightcurve_name
 from tasoc_mpi.photometry.header import _tdb_minus_utc
 from tasoc_mpi.products import fits_bytes as fitsbytes
-from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
-
-
-def make_lightcurve(n: int = 50) -> LightCurve:
-    rng = np.random.default_rng(4)
-    columns = {
-        "time": 1325.3 + np.arange(n) / 48,
-        "timecorr": rng.normal(size=n) * 1e-3,
-        "cadenceno": np.arange(n) + 4697,
-        "flux": rng.normal(1000, 1, n),
-        "flux_err": np.ones(n),
-        "flux_background": rng.normal(100, 1, n),
-        "corrector_quality": np.where(np.arange(n) == 3, 256, 0),
-        "quality": np.where(np.arange(n) == 5, 32, 0),
-        "pos_centroid": rng.normal(100, 1, (n, 2)),
-        "pos_corr": rng.normal(0, 0.1, (n, 2)),
-    }
-    columns["flux"][7] = np.nan
-    return LightCurve(
-        starid=25155310,
-        sector=1,
-        camera=4,
-        ccd=1,
-        cadence=1800,
-        data_rel=1,
-        version=6,
-        columns=columns,
-        sumimage=rng.normal(size=(11, 13)).astype("f4"),
-        aperture=rng.integers(0, 500, (11, 13)).astype("i4"),
-        primary_cards=[("TICID", 25155310, "unique TESS target identifier"), ("TEFF", None, "[K]")],
-        table_cards=[("TIMESYS", "TDB", "time system")],
-        wcs_cards=[("CRPIX1", 5.25, "")],
-    )
+from tasoc_mpi.products.lightcurve import write_lightcurve
 
 
 def test_name_is_the_published_one():

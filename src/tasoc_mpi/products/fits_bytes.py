@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CardTuple", "card", "hdu_bytes"]
+__all__ = ["CardTuple", "card", "checksummed_header", "hdu_bytes"]
 
 #: Keyword, value (None for an undefined one), comment.
 CardTuple = tuple[str, Any, str]
@@ -85,7 +85,7 @@ def _unusual(keyword: str, value: Any, comment: str) -> bytes:
     return fits.Card(keyword, value, comment).image.encode("ascii")
 
 
-def _sum32(data: bytes) -> int:
+def _sum32(data: bytes | bytearray) -> int:
     """Ones' complement sum of big-endian 32-bit words (FITS standard 4.0, appendix J)."""
     total = int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
     while total >> 32:
@@ -130,15 +130,32 @@ def hdu_bytes(cards: Iterable[CardTuple], data: bytes = b"") -> bytes:
         A multiple of 2880.
     """
     data += b"\0" * (-len(data) % _BLOCK)
+    return checksummed_header(b"".join([card(*c) for c in cards]), data) + data
+
+
+def checksummed_header(cards: bytes, data: bytes | bytearray) -> bytes:
+    """A header of some cards, and behind them DATASUM, CHECKSUM and END.
+
+    Parameters
+    ----------
+    cards : bytes
+        A multiple of 80.
+    data : bytes
+        The data unit, padded.
+
+    Returns
+    -------
+    bytes
+        A multiple of 2880.
+    """
     data_sum = _sum32(data)
-    head = b"".join([card(*c) for c in cards])
-    head += card("DATASUM", str(data_sum), "data unit checksum")
+    head = cards + card("DATASUM", str(data_sum), "data unit checksum")
     place = len(head) + 11
     head += card("CHECKSUM", "0" * 16, "HDU checksum") + b"%-80s" % b"END"
     head += b" " * (-len(head) % _BLOCK)
     total = _sum32(head) + data_sum
     total = (total & 0xFFFFFFFF) + (total >> 32)
-    return head[:place] + _encode_sum(total).encode() + head[place + 16 :] + data
+    return head[:place] + _encode_sum(total).encode() + head[place + 16 :]
 
 
 def image_cards(extname: str, image: NDArray[Any]) -> list[CardTuple]:

@@ -1,0 +1,170 @@
+"""A light curve file with its corrected columns filled: bytes in, bytes out.
+
+Only the corrected columns, the bits of QUALITY that belong to the correction, the cards of the correction and
+the two checksums of the table change. All other bytes of the file stay as they are, so that a file that is
+corrected again, or whose correction is taken out, has the bytes that it would have had without the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.input_files import WAY_OUT
+from ..core.quality import CorrectorQualityFlags
+from .fits_bytes import CardTuple, card, checksummed_header
+from .fits_read import FITSReader
+from .fits_table import table_columns
+
+__all__ = ["CORRECTION_BITS", "TABLE", "LightCurveTable", "corrected_bytes"]
+
+#: The extension that holds the light curve.
+TABLE = "LIGHTCURVE"
+#: The bits of QUALITY that belong to the correction. The others are those of the photometry.
+CORRECTION_BITS = int(
+    CorrectorQualityFlags.FlaggedBadData
+    | CorrectorQualityFlags.SigmaClip
+    | CorrectorQualityFlags.JumpAdditiveConstant
+    | CorrectorQualityFlags.JumpAdditiveLinear
+    | CorrectorQualityFlags.JumpMultiplicativeConstant
+    | CorrectorQualityFlags.JumpMultiplicativeLinear
+    | CorrectorQualityFlags.Interpolated
+)
+#: Cards whose keywords begin so belong to the correction.
+_PREFIXES = (b"CBV_", b"CORR")
+#: Cards that every correction replaces, because they depend on all others.
+_SUMS = (b"DATASUM ", b"CHECKSUM")
+_CARD = 80
+#: The columns that are written, with their types in the file.
+_WRITTEN = {"FLUX_CORR": ">f8", "FLUX_CORR_ERR": ">f8", "QUALITY": ">i4"}
+
+
+class LightCurveTable:
+    """The table of a light curve file that is in memory.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    content : bytes
+        The uncompressed file.
+
+    Attributes
+    ----------
+    rows : ndarray, shape (T,)
+        A structured array over the bytes of the table, with its columns of plain values; read only.
+    start, end : int
+        First byte of the header of the table, and of the HDU behind it.
+    hdu : HDU
+        The header, and where its data begin.
+
+    Raises
+    ------
+    InputError
+        If there is no whole table, or a column that a correction writes is missing or of another type.
+    """
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self.path, self.content = path, content
+        with FITSReader(path, content) as reader:
+            self.end = 0
+            for hdu in reader.hdus():
+                self.start, self.end = self.end, reader.end(hdu)
+                if hdu.values.get("EXTNAME") == TABLE:
+                    break
+            else:
+                raise InputError(f"{path}: has no table {TABLE}; {WAY_OUT}")
+            columns = table_columns(reader, hdu)
+        self.hdu = hdu
+        dtype = np.dtype(
+            {
+                "names": list(columns),
+                "formats": [(column.dtype, column.shape) for column in columns.values()],
+                "offsets": [column.offset for column in columns.values()],
+                "itemsize": hdu.values["NAXIS1"],
+            }
+        )
+        for name, kind in _WRITTEN.items():
+            if name not in columns or dtype[name] != np.dtype(kind):
+                raise InputError(f"{path}: no column {name} of one number in its table; {WAY_OUT}")
+        if hdu.values["PCOUNT"] != 0:
+            raise InputError(f"{path}: PCOUNT is not that of a light curve; {WAY_OUT}")
+        self.rows = np.frombuffer(content, dtype, hdu.values["NAXIS2"], hdu.start)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A copy of a column in the byte order of the machine; InputError where it is not a plain number."""
+        fields = self.rows.dtype.fields or {}
+        if name not in fields or fields[name][0].kind not in "if":
+            raise InputError(f"{self.path}: no column {name} of one number in its table; {WAY_OUT}")
+        values = self.rows[name]
+        return values.astype(values.dtype.newbyteorder("="))
+
+    @property
+    def photometry_quality(self) -> NDArray[np.int32]:
+        """QUALITY without the bits of a correction, shape (T,)."""
+        return self.column("QUALITY") & np.int32(~CORRECTION_BITS)
+
+
+def corrected_bytes(
+    table: LightCurveTable,
+    flux: NDArray[np.float64] | float = np.nan,
+    flux_err: NDArray[np.float64] | float = np.nan,
+    quality: NDArray[np.int32] | int = 0,
+    cards: Sequence[CardTuple] = (),
+) -> bytes:
+    """The file with another correction in place of the one that it has; by default with none.
+
+    Parameters
+    ----------
+    table : LightCurveTable
+        Of the file.
+    flux, flux_err : ndarray of float64, shape (T,)
+        ppm; NaN where there is no value.
+    quality : ndarray of int32, shape (T,)
+        Bits of `CORRECTION_BITS` to set.
+    cards : sequence of (keyword, value, comment)
+        Of the header of the table; keywords begin with ``CBV_`` or ``CORR``.
+
+    Returns
+    -------
+    bytes
+        Uncompressed; DATASUM and CHECKSUM of the table are right.
+
+    Raises
+    ------
+    ValueError
+        If a keyword or a bit is not one of a correction.
+    """
+    if bad := [keyword for keyword, _, _ in cards if not keyword.encode().startswith(_PREFIXES)]:
+        raise ValueError(f"card {bad[0]}: not one of a correction")
+    if np.any(np.asarray(quality) & ~CORRECTION_BITS):
+        raise ValueError("a bit of QUALITY that does not belong to the correction")
+    content, start, first, end = table.content, table.start, table.hdu.start, table.end
+    # What is between and behind the columns stays, too; a file may end without the rest of its last block.
+    data = bytearray(content[first:end].ljust(end - first, b"\0"))
+    written = np.frombuffer(data, table.rows.dtype, table.rows.size)
+    written["FLUX_CORR"] = flux
+    written["FLUX_CORR_ERR"] = flux_err
+    written["QUALITY"] = table.photometry_quality | quality
+    head = _with_cards(content[start:first], [card(*one) for one in cards])
+    return b"".join((content[:start], checksummed_header(head, data), data, content[end:]))
+
+
+def _with_cards(header: bytes, cards: Sequence[bytes]) -> bytes:
+    """The cards of a header up to its checksums, with these in place of those of a correction."""
+    kept = []
+    ours = False
+    for at in range(0, len(header), _CARD):
+        one = header[at : at + _CARD]
+        if one[:8] == b"END     ":
+            break
+        # A long text goes on in cards of its own.
+        ours = one.startswith((*_PREFIXES, *_SUMS)) or (ours and one.startswith(b"CONTINUE"))
+        if not ours:
+            kept.append(one)
+    return b"".join((*kept, *cards))
