@@ -1,4 +1,4 @@
-"""Photometry of one star, and its result."""
+"""The work on one star, photometry or correction, and its result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..core.errors import InputError, TasocError
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
 from ..core.status import STATUS
 from ..products.packed import pack_writer
+from ..products.replacements import replacements
 
 __all__ = [
     "Job",
@@ -40,8 +41,9 @@ Photometry = Callable[..., Any]
 class Job:
     """The settings that all stars of a run share; `BasePhotometry` has their meaning.
 
-    Where `packed`, light curves go to a pack of this process; else each is a file of its own. Only plain
-    values: it goes to the compute process as JSON.
+    Where `packed`, light curves go to a pack of this process; else each is a file of its own. `arguments` are
+    further ones of the function that works on a star. Only plain values: it goes to the compute process as
+    JSON.
     """
 
     input_folder: str
@@ -50,6 +52,7 @@ class Job:
     plot: bool = False
     cache: str = "basic"
     packed: bool = False
+    arguments: dict[str, str] = field(default_factory=dict)
 
 
 def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float = 0.0) -> Results:
@@ -60,7 +63,7 @@ def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float 
     job : Job
         The settings that all stars share.
     photometry : callable
-        `tasoc_mpi.tessphot`.
+        `tasoc_mpi.tessphot`, or `correction.corrected_star.correct_star`, which has the same interface.
     task : element of TASK_DTYPE
         The star.
     waited : float, optional
@@ -91,14 +94,13 @@ def flush_lightcurves(job: Job) -> None:
 
     That they outlive the node is for `make_durable`.
     """
-    if job.packed:
-        pack_writer(job.output_folder).flush(sync=False)
+    pack_writer(job.output_folder).flush(sync=False)
+    replacements(job.output_folder).flush()
 
 
 def close_lightcurves(job: Job) -> None:
     """Close the pack of this process, if it has one; raises InputError as `flush_lightcurves`."""
-    if job.packed:
-        pack_writer(job.output_folder).close()
+    pack_writer(job.output_folder).close()
 
 
 def _unknown(task: np.void) -> NDArray[np.void]:
@@ -154,6 +156,7 @@ def _one_star(
             plot=job.plot,
             cache=job.cache,
             version=job.version,
+            **job.arguments,
         )
         result = pho.result
         status = STATUS(result.status)

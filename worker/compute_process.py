@@ -189,8 +189,9 @@ def _copy_of(cube: Path, folder: Path) -> Path:
 
 
 def _not_of_one_star(record: logging.LogRecord) -> bool:
-    """Whether a log record is to be shown: warnings of one star's photometry stand in its diagnostics."""
-    return record.levelno != logging.WARNING or not record.name.startswith("tasoc_mpi.photometry")
+    """Whether a log record is to be shown: warnings of one star stand in its diagnostics."""
+    of_one_star = record.name.startswith(("tasoc_mpi.photometry", "tasoc_mpi.correction"))
+    return record.levelno != logging.WARNING or not of_one_star
 
 
 def _prefetch(job: Job, tasks: NDArray[np.void]) -> None:

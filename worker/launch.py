@@ -30,7 +30,10 @@ _PATIENCE = 30.0
 
 
 def open_computer(
-    args: argparse.Namespace, photometry: Callable[..., Any] | str | None, on_node: int = 1
+    args: argparse.Namespace,
+    photometry: Callable[..., Any] | str | None,
+    on_node: int = 1,
+    arguments: dict[str, str] | None = None,
 ) -> AbstractContextManager[Any]:
     """The supervisor of one rank, or its stand-in without a process of its own.
 
@@ -42,6 +45,8 @@ def open_computer(
         Computes one star: ``MODULE:FUNCTION``, or a function, which is called in this process.
     on_node : int, optional
         Number of ranks on this node.
+    arguments : dict of str to str, optional
+        Further arguments of the function.
 
     Returns
     -------
@@ -49,7 +54,15 @@ def open_computer(
     """
     source = input_folder(args.input)
     output = output_folder(args.output, source / "output").resolve()
-    job = Job(str(source.resolve()), str(output), args.version, args.plot, args.cache, args.packed)
+    job = Job(
+        str(source.resolve()),
+        str(output),
+        args.version,
+        args.plot,
+        args.cache,
+        args.packed,
+        arguments or {},
+    )
     if callable(photometry):
         return contextlib.nullcontext(InProcess(job, photometry))
     limit, timeout = args.memory_limit, args.target_timeout
@@ -64,12 +77,17 @@ def open_computer(
     return Supervisor(job, options)
 
 
-def run_worker(args: argparse.Namespace, comm: Any, photometry: Callable[..., Any] | str | None) -> int:
-    """Compute the batches that rank 0 sends; returns the exit status."""
+def run_worker(
+    args: argparse.Namespace,
+    comm: Any,
+    photometry: Callable[..., Any] | str | None,
+    arguments: dict[str, str] | None = None,
+) -> int:
+    """Compute the batches that rank 0 sends; returns the exit status. Arguments as of `open_computer`."""
     _leave_signals_to_rank_0()
     rank, node = comm.Get_rank(), nodes(comm)
     try:
-        with open_computer(args, photometry, node.count(node[rank])) as computer:
+        with open_computer(args, photometry, node.count(node[rank]), arguments) as computer:
             if isinstance(computer, Supervisor):
                 # It takes as long to be ready as rank 0 needs to read the work list.
                 computer.start()

@@ -34,7 +34,7 @@ def remove_parts(job: Job, pid: int, tasks: Iterable[np.void]) -> None:
     """
     keys = {task[_KEYS].item() for task in tasks}
     folders = {
-        os.path.dirname(lightcurve_name(starid, sector, camera, ccd, cadence, 1, job.version))
+        os.path.dirname(lightcurve_name(starid, sector, camera, ccd, cadence, 1, 1))
         for starid, sector, camera, ccd, cadence in keys
     }
     for folder in folders:

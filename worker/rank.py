@@ -20,6 +20,7 @@ from ..core.messages import (
 from ..core.mpi import receive
 from ..products.durable import make_durable
 from ..products.packed import pack_writer
+from ..products.replacements import replacements
 from .compute import Job, Photometry, compute_star, flush_lightcurves, join_results
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class InProcess:
     def __init__(self, job: Job, photometry: Photometry) -> None:
         # A pack is of one run; this process may have seen others.
         pack_writer.cache_clear()
+        replacements.cache_clear()
         self._job = job
         self._photometry = photometry
         self._batches: deque[NDArray[np.void]] = deque()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_unfinished", "rename_whole", "replacing", "sync", "write_whole"]
+__all__ = ["new_file", "remove_unfinished", "rename_whole", "replacing", "sync", "write_whole"]
 
 
 def sync(path: str | os.PathLike[str]) -> None:
@@ -61,7 +61,7 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
     ...     os.listdir(folder)
     ['table.csv']
     """
-    descriptor, name = _create(os.fspath(path))
+    descriptor, name = new_file(os.fspath(path))
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -86,7 +86,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
     """
     # By names and descriptors alone: a run writes millions of files.
     name = os.fspath(path)
-    descriptor, temporary = _create(name)
+    descriptor, temporary = new_file(name)
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
@@ -97,8 +97,11 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
         raise
 
 
-def _create(path: str) -> tuple[int, str]:
-    """Open the new, empty file that is to take the place of `path`; returns its descriptor and its name."""
+def new_file(path: str) -> tuple[int, str]:
+    """Open the new, empty file that is to take the place of `path`; returns its descriptor and its name.
+
+    Whoever calls it renames or removes the file.
+    """
     folder, name = os.path.split(path)
     # Hidden, and of this process.
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")

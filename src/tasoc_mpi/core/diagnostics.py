@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DIAGNOSTICS", "Diagnostics"]
+__all__ = ["CORRECTION", "DIAGNOSTICS", "Diagnostics"]
 
 
 def _count() -> Any:
@@ -63,3 +63,14 @@ class Diagnostics:
 
 #: Name and SQL type of each number.
 DIAGNOSTICS = {field.name: field.metadata.get("sql", "REAL") for field in dataclasses.fields(Diagnostics)}
+
+#: The numbers that describe a correction, and the diagnostic in whose place a message has each of them:
+#: results of photometry and of corrections are messages and logs of one layout.
+CORRECTION = {
+    "variance": "variance",
+    "rms_hour": "rms_hour",
+    "ptp": "ptp",
+    "overfitting": "variability",
+    "underfitting": "contamination",
+    "vectors": "mask_size",
+}

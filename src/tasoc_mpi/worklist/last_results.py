@@ -41,6 +41,8 @@ class LastResults:
         The STATUS of each star's last result, before the skip rule; UNKNOWN = never computed.
     done : ndarray of bool
         Whether there is a result, and no reset of the star came after it.
+    when : ndarray of float64
+        When each star's last result came (Unix time); 0 = never.
     """
 
     def __init__(self, worklist: WorkList) -> None:
@@ -48,6 +50,7 @@ class LastResults:
         self.worklist = worklist
         self.own_status = np.zeros(n, np.int8)
         self.done = np.zeros(n, bool)
+        self.when = np.zeros(n)
         # Number of each star's last result: the skip targets of its earlier ones do not count.
         self._number = np.full(n, -1, np.int32)
         self._count = 0
@@ -61,6 +64,7 @@ class LastResults:
         self._count += len(index)
         self.own_status[index] = heads["status"]
         self.done[index] = True
+        self.when[index] = group.times[group.bundle.message]
         self._number[index] = numbers
         if len(group.bundle.skips):
             count = heads["skip_count"]
