@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_files import make_lightcurve
 
 from tasoc_mpi.core.errors import InputError
-from tasoc_mpi.products.corrected_file import CORRECTION_BITS, LightCurveTable, corrected_bytes
+from tasoc_mpi.core.quality import CorrectorQualityFlags
+from tasoc_mpi.products.corrected_file import LightCurveTable, corrected_bytes
 from tasoc_mpi.products.lightcurve import lightcurve_bytes
 
 RAW = lightcurve_bytes(make_lightcurve())
@@ -66,7 +67,7 @@ def test_astropy_sees_the_correction_and_everything_else_unchanged(cards, seed):
                 assert new[1].data[name].tobytes() == old[1].data[name].tobytes()
         bits = new[1].data["QUALITY"] ^ old[1].data["QUALITY"]
         assert bits.any()
-        assert not (bits & ~CORRECTION_BITS).any()
+        assert not (bits & ~CorrectorQualityFlags.CORRECTION).any()
         assert np.isnan(new[1].data["FLUX_CORR"]).sum() == 1
 
 

@@ -180,6 +180,16 @@ class CorrectorQualityFlags(QualityFlagsBase):
     BackgroundShenanigans = 256
 
     DEFAULT_BITMASK = FlaggedBadData | ManualExclude | SigmaClip | BackgroundShenanigans
+    #: Those that the correction of systematics sets; the others are of the photometry.
+    CORRECTION = (
+        FlaggedBadData
+        | SigmaClip
+        | JumpAdditiveConstant
+        | JumpAdditiveLinear
+        | JumpMultiplicativeConstant
+        | JumpMultiplicativeLinear
+        | Interpolated
+    )
 
     STRINGS: ClassVar[dict[int, str]] = {
         1: "Bad data based on pixel flags",

@@ -21,20 +21,10 @@ from .fits_bytes import CardTuple, card, checksummed_header
 from .fits_read import FITSReader
 from .fits_table import table_columns
 
-__all__ = ["CORRECTION_BITS", "TABLE", "LightCurveTable", "corrected_bytes"]
+__all__ = ["TABLE", "LightCurveTable", "corrected_bytes"]
 
 #: The extension that holds the light curve.
 TABLE = "LIGHTCURVE"
-#: The bits of QUALITY that belong to the correction. The others are those of the photometry.
-CORRECTION_BITS = int(
-    CorrectorQualityFlags.FlaggedBadData
-    | CorrectorQualityFlags.SigmaClip
-    | CorrectorQualityFlags.JumpAdditiveConstant
-    | CorrectorQualityFlags.JumpAdditiveLinear
-    | CorrectorQualityFlags.JumpMultiplicativeConstant
-    | CorrectorQualityFlags.JumpMultiplicativeLinear
-    | CorrectorQualityFlags.Interpolated
-)
 #: Cards whose keywords begin so belong to the correction.
 _PREFIXES = (b"CBV_", b"CORR")
 #: Cards that every correction replaces, because they depend on all others.
@@ -60,8 +50,8 @@ class LightCurveTable:
         A structured array over the bytes of the table, with its columns of plain values; read only.
     start, end : int
         First byte of the header of the table, and of the HDU behind it.
-    hdu : HDU
-        The header, and where its data begin.
+    primary, hdu : HDU
+        The primary header; the header of the table, and where its data begin.
 
     Raises
     ------
@@ -74,6 +64,8 @@ class LightCurveTable:
         with FITSReader(path, content) as reader:
             self.end = 0
             for hdu in reader.hdus():
+                if not self.end:
+                    self.primary = hdu
                 self.start, self.end = self.end, reader.end(hdu)
                 if hdu.values.get("EXTNAME") == TABLE:
                     break
@@ -107,7 +99,7 @@ class LightCurveTable:
     @property
     def photometry_quality(self) -> NDArray[np.int32]:
         """QUALITY without the bits of a correction, shape (T,)."""
-        return self.column("QUALITY") & np.int32(~CORRECTION_BITS)
+        return self.column("QUALITY") & np.int32(~CorrectorQualityFlags.CORRECTION)
 
 
 def corrected_bytes(
@@ -126,7 +118,7 @@ def corrected_bytes(
     flux, flux_err : ndarray of float64, shape (T,)
         ppm; NaN where there is no value.
     quality : ndarray of int32, shape (T,)
-        Bits of `CORRECTION_BITS` to set.
+        Bits of `CorrectorQualityFlags.CORRECTION` to set.
     cards : sequence of (keyword, value, comment)
         Of the header of the table; keywords begin with ``CBV_`` or ``CORR``.
 
@@ -142,7 +134,7 @@ def corrected_bytes(
     """
     if bad := [keyword for keyword, _, _ in cards if not keyword.encode().startswith(_PREFIXES)]:
         raise ValueError(f"card {bad[0]}: not one of a correction")
-    if np.any(np.asarray(quality) & ~CORRECTION_BITS):
+    if np.any(np.asarray(quality) & ~CorrectorQualityFlags.CORRECTION):
         raise ValueError("a bit of QUALITY that does not belong to the correction")
     content, start, first, end = table.content, table.start, table.hdu.start, table.end
     # What is between and behind the columns stays, too; a file may end without the rest of its last block.

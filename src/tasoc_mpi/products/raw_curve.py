@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, one_line
 from ..core.input_files import WAY_OUT
-from .fits_read import FITSReader, is_integer, is_number
-from .fits_table import read_table
+from .corrected_file import LightCurveTable
+from .fits_read import is_integer, is_number
 
-__all__ = ["RawCurve", "parse_raw_curve"]
+__all__ = ["RawCurve", "open_table", "parse_raw_curve", "raw_curve"]
 
 _COLUMNS = {
     "time": ("TIME", "f8"),
@@ -54,7 +54,8 @@ class RawCurve:
     flux, flux_err, background : ndarray of float64, shape (T,)
         e-/s.
     corrector_quality, quality : ndarray of int32, shape (T,)
-        Bits of `CorrectorQualityFlags` (column QUALITY) and `TESSQualityFlags` (PIXEL_QUALITY).
+        Bits of `CorrectorQualityFlags` (column QUALITY, those of the photometry alone) and of
+        `TESSQualityFlags` (PIXEL_QUALITY).
     column, row : ndarray of float64, shape (T,)
         Centroid, counted from 1, pixels of the CCD.
     column_shift, row_shift : ndarray of float64, shape (T,)
@@ -96,26 +97,35 @@ def parse_raw_curve(path: str | os.PathLike[str], data: bytes) -> RawCurve:
     InputError
         If it is not a light curve of this program.
     """
+    return raw_curve(open_table(path, data))
+
+
+def open_table(path: str | os.PathLike[str], data: bytes) -> LightCurveTable:
+    """The table of a light curve file; arguments and errors as of `parse_raw_curve`."""
     path = Path(path)
     try:
         content = igzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-        with FITSReader(path, content) as reader:
-            primary = reader.hdu(0)
-            table = reader.hdu(reader.end(primary))
-            columns = read_table(reader, table, [name for name, _ in _COLUMNS.values()])
     except _ERRORS as error:
         raise InputError(f"{path}: not a whole light curve ({one_line(error)}); {WAY_OUT}") from None
-    if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):
-        raise InputError(f"{path}: a column of its table is not one of numbers; {WAY_OUT}")
-    facts: dict[str, Any] = {key: columns[name].astype(dtype) for key, (name, dtype) in _COLUMNS.items()}
+    return LightCurveTable(path, content)
+
+
+def raw_curve(table: LightCurveTable) -> RawCurve:
+    """The raw columns of the table of a light curve file; InputError where they are not those of one."""
+    path = table.path
+    facts: dict[str, Any] = {
+        key: table.column(name).astype(dtype, copy=False) for key, (name, dtype) in _COLUMNS.items()
+    }
+    # Of a file that has been corrected before.
+    facts["corrector_quality"] = table.photometry_quality
     for key, card in _CARDS.items():
-        facts[key] = primary.values.get(card)
+        facts[key] = table.primary.values.get(card)
         if not is_integer(facts[key]):
             raise InputError(f"{path}: {card} is {facts[key]!r} in its header; {WAY_OUT}")
-    step = table.values.get("TIMEDEL")
+    step = table.hdu.values.get("TIMEDEL")
     if not is_number(step) or not 1e-5 < step < 1:
         raise InputError(f"{path}: TIMEDEL is {step!r} in its header; {WAY_OUT}")
-    tmag = primary.values.get("TESSMAG")
+    tmag = table.primary.values.get("TESSMAG")
     return RawCurve(
         **facts,
         cadence=round(step * 86400.0),
