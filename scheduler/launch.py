@@ -12,25 +12,36 @@ from ..core.errors import TasocError
 from ..core.messages import pack_results
 from ..core.mpi import Mailbox, abort, nodes
 from ..core.settings import load_settings
-from .dispatcher import Messages, Workers
-from .program import run
+from .dispatcher import ComputeQueue, Messages, Workers
 from .queue import Queue
-from .run_options import run_options
 from .signals import Stop, listen
 
-__all__ = ["run_alone", "run_rank_0"]
+__all__ = ["Program", "run_alone", "run_rank_0"]
+
+#: The work of rank 0: options, what computes a queue of stars, the request to end, and the number of each
+#: rank's node; returns the exit status.
+Program = Callable[[argparse.Namespace, ComputeQueue, Stop, list[int]], int]
 
 #: Batches that the compute process has: one that it computes, and one that waits.
 _BATCHES = 2
 
 
-def run_alone(args: argparse.Namespace, open_computer: Callable[[], AbstractContextManager[Any]]) -> int:
+def run_alone(
+    command: str,
+    args: argparse.Namespace,
+    program: Program,
+    open_computer: Callable[[], AbstractContextManager[Any]],
+) -> int:
     """Schedule and compute in turn, without MPI.
 
     Parameters
     ----------
+    command : str
+        Its name, for messages.
     args : argparse.Namespace
-        The options of `tasoc-mpi run`.
+        Its options.
+    program : Program
+        The work of rank 0.
     open_computer : callable
         Starts what computes batches (see `worker.rank.Computer`); called when there is a star to compute.
 
@@ -40,7 +51,7 @@ def run_alone(args: argparse.Namespace, open_computer: Callable[[], AbstractCont
         Exit status.
     """
     stop, stop_timeout = Stop(), load_settings().getfloat("run", "stop_timeout")
-    with listen(stop, stop_timeout), contextlib.ExitStack() as stack:
+    with listen(command, stop, stop_timeout), contextlib.ExitStack() as stack:
         computers: list[Any] = []
 
         def compute(queue: Queue, add_results: Callable[[Messages], None], tick: Callable[[], None]) -> None:
@@ -60,17 +71,17 @@ def run_alone(args: argparse.Namespace, open_computer: Callable[[], AbstractCont
                     add_results([pack_results(results)])
                 tick()
 
-        return run(run_options(args), compute, stop, node=[0] * (args.ranks or 1))
+        return program(args, compute, stop, [0] * (args.ranks or 1))
 
 
-def run_rank_0(args: argparse.Namespace, comm: Any) -> int:
+def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: Any) -> int:
     """Schedule for the workers of the other ranks; ends them all after an error while they compute."""
     workers = Workers(Mailbox(comm), Stop(), nodes(comm))
     try:
         try:
             workers.stop_timeout = load_settings().getfloat("run", "stop_timeout")
-            with listen(workers.stop, workers.stop_timeout):
-                exit_status = run(run_options(args), workers.compute, workers.stop, workers.node)
+            with listen(command, workers.stop, workers.stop_timeout):
+                exit_status = program(args, workers.compute, workers.stop, workers.node)
         except (TasocError, OSError) as error:
             if workers.outstanding:
                 # Workers may be busy for long, or gone.
@@ -87,5 +98,5 @@ def run_rank_0(args: argparse.Namespace, comm: Any) -> int:
             workers.send_stop(exit_status)
             return exit_status
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
-        abort(comm, "run", error)
+        abort(comm, command, error)
     raise failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import logging
@@ -29,7 +30,7 @@ from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist, status_
 from .dispatcher import ComputeQueue, RunTotals, schedule
 from .plan import check_requirements, plan, requirements
 from .queue import BatchSize
-from .run_options import RunOptions
+from .run_options import RunOptions, run_options
 from .run_results import RunResults, open_results
 from .signals import Stop
 
@@ -38,12 +39,13 @@ __all__ = ["run", "write_summary"]
 logger = logging.getLogger(__name__)
 
 
-def run(options: RunOptions, compute: ComputeQueue, stop: Stop, node: list[int]) -> int:
+def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[int]) -> int:
     """Have the stars computed, publish the results and print a report.
 
     Parameters
     ----------
-    options : RunOptions
+    args : argparse.Namespace
+        The options of `tasoc-mpi run`.
     compute : callable
         Computes a queue of stars.
     stop : Stop
@@ -61,6 +63,7 @@ def run(options: RunOptions, compute: ComputeQueue, stop: Stop, node: list[int])
     TasocError
         If a file or an option cannot be used.
     """
+    options = run_options(args)
     path, output = options.todo, options.output
     # Errors of the file come before anything is written, locks included.
     worklist = load_worklist(path, check_write=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class RunResults:
     unsynced : Path, optional
         Output folder whose light curves are not on the disk yet when their results are added: they are before
         the results are.
+    earliest : float, optional
+        Results count as added at this time (Unix) or later, whatever the clock of this host says.
 
     Attributes
     ----------
@@ -68,8 +70,10 @@ class RunResults:
         last: LastResults,
         logs: dict[int, LogWriter],
         unsynced: Path | None = None,
+        earliest: float = 0.0,
     ) -> None:
         self.worklist, self.last, self._unsynced = worklist, last, unsynced
+        self._earliest = earliest
         self.skipped_so_far = np.zeros(len(worklist.rows), bool)
         self._logs = logs
         self._thread = ThreadPoolExecutor(1)
@@ -102,7 +106,7 @@ class RunResults:
         first = ccds[bundle.starts]
         if (index < 0).any() or (ccds != first[bundle.message]).any():
             raise ProtocolError("a message of results of stars that are not in the work list, or of two CCDs")
-        now = time.time()
+        now = max(time.time(), self._earliest)
         self.last.add(ResultGroup(index, bundle, np.full(len(messages), now)))
         if len(bundle.skips):
             self._new_targets.append((np.repeat(index, bundle.heads["skip_count"]), bundle.skips))
@@ -221,6 +225,8 @@ def open_results(
     anew: Sequence[CCD] = (),
     dry: bool = False,
     synced: bool = True,
+    log_of: Callable[[Path, CCD], Path] = log_path,
+    earliest: float = 0.0,
 ) -> RunResults:
     """Lock and read the logs of some CCDs.
 
@@ -240,6 +246,10 @@ def open_results(
         Write nothing, not even a lock.
     synced : bool, optional
         Whether light curves are on the disk when their results are added.
+    log_of : callable, optional
+        The log of a CCD in an output folder. Default: that of its photometry.
+    earliest : float, optional
+        See `RunResults`.
 
     Raises
     ------
@@ -249,7 +259,8 @@ def open_results(
     last, readers = LastResults(worklist), []
     if not dry:
         try:
-            (output / "results").mkdir(exist_ok=True)
+            for folder in {log_of(output, ccd).parent for ccd in ccds}:
+                folder.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"{output}: cannot be written ({error.strerror}); choose another --output"
@@ -257,7 +268,7 @@ def open_results(
     # Results in the tables of an older work list are in logs already, except in a dry run.
     old = read_old_results(worklist) if dry and worklist.has_old_results else {}
     for ccd in ccds:
-        path = log_path(output, ccd)
+        path = log_of(output, ccd)
         if not dry:
             stack.enter_context(exclusive(path))
         log = LogReader(path, worklist, ccd)
@@ -270,7 +281,7 @@ def open_results(
         readers.append(log)
         for group in () if log.exists else old.get(ccd, ()):
             last.add(group)
-    results = RunResults(worklist, last, {}, None if synced else output)
+    results = RunResults(worklist, last, {}, None if synced else output, earliest)
     stack.callback(results.close)
     if not dry:
         for log in readers:

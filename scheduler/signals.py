@@ -64,13 +64,15 @@ class Stop:
 
 
 @contextmanager
-def listen(stop: Stop, stop_timeout: float) -> Iterator[None]:
+def listen(command: str, stop: Stop, stop_timeout: float) -> Iterator[None]:
     """Turn signals into a request to stop; the second SIGTERM or interrupt ends the run at once.
 
     A batch system's warning, SIGUSR1, is no first SIGTERM: SIGTERM follows it when the time is over.
 
     Parameters
     ----------
+    command : str
+        Its name, for the message.
     stop : Stop
     stop_timeout : float
         Seconds in which workers finish stars, for the message.
@@ -96,7 +98,9 @@ def listen(stop: Stop, stop_timeout: float) -> Iterator[None]:
             # Also after a batch system's signal.
             stop.exit_status = INTERRUPTED
         if not known:
-            text = f"tasoc-mpi run: {name}: the run ends with what is computed within {stop_timeout:g} s\n"
+            text = (
+                f"tasoc-mpi {command}: {name}: the run ends with what is computed within {stop_timeout:g} s\n"
+            )
             # Unbuffered: a buffered stream must not be entered twice.
             write_error(text.encode())
 

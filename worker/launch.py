@@ -82,6 +82,7 @@ def run_worker(
     comm: Any,
     photometry: Callable[..., Any] | str | None,
     arguments: dict[str, str] | None = None,
+    command: str = "run",
 ) -> int:
     """Compute the batches that rank 0 sends; returns the exit status. Arguments as of `open_computer`."""
     _leave_signals_to_rank_0()
@@ -96,9 +97,9 @@ def run_worker(
         # A disk that is full is full for all ranks, and one line is enough: rank 0 prints it.
         comm.Send(pack_failure(error), 0, Tag.FAILED)
         time.sleep(_PATIENCE)
-        abort(comm, "run", error)
+        abort(comm, command, error)
     except BaseException as error:  # noqa: BLE001 - the program's edge: the others must not wait for ever
-        abort(comm, "run", error)
+        abort(comm, command, error)
 
 
 def _leave_signals_to_rank_0() -> None:

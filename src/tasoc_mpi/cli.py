@@ -24,6 +24,7 @@ COMMANDS = (
     "import",
     "todo",
     "run",
+    "correct",
     "publish",
     "status",
     "summary",

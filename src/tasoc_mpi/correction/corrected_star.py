@@ -27,7 +27,7 @@ from ..products.packed import PackReader, pack_writer, split_name
 from ..products.raw_curve import RawCurve, open_table, raw_curve
 from ..products.replacements import replacements
 from ..worklist.listed_lightcurves import read_lightcurve
-from ..worklist.todo_file import SQLITE_ERRORS, explain, open_todo
+from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 from ..worklist.unlisted_lightcurves import is_listed_name
 from .fit_star import Correction, correct
 
@@ -89,13 +89,14 @@ def correct_star(
     *,
     method: str | None,
     starid: int,
+    input_folder: str,
     output_folder: str,
     datasource: str,
     sector: int,
     camera: int,
     ccd: int,
     cadence: int,
-    todo: str,
+    todo: str = "",
     **_: Any,
 ) -> CorrectedStar:
     """Correct the light curve of one star of a published work list.
@@ -107,10 +108,11 @@ def correct_star(
     starid, sector, camera, ccd, cadence : int
     datasource : str
         With these the row of the work list.
+    input_folder : str
     output_folder : str
         The folder of the light curves and of their vectors.
-    todo : str
-        The work list.
+    todo : str, optional
+        The work list. Default: that of the input folder.
 
     Returns
     -------
@@ -125,7 +127,9 @@ def correct_star(
     # Of the program's room for compressed files; see `products.lightcurve.write_lightcurve`.
     from isal import igzip
 
-    listed, area = _row(todo, (starid, datasource, sector, camera, ccd, cadence))
+    listed, area = _row(
+        todo or os.path.join(input_folder, TODO_NAME), (starid, datasource, sector, camera, ccd, cadence)
+    )
     table = open_table(below(output_folder, listed), _read(output_folder, listed))
     path = Path(output_folder, CBV_FOLDER, cbv_name(sector, cadence, area))
     result = CorrectionResult(method_used=method or "")

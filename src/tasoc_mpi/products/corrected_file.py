@@ -90,8 +90,8 @@ class LightCurveTable:
 
     def column(self, name: str) -> NDArray[Any]:
         """A copy of a column in the byte order of the machine; InputError where it is not a plain number."""
-        fields = self.rows.dtype.fields or {}
-        if name not in fields or fields[name][0].kind not in "if":
+        names = self.rows.dtype.names or ()
+        if name not in names or self.rows.dtype[name].kind not in "if":
             raise InputError(f"{self.path}: no column {name} of one number in its table; {WAY_OUT}")
         values = self.rows[name]
         return values.astype(values.dtype.newbyteorder("="))

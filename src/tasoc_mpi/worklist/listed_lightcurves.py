@@ -12,7 +12,7 @@ from ..core.errors import InputError, MissingInput, TasocError, system_error
 from ..core.input_files import InputFile
 from ..products.lightcurve import below, keep_lightcurve
 from ..products.packed import PackReader, split_name
-from .schema import columns_of
+from .schema import columns_of, has_corrections
 from .todo_file import SQLITE_ERRORS, explain, open_todo
 from .unlisted_lightcurves import is_listed_name
 
@@ -71,9 +71,12 @@ def listed_lightcurves(todo: Path, starids: Collection[int] | None = None) -> li
         try:
             if not columns_of(conn, "diagnostics"):
                 raise InputError(f"{todo}: has no results; compute them with `tasoc-mpi run`")
+            corrected = has_corrections(conn)
             rows = conn.execute(
-                "SELECT starid, lightcurve FROM diagnostics JOIN todolist USING (priority)"
-                " WHERE lightcurve IS NOT NULL ORDER BY priority"
+                f"SELECT starid, {'COALESCE(c.lightcurve, d.lightcurve)' if corrected else 'd.lightcurve'}"
+                " FROM diagnostics d JOIN todolist USING (priority)"
+                f" {'LEFT JOIN diagnostics_corr c USING (priority)' if corrected else ''}"
+                " WHERE d.lightcurve IS NOT NULL ORDER BY priority"
             ).fetchall()
             (todo_count,) = conn.execute("SELECT COUNT(*) FROM todolist WHERE status IS NULL").fetchone()
             (done,) = conn.execute("SELECT COUNT(*) FROM diagnostics").fetchone()

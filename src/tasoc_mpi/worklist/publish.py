@@ -8,21 +8,35 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.diagnostics import CORRECTION
 from ..core.errors import InputError
 from ..core.locks import Locked, exclusive
 from ..core.messages import RESULT_DTYPE
+from ..core.status import STATUS
+from .corrections import read_corrections
 from .last_results import Decision, LastResults
 from .old_results import move_to_logs
 from .output_folder import output_name
 from .result_log import LogReader, ResultGroup, damaged_path, log_path
-from .schema import DIAGNOSTICS_COLUMNS, OLD_TABLES, OUR_TABLES, columns_of, extra_columns, todolist_columns
+from .schema import (
+    CORRECTION_COLUMNS,
+    CORRECTIONS_TABLE,
+    DIAGNOSTICS_COLUMNS,
+    OLD_TABLES,
+    OUR_TABLES,
+    columns_of,
+    extra_columns,
+    has_corrections,
+    todolist_columns,
+)
 from .todo_file import SQLITE_ERRORS, explain, new_todo, open_todo
 from .unlisted_lightcurves import LightcurveNames, remove_packs, remove_unlisted
 from .work_list import CCD, WorkList, load_worklist
@@ -37,6 +51,9 @@ _PATIENCE = 600.0
 _AT_ONCE = 200_000
 #: Rows that are Python objects at once.
 _ROWS = 10_000
+#: The field of a result that each column of a table has.
+_PLACES = {name: name for name in DIAGNOSTICS_COLUMNS}
+_CORRECTION_PLACES = {name: CORRECTION.get(name, name) for name in CORRECTION_COLUMNS}
 
 
 @dataclass(frozen=True)
@@ -87,12 +104,19 @@ def publish(path: Path, output: Path) -> Published:
             logs.append(log)
             idle[number] &= log.damage is None
         decision = last.decide()
+        corrections, correction_logs = read_corrections(worklist, output, last, worklist.ccds)
+        corrected = np.flatnonzero((corrections != STATUS.UNKNOWN) & decision.listed)
         del last
         versions = {log.version for log in logs if log.exists}
         with new_todo(path, old=True) as conn:
             _copy_rows(conn, worklist, decision)
-            _copy_others(conn)
+            _copy_others(conn, bool(correction_logs))
             _write_results(conn, worklist, decision, logs)
+            if correction_logs:
+                conn.execute(CORRECTIONS_TABLE)
+                _write_diagnostics(
+                    conn, worklist, corrected, correction_logs, "diagnostics_corr", _CORRECTION_PLACES
+                )
             conn.execute(
                 "INSERT INTO photometry_output VALUES (?, ?)",
                 (output_name(path, output), versions.pop() if len(versions) == 1 else None),
@@ -122,9 +146,11 @@ def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision)
     conn.execute("DROP TABLE changed")
 
 
-def _copy_others(conn: sqlite3.Connection) -> None:
+def _copy_others(conn: sqlite3.Connection, corrected: bool) -> None:
     """Tables, indices and views that other programs have put into the file."""
     known = {*OUR_TABLES, *OLD_TABLES}
+    if corrected or has_corrections(conn, "old"):
+        known.add("diagnostics_corr")
     others = [
         row
         for row in conn.execute(
@@ -149,17 +175,33 @@ def _write_results(
 ) -> None:
     """Write the tables `diagnostics` and `photometry_skipped`."""
     listed = np.flatnonzero(decision.listed)
-    for start in range(0, len(listed), _AT_ONCE):
-        _write_diagnostics(conn, worklist, listed[start : start + _AT_ONCE], logs)
+    _write_diagnostics(conn, worklist, listed, logs, "diagnostics", _PLACES)
     skipped = np.flatnonzero(decision.skipped_by >= 0)
     pairs = worklist.priority[skipped].tolist(), worklist.priority[decision.skipped_by[skipped]].tolist()
     conn.executemany("INSERT INTO photometry_skipped VALUES (?, ?)", zip(*pairs, strict=True))
 
 
 def _write_diagnostics(
-    conn: sqlite3.Connection, worklist: WorkList, listed: NDArray[np.int64], logs: list[LogReader]
+    conn: sqlite3.Connection,
+    worklist: WorkList,
+    listed: NDArray[np.int64],
+    logs: list[LogReader],
+    table: str,
+    places: Mapping[str, str],
 ) -> None:
-    """Write the diagnostics of some rows, whose last results are in memory at once."""
+    """Write the last results of some rows into the columns of a table, each from its place in a result."""
+    names = list(places)
+    statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for start in range(0, len(listed), _AT_ONCE):
+        columns = _last_results(worklist, listed[start : start + _AT_ONCE], logs, places)
+        for part in _slices(len(columns["priority"])):
+            conn.executemany(statement, zip(*(columns[name][part].tolist() for name in names), strict=True))
+
+
+def _last_results(
+    worklist: WorkList, listed: NDArray[np.int64], logs: list[LogReader], places: Mapping[str, str]
+) -> dict[str, NDArray[Any]]:
+    """Columns of the last results of some rows, which are in memory at once."""
     numbers = np.zeros(len(listed), RESULT_DTYPE)
     strings = np.full((len(listed), 3), None, dtype=object)
     for log in logs:
@@ -172,16 +214,15 @@ def _write_diagnostics(
             inside = np.flatnonzero(listed[at] == entry.index)
             # Of several results of a star the last one stays.
             numbers[at[inside]] = entry.bundle.numbers[inside]
-            for column, texts in enumerate(entry.bundle.strings(inside)):
-                strings[at[inside], column] = texts
-    names = list(DIAGNOSTICS_COLUMNS)
-    statement = f"INSERT INTO diagnostics ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-    for part in _slices(len(listed)):
-        columns = {name: numbers[name][part].tolist() for name in names if name in (RESULT_DTYPE.names or ())}
-        columns["lightcurve"] = strings[part, 0].tolist()
-        columns["method_used"] = [method or "" for method in strings[part, 1]]
-        columns["errors"] = strings[part, 2].tolist()
-        conn.executemany(statement, zip(*(columns[name] for name in names), strict=True))
+            for column, found in enumerate(entry.bundle.strings(inside)):
+                strings[at[inside], column] = found
+    texts: dict[str, NDArray[Any]] = {
+        "lightcurve": strings[:, 0],
+        "method_used": strings[:, 1],
+        "errors": strings[:, 2],
+    }
+    texts["method_used"] = np.array([method or "" for method in strings[:, 1]], dtype=object)
+    return texts | {name: numbers[place] for name, place in places.items() if name not in texts}
 
 
 def _slices(count: int) -> Iterator[slice]:

@@ -2,7 +2,8 @@
 
 `todolist`, `diagnostics` and `photometry_skipped` are the tables that other programs read.
 `photometry_output` names the output folder and the version of the published results; a work list without it
-was written by an older program or by another one.
+was written by an older program or by another one. `diagnostics_corr` is there once light curves are
+corrected; a table of this name of another program, with other columns, stays as it is.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.diagnostics import DIAGNOSTICS
+from ..core.diagnostics import CORRECTION, DIAGNOSTICS
 from ..core.errors import InputError
 
 __all__ = [
+    "CORRECTIONS_TABLE",
+    "CORRECTION_COLUMNS",
     "DIAGNOSTICS_COLUMNS",
     "OLD_TABLES",
     "OUR_TABLES",
@@ -25,6 +28,7 @@ __all__ = [
     "check_schema",
     "columns_of",
     "extra_columns",
+    "has_corrections",
     "indices",
     "todolist_columns",
 ]
@@ -55,6 +59,17 @@ DIAGNOSTICS_COLUMNS = {
     **DIAGNOSTICS,
     "errors": "TEXT",
 }
+
+#: The columns of `diagnostics_corr` with their types.
+CORRECTION_COLUMNS = {
+    **{name: DIAGNOSTICS_COLUMNS[name] for name in ("priority", "lightcurve")},
+    "status": "INTEGER NOT NULL",
+    **{name: DIAGNOSTICS_COLUMNS[name] for name in ("method_used", "elaptime", "worker_wait_time")},
+    **{name: DIAGNOSTICS[place] for name, place in CORRECTION.items()},
+    "errors": "TEXT",
+}
+_CORRECTION_LIST = ", ".join(f"{name} {kind}" for name, kind in CORRECTION_COLUMNS.items())
+CORRECTIONS_TABLE = f"CREATE TABLE diagnostics_corr ({_CORRECTION_LIST})"
 
 TABLES = f"""
 CREATE TABLE todolist (
@@ -124,6 +139,11 @@ def indices(conn: sqlite3.Connection) -> None:
 def columns_of(conn: sqlite3.Connection, table: str, schema: str = "main") -> list[str]:
     """Names of the columns of a table, generated ones left out; empty where there is no such table."""
     return [row[1] for row in conn.execute(f'PRAGMA {schema}.table_info("{table}")')]
+
+
+def has_corrections(conn: sqlite3.Connection, schema: str = "main") -> bool:
+    """Whether there is a table `diagnostics_corr` of this program."""
+    return columns_of(conn, "diagnostics_corr", schema) == list(CORRECTION_COLUMNS)
 
 
 def extra_columns(conn: sqlite3.Connection, schema: str) -> dict[str, str]:

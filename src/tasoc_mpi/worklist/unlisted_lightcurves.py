@@ -18,6 +18,7 @@ from ..core.errors import TasocError
 from ..core.names import lightcurve_name, parse_lightcurve_name, unfinished_lightcurve_name
 from ..products.lightcurve import below
 from ..products.packed import PACK_FOLDER, PackReader, remove_unlisted_packs, split_name
+from .schema import has_corrections
 from .work_list import WorkList
 
 __all__ = ["LightcurveNames", "is_listed_name", "remove_packs", "remove_unlisted"]
@@ -176,16 +177,25 @@ def remove_packs(
     """Delete packs of this work list of which nothing is listed; arguments as of `remove_unlisted`."""
     if not (output / PACK_FOLDER).is_dir() or (output / PACK_FOLDER).is_symlink():
         return
-    listed = conn.execute(
-        "SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '.hdf5#') + 4) FROM diagnostics"
-        " WHERE instr(lightcurve, '.hdf5#') > 0"
-    )
+    listed = {
+        name
+        for table in _tables(conn)
+        for (name,) in conn.execute(
+            f"SELECT DISTINCT substr(lightcurve, 1, instr(lightcurve, '.hdf5#') + 4) FROM {table}"
+            " WHERE instr(lightcurve, '.hdf5#') > 0"
+        )
+    }
 
     def is_ours(name: str) -> bool:
         index = names.find(name)
         return len(index) > 0 and bool(final[index].all())
 
-    remove_unlisted_packs(output, {name for (name,) in listed}, is_ours)
+    remove_unlisted_packs(output, listed, is_ours)
+
+
+def _tables(conn: sqlite3.Connection) -> list[str]:
+    """The tables that list light curves."""
+    return ["diagnostics", *(["diagnostics_corr"] if has_corrections(conn) else [])]
 
 
 class _Packs:
@@ -204,13 +214,14 @@ class _Packs:
 
     def hold(self, priorities: NDArray[np.int64], path: str) -> bool:
         """Whether a row lists these bytes in a pack; also true if the pack cannot be read."""
-        query = "SELECT lightcurve FROM diagnostics WHERE priority = ?"
-        for priority in priorities.tolist():
-            found = self._conn.execute(query, (priority,)).fetchone()
-            pack, name = split_name(found[0]) if found and isinstance(found[0], str) else ("", "")
-            if pack and name == path:
-                return self._holds(pack, path)
-        return False
+        found = [
+            row[0]
+            for table in _tables(self._conn)
+            for priority in priorities.tolist()
+            for row in self._conn.execute(f"SELECT lightcurve FROM {table} WHERE priority = ?", (priority,))
+        ]
+        listed = [split_name(name) for name in found if isinstance(name, str)]
+        return any(self._holds(pack, path) for pack, name in listed if pack and name == path)
 
     def _holds(self, pack: str, path: str) -> bool:
         try:

@@ -1,0 +1,263 @@
+"""Rank 0 of `tasoc-mpi correct`, from the published light curves to the published corrections."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError, MissingInput
+from ..core.locks import exclusive
+from ..core.names import CBV_FOLDER, cbv_name
+from ..core.progress import Progress
+from ..core.status import STATUS
+from ..core.streams import print_report
+from ..worklist.corrections import Listed, correction_log_path, outdate, read_listed
+from ..worklist.last_results import LastResults
+from ..worklist.publish import publish
+from ..worklist.result_log import LogReader, log_path
+from ..worklist.work_list import WorkList, ccd_name, load_worklist, status_lines
+from .dispatcher import ComputeQueue, RunTotals, schedule
+from .queue import BatchSize
+from .run_options import RunOptions, run_options
+from .run_results import RunResults, open_results
+from .signals import Stop
+
+__all__ = ["correct"]
+
+logger = logging.getLogger(__name__)
+
+#: How many areas a message names.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Light curves to correct; arrays have an element a row of the work list.
+
+    Attributes
+    ----------
+    worklist : WorkList
+    photometry : LastResults
+        The results of the photometry.
+    chosen : ndarray of bool
+        Rows whose light curves are to have a correction.
+    vectors_at : ndarray of float64
+        When the vectors of each row's area were written (Unix time); NaN where there are none.
+    """
+
+    worklist: WorkList
+    photometry: LastResults
+    chosen: NDArray[np.bool_]
+    vectors_at: NDArray[np.float64]
+
+
+def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[int]) -> int:
+    """Have the light curves corrected, publish the results and print a report.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        The options of `tasoc-mpi correct`.
+    compute : callable
+        Computes a queue of stars.
+    stop : Stop
+        Ends the work early when it is requested.
+    node : list of int
+        Number of each rank's node, this rank's first.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    TasocError
+        If a file or an option cannot be used.
+    """
+    options = run_options(args)
+    path, output = options.todo, options.output
+    if not output.is_dir():
+        raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    worklist = load_worklist(path, check_write=not options.dry)
+    if not options.constraints.mask(worklist.rows).any():
+        raise InputError(f"{path}: none of its {len(worklist.rows)} stars fulfils the filters; loosen them")
+    if not options.dry:
+        # The workers read from it which light curves there are.
+        publish(path, output)
+    del worklist
+    with contextlib.ExitStack() as stack:
+        task = _open_task(stack, options, args.partial, args.light_curves)
+        results = _open_results(stack, options, task)
+        wanted = task.chosen & ~(results.last.done & ~options.overwrite)
+        if options.dry:
+            print(f"{wanted.sum()} of {task.chosen.sum()} light curves would be corrected")
+            return 0
+        if options.overwrite:
+            results.reset(task.chosen, 0)
+        task.worklist.rows["method"] = args.correction.encode()
+        size = BatchSize(max(1, len(node) - 1), options.batch)
+        totals = schedule(
+            results, task.chosen, compute, size, lambda rows: _announce(rows, output, len(node)), stop,
+            options.max_errors,
+        )  # fmt: skip
+        status = results.last.own_status[task.chosen]
+    publish(path, output)
+    if reason := print_report(_report(status, totals, output)):
+        logger.warning("standard output: %s; `tasoc-mpi status` shows what has been done", reason)
+    if stop:
+        print(f"{path}: {stop.reason}; `tasoc-mpi correct` continues", file=sys.stderr)
+    elif totals.computed and np.isin(status, (STATUS.ERROR, STATUS.ABORT)).all():
+        print(
+            f"{path}: none of the {len(status)} chosen light curves could be corrected;"
+            " the column `errors` of its table `diagnostics_corr` says why",
+            file=sys.stderr,
+        )
+        return 1
+    return stop.exit_status
+
+
+def _open_task(stack: contextlib.ExitStack, options: RunOptions, partial: bool, version: int | None) -> _Task:
+    """Choose the light curves. No run can change them until the stack ends.
+
+    Raises
+    ------
+    InputError
+        If a run is under way or not finished, or there are light curves of several versions.
+    MissingInput
+        If there are no light curves, or no vectors.
+    """
+    worklist = load_worklist(options.todo)
+    chosen = options.constraints.mask(worklist.rows)
+    number = np.unique(worklist.ccd_of[chosen])
+    photometry = LastResults(worklist)
+    for ccd in (worklist.ccds[n] for n in number.tolist()):
+        log = log_path(options.output, ccd)
+        if not options.dry and log.exists():
+            stack.enter_context(exclusive(log))
+        photometry.read(LogReader(log, worklist, ccd))
+    decision = photometry.decide()
+    of_ccds = np.isin(worklist.ccd_of, number)
+    if (decision.status != worklist.status)[of_ccds].any():
+        raise InputError(f"{options.todo}: a run has changed its results just now; correct again")
+    _check_finished(worklist, decision.todo & of_ccds, partial)
+    listed = read_listed(options.todo)
+    chosen &= decision.listed & np.isin(decision.status, (STATUS.OK, STATUS.WARNING))
+    if not chosen.any():
+        raise MissingInput(
+            f"{options.todo}: none of the chosen stars has a light curve in {options.output}; compute them"
+            " with `tasoc-mpi run`"
+        )
+    chosen &= _of_version(worklist, listed, chosen, version)
+    return _Task(worklist, photometry, chosen, _vectors_at(options.output, worklist, listed, chosen))
+
+
+def _check_finished(worklist: WorkList, todo: NDArray[np.bool_], partial: bool) -> None:
+    """Raise InputError if stars are without a result, unless those that there are suffice."""
+    left = np.bincount(worklist.ccd_of[todo], minlength=len(worklist.ccds))
+    names = [f"{ccd_name(worklist.ccds[n])} ({left[n]} stars to do)" for n in np.flatnonzero(left)]
+    if not names:
+        return
+    text = f"{worklist.path}: the run is not finished on {_some(names)}"
+    if not partial:
+        raise InputError(
+            f"{text}; finish it with `tasoc-mpi run`, or correct with --partial those that there are"
+        )
+    logger.warning("%s: only the light curves that there are are corrected", text)
+
+
+def _of_version(
+    worklist: WorkList, listed: Listed, chosen: NDArray[np.bool_], version: int | None
+) -> NDArray[np.bool_]:
+    """Rows whose light curves are of a version; by default there may be only one."""
+    there = np.unique(listed.version[chosen])
+    names = ", ".join(map(str, there))
+    if version is None:
+        if len(there) > 1:
+            raise InputError(
+                f"{worklist.path}: lists light curves of the versions {names}; finish the run that replaces"
+                " them, or name one with --version"
+            )
+        return np.ones(len(chosen), bool)
+    if version not in there:
+        raise InputError(
+            f"{worklist.path}: lists no light curves of version {version}, but of {names}; name another"
+        )
+    return listed.version == version
+
+
+def _vectors_at(
+    output: Path, worklist: WorkList, listed: Listed, chosen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """When the vectors of each row's area were written (Unix time), NaN where there are none."""
+    at = np.full(len(chosen), np.nan)
+    rows = np.stack([worklist.rows["sector"], worklist.rows["cadence"], listed.area], axis=1)
+    keys, which = np.unique(rows[chosen], axis=0, return_inverse=True)
+    found, missing = np.full(len(keys), np.nan), []
+    for number, key in enumerate(keys.tolist()):
+        path = output / CBV_FOLDER / cbv_name(*key)
+        try:
+            found[number] = path.stat().st_mtime
+        except FileNotFoundError:
+            missing.append(path.name)
+    if len(missing) == len(keys):
+        raise MissingInput(
+            f"{output / CBV_FOLDER}: no vectors of the {len(keys)} area(s) of the light curves"
+            f" ({_some(missing)}); make them with `tasoc-mpi cbv`"
+        )
+    if missing:
+        logger.warning(
+            "%s: no %s; FLUX_CORR of their light curves stays NaN", output / CBV_FOLDER, _some(missing)
+        )
+    at[chosen] = found[which.reshape(-1)]
+    return at
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task) -> RunResults:
+    """The corrections so far; those of light curves or with vectors that have been replaced do not count."""
+    worklist = task.worklist
+    ccds = [worklist.ccds[n] for n in np.unique(worklist.ccd_of[task.chosen]).tolist()]
+    results = open_results(
+        stack,
+        worklist,
+        options.output,
+        ccds,
+        version=0,
+        anew=ccds,
+        dry=options.dry,
+        log_of=correction_log_path,
+        earliest=float(task.photometry.when.max()),
+    )
+    outdate(results.last, task.photometry.when)
+    outdate(results.last, np.nan_to_num(task.vectors_at))
+    return results
+
+
+def _announce(rows: NDArray[np.void], output: Path, ranks: int) -> Progress:
+    on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
+    logger.info("%d light curves to correct on %s, in %s", len(rows), on, output)
+    return Progress(len(rows), "light curves")
+
+
+def _report(status: NDArray[np.int8], totals: RunTotals, output: Path) -> Iterator[str]:
+    """Counts of the statuses of the chosen light curves, and the rate, line by line."""
+    if not totals.computed and (status != STATUS.UNKNOWN).all():
+        yield f"Nothing to do: all {len(status)} light curves are corrected; --overwrite does it again."
+    yield from status_lines(status, "to do")
+    if totals.computed:
+        rate = totals.computed / max(totals.seconds, 1e-9)
+        yield f"{totals.computed} light curves corrected in {totals.seconds:.1f} s: {rate:.1f} a second"
+    yield f"light curves: {output}"

@@ -1,0 +1,52 @@
+"""Subtract systematics from the light curves of a run, alone or under mpiexec.
+
+The light curves get their corrected columns; all else in them stays. Co-trending basis vectors come first:
+`tasoc-mpi cbv`. Exit status: 0 done; 1 an error, or no light curve could be corrected; 2 wrong options; 75
+told to end by the batch system, 130 by the keyboard: the next start continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import add_star_options, add_worker_options, work_on_stars
+
+HELP = "subtract systematics from light curves (alone, or under mpiexec)"
+
+__all__ = ["HELP", "configure", "main"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    flag: Any = {"action": "store_true"}
+    add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    add("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
+    add("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
+    add("--lock-folder", metavar="DIR", help="where to keep locks if file systems have none (TESSPHOT_LOCKS)")
+    add("--method", dest="correction", choices=("cbv",), default="cbv", help="least squares")
+    add("--version", dest="light_curves", type=int, metavar="N", help="only light curves of this version")
+    add("--partial", **flag, help="correct the light curves that there are, though the run is not finished")
+    add("--overwrite", **flag, help="correct again what is already done")
+    add("--dry-run", **flag, help="only say how many light curves would be corrected")
+    add_worker_options(parser)
+    add_star_options(parser)
+    # Of photometry alone.
+    parser.set_defaults(
+        method=None, version=0, plot=False, cache="basic", packed=False, cube="mapped", scratch=None
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Be rank 0, a worker, or both."""
+    import os
+
+    def program(*given: Any) -> int:
+        from ..scheduler.correction_run import correct
+
+        return correct(*given)
+
+    function = "tasoc_mpi.correction.corrected_star:correct_star"
+    todo = {"todo": os.path.abspath(args.todo)} if args.todo else {}
+    return work_on_stars("correct", args, program, function, todo)
