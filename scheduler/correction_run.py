@@ -198,6 +198,9 @@ def _vectors_at(
     output: Path, worklist: WorkList, listed: Listed, chosen: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """When the vectors of each row's area were written (Unix time), NaN where there are none."""
+    # Rank 0 starts without HDF5.
+    from ..products.cbv_file import check_vectors
+
     at = np.full(len(chosen), np.nan)
     rows = np.stack([worklist.rows["sector"], worklist.rows["cadence"], listed.area], axis=1)
     keys, which = np.unique(rows[chosen], axis=0, return_inverse=True)
@@ -208,6 +211,8 @@ def _vectors_at(
             found[number] = path.stat().st_mtime
         except FileNotFoundError:
             missing.append(path.name)
+        else:
+            check_vectors(path, *key)
     if len(missing) == len(keys):
         raise MissingInput(
             f"{output / CBV_FOLDER}: no vectors of the {len(keys)} area(s) of the light curves"

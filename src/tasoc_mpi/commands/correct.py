@@ -8,13 +8,16 @@ told to end by the batch system, 130 by the keyboard: the next start continues.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from . import add_star_options, add_worker_options, work_on_stars
 
 HELP = "subtract systematics from light curves (alone, or under mpiexec)"
 
-__all__ = ["HELP", "configure", "main"]
+CORRECT_STAR = "tasoc_mpi.correction.corrected_star:correct_star"
+
+__all__ = ["CORRECT_STAR", "HELP", "configure", "main"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> int:
-    """Be rank 0, a worker, or both."""
+def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_STAR) -> int:
+    """Be rank 0, a worker, or both; `function` (MODULE:FUNCTION or a function) corrects one star."""
     import os
 
     def program(*given: Any) -> int:
@@ -47,6 +50,5 @@ def main(args: argparse.Namespace) -> int:
 
         return correct(*given)
 
-    function = "tasoc_mpi.correction.corrected_star:correct_star"
     todo = {"todo": os.path.abspath(args.todo)} if args.todo else {}
     return work_on_stars("correct", args, program, function, todo)

@@ -117,12 +117,13 @@ def correct_star(
     Returns
     -------
     CorrectedStar
-        With the status WARNING, and no corrected flux, where there are no vectors of the star's area.
+        With the status WARNING, and no corrected flux, where there are no vectors of the star's area, or they
+        cannot correct it.
 
     Raises
     ------
     MissingInput, InputError
-        If the light curve is not there, or it or the vectors cannot be used.
+        If the light curve is not there or cannot be used.
     """
     # Of the program's room for compressed files; see `products.lightcurve.write_lightcurve`.
     from isal import igzip
@@ -133,17 +134,20 @@ def correct_star(
     table = open_table(below(output_folder, listed), _read(output_folder, listed))
     path = Path(output_folder, CBV_FOLDER, cbv_name(sector, cadence, area))
     result = CorrectionResult(method_used=method or "")
-    if path.exists():
-        curve = raw_curve(table)
+    curve = raw_curve(table)
+    try:
+        if not path.exists():
+            raise InputError(f"no vectors of area {area} at {cadence} s; its corrected flux stays NaN")
         correction = correct(curve, read_vectors(path), method or "")
+    except InputError as error:
+        result.status = STATUS.WARNING
+        result.errors.append(str(error))
+        content = corrected_bytes(table)
+    else:
         _describe(result, curve, correction)
         content = corrected_bytes(
             table, correction.flux, correction.flux_err, correction.quality, correction.cards
         )
-    else:
-        result.status = STATUS.WARNING
-        result.errors.append(f"no vectors of area {area} at {cadence} s: FLUX_CORR stays NaN")
-        content = corrected_bytes(table)
     return CorrectedStar(output_folder, listed, igzip.compress(content, 1, mtime=0), result)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.atomic import replacing
 from .hdf5_read import HDF5Reader
 
-__all__ = ["Vectors", "read_vectors", "write_vectors"]
+__all__ = ["Vectors", "check_vectors", "read_vectors", "write_vectors"]
 
 FORMAT, FORMAT_VERSION = "tasoc-mpi co-trending basis vectors", 1
 _WAY_OUT = "remove it and run tasoc-mpi cbv"
@@ -135,6 +137,24 @@ def _attributes() -> list[str]:
     return [field.name for field in fields(Vectors) if field.name not in _SHAPES]
 
 
+def check_vectors(path: Path, sector: int, cadence: int, area: int) -> None:
+    """Raise InputError unless a file holds vectors of this sector, cadence (s) and area."""
+    with _opened(path) as reader:
+        for name, value in {"sector": sector, "cadence": cadence, "area": area}.items():
+            found = reader.integer("", name.upper(), 0, 100_000)
+            if found != value:
+                raise reader.fail(f"holds vectors of {name} {found} and not {value}")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[HDF5Reader]:
+    with HDF5Reader(path, "co-trending basis vectors", _WAY_OUT) as reader:
+        if not reader.is_format(FORMAT):
+            raise reader.fail("not co-trending basis vectors")
+        reader.check_version("vector", FORMAT_VERSION)
+        yield reader
+
+
 def read_vectors(path: str | os.PathLike[str]) -> Vectors:
     """Read vectors, the same object for the same file.
 
@@ -156,10 +176,7 @@ def read_vectors(path: str | os.PathLike[str]) -> Vectors:
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, modified: int) -> Vectors:
-    with HDF5Reader(path, "co-trending basis vectors", _WAY_OUT) as reader:
-        if not reader.is_format(FORMAT):
-            raise reader.fail("not co-trending basis vectors")
-        reader.check_version("vector", FORMAT_VERSION)
+    with _opened(path) as reader:
         values: dict[str, Any] = {
             name: reader.integer("", name.upper(), 0, 100_000) for name in _attributes()
         }
