@@ -1,0 +1,50 @@
+"""Vectors for the light curves of a run, without a look at these: cosines of the time."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+from trends import made_vectors
+
+from tasoc_mpi.core.names import CBV_FOLDER, cbv_name
+from tasoc_mpi.products.cbv_file import write_vectors
+from tasoc_mpi.products.packed import split_name
+from tasoc_mpi.products.raw_curve import parse_raw_curve
+from tasoc_mpi.worklist.listed_lightcurves import read_lightcurve
+
+
+def write_vectors_of_run(folder: Path, count: int = 3, **changes: int) -> list[Path]:
+    """Write vectors of all areas of a published run; `changes` replace values in the files."""
+    output = folder / "output"
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        rows = conn.execute(
+            "SELECT sector, camera, ccd, cadence, cbv_area, lightcurve FROM todolist JOIN diagnostics"
+            " USING (priority) WHERE lightcurve IS NOT NULL GROUP BY cbv_area, cadence"
+        ).fetchall()
+    (output / CBV_FOLDER).mkdir(exist_ok=True)
+    paths = []
+    for sector, camera, ccd, cadence, area, name in rows:
+        curve = parse_raw_curve(split_name(name)[1], read_lightcurve(output / name))
+        phase = np.linspace(0, np.pi, len(curve.time))
+        vectors = dataclasses.replace(
+            made_vectors(len(phase), cadence=cadence),
+            sector=sector,
+            camera=camera,
+            ccd=ccd,
+            area=area,
+            time=curve.time,
+            cadenceno=curve.cadenceno,
+            orbit=np.zeros(len(phase), np.int32),
+            slow=np.stack([np.sqrt(2) * np.cos((k + 1) * phase) for k in range(count)], axis=1),
+            spikes=np.zeros((len(phase), count)),
+            **{name: np.zeros(count) for name in ("explained", "entropy")},
+            weights=np.zeros((2, count)),
+            **{name: np.full((2, 2, count), np.nan) for name in ("coefficients", "coefficient_errors")},
+        )
+        paths.append(output / CBV_FOLDER / cbv_name(sector, cadence, area))
+        write_vectors(paths[-1], dataclasses.replace(vectors, **changes))
+    return paths
