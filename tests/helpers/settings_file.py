@@ -14,5 +14,5 @@ def settings_text() -> str:
             if setting.section == section:
                 lines += textwrap.wrap(setting.reason, 100, initial_indent="; ", subsequent_indent="; ")
                 lines.append(f"; {setting.values[0].upper()}{setting.values[1:]}.")
-                lines.append(f"{setting.key} = {setting.default!r}")
+                lines.append(f"{setting.key} = {setting.shown}")
     return "\n".join(lines) + "\n"

@@ -38,18 +38,26 @@ class Setting:
 
     section: str
     key: str
-    default: int | float  #: Values are of its type
-    low: int | float  #: The smallest value
-    high: int | float  #: The largest value
+    default: int | float | str  #: Values are of its type
+    low: int | float  #: The smallest value; 0 for words
+    high: int | float  #: The largest value; 0 for words
     reason: str  #: The meaning of the value, with its unit, and the reason of the default
+    words: tuple[str, ...] = ()  #: The possible values of a setting that is a word
 
     @property
     def values(self) -> str:
-        """The possible values in words."""
+        """The possible values, described."""
+        if self.words:
+            return f"one of {', '.join(self.words)}"
         kind = "an integer" if isinstance(self.default, int) else "a number"
         return f"{kind} from {self.low:g} to {self.high:g}"
 
-    def parse(self, text: str) -> int | float:
+    @property
+    def shown(self) -> str:
+        """The default as it is written in a file."""
+        return self.default if isinstance(self.default, str) else repr(self.default)
+
+    def parse(self, text: str) -> int | float | str:
         """The value of a text.
 
         Raises
@@ -62,6 +70,10 @@ class Setting:
         >>> Setting("run", "target_timeout", 300.0, 0.1, 1e7, "").parse("60")
         60.0
         """
+        if isinstance(self.default, str):
+            if text not in self.words:
+                raise ValueError(self.values)
+            return text
         try:
             # Python's own forms of numbers (1_000) are not those of other programs.
             value = type(self.default)(text.replace("_", "x"))
@@ -153,6 +165,22 @@ SETTINGS = (
         "... after this fraction of the positive pixels, the brightest.",
     ),
     Setting(
+        "psf", "likelihood", "gaussian", 0, 0,
+        "Likelihood of the method psf: gaussian with the variance of the data, gaussian-model with that of "
+        "the model, or poisson. They differ where electrons are few (faint stars at 20 s).",
+        ("gaussian", "gaussian-model", "poisson"),
+    ),
+    Setting(
+        "psf", "free_stars", 1, 1, 5,
+        "Stars to which the method psf gives positions of their own in every frame: the target and those "
+        "closest to it. More than the target make the fluxes of blended stars noisy.",
+    ),
+    Setting(
+        "psf", "offset_error", 0.01, 1e-6, 1.0,
+        "How far from its usual place among the stars of the stamp the method psf expects the target in a "
+        "frame (pixels). A larger value makes fluxes of blended stars noisy. Not used with more free_stars.",
+    ),
+    Setting(
         "run", "target_timeout", 300.0, 0.1, 1e7,
         "Seconds that a star may take before it is ended as an ABORT (--target-timeout). A star takes some "
         "ms, the brightest of a sector at 200 s a few seconds, and a file system that is overloaded may hold "
@@ -167,7 +195,7 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def default(section: str, key: str) -> int | float:
+def default(section: str, key: str) -> int | float | str:
     """The default of a setting.
 
     Examples
@@ -211,15 +239,15 @@ def load_settings() -> configparser.ConfigParser:
     for setting in SETTINGS:
         if not settings.has_section(setting.section):
             settings.add_section(setting.section)
-        settings.set(setting.section, setting.key, repr(setting.default))
+        settings.set(setting.section, setting.key, setting.shown)
     path = os.environ.get("TESSPHOT_SETTINGS")
     if path:
         for found, value in _read(path):
-            settings.set(found.section, found.key, repr(value))
+            settings.set(found.section, found.key, value if isinstance(value, str) else repr(value))
     return settings
 
 
-def _read(path: str) -> list[tuple[Setting, int | float]]:
+def _read(path: str) -> list[tuple[Setting, int | float | str]]:
     """The settings of a file."""
     from .input_files import InputFile
 

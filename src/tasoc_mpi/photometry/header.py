@@ -18,9 +18,11 @@ from ..products.fits_bytes import CardTuple
 from .sources import Source
 from .stamp import Stamp
 
-__all__ = ["primary_cards", "table_cards", "wcs_cards"]
+__all__ = ["exposure_seconds", "primary_cards", "table_cards", "wcs_cards"]
 
 _JD_EPOCH = int(BTJD_ZERO)
+#: Photon accumulation time and duration of a single exposure, seconds.
+_INT_TIME, _FRAME_TIME = 1.98, 2.0
 
 
 def _known(value: float) -> float | None:
@@ -94,7 +96,7 @@ def _calendar(btjd: float) -> str:
 
 def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[CardTuple]:
     """Cards of the light curve table after the structural ones."""
-    int_time, frame_time = 1.98, 2.0
+    int_time, frame_time = _INT_TIME, _FRAME_TIME
     facts = source.facts
     dead_time = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], int_time / frame_time)
     step = source.cadence / 86400.0
@@ -131,6 +133,15 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
         ("NREADOUT", facts["NREADOUT"], "number of reads per cadence"),
         ("EPHEM", source.ephemeris or None, "what the barycentric times are from"),
     ]
+
+
+def exposure_seconds(source: Source) -> float:
+    """Time during which light was collected in a frame; without the mitigation of cosmic rays if unknown."""
+    facts = source.facts
+    read = _INT_TIME / _FRAME_TIME
+    fraction = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], read)
+    frames = facts["NUM_FRM"] or round(source.cadence / _FRAME_TIME)
+    return frames * _FRAME_TIME * (read if fraction is None else fraction)
 
 
 def _live_fraction(mitigated: bool | None, block: int | None, read: float) -> float | None:

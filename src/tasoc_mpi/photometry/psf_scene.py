@@ -82,6 +82,8 @@ class Scene:
     pixels : Pixels
     positions : ndarray, shape (N, 2)
         Mean (row, column) of all stars, in these pixels, where their images are.
+    weight : ndarray, shape (R, C)
+        Inverse of the mean variance of the pixels, 0 for those that are not used.
     choice : Choice
     profile : ndarray, shape (R, C)
         Image of the target at a flux of 1.
@@ -96,6 +98,7 @@ class Scene:
 
     pixels: Pixels
     positions: NDArray[np.float64]
+    weight: NDArray[np.float64]
     choice: Choice
     profile: NDArray[np.float64]
     response: NDArray[np.float64]
@@ -166,7 +169,7 @@ def make_scene(
         profiles = star_profiles(middle, rows, columns, pixels.mean.shape)
         choice = choose_stars(profiles, pixels.mean, weight, expected, target)
     return Scene(
-        pixels, np.stack([rows, columns], axis=1), choice, profiles[target], response, weights, shift,
+        pixels, np.stack([rows, columns], axis=1), weight, choice, profiles[target], response, weights, shift,
         gradient,
     )  # fmt: skip
 
