@@ -69,7 +69,7 @@ def tessphot(method: str | None = None, *args: Any, **kwargs: Any) -> BasePhotom
     >>> tessphot("halo", 25155310, "sector1", "lightcurves", sector=1, camera=4, ccd=1)
     Traceback (most recent call last):
         ...
-    tasoc_mpi.core.errors.InputError: method 'halo' is not built yet; use aperture, linpsf
+    tasoc_mpi.core.errors.InputError: method 'halo' is not built yet; use aperture, psf, linpsf
     """
     photometry = photometry_class(method or "aperture")(*args, **kwargs)
     try:

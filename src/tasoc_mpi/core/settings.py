@@ -195,15 +195,17 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def default(section: str, key: str) -> int | float | str:
-    """The default of a setting.
+def default(section: str, key: str) -> int | float:
+    """The default of a setting that is a number.
 
     Examples
     --------
     >>> default("photometry", "zero_point")
     20.451
     """
-    return _find(section, key).default
+    value = _find(section, key).default
+    assert not isinstance(value, str)
+    return value
 
 
 def _find(section: str, key: str) -> Setting:

@@ -16,6 +16,13 @@ class LinPSFPhotometry(PSFMethod):
 
     Stars move with the frames' world coordinates. See `PSFMethod` for the stars and pixels that are fitted,
     and for the attributes.
+
+    Examples
+    --------
+    >>> LinPSFPhotometry(25155310, "sector1", "lightcurves", sector=1)
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.UsageError: TIC 25155310: datasource 'ffi' needs the sector, the camera and the ccd
     """
 
     def _fit(self, scene: Scene) -> FrameFits:

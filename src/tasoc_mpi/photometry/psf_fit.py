@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.newton_psf import newton_frames, newton_image
+from ..kernels.newton_frames import newton_frames, newton_image
 from ..kernels.psf_likelihood import DATA_VARIANCE, MODEL_VARIANCE, POISSON
 from .header import exposure_seconds
 from .psf_method import FrameFits, PSFMethod
@@ -35,6 +33,13 @@ class PSFPhotometry(PSFMethod):
     ----------
     states : ndarray, shape (T, P)
         All unknowns of each frame; see `kernels.newton_psf`.
+
+    Examples
+    --------
+    >>> PSFPhotometry(25155310, "sector1", "lightcurves", sector=1)
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.UsageError: TIC 25155310: datasource 'ffi' needs the sector, the camera and the ccd
     """
 
     states: NDArray[np.float64] = np.empty((0, 0))
@@ -73,7 +78,7 @@ def fit_positions(
     -------
     FrameFits
     states : ndarray, shape (T, P)
-        See `kernels.newton_psf.newton_frames`.
+        See `kernels.newton_frames`.
     """
     pixels, choice = scene.pixels, scene.choice
     k = len(choice.fitted)
@@ -84,14 +89,16 @@ def fit_positions(
     positions = np.ascontiguousarray(scene.positions[choice.fitted])
     home = np.zeros(k + 3 + 2 * len(free))
     home[:k] = np.maximum(choice.flux[choice.fitted], 0.0)
-    light = positions, scene.faint_series(), faint_stars, free
+    series = scene.faint_series()
 
     place = [offset_error if choice.inseparable else PLACE] * len(free)
-    home[k:] = _usual_places(scene, light, home, _precision(choice.precision, SHIFT, place))[k:]
+    home[k:] = _usual_places(
+        scene, series, faint_stars, free, home, _precision(choice.precision, SHIFT, place)
+    )[k:]
     own = [offset_error] if len(free) == 1 else [FREE] * len(free)
     states, results, residual = newton_frames(
         pixels.images, pixels.errors, pixels.used, scene.response, scene.weights, positions, scene.shift,
-        scene.gradient, *light[1:], home, _precision(choice.precision, POINTING, own),
+        scene.gradient, series, faint_stars, free, home, _precision(choice.precision, POINTING, own),
         LIKELIHOODS[likelihood], seconds, LEAST,
     )  # fmt: skip
     moved = states[:, k + 1 : k + 3] + states[:, k + 3 : k + 5]
@@ -99,7 +106,12 @@ def fit_positions(
 
 
 def _usual_places(
-    scene: Scene, light: tuple[Any, ...], home: NDArray[np.float64], precision: NDArray[np.float64]
+    scene: Scene,
+    series: NDArray[np.float64],
+    faint_stars: NDArray[np.float64],
+    free: NDArray[np.intp],
+    home: NDArray[np.float64],
+    precision: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """The unknowns fitted to the mean image, which tells where the stars usually are, shape (P,)."""
     pixels = scene.pixels
@@ -108,7 +120,8 @@ def _usual_places(
     weights = scene.weights[pixels.good].mean(axis=0)
     state = newton_image(
         np.nan_to_num(pixels.mean).ravel(), variance.ravel(), np.tensordot(weights, scene.response, 1),
-        weights, *light, home, precision, DATA_VARIANCE, pixels.mean.shape,
+        weights, np.ascontiguousarray(scene.positions[scene.choice.fitted]), series, faint_stars, free, home,
+        precision, DATA_VARIANCE, pixels.mean.shape,
     )  # fmt: skip
     return state if np.isfinite(state).all() else home
 
