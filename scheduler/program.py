@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.locks import holder
+from ..core.methods import method_file
 from ..core.names import cube_name
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.streams import print_report
 from ..products.tpf_files import write_tpf_list
 from ..worklist.last_results import Decision
+from ..worklist.method_list import check_output, claim_output, refresh_list
 from ..worklist.output_folder import note_output
 from ..worklist.publish import publish
 from ..worklist.result_log import log_path
@@ -64,9 +66,12 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
         If a file or an option cannot be used.
     """
     options = run_options(args)
-    path, output = options.todo, options.output
+    path, output = method_file(options.todo, options.method), options.output
     # Errors of the file come before anything is written, locks included.
-    worklist = load_worklist(path, check_write=True)
+    worklist = load_worklist(options.todo, check_write=not options.method)
+    # Those are of the work list's own methods.
+    worklist.has_old_results &= not options.method
+    check_output(output, options.method)
     chosen = options.constraints.mask(worklist.rows)
     if not chosen.any():
         if options.constraints.only_ccds:
@@ -76,7 +81,10 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
     if options.dry:
         return _dry_run(options, worklist, chosen, node)
     _make_folder(output)
-    if worklist.has_old_results:
+    claim_output(output, options.method)
+    if options.method:
+        worklist = load_worklist(refresh_list(options.todo, options.method, output), check_write=True)
+    elif worklist.has_old_results:
         publish(path, output)
         worklist = load_worklist(path, check_write=True)
     with _opened(options, worklist, chosen) as results:
@@ -97,7 +105,7 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds
     del worklist, results
-    status = _publish(path, output, ccds, decision)
+    status = _publish(options, ccds, decision)
     write_summary(status, totals, output, options.version)
     if reason := print_report(_report(status[chosen], totals, output)):
         logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)
@@ -153,10 +161,11 @@ def _compute_again(results: RunResults, chosen: NDArray[np.bool_], version: int)
     return again
 
 
-def _publish(path: Path, output: Path, ccds: list[CCD], decision: Decision) -> NDArray[np.int8]:
+def _publish(options: RunOptions, ccds: list[CCD], decision: Decision) -> NDArray[np.int8]:
     """Publish the results, unless another run will; the statuses of all stars."""
+    path = method_file(options.todo, options.method)
     for ccd in ccds:
-        if name := holder(log_path(output, ccd)):
+        if name := holder(log_path(options.output, ccd)):
             logger.info(
                 "%s: will be published when the run of %s (%s) ends, or by `tasoc-mpi publish`",
                 path,
@@ -164,7 +173,7 @@ def _publish(path: Path, output: Path, ccds: list[CCD], decision: Decision) -> N
                 name,
             )
             return decision.status
-    return publish(path, output).decision.status
+    return publish(path, options.output, options.todo if options.method else None).decision.status
 
 
 def _make_folder(output: Path) -> None:

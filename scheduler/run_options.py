@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UsageError
+from ..core.methods import choose_method
 from ..core.settings import input_folder, output_folder
 from ..products.lightcurve import creation_date
 from ..worklist.constraints import Constraints
@@ -54,6 +55,8 @@ class RunOptions:
         The run ends when so many stars have failed; 0: never.
     dry : bool
         Only print what would be done.
+    method : str
+        Name of the method that computes all stars; '' where the work list chooses.
     """
 
     todo: Path
@@ -65,12 +68,13 @@ class RunOptions:
     batch: int | None = None
     max_errors: int = 0
     dry: bool = False
+    method: str = ""
 
 
-def folders(args: argparse.Namespace) -> tuple[Path, Path]:
+def folders(args: argparse.Namespace, method: str) -> tuple[Path, Path]:
     """Input and output folder."""
     source = input_folder(args.input)
-    return source.resolve(), output_folder(args.output, source / "output").resolve()
+    return source.resolve(), output_folder(args.output, source / "output", method).resolve()
 
 
 def run_options(args: argparse.Namespace) -> RunOptions:
@@ -99,7 +103,8 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     filters: dict[str, Any] = {field.name: getattr(args, field.name) for field in fields(Constraints)}
     filters = {name: tuple(value) if isinstance(value, list) else value for name, value in filters.items()}
     creation_date()  # Raises for all stars at once where the variable for it is wrong.
-    source, output = folders(args)
+    method = choose_method(args.photometry, computes=True).name
+    source, output = folders(args, method)
     return RunOptions(
         todo=Path(args.todo) if args.todo else source / TODO_NAME,
         source=source,
@@ -110,4 +115,5 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         batch=args.batch,
         max_errors=1 if args.fail_fast else args.max_errors or 0,
         dry=args.dry_run,
+        method=method,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError, MissingInput, TasocError
+from ..core.methods import method_file
 from ..core.names import cube_name, find_cubes
 from ..products.ffi import find_ffis
 from ..products.tpf import group_tpfs
@@ -39,7 +40,11 @@ class Planned:
 
 
 def plan(
-    folder: Path, only: Sequence[str] = (), resume: bool = False, output: Path | None = None
+    folder: Path,
+    only: Sequence[str] = (),
+    resume: bool = False,
+    output: Path | None = None,
+    method: str = "",
 ) -> dict[str, tuple[CCD, ...]]:
     """The steps to submit, each with the CCDs of its tasks (none where it is not an array).
 
@@ -53,6 +58,8 @@ def plan(
         Leave out what is finished.
     output : Path, optional
         Folder of the light curves. Default: that of the last run.
+    method : str, optional
+        Name of the method that computes all stars. Default: the work list chooses.
 
     Returns
     -------
@@ -66,7 +73,7 @@ def plan(
     """
     frames = find_ffis(folder)
     prepare = [ccd for ccd in frames if not (resume and (folder / cube_name(*ccd)).exists())]
-    summaries, published = _summaries(folder, output)
+    summaries, published = _summaries(folder, output, method)
     if (folder / TODO_NAME).exists() and not prepare:
         ccds = list(summaries)
     else:
@@ -91,13 +98,17 @@ def plan(
     return {step: tuple(tasks.get(step, ())) for step in steps}
 
 
-def _summaries(folder: Path, output: Path | None) -> tuple[dict[CCD, bool], bool]:
+def _summaries(folder: Path, output: Path | None, method: str) -> tuple[dict[CCD, bool], bool]:
     """Whether each CCD of the work list is finished, and whether all results are published."""
     todo = folder / TODO_NAME
     if not todo.exists():
         return {}, False
-    worklist = load_worklist(todo)
-    output = output or find_output(todo, worklist.output)
+    listed = method_file(todo, method)
+    if not listed.exists():
+        # Nothing was computed with this method yet.
+        return dict.fromkeys(load_worklist(todo).ccds, False), False
+    worklist = load_worklist(listed)
+    output = output or find_output(listed, worklist.output, method)
     status = WorkListStatus(worklist, output)
     decision = status.update()
     published = worklist.output is not None and worklist.output.resolve() == output.resolve()
@@ -112,6 +123,7 @@ def scripts(
     version: int,
     steps: dict[str, tuple[CCD, ...]],
     largest: int,
+    photometry: str = "",
 ) -> list[Planned]:
     """The scripts of the planned steps; arrays of more than `largest` tasks are split."""
     planned = []
@@ -119,7 +131,9 @@ def scripts(
         parts = [ccds[start : start + largest] for start in range(0, len(ccds), largest)] or [()]
         for number, part in enumerate(parts):
             name = f"{step}.sh" if len(parts) == 1 else f"{step}-{number + 1}.sh"
-            planned.append(Planned(step, part, name, render(site, step, folder, output, version, part)))
+            planned.append(
+                Planned(step, part, name, render(site, step, folder, output, version, part, photometry))
+            )
     return planned
 
 

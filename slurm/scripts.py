@@ -20,6 +20,8 @@ SCRIPT_FOLDER = "slurm"
 
 #: The steps with a task for each CCD.
 ARRAYS = ("prepare", "run")
+#: The steps that are of one method where one computes all stars.
+_OF_METHOD = ("run", "publish", "report")
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 #: Seconds before the time limit at which a task asks for a requeue, even if its ranks still save.
@@ -27,7 +29,13 @@ _RESERVE = 20
 
 
 def render(
-    site: Site, step: str, folder: Path, output: Path, version: int, ccds: Sequence[tuple[int, int, int]] = ()
+    site: Site,
+    step: str,
+    folder: Path,
+    output: Path,
+    version: int,
+    ccds: Sequence[tuple[int, int, int]] = (),
+    photometry: str = "",
 ) -> str:
     """The batch script of one step.
 
@@ -42,6 +50,8 @@ def render(
         Of the light curves.
     ccds : sequence of (int, int, int)
         Sector, camera and CCD of each task of an array.
+    photometry : str, optional
+        The method that computes all stars. Default: the work list chooses.
 
     Raises
     ------
@@ -49,14 +59,15 @@ def render(
         If the site's own template is not there or has a place that cannot be filled; if a path has a line
         break.
     """
-    for path in (folder, output):
+    for path in (folder, output, photometry):
         if re.search(r"[\x00-\x1f\"]", str(path)):
             raise InputError(f"{str(path)!r}: not a name for a batch script; move it to a plain one")
     system, asks = find_system(site), site.steps[step]
     launch = ""
     if asks.nodes * asks.ranks > 1:
-        options = shlex.join(site.launch_options)
-        launch = f"{LAUNCHES[site.launch]} -n {system.ranks} {options}".rstrip() + " "
+        extra = shlex.join(site.launch_options)
+        launch = f"{LAUNCHES[site.launch]} -n {system.ranks} {extra}".rstrip() + " "
+    options = [*asks.options, *(("--photometry", photometry) if photometry and step in _OF_METHOD else ())]
     values = {
         "directives": "\n".join(
             system.directives(site, step, folder / SCRIPT_FOLDER, len(ccds) if step in ARRAYS else None)
@@ -71,7 +82,7 @@ def render(
         "output": shlex.quote(str(output)),
         "version": str(version),
         "cube": f"--cube {site.cube}" + (f" --scratch {_scratch(site.scratch)}" if site.scratch else ""),
-        "options": shlex.join(asks.options),
+        "options": shlex.join(options),
     }
     values["common"] = _fill(site, site.system, values) + _fill(site, "common", values)
     values["fresh"] = _fill(site, "fresh", values) if launch.startswith("srun") else ""

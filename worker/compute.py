@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, TasocError
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
 from ..core.status import STATUS
+from ..products.lightcurve import below
 from ..products.packed import pack_writer
 from ..products.replacements import replacements
 
@@ -32,6 +34,11 @@ __all__ = [
 #: Errors of the output folder's file system when nothing more can be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
+#: What the photometry of a star may end with; which stars are skipped follows from all results.
+_ENDS = (STATUS.OK, STATUS.WARNING, STATUS.ERROR, STATUS.ABORT)
+#: Characters of the messages of a star at most.
+_LONGEST = 20_000
+
 #: `photometry(method=..., starid=..., ...)` returns an object with `result`, `save_lightcurve()` and
 #: `close()`.
 Photometry = Callable[..., Any]
@@ -42,8 +49,9 @@ class Job:
     """The settings that all stars of a run share; `BasePhotometry` has their meaning.
 
     Where `packed`, light curves go to a pack of this process; else each is a file of its own. `arguments` are
-    further ones of the function that works on a star. Only plain values: it goes to the compute process as
-    JSON.
+    further ones of the function that works on a star. `method` is what computes all stars (see
+    `ChosenMethod.source`), and `method_name` its name; '' where the work list chooses. Only plain values: it
+    goes to the compute process as JSON.
     """
 
     input_folder: str
@@ -53,6 +61,12 @@ class Job:
     cache: str = "basic"
     packed: bool = False
     arguments: dict[str, str] = field(default_factory=dict)
+    method: str = ""
+    method_name: str = ""
+
+    def method_of(self, task: np.void) -> str:
+        """The name of the method of a star, as far as it is known before its photometry."""
+        return self.method_name or task["method"].decode()
 
 
 def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float = 0.0) -> Results:
@@ -86,7 +100,10 @@ def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float 
     numbers["elaptime"] = time.perf_counter() - start
     numbers["worker_wait_time"] = waited
     numbers["skip_count"] = len(skips)
-    return Results(numbers, [path], [method], ["\n".join(messages) or None], np.array(skips, dtype=np.int64))
+    text = "\n".join(messages).encode("utf-8", "replace").decode("utf-8")
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}\n...\n{text[-_LONGEST // 2 :]}"
+    return Results(numbers, [path], [method], [text or None], np.array(skips, dtype=np.int64))
 
 
 def flush_lightcurves(job: Job) -> None:
@@ -113,12 +130,12 @@ def _unknown(task: np.void) -> NDArray[np.void]:
     return numbers
 
 
-def aborted(task: np.void, reason: str, seconds: float) -> Results:
+def aborted(task: np.void, method: str, reason: str, seconds: float) -> Results:
     """The result of a star whose photometry was ended from outside after `seconds`."""
     numbers = _unknown(task)
     numbers["status"] = STATUS.ABORT
     numbers["elaptime"] = seconds
-    return Results(numbers, [None], [task["method"].decode()], [reason], np.zeros(0, np.int64))
+    return Results(numbers, [None], [method], [reason], np.zeros(0, np.int64))
 
 
 def join_results(parts: Sequence[Results]) -> Results:
@@ -140,11 +157,10 @@ def _one_star(
     row: np.void, task: np.void, job: Job, photometry: Photometry
 ) -> tuple[str | None, str, list[str], list[int]]:
     """Fill one result's numbers; return its light curve, method, messages and skip list."""
-    method = task["method"].decode() or None
-    pho = None
+    method = job.method_of(task)
     try:
         pho = photometry(
-            method=method,
+            method=job.method or task["method"].decode() or None,
             starid=int(task["starid"]),
             input_folder=job.input_folder,
             output_folder=job.output_folder,
@@ -158,31 +174,47 @@ def _one_star(
             version=job.version,
             **job.arguments,
         )
-        result = pho.result
-        status = STATUS(result.status)
-        path = None
-        if status.has_lightcurve:
-            # Where the run looks for it again does not depend on where the output folder is today.
-            if job.packed:
-                pho.lightcurve_writer = pack_writer(job.output_folder)
-            path = os.path.relpath(pho.save_lightcurve(), job.output_folder)
-        for name in DIAGNOSTICS:
-            row[name] = getattr(result, name)
-        row["status"] = status
-        return path, result.method_used or method or "", list(result.errors), _skip_list(result, task)
+        with contextlib.closing(pho):
+            return _take_result(pho, row, task, job)
     except TasocError as error:
         # These are written for the user: the place in the program adds nothing.
-        return None, method or "", [f"{type(error).__name__}: {error}"], []
+        reason = f"{type(error).__name__}: {error}"
     except OSError as error:
         if error.errno in _NO_ROOM:
             # Not this star's fault, and it would be every other star's.
             raise InputError(f"{job.output_folder}: {error.strerror}; make room and run again") from error
-        return None, method or "", [traceback.format_exc().rstrip()], []
+        reason = traceback.format_exc().rstrip()
     except Exception:  # noqa: BLE001 - the star's boundary: any exception of one star is that star's ERROR
-        return None, method or "", [traceback.format_exc().rstrip()], []
-    finally:
-        if pho is not None:
-            pho.close()
+        reason = traceback.format_exc().rstrip()
+    row["status"] = STATUS.ERROR
+    for name in DIAGNOSTICS:
+        row[name] = np.nan
+    return None, method, [reason], []
+
+
+def _take_result(
+    pho: Any, row: np.void, task: np.void, job: Job
+) -> tuple[str | None, str, list[str], list[int]]:
+    """Save the light curve of a star and fill its numbers; a user's method may leave nonsense in them."""
+    result = pho.result
+    status = STATUS(result.status)
+    if status not in _ENDS:
+        raise InputError(
+            f"TIC {task['starid']}: ended with {status.name}; a method gives OK, WARNING or ERROR"
+        )
+    method = job.method_name or result.method_used or job.method_of(task)
+    messages, skips = [str(message) for message in result.errors], _skip_list(result, task)
+    for name in DIAGNOSTICS:
+        row[name] = getattr(result, name)
+    path = None
+    if status.has_lightcurve:
+        # Where the run looks for it again does not depend on where the output folder is today.
+        if job.packed:
+            pho.lightcurve_writer = pack_writer(job.output_folder)
+        path = os.path.relpath(pho.save_lightcurve(), job.output_folder)
+        below(job.output_folder, path)
+    row["status"] = status
+    return path, method, messages, skips
 
 
 def _skip_list(result: Any, task: np.void) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.errors import TasocError
 from ..core.messages import Tag, pack_failure
+from ..core.methods import choose_method
 from ..core.mpi import abort, nodes
 from ..core.resources import memory_share
 from ..core.settings import input_folder, load_settings, output_folder
@@ -52,17 +53,12 @@ def open_computer(
     -------
     context manager of Supervisor or InProcess
     """
-    source = input_folder(args.input)
-    output = output_folder(args.output, source / "output").resolve()
+    source, method = input_folder(args.input), choose_method(args.photometry, computes=True)
+    output = output_folder(args.output, source / "output", method.name).resolve()
     job = Job(
-        str(source.resolve()),
-        str(output),
-        args.version,
-        args.plot,
-        args.cache,
-        args.packed,
-        arguments or {},
-    )
+        str(source.resolve()), str(output), args.version, args.plot, args.cache, args.packed, arguments or {},
+        method.source, method.name,
+    )  # fmt: skip
     if callable(photometry):
         return contextlib.nullcontext(InProcess(job, photometry))
     limit, timeout = args.memory_limit, args.target_timeout

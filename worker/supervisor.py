@@ -361,7 +361,9 @@ class Supervisor:
 
     def _abort(self, batch: _Batch, index: int, reason: str) -> None:
         task, self._retry = batch.pending[index], None
-        batch.results.append(aborted(task, f"TIC {task['starid']}: {reason}", self._spent))
+        batch.results.append(
+            aborted(task, self.job.method_of(task), f"TIC {task['starid']}: {reason}", self._spent)
+        )
         batch.pending = np.delete(batch.pending, index)
         self._idle_exits = self._outside_exits = 0
 

@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from typing import Any
 
-from .core.errors import InputError, UsageError
 from .core.methods import METHODS
 from .core.settings import load_settings, mag2flux
 from .core.status import STATUS
 from .photometry.base import BasePhotometry
 from .photometry.measurements import SIDES, edge_flux
+from .photometry.method_class import photometry_class
 
 __all__ = ["photometry_class", "tessphot", "wants_halo"]
 
 logger = logging.getLogger(__name__)
 
 
-def photometry_class(method: str) -> type[BasePhotometry]:
-    """The class of a method.
-
-    Raises
-    ------
-    UsageError, InputError
-        If there is no such method, or only its name.
-
-    Examples
-    --------
-    >>> photometry_class("aperture").__name__
-    'AperturePhotometry'
-    """
-    built = [name for name, home in METHODS.items() if home]
-    if method not in METHODS:
-        raise UsageError(f"method {method!r}: one of {', '.join(METHODS)}")
-    if method not in built:
-        raise InputError(f"method {method!r} is not built yet; use {', '.join(built)}")
-    module, _, name = METHODS[method].partition(":")
-    return getattr(importlib.import_module(f".photometry.{module}", __package__), name)
-
-
-def tessphot(method: str | None = None, *args: Any, **kwargs: Any) -> BasePhotometry:
+def tessphot(method: str | type[BasePhotometry] | None = None, *args: Any, **kwargs: Any) -> BasePhotometry:
     """Run the photometry of one star.
 
     Parameters
     ----------
-    method : str, optional
-        ``'aperture'``, ``'psf'``, ``'linpsf'`` or ``'halo'``. Without one: aperture photometry, then halo
-        photometry where a very bright star does not fit into its stamp.
+    method : str or type, optional
+        ``'aperture'``, ``'psf'``, ``'linpsf'`` or ``'halo'``; a subclass of `BasePhotometry`, or where it is:
+        ``'MODULE:CLASS'`` or ``'FILE.py:CLASS'``. Without one: aperture photometry, then halo photometry
+        where a very bright star does not fit into its stamp.
     *args, **kwargs
         Those of `BasePhotometry`. With ``plot=True`` the pictures of `report.star_plots` are drawn, of a star
         that fails, too.
@@ -60,7 +38,7 @@ def tessphot(method: str | None = None, *args: Any, **kwargs: Any) -> BasePhotom
     Raises
     ------
     InputError
-        If the method is not there, and the errors of `BasePhotometry`.
+        If the method is not there or cannot be imported, and the errors of `BasePhotometry`.
     ValueError
         If the method makes no usable light curve.
 

@@ -36,7 +36,7 @@ def test_results_and_failures_alone_are_answers(tmp_path):
         with pytest.raises(ProtocolError, match="unknown tag"):
             computer._take(b"Traceback (most recent call last)")
         with pytest.raises(ProtocolError, match="results of other stars"):
-            computer._take(pack_answer(Tag.RESULTS, pack_results(aborted(tasks(1)[0], "", 0.0))))
+            computer._take(pack_answer(Tag.RESULTS, pack_results(aborted(tasks(1)[0], "", "", 0.0))))
 
 
 # --- The supervisor and its compute process
@@ -168,7 +168,7 @@ def test_the_supervisor_is_small():
 
 
 def test_joined_results_keep_what_belongs_together():
-    parts = [aborted(task, f"reason {task['starid']}", 1.5) for task in tasks(1, 2, 3)]
+    parts = [aborted(task, "", f"reason {task['starid']}", 1.5) for task in tasks(1, 2, 3)]
     joined = join_results(parts)
     assert joined.numbers["priority"].tolist() == [-899, -898, -897]
     assert set(joined.numbers["status"]) == {4}

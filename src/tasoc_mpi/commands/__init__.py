@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..scheduler.launch import Program
 
-__all__ = ["add_ccd_options", "add_star_options", "add_worker_options", "work_on_stars"]
+__all__ = [
+    "add_ccd_options",
+    "add_photometry_option",
+    "add_star_options",
+    "add_worker_options",
+    "work_on_stars",
+]
 
 
 def add_ccd_options(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +23,12 @@ def add_ccd_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sector", type=int, help="only this sector")
     parser.add_argument("--camera", type=int, choices=range(1, 5), help="only this camera")
     parser.add_argument("--ccd", type=int, choices=range(1, 5), help="only this CCD")
+
+
+def add_photometry_option(parser: argparse.ArgumentParser) -> None:
+    """Add --photometry, which chooses the results of a method that computed all stars of a run."""
+    help = "results of `tasoc-mpi run --photometry METHOD` (default: of the methods in the work list)"
+    parser.add_argument("--photometry", metavar="METHOD", help=help)
 
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
@@ -70,17 +82,12 @@ def work_on_stars(
     int
         Exit status, on all ranks.
     """
-    from ..core.locks import use_folder
     from ..core.mpi import check_first, check_ranks, start_ranks, world
-    from ..core.settings import load_settings
-
-    def check() -> None:
-        load_settings()
-        use_folder(args.lock_folder)
+    from ..worker.check_method import check_run
 
     comm = world()
     check_ranks(comm)
-    if status := check_first(comm, check):
+    if status := check_first(comm, lambda: check_run(args)):
         return status
     if comm is not None and comm.Get_rank():
         from ..worker.launch import run_worker

@@ -37,7 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_star_options(parser)
     # Of photometry alone.
     parser.set_defaults(
-        method=None, version=0, plot=False, cache="basic", packed=False, cube="mapped", scratch=None
+        method=None,
+        photometry=None,
+        version=0,
+        plot=False,
+        cache="basic",
+        packed=False,
+        cube="mapped",
+        scratch=None,
     )
 
 

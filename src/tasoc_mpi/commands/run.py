@@ -25,6 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
     add("--lock-folder", metavar="DIR", help="where to keep locks if file systems have none (TESSPHOT_LOCKS)")
     add("--version", type=int, default=6, help="version number of the light curves")
+    method = "compute all chosen stars with it: aperture, linpsf ..., MODULE:CLASS or FILE.py:CLASS"
+    add("--photometry", metavar="METHOD", help=method)
     flag: Any = {"action": "store_true"}
     add("--overwrite", **flag, help="compute again what is already done")
     add("--packed", **flag, help="pack light curves, one HDF5 file a worker (see `tasoc-mpi unpack`)")

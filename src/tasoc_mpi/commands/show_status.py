@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from . import add_photometry_option
 
 HELP = "show how far a work list is, while a run is writing it or afterwards"
 
@@ -14,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
     parser.add_argument("--output", help="folder of the light curves (default: that of the last run)")
+    add_photometry_option(parser)
     parser.add_argument(
         "--stars", type=int, default=5, metavar="N", help="how many slowest stars and errors to show"
     )
@@ -33,19 +35,19 @@ def main(args: argparse.Namespace) -> int:
     import time
 
     from ..core.errors import UsageError
+    from ..core.methods import choose_method
     from ..core.settings import input_folder
     from ..report.run_status import status_tables
     from ..slurm.jobs import queue_lines
-    from ..worklist.ccd_status import WorkListStatus
-    from ..worklist.output_folder import find_output
+    from ..worklist.ccd_status import open_status
     from ..worklist.todo_file import TODO_NAME
-    from ..worklist.work_list import load_worklist
 
     watch = getattr(args, "watch", None)
     if args.stars < 0:
         raise UsageError(f"--stars {args.stars}: must not be negative")
     if watch is not None and not 0.1 <= watch <= 86400:
         raise UsageError(f"--watch {watch}: must be from 0.1 to 86400 seconds")
+    method = choose_method(getattr(args, "photometry", None)).name
     path = input_folder(args.input) / TODO_NAME
     status, before = None, None
     while True:
@@ -54,9 +56,7 @@ def main(args: argparse.Namespace) -> int:
             lines = [*jobs, f"no work list in {path.parent} yet"]
         else:
             if status is None:
-                worklist = load_worklist(path)
-                output = getattr(args, "output", None) or find_output(path, worklist.output)
-                status = WorkListStatus(worklist, Path(output))
+                status = open_status(path, method, getattr(args, "output", None))
             decision = status.update()
             ccds = status.ccds(decision)
             lines = list(status_tables(status, decision, ccds, args.stars))

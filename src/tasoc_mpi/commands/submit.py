@@ -20,6 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="settings of the site: a YAML file (default: TESSPHOT_SITE, or INPUT/site.yaml)",
     )
     parser.add_argument("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
+    method = "compute all stars with it, as `tasoc-mpi run --photometry`"
+    parser.add_argument("--photometry", metavar="METHOD", help=method)
     parser.add_argument("--version", type=int, default=6, help="version number of the light curves")
     parser.add_argument("--only", nargs="+", choices=_STEPS, metavar="STEP", help=f"of {', '.join(_STEPS)}")
     parser.add_argument("--resume", action="store_true", help="leave out what is finished")
@@ -32,32 +34,38 @@ def main(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from ..core.errors import MissingInput, UsageError
+    from ..core.methods import choose_method
     from ..core.settings import input_folder, output_folder
     from ..slurm.chain import array_size, plan, scripts, submit
     from ..slurm.jobs import find_system
     from ..slurm.site import examples, load_site
+    from ..worker.check_method import check_method
 
     if not 0 <= args.version <= 99:
         raise UsageError(f"--version {args.version}: must be from 0 to 99")
     folder = Path(input_folder(args.input)).resolve()
     if not folder.is_dir():
         raise MissingInput(f"{folder}: no such folder; name the one with the data")
-    output = output_folder(args.output, folder / "output").resolve()
+    method = choose_method(args.photometry, computes=True)
+    check_method(method)
+    output = output_folder(args.output, folder / "output", method.name).resolve()
     name = args.site or os.environ.get("TESSPHOT_SITE")
     if not name and not (folder / "site.yaml").is_file():
         raise UsageError(f"no settings of a site: give --site FILE (examples: {', '.join(examples())})")
     site = load_site(name or folder / "site.yaml")
     find_system(site)
-    steps = plan(folder, args.only or (), args.resume, output)
+    steps = plan(folder, args.only or (), args.resume, output, method.name)
     if not steps:
         print("Nothing to do: all is finished.")
         return 0
-    planned = scripts(site, folder, output, args.version, steps, array_size(site, args.dry_run))
+    largest = array_size(site, args.dry_run)
+    planned = scripts(site, folder, output, args.version, steps, largest, method.source)
     if args.dry_run:
         for item in planned:
             print(f"# {'-' * 20} {item.name} {'-' * 20}\n{item.text}")
         return 0
     for job in submit(site, folder, planned):
         print(f"{job.step}: job {job.job}" + (f", {len(job.ccds)} task(s)" if job.ccds else ""))
-    print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi status {folder}` tells how far it is")
+    option = f" --photometry {method.name}" if method.name else ""
+    print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi status {folder}{option}` tells how far it is")
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import add_photometry_option
+
 HELP = "sum up a run: counts, precision by magnitude, pictures"
 
 __all__ = ["HELP", "configure", "main"]
@@ -15,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
     add("--output", type=Path, help="folder of the light curves (default: that of the last run)")
+    add_photometry_option(parser)
     pictures = "also draw noise against magnitude and some light curves, into the folder of the light curves"
     add("--pictures", action="store_true", help=pictures)
 
@@ -22,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.errors import MissingInput
+    from ..core.methods import choose_method
     from ..core.settings import input_folder
     from ..report.results import read_run
     from ..report.summary import summary_lines
@@ -29,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     folder = input_folder(args.input)
     if args.output is not None and not args.output.is_dir():
         raise MissingInput(f"{args.output}: no such folder; name the --output of the run")
-    run = read_run(folder, args.output)
+    run = read_run(folder, args.output, choose_method(args.photometry).name)
     print("\n".join(summary_lines(run)), flush=True)
     if args.pictures:
         from ..report.pictures import draw_pictures

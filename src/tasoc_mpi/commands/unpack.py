@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import add_photometry_option
+
 HELP = "unpack light curves into a file a star"
 
 __all__ = ["HELP", "configure", "main"]
@@ -14,7 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("output", help="folder of the run's light curves (its --output)")
-    todo = "work lists that list the light curves (default: todo.sqlite beside OUTPUT or in TESSPHOT_INPUT)"
+    todo = "work lists that list the light curves (default: the run's, beside OUTPUT or in TESSPHOT_INPUT)"
+    add_photometry_option(parser)
     add("--todo", nargs="+", type=Path, metavar="FILE", help=todo)
     add("--to", type=Path, metavar="FOLDER", help="where to (default: OUTPUT)")
     add("--starid", type=int, nargs="+", metavar="N", help="only these stars")
@@ -23,9 +26,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.errors import MissingInput
+    from ..core.methods import choose_method, method_file
     from ..worklist.listed_lightcurves import listed_lightcurves, unpack
+    from ..worklist.method_list import output_method
 
-    output = Path(args.output)
+    output, method = Path(args.output), choose_method(args.photometry).name
+    if method and output_method(output) != method:
+        output = method_file(output, method)
     if not output.is_dir():
         raise MissingInput(f"{output}: no such folder; name the --output of the run")
     listed = [
@@ -44,10 +51,13 @@ def _find_todo(output: Path) -> Path:
     import os
 
     from ..core.errors import MissingInput
+    from ..core.methods import method_file
+    from ..worklist.method_list import output_method
     from ..worklist.todo_file import TODO_NAME
 
     folders = [output.resolve().parent, *map(Path, filter(None, [os.environ.get("TESSPHOT_INPUT")]))]
+    name = method_file(Path(TODO_NAME), output_method(output))
     for folder in folders:
-        if (folder / TODO_NAME).is_file():
-            return folder / TODO_NAME
-    raise MissingInput(f"{output}: no {TODO_NAME} beside it; name the run's work list with --todo")
+        if (folder / name).is_file():
+            return folder / name
+    raise MissingInput(f"{output}: no {name} beside it; name the run's work list with --todo")

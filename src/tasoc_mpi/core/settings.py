@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .methods import method_file
 
 __all__ = [
     "SETTINGS",
@@ -322,12 +323,18 @@ def input_folder(argument: str | os.PathLike[str] | None) -> Path:
     return Path(name)
 
 
-def output_folder(argument: str | os.PathLike[str] | None, default: Path) -> Path:
+def output_folder(argument: str | os.PathLike[str] | None, default: Path, method: str = "") -> Path:
     """The output folder: the argument, else ``TESSPHOT_OUTPUT``, else `default`.
+
+    The last two have the name of a method that was chosen for all stars at their end.
 
     Examples
     --------
     >>> str(output_folder("lightcurves", Path("sector1/output")))
     'lightcurves'
     """
-    return Path(argument or os.environ.get("TESSPHOT_OUTPUT") or default)
+    return (
+        Path(argument)
+        if argument
+        else method_file(Path(os.environ.get("TESSPHOT_OUTPUT") or default), method)
+    )

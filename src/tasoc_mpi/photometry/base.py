@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError
+from ..core.methods import method_name
 from ..core.quality import TESSQualityFlags
 from ..core.status import STATUS
 from ..products.extra_hdu import ExtraHDU, check_card
@@ -127,7 +128,7 @@ class BasePhotometry(StampStars):
         self.plot = bool(plot)
         self.version = int(version)
         self.logger = logging.getLogger(f"tasoc_mpi.photometry.{type(self).__name__}")
-        self.method = type(self).__name__.removesuffix("Photometry").lower()
+        self.method = method_name(type(self).__name__)
 
         self.additional_headers: dict[str, tuple[Any, str]] = {}
         self.additional_hdus: dict[str, ExtraHDU] = {}

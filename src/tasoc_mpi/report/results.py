@@ -24,6 +24,7 @@ from ..products.fits_read import HDU, MAX_SIDE, FITSReader, is_integer
 from ..products.fits_table import read_table
 from ..products.lightcurve import COLUMNS, below
 from ..worklist.listed_lightcurves import read_lightcurve
+from ..worklist.method_list import find_list
 from ..worklist.schema import columns_of
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 from ..worklist.work_list import read_published
@@ -121,7 +122,9 @@ class Curve:
 _CURVE = tuple(column for column in COLUMNS if column.attribute in Curve.__dataclass_fields__)
 
 
-def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Run:
+def read_run(
+    folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, method: str = ""
+) -> Run:
     """Read the results of a run; nothing is changed.
 
     Parameters
@@ -131,13 +134,16 @@ def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | No
     output : path-like, optional
         Folder of the light curves. Default: where the work list says that they are, else
         ``TESSPHOT_OUTPUT``, else ``output`` in the input folder.
+    method : str, optional
+        Name of a method that computed all stars of a run. Default: the results of the methods in the work
+        list.
 
     Raises
     ------
     MissingInput, InputError
         If the work list is not there or cannot be used.
     """
-    path = Path(folder) / TODO_NAME
+    path = find_list(Path(folder) / TODO_NAME, method)
     with contextlib.closing(open_todo(path)) as conn:
         try:
             conn.execute("BEGIN")  # all tables are of the same moment
@@ -149,7 +155,7 @@ def read_run(folder: str | os.PathLike[str], output: str | os.PathLike[str] | No
             raise InputError(f"{path}: a value is of the wrong kind ({error}); restore a copy") from None
     if output is None and where is not None:
         return Run(path, where, stars)
-    return Run(path, output_folder(output, Path(folder) / "output"), stars)
+    return Run(path, output_folder(output, Path(folder) / "output", method), stars)
 
 
 def _stars(conn: sqlite3.Connection, diagnostics: list[str]) -> NDArray[np.void]:

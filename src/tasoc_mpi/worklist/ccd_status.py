@@ -10,11 +10,13 @@ import numpy as np
 from ..core.locks import holder
 from ..core.status import STATUS
 from .last_results import Decision, LastResults
+from .method_list import find_list
 from .old_results import read_old_results
+from .output_folder import find_output
 from .result_log import LogReader, Reset, ResultGroup, log_path
-from .work_list import CCD, WorkList
+from .work_list import CCD, WorkList, load_worklist
 
-__all__ = ["CCDStatus", "WorkListStatus", "last_line"]
+__all__ = ["CCDStatus", "WorkListStatus", "last_line", "open_status"]
 
 _NUMBERS = ("elaptime", "worker_wait_time", "stamp_height", "stamp_width")
 _FAILED = (STATUS.ERROR, STATUS.ABORT)
@@ -143,3 +145,25 @@ class WorkListStatus:
         texts = group.bundle.strings(failed)[2]
         for row, when, text in zip(index[failed].tolist(), times, texts, strict=True):
             self.failures[row] = (when, last_line(text))
+
+
+def open_status(todo: Path, method: str = "", output: str | None = None) -> WorkListStatus:
+    """The results of a work list, or of a method that computed all of its stars.
+
+    Parameters
+    ----------
+    todo : Path
+        The work list.
+    method : str, optional
+        Name of the method. Default: the results of the work list's own methods.
+    output : str, optional
+        The output folder. Default: that of the last run.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If the list is not there or cannot be used.
+    """
+    path = find_list(todo, method)
+    worklist = load_worklist(path)
+    return WorkListStatus(worklist, Path(output or find_output(path, worklist.output, method)))

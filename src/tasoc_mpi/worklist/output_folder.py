@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError
+from ..core.settings import output_folder
 
 __all__ = ["find_output", "note_output", "output_name"]
 
@@ -73,7 +74,7 @@ def _read(todo: Path) -> bytes | None:
         os.close(descriptor)
 
 
-def find_output(todo: Path, published: Path | None = None) -> Path:
+def find_output(todo: Path, published: Path | None = None, method: str = "") -> Path:
     """The output folder of a work list, for programs to which none is named.
 
     Parameters
@@ -82,12 +83,14 @@ def find_output(todo: Path, published: Path | None = None) -> Path:
         The work list.
     published : Path, optional
         The folder that `todo.sqlite` names.
+    method : str, optional
+        The method whose list it is, where one computed all stars.
 
     Returns
     -------
     Path
-        The folder in which a run was started last; else `published`; else ``TESSPHOT_OUTPUT``; else
-        ``output`` beside the work list.
+        The folder in which a run was started last; else `published`; else what `core.settings.output_folder`
+        gives: ``TESSPHOT_OUTPUT``, or ``output`` beside the work list.
 
     Raises
     ------
@@ -100,4 +103,4 @@ def find_output(todo: Path, published: Path | None = None) -> Path:
         if not name or len(name) > _LONGEST or b"\0" in name or b"\n" in name:
             raise InputError(f"{_note(todo)}: names no folder; remove it, or run again")
         return todo.parent / os.fsdecode(name)
-    return published or Path(os.environ.get("TESSPHOT_OUTPUT") or todo.parent / "output")
+    return published or output_folder(None, todo.parent / "output", method)

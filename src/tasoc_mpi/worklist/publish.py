@@ -65,7 +65,7 @@ class Published:
     removed: int  #: Light curves on disk that nothing lists and that were deleted
 
 
-def publish(path: Path, output: Path) -> Published:
+def publish(path: Path, output: Path, rows: Path | None = None) -> Published:
     """Write a work list anew from its rows and the logs in an output folder, and remove what nothing lists.
 
     Parameters
@@ -74,6 +74,9 @@ def publish(path: Path, output: Path) -> Published:
         The work list.
     output : Path
         The output folder.
+    rows : Path, optional
+        The work list whose rows are taken, where `path` is the list of a method that computes all stars.
+        Default: `path`.
 
     Returns
     -------
@@ -85,8 +88,8 @@ def publish(path: Path, output: Path) -> Published:
         If the work list or a log cannot be used; nothing has changed then.
     """
     with exclusive(path, _PATIENCE), contextlib.ExitStack() as stack:
-        worklist = load_worklist(path, check_write=True)
-        if worklist.has_old_results:
+        worklist = load_worklist(rows or path, check_write=rows is None)
+        if worklist.has_old_results and rows is None:
             output = move_to_logs(worklist, output)
         running: list[CCD] = []
         idle = np.zeros(len(worklist.ccds), bool)
@@ -108,9 +111,10 @@ def publish(path: Path, output: Path) -> Published:
         corrected = np.flatnonzero((corrections != STATUS.UNKNOWN) & decision.listed)
         del last
         versions = {log.version for log in logs if log.exists}
-        with new_todo(path, old=True) as conn:
-            _copy_rows(conn, worklist, decision)
-            _copy_others(conn, bool(correction_logs))
+        with new_todo(path, old=path.exists(), rows=rows) as conn:
+            _copy_rows(conn, worklist, decision, "old" if rows is None else "rows")
+            if path.exists():
+                _copy_others(conn, bool(correction_logs))
             _write_results(conn, worklist, decision, logs)
             if correction_logs:
                 conn.execute(CORRECTIONS_TABLE)
@@ -125,8 +129,8 @@ def publish(path: Path, output: Path) -> Published:
         return Published(decision, running, removed)
 
 
-def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision) -> None:
-    """Write the rows as they are, with their new statuses."""
+def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision, schema: str) -> None:
+    """Write the rows as they are in a schema, with their new statuses."""
     conn.execute("CREATE TEMP TABLE changed (priority INTEGER PRIMARY KEY, status INTEGER, tile INTEGER)")
     columns = worklist.priority, decision.status, worklist.tile
     for part in _slices(len(worklist.rows)):
@@ -134,14 +138,14 @@ def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision)
             "INSERT INTO changed VALUES (?, NULLIF(?, 0), NULLIF(?, -1))",
             zip(*(column[part].tolist() for column in columns), strict=True),
         )
-    _, names = todolist_columns(conn, "old")
-    for name, kind in extra_columns(conn, "old").items():
+    _, names = todolist_columns(conn, schema)
+    for name, kind in extra_columns(conn, schema).items():
         conn.execute(f'ALTER TABLE todolist ADD COLUMN "{name}" {kind}')
         names[name] = f'"{name}"'
     names.update(status="changed.status", tile="changed.tile")
     conn.execute(
         f"INSERT INTO main.todolist ({', '.join(names)}) SELECT {', '.join(names.values())}"
-        " FROM old.todolist JOIN changed USING (priority) ORDER BY priority"
+        f" FROM {schema}.todolist JOIN changed USING (priority) ORDER BY priority"
     )
     conn.execute("DROP TABLE changed")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -104,7 +105,7 @@ def explain(path: Path, error: Exception) -> InputError:
 
 
 @contextlib.contextmanager
-def new_todo(path: Path, old: bool = False) -> Iterator[sqlite3.Connection]:
+def new_todo(path: Path, old: bool = False, rows: Path | None = None) -> Iterator[sqlite3.Connection]:
     """A new work list that takes the place of `path`, whole, if nothing goes wrong.
 
     To be used by the holder of the lock of `path`.
@@ -114,6 +115,8 @@ def new_todo(path: Path, old: bool = False) -> Iterator[sqlite3.Connection]:
     path : Path
     old : bool, optional
         Whether the file that is there is to be read, as the schema ``old``.
+    rows : Path, optional
+        Another work list to be read, as the schema ``rows``.
 
     Yields
     ------
@@ -131,8 +134,9 @@ def new_todo(path: Path, old: bool = False) -> Iterator[sqlite3.Connection]:
             uri = temporary.resolve().as_uri()
             with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as conn:
                 conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
-                if old:
-                    conn.execute("ATTACH ? AS old", (f"{path.resolve().as_uri()}?mode=ro",))
+                for name, file in (("old", path if old else None), ("rows", rows)):
+                    if file is not None:
+                        conn.execute(f"ATTACH ? AS {name}", (f"{file.resolve().as_uri()}?mode=ro",))
                 conn.executescript(
                     "PRAGMA main.journal_mode=OFF; PRAGMA main.synchronous=OFF;"
                     f" PRAGMA trusted_schema=OFF; {TABLES}"
@@ -196,7 +200,8 @@ def create_todo(
 
 
 def _refuse_during_run(path: Path) -> None:
-    if path.exists():
-        for log in (find_output(path) / "results").glob("*.log"):
+    lists = [path, *path.parent.glob(f"{glob.escape(path.stem)}-*{path.suffix}")]
+    for listed in lists if path.exists() else ():
+        for log in (find_output(listed) / "results").glob("*.log"):
             if name := holder(log):
                 raise InputError(f"{path}: in use by a run ({name}, {log.name}); wait for it or end it")
