@@ -26,8 +26,7 @@ def test_a_sum_of_vectors_is_taken_out(vectors):
     result = tasoc_mpi.correct(made_curve(vectors, 1 + trend + noise), vectors, method="cbv")
     assert result.number == 3
     level = np.median((1 + trend + noise)[vectors.good])
-    np.testing.assert_allclose(result.coefficients[:, 0] * level, [0.02, 0, -0.003], atol=2e-5)
-    assert result.coefficients[1, 1] == pytest.approx(0.01, abs=1e-4)
+    np.testing.assert_allclose(result.coefficients * level, [0.02, 0, -0.003], atol=2e-5)
     good = vectors.good
     assert np.std(result.flux[good]) == pytest.approx(1e6 * np.std(noise[good]), rel=0.03)
     assert np.isnan(result.flux[~good]).all()

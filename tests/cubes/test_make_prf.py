@@ -11,9 +11,9 @@ from mpi_launch import launch
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.ranks import Ranks
 from tasoc_mpi.cubes import make_prf
 from tasoc_mpi.cubes.make_prf import divide_frames
-from tasoc_mpi.cubes.ranks import Ranks
 from tasoc_mpi.models import fit_prf
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.prf_file import read_prf

@@ -15,9 +15,9 @@ from mpi_launch import launch, mpiexec
 from prepared import FRAMES, LOG, NAME, SHAPE, contents
 
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.ranks import Ranks
 from tasoc_mpi.cubes.buffers import Buffers
 from tasoc_mpi.cubes.prepare import prepare_folder
-from tasoc_mpi.cubes.ranks import Ranks
 
 PROGRAM = [sys.executable, "-m", "tasoc_mpi.cli", "prepare"]
 

@@ -35,14 +35,16 @@ def made_vectors(frames: int = 600, cadence: int = 1800, count: int = 4) -> Vect
         spikes=spikes,
         explained=np.full(count, 1 / count),
         entropy=np.zeros(count),
+        noise=np.full(count, 0.01),
         starid=np.array([1, 2]),
         tmag=np.array([9.0, 10.0]),
         row=np.array([100.0, 200.0]),
         column=np.array([300.0, 400.0]),
         use=np.zeros(2, np.int32),
         weights=np.zeros((2, count)),
-        coefficients=np.full((2, 2, count), np.nan),
-        coefficient_errors=np.full((2, 2, count), np.nan),
+        coefficients=np.full((2, 3 * count), np.nan),
+        coefficient_errors=np.full((2, 3 * count), np.nan),
+        left=np.zeros((2, frames), np.float32),
     )
 
 

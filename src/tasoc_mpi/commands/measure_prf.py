@@ -23,9 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
+    from ..core.ranks import run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.make_prf import make_prfs
-    from ..cubes.ranks import run_on_ranks
 
     which = args.sector, args.camera, args.ccd, args.overwrite
     return run_on_ranks(

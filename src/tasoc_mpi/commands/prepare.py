@@ -36,9 +36,9 @@ def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
     from dataclasses import fields
 
+    from ..core.ranks import run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.prepare import PrepareOptions, prepare_folder
-    from ..cubes.ranks import run_on_ranks
 
     options = PrepareOptions(**{field.name: getattr(args, field.name) for field in fields(PrepareOptions)})
     return run_on_ranks(

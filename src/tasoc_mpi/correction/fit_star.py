@@ -12,21 +12,28 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 from ..core.errors import InputError
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
+from ..kernels.trend_fit import exclude_outliers, fit_trend
 from ..products.cbv_file import Vectors, read_vectors
 from ..products.fits_bytes import CardTuple
 from ..products.raw_curve import RawCurve, parse_raw_curve
 from ..worklist.listed_lightcurves import read_lightcurve
+from .design import Design, design_of
+from .prior import neighbour_prior
 
-__all__ = ["METHODS", "Correction", "correct"]
+__all__ = ["CLIP", "FEWEST", "METHODS", "Correction", "correct", "further_columns", "good_points"]
 
-#: How the coefficients are found: least squares, or with a prior from neighbouring stars.
-METHODS = ("cbv",)
-#: Points farther from the fit than this many robust standard deviations are left out of it ...
+#: How the coefficients are found, the default first: with a prior from neighbouring stars and beside slow
+#: variations of the star itself, or by least squares with the number of vectors by BIC.
+METHODS = ("map", "cbv")
+#: Points are left out of the fit where a running mean of the residuals is farther from zero than this many
+#: robust standard deviations ...
 CLIP = 4.0
 #: ... again and again until nothing changes, but not more often than this.
 MOST_TURNS = 50
 #: A light curve with fewer good points is not corrected.
 FEWEST = 50
+#: The common residuals are compared over this many hours.
+COMPARED_HOURS = 6.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Correction:
     quality : ndarray of int32, shape (T,)
         Bits of `CorrectorQualityFlags` of the correction, to be added to those of the light curve.
     used : ndarray of bool, shape (T,)
-        Points that the coefficients were found from.
+        Points that the coefficients were found from. The others are no worse: they can be a transit or a
+        flare, and carry no flag.
     method : str
     area : int
         Area of the vectors.
@@ -50,10 +58,13 @@ class Correction:
         Bayesian information criterion of the fit.
     constant : float
         Level of the fit over the median flux.
-    coefficients : ndarray, shape (number, 2)
-        Of the slow and the spike part of each vector, relative flux.
+    coefficients : ndarray, shape (number,)
+        Of the slow part of each vector, the mean over the orbits, relative flux.
     over_fitting : float
-        Increase of the point-to-point scatter by the correction, relative; 0 where it did not increase.
+        Increase of the point-to-point scatter by the correction, relative; negative where it decreased.
+    under_fitting : float
+        Correlation of the corrected light curve with the mean corrected light curve of other stars of the
+        area, over 6 hours; near 0 where nothing is left.
     """
 
     flux: NDArray[np.float64]
@@ -68,6 +79,7 @@ class Correction:
     constant: float
     coefficients: NDArray[np.float64]
     over_fitting: float
+    under_fitting: float
 
     @property
     def cards(self) -> list[CardTuple]:
@@ -78,15 +90,12 @@ class Correction:
             ("CBV_NUM", self.number, "number of vectors that were subtracted"),
             ("CBV_MAX", self.most, "number of vectors to choose from"),
             ("CBV_BIC", _known(self.bic), "Bayesian information criterion of the fit"),
-            ("CBV_OVER", _known(self.over_fitting), "relative increase of point-to-point scatter"),
+            ("CBV_OVER", _known(self.over_fitting), "relative change of point-to-point scatter"),
+            ("CBV_UNDR", _known(self.under_fitting), "correlation left with other stars"),
             ("CBV_C0", _known(self.constant), "level of the fit over the median flux"),
             *(
-                card
-                for k, (slow, spike) in enumerate(self.coefficients.tolist(), 1)
-                for card in (
-                    (f"CBV_C{k}", slow, f"coefficient of vector {k}"),
-                    (f"CBV_S{k}", spike, f"coefficient of the spikes of vector {k}"),
-                )
+                (f"CBV_C{k}", value, f"coefficient of vector {k}, mean of the orbits")
+                for k, value in enumerate(self.coefficients.tolist(), 1)
             ),
         ]
 
@@ -96,31 +105,20 @@ def _known(value: float) -> float | None:
 
 
 @dataclass(frozen=True)
-class _Design:
-    """Columns of the fit at the cadences of a light curve.
+class _Fit:
+    """Systematics of a light curve, relative to its level, and how they were found."""
 
-    Attributes
-    ----------
-    columns : ndarray, shape (T, P)
-        A constant, and the slow part and the spikes (where it has any) of each vector in turn.
-    sizes : ndarray of int, shape (K,)
-        Number of columns up to each vector.
-    slots : ndarray of int, shape (P - 1, 2)
-        Vector and part (0 slow, 1 spikes) of each column but the first.
-    good : ndarray of bool, shape (T,)
-        Cadences that have vectors.
-    """
-
-    columns: NDArray[np.float64]
-    sizes: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    good: NDArray[np.bool_]
+    trend: NDArray[np.float64]
+    used: NDArray[np.bool_]
+    bic: float
+    coefficients: NDArray[np.float64]
 
 
 def correct(
     light_curve: RawCurve | str | os.PathLike[str],
     vectors: Vectors | str | os.PathLike[str],
     method: str = METHODS[0],
+    further: bool = False,
 ) -> Correction:
     """Subtract systematics from a light curve.
 
@@ -131,7 +129,9 @@ def correct(
     vectors : Vectors or path-like
         Those of the star's area, or the name of their file.
     method : str, optional
-        One of `METHODS`.
+        One of `METHODS`: ``map``, a fit with a prior from neighbouring stars, or ``cbv``, least squares.
+    further : bool, optional
+        Whether the star's own background and change of position are further vectors.
 
     Returns
     -------
@@ -142,8 +142,8 @@ def correct(
     MissingInput
         If a file is not there.
     InputError
-        If one cannot be used, the vectors are of another sector, CCD or cadence, or the light curve has too
-        few good points.
+        If one cannot be used, the vectors are of another sector or CCD or of a shorter cadence, or the light
+        curve has too few good points.
 
     Examples
     --------
@@ -160,11 +160,11 @@ def correct(
         curve = parse_raw_curve(light_curve, read_lightcurve(light_curve))
     if not isinstance(vectors, Vectors):
         vectors = read_vectors(vectors)
-    return _correct(curve, vectors, method)
+    return _correct(curve, vectors, method, further)
 
 
-def _correct(curve: RawCurve, vectors: Vectors, method: str) -> Correction:
-    design = _design(curve, vectors)
+def good_points(curve: RawCurve, design: Design) -> tuple[NDArray[np.bool_], float]:
+    """Points that a fit may use, and their median flux (NaN where it is not positive, or of too few)."""
     usable = (
         design.good
         & np.isfinite(curve.flux)
@@ -172,97 +172,137 @@ def _correct(curve: RawCurve, vectors: Vectors, method: str) -> Correction:
         & CorrectorQualityFlags.filter(curve.corrector_quality)
     )
     level = float(np.median(curve.flux[usable])) if usable.sum() >= FEWEST else float("nan")
-    if not level > 0:
-        raise InputError(
-            f"TIC {curve.starid}: cannot be corrected, it has {usable.sum()} good points (at least {FEWEST} "
-            f"are needed) with a median flux of {level:.6g} e-/s; its corrected flux stays NaN"
-        )
+    return usable, level if level > 0 else float("nan")
+
+
+def _correct(curve: RawCurve, vectors: Vectors, method: str, further: bool) -> Correction:
+    design = design_of(curve, vectors)
+    usable, level = good_points(curve, design)
+    if np.isnan(level):
+        raise _no_flux(curve, usable)
     relative = curve.flux / level - 1.0
-    solution, used, bic = _fit(design, relative, usable)
-    fit = 1.0 + design.columns[:, : len(solution)] @ solution
+    values = np.where(usable, relative, 0.0)
+    extra = further_columns(curve, usable) if further else np.empty((len(values), 0))
+    prior = None
+    if method == "map":
+        row, column = (float(np.median(x[usable])) for x in (curve.row, curve.column))
+        prior = neighbour_prior(vectors, curve.starid, row, column, curve.tmag)
+    found = (
+        _least_squares(design, values, usable, extra)
+        if prior is None
+        else _with_prior(design, values, usable, extra, *prior)
+    )
+    shape = 1.0 + found.trend
     # A fit that is not positive is none.
-    fit[~design.good | ~(fit > 0)] = np.nan
+    shape[~design.good | ~(shape > 0)] = np.nan
+    constant = float(np.nanmedian((1.0 + relative[usable]) / shape[usable]))
+    fit = shape * constant
     flux = 1e6 * ((1.0 + relative) / fit - 1.0)
-    coefficients = np.zeros((int(np.searchsorted(design.sizes, len(solution))) + 1, 2))
-    for value, (vector, part) in zip(solution[1:], design.slots[: len(solution) - 1], strict=True):
-        coefficients[vector, part] = value
-    quality = np.where(np.isnan(fit), CorrectorQualityFlags.FlaggedBadData, 0).astype(np.int32)
+    quality = np.where(np.isnan(fit), CorrectorQualityFlags.FlaggedBadData, 0)
+    if design.interpolated:
+        quality = np.where(np.isnan(fit), quality, CorrectorQualityFlags.Interpolated)
     return Correction(
         flux=flux,
         flux_err=1e6 * curve.flux_err / level / fit,
-        quality=quality,
-        used=used,
-        method=method,
+        quality=quality.astype(np.int32),
+        used=found.used,
+        method=method if prior is not None else "cbv",
         area=vectors.area,
-        number=len(coefficients),
-        most=len(design.sizes),
-        bic=bic,
-        constant=float(solution[0]),
-        coefficients=coefficients,
+        number=len(found.coefficients),
+        most=vectors.count if prior is None else design.significant,
+        bic=found.bic,
+        constant=constant,
+        coefficients=found.coefficients,
         over_fitting=_over_fitting(relative, flux, usable),
+        under_fitting=_under_fitting(curve, flux, usable, vectors),
     )
 
 
-def _design(curve: RawCurve, vectors: Vectors) -> _Design:
-    """Vectors at the cadences of a light curve, computed once for all stars with the same ones."""
-    for name in ("sector", "camera", "ccd", "cadence"):
-        if getattr(curve, name) != getattr(vectors, name):
-            raise InputError(
-                f"TIC {curve.starid}: its light curve is of {name} {getattr(curve, name)}, the vectors of "
-                f"area {vectors.area} are of {name} {getattr(vectors, name)}; take those of its own"
-            )
-    key = curve.cadenceno.tobytes()
-    found = vectors.designs.get(key)
-    if found is None:
-        found = vectors.designs[key] = _align(curve.cadenceno, vectors)
-    return found
-
-
-def _align(cadenceno: NDArray[np.int32], vectors: Vectors) -> _Design:
-    place = np.minimum(np.searchsorted(vectors.cadenceno, cadenceno), len(vectors.cadenceno) - 1)
-    good = vectors.good[place] & (vectors.cadenceno[place] == cadenceno)
-    columns, sizes, slots = [good.astype(float)], [], []
-    for k in range(vectors.count):
-        for part, values in enumerate((vectors.slow[:, k], vectors.spikes[:, k])):
-            column = np.where(good, values[place], 0.0)
-            if column.any():
-                columns.append(column)
-                slots.append((k, part))
-        sizes.append(len(columns))
-    return _Design(
-        np.stack(columns, axis=1), np.array(sizes), np.array(slots, dtype=np.int64).reshape(-1, 2), good
+def _no_flux(curve: RawCurve, usable: NDArray[np.bool_]) -> InputError:
+    middle = np.median(curve.flux[usable]) if usable.any() else np.nan
+    return InputError(
+        f"TIC {curve.starid}: cannot be corrected, it has {usable.sum()} good points (at least {FEWEST} "
+        f"are needed) with a median flux of {middle:.6g} e-/s; its corrected flux stays NaN"
     )
 
 
-def _fit(
-    design: _Design, relative: NDArray[np.float64], usable: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
-    """Least squares with the number of vectors by BIC; outliers are left out until nothing changes.
+def further_columns(curve: RawCurve, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Background and changes of the position of a star as columns of standard deviation 1, shape (T, F).
 
-    Returns
-    -------
-    solution : ndarray, shape (p,)
-        Of the first columns.
-    used : ndarray of bool, shape (T,)
-    bic : float
+    Missing values, and columns that do not change, are 0 and left out.
     """
-    used = usable
-    for _ in range(MOST_TURNS):
-        solution, bic = _least_squares(design, relative, used)
-        residual = relative - design.columns[:, : len(solution)] @ solution
-        spread = 1.4826 * np.median(np.abs(residual[used] - np.median(residual[used])))
-        kept = usable & (np.abs(residual) <= CLIP * spread)
-        if kept.sum() < FEWEST or (kept == used).all():
-            break
-        used = kept
-    return solution, used, bic
+    columns = []
+    for values in (curve.background, curve.column_shift, curve.row_shift):
+        inside = values[usable & np.isfinite(values)]
+        spread = float(np.std(inside)) if len(inside) else 0.0
+        if spread > 1e-9:
+            columns.append(np.where(np.isfinite(values), (values - inside.mean()) / spread, 0.0))
+    return np.stack(columns, axis=1) if columns else np.empty((len(curve.flux), 0))
+
+
+def _with_prior(
+    design: Design,
+    values: NDArray[np.float64],
+    usable: NDArray[np.bool_],
+    extra: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    variance: NDArray[np.float64],
+) -> _Fit:
+    """Fit with a prior beside slow variations of the star itself."""
+    columns, normal, count = design.joint
+    if extra.shape[1]:
+        columns = np.ascontiguousarray(
+            np.concatenate([columns[:, :count], extra, columns[:, count:]], axis=1)
+        )
+        normal = columns.T @ columns
+        count += extra.shape[1]
+        mean = np.append(mean, np.zeros(extra.shape[1]))
+        # They may explain all of it, or nothing.
+        variance = np.append(variance, np.full(extra.shape[1], np.var(values[usable]) + 1e-12))
+    solution, _, used, noise = fit_trend(
+        columns, normal, values, usable, count, mean, variance, CLIP, design.widths
+    )
+    points = int(used.sum())
+    orbits = len(design.orbits)
+    slow = solution[1 : 1 + design.significant * orbits].reshape(design.significant, orbits)
+    return _Fit(
+        trend=columns[:, 1:count] @ solution[1:count] / (1.0 + solution[0]),
+        used=used,
+        bic=float(2 * points * np.log(noise) + count * np.log(points)),
+        coefficients=slow.mean(axis=1),
+    )
 
 
 def _least_squares(
-    design: _Design, relative: NDArray[np.float64], used: NDArray[np.bool_]
+    design: Design, values: NDArray[np.float64], usable: NDArray[np.bool_], extra: NDArray[np.float64]
+) -> _Fit:
+    """Least squares with the number of vectors by BIC; outliers are left out until nothing changes."""
+    columns, sizes, slots = design.nested
+    if extra.shape[1]:
+        columns = np.concatenate([columns[:, :1], extra, columns[:, 1:]], axis=1)
+        sizes = sizes + extra.shape[1]
+    used, kept = usable, np.empty_like(usable)
+    for _ in range(MOST_TURNS):
+        solution, bic = _nested_solution(columns[used], sizes, values[used])
+        residual = np.where(usable, values - columns[:, : len(solution)] @ solution, 0.0)
+        exclude_outliers(residual, usable, CLIP, design.widths, kept)
+        if 2 * kept.sum() < usable.sum() or (kept == used).all():
+            break
+        used = kept.copy()
+    number = int(np.searchsorted(sizes, len(solution)))
+    coefficients = np.zeros(number)
+    first = 1 + extra.shape[1]
+    for value, (vector, part) in zip(solution[first:], slots[: len(solution) - first], strict=True):
+        if part == 0:
+            coefficients[vector] = value
+    trend = columns[:, 1 : len(solution)] @ solution[1:] / (1.0 + solution[0])
+    return _Fit(trend, used, bic, coefficients)
+
+
+def _nested_solution(
+    columns: NDArray[np.float64], sizes: NDArray[np.int64], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
     """Solution with the number of vectors of the smallest BIC, and that BIC."""
-    columns, values = design.columns[used], relative[used]
     count = len(values)
     normal = columns.T @ columns
     # A column without any value at the used points gets no coefficient.
@@ -273,10 +313,10 @@ def _least_squares(
         raise InputError("the vectors depend on each other; make them again with `tasoc-mpi cbv`") from None
     projected = solve_triangular(lower, columns.T @ values, lower=True)
     # Of the nested models with one, two, ... vectors.
-    left = values @ values - np.cumsum(projected**2)[design.sizes - 1]
-    criterion = count * np.log(np.maximum(left, 1e-300) / count) + design.sizes * np.log(count)
+    left = values @ values - np.cumsum(projected**2)[sizes - 1]
+    criterion = count * np.log(np.maximum(left, 1e-300) / count) + sizes * np.log(count)
     best = int(np.argmin(criterion))
-    size = int(design.sizes[best])
+    size = int(sizes[best])
     return (
         solve_triangular(lower[:size, :size], projected[:size], lower=True, trans="T"),
         float(criterion[best]),
@@ -292,4 +332,31 @@ def _over_fitting(
         return float("nan")
     before = 1e6 * np.median(np.abs(np.diff(relative))[pair])
     after = np.median(np.abs(np.diff(corrected))[pair])
-    return float(max(0.0, after / before - 1.0)) if before > 0 else float("nan")
+    return float(after / before - 1.0) if before > 0 else float("nan")
+
+
+def _under_fitting(
+    curve: RawCurve, corrected: NDArray[np.float64], usable: NDArray[np.bool_], vectors: Vectors
+) -> float:
+    """Correlation with the mean corrected light curve of the half of the stars that this one is not in."""
+    (place,) = np.nonzero(vectors.starid == curve.starid)
+    common = vectors.left[(int(place[0]) + 1) % 2 if len(place) else 0]
+    if curve.cadence == vectors.cadence:
+        rows = np.minimum(np.searchsorted(vectors.cadenceno, curve.cadenceno), len(common) - 1)
+    else:
+        known = vectors.good
+        times = (vectors.time - vectors.timecorr)[known]
+        rows = np.flatnonzero(known)[
+            np.minimum(np.searchsorted(times, curve.time - curve.timecorr), known.sum() - 1)
+        ]
+    use = usable & np.isfinite(corrected)
+    bins = (curve.cadenceno[use] * (curve.cadence / 3600.0) // COMPARED_HOURS).astype(np.int64)
+    bins -= bins.min()
+    counts = np.bincount(bins)
+    there = counts > 0
+    own, other = (
+        np.bincount(bins, series[use])[there] / counts[there] for series in (corrected, common[rows])
+    )
+    if len(own) < 10 or not (own.std() > 0 and other.std() > 0):
+        return float("nan")
+    return float(np.corrcoef(own, other)[0, 1])

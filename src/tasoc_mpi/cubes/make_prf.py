@@ -21,6 +21,7 @@ from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive
 from ..core.names import CCDKey, catalog_name, cube_name, find_cubes, is_chosen, prf_name
 from ..core.quality import TESSQualityFlags
+from ..core.ranks import Ranks
 from ..core.settings import load_settings, mag2flux
 from ..kernels.stack_frames import stack_frames
 from ..models.effective_prf import start_prf
@@ -29,7 +30,6 @@ from ..models.motion import ImageMovementKernel
 from ..products.cube import Cube, open_cube
 from ..products.prf_file import EffectivePRF, join_epochs, read_prf, write_prf
 from ..products.star_catalog import open_catalog
-from .ranks import Ranks
 
 __all__ = ["EpochStep", "divide_frames", "make_prfs"]
 

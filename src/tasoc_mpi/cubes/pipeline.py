@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import UsageError
 from ..core.progress import progress
+from ..core.ranks import Ranks
 from ..kernels.background_model import BackgroundModel
 from ..products.ffi import FFIInfo
 from .background import background_model
@@ -25,7 +26,6 @@ from .checkpoint import FITTED, LEFT_OUT, NO_SKY, Checkpoint
 from .frame_headers import FrameFacts, frame_facts
 from .frame_pixels import Frames
 from .frame_series import FrameSeries
-from .ranks import Ranks
 from .star_image import FEWEST_FRAMES
 from .tasks import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep
 

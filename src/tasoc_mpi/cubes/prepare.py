@@ -19,6 +19,7 @@ from ..core.errors import InputError, MissingInput, TasocError
 from ..core.locks import exclusive, lock_path
 from ..core.names import catalog_name, cube_name, is_chosen
 from ..core.quality import TESSQualityFlags
+from ..core.ranks import Ranks
 from ..core.times import BTJD_ZERO
 from ..models.motion import WARPMODES
 from ..products.cube import open_cube
@@ -42,7 +43,6 @@ from .pipeline import (
     rows_at_once,
     write_rows,
 )
-from .ranks import Ranks
 from .regions import check_finished
 from .sky_geometry import SkyGeometry
 from .star_image import chosen_frames

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.atomic import replacing
 from .hdf5_read import HDF5Reader
 
-__all__ = ["Vectors", "check_vectors", "read_vectors", "write_vectors"]
+__all__ = ["USES", "Vectors", "check_vectors", "read_vectors", "write_vectors"]
 
 FORMAT, FORMAT_VERSION = "tasoc-mpi co-trending basis vectors", 1
 _WAY_OUT = "remove it and run tasoc-mpi cbv"
@@ -32,17 +32,30 @@ _SHAPES = {
     "spikes": ("f8", "TK"),
     "explained": ("f8", "K"),
     "entropy": ("f8", "K"),
+    "noise": ("f8", "K"),
     "starid": ("i8", "N"),
     "tmag": ("f8", "N"),
     "row": ("f8", "N"),
     "column": ("f8", "N"),
     "use": ("i4", "N"),
     "weights": ("f8", "NK"),
-    "coefficients": ("f8", "NGK"),
-    "coefficient_errors": ("f8", "NGK"),
+    "coefficients": ("f8", "NC"),
+    "coefficient_errors": ("f8", "NC"),
+    "left": ("f4", "HT"),
 }
+#: Vectors with more noise than this are not used with a prior: the standard deviation of a vector is 1.
+SIGNIFICANT = 0.4
+#: What became of a star that was considered for the vectors.
+USES = (
+    "used",
+    "no flux, or too few points",
+    "variable",
+    "less of it explained than of the others",
+    "dominated a vector",
+    "of another method or status",
+)
 #: Of these every value is finite.
-_FINITE = ("time", "slow", "spikes", "explained", "row", "column", "weights")
+_FINITE = ("time", "slow", "spikes", "explained", "noise", "weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +84,22 @@ class Vectors:
         Share of the variance of the normalised light curves that each vector explains.
     entropy : ndarray, shape (K,)
         Entropy of each vector's weights less that of a Gaussian of the same variance.
+    noise : ndarray, shape (K,)
+        Standard deviation of the noise in each vector before its slow part is smoothed.
     starid : ndarray of int64, shape (N,)
-        Stars of the area with a light curve that was considered.
+        Stars of the area with a light curve.
     tmag, row, column : ndarray, shape (N,)
-        TESS magnitude and median centroid (counted from 1, pixels of the CCD).
+        TESS magnitude and median centroid (counted from 1, pixels of the CCD); NaN where not known.
     use : ndarray of int32, shape (N,)
         What became of each star: an index of `USES`.
     weights : ndarray, shape (N, K)
         Weight of each star in each vector; 0 for stars that the vectors were not made from.
-    coefficients, coefficient_errors : ndarray, shape (N, G, K)
-        Coefficients of the slow part of each vector in each of the G orbits, in units of the relative flux,
-        for the prior of other stars; NaN where not known.
+    coefficients, coefficient_errors : ndarray, shape (N, C)
+        For the prior of other stars, relative flux: of the slow part in each orbit, vector after vector, then
+        of the spikes of each, of the significant vectors; NaN where not known.
+    left : ndarray of float32, shape (H, T)
+        Mean corrected light curve of the stars with an even place in the list, and of the others, relative
+        flux: what the correction leaves in common.
     """
 
     sector: int
@@ -98,6 +116,7 @@ class Vectors:
     spikes: NDArray[np.float64]
     explained: NDArray[np.float64]
     entropy: NDArray[np.float64]
+    noise: NDArray[np.float64]
     starid: NDArray[np.int64]
     tmag: NDArray[np.float64]
     row: NDArray[np.float64]
@@ -106,6 +125,7 @@ class Vectors:
     weights: NDArray[np.float64]
     coefficients: NDArray[np.float64]
     coefficient_errors: NDArray[np.float64]
+    left: NDArray[np.float32]
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -117,8 +137,24 @@ class Vectors:
         """Number of vectors, K."""
         return self.slow.shape[1]
 
+    @property
+    def orbits(self) -> int:
+        """Number of orbits."""
+        return int(self.orbit.max()) + 1
+
     @functools.cached_property
-    def designs(self) -> dict[bytes, Any]:
+    def significant(self) -> int:
+        """Number of the leading vectors that are more than noise, at least 1."""
+        return max(1, int(np.argmax(np.append(self.noise, np.inf) > SIGNIFICANT)))
+
+    @functools.cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """Stars with coefficients, shape (N,)."""
+        known = np.isfinite(self.coefficients) & (self.coefficient_errors > 0)
+        return known.all(axis=1) & np.isfinite(self.row) & np.isfinite(self.column)
+
+    @functools.cached_property
+    def designs(self) -> dict[Any, Any]:
         """Store of what the correction computes once for all stars with the same cadences."""
         return {}
 
@@ -187,6 +223,7 @@ def _read(path: Path, modified: int) -> Vectors:
             sides.update(zip(letters, values[name].shape, strict=True))
         if not (np.diff(values["cadenceno"]) > 0).all() or not (values["orbit"] >= 0).any():
             raise reader.fail("its cadence numbers do not increase, or it has no frames with vectors")
-        if values["orbit"].max() >= sides["G"]:
-            raise reader.fail("the number of its orbits differs from that of its coefficients")
-    return Vectors(**values)
+        vectors = Vectors(**values)
+        if sides["C"] != vectors.significant * (vectors.orbits + 1):
+            raise reader.fail("the number of its coefficients is not that of its vectors")
+    return vectors

@@ -1,4 +1,4 @@
-"""The ranks that make a cube together: every rank computes an equal share of the pieces of each step.
+"""Ranks that compute together: every rank computes an equal share of the pieces of each step.
 
 Rank 0 sends a step and the list of its pieces to all ranks. Rank r of n computes pieces r, r + n, r + 2 n and
 so on, and sends each result back; rank 0 receives results between its own pieces. Messages are pickles.
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from ..core.errors import TasocError
-from ..core.locks import use_folder
-from ..core.mpi import Mailbox, abort, check_first, nodes, receive, world
-from ..core.resources import free_memory
-from ..core.settings import load_settings
+from .errors import TasocError
+from .locks import use_folder
+from .mpi import Mailbox, abort, check_first, nodes, receive, world
+from .resources import free_memory
+from .settings import load_settings
 
 __all__ = ["Ranks", "Step", "run_on_ranks", "serve"]
 

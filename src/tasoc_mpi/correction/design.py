@@ -1,0 +1,186 @@
+"""The columns of a fit of systematics at the cadences of a light curve."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+
+from ..core.errors import InputError
+from ..core.times import DAY
+from ..products.cbv_file import Vectors
+from ..products.raw_curve import RawCurve
+
+__all__ = ["Design", "design_of", "prior_columns"]
+
+#: Distance of the knots of a star's own variations, days.
+KNOTS = 1.0
+#: Widths of the running means in which transits and flares are found, hours.
+WIDTHS = (0.5, 1.0, 2.0, 4.0, 6.5)
+#: Orbits between which vectors are not interpolated, and the longest gap that is interpolated over, days.
+LONGEST_GAP = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Vectors and basis functions at T cadences.
+
+    Attributes
+    ----------
+    slow, spikes : ndarray, shape (T, K)
+        Parts of the vectors; 0 where not `good`.
+    orbit : ndarray of int32, shape (T,)
+        -1 where there are no vectors.
+    own : ndarray, shape (T, M)
+        Cubic B-splines for a star's own slow variations.
+    widths : ndarray of int64
+        `WIDTHS` in points, each once.
+    significant : int
+        Number of the leading vectors that are more than noise.
+    interpolated : bool
+        Whether the vectors are of a longer cadence.
+    """
+
+    slow: NDArray[np.float64]
+    spikes: NDArray[np.float64]
+    orbit: NDArray[np.int32]
+    own: NDArray[np.float64]
+    widths: NDArray[np.int64]
+    significant: int
+    interpolated: bool
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Cadences with vectors."""
+        return self.orbit >= 0
+
+    @functools.cached_property
+    def nested(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """Columns for one vector after the other, in both orbits together.
+
+        Returns
+        -------
+        columns : ndarray, shape (T, P)
+            A constant, and the slow part and the spikes (where it has any) of each vector in turn.
+        sizes : ndarray of int, shape (K + 1,)
+            Number of columns up to each vector; the first is that without any.
+        slots : ndarray of int, shape (P - 1, 2)
+            Vector and part (0 slow, 1 spikes) of each column but the first.
+        """
+        columns, sizes, slots = [self.good.astype(float)], [1], []
+        for k in range(self.slow.shape[1]):
+            for part, values in enumerate((self.slow[:, k], self.spikes[:, k])):
+                if values.any():
+                    columns.append(values)
+                    slots.append((k, part))
+            sizes.append(len(columns))
+        places = np.array(slots, dtype=np.int64).reshape(-1, 2)
+        return np.stack(columns, axis=1), np.array(sizes), places
+
+    @functools.cached_property
+    def joint(self) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+        """Columns for the fit with a prior, their normal matrix, and the number of those before `own`.
+
+        A constant; the slow parts in each orbit and the spikes of the significant vectors, in the order of
+        `prior_columns`; the star's own variations.
+        """
+        parts = [self.good.astype(float)[:, None]]
+        for k in range(self.significant):
+            parts += [np.where(self.orbit == g, self.slow[:, k], 0.0)[:, None] for g in self.orbits]
+        parts.append(self.spikes[:, : self.significant])
+        count = sum(part.shape[1] for part in parts)
+        columns = np.ascontiguousarray(np.concatenate([*parts, self.own], axis=1))
+        return columns, columns.T @ columns, count
+
+    #: Numbers of the orbits of the vectors.
+    orbits: tuple[int, ...] = (0,)
+
+
+def prior_columns(vectors: Vectors) -> int:
+    """Number of coefficients that have a prior: a slow part for each orbit, and spikes, of each vector."""
+    return vectors.significant * (vectors.orbits + 1)
+
+
+def design_of(curve: RawCurve, vectors: Vectors) -> Design:
+    """The columns at the cadences of a light curve, computed once for all stars with the same ones.
+
+    Raises
+    ------
+    InputError
+        If the vectors are of another sector or CCD, or of a shorter cadence.
+    """
+    names = ("sector", "camera", "ccd")
+    wrong = [name for name in names if getattr(curve, name) != getattr(vectors, name)]
+    if wrong or curve.cadence > vectors.cadence:
+        name = wrong[0] if wrong else "cadence"
+        raise InputError(
+            f"TIC {curve.starid}: its light curve is of {name} {getattr(curve, name)}, the vectors of "
+            f"area {vectors.area} are of {name} {getattr(vectors, name)}; take those of its own"
+        )
+    key = curve.cadence, curve.cadenceno.tobytes()
+    found = vectors.designs.get(key)
+    if found is None:
+        if curve.cadence == vectors.cadence:
+            slow, spikes, orbit = _matched(curve.cadenceno, vectors)
+        else:
+            slow, spikes, orbit = _interpolated(curve.time - curve.timecorr, curve.cadence, vectors)
+        widths = np.unique(np.rint(np.array(WIDTHS) * 3600 / curve.cadence).astype(np.int64).clip(1))
+        found = vectors.designs[key] = Design(
+            slow=slow,
+            spikes=spikes,
+            orbit=orbit,
+            own=_own(curve.cadenceno * (curve.cadence / DAY), orbit >= 0),
+            widths=widths,
+            significant=vectors.significant,
+            interpolated=curve.cadence != vectors.cadence,
+            orbits=tuple(range(vectors.orbits)),
+        )
+    return found
+
+
+def _matched(
+    cadenceno: NDArray[np.int32], vectors: Vectors
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+    """Vectors by their cadence numbers."""
+    place = np.minimum(np.searchsorted(vectors.cadenceno, cadenceno), len(vectors.cadenceno) - 1)
+    orbit = np.where(vectors.cadenceno[place] == cadenceno, vectors.orbit[place], -1).astype(np.int32)
+    good = (orbit >= 0)[:, None]
+    return np.where(good, vectors.slow[place], 0.0), np.where(good, vectors.spikes[place], 0.0), orbit
+
+
+def _interpolated(
+    time: NDArray[np.float64], cadence: int, vectors: Vectors
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+    """Vectors of a longer cadence: slow parts linear within an orbit, spikes those of the exposure."""
+    known = vectors.good
+    x = (vectors.time - vectors.timecorr)[known]
+    right = np.clip(np.searchsorted(x, time), 1, len(x) - 1)
+    left = right - 1
+    nearest = np.where(np.abs(time - x[left]) < np.abs(x[right] - time), left, right)
+    reach = np.abs(time - x[nearest]) <= (0.5 * vectors.cadence + 0.5 * cadence) / DAY
+    numbers = vectors.orbit[known]
+    gap = (numbers[left] != numbers[right]) | (x[right] - x[left] > LONGEST_GAP)
+    weight = np.where(gap, (nearest == right).astype(float), (time - x[left]) / (x[right] - x[left]))
+    weight = weight.clip(0.0, 1.0)[:, None]
+    inside = (reach | (~gap & (time > x[left]) & (time < x[right]))) & np.isfinite(time)
+    slow = vectors.slow[known]
+    # A spike belongs to one long exposure, and to all short ones in it.
+    spikes = np.where((reach & inside)[:, None], vectors.spikes[known][nearest], 0.0)
+    mixed = np.where(inside[:, None], (1 - weight) * slow[left] + weight * slow[right], 0.0)
+    return mixed, spikes, np.where(inside, numbers[nearest], -1).astype(np.int32)
+
+
+def _own(time: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Basis functions over the good cadences, 0 at the others."""
+    inside = time[good]
+    first, last = (inside[0], inside[-1]) if len(inside) else (0.0, 1.0)
+    pieces = max(1, round((last - first) / KNOTS))
+    inner = np.linspace(first, max(last, first + 1e-6), pieces + 1)
+    knots = np.concatenate([[inner[0]] * 3, inner, [inner[-1]] * 3])
+    basis = BSpline.design_matrix(time.clip(inner[0], inner[-1]), knots, 3).toarray()
+    # A function over a gap without any point would have nothing to be found from.
+    basis[~good] = 0.0
+    return basis[:, (basis**2).sum(axis=0) > 1.0]

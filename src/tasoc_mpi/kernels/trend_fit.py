@@ -1,0 +1,239 @@
+"""Fit of systematics and a star's own slow variations to one light curve."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+__all__ = ["exclude_outliers", "fit_trend"]
+
+#: Turns at most, until the excluded points and the variances stay.
+_TURNS = 12
+#: The variance of the own variations relative to that of the noise is not taken to be smaller.
+_LEAST_RATIO = 1e-4
+
+
+@numba.njit(cache=True)
+def exclude_outliers(residual, used, clip, widths, out):
+    """Points whose running mean, over any of some widths, is far from the median of these means.
+
+    A transit or a flare of many points is found although none of its points is an outlier by itself.
+
+    Parameters
+    ----------
+    residual : ndarray, shape (T,)
+        0 where not `used`.
+    used : ndarray of bool, shape (T,)
+        Points that there are.
+    clip : float
+        Limit in robust standard deviations of the means.
+    widths : ndarray of int64
+        Numbers of points; those of more than a tenth of T are left out.
+    out : ndarray of bool, shape (T,)
+        Filled: points that are not excluded.
+    """
+    total = residual.shape[0]
+    sums = np.zeros(total + 1)
+    counts = np.zeros(total + 1)
+    for t in range(total):
+        out[t] = used[t]
+        sums[t + 1] = sums[t] + (residual[t] if used[t] else 0.0)
+        counts[t + 1] = counts[t] + (1.0 if used[t] else 0.0)
+    for width in widths:
+        if 10 * width > total:
+            continue
+        means = np.empty(total - width + 1)
+        there = np.empty(total - width + 1)
+        size = 0
+        for t in range(total - width + 1):
+            count = counts[t + width] - counts[t]
+            means[t] = math.nan
+            if 2 * count > width:
+                # The scatter of a mean of few points is made that of a full one.
+                means[t] = (sums[t + width] - sums[t]) / math.sqrt(count * width)
+                there[size] = means[t]
+                size += 1
+        if size == 0:
+            continue
+        middle = np.median(there[:size])
+        limit = clip * 1.4826 * np.median(np.abs(there[:size] - middle))
+        for t in range(means.size):
+            if abs(means[t] - middle) > limit:
+                out[t : t + width] = False
+
+
+@numba.njit(cache=True)
+def _remove_rows(columns, values, used, before, normal, right):
+    """Bring normal matrix and right side of the points `before` to those of the points `used`."""
+    size = columns.shape[1]
+    for t in range(used.shape[0]):
+        if used[t] == before[t]:
+            continue
+        sign = 1.0 if used[t] else -1.0
+        for i in range(size):
+            right[i] += sign * columns[t, i] * values[t]
+            for j in range(i + 1):
+                normal[i, j] += sign * columns[t, i] * columns[t, j]
+
+
+@numba.njit(cache=True)
+def _factor(matrix):
+    """Cholesky factor of a symmetric matrix, of which the lower triangle counts; in place."""
+    size = matrix.shape[0]
+    for j in range(size):
+        for k in range(j):
+            factor = matrix[j, k]
+            if factor != 0.0:
+                for i in range(j, size):
+                    matrix[i, j] -= matrix[i, k] * factor
+        pivot = math.sqrt(max(matrix[j, j], 1e-300))
+        for i in range(j, size):
+            matrix[i, j] /= pivot
+
+
+@numba.njit(cache=True)
+def _solve(lower, right):
+    """Solution for one right side, from a Cholesky factor."""
+    size = lower.shape[0]
+    out = right.copy()
+    for i in range(size):
+        for k in range(i):
+            out[i] -= lower[i, k] * out[k]
+        out[i] /= lower[i, i]
+    for i in range(size - 1, -1, -1):
+        for k in range(i + 1, size):
+            out[i] -= lower[k, i] * out[k]
+        out[i] /= lower[i, i]
+    return out
+
+
+@numba.njit(cache=True)
+def _inverse_column(lower, j):
+    """Diagonal element of the inverse, from a Cholesky factor: the squares of a column of its inverse."""
+    size = lower.shape[0]
+    column = np.zeros(size)
+    column[j] = 1.0 / lower[j, j]
+    total = column[j] ** 2
+    for i in range(j + 1, size):
+        value = 0.0
+        for k in range(j, i):
+            value -= lower[i, k] * column[k]
+        column[i] = value / lower[i, i]
+        total += column[i] ** 2
+    return total
+
+
+@numba.njit(cache=True)
+def _posterior(matrix, right, noise, own, count, variance):
+    """Solution with the prior, and the next variance of the own variations (expectation maximisation)."""
+    size = matrix.shape[0]
+    lower = np.empty((size, size))
+    for i in range(size):
+        lower[i, : i + 1] = matrix[i, : i + 1] / noise
+        if i == 0:
+            lower[i, i] += 1e-12 / noise
+        else:
+            lower[i, i] += 1.0 / (variance[i - 1] if i < count else own)
+    _factor(lower)
+    solution = _solve(lower, right / noise)
+    total = np.sum(solution[count:] ** 2)
+    for j in range(count, size):
+        total += _inverse_column(lower, j)
+    return solution, total / (size - count)
+
+
+@numba.njit(cache=True)
+def _data_errors(matrix, noise, own, count):
+    """Standard deviations of the systematics' coefficients without their prior."""
+    size = matrix.shape[0]
+    lower = np.empty((size, size))
+    for i in range(size):
+        lower[i, : i + 1] = matrix[i, : i + 1] / noise
+        lower[i, i] += 1.0 / own if i >= count else 1e-9 * max(matrix[i, i], 1e-30) / noise
+    _factor(lower)
+    errors = np.empty(count - 1)
+    for j in range(1, count):
+        errors[j - 1] = math.sqrt(_inverse_column(lower, j))
+    return errors
+
+
+@numba.njit(cache=True)
+def _less(columns, values, solution, first, usable, out):
+    """Values less columns from `first` on times the solution; 0 where not usable."""
+    for t in range(values.shape[0]):
+        value = values[t]
+        for i in range(solution.shape[0]):
+            value -= columns[t, first + i] * solution[i]
+        out[t] = value if usable[t] else 0.0
+
+
+@numba.njit(cache=True)
+def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widths):
+    """Systematics of a light curve, with a Gaussian prior, beside slow variations of the star itself.
+
+    The variance of the noise comes from the residuals, that of the star's own variations by expectation
+    maximisation of their marginal likelihood.
+
+    Parameters
+    ----------
+    columns : ndarray, shape (T, P)
+        A constant, `count` - 1 columns of systematics, and basis functions of the star's own variations.
+    normal : ndarray, shape (P, P)
+        ``columns.T @ columns``.
+    values : ndarray, shape (T,)
+        Relative flux less 1; anything finite where not usable.
+    usable : ndarray of bool, shape (T,)
+    count : int
+    mean, variance : ndarray, shape (count - 1,)
+        Of the prior of the systematics' coefficients.
+    clip : float
+        See `exclude_outliers`.
+    widths : ndarray of int64
+
+    Returns
+    -------
+    solution : ndarray, shape (P,)
+    errors : ndarray, shape (count - 1,)
+        Standard deviations of the systematics' coefficients from the data alone.
+    used : ndarray of bool, shape (T,)
+        Points that were not excluded.
+    noise : float
+        Standard deviation of the residuals.
+    """
+    total, size = columns.shape
+    rest = np.empty(total)
+    _less(columns, values, mean, 1, usable, rest)
+    matrix, right = normal.copy(), np.zeros(size)
+    for t in range(total):
+        for i in range(size):
+            right[i] += columns[t, i] * rest[t]
+    used, every = usable.copy(), np.ones(total, dtype=np.bool_)
+    _remove_rows(columns, rest, used, every, matrix, right)
+    good = rest[usable]
+    steps = np.abs(np.diff(good))
+    noise = max((1.4826 * np.median(steps) / math.sqrt(2.0)) ** 2, 1e-30)
+    own = max((1.4826 * np.median(np.abs(good - np.median(good)))) ** 2 - noise, 0.01 * noise)
+    solution = np.zeros(size)
+    kept, residual = used.copy(), np.zeros(total)
+    for _ in range(_TURNS):
+        solution, better = _posterior(matrix, right, noise, own, count, variance)
+        _less(columns, rest, solution, 0, usable, residual)
+        exclude_outliers(residual, usable, clip, widths, kept)
+        inside = np.abs(residual[used])
+        noise = max((1.4826 * np.median(inside)) ** 2, 1e-30)
+        done = abs(math.log(better / own)) < 0.1
+        # A step of twice the length converges sooner.
+        own = max(own * (better / own) ** 2, _LEAST_RATIO * noise)
+        same = np.array_equal(kept, used)
+        if 2 * np.sum(kept) < np.sum(usable):
+            # Nothing is an outlier where most points are.
+            break
+        if not same:
+            _remove_rows(columns, rest, kept, used, matrix, right)
+            used[:] = kept
+        if same and done:
+            break
+    solution[1:count] += mean
+    return solution, _data_errors(matrix, noise, own, count), used, math.sqrt(noise)
