@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +174,7 @@ def _interpolated(
     return mixed, spikes, np.where(inside, numbers[nearest], -1).astype(np.int32)
 
 
-def _own(time: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _own(time: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Basis functions over the good cadences, 0 at the others."""
     inside = time[good]
     first, last = (inside[0], inside[-1]) if len(inside) else (0.0, 1.0)

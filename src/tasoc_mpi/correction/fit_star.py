@@ -142,8 +142,7 @@ def correct(
     MissingInput
         If a file is not there.
     InputError
-        If one cannot be used, the vectors are of another sector or CCD or of a shorter cadence, or the light
-        curve has too few good points.
+        If one cannot be used, or the vectors are of another sector, CCD or shorter cadence.
 
     Examples
     --------
@@ -154,13 +153,11 @@ def correct(
     """
     if method not in METHODS:
         raise InputError(f"{method!r} is no method of correction; the methods are {', '.join(METHODS)}")
-    if isinstance(light_curve, RawCurve):
-        curve = light_curve
-    else:
-        curve = parse_raw_curve(light_curve, read_lightcurve(light_curve))
-    if not isinstance(vectors, Vectors):
-        vectors = read_vectors(vectors)
-    return _correct(curve, vectors, method, further)
+    curve = light_curve
+    if not isinstance(curve, RawCurve):
+        curve = parse_raw_curve(curve, read_lightcurve(curve))
+    known = vectors if isinstance(vectors, Vectors) else read_vectors(vectors)
+    return _correct(curve, known, method, further)
 
 
 def good_points(curve: RawCurve, design: Design) -> tuple[NDArray[np.bool_], float]:

@@ -16,6 +16,22 @@ _LEAST_RATIO = 1e-4
 
 
 @numba.njit(cache=True)
+def _running_means(sums, counts, width):
+    """Means of `width` points, NaN where there are not more than half of them; and those that there are."""
+    means = np.full(sums.size - width, math.nan)
+    there = np.empty(means.size)
+    size = 0
+    for t in range(means.size):
+        count = counts[t + width] - counts[t]
+        if 2 * count > width:
+            # The scatter of a mean of few points is made that of a full one.
+            means[t] = (sums[t + width] - sums[t]) / math.sqrt(count * width)
+            there[size] = means[t]
+            size += 1
+    return means, there[:size]
+
+
+@numba.njit(cache=True)
 def exclude_outliers(residual, used, clip, widths, out):
     """Points whose running mean, over any of some widths, is far from the median of these means.
 
@@ -44,21 +60,11 @@ def exclude_outliers(residual, used, clip, widths, out):
     for width in widths:
         if 10 * width > total:
             continue
-        means = np.empty(total - width + 1)
-        there = np.empty(total - width + 1)
-        size = 0
-        for t in range(total - width + 1):
-            count = counts[t + width] - counts[t]
-            means[t] = math.nan
-            if 2 * count > width:
-                # The scatter of a mean of few points is made that of a full one.
-                means[t] = (sums[t + width] - sums[t]) / math.sqrt(count * width)
-                there[size] = means[t]
-                size += 1
-        if size == 0:
+        means, there = _running_means(sums, counts, width)
+        if there.size == 0:
             continue
-        middle = np.median(there[:size])
-        limit = clip * 1.4826 * np.median(np.abs(there[:size] - middle))
+        middle = np.median(there)
+        limit = clip * 1.4826 * np.median(np.abs(there - middle))
         for t in range(means.size):
             if abs(means[t] - middle) > limit:
                 out[t : t + width] = False

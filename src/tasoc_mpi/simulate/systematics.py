@@ -80,15 +80,7 @@ def make_systematics(
     orbit = number.astype(int)
     warming = WARMING * per_orbit[0, orbit] * np.exp(-since / WARMING_DAYS)
     breathing = BREATHING * per_orbit[1, orbit] * np.sin(2 * np.pi * (phase - rng.uniform()))
-    shift = np.empty((len(time), 2))
-    for axis in range(2):
-        ends = rng.uniform(-DRIFT, DRIFT, (3, int(number.max()) + 1))[:, orbit]
-        drift = ends[0] + ends[1] * phase + ends[2] * (phase**2 - phase)
-        sizes = rng.uniform(-SAWTOOTH, SAWTOOTH, int(time.max() / DUMP_SPACING) + 2)
-        dump, rest = np.divmod(time, DUMP_SPACING)
-        shift[:, axis] = drift + sizes[dump.astype(int)] * (rest / DUMP_SPACING - 0.5)
-    hit = rng.choice(len(time), min(SPIKES, len(time) // 20), replace=False)
-    shift[hit] += rng.uniform(-SPIKE_SIZE, SPIKE_SIZE, (len(hit), 2))
+    shift = _pointing(time, orbit, phase, rng)
     distance = np.minimum(since, orbit_days - since)
     scattered = SCATTERED * np.exp(-distance / SCATTERED_DAYS) * (1 + 0.3 * np.sin(2 * np.pi * time))
     sensitivity = np.where(time > orbit_days * (1 + STEP_AT), 1.0 + STEP * strength, 1.0)
@@ -98,3 +90,19 @@ def make_systematics(
         scattered=strength * scattered,
         sensitivity=sensitivity,
     )
+
+
+def _pointing(
+    time: NDArray[np.float64], orbit: NDArray[np.int64], phase: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Drifts within orbits, a sawtooth between momentum dumps, and spikes, shape (T, 2)."""
+    shift = np.empty((len(time), 2))
+    for axis in range(2):
+        ends = rng.uniform(-DRIFT, DRIFT, (3, int(orbit.max()) + 1))[:, orbit]
+        drift = ends[0] + ends[1] * phase + ends[2] * (phase**2 - phase)
+        sizes = rng.uniform(-SAWTOOTH, SAWTOOTH, int(time.max() / DUMP_SPACING) + 2)
+        dump, rest = np.divmod(time, DUMP_SPACING)
+        shift[:, axis] = drift + sizes[dump.astype(int)] * (rest / DUMP_SPACING - 0.5)
+    hit = rng.choice(len(time), min(SPIKES, len(time) // 20), replace=False)
+    shift[hit] += rng.uniform(-SPIKE_SIZE, SPIKE_SIZE, (len(hit), 2))
+    return shift
