@@ -144,10 +144,11 @@ class ImageMovementKernel:
         return self
 
     @classmethod
-    def from_pos_corr(
-        cls, times: ArrayLike, pos_corr: ArrayLike, reference_time: float | None = None
-    ) -> ImageMovementKernel:
+    def from_pos_corr(cls, times: ArrayLike, pos_corr: ArrayLike) -> ImageMovementKernel:
         """Translations from the position corrections of a target pixel file.
+
+        A star is where the world coordinates of the file say, plus the correction: the two differ by tenths
+        of a pixel between two processings of the same pixels, and their sum by hundredths.
 
         Parameters
         ----------
@@ -155,9 +156,6 @@ class ImageMovementKernel:
             Times of the cadences in days; rows without a time are left out.
         pos_corr : array_like, shape (T, 2)
             POS_CORR1 (column) and POS_CORR2 (row), pixels; rows with a NaN are interpolated over.
-        reference_time : float, optional
-            Time at which a star is where the catalog says, on the scale of `times`. Outside of them the
-            nearest correction is taken; without a time the corrections count from zero.
 
         Returns
         -------
@@ -168,9 +166,9 @@ class ImageMovementKernel:
         Examples
         --------
         >>> shift = [[0.5, 0.0], [0.7, 0.0]]
-        >>> kernel = ImageMovementKernel.from_pos_corr([0.0, 1.0], shift, reference_time=0.0)
-        >>> kernel.jitter([1.0], 100.0, 200.0).round(12).tolist()
-        [[0.2, 0.0]]
+        >>> kernel = ImageMovementKernel.from_pos_corr([0.0, 1.0], shift)
+        >>> kernel.jitter([0.5], 100.0, 200.0).round(12).tolist()
+        [[0.6, 0.0]]
         """
         when = np.array(times, dtype="f8", ndmin=1)
         shift = np.array(pos_corr, dtype="f8").reshape(len(when), 2)
@@ -179,8 +177,6 @@ class ImageMovementKernel:
         if not good.any():
             logger.warning("No position corrections (POS_CORR): the stars are taken not to move")
             return cls("unchanged")
-        if reference_time is not None:
-            shift = shift - np.array([np.interp(reference_time, when[good], x) for x in shift[good].T])
         self = cls("translation")
         self.load_series(when, shift)
         return self

@@ -40,7 +40,7 @@ class FrameFits:
     residual : ndarray, shape (R, C)
         Mean of data less model over the frames with a solution.
     moved : ndarray, shape (T, 2), or None
-        (row, column) of the target less what the world coordinates say; None where it is held there.
+        (row, column) of the target from where the scene has it; None where it is held there.
     """
 
     results: NDArray[np.float64]
@@ -181,6 +181,7 @@ class PSFMethod(BasePhotometry):
         )
         background = np.where(solved, background + len(rows) * results[:, 2], np.nan)
         centroid = self._columns.arrays["pos_corr"] + [self.target_pos_column + 1, self.target_pos_row + 1]
+        centroid += scene.step[::-1]
         if fit.moved is not None:
             centroid += fit.moved[:, ::-1]
         centroid[~solved] = np.nan

@@ -82,6 +82,8 @@ class Scene:
     pixels : Pixels
     positions : ndarray, shape (N, 2)
         Mean (row, column) of all stars, in these pixels, where their images are.
+    step : ndarray, shape (2,)
+        By which these are from the catalogue's.
     weight : ndarray, shape (R, C)
         Inverse of the mean variance of the pixels, 0 for those that are not used.
     choice : Choice
@@ -98,6 +100,7 @@ class Scene:
 
     pixels: Pixels
     positions: NDArray[np.float64]
+    step: NDArray[np.float64]
     weight: NDArray[np.float64]
     choice: Choice
     profile: NDArray[np.float64]
@@ -160,17 +163,18 @@ def make_scene(
     if not weight.any():
         return None
     rows, columns = np.ascontiguousarray(positions.T)
+    whole = np.zeros(2)
     middle = np.tensordot(weights[pixels.good].mean(axis=0), response, 1)
     profiles = star_profiles(middle, rows, columns, pixels.mean.shape)
     choice = choose_stars(profiles, pixels.mean, weight, expected, target)
     for _ in range(3 if recentre else 0):
         step = _common_shift(middle, rows, columns, profiles, choice.flux, pixels.mean, weight)
-        rows, columns = rows + step[0], columns + step[1]
+        rows, columns, whole = rows + step[0], columns + step[1], whole + step
         profiles = star_profiles(middle, rows, columns, pixels.mean.shape)
         choice = choose_stars(profiles, pixels.mean, weight, expected, target)
     return Scene(
-        pixels, np.stack([rows, columns], axis=1), weight, choice, profiles[target], response, weights, shift,
-        gradient,
+        pixels, np.stack([rows, columns], axis=1), whole, weight, choice, profiles[target], response, weights,
+        shift, gradient,
     )  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags, exposures_reached
-from ..core.times import BTJD_ZERO
 from ..models.barycentre import ephemeris, light_time
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
@@ -242,8 +241,7 @@ class TPFSource(Source):
 
     def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
         """As `Source.movement_kernel`: from the position corrections of the file."""
-        reference = self.catalog.settings.reference_time - BTJD_ZERO
-        return ImageMovementKernel.from_pos_corr(times, self._tpf.pos_corr, reference)
+        return ImageMovementKernel.from_pos_corr(times, self._tpf.pos_corr)
 
     def astropy_wcs(self) -> WCS:
         """World coordinates of the stamp."""
