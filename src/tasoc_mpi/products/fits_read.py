@@ -124,6 +124,32 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+class _Values(Mapping[str, Any]):
+    """The values of cards, each read when it is asked for: few of a header's are."""
+
+    def __init__(self, cards: Mapping[str, str]) -> None:
+        self._cards = cards
+        self._known: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._known:
+            self._known[key] = card_value(self._cards[key][10:])
+        return self._known[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a card; `default` where there is no such card."""
+        return self[key] if key in self._cards else default
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._cards
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cards)
+
+    def __len__(self) -> int:
+        return len(self._cards)
+
+
 class _Content:
     """The bytes of a file that are in memory already, read like an `InputFile`."""
 
@@ -212,14 +238,13 @@ class FITSReader:
 
     def _hdu(self, start: int, block: bytes) -> HDU:
         """The HDU whose first block is known."""
-        values: dict[str, Any] = {}
         cards: dict[str, str] = {}
         if block.startswith((b"SIMPLE  =", b"XTENSION=")):
             for stop in range(start + _BLOCK, start + _MAX_BLOCKS * _BLOCK, _BLOCK):
                 if len(block) < _BLOCK:
                     raise self._truncated(stop)
-                if _parse(block.decode("ascii", "replace"), values, cards):
-                    return HDU(values, cards, stop)
+                if _parse(block.decode("ascii", "replace"), cards):
+                    return HDU(_Values(cards), cards, stop)
                 block = self._file.read_at(stop, _BLOCK)
         raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {WAY_OUT}")
 
@@ -247,7 +272,7 @@ class FITSReader:
         return image_extension(self.path, self.hdu(image.end))
 
 
-def _parse(text: str, values: dict[str, Any], cards: dict[str, str]) -> bool:
+def _parse(text: str, cards: dict[str, str]) -> bool:
     """Take the cards of a block; whether the header ends with it."""
     for i in range(0, _BLOCK, _CARD):
         card = text[i : i + _CARD]
@@ -257,7 +282,6 @@ def _parse(text: str, values: dict[str, Any], cards: dict[str, str]) -> bool:
         # A header has printable ASCII only: a card with anything else in it says nothing.
         if card[8:10] == "= " and key not in cards and card.isascii() and card.isprintable():
             cards[key] = card
-            values[key] = card_value(card[10:])
     return False
 
 
