@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive
+from ..core.methods import choose_method
 from ..core.names import CBV_FOLDER, cbv_name
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.streams import print_report
 from ..worklist.corrections import Listed, correction_log_path, outdate, read_listed
 from ..worklist.last_results import LastResults
+from ..worklist.method_list import check_output
 from ..worklist.publish import publish
 from ..worklist.result_log import LogReader, log_path
 from ..worklist.work_list import WorkList, ccd_name, load_worklist, status_lines
@@ -87,12 +89,13 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
     path, output = options.todo, options.output
     if not output.is_dir():
         raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    check_output(output, choose_method(args.of_method).name)
     worklist = load_worklist(path, check_write=not options.dry)
     if not options.constraints.mask(worklist.rows).any():
         raise InputError(f"{path}: none of its {len(worklist.rows)} stars fulfils the filters; loosen them")
     if not options.dry:
         # The workers read from it which light curves there are.
-        publish(path, output)
+        publish(path, output, args.rows)
     del worklist
     with contextlib.ExitStack() as stack:
         task = _open_task(stack, options, args.partial, args.light_curves)
@@ -110,7 +113,7 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
             options.max_errors,
         )  # fmt: skip
         status = results.last.own_status[task.chosen]
-    publish(path, output)
+    publish(path, output, args.rows)
     if reason := print_report(_report(status, totals, output)):
         logger.warning("standard output: %s; `tasoc-mpi status` shows what has been done", reason)
     if stop:

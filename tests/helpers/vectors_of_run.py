@@ -7,7 +7,6 @@ import dataclasses
 import sqlite3
 from pathlib import Path
 
-import numpy as np
 from trends import made_vectors
 
 from tasoc_mpi.core.names import CBV_FOLDER, cbv_name
@@ -29,21 +28,14 @@ def write_vectors_of_run(folder: Path, count: int = 3, **changes: int) -> list[P
     paths = []
     for sector, camera, ccd, cadence, area, name in rows:
         curve = parse_raw_curve(split_name(name)[1], read_lightcurve(output / name))
-        phase = np.linspace(0, np.pi, len(curve.time))
         vectors = dataclasses.replace(
-            made_vectors(len(phase), cadence=cadence),
+            made_vectors(len(curve.time), cadence=cadence, count=count),
             sector=sector,
             camera=camera,
             ccd=ccd,
             area=area,
             time=curve.time,
             cadenceno=curve.cadenceno,
-            orbit=np.zeros(len(phase), np.int32),
-            slow=np.stack([np.sqrt(2) * np.cos((k + 1) * phase) for k in range(count)], axis=1),
-            spikes=np.zeros((len(phase), count)),
-            **{name: np.zeros(count) for name in ("explained", "entropy")},
-            weights=np.zeros((2, count)),
-            **{name: np.full((2, 2, count), np.nan) for name in ("coefficients", "coefficient_errors")},
         )
         paths.append(output / CBV_FOLDER / cbv_name(sector, cadence, area))
         write_vectors(paths[-1], dataclasses.replace(vectors, **changes))

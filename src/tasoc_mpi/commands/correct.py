@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from ..core.methods import CORRECTION_METHODS
 from . import add_star_options, add_worker_options, work_on_stars
 
 HELP = "subtract systematics from light curves (alone, or under mpiexec)"
@@ -28,7 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
     add("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
     add("--lock-folder", metavar="DIR", help="where to keep locks if file systems have none (TESSPHOT_LOCKS)")
-    add("--method", dest="correction", choices=("cbv",), default="cbv", help="least squares")
+    add("--photometry", dest="of_method", metavar="METHOD", help="light curves of `run --photometry METHOD`")
+    method = "fit with a prior from neighbouring stars (map, the default), or by least squares (cbv)"
+    add("--method", dest="correction", choices=CORRECTION_METHODS, default=CORRECTION_METHODS[0], help=method)
     add("--version", dest="light_curves", type=int, metavar="N", help="only light curves of this version")
     add("--partial", **flag, help="correct the light curves that there are, though the run is not finished")
     add("--overwrite", **flag, help="correct again what is already done")
@@ -51,11 +54,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_STAR) -> int:
     """Be rank 0, a worker, or both; `function` (MODULE:FUNCTION or a function) corrects one star."""
     import os
+    from pathlib import Path
+
+    from ..core.methods import choose_method, method_file
+    from ..core.settings import input_folder, output_folder
+    from ..worklist.todo_file import TODO_NAME
 
     def program(*given: Any) -> int:
         from ..scheduler.correction_run import correct
 
         return correct(*given)
 
+    args.rows = None
+    if args.of_method:
+        # The results of a method have a list and an output folder of their own.
+        name = choose_method(args.of_method).name
+        folder = input_folder(args.input)
+        args.rows = Path(args.todo) if args.todo else folder / TODO_NAME
+        args.todo = method_file(args.rows, name)
+        args.output = output_folder(args.output, folder / "output", name)
     todo = {"todo": os.path.abspath(args.todo)} if args.todo else {}
     return work_on_stars("correct", args, program, function, todo)

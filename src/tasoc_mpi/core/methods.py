@@ -1,4 +1,4 @@
-"""The methods of photometry: the only list of their names, and how a user names a method of their own."""
+"""The methods of photometry and of the correction: the only list of their names, and how a user names one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from pathlib import Path
 
 from .errors import InputError, UsageError, one_line
 
-__all__ = ["METHODS", "ChosenMethod", "built_methods", "choose_method", "method_file", "method_name"]
+__all__ = [
+    "CORRECTION_METHODS",
+    "METHODS",
+    "ChosenMethod",
+    "built_methods",
+    "choose_method",
+    "method_file",
+    "method_name",
+]
 
 #: Class of each method as MODULE:CLASS below `tasoc_mpi.photometry`; '' for a name that is reserved.
 METHODS = {
@@ -18,6 +26,10 @@ METHODS = {
     "linpsf": "linpsf:LinPSFPhotometry",
     "halo": "",
 }
+
+#: How the coefficients of a correction are found, the default first: with a prior from neighbouring stars and
+#: beside slow variations of the star itself, or by least squares with the number of vectors by BIC.
+CORRECTION_METHODS = ("map", "cbv")
 
 #: The name of a method is part of names of files and folders.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)

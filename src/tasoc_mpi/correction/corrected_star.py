@@ -104,7 +104,7 @@ def correct_star(
     Parameters
     ----------
     method : str
-        One of `correction.fit_star.METHODS`.
+        One of `core.methods.CORRECTION_METHODS`.
     starid, sector, camera, ccd, cadence : int
     datasource : str
         With these the row of the work list.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
 from ..core.errors import InputError
+from ..core.methods import CORRECTION_METHODS as METHODS
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..kernels.trend_fit import exclude_outliers, fit_trend
 from ..products.cbv_file import Vectors, read_vectors
@@ -20,11 +21,8 @@ from ..worklist.listed_lightcurves import read_lightcurve
 from .design import Design, design_of
 from .prior import neighbour_prior
 
-__all__ = ["CLIP", "FEWEST", "METHODS", "Correction", "correct", "further_columns", "good_points"]
+__all__ = ["CLIP", "FEWEST", "Correction", "correct", "further_columns", "good_points"]
 
-#: How the coefficients are found, the default first: with a prior from neighbouring stars and beside slow
-#: variations of the star itself, or by least squares with the number of vectors by BIC.
-METHODS = ("map", "cbv")
 #: Points are left out of the fit where a running mean of the residuals is farther from zero than this many
 #: robust standard deviations ...
 CLIP = 4.0
@@ -129,7 +127,8 @@ def correct(
     vectors : Vectors or path-like
         Those of the star's area, or the name of their file.
     method : str, optional
-        One of `METHODS`: ``map``, a fit with a prior from neighbouring stars, or ``cbv``, least squares.
+        One of `core.methods.CORRECTION_METHODS`: ``map``, a fit with a prior from neighbouring stars, or
+        ``cbv``, least squares.
     further : bool, optional
         Whether the star's own background and change of position are further vectors.
 
