@@ -114,10 +114,12 @@ def test_finished_ones_stay(tmp_path: Path, source: Path) -> None:
 KILLER = """
 import os, sys
 from pathlib import Path
-from tasoc_mpi.imports import from_tasoc as module
+from tasoc_mpi.cubes import partial_cube
+from tasoc_mpi.imports import from_tasoc
 from tasoc_mpi.cubes.prepare import PrepareOptions
 from tasoc_mpi.imports.convert import import_file
 name, count = sys.argv[3], int(sys.argv[4])
+module = partial_cube if hasattr(partial_cube, name) else from_tasoc
 whole, calls = getattr(module, name), [0]
 def until(*args):
     calls[0] += 1

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import rename_whole
-from ..core.errors import InputError
+from ..core.errors import InputError, TasocError
 from ..kernels.background_model import BackgroundModel
 from ..products.cube import allocate_cube, finish_cube, write_background, write_wcs
 from .background import ALGORITHM
 from .checkpoint import Checkpoint
 from .file_writing import writing
 from .frame_series import FrameSeries
-from .pipeline import CubeFile
 
-__all__ = ["CubeContent", "begin_cube", "end_cube", "file_digests", "frames_digest", "series_digest"]
+__all__ = [
+    "CubeContent",
+    "allocate_content",
+    "begin_rows",
+    "end_cube",
+    "file_digests",
+    "frames_digest",
+    "series_digest",
+]
 
 _PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: Changes whenever the same frames would give other backgrounds or other cubes.
@@ -108,35 +115,55 @@ def series_digest(series: FrameSeries, samples: int, movement: str | None) -> st
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 
-def begin_cube(part: Path, content: CubeContent, checkpoint: Checkpoint) -> CubeFile:
-    """The unfinished cube that an interrupted prepare left behind, or a new one without pixels.
+def begin_rows(
+    part: Path, digest: str, names: Sequence[str], allocate: Callable[[Path], None], checkpoint: Checkpoint
+) -> dict[str, int]:
+    """The first bytes of the datasets of pixels (`names`) in an unfinished cube, continued or new.
 
-    Parameters
-    ----------
-    part : Path
-        Its temporary name.
-    content : CubeContent
-    checkpoint : Checkpoint
-        Knows the rows that are done; forgets them where the cube is new.
-
-    Raises
-    ------
-    InputError
-        If there is no room on the disk.
+    A cube is continued if `digest`, of all of it but its pixels, is that of the checkpoint; otherwise
+    `allocate` makes one in which only the pixels are missing. InputError if there is no room on the disk.
     """
-    digest = content.digest()
-    offsets = checkpoint.continued_rows(digest, part, content.pixels)
-    if offsets is None:
-        # Also where it was killed while the file was begun, or while it was finished.
-        places = _allocate(part, content)
-        checkpoint.begin_rows(digest, part, places)
-        offsets = {name: place for name, (place, _) in places.items()}
-    return CubeFile(part, offsets)
+    offsets = checkpoint.continued_rows(digest, part, names)
+    if offsets is not None:
+        return offsets
+    # Also where it was killed while the file was begun, or while it was finished.
+    with writing(part):
+        part.unlink(missing_ok=True)
+    try:
+        allocate(part)
+        with h5py.File(part, "r") as file:
+            datasets = {name: file[name].id for name in names}
+            places = {name: (one.get_offset(), one.get_storage_size()) for name, one in datasets.items()}
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, TasocError):
+            raise
+        # Messages of the HDF5 library have several lines.
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{part}: cannot be written ({reason}); make room and start again, what was done is kept"
+        ) from None
+    checkpoint.begin_rows(digest, part, places)
+    return {name: place for name, (place, _) in places.items()}
 
 
-def dataset_places(file: h5py.File, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """First byte and size of contiguous datasets."""
-    return {name: (file[name].id.get_offset(), file[name].id.get_storage_size()) for name in names}
+def allocate_content(content: CubeContent, part: Path) -> None:
+    """Make an unfinished cube in which only the pixels are missing."""
+    series = content.series
+    allocate_cube(part, (*series.shape, len(series)), series.attributes, content.backgrounds)
+    with h5py.File(part, "r+") as file:
+        for name, array in content.arrays.items():
+            file.create_dataset(name, data=array)
+        file["ephemeris"].attrs["source"] = content.ephemeris_source
+        names = np.array([info.name for info in series.infos], dtype=object)
+        file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
+        file.create_dataset("sumimage", data=np.full(series.shape, np.nan, dtype="f4"))
+        file.create_dataset("backgrounds_pixels_used", data=np.zeros(series.shape, dtype="u1"))
+        write_wcs(file, series.wcs, list(series.wcs_headers), content.ref_frame)
+        write_background(file, content.model)
+        if content.movement is not None:
+            file.create_dataset("movement_kernel", data=content.movement)
+            file["movement_kernel"].attrs["warpmode"] = content.warpmode
 
 
 def end_cube(part: Path, path: Path) -> None:
@@ -144,33 +171,3 @@ def end_cube(part: Path, path: Path) -> None:
     with h5py.File(part, "r+") as file:
         finish_cube(file)
     rename_whole(part, path)
-
-
-def _allocate(part: Path, content: CubeContent) -> dict[str, tuple[int, int]]:
-    """Make an unfinished cube in which only the pixels are missing; where they are, and their bytes."""
-    with writing(part):
-        part.unlink(missing_ok=True)
-    series = content.series
-    try:
-        allocate_cube(part, (*series.shape, len(series)), series.attributes, content.backgrounds)
-        with h5py.File(part, "r+") as file:
-            for name, array in content.arrays.items():
-                file.create_dataset(name, data=array)
-            file["ephemeris"].attrs["source"] = content.ephemeris_source
-            names = np.array([info.name for info in series.infos], dtype=object)
-            file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
-            file.create_dataset("sumimage", data=np.full(series.shape, np.nan, dtype="f4"))
-            file.create_dataset("backgrounds_pixels_used", data=np.zeros(series.shape, dtype="u1"))
-            write_wcs(file, series.wcs, list(series.wcs_headers), content.ref_frame)
-            write_background(file, content.model)
-            if content.movement is not None:
-                file.create_dataset("movement_kernel", data=content.movement)
-                file["movement_kernel"].attrs["warpmode"] = content.warpmode
-            return dataset_places(file, content.pixels)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        # Messages of the HDF5 library have several lines.
-        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{part}: cannot be written ({reason}); make room and start again, what was done is kept"
-        ) from None

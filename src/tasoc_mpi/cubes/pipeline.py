@@ -9,7 +9,6 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from .star_image import FEWEST_FRAMES
 from .tasks import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep
 
 __all__ = [
-    "CubeFile",
     "fit_backgrounds",
     "flag_frames",
     "make_stars",
@@ -54,16 +52,6 @@ _HEADERS = 8
 _BLOCKS = 8
 #: Reading fewer rows than this from many files takes longer than it should.
 _FEWEST_ROWS = 32
-
-
-@dataclass(frozen=True)
-class CubeFile:
-    """Where the pixels go."""
-
-    path: Path  #: The unfinished cube
-    #: First byte of images, images_err, pixel_flags, sumimage, backgrounds_pixels_used and, if the background
-    #: is to be stored as pixels too, backgrounds.
-    offsets: dict[str, int]
 
 
 def _share(
@@ -309,7 +297,8 @@ def write_rows(
     excluded: NDArray[np.int32],
     good: NDArray[np.bool_],
     flagged: NDArray[np.bool_],
-    cube: CubeFile,
+    part: Path,
+    offsets: dict[str, int],
     checkpoint: Checkpoint,
     most: int,
     name: str,
@@ -326,14 +315,17 @@ def write_rows(
         Frames whose mean is the sum image.
     flagged : ndarray of bool, shape (T,)
         Frames with background shenanigans.
-    cube : CubeFile
+    part : Path
+        The unfinished cube.
+    offsets : dict of int
+        See `RowsStep`.
     checkpoint : Checkpoint
     most : int
         Rows of a block, from `rows_at_once`.
     name : str
         Of the CCD, for messages.
     """
-    step = RowsStep(frames, checkpoint.images, cube.path, cube.offsets, model, excluded, good, flagged)
+    step = RowsStep(frames, checkpoint.images, part, offsets, model, excluded, good, flagged)
     pieces = list(_pieces(~checkpoint.rows_done, most, ranks.size, _fewest_rows(frames)))
 
     def note(first: int, last: int, _: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -24,6 +25,7 @@ from ..core.times import BTJD_ZERO
 from ..models.motion import WARPMODES
 from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
+from ..products.frame_wcs import FrameWCS
 from ..products.star_catalog import catalog_settings
 from ..products.tpf import group_tpfs
 from ..products.tpf_files import TPFInfo, find_tpfs
@@ -33,7 +35,7 @@ from .frame_pixels import Frames
 from .frame_series import FrameSeries, read_series, reference_frame
 from .frame_table import write_log
 from .options import MOVEMENT_KERNELS, PrepareOptions
-from .partial_cube import CubeContent, begin_cube, end_cube, file_digests, series_digest
+from .partial_cube import CubeContent, allocate_content, begin_rows, end_cube, file_digests, series_digest
 from .pipeline import (
     fit_backgrounds,
     flag_frames,
@@ -59,6 +61,7 @@ __all__ = [
     "memory_bytes",
     "prepare_ccd",
     "prepare_folder",
+    "tess_positions",
 ]
 
 logger = logging.getLogger(__name__)
@@ -321,12 +324,15 @@ def _make(
         series, quality, model, ref_frame, positions, source, movement, kind, options.backgrounds
     )
     flagged = flag_frames(ranks, frames, digests, model, stars, checkpoint, label)
-    cube = begin_cube(part, content, checkpoint)
+    allocate = functools.partial(allocate_content, content)
+    offsets = begin_rows(part, content.digest(), content.pixels, allocate, checkpoint)
     if not np.any(good & there):
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)
         good = there
     excluded = np.where(there, series.excluded, 0).astype("i4")
-    write_rows(ranks, frames, model, excluded, good & there, flagged > 0, cube, checkpoint, most, label)
+    write_rows(
+        ranks, frames, model, excluded, good & there, flagged > 0, part, offsets, checkpoint, most, label
+    )
     if log:
         write_log(path, content, verdicts, flagged)
     end_cube(part, path)
@@ -363,15 +369,31 @@ def _ephemeris(
     options: PrepareOptions,
 ) -> tuple[NDArray[np.float64], str]:
     """Positions of TESS, for a reference frame that may yet turn out to have no pixels."""
+    frame = reference_frame(series.time, TESSQualityFlags.filter(quality), series.wcs.good, reference_time)
+    return tess_positions(
+        folder, series.time, series.timecorr, series.wcs, frame, series.btc_pixel, options.spice
+    )
+
+
+def tess_positions(
+    folder: Path,
+    time: NDArray[np.float64],
+    timecorr: NDArray[np.float64],
+    wcs: FrameWCS,
+    frame: int,
+    pixel: tuple[float, float],
+    spice: Path | None,
+) -> tuple[NDArray[np.float64], str]:
+    """Positions of TESS and their source, from `spice`, or the folder's own kernels, or `timecorr`.
+
+    `timecorr` is the barycentric correction in `time` (days) at a pixel (column, row) of a frame.
+    """
     from ..models.barycentre import ephemeris
 
-    frame = reference_frame(series.time, TESSQualityFlags.filter(quality), series.wcs.good, reference_time)
-    column, row = series.btc_pixel
-    ra, dec = series.wcs.sky(np.array([column]), np.array([row]), frame)[0]
-    spice = options.spice
+    ra, dec = wcs.sky(np.array([pixel[0]]), np.array([pixel[1]]), frame)[0]
     if spice is None and (folder / "spice").is_dir():
         spice = folder / "spice"
-    return ephemeris(series.time - series.timecorr, series.timecorr, float(ra), float(dec), spice)
+    return ephemeris(time - timecorr, timecorr, float(ra), float(dec), spice)
 
 
 def _reference_time(folder: Path, series: FrameSeries) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -24,18 +26,17 @@ from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
 from ..cubes.checkpoint import Checkpoint
 from ..cubes.consistency import one_a_cadence
-from ..cubes.file_writing import write_at, writing
+from ..cubes.file_writing import write_at
 from ..cubes.frame_headers import BTC_PIXEL
 from ..cubes.frame_series import drop_unusable, reference_frame
-from ..cubes.partial_cube import dataset_places
-from ..cubes.prepare import PrepareOptions, memory_bytes
+from ..cubes.partial_cube import begin_rows, end_cube
+from ..cubes.prepare import PrepareOptions, memory_bytes, tess_positions
 from ..kernels import blocks
-from ..models.barycentre import ephemeris
 from ..models.motion import WARPMODES
-from ..products.cube import allocate_cube, finish_cube, write_wcs
+from ..products.cube import allocate_cube, write_wcs
 from ..products.frame_wcs import FrameWCS
 from ..products.processing import file_rank
-from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, frame_reader, open_tasoc
+from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, open_tasoc
 
 __all__ = ["import_tasoc", "scan_tasoc"]
 
@@ -103,23 +104,14 @@ def import_tasoc(info: TasocFile, path: Path, options: PrepareOptions, label: st
     wcs, headers, ref_frame = _wcs(info)
     digest = _digest(info, options)
     checkpoint = Checkpoint(state_path, digest, info.shape[2], info.shape[0], (1, 1), 0, 0)
-    if not _whole(part, checkpoint, digest):
-        offsets = checkpoint.continued_rows(digest, part, list(GROUPS))
-        if offsets is None:
-            with writing(part):
-                part.unlink(missing_ok=True)
-            try:
-                places = _allocate(part, info, wcs, headers, ref_frame, options)
-            except OSError as error:
-                part.unlink(missing_ok=True)
-                raise InputError(f"{part}: cannot be written ({error}); make room on the disk") from None
-            checkpoint.begin_rows(digest, part, places)
-            offsets = {name: place for name, (place, _) in places.items()}
-        with frame_reader(info) as reader:
+    if _whole(part, checkpoint, digest):
+        rename_whole(part, path)
+    else:
+        allocate = functools.partial(_allocate, info, wcs, headers, ref_frame, options)
+        offsets = begin_rows(part, digest, list(GROUPS), allocate, checkpoint)
+        with contextlib.closing(FrameReader(info)) as reader:
             _copy(reader, part, offsets, checkpoint, rows_at_once, label)
-        with h5py.File(part, "r+") as file:
-            finish_cube(file)
-    rename_whole(part, path)
+        end_cube(part, path)
     del checkpoint
     state_path.unlink()
 
@@ -171,27 +163,16 @@ def _whole(part: Path, checkpoint: Checkpoint, digest: str) -> bool:
 
 
 def _allocate(
-    part: Path,
-    info: TasocFile,
-    wcs: FrameWCS,
-    headers: list[str],
-    ref_frame: int,
-    options: PrepareOptions,
-) -> dict[str, tuple[int, int]]:
-    """Make an unfinished cube in which only the pixels are missing; where they are, and their bytes."""
+    info: TasocFile, wcs: FrameWCS, headers: list[str], ref_frame: int, options: PrepareOptions, part: Path
+) -> None:
+    """Make an unfinished cube in which only the pixels are missing."""
     if info.movement_kernel is not None and WARPMODES.get(info.warpmode) != info.movement_kernel.shape[1]:
         raise InputError(
             f"{info.path}: movement kernels of kind {info.warpmode!r} with {info.movement_kernel.shape[1]} "
             "parameters are not known; make it again"
         )
-    sky = wcs.sky(np.array([BTC_PIXEL[0]]), np.array([BTC_PIXEL[1]]), ref_frame)[0]
-    spice = options.spice
-    if spice is None and (part.parent / "spice").is_dir():
-        spice = part.parent / "spice"
-    timecorr = info.series["timecorr"]
-    positions, source = ephemeris(
-        info.series["time"] - timecorr, timecorr, float(sky[0]), float(sky[1]), spice
-    )
+    time, timecorr = info.series["time"], info.series["timecorr"]
+    positions, source = tess_positions(part.parent, time, timecorr, wcs, ref_frame, BTC_PIXEL, options.spice)
     allocate_cube(part, info.shape, info.attributes, backgrounds=True)
     with h5py.File(part, "r+") as file:
         for name, values in info.series.items():
@@ -206,7 +187,6 @@ def _allocate(
         if info.movement_kernel is not None:
             file.create_dataset("movement_kernel", data=info.movement_kernel)
             file["movement_kernel"].attrs["warpmode"] = info.warpmode
-        return dataset_places(file, list(GROUPS))
 
 
 def _copy(
@@ -229,7 +209,7 @@ def _copy(
     descriptor = os.open(part, os.O_RDWR)
     try:
         with ThreadPoolExecutor(1) as pool:
-            pending = pool.submit(_nothing)
+            pending = pool.submit(lambda: None)
             for first in progress(todo, len(todo), f"{label}: pixels", "blocks"):
                 last = min(first + rows_at_once, n_rows)
                 for name, pixels in _transposed(reader, first, last, buffers, frames):
@@ -259,7 +239,7 @@ def _transposed(
         for t0 in range(0, n_time, step):
             t1 = min(t0 + step, n_time)
             for t in range(t0, t1):
-                reader.read(name, t, first, last, some[t - t0])
+                reader.read_frame(name, t, first, last, some[t - t0])
             blocks.scatter(some[: t1 - t0], out, t0)
         yield name, out
 
@@ -267,10 +247,6 @@ def _transposed(
 def _shaped(buffer: NDArray[np.uint8], dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
     """The beginning of a buffer as an array."""
     return buffer.view(dtype)[: math.prod(shape)].reshape(shape)
-
-
-def _nothing() -> None:
-    """What the first block waits for."""
 
 
 def _sync(descriptor: int, checkpoint: Checkpoint, first: int, last: int) -> None:

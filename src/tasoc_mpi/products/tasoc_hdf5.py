@@ -8,8 +8,7 @@ frame image, also here, where the arrays begin at its column 44.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from .fits_read import card_value
 from .frame_wcs import FrameWCS
 from .hdf5_read import HDF5Reader
 
-__all__ = ["GROUPS", "TasocFile", "frame_reader", "open_tasoc"]
+__all__ = ["GROUPS", "FrameReader", "TasocFile", "open_tasoc"]
 
 #: The groups of frames, and the type of their pixels.
 GROUPS: dict[str, type[np.generic]] = {
@@ -44,7 +43,8 @@ _MISSING = {
 _CARD = 80
 #: Days. TJD 20000 is in 2069; the light time from the barycentre to TESS is less than nine minutes.
 _LARGEST = {"time": 20000.0, "timecorr": 0.1, "time_start": 20000.0, "time_stop": 20000.0}
-_WAY_OUT = "fetch it again, or make it again"
+#: What the file should be, and the way out where it is not.
+_MESSAGES = ("a file of the TASOC pipeline", "fetch it again, or make it again")
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,6 @@ class TasocFile:
     warpmode: str
 
 
-def _opened(path: Path) -> HDF5Reader:
-    return HDF5Reader(path, "a file of the TASOC pipeline", _WAY_OUT)
-
-
 def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
     """Read everything but the frames.
 
@@ -92,7 +88,7 @@ def open_tasoc(path: str | os.PathLike[str]) -> TasocFile:
         If it is not a file of the TASOC pipeline, is truncated, or frames are missing in it.
     """
     path = Path(path)
-    with _opened(path) as reader:
+    with HDF5Reader(path, *_MESSAGES) as reader:
         if not isinstance(reader.find("images"), h5py.Group):
             raise reader.fail("an HDF5 file, but not one of the TASOC pipeline, or it is truncated")
         n_time = len(reader.read("time", "f8", (None,)))
@@ -194,21 +190,14 @@ def _names(reader: HDF5Reader, n_time: int) -> tuple[str, ...]:
     return tuple(Path(name).name for name in reader.texts("imagespaths", (n_time,)))
 
 
-@contextmanager
-def frame_reader(info: TasocFile) -> Iterator[FrameReader]:
-    """Open the file for reading frames; damages are an InputError."""
-    with _opened(info.path) as reader:
-        yield FrameReader(info, reader)
+class FrameReader(HDF5Reader):
+    """A file open for reading frames."""
 
+    def __init__(self, info: TasocFile) -> None:
+        super().__init__(info.path, *_MESSAGES)
+        self.info = info
 
-@dataclass(frozen=True)
-class FrameReader:
-    """A file open for reading frames; made by `frame_reader`."""
-
-    info: TasocFile
-    reader: HDF5Reader
-
-    def read(self, name: str, frame: int, first: int, last: int, out: NDArray[Any]) -> None:
+    def read_frame(self, name: str, frame: int, first: int, last: int, out: NDArray[Any]) -> None:
         """Read some rows of a frame.
 
         Parameters
@@ -222,8 +211,8 @@ class FrameReader:
             Gets the pixels, C-contiguous.
         """
         number = self.info.numbers[frame]
-        dataset = self.reader.dataset(f"{name}/{number:04d}", "fiub", self.info.shape[:2])
+        dataset = self.dataset(f"{name}/{number:04d}", "fiub", self.info.shape[:2])
         if dataset.dtype.kind != out.dtype.kind:
-            raise self.reader.fail(f"frame {number:04d} of {name} is of type {dataset.dtype}")
-        with self.reader.guard():
+            raise self.fail(f"frame {number:04d} of {name} is of type {dataset.dtype}")
+        with self.guard():
             dataset.read_direct(out, np.s_[first:last])
