@@ -1,14 +1,31 @@
-"""Files that appear whole or not at all: a temporary name, synchronised, then renamed."""
+"""The program's own files: opened only if they are regular; written so that they appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["new_file", "remove_unfinished", "rename_whole", "replacing", "sync", "write_whole"]
+__all__ = ["new_file", "open_regular", "remove_unfinished", "rename_whole", "replacing", "sync", "write_whole"]
+
+
+def open_regular(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:
+    """Descriptor of a regular file; an OSError tells where a link or anything else is in its place."""
+    try:
+        # O_NONBLOCK: a FIFO in its place would wait for its other end.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "a link", path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor
 
 
 def sync(path: str | os.PathLike[str]) -> None:

@@ -13,11 +13,11 @@ import fcntl
 import hashlib
 import os
 import socket
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from .atomic import open_regular
 from .errors import InputError
 
 __all__ = [
@@ -104,18 +104,11 @@ def open_lock(path: Path, mode: int = 0o666) -> int:
         If the file cannot be opened for writing, is a link, or no regular file.
     """
     try:
-        # O_NONBLOCK: a FIFO in its place would wait for its other end.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(path, flags, mode)
+        return open_regular(path, os.O_RDWR | os.O_CREAT, mode)
     except OSError as error:
-        reason = "a link" if error.errno == errno.ELOOP else error.strerror
         raise InputError(
-            f"{path}: cannot be used as a lock ({reason}); remove it, or make its folder writable"
+            f"{path}: cannot be used as a lock ({error.strerror}); remove it, or make its folder writable"
         ) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InputError(f"{path}: cannot be used as a lock (not a regular file); remove it")
-    return descriptor
 
 
 @contextlib.contextmanager
@@ -169,8 +162,7 @@ def holder(path: str | os.PathLike[str]) -> str | None:
     True
     """
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(lock_path(path), flags)
+        descriptor = open_regular(lock_path(path), os.O_RDONLY)
     except OSError:
         return None
     try:

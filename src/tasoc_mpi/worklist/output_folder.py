@@ -7,10 +7,9 @@ small file ``todo.output`` beside it names the one in which a run was started la
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
-from ..core.atomic import write_whole
+from ..core.atomic import open_regular, write_whole
 from ..core.errors import InputError
 from ..core.settings import output_folder
 
@@ -61,17 +60,12 @@ def note_output(todo: Path, output: Path) -> None:
 def _read(todo: Path) -> bytes | None:
     path = _note(todo)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(open_regular(path, os.O_RDONLY), "rb") as file:
+            return file.read(_LONGEST + 2)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); remove it") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"{path}: not a regular file; remove it")
-        return os.read(descriptor, _LONGEST + 2)
-    finally:
-        os.close(descriptor)
 
 
 def find_output(todo: Path, published: Path | None = None, method: str = "") -> Path:

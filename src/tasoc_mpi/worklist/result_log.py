@@ -28,7 +28,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.atomic import write_whole
+from ..core.atomic import open_regular, write_whole
 from ..core.errors import InputError
 from ..core.messages import LAYOUT, Bundle, ProtocolError, unpack_many
 from ..core.status import STATUS
@@ -309,19 +309,13 @@ def _open_log(path: Path, flags: int) -> int | None:
     try:
         if not stat.S_ISDIR(os.lstat(path.parent).st_mode):
             raise InputError(f"{path.parent}: not a folder (a link?); move it away")
-        # O_NONBLOCK: a FIFO in its place would wait for its other end.
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_regular(path, flags)
     except FileNotFoundError:
         return None
     except OSError as error:
-        reason = "a link" if path.is_symlink() else error.strerror
         raise InputError(
-            f"{path}: cannot be opened ({reason}); change its permissions, or move it away"
+            f"{path}: cannot be opened ({error.strerror}); change its permissions, or move it away"
         ) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InputError(f"{path}: not a regular file; move it away")
-    return descriptor
 
 
 class LogWriter:
