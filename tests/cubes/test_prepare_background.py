@@ -15,7 +15,7 @@ from skies import add_stars
 
 from tasoc_mpi.cubes.background import average_in_time, fit_background, usable_pixels, window_length
 from tasoc_mpi.cubes.mesh import box_levels, filled_levels, mesh_coefficients, series_mesh, smoothed_levels
-from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
+from tasoc_mpi.cubes.sky_geometry import BOX, NODE_STEP, RADIAL_FIRST, sky_geometry
 from tasoc_mpi.kernels import boxes as sky
 from tasoc_mpi.kernels import rings
 from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES
@@ -42,8 +42,8 @@ def model_image(fitted, geometry) -> np.ndarray:
         mesh[..., None],
         BOX,
         radial[:, None],
-        geometry.radial_first,
-        geometry.radial_step,
+        RADIAL_FIRST,
+        NODE_STEP,
         geometry.centre,
         geometry.origin,
     )

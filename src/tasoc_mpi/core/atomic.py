@@ -1,4 +1,4 @@
-"""The program's own files: opened only if they are regular; written so that they appear whole or not at all."""
+"""The program's own files: opened if they are regular, and written to appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["new_file", "open_regular", "remove_unfinished", "rename_whole", "replacing", "sync", "write_whole"]
+__all__ = [
+    "new_file",
+    "open_regular",
+    "remove_unfinished",
+    "rename_whole",
+    "replacing",
+    "sync",
+    "write_whole",
+]
 
 
 def open_regular(path: str | os.PathLike[str], flags: int, mode: int = 0o666) -> int:

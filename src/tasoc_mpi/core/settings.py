@@ -11,6 +11,7 @@ import difflib
 import functools
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,6 +196,10 @@ SETTINGS = (
     ),
 )  # fmt: skip
 
+_BY_SECTION: dict[str, dict[str, Setting]] = {}
+for _setting in SETTINGS:
+    _BY_SECTION.setdefault(_setting.section, {})[_setting.key] = _setting
+
 
 def default(section: str, key: str) -> int | float:
     """The default of a setting that is a number.
@@ -204,16 +209,9 @@ def default(section: str, key: str) -> int | float:
     >>> default("photometry", "zero_point")
     20.451
     """
-    value = _find(section, key).default
+    value = _BY_SECTION[section][key].default
     assert not isinstance(value, str)
     return value
-
-
-def _find(section: str, key: str) -> Setting:
-    for setting in SETTINGS:
-        if (setting.section, setting.key) == (section, key):
-            return setting
-    raise KeyError(f"[{section}] {key}")
 
 
 @functools.cache
@@ -239,10 +237,8 @@ def load_settings() -> configparser.ConfigParser:
     15.0
     """
     settings = configparser.ConfigParser(interpolation=None)
-    for setting in SETTINGS:
-        if not settings.has_section(setting.section):
-            settings.add_section(setting.section)
-        settings.set(setting.section, setting.key, setting.shown)
+    for section, known in _BY_SECTION.items():
+        settings[section] = {key: setting.shown for key, setting in known.items()}
     path = os.environ.get("TESSPHOT_SETTINGS")
     if path:
         for found, value in _read(path):
@@ -269,17 +265,15 @@ def _read(path: str) -> list[tuple[Setting, int | float | str]]:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: cannot be read as settings ({reason}); {way_out}") from None
     found = []
-    sections = list(dict.fromkeys(setting.section for setting in SETTINGS))
     for section in parser.sections():
-        if section not in sections:
-            raise InputError(f"{path}: no section [{section}]{_meant(section, sections)}; {way_out}")
-        keys = [setting.key for setting in SETTINGS if setting.section == section]
+        known = _BY_SECTION.get(section)
+        if known is None:
+            raise InputError(f"{path}: no section [{section}]{_meant(section, _BY_SECTION)}; {way_out}")
         for key, value in parser.items(section):
-            if key not in keys:
-                raise InputError(f"{path}: no setting [{section}] {key}{_meant(key, keys)}; {way_out}")
-            setting = _find(section, key)
+            if key not in known:
+                raise InputError(f"{path}: no setting [{section}] {key}{_meant(key, known)}; {way_out}")
             try:
-                found.append((setting, setting.parse(value)))
+                found.append((known[key], known[key].parse(value)))
             except ValueError as error:
                 shown = value if len(value) <= 40 else value[:40] + "..."
                 problem = f"[{section}] {key} is {shown!r} and not {error}"
@@ -287,7 +281,7 @@ def _read(path: str) -> list[tuple[Setting, int | float | str]]:
     return found
 
 
-def _meant(name: str, known: list[str]) -> str:
+def _meant(name: str, known: Iterable[str]) -> str:
     """The known name that is most like another."""
     like = difflib.get_close_matches(name, known, 1)
     return f" (is it {like[0]}?)" if like else f" (known: {', '.join(known)})"

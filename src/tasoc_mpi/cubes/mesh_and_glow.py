@@ -25,7 +25,7 @@ from .mesh import (
     smoothed_levels,
     starless_mesh,
 )
-from .sky_geometry import RADIAL_FIRST, RING, SkyGeometry
+from .sky_geometry import NODE_STEP, RADIAL_FIRST, RING, SkyGeometry
 
 __all__ = ["coefficients", "fit"]
 
@@ -70,8 +70,7 @@ def fit(
                 break
             radial = radial + more
             rest = image.copy() if rest is image else rest
-            nodes = geometry.radial_first, geometry.radial_step
-            rings.less_profile(image, geometry.pixels, geometry.radii, radial, *nodes, rest)
+            rings.less_profile(image, geometry.pixels, geometry.radii, radial, RADIAL_FIRST, NODE_STEP, rest)
             again = _measured(rest, starless, geometry.ring_boxes)
             measured = np.where(geometry.ring_boxes, again, measured)
             if not np.isfinite(measured).any():

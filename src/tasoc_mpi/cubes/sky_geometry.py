@@ -21,7 +21,7 @@ RADIAL_FIRST = 2400.0
 RING = 15.0
 #: Distance between the nodes of the stored profile, which is linear between them; with 5 px it is within
 #: 0.1% of the spline for a glow that doubles every 100 px.
-_NODE_STEP = 5.0
+NODE_STEP = 5.0
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,11 @@ class SkyGeometry:
     #: Shape (N,): distances of the profile's nodes, pixels; none where the region has no such pixels.
     nodes: NDArray[np.float64]
 
-    @property
-    def radial_first(self) -> float:
-        """Distance of the first node, pixels."""
-        return RADIAL_FIRST
-
-    @property
-    def radial_step(self) -> float:
-        """Distance between nodes, pixels."""
-        return _NODE_STEP
-
     def model(self, mesh: NDArray[np.float32], radial: NDArray[np.float32] | None = None) -> BackgroundModel:
         """A background of these boxes and nodes; without a profile if none is given."""
         if radial is None:
             radial = np.empty((0, mesh.shape[2]), dtype="f4")
-        return BackgroundModel(
-            mesh, BOX, radial, self.radial_first, self.radial_step, self.centre, self.origin
-        )
+        return BackgroundModel(mesh, BOX, radial, RADIAL_FIRST, NODE_STEP, self.centre, self.origin)
 
 
 @functools.lru_cache(maxsize=1)
@@ -90,8 +78,8 @@ def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, c
     starts = np.searchsorted(ring, np.arange(count + 1)).astype("i8")
     nodes: NDArray[np.float64] = np.empty(0)
     if count:
-        length = int(np.ceil((radius.max() - RADIAL_FIRST) / _NODE_STEP)) + 1
-        nodes = RADIAL_FIRST + _NODE_STEP * np.arange(max(length, 2), dtype="f8")
+        length = int(np.ceil((radius.max() - RADIAL_FIRST) / NODE_STEP)) + 1
+        nodes = RADIAL_FIRST + NODE_STEP * np.arange(max(length, 2), dtype="f8")
     return SkyGeometry(
         shape=shape,
         origin=origin,

@@ -184,29 +184,23 @@ def allocate_cube(
 
 def write_wcs(file: h5py.File, wcs: FrameWCS, headers: list[str], ref_frame: int) -> None:
     """Store the world coordinates of every frame in a cube open for writing."""
-    group = file.require_group("wcs")
+    group = file.create_group("wcs")
     for name in ("crval", "cd", "crpix", "sip_a", "sip_b"):
-        _replace(group, name, getattr(wcs, name))
-    _replace(group, "good", wcs.good.astype("u1"))
-    _replace(group, "headers", np.array(headers, dtype=object), dtype=h5py.string_dtype())
+        group.create_dataset(name, data=getattr(wcs, name))
+    group.create_dataset("good", data=wcs.good.astype("u1"))
+    group.create_dataset("headers", data=np.array(headers, dtype=object), dtype=h5py.string_dtype())
     group.attrs["ref_frame"] = ref_frame
 
 
 def write_background(file: h5py.File, model: BackgroundModel) -> None:
     """Store the background model in a cube open for writing."""
-    group = file.require_group("background")
-    _replace(group, "mesh", model.mesh)
-    _replace(group, "radial", model.radial)
+    group = file.create_group("background")
+    group.create_dataset("mesh", data=model.mesh)
+    group.create_dataset("radial", data=model.radial)
     group.attrs["box"] = model.box
     group.attrs["radial_first"] = model.radial_first
     group.attrs["radial_step"] = model.radial_step
     group.attrs["centre"] = model.centre
-
-
-def _replace(group: h5py.Group, name: str, data: Any, dtype: Any = None) -> None:
-    if name in group:
-        del group[name]
-    group.create_dataset(name, data=data, dtype=dtype)
 
 
 def finish_cube(file: h5py.File) -> None:

@@ -173,10 +173,8 @@ def read_series(
 
     Parameters
     ----------
-    reader : FITSReader
-        The file.
-    hdu : HDU
-        The table.
+    reader, hdu
+        As `read_table`.
     wanted : mapping
         Name of a column to the type that its values are to have.
     keep : callable

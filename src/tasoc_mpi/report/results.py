@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..core.diagnostics import DIAGNOSTICS
 from ..core.errors import InputError, MissingInput, one_line
 from ..core.input_files import WAY_OUT
+from ..core.messages import TASK_DTYPE
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.settings import output_folder
 from ..core.status import STATUS
@@ -36,14 +37,7 @@ _NUMBERS = ("elaptime", *DIAGNOSTICS)
 
 #: One star: its row of the work list and its diagnostics; NaN and '' where a value is not known.
 RESULT_DTYPE = np.dtype(
-    [
-        ("priority", "i8"),
-        ("starid", "i8"),
-        ("sector", "i4"),
-        ("camera", "i4"),
-        ("ccd", "i4"),
-        ("cadence", "i4"),
-    ]
+    [(name, TASK_DTYPE[name]) for name in ("priority", "starid", "sector", "camera", "ccd", "cadence")]
     + [("datasource", "U24"), ("status", "i4"), ("tmag", "f8")]
     + [(name, "f8") for name in _NUMBERS]
     + [("lightcurve", "U200")]

@@ -168,12 +168,8 @@ def _column(
 ) -> list[CardTuple]:
     stamp = target.stamp
     image = form.startswith("[")
-    cards: list[CardTuple] = [(f"TTYPE{i}", name, f"column title: {comment}")]
     form = f"{stamp.rows * stamp.columns}{form[1]}" if image else form
-    cards.append((f"TFORM{i}", form, "column format"))
-    if unit:
-        cards.append((f"TUNIT{i}", unit, "column units"))
-    cards.append((f"TDISP{i}", display, "column display format"))
+    cards = _column_start(i, name, form, unit, display, f"column title: {comment}")
     if not image:
         return cards
     cards.append((f"TDIM{i}", f"({stamp.columns},{stamp.rows})", "column dimensions: pixel aperture array"))
@@ -193,6 +189,13 @@ def _column(
     cards += [(f"{k}CRP{i}P", 1, f"table column physical WCS a{k} reference") for k in (1, 2)]
     cards.append((f"WCAX{i}", 2, "number of WCS axes"))
     return cards + [(f"{COLUMN_CARDS[key]}{i}", value, comment) for key, value, comment in target.wcs]
+
+
+def _column_start(i: int, name: str, form: str, unit: str, display: str, title: str) -> list[CardTuple]:
+    """TTYPE to TDISP of a column of a table."""
+    cards: list[CardTuple] = [(f"TTYPE{i}", name, title), (f"TFORM{i}", form, "column format")]
+    cards += [(f"TUNIT{i}", unit, "column units")] if unit else []
+    return [*cards, (f"TDISP{i}", display, "column display format")]
 
 
 def aperture(target: Target) -> list[CardTuple]:
@@ -218,11 +221,6 @@ def cosmic_rays() -> list[CardTuple]:
     """Cards of the table of cosmic rays that were taken out on the ground: none are."""
     cards = _table_start(12, 0, 4)
     columns = (("CADENCENO", "J", "", "I10"), ("RAWX", "I", "pixel", "I4"), ("RAWY", "I", "pixel", "I4"))
-    for i, (name, form, unit, display) in enumerate(
-        (*columns, ("COSMIC_RAY", "E", "e-/s", "E14.7")), start=1
-    ):
-        cards += [(f"TTYPE{i}", name, "column title"), (f"TFORM{i}", form, "column format")]
-        if unit:
-            cards.append((f"TUNIT{i}", unit, "column units"))
-        cards.append((f"TDISP{i}", display, "column display format"))
+    for i, column in enumerate((*columns, ("COSMIC_RAY", "E", "e-/s", "E14.7")), start=1):
+        cards += _column_start(i, *column, "column title")
     return cards + mission.extension_cards("TARGET COSMIC RAY")[:4]

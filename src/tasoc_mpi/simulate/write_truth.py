@@ -25,6 +25,9 @@ __all__ = ["write_truth"]
 #: Rows and columns between the nodes at which the truth keeps the sky.
 SKY_STEP = 16
 
+#: Arrays of the frames that are those of their exposures.
+_OF_EXPOSURES = ("cadenceno", "quality", "shift", "roll", "dva_phase", "matrix")
+
 
 def write_truth(
     path: Path,
@@ -72,28 +75,17 @@ def write_truth(
 
 def _attributes(scene: Scene) -> dict[str, object]:
     o = scene.options
-    row0, column0, rows, columns = o.science
     _, used = mission.reads(o.cadence)
     return {
-        "SECTOR": o.sector,
-        "CAMERA": o.camera,
-        "CCD": o.ccd,
-        "CADENCE": o.cadence,
-        "SEED": o.seed,
-        "ROW0": row0,
-        "COLUMN0": column0,
-        "ROWS": rows,
-        "COLUMNS": columns,
+        **{name.upper(): getattr(o, name) for name in ("sector", "camera", "ccd", "cadence", "seed")},
+        **dict(zip(("ROW0", "COLUMN0", "ROWS", "COLUMNS"), o.science, strict=True)),
         "FULL_FRAME": o.full_frame,
         "EXPOSURE": used * mission.INT_TIME,
         "READS": used,
         "READ_NOISE": mission.READ_NOISE,
         "GAIN": mission.GAIN,
         "FULL_WELL": FULL_WELL,
-        "NOISE": o.noise,
-        "COSMICS": o.cosmics,
-        "JITTER": o.jitter,
-        "VARIABLES": o.variables,
+        **{name.upper(): getattr(o, name) for name in ("noise", "cosmics", "jitter", "variables")},
         "REF_FRAME": scene.reference,
         "PRF": scene.response.description,
         "FOCUS": o.focus,

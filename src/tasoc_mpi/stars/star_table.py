@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import logging
 import os
@@ -165,10 +166,6 @@ def _block(
     }
 
 
-def _read_ecsv(path: Path) -> dict[str, NDArray[np.float64]]:
-    return _read_by_astropy(path, format="ascii.ecsv")
-
-
 def _read_fits(path: Path) -> dict[str, NDArray[np.float64]]:
     with FITSReader(path) as reader:
         # Sizes that the file cannot have would be taken from the memory.
@@ -222,7 +219,7 @@ def _read_parquet(path: Path) -> dict[str, NDArray[np.float64]]:
 #: Readers of the formats, by the end of a file's name (without .gz).
 _READERS: dict[str, Callable[[Path], dict[str, NDArray[np.float64]]]] = {
     ".csv": _read_csv,
-    ".ecsv": _read_ecsv,
+    ".ecsv": functools.partial(_read_by_astropy, format="ascii.ecsv"),
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
     ".fits": _read_fits,
