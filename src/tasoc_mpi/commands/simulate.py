@@ -49,6 +49,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="how much wider the PRF is at the beginning of each orbit (0.03, say); default: no focus drift",
     )
+    add(
+        "--bright-star",
+        dest="bright_stars",
+        action="append",
+        default=[],
+        metavar="ROW,COLUMN,TMAG[,SIGNAL[,SIZE]]",
+        help="a star at a place (may be repeated), with wide wings; SIGNAL: constant, solar-like, delta-scuti, "
+        "transit or eclipse; SIZE: relative amplitude or depth",
+    )
     for name, words in (
         ("jitter", "spacecraft motion and differential aberration"),
         ("variables", "variable stars"),
@@ -66,10 +75,11 @@ def main(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
     from ..simulate import SimulationOptions, simulate
+    from ..simulate.bright import parse_bright_star
 
-    options = SimulationOptions(
-        **{field.name: getattr(args, field.name) for field in fields(SimulationOptions)}
-    )
+    values = {field.name: getattr(args, field.name) for field in fields(SimulationOptions)}
+    values["bright_stars"] = tuple(map(parse_bright_star, args.bright_stars))
+    options = SimulationOptions(**values)
     paths = simulate(args.folder, options)
     print(
         f"{args.folder}: {len(paths.ffis)} full frame images, {len(paths.tpfs)} target pixel files, "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import UsageError
+from .bright import BrightStar, check_bright_star
 
 __all__ = [
     "CCD_COLUMNS",
@@ -74,6 +75,9 @@ class SimulationOptions:
     focus : float
         Focus drift: the width of the response is larger by this share at the beginning of each orbit and
         relaxes within days (`timeline.FOCUS_DAYS`).
+    bright_stars : tuple of BrightStar
+        Stars at given places in the region. With any of them, all stars brighter than Tmag 9 have wings that
+        reach hundreds of pixels.
     gzip : bool
         Write fits.gz.
     overwrite : bool
@@ -104,6 +108,7 @@ class SimulationOptions:
     gap: float = 1.0
     prf: Path | None = None
     focus: float = 0.0
+    bright_stars: tuple[BrightStar, ...] = ()
     gzip: bool = False
     overwrite: bool = False
 
@@ -137,6 +142,14 @@ class SimulationOptions:
                 raise UsageError(
                     f"--column0 {column0} with --columns {columns}: outside the CCD, whose science columns "
                     f"are {FIRST_COLUMN} to {last}"
+                )
+        row0, column0, rows, columns = self.science
+        for star in self.bright_stars:
+            check_bright_star(star)
+            if not (row0 <= star.row < row0 + rows and column0 <= star.column < column0 + columns):
+                raise UsageError(
+                    f"--bright-star {star.row:g},{star.column:g},{star.tmag:g}: outside the region, whose rows "
+                    f"are {row0} to {row0 + rows - 1} and columns {column0} to {column0 + columns - 1}"
                 )
         if self.prf is not None and not Path(self.prf).is_dir():
             raise UsageError(f"--prf {self.prf}: no such folder; leave it out for the analytic PRF")

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 from ..kernels.prf import CORE_SIGMA, add_stars
 from ..kernels.prf_table import add_blended_stars
 from ..models.prf_files import SAMPLES, SIZE, PRFGrid, find_folder, read_grid
+from .bright import add_wings, wing_shares
 from .options import SimulationOptions
 from .stars import Stars
 
@@ -43,6 +44,7 @@ class Response:
     corners: NDArray[np.int64]  #: Shape (N, 4): positions around each star
     shares: NDArray[np.float64]  #: Shape (N, 4): their shares in its response
     focus: float  #: Largest relative change of the width
+    wings: NDArray[np.float64]  #: Shape (N,): share of the light in wide wings, see `bright`
 
 
 def make_response(options: SimulationOptions, stars: Stars) -> Response:
@@ -55,12 +57,13 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
     InputError
         If they are corrupt.
     """
+    wings = wing_shares(options.bright_stars, stars.tmag)
     if options.prf is None:
         description = "analytic: two Gaussians integrated over the pixels (tasoc_mpi.kernels.prf)"
         none = np.zeros((0, 0, 0, 0, 0))
         shares = np.zeros((len(stars), 4))
         return Response(
-            description, stars.scale, stars.radius, none, none, shares.astype("i8"), shares, options.focus
+            description, stars.scale, stars.radius, none, none, shares.astype("i8"), shares, options.focus, wings
         )
     folder = find_folder(Path(options.prf), options.sector, options.camera, options.ccd)
     grid = read_grid(folder, options.camera, options.ccd)
@@ -72,7 +75,7 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
     corners, shares = place_on_grid(grid, stars.row, stars.column)
     radius = np.full(len(stars), WIDTH // 2)
     return Response(
-        description, stars.scale, radius, _phases(tables), _phases(broad), corners, shares, options.focus
+        description, stars.scale, radius, _phases(tables), _phases(broad), corners, shares, options.focus, wings
     )
 
 
@@ -159,6 +162,10 @@ def draw(
         Share of the largest focus drift.
     """
     rows, columns = np.ascontiguousarray(positions[:, 1]), np.ascontiguousarray(positions[:, 0])
+    wings = response.wings[which]
+    if wings.any():
+        add_wings(image, (float(origin[0]), float(origin[1])), rows, columns, wings * fluxes)
+        fluxes = (1.0 - wings) * fluxes
     if not len(response.phases):
         scale = response.scale[which] * (1.0 + response.focus * focus)
         radius = response.radius[which]

@@ -13,6 +13,7 @@ from ..core.sphere import unit_vectors
 from ..core.times import BTJD_ZERO, DAY
 from ..products.frame_wcs import FrameWCS
 from ..products.star_catalog import julian_epoch
+from .bright import add_signals
 from .mission_cards import calendar
 from .options import SimulationOptions
 from .pointing import Pointing, load_pointing, moved_wcs
@@ -92,6 +93,9 @@ def make_scene(options: SimulationOptions) -> Scene:
     stars = make_stars(options, frames.wcs, reference)
     begin = float(exposures.begin[0])
     days = float(exposures.begin[-1]) - begin + exposures.seconds / DAY
+    variability = make_variability(options, stars, begin, days)
+    if options.bright_stars:
+        variability = add_signals(variability, options.bright_stars, stars, begin, days, options.rng(7))
     return Scene(
         options=options,
         pointing=pointing,
@@ -101,6 +105,6 @@ def make_scene(options: SimulationOptions) -> Scene:
         reference=reference,
         reference_time=float(reference_time),
         stars=stars,
-        variability=make_variability(options, stars, begin, days),
+        variability=variability,
         response=make_response(options, stars),
     )

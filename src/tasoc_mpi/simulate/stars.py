@@ -91,6 +91,10 @@ def make_stars(options: SimulationOptions, wcs: FrameWCS, reference: int) -> Sta
             np.append(row, row0 + bright[1] * rows),
             np.append(column, column0 + bright[2] * columns),
         )
+    given = options.bright_stars
+    tmag = np.append(tmag, [star.tmag for star in given])
+    row = np.append(row, [star.row for star in given])
+    column = np.append(column, [star.column for star in given])
     order = np.argsort(tmag, kind="stable")
     tmag, row, column = np.round(tmag[order], 4), row[order], column[order]
     n = len(tmag)

@@ -113,7 +113,8 @@ def _expected(
     near = (stars.row > row - radius - 1) & (stars.row < row + rows + radius)
     first, last = stamp.column, stamp.column + stamp.columns
     near &= (stars.column > first - radius - 1) & (stars.column < last + radius)
-    (members,) = np.nonzero(near)
+    # Wings reach everywhere.
+    (members,) = np.nonzero(near | (scene.response.wings > 0))
     n = len(middle)
     positions = np.empty((n, len(members), 2))
     fluxes = np.tile(stars.flux[members], (n, 1))
