@@ -55,8 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ROW,COLUMN,TMAG[,SIGNAL[,SIZE]]",
-        help="a star at a place (may be repeated), with wide wings; SIGNAL: constant, solar-like, delta-scuti, "
-        "transit or eclipse; SIZE: relative amplitude or depth",
+        help="a star at a place (may be repeated), with wide wings; SIGNAL: constant, solar-like, "
+        "delta-scuti, transit or eclipse; SIZE: relative amplitude or depth",
     )
     for name, words in (
         ("jitter", "spacecraft motion and differential aberration"),

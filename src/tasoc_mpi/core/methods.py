@@ -24,7 +24,7 @@ METHODS = {
     "aperture": "aperture:AperturePhotometry",
     "psf": "psf_fit:PSFPhotometry",
     "linpsf": "linpsf:LinPSFPhotometry",
-    "halo": "",
+    "halo": "halo:HaloPhotometry",
 }
 
 #: How the coefficients of a correction are found, the default first: with a prior from neighbouring stars and

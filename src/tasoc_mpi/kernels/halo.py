@@ -34,8 +34,18 @@ def weighted_sum(rows, weights):
         stop = min(start + _BLOCK, length)
         part = out[start:stop]
         for i in range(0, n - 7, 8):
-            a, b, c, d = rows[i, start:stop], rows[i + 1, start:stop], rows[i + 2, start:stop], rows[i + 3, start:stop]
-            e, f, g, h = rows[i + 4, start:stop], rows[i + 5, start:stop], rows[i + 6, start:stop], rows[i + 7, start:stop]
+            a, b, c, d = (
+                rows[i, start:stop],
+                rows[i + 1, start:stop],
+                rows[i + 2, start:stop],
+                rows[i + 3, start:stop],
+            )
+            e, f, g, h = (
+                rows[i + 4, start:stop],
+                rows[i + 5, start:stop],
+                rows[i + 6, start:stop],
+                rows[i + 7, start:stop],
+            )
             for t in range(stop - start):
                 low = (w[i] * a[t] + w[i + 1] * b[t]) + (w[i + 2] * c[t] + w[i + 3] * d[t])
                 high = (w[i + 4] * e[t] + w[i + 5] * f[t]) + (w[i + 6] * g[t] + w[i + 7] * h[t])

@@ -63,7 +63,15 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
         none = np.zeros((0, 0, 0, 0, 0))
         shares = np.zeros((len(stars), 4))
         return Response(
-            description, stars.scale, stars.radius, none, none, shares.astype("i8"), shares, options.focus, wings
+            description,
+            stars.scale,
+            stars.radius,
+            none,
+            none,
+            shares.astype("i8"),
+            shares,
+            options.focus,
+            wings,
         )
     folder = find_folder(Path(options.prf), options.sector, options.camera, options.ccd)
     grid = read_grid(folder, options.camera, options.ccd)
@@ -75,7 +83,15 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
     corners, shares = place_on_grid(grid, stars.row, stars.column)
     radius = np.full(len(stars), WIDTH // 2)
     return Response(
-        description, stars.scale, radius, _phases(tables), _phases(broad), corners, shares, options.focus, wings
+        description,
+        stars.scale,
+        radius,
+        _phases(tables),
+        _phases(broad),
+        corners,
+        shares,
+        options.focus,
+        wings,
     )
 
 

@@ -1,0 +1,121 @@
+"""The fit of the weights of halo photometry in one segment, and its parameters."""
+
+from __future__ import annotations
+
+import configparser
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.halo import weighted_sum
+from .halo_signals import periodic_basis, without_signals
+from .halo_weights import WeightFit, differences, optimal_weights
+
+__all__ = ["HaloParameters", "HaloSeries", "fit_segment"]
+
+#: Factor of the noise and iterations of the first fit, which shows the signals of the star.
+_FIRST_NOISE, _FIRST_ITERATIONS = 10.0, 10
+
+
+@dataclass(frozen=True)
+class HaloParameters:
+    """The settings of the section [halo]; see `tasoc_mpi.core.settings`."""
+
+    objective: str
+    lag: float
+    noise_weight: float
+    max_iterations: int
+    radius: float
+    saturation: float
+    saturated: int
+    min_flux: float
+    neighbour_share: float
+    min_pixels: int
+    min_frames: int
+    gap: float
+
+    @classmethod
+    def from_settings(cls, settings: configparser.ConfigParser) -> HaloParameters:
+        """Parameters as they are set.
+
+        Examples
+        --------
+        >>> from tasoc_mpi.core.settings import load_settings
+        >>> HaloParameters.from_settings(load_settings()).objective
+        'tv'
+        """
+        values: dict[str, Any] = dict(settings["halo"])
+        for name in ("max_iterations", "saturated", "min_pixels", "min_frames"):
+            values[name] = int(values[name])
+        for name in ("lag", "noise_weight", "radius", "saturation", "min_flux", "neighbour_share", "gap"):
+            values[name] = float(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class HaloSeries:
+    """Time series of the pixels, relative to their mean over good frames."""
+
+    pixels: NDArray[np.float32]  #: Shape (N, T): q - 1
+    errors: NDArray[np.float32]  #: Shape (N, T): relative variance in each frame
+    light: NDArray[np.float64]  #: Shape (N,): mean light of the star, e-/s
+    good: NDArray[np.bool_]  #: Shape (T,): frames that count
+
+
+def fit_segment(
+    pixels: NDArray[np.float32],
+    variance: NDArray[np.float64],
+    light: NDArray[np.float64],
+    time: NDArray[np.float64],
+    cadenceno: NDArray[np.integer],
+    objective: str,
+    lag: int,
+    noise_weight: float,
+    iterations: int,
+) -> WeightFit:
+    """The shares of the pixels in the light curve of one segment.
+
+    A first fit, in which noise counts tenfold, shows the periodic signals of the star. They are taken out of
+    the pixels before the second fit.
+
+    Parameters
+    ----------
+    pixels : ndarray of float32, shape (N, T)
+        Relative variations in good frames.
+    variance, light : ndarray, shape (N,)
+        Mean relative variance of the noise; mean light, e-/s.
+    time : ndarray, shape (T,)
+        Days.
+    cadenceno : ndarray of int, shape (T,)
+    objective : str
+        See `OBJECTIVES`.
+    lag : int
+        Cadences.
+    noise_weight : float
+    iterations : int
+    """
+    between = differences(cadenceno, lag, objective)
+    if not between.points.size:
+        return WeightFit(light / light.sum(), np.ones(1))
+    with _one_blas_thread():
+        first = optimal_weights(pixels, variance, light, between, _FIRST_NOISE, _FIRST_ITERATIONS)
+        signals = periodic_basis(time, cadenceno, weighted_sum(pixels, first.shares))
+        if len(signals):
+            pixels = without_signals(pixels, signals)
+        return optimal_weights(pixels, variance, first.shares, between, noise_weight, iterations)
+
+
+def _one_blas_thread() -> Any:
+    """A context in which linear algebra has one thread: sums of several depend on their number."""
+    return _threads().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _threads() -> Any:
+    import scipy.optimize  # noqa: F401  its library has to be loaded to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -1,0 +1,108 @@
+"""The periodic signals of a star, which halo photometry keeps out of sight of its optimiser.
+
+An optimiser that sees them trades them against the motion of the star wherever both happen to be alike, which
+takes a part of their amplitude away and leaves motion in the light curve.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels.halo import weighted_sum
+
+__all__ = ["periodic_basis", "without_signals"]
+
+#: Most signals that are looked for.
+MOST_SIGNALS = 24
+#: A signal has this many times the median amplitude of its surroundings, +-`_SURROUNDINGS` per day.
+SIGNAL_TO_NOISE = 5.0
+_SURROUNDINGS = 3.0
+#: Signals have periods below this, days: at longer ones the differences of the objectives see little.
+LONGEST_PERIOD = 1.0
+#: Order of the polynomial that is fitted with the signals.
+_DEGREE = 3
+
+
+def periodic_basis(
+    time: NDArray[np.float64], cadenceno: NDArray[np.integer], flux: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Orthonormal time series that span the periodic signals of a light curve.
+
+    The strongest peak of the amplitude spectrum is taken out again and again, all of them together with a
+    polynomial, until none is left that stands out.
+
+    Parameters
+    ----------
+    time : ndarray, shape (T,)
+        Days.
+    cadenceno : ndarray of int, shape (T,)
+    flux : ndarray, shape (T,)
+
+    Returns
+    -------
+    ndarray, shape (2 K, T)
+        A pair for each of the K signals; without the polynomial.
+
+    Examples
+    --------
+    >>> t = np.arange(1000) / 48
+    >>> wave = 1e-3 * np.sin(2 * np.pi * 7.3 * t)
+    >>> noise = 1e-4 * np.random.default_rng(1).normal(size=1000)
+    >>> periodic_basis(t, np.arange(1000), 1 + wave + noise).shape
+    (2, 1000)
+    """
+    step = float(np.median(np.diff(time) / np.diff(cadenceno)))
+    grid = cadenceno - cadenceno[0]
+    length = 1 << int(4 * (int(grid[-1]) + 1) - 1).bit_length()
+    frequency = np.fft.rfftfreq(length, step)
+    searched = frequency > 1.0 / LONGEST_PERIOD
+    x = 2.0 * (time - time[0]) / (time[-1] - time[0]) - 1.0
+    basis: list[NDArray[np.float64]] = []
+    for degree in range(_DEGREE + 1):
+        _append(basis, x**degree)
+    for _ in range(MOST_SIGNALS):
+        rest = flux.copy()
+        for series in basis:
+            rest -= series * (series * rest).sum()
+        on_grid = np.zeros(length)
+        on_grid[grid] = rest
+        amplitude = np.abs(np.fft.rfft(on_grid))
+        peak = int(np.argmax(np.where(searched, amplitude, 0.0)))
+        around = searched & (np.abs(frequency - frequency[peak]) < _SURROUNDINGS)
+        if not searched[peak] or amplitude[peak] < SIGNAL_TO_NOISE * np.median(amplitude[around]):
+            break
+        phase = 2.0 * np.pi * _refined(amplitude, peak) * frequency[1] * time
+        for series in (np.sin(phase), np.cos(phase)):
+            _append(basis, series)
+    return np.array(basis[_DEGREE + 1 :]).reshape(-1, len(time))
+
+
+def _refined(amplitude: NDArray[np.float64], peak: int) -> float:
+    """Place of a maximum between the samples, by a parabola."""
+    if not 0 < peak < len(amplitude) - 1:
+        return float(peak)
+    low, middle, high = amplitude[peak - 1 : peak + 2]
+    curvature = low - 2.0 * middle + high
+    return peak + (0.5 * float(low - high) / float(curvature) if curvature < 0.0 else 0.0)
+
+
+def _append(basis: list[NDArray[np.float64]], series: NDArray[np.float64]) -> None:
+    """Add a series to an orthonormal basis, unless it is spanned by it already."""
+    rest = series / np.sqrt((series * series).sum())
+    for _ in range(2):  # once more for what rounding leaves
+        for other in basis:
+            rest = rest - other * (other * rest).sum()
+    size = float(np.sqrt((rest * rest).sum()))
+    if size > 1e-6:
+        basis.append(rest / size)
+
+
+def without_signals(pixels: NDArray[np.float32], basis: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Pixels, shape (N, T), less their projections on an orthonormal basis, shape (K, T)."""
+    out = pixels.copy()
+    transposed = np.ascontiguousarray(pixels.T)
+    for series in basis:
+        projection = weighted_sum(transposed, series).astype("f4")
+        out -= projection[:, None] * series.astype("f4")
+    return out
