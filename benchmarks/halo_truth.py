@@ -60,8 +60,8 @@ def options_of(scene: Scene, frames: int, cadence: int) -> SimulationOptions:
         stars.append(BrightStar(row + 2.5, column + 9.7, scene.tmag + scene.neighbour, "eclipse", 0.3))
     seed = 1 + sum(map(ord, scene.name))
     return SimulationOptions(
-        frames=frames, rows=rows, columns=columns, row0=row0, column0=column0, tpfs=0, seed=seed, bright=False,
-        variables=False, cadence=cadence, bright_stars=tuple(stars),
+        frames=frames, rows=rows, columns=columns, row0=row0, column0=column0, tpfs=0, seed=seed,
+        bright=False, variables=False, cadence=cadence, bright_stars=tuple(stars),
     )  # fmt: skip
 
 
@@ -213,7 +213,8 @@ def table(done: list[dict]) -> None:
             number(halo, "pull", ".2f"), number(halo, "share", ".4f"), number(halo, "leak", ".2%"),
             number(halo, "leak_flux", ".1%"), number(halo, "seconds", ".2f"),
             number(aperture, "noise", ".1f") if "noise" in aperture else aperture["status"],
-            number(aperture, "share", ".4f"), number(aperture, "leak_flux", ".1%"), number(plain, "noise", ".1f"),
+            number(aperture, "share", ".4f"), number(aperture, "leak_flux", ".1%"),
+            number(plain, "noise", ".1f"),
         ]  # fmt: skip
         print("| " + " | ".join(cells) + " |")
 

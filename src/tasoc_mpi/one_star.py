@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from .core.methods import METHODS
 from .core.settings import load_settings, mag2flux
 from .core.status import STATUS
 from .photometry.base import BasePhotometry
@@ -13,8 +11,6 @@ from .photometry.measurements import SIDES, edge_flux
 from .photometry.method_class import photometry_class
 
 __all__ = ["photometry_class", "tessphot", "wants_halo"]
-
-logger = logging.getLogger(__name__)
 
 
 def tessphot(method: str | type[BasePhotometry] | None = None, *args: Any, **kwargs: Any) -> BasePhotometry:
@@ -44,24 +40,19 @@ def tessphot(method: str | type[BasePhotometry] | None = None, *args: Any, **kwa
 
     Examples
     --------
-    >>> tessphot("halo", 25155310, "sector1", "lightcurves", sector=1, camera=4, ccd=1)
+    >>> tessphot("halo", 25155310, "in", "out", datasource="tpf")
     Traceback (most recent call last):
         ...
-    tasoc_mpi.core.errors.InputError: method 'halo' is not built yet; use aperture, psf, linpsf
+    tasoc_mpi.core.errors.MissingInput: in: no such folder; name the one that holds the data
     """
     photometry = photometry_class(method or "aperture")(*args, **kwargs)
     try:
         _run(photometry)
         if not method and wants_halo(photometry):
-            if METHODS["halo"]:
-                photometry.close()
-                photometry = photometry_class("halo")(*args, **kwargs)
-                _run(photometry)
-                photometry.report_details(error="Automatically switched to Halo photometry")
-            else:
-                logger.info(
-                    "TIC %d: halo photometry would do better, but is not built yet", photometry.starid
-                )
+            photometry.close()
+            photometry = photometry_class("halo")(*args, **kwargs)
+            _run(photometry)
+            photometry.report_details(error="Automatically switched to Halo photometry")
     except BaseException:
         photometry.close()
         raise

@@ -573,12 +573,6 @@ def test_short_cadences_inherit_the_flags_of_their_frame(simulated, tmp_path):
 # --- Choosing the method -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["halo"])
-def test_methods_that_are_not_there_say_so(simulated, stars, tmp_path, method):
-    with pytest.raises(InputError, match=f"{method}.*not built yet"):
-        tessphot(method, stars[0], simulated.folder, tmp_path, **WHERE)
-
-
 def test_unknown_method(simulated, stars, tmp_path):
     with pytest.raises(UsageError, match="aperture"):
         tessphot("magic", stars[0], simulated.folder, tmp_path, **WHERE)

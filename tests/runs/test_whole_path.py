@@ -222,22 +222,6 @@ def test_wrong_option_values(capsys, simulated, tmp_path, words):
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
-def test_method_that_is_not_built_yet(simulated, tmp_path):
-    folder = simulated.copy(tmp_path)
-    with sqlite3.connect(folder / "todo.sqlite") as conn:
-        conn.execute("UPDATE todolist SET method = 'halo' WHERE priority = 1")
-    conn.close()
-    assert cli.main(["run", str(folder), "--priority", "1"]) == 1
-    with sqlite3.connect(folder / "todo.sqlite") as conn:
-        ((status, errors),) = conn.execute(
-            "SELECT status, errors FROM todolist JOIN diagnostics USING (priority) WHERE priority = 1"
-        ).fetchall()
-    conn.close()
-    assert status == 2
-    assert "halo" in errors
-    assert "not built yet" in errors
-
-
 @pytest.mark.real
 def test_what_is_not_known_of_five_real_cadences(real, tmp_path, capsys):
     """No catalog, and ten minutes of data: no contamination and no noise of an hour, anywhere."""

@@ -29,35 +29,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--row0", type=int, metavar="ROW", help="its first row, 0 to 2047; default: in the middle")
     add("--column0", type=int, metavar="COLUMN", help="its first column, 44 to 2091; default: in the middle")
     add("--full-frame", action="store_true", help="the whole CCD with its collateral pixels, 2136 x 2078")
-    add(
-        "--tpfs",
-        type=int,
-        default=20,
-        metavar="N",
-        help="stars with a target pixel file; default: %(default)s",
-    )
+    words = "stars with a target pixel file; default: %(default)s"
+    add("--tpfs", type=int, default=20, metavar="N", help=words)
     add("--seed", type=int, default=1, help="the same seed gives the same files; default: %(default)s")
     add("--tmag-max", type=float, default=18.0, metavar="TMAG", help="faintest stars; default: %(default)s")
     add("--density", type=float, default=1.0, help="number of stars relative to a sparse field; default: 1")
     add("--sky", type=float, default=1.0, help="factor of the sky's brightness; default: 1")
     add("--gap", type=float, default=1.0, metavar="DAYS", help="data gap in mid-sector; default: %(default)s")
     add("--prf", type=Path, metavar="FOLDER", help="TESS PRF files; default: an analytic PRF")
-    add(
-        "--focus",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="how much wider the PRF is at the beginning of each orbit (0.03, say); default: no focus drift",
-    )
-    add(
-        "--bright-star",
-        dest="bright_stars",
-        action="append",
-        default=[],
-        metavar="ROW,COLUMN,TMAG[,SIGNAL[,SIZE]]",
-        help="a star at a place (may be repeated), with wide wings; SIGNAL: constant, solar-like, "
-        "delta-scuti, transit or eclipse; SIZE: relative amplitude or depth",
-    )
+    words = "how much wider the PRF is at the beginning of each orbit (0.03, say); default: no focus drift"
+    add("--focus", type=float, default=0.0, metavar="SHARE", help=words)
+    words = "stars at places, with wide wings; SIGNAL: constant, solar-like, delta-scuti, transit or eclipse"
+    form = "ROW,COLUMN,TMAG[,SIGNAL[,SIZE]]"
+    add("--bright-stars", nargs="+", default=(), metavar=form, help=words)
     for name, words in (
         ("jitter", "spacecraft motion and differential aberration"),
         ("variables", "variable stars"),

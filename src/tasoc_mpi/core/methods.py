@@ -19,7 +19,7 @@ __all__ = [
     "method_name",
 ]
 
-#: Class of each method as MODULE:CLASS below `tasoc_mpi.photometry`; '' for a name that is reserved.
+#: Class of each method as MODULE:CLASS below `tasoc_mpi.photometry`.
 METHODS = {
     "aperture": "aperture:AperturePhotometry",
     "psf": "psf_fit:PSFPhotometry",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.quality import TESSQualityFlags
 from ..core.settings import mag2flux
 from ..core.status import STATUS
-from ..kernels.halo import weighted_sum
+from ..kernels.weighted_sum import weighted_sum
 from .aperture import stars_in_mask
 from .base import BasePhotometry
 from .halo_fit import HaloParameters, HaloSeries, fit_segment
@@ -251,7 +251,8 @@ class HaloPhotometry(BasePhotometry):
             with_common = 1.0 + weighted_sum(series.pixels, common)
             level = match_levels(time, series.good, self.segments, flux, with_common)
         scale = mag2flux(self.target["tmag"]) * level / np.median((flux * level)[series.good])
-        flux[np.isnan(sums.flux)] = np.nan
+        missing = np.isnan(sums.flux) | np.isnan(flux)
+        flux[missing] = error[missing] = np.nan
         centroid = np.stack([sums.column, sums.row], axis=1)
         self.set_lightcurve(scale * flux, scale * np.sqrt(error), sums.background, centroid)
         self.plain_flux = sums.flux
@@ -323,7 +324,7 @@ class HaloPhotometry(BasePhotometry):
         radius = mask_radius(self._magnitude, parameters.radius)
         share = float((distance <= radius).sum()) / (math.pi * radius**2)
         if share < _MASK_SHARE and self.datasource == "ffi":
-            text = "TIC %d: only %.0f%% of the mask are on the CCD"
+            text = "TIC %d: only %.0f%% of the mask have pixels"
             self.logger.warning(text, self.starid, 100 * share)
             status = STATUS.WARNING
         return status

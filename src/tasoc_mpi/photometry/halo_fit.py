@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.halo import weighted_sum
+from ..kernels.weighted_sum import weighted_sum
 from .halo_signals import periodic_basis, without_signals
 from .halo_weights import WeightFit, differences, optimal_weights
 
@@ -47,12 +47,20 @@ class HaloParameters:
         >>> HaloParameters.from_settings(load_settings()).objective
         'tv'
         """
-        values: dict[str, Any] = dict(settings["halo"])
-        for name in ("max_iterations", "saturated", "min_pixels", "min_frames"):
-            values[name] = int(values[name])
-        for name in ("lag", "noise_weight", "radius", "saturation", "min_flux", "neighbour_share", "gap"):
-            values[name] = float(values[name])
-        return cls(**values)
+        return cls(
+            objective=settings.get("halo", "objective"),
+            lag=settings.getfloat("halo", "lag"),
+            noise_weight=settings.getfloat("halo", "noise_weight"),
+            max_iterations=settings.getint("halo", "max_iterations"),
+            radius=settings.getfloat("halo", "radius"),
+            saturation=settings.getfloat("halo", "saturation"),
+            saturated=settings.getint("halo", "saturated"),
+            min_flux=settings.getfloat("halo", "min_flux"),
+            neighbour_share=settings.getfloat("halo", "neighbour_share"),
+            min_pixels=settings.getint("halo", "min_pixels"),
+            min_frames=settings.getint("halo", "min_frames"),
+            gap=settings.getfloat("halo", "gap"),
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.halo import weighted_sum
+from ..kernels.weighted_sum import weighted_sum
 
 __all__ = ["periodic_basis", "without_signals"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.halo import weighted_sum
+from ..kernels.weighted_sum import weighted_sum
 
 __all__ = ["OBJECTIVES", "Differences", "WeightFit", "differences", "optimal_weights", "roughness"]
 

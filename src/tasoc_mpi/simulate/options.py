@@ -148,7 +148,7 @@ class SimulationOptions:
             check_bright_star(star)
             if not (row0 <= star.row < row0 + rows and column0 <= star.column < column0 + columns):
                 raise UsageError(
-                    f"--bright-star {star.row:g},{star.column:g},{star.tmag:g}: outside the region, whose "
+                    f"--bright-stars {star.row:g},{star.column:g},{star.tmag:g}: outside the region, whose "
                     f"rows are {row0} to {row0 + rows - 1} and columns {column0} to {column0 + columns - 1}"
                 )
         if self.prf is not None and not Path(self.prf).is_dir():

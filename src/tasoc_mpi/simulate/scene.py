@@ -13,7 +13,7 @@ from ..core.sphere import unit_vectors
 from ..core.times import BTJD_ZERO, DAY
 from ..products.frame_wcs import FrameWCS
 from ..products.star_catalog import julian_epoch
-from .bright import add_signals
+from .bright_signals import add_signals
 from .mission_cards import calendar
 from .options import SimulationOptions
 from .pointing import Pointing, load_pointing, moved_wcs

@@ -92,7 +92,7 @@ def make_stars(options: SimulationOptions, wcs: FrameWCS, reference: int) -> Sta
             np.append(column, column0 + bright[2] * columns),
         )
     given = options.bright_stars
-    tmag = np.append(tmag, [star.tmag for star in given])
+    tmag = np.append(tmag, np.array([star.tmag for star in given], dtype="f8"))
     row = np.append(row, [star.row for star in given])
     column = np.append(column, [star.column for star in given])
     order = np.argsort(tmag, kind="stable")
