@@ -174,51 +174,6 @@ SETTINGS = (
     ),
     Setting("halo", "gap", 0.5, 0.01, 100.0, "Longer gaps without good frames begin a new segment (days)."),
     Setting(
-        "halo", "objective", "tv", 0, 0,
-        "What the weights of the pixels minimise: the mean absolute difference of the light curve (tv), "
-        "that of second differences (tv_o2), the square root of the mean square (l2v) or the cube root of "
-        "the mean cube (l3v) of differences.",
-        ("tv", "tv_o2", "l2v", "l3v"),
-    ),
-    Setting(
-        "halo", "lag", 5.0, 0.0, 100.0,
-        "Time between the points of a difference (hours; at least one cadence). Over hours the motion of the "
-        "star changes more than from one frame to the next.",
-    ),
-    Setting(
-        "halo", "noise_weight", 1.0, 0.0, 1000.0,
-        "The objective of the expected noise is added with this factor. Without it (0) the noise of hundreds "
-        "of pixels is used to cancel the variations of the star.",
-    ),
-    Setting("halo", "max_iterations", 101, 1, 10000, "Iterations of the optimiser in each segment."),
-    Setting(
-        "halo", "radius", 20.0, 3.0, 200.0,
-        "Radius of the mask (pixels); 5 pixels more for each magnitude that a star is brighter than Tmag 2.",
-    ),
-    Setting(
-        "halo", "saturation", 50000.0, 1.0, 1e9,
-        "Pixels of the sum image from here on count as saturated (e-/s); the full well is some 100,000 e-/s.",
-    ),
-    Setting(
-        "halo", "saturated", 1, 0, 1,
-        "Whether the sum of the saturated pixels of the star is used (1) where all of them are there.",
-    ),
-    Setting(
-        "halo", "min_flux", -100.0, -1e9, 0.0,
-        "Pixels that are below this in a good frame are left out (e-/s).",
-    ),
-    Setting(
-        "halo", "neighbour_share", 0.01, 0.0, 1.0,
-        "Pixels with a larger share of light of other stars are left out: their variations would be in the "
-        "light curve.",
-    ),
-    Setting("halo", "min_pixels", 10, 2, 10000, "Fewest pixels: with fewer there is little to choose from."),
-    Setting(
-        "halo", "min_frames", 30, 10, 100000,
-        "Fewest good frames of a segment; a shorter one gets the weights of its neighbour.",
-    ),
-    Setting("halo", "gap", 0.5, 0.01, 100.0, "Longer gaps without good frames begin a new segment (days)."),
-    Setting(
         "k2p2", "threshold", 0.8, 0.0, 100.0,
         "Significance of a pixel over the mode of the sum image, in robust standard deviations.",
     ),
