@@ -104,7 +104,7 @@ def make_stars(options: SimulationOptions, wcs: FrameWCS, reference: int) -> Sta
     teff = np.clip(5500.0 + 900.0 * rng.standard_normal(n), 2800.0, 15000.0).round()
     teff[rng.uniform(size=n) < 0.03] = np.nan
     ra, decl = wcs.sky(column, row, reference).T
-    flux = np.asarray(mag2flux(tmag))
+    flux = np.asarray(mag2flux(tmag))  # type: ignore[arg-type]
     scale = sigma_scale(row, column, CAMERA_CENTRES[options.camera, options.ccd])
     return Stars(
         starid=_identifiers(rng, n),
