@@ -24,6 +24,7 @@ COMMANDS = (
     "import",
     "todo",
     "run",
+    "cbv",
     "correct",
     "publish",
     "status",

@@ -15,7 +15,15 @@ from scipy.interpolate import PchipInterpolator
 from scipy.signal import savgol_filter
 from scipy.stats import differential_entropy
 
-__all__ = ["Components", "Products", "clean_components", "fill_gaps", "split_spikes", "weight_entropy"]
+__all__ = [
+    "Components",
+    "Products",
+    "clean_components",
+    "fill_gaps",
+    "smooth_noise",
+    "split_spikes",
+    "weight_entropy",
+]
 
 #: ``X.T @ (X @ q)`` and ``X @ q`` of the matrix X of light curves, for q of shape (T, L).
 Products = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -23,13 +31,15 @@ Products = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np
 #: Components that are computed beside the wanted ones: the wanted ones converge sooner.
 SPARE = 8
 #: The iteration ends when the wanted subspace turns by less than this (sine of an angle), or after so many.
-TURN, MOST_ITERATIONS = 1e-4, 40
+TURN, MOST_ITERATIONS = 1e-4, 15
 #: A component whose weights have this much less entropy than a Gaussian is one of single stars.
 LEAST_ENTROPY = -0.5
 #: Stars that are taken out at most.
 MOST_REMOVED = 150
 #: Windows of the filter that separates spikes from slow changes, points at 1800 s, and its order.
 WINDOWS, ORDER = (31, 29, 27, 25, 23), 2
+#: Window of the filter that tells noise from changes of the slow part, points at 1800 s.
+NOISE_WINDOW = 13
 #: Spikes differ from the slow part by more than this many robust standard deviations.
 SPIKE = 3.0
 
@@ -213,3 +223,35 @@ def split_spikes(
             limit = SPIKE * 1.4826 * np.median(np.abs(rest), axis=0)
             slow[own] = np.where(np.abs(rest) > limit, smooth, vectors[own])
     return slow, vectors - slow
+
+
+def smooth_noise(
+    slow: NDArray[np.float64], noise: NDArray[np.float64], orbit: NDArray[np.int32], cadence: int
+) -> NDArray[np.float64]:
+    """Take the noise out of slow parts, which each corrected light curve would get.
+
+    The difference of a slow part from its smooth curve is multiplied by 1 - n^2 / s^2 (Wiener's filter), s
+    its robust standard deviation and n the noise; by 0 where that is negative.
+
+    Parameters
+    ----------
+    slow : ndarray, shape (T, K)
+    noise : ndarray, shape (K,)
+        Standard deviation of the noise of each.
+    orbit : ndarray of int32, shape (T,)
+    cadence : int
+        Seconds.
+    """
+    out = slow.copy()
+    window = max(ORDER + 3, 2 * round(0.5 * NOISE_WINDOW * 1800 / cadence) + 1)
+    # Share of the noise that the filter leaves in the difference.
+    share = 1.0 - 9.0 / (4.0 * window)
+    for number in np.unique(orbit):
+        (own,) = np.nonzero(orbit == number)
+        if len(own) <= window:
+            continue
+        smooth = savgol_filter(slow[own], window, ORDER, axis=0)
+        rest = slow[own] - smooth
+        variance = (1.4826 * np.median(np.abs(rest), axis=0)) ** 2
+        out[own] = smooth + rest * (1.0 - share * noise**2 / np.maximum(variance, 1e-30)).clip(0.0, 1.0)
+    return out

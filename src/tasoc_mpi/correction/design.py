@@ -15,7 +15,7 @@ from ..core.times import DAY
 from ..products.cbv_file import Vectors
 from ..products.raw_curve import RawCurve
 
-__all__ = ["Design", "design_of", "prior_columns"]
+__all__ = ["Design", "design_of", "vectors_design"]
 
 #: Distance of the knots of a star's own variations, days.
 KNOTS = 1.0
@@ -85,8 +85,8 @@ class Design:
     def joint(self) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
         """Columns for the fit with a prior, their normal matrix, and the number of those before `own`.
 
-        A constant; the slow parts in each orbit and the spikes of the significant vectors, in the order of
-        `prior_columns`; the star's own variations.
+        A constant; the slow parts in each orbit and the spikes of the significant vectors; the star's own
+        variations.
         """
         parts = [self.good.astype(float)[:, None]]
         for k in range(self.significant):
@@ -98,11 +98,6 @@ class Design:
 
     #: Numbers of the orbits of the vectors.
     orbits: tuple[int, ...] = (0,)
-
-
-def prior_columns(vectors: Vectors) -> int:
-    """Number of coefficients that have a prior: a slow part for each orbit, and spikes, of each vector."""
-    return vectors.significant * (vectors.orbits + 1)
 
 
 def design_of(curve: RawCurve, vectors: Vectors) -> Design:
@@ -125,21 +120,37 @@ def design_of(curve: RawCurve, vectors: Vectors) -> Design:
     found = vectors.designs.get(key)
     if found is None:
         if curve.cadence == vectors.cadence:
-            slow, spikes, orbit = _matched(curve.cadenceno, vectors)
+            parts = _matched(curve.cadenceno, vectors)
         else:
-            slow, spikes, orbit = _interpolated(curve.time - curve.timecorr, curve.cadence, vectors)
-        widths = np.unique(np.rint(np.array(WIDTHS) * 3600 / curve.cadence).astype(np.int64).clip(1))
-        found = vectors.designs[key] = Design(
-            slow=slow,
-            spikes=spikes,
-            orbit=orbit,
-            own=_own(curve.cadenceno * (curve.cadence / DAY), orbit >= 0),
-            widths=widths,
-            significant=vectors.significant,
-            interpolated=curve.cadence != vectors.cadence,
-            orbits=tuple(range(vectors.orbits)),
-        )
+            parts = _interpolated(curve.time - curve.timecorr, curve.cadence, vectors)
+        found = vectors.designs[key] = _make_design(vectors, curve.cadenceno, curve.cadence, *parts)
     return found
+
+
+def vectors_design(vectors: Vectors) -> Design:
+    """The columns at the cadences of the vectors themselves."""
+    parts = vectors.slow, vectors.spikes, vectors.orbit
+    return _make_design(vectors, vectors.cadenceno, vectors.cadence, *parts)
+
+
+def _make_design(
+    vectors: Vectors,
+    cadenceno: NDArray[np.int32],
+    cadence: int,
+    slow: NDArray[np.float64],
+    spikes: NDArray[np.float64],
+    orbit: NDArray[np.int32],
+) -> Design:
+    return Design(
+        slow=slow,
+        spikes=spikes,
+        orbit=orbit,
+        own=_own(cadenceno * (cadence / DAY), orbit >= 0),
+        widths=np.unique(np.rint(np.array(WIDTHS) * 3600 / cadence).astype(np.int64).clip(1)),
+        significant=vectors.significant,
+        interpolated=cadence != vectors.cadence,
+        orbits=tuple(range(vectors.orbits)),
+    )
 
 
 def _matched(

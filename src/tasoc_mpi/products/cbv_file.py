@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.atomic import replacing
 from .hdf5_read import HDF5Reader
 
-__all__ = ["USES", "Vectors", "check_vectors", "read_vectors", "write_vectors"]
+__all__ = ["USES", "Vectors", "check_vectors", "read_vectors", "vectors_source", "write_vectors"]
 
 FORMAT, FORMAT_VERSION = "tasoc-mpi co-trending basis vectors", 1
 _WAY_OUT = "remove it and run tasoc-mpi cbv"
@@ -159,10 +159,11 @@ class Vectors:
         return {}
 
 
-def write_vectors(path: Path, vectors: Vectors) -> None:
-    """Write vectors; the file appears whole or not at all."""
+def write_vectors(path: Path, vectors: Vectors, source: str = "") -> None:
+    """Write vectors, and a digest of what they are made from; the file appears whole or not at all."""
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["FORMAT"], file.attrs["FORMAT_VERSION"] = FORMAT, FORMAT_VERSION
+        file.attrs["SOURCE"] = source
         for name in _attributes():
             file.attrs[name.upper()] = getattr(vectors, name)
         for name, (dtype, _) in _SHAPES.items():
@@ -180,6 +181,12 @@ def check_vectors(path: Path, sector: int, cadence: int, area: int) -> None:
             found = reader.integer("", name.upper(), 0, 100_000)
             if found != value:
                 raise reader.fail(f"holds vectors of {name} {found} and not {value}")
+
+
+def vectors_source(path: Path) -> str:
+    """The digest of what the vectors of a file were made from; errors as `read_vectors`."""
+    with _opened(path) as reader:
+        return str(reader.attribute("", "SOURCE"))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,154 @@
+"""The light curves of a run by areas, and which of them the vectors may be made from."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import InputError
+from ..core.status import STATUS
+from ..worklist.schema import columns_of
+from ..worklist.todo_file import SQLITE_ERRORS, explain, open_todo
+from ..worklist.unlisted_lightcurves import is_listed_name
+
+__all__ = ["FEWEST_STARS", "Area", "areas_to_join", "digest", "quiet_stars", "read_areas"]
+
+logger = logging.getLogger(__name__)
+
+#: Vectors are made from at least this many stars.
+FEWEST_STARS = 30
+#: Stars are quiet up to this factor of the median variability ...
+VARIABILITY = 1.3
+#: ... of so many stars of the most similar magnitudes: bright stars show systematics that the noise of faint
+#: ones hides.
+SIMILAR = 101
+
+_COLUMNS = np.dtype(
+    [
+        *((name, "i8") for name in ("starid", "sector", "camera", "ccd", "cadence", "area", "status")),
+        *((name, "f8") for name in ("tmag", "variability", "mean_flux", "variance")),
+        ("method", "U16"),
+        ("lightcurve", "U200"),
+    ]
+)
+_SELECT = (
+    "SELECT starid, sector, camera, ccd, cadence, cbv_area, status, tmag, variability, mean_flux, variance,"
+    " method_used, lightcurve FROM todolist JOIN diagnostics USING (priority) WHERE lightcurve IS NOT NULL"
+    " AND cbv_area IS NOT NULL ORDER BY priority"
+)
+_UNFINISHED = "SELECT DISTINCT sector, camera, ccd, cadence, cbv_area FROM todolist WHERE status IS NULL"
+
+
+@dataclass(frozen=True)
+class Area:
+    """The light curves of an area of a CCD at one cadence.
+
+    Attributes
+    ----------
+    sector, camera, ccd, cadence, number : int
+        `number` is `cbv_area` of the work list.
+    stars : ndarray
+        With the fields starid, tmag, variability, status, method, lightcurve ..., in order of priority.
+    unfinished : bool
+        Whether stars of the area are still to be computed.
+    """
+
+    sector: int
+    camera: int
+    ccd: int
+    cadence: int
+    number: int
+    stars: NDArray[np.void]
+    unfinished: bool
+
+
+def read_areas(todo: Path) -> list[Area]:
+    """The areas of a work list that have light curves, sorted.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If the work list is not there or cannot be used, or lists no light curves.
+    """
+    with contextlib.closing(open_todo(todo)) as conn:
+        try:
+            if not columns_of(conn, "diagnostics"):
+                raise InputError(f"{todo}: has no results; compute them with `tasoc-mpi run`")
+            conn.execute("BEGIN")
+            rows = conn.execute(_SELECT).fetchall()
+            unfinished = set(conn.execute(_UNFINISHED).fetchall())
+        except SQLITE_ERRORS as error:
+            raise explain(todo, error) from None
+    try:
+        stars = np.array([tuple(np.nan if x is None else x for x in row) for row in rows], dtype=_COLUMNS)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{todo}: a value is of the wrong kind ({error}); restore a copy") from None
+    if not len(stars):
+        raise InputError(f"{todo}: lists no light curves with an area; compute them with `tasoc-mpi run`")
+    if not all(map(is_listed_name, stars["lightcurve"].tolist())):
+        raise InputError(f"{todo}: lists a name that is not that of a light curve; run `tasoc-mpi publish`")
+    keys = [tuple(row) for row in stars[["sector", "camera", "ccd", "cadence", "area"]].tolist()]
+    out = []
+    for key in sorted(set(keys)):
+        if not (0 < key[4] < 1000 and 0 < key[3] < 100_000):
+            raise InputError(f"{todo}: area {key[4]} at {key[3]} s is none; make it with `tasoc-mpi todo`")
+        own = stars[[other == key for other in keys]]
+        # A star can have several light curves, of its own and of another star's target pixel file.
+        _, first = np.unique(own["starid"], return_index=True)
+        sector, camera, ccd, cadence, number = key
+        own = own[np.sort(first)]
+        out.append(Area(sector, camera, ccd, cadence, number, own, key in unfinished))
+    return out
+
+
+def areas_to_join(area: Area, areas: list[Area]) -> list[Area]:
+    """The other areas of the CCD, the closest to the camera's centre first of those equally near."""
+    same = [
+        other
+        for other in areas
+        if other.number != area.number
+        and (other.sector, other.camera, other.ccd, other.cadence)
+        == (area.sector, area.camera, area.ccd, area.cadence)
+    ]
+    return sorted(same, key=lambda other: (abs(other.number - area.number), other.number))
+
+
+def quiet_stars(stars: NDArray[np.void]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Stars that vectors may be made from.
+
+    Returns
+    -------
+    eligible : ndarray of bool, shape (N,)
+        Status OK, of the method of most stars, with a variability.
+    quiet : ndarray of bool, shape (N,)
+        Those of them with a variability below `VARIABILITY` times the median of similar magnitudes.
+    """
+    eligible = (stars["status"] == STATUS.OK) & np.isfinite(stars["variability"])
+    if eligible.any():
+        methods, counts = np.unique(stars["method"][eligible], return_counts=True)
+        eligible &= stars["method"] == methods[np.argmax(counts)]
+    quiet = np.zeros(len(stars), dtype=bool)
+    (chosen,) = np.nonzero(eligible)
+    # Unknown magnitudes last.
+    order = chosen[np.argsort(stars["tmag"][chosen], kind="stable")]
+    values = stars["variability"][order]
+    half = SIMILAR // 2
+    for i, star in enumerate(order.tolist()):
+        first = max(0, min(i - half, len(values) - SIMILAR))
+        quiet[star] = values[i] < VARIABILITY * np.median(values[first : first + SIMILAR])
+    return eligible, quiet
+
+
+def digest(areas: list[Area]) -> str:
+    """A digest of everything in the work list that vectors depend on."""
+    total = hashlib.sha256()
+    for area in areas:
+        total.update(repr((area.number, area.cadence)).encode())
+        total.update(area.stars.tobytes())
+    return total.hexdigest()

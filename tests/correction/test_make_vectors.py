@@ -1,0 +1,163 @@
+"""Vectors made from the light curves of a run: what they contain, and which stars they are made from."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_curves import ORBIT, make_area
+from made_run import write_run
+
+import tasoc_mpi
+from tasoc_mpi.cli import main
+from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.ranks import Ranks
+from tasoc_mpi.correction.make_vectors import make_vectors
+from tasoc_mpi.correction.star_matrix import read_listed
+from tasoc_mpi.products.cbv_file import read_vectors
+
+STARS = 240
+
+
+@pytest.fixture(scope="module")
+def area():
+    return make_area(STARS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def run(area, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "sector"
+    write_run(folder, area)
+    assert main(["--quiet", "cbv", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vectors(run):
+    return read_vectors(run / "output/cbv/cbv-s0001-c1800-a112.hdf5")
+
+
+def names(run):
+    with contextlib.closing(sqlite3.connect(run / "todo.sqlite")) as conn:
+        return [name for (name,) in conn.execute("SELECT lightcurve FROM diagnostics ORDER BY priority")]
+
+
+def test_vectors_span_the_systematics(area, vectors):
+    good = vectors.good
+    assert good.all()
+    assert vectors.orbits == 2
+    np.testing.assert_array_equal(vectors.orbit, (area.time > ORBIT).astype(int))
+    whole = vectors.slow + vectors.spikes
+    np.testing.assert_allclose(np.std(whole[:, : vectors.significant], axis=0), 1.0, atol=0.02)
+    # The mean systematics of stars of Tmag 9 to 11, of which the noise is small.
+    bright = (area.tmag > 9) & (area.tmag < 11) & ~area.variable
+    trend = np.mean(area.flux[bright] - area.quiet[bright], axis=0)
+    trend -= trend.mean()
+    columns = np.column_stack([np.ones(len(trend)), vectors.slow[:, :8], vectors.spikes[:, :8]])
+    left = trend - columns @ np.linalg.lstsq(columns, trend, rcond=None)[0]
+    assert left.std() < 0.06 * trend.std()
+    assert 0.8 < vectors.explained.sum() < 1.0
+    assert (np.diff(vectors.explained) <= 0).all()
+
+
+def test_variable_stars_are_left_out(area, vectors):
+    assert (vectors.use == 0).sum() >= 30
+    assert np.count_nonzero(vectors.weights.any(axis=1)) == (vectors.use == 0).sum()
+    # Of the stars with large variations of their own none is used.
+    huge = area.own.std(axis=1) > 10 * area.sigma
+    assert huge.sum() > 5
+    assert not (vectors.use[huge] == 0).any()
+    assert np.isnan(vectors.coefficients[vectors.use == 2]).all()
+    assert np.isfinite(vectors.coefficients[vectors.use == 0]).all()
+
+
+@pytest.mark.parametrize("method", ["map", "cbv"])
+def test_the_correction_leaves_the_noise(area, run, vectors, method):
+    ratios = []
+    listed = names(run)
+    for i in np.flatnonzero(~area.variable & (area.tmag > 10))[::6]:
+        result = tasoc_mpi.correct(run / "output" / listed[i], vectors, method=method)
+        assert result.method == method
+        ratios.append(np.nanstd(result.flux) / (1e6 * area.quiet[i].std()))
+        assert result.under_fitting == pytest.approx(0, abs=0.6)
+    raw = area.flux[i].std() / area.quiet[i].std()
+    assert raw > 1.3
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_rotation_of_ten_days_stays(area, run, vectors):
+    """With the prior; least squares takes a quarter of it."""
+    i = int(np.flatnonzero(~area.variable & (area.tmag > 10))[0])
+    curve = read_listed(str(run / "output"), names(run)[i])
+    wave = 0.01 * np.sin(2 * np.pi * area.time / 10.0)
+    varied = replace(curve, flux=curve.flux * (1 + wave))
+    result, before = (tasoc_mpi.correct(c, vectors) for c in (varied, curve))
+    change = 1e-6 * (result.flux - before.flux)
+    kept = np.polyfit(wave, change, 1)[0]
+    assert kept == pytest.approx(1.0, abs=0.1)
+
+
+def test_lightkurve_reads_the_vectors(run, vectors):
+    from astropy.io import fits
+
+    with (
+        fits.open(run / "output/cbv/cbv-s0001-c1800-a112.fits", checksum=True) as hdus,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        from lightkurve.correctors.cbvcorrector import TessCotrendingBasisVectors
+
+        for kind, values in (("SingleScale", vectors.slow), ("Spike", vectors.spikes)):
+            found = TessCotrendingBasisVectors.from_hdu(hdus, kind, None)
+            assert list(found.cbv_indices) == list(range(1, 17))
+            np.testing.assert_allclose(found["VECTOR_2"], values[:, 1], rtol=1e-6, atol=1e-7)
+            np.testing.assert_array_equal(found.cadenceno, vectors.cadenceno)
+            np.testing.assert_allclose(found.time.value, vectors.time)
+            assert not found.gap_indicators.value.any()
+
+
+def test_vectors_that_are_up_to_date_are_kept(run):
+    path = run / "output/cbv/cbv-s0001-c1800-a112.hdf5"
+    before = path.stat().st_mtime_ns
+    assert main(["--quiet", "cbv", str(run)]) == 0
+    assert path.stat().st_mtime_ns == before
+
+
+def test_bad_requests_are_one_line(run, tmp_path, capsys):
+    assert main(["cbv", str(run), "--ccd", "4"]) == 1
+    assert "no light curves of such a CCD" in capsys.readouterr().err
+    assert main(["cbv", str(run), "--overwrite", "--memory", "0.1"]) == 1
+    assert "needs 0.26 GB of memory for each rank, there are 0.10 GB" in capsys.readouterr().err
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    shutil.copy(run / "todo.sqlite", unfinished)
+    (unfinished / "output").symlink_to(run / "output")
+    with contextlib.closing(sqlite3.connect(unfinished / "todo.sqlite")) as conn, conn:
+        conn.execute("UPDATE todolist SET status = NULL WHERE priority = 5")
+        conn.execute("DELETE FROM diagnostics WHERE priority = 5")
+    assert main(["cbv", str(unfinished)]) == 1
+    assert "not finished (area 112 of sector 1 at 1800 s)" in capsys.readouterr().err
+
+
+def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, caplog):
+    folder = tmp_path / "few"
+    folder.mkdir()
+    shutil.copy(run / "todo.sqlite", folder)
+    shutil.copytree(run / "output", folder / "output", ignore=shutil.ignore_patterns("cbv"))
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute("UPDATE todolist SET cbv_area = 111 WHERE priority <= 20")
+    found = make_vectors(folder / "todo.sqlite", folder / "output", Ranks())
+    assert [path.name[-9:-5] for path in found] == ["a111", "a112"]
+    assert read_vectors(found[0]).areas.tolist() == [111, 112]
+    assert read_vectors(found[1]).areas.tolist() == [112]
+    assert "those of area 112 are joined" in caplog.text
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute("DELETE FROM diagnostics WHERE priority > 25")
+    with pytest.raises(InputError, match="no area has enough stars"):
+        make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), overwrite=True)
+    assert "vectors need 30; their light curves stay" in caplog.text
