@@ -108,6 +108,8 @@ def test_too_few_stars_are_refused_in_a_line(folder, capsys):
     assert "stars are bright enough for the pixel response, 30 are needed" in line
     assert CUBE in line
     assert not (folder / NAME).exists()
+    # Epochs that are left would look like a response that is only unfinished.
+    assert not list(folder.glob(".prf*"))
 
 
 def test_no_cube_or_a_corrupt_response(folder, capsys):

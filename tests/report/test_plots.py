@@ -18,6 +18,7 @@ from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.names import catalog_name, cube_name
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.one_star import tessphot
 from tasoc_mpi.photometry.base import BasePhotometry
 from tasoc_mpi.products.cube import (
     ATTRIBUTES,
@@ -183,6 +184,22 @@ def test_the_pictures_of_a_star_have_their_size_and_hold_what_they_show(folder, 
     assert count(paths[0], "orange") > 500
     assert count(paths[0], "red") > 30
     assert count(paths[0], "blue") > 100
+
+
+@pytest.mark.parametrize("method", ["linpsf", "psf"])
+def test_a_fit_has_its_data_model_and_residual(folder, tmp_path, method):
+    with tessphot(method, 102, folder, tmp_path, sector=1, camera=1, ccd=1, plot=True) as pho:
+        path = Path(pho.plot_folder) / "psf.png"
+        assert picture(path).shape[:2] == (880, 1540)
+        # The target's crosses, its neighbour's, and the good frames.
+        assert count(path, "red") > 30
+        assert count(path, "orange") > 10
+        assert np.isfinite(pho.residual).sum() == 121
+        assert np.flatnonzero(np.isnan(pho.chi_square)).tolist() == [10]
+        pho.residual, pho.chi_square = np.empty((0, 0)), np.empty(0)
+        (empty,) = [p for p in star_plots.plot_star(pho, tmp_path / "failed") if p.name == "psf.png"]
+        assert count(empty, "black") < count(path, "black")
+        assert count(empty, "red") > 30
 
 
 def test_the_same_star_gives_the_same_bytes(folder, tmp_path):

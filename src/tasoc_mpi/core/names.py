@@ -19,6 +19,7 @@ __all__ = [
     "lightcurve_name",
     "parse_lightcurve_name",
     "prf_name",
+    "prf_parts_name",
     "truth_name",
     "unfinished_lightcurve_name",
 ]
@@ -96,6 +97,15 @@ def prf_name(sector: int, camera: int, ccd: int) -> str:
     'prf_sector001_camera2_ccd3.hdf5'
     """
     return f"prf_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
+
+
+def prf_parts_name(sector: int, camera: int, ccd: int) -> str:
+    """Name of the folder of finished epochs of an effective PRF that is being made.
+
+    >>> prf_parts_name(1, 4, 2)
+    '.prf_sector001_camera4_ccd2.hdf5.parts'
+    """
+    return f".{prf_name(sector, camera, ccd)}.parts"
 
 
 def cbv_name(sector: int, cadence: int, area: int) -> str:

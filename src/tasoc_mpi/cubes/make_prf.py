@@ -19,7 +19,7 @@ from scipy.ndimage import binary_dilation
 
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive
-from ..core.names import CCDKey, catalog_name, cube_name, find_cubes, is_chosen, prf_name
+from ..core.names import CCDKey, catalog_name, cube_name, find_cubes, is_chosen, prf_name, prf_parts_name
 from ..core.quality import TESSQualityFlags
 from ..core.ranks import Ranks
 from ..core.settings import load_settings, mag2flux
@@ -131,15 +131,16 @@ def _make(folder: Path, key: CCDKey, ranks: Ranks) -> None:
     parts[0].parent.mkdir(exist_ok=True)
     pieces = [(epoch, epoch + 1) for epoch in range(count) if not _is_current(folder, key, parts[epoch])]
     step = EpochStep(str(folder), *key)
-    ranks.share(step, pieces, lambda first, last, result: None)
+    try:
+        ranks.share(step, pieces, lambda first, last, result: None)
+    except InputError:
+        # There will be no response: epochs that are left look like one that is only unfinished.
+        _remove(parts)
+        raise
     prf = join_epochs([read_prf(part) for part in parts])
     path = folder / prf_name(*key)
     write_prf(path, prf)
-    for part in parts:
-        part.unlink()
-    with contextlib.suppress(OSError):
-        # Something else lies in it: it stays.
-        parts[0].parent.rmdir()
+    _remove(parts)
     logger.info(
         "%s: %d epochs, %d x %d nodes, %d to %d stars a node, %.2f%% of the light beyond the table",
         path, count, *prf.stars.shape[1:], prf.stars.min(), prf.stars.max(), 100 * (1 - prf.inside.mean()),
@@ -148,7 +149,16 @@ def _make(folder: Path, key: CCDKey, ranks: Ranks) -> None:
 
 def _part(folder: Path, key: CCDKey, epoch: int) -> Path:
     """The file of one epoch."""
-    return folder / f".{prf_name(*key)}.parts" / f"epoch{epoch:02d}.hdf5"
+    return folder / prf_parts_name(*key) / f"epoch{epoch:02d}.hdf5"
+
+
+def _remove(parts: list[Path]) -> None:
+    """Remove the files of epochs and their folder."""
+    for part in parts:
+        part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        # Something else lies in it: it stays.
+        parts[0].parent.rmdir()
 
 
 def _is_current(folder: Path, key: CCDKey, part: Path) -> bool:

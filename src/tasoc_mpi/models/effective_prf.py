@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.names import prf_name
+from ..core.errors import InputError
+from ..core.names import prf_name, prf_parts_name
 from ..kernels.spline_prf import HALF, KNOTS, SIDE
 from ..products.prf_file import read_prf
 from .prf_files import SAMPLES
@@ -56,7 +57,17 @@ def local_response(
     path = Path(folder) / prf_name(sector, camera, ccd)
     if path.exists():
         prf = read_prf(path)
+        if (prf.sector, prf.camera, prf.ccd) != (sector, camera, ccd):
+            raise InputError(
+                f"{path}: of sector {prf.sector}, camera {prf.camera}, CCD {prf.ccd}; remove it and run "
+                "tasoc-mpi prf"
+            )
         return prf.at(*place), prf.weights(time), f"effective PRF ({path.name})", True
+    parts = path.with_name(prf_parts_name(sector, camera, ccd))
+    if any(parts.glob("*.hdf5")):
+        raise InputError(
+            f"{path}: unfinished; run tasoc-mpi prf again, or remove {parts} for another response"
+        )
     row, column = round(place[0]), round(place[1])
     psf = PSF(sector, camera, ccd, (row, row + 1, column, column + 1))
     return from_table(psf.table, SAMPLES)[None], np.ones((len(time), 1)), psf.source, False

@@ -22,6 +22,8 @@ __all__ = ["FrameFits", "PSFMethod"]
 RADIUS = 5
 #: Stars up to this far outside of these pixels put light into them, pixels.
 REACH = 7
+#: Share of a star's light that has to fall on the pixels, or on such that are saturated or unknown.
+LEAST_LIGHT = 0.2
 #: Contamination above which the status is WARNING.
 MOST_CONTAMINATION = 0.1
 
@@ -112,6 +114,9 @@ class PSFMethod(BasePhotometry):
         )  # fmt: skip
         if scene is None:
             self.report_details(error="All pixels around the star are saturated or unknown.")
+            return STATUS.ERROR
+        if scene.profile.sum() < LEAST_LIGHT:
+            self.report_details(error="Most of the star's light falls outside of the pixels.")
             return STATUS.ERROR
         return self._take(stars[scene.choice.fitted]["starid"], scene, self._fit(scene), box, source)
 

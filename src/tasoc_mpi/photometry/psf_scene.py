@@ -257,15 +257,7 @@ def choose_stars(
     likeness = np.divide(matrix[target, :n], norm * norm[target], out=np.zeros(n), where=norm > 0)
     alike = likeness > ALIKE
     alike[target] = False
-    error = np.where(alike, RATIO_ERROR, CATALOG_ERROR) * catalog
-    precision = error**-2.0
-    # The target has no prior unless only the catalogue can tell it from a neighbour.
-    precision[target] = (CATALOG_ERROR * catalog[target]) ** -2.0 if alike.any() else 0.0
-    vector = weighted @ np.nan_to_num(image).ravel()
-    prior = np.nan_to_num(precision * catalog)
-    full = matrix + np.diag(np.append(np.nan_to_num(precision), 1e-12))
-    flux = np.linalg.solve(full, vector + np.append(prior, 0.0))[:n]
-    flux = np.where(np.arange(n) == target, flux, np.maximum(flux, 0.0))
+    flux = _mean_fluxes(matrix, weighted @ np.nan_to_num(image).ravel(), catalog, target, alike)
 
     light = flux * matrix[target, :n] / own
     noise = own**-0.5
@@ -281,3 +273,36 @@ def choose_stars(
     total = light.clip(0.0).sum()
     contamination = float(light[others].clip(0.0).sum() / total) if total > 0 else float("nan")
     return Choice(fitted, flux, precision, contamination, inseparable)
+
+
+def _mean_fluxes(
+    matrix: NDArray[np.float64],
+    vector: NDArray[np.float64],
+    catalog: NDArray[np.float64],
+    target: int,
+    alike: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Fluxes in the mean image, shape (N,), from its normal equations, whose last unknown is the background.
+
+    Neighbours have priors around the catalogue's fluxes; of those whose images are like the target's the
+    ratio to its flux has one.
+    """
+    n = len(catalog)
+    others = np.arange(n) != target
+    known = np.isfinite(catalog) & others
+    shared = alike & known & np.isfinite(catalog[target])
+    full, right = matrix.copy(), vector.copy()
+    own = known & ~shared
+    precision = (CATALOG_ERROR * catalog[own]) ** -2.0
+    full[np.flatnonzero(own), np.flatnonzero(own)] += precision
+    right[:n][own] += precision * catalog[own]
+    for k in np.flatnonzero(shared):
+        ratio = catalog[k] / catalog[target]
+        precision = (RATIO_ERROR * catalog[k]) ** -2.0
+        full[k, k] += precision
+        full[target, target] += precision * ratio**2
+        full[k, target] -= precision * ratio
+        full[target, k] -= precision * ratio
+    full[n, n] += 1e-12
+    flux = np.linalg.solve(full, right)[:n]
+    return np.where(others, np.maximum(flux, 0.0), flux)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..photometry.base import BasePhotometry
 
-__all__ = ["draw_mask_making", "mask_segments", "outline", "show_image"]
+__all__ = ["decades", "draw_mask_making", "mask_segments", "outline", "show_image"]
 
 _ORANGE, _RED, _BLUE = (COLOURS[name] for name in ("orange", "red", "blue"))
 
@@ -45,6 +45,14 @@ def show_image(axes: Axes, image: NDArray[Any], stamp: Stamp) -> AxesImage:
         norm=AsinhNorm(linear_width=max(spread, 1e-5 * (high - low)), vmin=low, vmax=high),
         interpolation="nearest",
     )
+
+
+def decades(low: float, high: float, width: float) -> list[float]:
+    """Zero and powers of ten with either sign for a scale that is linear up to a width."""
+    first = int(np.ceil(np.log10(width)))
+    powers = [10.0**k for k in range(first, max(int(np.log10(max(high, -low, width))) + 1, first + 1))]
+    ticks = [-x for x in reversed(powers)] + [0.0] + powers
+    return [x for x in ticks if low <= x <= high]
 
 
 def mask_segments(mask: NDArray[np.bool_], stamp: Stamp) -> NDArray[np.float64]:

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
+from ..photometry.psf_method import PSFMethod
 from .figures import COLOURS, new_figure, relative_unit, robust_limits, save_figure
-from .mask_plots import draw_mask_making, outline, show_image
+from .mask_plots import decades, draw_mask_making, outline, show_image
+from .psf_plots import draw_psf_fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +55,7 @@ def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]
     -------
     list of Path
         ``sumimage.png``, ``lightcurve.png``, ``centroid.png`` and, for aperture photometry, ``mask.png``
-        with the steps of the mask making.
+        with the steps of the mask making; for PSF photometry ``psf.png`` with data, model and residual.
 
     Raises
     ------
@@ -68,6 +70,8 @@ def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]
     }
     if pho.method == "aperture":
         pictures["mask"] = (draw_mask_making, 12.0, 8.0)
+    if isinstance(pho, PSFMethod):
+        pictures["psf"] = (draw_psf_fit, 14.0, 8.0)
     new_figure(1, 1)  # a missing matplotlib is an error before any file is made
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -102,7 +106,7 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
         label="mean flux (e$^-$/s), asinh scale",
         shrink=0.8,
         pad=0.02,
-        ticks=_decades(*image.get_clim(), image.norm.linear_width),  # type: ignore[attr-defined]
+        ticks=decades(*image.get_clim(), image.norm.linear_width),  # type: ignore[attr-defined]
         format="%g",
     )
     # Pixels of a target pixel file that were not sent down belong to no image.
@@ -118,14 +122,6 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
     axes.locator_params(integer=True)
     axes.set_xlabel("column (full frame image pixel, from 0)")
     axes.set_ylabel("row (full frame image pixel, from 0)")
-
-
-def _decades(low: float, high: float, width: float) -> list[float]:
-    """Zero and powers of ten with either sign for a scale that is linear up to a width."""
-    first = int(np.ceil(np.log10(width)))
-    powers = [10.0**k for k in range(first, max(int(np.log10(max(high, -low, width))) + 1, first + 1))]
-    ticks = [-x for x in reversed(powers)] + [0.0] + powers
-    return [x for x in ticks if low <= x <= high]
 
 
 def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
