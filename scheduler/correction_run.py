@@ -22,7 +22,7 @@ from ..core.status import STATUS
 from ..core.streams import print_report
 from ..worklist.corrections import Listed, correction_log_path, outdate, read_listed
 from ..worklist.last_results import LastResults
-from ..worklist.method_list import check_output
+from ..worklist.output_folder import check_output
 from ..worklist.publish import publish
 from ..worklist.result_log import LogReader, log_path
 from ..worklist.work_list import WorkList, ccd_name, load_worklist, status_lines

@@ -24,8 +24,8 @@ from ..core.status import STATUS
 from ..core.streams import print_report
 from ..products.tpf_files import write_tpf_list
 from ..worklist.last_results import Decision
-from ..worklist.method_list import check_output, claim_output, refresh_list
-from ..worklist.output_folder import note_output
+from ..worklist.method_list import refresh_list
+from ..worklist.output_folder import check_output, claim_output, note_output
 from ..worklist.publish import publish
 from ..worklist.result_log import log_path
 from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist, status_lines

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, TasocError
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
 from ..core.status import STATUS
-from ..products.lightcurve import below
 from ..products.packed import pack_writer
 from ..products.replacements import replacements
+from ..worklist.unlisted_lightcurves import is_listed_name
 
 __all__ = [
     "Job",
@@ -212,7 +212,11 @@ def _take_result(
         if job.packed:
             pho.lightcurve_writer = pack_writer(job.output_folder)
         path = os.path.relpath(pho.save_lightcurve(), job.output_folder)
-        below(job.output_folder, path)
+        if not is_listed_name(path):
+            raise InputError(
+                f"TIC {task['starid']}: save_lightcurve returned a name that no light curve in the output"
+                " folder has"
+            )
     row["status"] = status
     return path, method, messages, skips
 

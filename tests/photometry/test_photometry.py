@@ -361,6 +361,51 @@ def test_a_method_has_to_say_how_it_ended(simulated, stars, tmp_path, answer):
         pho.photometry()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("final_phot_mask", np.ones((2, 2), bool), "final_phot_mask: an array of bool"),
+        ("final_phot_mask", [[True]], "final_phot_mask: an array of bool"),
+        ("final_position_mask", np.ones((2, 2)), "final_position_mask: an array of bool"),
+        ("failed_frames", np.zeros(3, bool), "failed_frames: an array of bool"),
+        ("flux", np.inf, "infinite"),
+        ("flux_err", -1.0, "negative"),
+        ("flux", np.ones((48, 2)), "column flux of the light curve"),
+        ("flux", np.full(48, "a"), "column flux of the light curve"),
+        ("flux", np.full(48, 1j), "column flux of the light curve"),
+        ("pos_centroid", np.ones(48), "column pos_centroid of the light curve"),
+    ],
+)
+def test_what_a_method_leaves_is_checked(simulated, stars, tmp_path, name, value, reason):
+    class Sloppy(Box):
+        def do_photometry(self):
+            status = super().do_photometry()
+            if name in self.lightcurve.colnames:
+                self.lightcurve[name] = value
+            else:
+                setattr(self, name, value)
+            return status
+
+    with Sloppy(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        with pytest.raises(ValueError, match=reason):
+            pho.photometry()
+        assert pho.status is STATUS.ERROR
+
+
+def test_masked_fluxes_are_unknown(simulated, stars, tmp_path):
+    class Masked(Box):
+        def do_photometry(self):
+            status = super().do_photometry()
+            self.lightcurve["flux"] = np.ma.masked_greater(self.lightcurve["flux"], -np.inf)
+            self.lightcurve["flux"].mask[3:] = False
+            return status
+
+    with Masked(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        pho.photometry()
+        with fits.open(pho.save_lightcurve()) as hdus:
+            assert np.isnan(hdus[1].data["FLUX_RAW"]).tolist() == [True] * 3 + [False] * 45
+
+
 def test_methods_that_separate_neighbours_skip_none(simulated, stars, tmp_path):
     class Separating(Box):
         skips_neighbours = False

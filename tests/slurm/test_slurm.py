@@ -277,6 +277,35 @@ def test_resume_leaves_out_what_is_finished(folder):
     assert plan(folder, resume=True, output=folder / "other") == everything
 
 
+def test_a_method_that_computes_all_stars_has_its_own_steps(folder, tmp_path, capsys):
+    everything = {"todo": (), "run": ((1, 1, 1), (1, 1, 2)), "publish": (), "report": ()}
+    assert call([str(folder)]) == 0
+    assert plan(folder, resume=True) == {}
+    assert plan(folder, resume=True, method="linpsf") == everything
+    assert call([str(folder), "--photometry", "linpsf", "--ccd", "1"]) == 0
+    assert plan(folder, resume=True, method="linpsf") == {**everything, "run": ((1, 1, 2),)}
+    assert call([str(folder), "--photometry", "linpsf", "--ccd", "2"]) == 0
+    assert plan(folder, resume=True, method="linpsf") == {}
+    # The scripts name it; a class is imported on the nodes, wherever they start.
+    box = tmp_path / "a box.py"
+    box.write_text(
+        "from tasoc_mpi import BasePhotometry\nclass Box(BasePhotometry):\n    do_photometry = print\n"
+    )
+    site = write(tmp_path, SITE)
+    spec = f"{box}:Box"
+    options = ["submit", str(folder), "--site", str(site), "--photometry", spec, "--dry-run"]
+    assert cli.main(options) == 0
+    scripts_of = re.split(r"^# -+ (\w+)\.sh -+$", capsys.readouterr().out, flags=re.MULTILINE)
+    texts = dict(zip(scripts_of[1::2], scripts_of[2::2], strict=True))
+    assert set(texts) == {"todo", "run", "publish", "report"}
+    for step, text in texts.items():
+        assert (f"--photometry '{spec}'" in text) == (step != "todo")
+        assert step == "todo" or f"--output {folder / 'output-box'}" in text
+    box.write_text("Box = 3")
+    assert cli.main(options) == 1
+    assert "no subclass of tasoc_mpi.BasePhotometry" in capsys.readouterr().err
+
+
 def test_nothing_to_work_on(tmp_path, folder):
     with pytest.raises(MissingInput, match="no full frame images, cubes or target pixel files"):
         plan(tmp_path / "input" / "..")

@@ -32,8 +32,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.locks import use_folder
     from ..core.methods import choose_method, method_file
     from ..core.settings import input_folder
-    from ..worklist.method_list import check_output
-    from ..worklist.output_folder import find_output
+    from ..worklist.output_folder import check_output, find_output
     from ..worklist.publish import publish
     from ..worklist.todo_file import TODO_NAME
     from ..worklist.work_list import ccd_name, status_lines

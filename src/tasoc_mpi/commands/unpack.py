@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import MissingInput
     from ..core.methods import choose_method, method_file
     from ..worklist.listed_lightcurves import listed_lightcurves, unpack
-    from ..worklist.method_list import output_method
+    from ..worklist.output_folder import output_method
 
     output, method = Path(args.output), choose_method(args.photometry).name
     if method and output_method(output) != method:
@@ -52,7 +52,7 @@ def _find_todo(output: Path) -> Path:
 
     from ..core.errors import MissingInput
     from ..core.methods import method_file
-    from ..worklist.method_list import output_method
+    from ..worklist.output_folder import output_method
     from ..worklist.todo_file import TODO_NAME
 
     folders = [output.resolve().parent, *map(Path, filter(None, [os.environ.get("TESSPHOT_INPUT")]))]

@@ -17,7 +17,7 @@ from ..core.quality import TESSQualityFlags
 from ..core.status import STATUS
 from ..products.extra_hdu import ExtraHDU, check_card
 from ..products.lightcurve import LightCurve, Writer, write_lightcurve
-from .columns import corrector_flags
+from .columns import check_columns, corrector_flags
 from .header import primary_cards, table_cards, wcs_cards
 from .measurements import edge_flux, fill_statistics
 from .result import MessageCollector, PhotometryResult
@@ -198,7 +198,8 @@ class BasePhotometry(StampStars):
         Raises
         ------
         ValueError
-            If `do_photometry` gives no final status, or its light curve or errors are all NaN.
+            If `do_photometry` gives no final status, its light curve or errors are all NaN, infinite or no
+            numbers of the right shape, or its masks do not fit to the stamp.
         """
         if self.result.status != STATUS.UNKNOWN:
             # The numbers of an earlier call are not those of this one.
@@ -229,6 +230,8 @@ class BasePhotometry(StampStars):
 
     def _diagnose(self, status: STATUS) -> STATUS:
         columns, result = self._columns.arrays, self.result
+        check_columns(columns, len(self._source.time))
+        self._check_masks()
         good = TESSQualityFlags.filter(columns["quality"])
         time, flux, error = columns["time"], columns["flux"], columns["flux_err"]
         fill_statistics(result, time, flux, error, columns["pos_centroid"], good)
@@ -241,6 +244,17 @@ class BasePhotometry(StampStars):
             self.logger.warning(text, self.starid, result.mean_flux)
             return STATUS.WARNING
         return status
+
+    def _check_masks(self) -> None:
+        """Raise ValueError unless the masks are those of the stamp and of the frames."""
+        stamp, frames = self.sumimage.shape, (len(self._source.time),)
+        shapes = {"final_phot_mask": stamp, "final_position_mask": stamp, "failed_frames": frames}
+        for name, shape in shapes.items():
+            mask = getattr(self, name)
+            if mask is None:
+                continue
+            if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != shape:
+                raise ValueError(f"{name}: an array of bool of shape {shape} is needed")
 
     def report_details(self, error: str | None = None, skip_targets: list[int] | None = None) -> None:
         """Add to the report that goes to the scheduler.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .stamp import Stamp
 if TYPE_CHECKING:
     from astropy.table import Table
 
-__all__ = ["Columns", "corrector_flags", "star_columns"]
+__all__ = ["Columns", "check_columns", "corrector_flags", "star_columns"]
 
 #: Units of the table, by those of the file.
 _UNITS = {"BJD - 2457000, days": "d", "d": "d", "e-/s": "electron / s", "pixels": "pix"}
@@ -65,7 +66,41 @@ class Columns:
         """The columns as they are now, filled through the table or by `fill`."""
         if self._table is None:
             return self._arrays
-        return {name: np.asarray(self._table[name]) for name in self._arrays}
+        table = self._table
+        # Values that a method has masked are unknown.
+        return {
+            name: np.asarray(table[name].filled(np.nan) if hasattr(table[name], "filled") else table[name])
+            for name in self._arrays
+        }
+
+
+def check_columns(arrays: Mapping[str, NDArray[Any]], n: int) -> None:
+    """Check that the columns of a star are a light curve of `n` points, whatever a method has put into them.
+
+    Raises
+    ------
+    ValueError
+        If one holds no real numbers or has another shape, a flux is infinite, or an error negative.
+
+    Examples
+    --------
+    >>> check_columns({"flux": np.ones((3, 2))}, 3)
+    Traceback (most recent call last):
+        ...
+    ValueError: column flux of the light curve: numbers of shape (3,) are needed, not float64 of shape (3, 2)
+    """
+    for name, values in arrays.items():
+        part = _PARTS[name]
+        shape = (n,) if part is None else (n, part + 1)
+        if values.shape != shape or values.dtype.kind not in "fiu":
+            raise ValueError(
+                f"column {name} of the light curve: numbers of shape {shape} are needed, not {values.dtype}"
+                f" of shape {values.shape}"
+            )
+    if any(np.isinf(arrays[name]).any() for name in ("flux", "flux_err")):
+        raise ValueError("the light curve or its errors hold infinite values")
+    if (arrays["flux_err"] < 0).any():
+        raise ValueError("errors of the light curve are negative")
 
 
 def star_columns(source: Source, starid: int, ra: float, dec: float, column: float, row: float) -> Columns:

@@ -2,6 +2,8 @@
 
 Every output folder has its own logs. `todo.sqlite` names the one whose results were published last; the
 small file ``todo.output`` beside it names the one in which a run was started last.
+``OUTPUT/results/photometry`` names the method that computed all stars of a folder; a folder without it holds
+the results of the methods in the work list.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from ..core.atomic import open_regular, write_whole
 from ..core.errors import InputError
 from ..core.settings import output_folder
 
-__all__ = ["find_output", "note_output", "output_name"]
+__all__ = ["check_output", "claim_output", "find_output", "note_output", "output_method", "output_name"]
 
 _LONGEST = 4096
 
@@ -98,3 +100,62 @@ def find_output(todo: Path, published: Path | None = None, method: str = "") -> 
             raise InputError(f"{_note(todo)}: names no folder; remove it, or run again")
         return todo.parent / os.fsdecode(name)
     return published or output_folder(None, todo.parent / "output", method)
+
+
+def _method_note(output: Path) -> Path:
+    return output / "results" / "photometry"
+
+
+def output_method(output: Path) -> str:
+    """The method whose results an output folder holds; '' for those of the work list's own methods.
+
+    Raises
+    ------
+    InputError
+        If the file that says so is damaged.
+    """
+    path = _method_note(output)
+    try:
+        with open(open_regular(path, os.O_RDONLY), "rb") as file:
+            name = file.read(100)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); choose another --output") from None
+    if not (name.endswith(b"\n") and name[:-1].isascii() and name[:-1].decode("ascii").isidentifier()):
+        raise InputError(f"{path}: names no method; choose another --output")
+    return name[:-1].decode("ascii")
+
+
+def check_output(output: Path, method: str) -> None:
+    """Check that an output folder holds no results of another method.
+
+    Parameters
+    ----------
+    output : Path
+    method : str
+        Name of the method that computes all stars; '' where the work list chooses.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    found = output_method(output)
+    if found != method and (found or any((output / "results").glob("*.log"))):
+        holds = f"of --photometry {found}" if found else "of the methods in the work list"
+        raise InputError(f"{output}: holds the light curves {holds}; choose another --output")
+
+
+def claim_output(output: Path, method: str) -> None:
+    """Note that an output folder holds the results of a method; raises InputError as `check_output`."""
+    check_output(output, method)
+    path = _method_note(output)
+    if method and not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, f"{method}\n".encode("ascii"))
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be written ({error.strerror}); change the permissions of its folder"
+            ) from None

@@ -24,7 +24,7 @@ from ..core.status import STATUS
 from .corrections import read_corrections
 from .last_results import Decision, LastResults
 from .old_results import move_to_logs
-from .output_folder import output_name
+from .output_folder import check_output, output_method, output_name
 from .result_log import LogReader, ResultGroup, damaged_path, log_path
 from .schema import (
     CORRECTION_COLUMNS,
@@ -87,6 +87,8 @@ def publish(path: Path, output: Path, rows: Path | None = None) -> Published:
     MissingInput, InputError
         If the work list or a log cannot be used; nothing has changed then.
     """
+    if (method := output_method(output)) and not path.stem.endswith(f"-{method}"):
+        check_output(output, "")
     with exclusive(path, _PATIENCE), contextlib.ExitStack() as stack:
         worklist = load_worklist(rows or path, check_write=rows is None)
         if worklist.has_old_results and rows is None:
