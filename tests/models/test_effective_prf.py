@@ -11,8 +11,9 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.kernels.prf_table import add_table_stars
 from tasoc_mpi.kernels.spline_prf import SIDE, draw_star
-from tasoc_mpi.models.effective_prf import from_table, local_response, start_prf
-from tasoc_mpi.models.fit_prf import MIN_STARS, Stack, fit_stack, make_nodes
+from tasoc_mpi.models.effective_prf import broadening_of, from_table, local_response, start_prf
+from tasoc_mpi.models.fit_prf import MIN_STARS, fit_stack
+from tasoc_mpi.models.prf_stack import Stack, make_nodes
 from tasoc_mpi.products.prf_file import EffectivePRF, read_prf, write_prf
 
 ROW0, COLUMN0, SIZE = 600, 1200, 128
@@ -103,7 +104,9 @@ def test_fluxes_come_with_it(field, fitted):
 
 
 def test_light_does_not_depend_on_the_place_in_the_pixel(fitted):
-    local = fitted[1].at(ROW0 + 60.0, COLUMN0 + 60.0)[0]
+    # The wings are not smooth to this degree, and go on outside.
+    inner = dataclasses.replace(fitted[1], wings=np.zeros((1, 5)))
+    local = inner.at(ROW0 + 60.0, COLUMN0 + 60.0)[0]
     sums = []
     for phase in np.random.default_rng(0).uniform(-0.5, 0.5, (20, 2)):
         image = np.zeros((31, 31))
@@ -133,7 +136,7 @@ def test_spline_of_a_table():
 
 
 def test_nodes_are_the_middles_of_regions():
-    np.testing.assert_allclose(make_nodes(0, 2048), [255.5, 767.5, 1279.5, 1791.5])
+    np.testing.assert_allclose(make_nodes(0, 1024), [127.5, 383.5, 639.5, 895.5])
     np.testing.assert_allclose(make_nodes(600, 128), [663.5])
 
 
@@ -146,7 +149,7 @@ def two_orbits(prf):
     return EffectivePRF(
         1, 1, 1, prf.node_rows, prf.node_columns, four, np.array([2.0, 6.0, 10.0, 20.0]), np.array([0, 0, 0,
         1]), np.array([[0.0, 12.0], [14.0, 26.0]]), np.ones(4), np.zeros((4, 5)), np.ones((4, 1, 1),
-        dtype="i8"), np.zeros(4),
+        dtype="i8"), np.zeros(4), np.array([1.0, 3.0, 5.0]), np.array([0.01, 0.01, 0.02]),
     )  # fmt: skip
 
 
@@ -166,13 +169,16 @@ def test_file_gives_it_back(fitted, tmp_path):
     back = read_prf(path)
     for name in ("coefficients", "epochs", "segments", "spans", "inside", "wings", "stars", "scatter"):
         np.testing.assert_array_equal(getattr(back, name), getattr(prf, name))
+    np.testing.assert_array_equal(back.broadening, prf.broadening)
     first = path.read_bytes()
     write_prf(path, prf)
     assert path.read_bytes() == first
     place = (ROW0 + 10.0, COLUMN0 + 90.0)
     coefficients, weights, source, measured = local_response(tmp_path, 1, 1, 1, place, np.array([4.0]))
-    assert coefficients.shape == (4, SIDE, SIDE)
-    assert weights.shape == (1, 4)
+    # The last term is the broadening.
+    assert coefficients.shape == (5, SIDE, SIDE)
+    assert weights.shape == (1, 5)
+    assert weights[0, 4] == pytest.approx(0.015)
     assert source == "effective PRF (prf_sector001_camera1_ccd1.hdf5)"
     assert measured
     _, _, source, measured = local_response(tmp_path, 1, 1, 2, place, np.array([4.0]))
@@ -183,7 +189,7 @@ def test_file_gives_it_back(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda file: file.attrs.__setitem__("FORMAT_VERSION", 99), "PRF format 99, this program reads 1"),
+        (lambda file: file.attrs.__setitem__("FORMAT_VERSION", 99), "PRF format 99, this program reads 2"),
         (lambda file: file.attrs.__setitem__("FORMAT", "something"), "not an effective PRF"),
         (lambda file: file.__delitem__("epochs"), "no dataset epochs"),
         (
@@ -235,3 +241,31 @@ def test_response_follows_a_drifting_focus(field):
         assert np.abs(left).max() < 0.01 * wider(share).max()
     # One shape for all of the time would not do.
     assert np.abs(wider(0.0) - wider(0.1)).max() > 0.01 * wider(0.0).max()
+
+
+def test_broadening_is_that_by_a_gaussian():
+    table = gaussian_filter(true_table(), 2.0, mode="constant")
+    variance = 0.01
+    broad = gaussian_filter(table, 9 * variance**0.5, mode="constant")
+    sharp, change = from_table(table, 9), broadening_of(from_table(table, 9))
+    found = np.zeros((3, 15, 15))
+    for image, coefficients in zip(
+        found, (sharp, sharp + variance * change, from_table(broad, 9)), strict=True
+    ):
+        draw_star(coefficients, 7.2, 6.7, 0.0, 0.0, 1.0, image)
+    assert np.abs(found[2] - found[0]).max() > 0.005 * found[0].max()
+    assert np.abs(found[2] - found[1]).max() < 0.06 * np.abs(found[2] - found[0]).max()
+    assert found[1].sum() == pytest.approx(found[0].sum(), abs=1e-4)
+
+
+def test_wings_go_over_into_the_spline(fitted):
+    """As far as the spline reaches, its coefficients at a place hold the wings."""
+    prf = dataclasses.replace(fitted[1], wings=np.array([[3e-4, 2e-4, 1e-4, 5e-5, 1e-5]]))
+    image = np.zeros((15, 15))
+    draw_star(prf.at(ROW0 + 60.0, COLUMN0 + 60.0)[0], 7.0, 7.0, 0.0, 0.0, 1.0, image)
+    draw_star(
+        dataclasses.replace(prf, wings=np.zeros((1, 5))).at(ROW0 + 60.0, COLUMN0 + 60.0)[0],
+        7.0, 7.0, 0.0, 0.0, -1.0, image,
+    )  # fmt: skip
+    assert image[7, 12] == pytest.approx(1.5e-4, rel=0.1)
+    assert image[7, 7] == 0.0

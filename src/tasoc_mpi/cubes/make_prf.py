@@ -9,6 +9,7 @@ computed the others.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,12 @@ from ..core.ranks import Ranks
 from ..core.settings import load_settings, mag2flux
 from ..kernels.stack_frames import stack_frames
 from ..models.effective_prf import start_prf
-from ..models.fit_prf import REACH, Stack, fit_stack, make_nodes
-from ..models.motion import ImageMovementKernel
+from ..models.fit_prf import REACH, fit_stack
+from ..models.prf_stack import Stack, make_nodes
 from ..products.cube import Cube, open_cube
 from ..products.prf_file import EffectivePRF, join_epochs, read_prf, write_prf
 from ..products.star_catalog import open_catalog
+from .prf_focus import cube_motion, measure_broadening
 
 __all__ = ["EpochStep", "divide_frames", "make_prfs"]
 
@@ -137,7 +139,7 @@ def _make(folder: Path, key: CCDKey, ranks: Ranks) -> None:
         # There will be no response: epochs that are left look like one that is only unfinished.
         _remove(parts)
         raise
-    prf = join_epochs([read_prf(part) for part in parts])
+    prf = _add_focus(folder, key, cube, join_epochs([read_prf(part) for part in parts]))
     path = folder / prf_name(*key)
     write_prf(path, prf)
     _remove(parts)
@@ -145,6 +147,15 @@ def _make(folder: Path, key: CCDKey, ranks: Ranks) -> None:
         "%s: %d epochs, %d x %d nodes, %d to %d stars a node, %.2f%% of the light beyond the table",
         path, count, *prf.stars.shape[1:], prf.stars.min(), prf.stars.max(), 100 * (1 - prf.inside.mean()),
     )  # fmt: skip
+
+
+def _add_focus(folder: Path, key: CCDKey, cube: Cube, prf: EffectivePRF) -> EffectivePRF:
+    """Measure the focus in every frame."""
+    frames = np.concatenate(divide_frames(cube)[0])
+    catalog = open_catalog(folder / catalog_name(*key))
+    limit = load_settings().getfloat("k2p2", "saturation_flux")
+    broadening = measure_broadening(cube, catalog, prf, frames, limit)
+    return dataclasses.replace(prf, frame_times=cube.time[frames], broadening=broadening)
 
 
 def _part(folder: Path, key: CCDKey, epoch: int) -> Path:
@@ -260,11 +271,7 @@ def _motion(
 
     Measured at 5 x 5 places; between them it is smooth (a shift, a roll, aberration).
     """
-    if cube.warpmode == "wcs":
-        kernel = ImageMovementKernel.from_wcs(cube.time, cube.wcs, cube.ref_frame)
-    else:
-        kernel = ImageMovementKernel(cube.warpmode)
-        kernel.load_series(cube.time, cube.movement_kernel)
+    kernel = cube_motion(cube)
     middle = np.array([cube.column_offset, cube.row_offset]) + np.array(cube.shape[1::-1]) / 2
     half = np.array(cube.shape[1::-1]) / 2
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 5)] * 2), axis=-1).reshape(-1, 2)

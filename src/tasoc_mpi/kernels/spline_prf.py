@@ -16,13 +16,16 @@ import numpy as np
 __all__ = [
     "HALF",
     "KNOTS",
+    "RINGS",
     "SIDE",
     "add_equations",
     "add_rings",
     "blend",
     "blend_all",
+    "draw_patches",
     "draw_star",
-    "star_matrix",
+    "flux_equations",
+    "star_patches",
 ]
 
 #: Knots a pixel. With two, TESS's sharpest responses give fluxes that depend on the place in the pixel by up
@@ -32,6 +35,11 @@ KNOTS = 3
 #: Coefficients on each side of the middle one, and along a side: the response ends 6.7 pixels from the star.
 HALF = 18
 SIDE = 2 * HALF + 1
+#: Radii of the wings, pixels: what is added to the spline is linear between the inner ones, and 0 at
+#: the first and the last.
+RINGS = np.array([4.5, 5.5, 6.5, 7.5, 9.0, 11.0, 14.0])
+#: Side of the images of single stars: with a star in their middle pixel they hold all of its light.
+PATCH = 2 * ((HALF + 2) // KNOTS + 1) + 1
 
 
 @numba.njit(cache=True, inline="always")
@@ -150,10 +158,8 @@ def draw_star(coefficients, y, x, variance_y, variance_x, factor, image):
 
 
 @numba.njit(cache=True)
-def star_matrix(
-    coefficients, node_rows, node_columns, scale, rows, columns, variances, row_min, row_max, col_min, col_max
-):
-    """Images of stars of flux 1 in a region.
+def star_patches(coefficients, node_rows, node_columns, scale, rows, columns, variances):
+    """Images of stars of flux 1, each by itself.
 
     Parameters
     ----------
@@ -163,21 +169,97 @@ def star_matrix(
         Of the stars, full frame image pixels.
     variances : ndarray, shape (K, 2)
         Of the jitter in (row, column), pixels squared.
-    row_min, row_max, col_min, col_max : int
-        The region, half open.
 
     Returns
     -------
-    ndarray, shape (K, R, C)
+    patches : ndarray, shape (K, PATCH, PATCH)
+    corners : ndarray of int64, shape (K, 2)
+        Full frame image (row, column) of the first pixel of each.
     """
-    out = np.zeros((rows.shape[0], row_max - row_min, col_max - col_min))
+    n = rows.shape[0]
+    patches = np.zeros((n, PATCH, PATCH))
+    corners = np.empty((n, 2), dtype=np.int64)
     local = np.empty((SIDE, SIDE))
-    for k in range(rows.shape[0]):
+    for k in range(n):
+        corners[k, 0] = math.floor(rows[k] + 0.5) - PATCH // 2
+        corners[k, 1] = math.floor(columns[k] + 0.5) - PATCH // 2
         blend(coefficients, node_rows, node_columns, scale, rows[k], columns[k], local)
-        draw_star(
-            local, rows[k] - row_min, columns[k] - col_min, variances[k, 0], variances[k, 1], 1.0, out[k]
-        )
-    return out
+        y, x = rows[k] - corners[k, 0], columns[k] - corners[k, 1]
+        draw_star(local, y, x, variances[k, 0], variances[k, 1], 1.0, patches[k])
+    return patches, corners
+
+
+@numba.njit(cache=True)
+def draw_patches(patches, corners, fluxes, image):
+    """Add stars to an image.
+
+    Parameters
+    ----------
+    patches : ndarray, shape (K, P, P)
+    corners : ndarray of int64, shape (K, 2)
+        Of the patches in the image.
+    fluxes : ndarray, shape (K,)
+    image : ndarray, shape (R, C)
+        Changed in place.
+    """
+    side = patches.shape[1]
+    for k in range(patches.shape[0]):
+        for r in range(max(corners[k, 0], 0), min(corners[k, 0] + side, image.shape[0])):
+            for c in range(max(corners[k, 1], 0), min(corners[k, 1] + side, image.shape[1])):
+                image[r, c] += fluxes[k] * patches[k, r - corners[k, 0], c - corners[k, 1]]
+
+
+@numba.njit(cache=True, fastmath=True)
+def flux_equations(patches, corners, planes, image, weight):
+    """Normal equations of the fluxes of stars and of a background.
+
+    Parameters
+    ----------
+    patches : ndarray, shape (K, P, P)
+    corners : ndarray of int64, shape (K, 2)
+        Of the patches in the image.
+    planes : ndarray, shape (Q, R, C)
+        Parts of the background.
+    image, weight : ndarray, shape (R, C)
+
+    Returns
+    -------
+    matrix : ndarray, shape (K + Q, K + Q)
+        The lower triangle.
+    vector : ndarray, shape (K + Q,)
+    """
+    n, side, parts = patches.shape[0], patches.shape[1], planes.shape[0]
+    matrix = np.zeros((n + parts, n + parts))
+    vector = np.zeros(n + parts)
+    weighted = np.empty((side, side))
+    for a in range(n):
+        top, left = corners[a]
+        r0, r1 = max(top, 0), min(top + side, image.shape[0])
+        c0, c1 = max(left, 0), min(left + side, image.shape[1])
+        for r in range(r0, r1):
+            for c in range(c0, c1):
+                value = weight[r, c] * patches[a, r - top, c - left]
+                weighted[r - top, c - left] = value
+                vector[a] += value * image[r, c]
+                for q in range(parts):
+                    matrix[n + q, a] += value * planes[q, r, c]
+        for b in range(a + 1):
+            down, right = top - corners[b, 0], left - corners[b, 1]
+            if abs(down) >= side or abs(right) >= side:
+                continue
+            value = 0.0
+            for r in range(max(r0, corners[b, 0]), min(r1, corners[b, 0] + side)):
+                for c in range(max(c0, corners[b, 1]), min(c1, corners[b, 1] + side)):
+                    value += weighted[r - top, c - left] * patches[b, r - top + down, c - left + right]
+            matrix[a, b] = value
+    for p in range(parts):
+        for r in range(image.shape[0]):
+            for c in range(image.shape[1]):
+                value = weight[r, c] * planes[p, r, c]
+                vector[n + p] += value * image[r, c]
+                for q in range(p + 1):
+                    matrix[n + p, n + q] += value * planes[q, r, c]
+    return matrix, vector
 
 
 @numba.njit(cache=True)

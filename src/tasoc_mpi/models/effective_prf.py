@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import correlate1d, spline_filter1d
 
 from ..core.errors import InputError
 from ..core.names import prf_name, prf_parts_name
 from ..kernels.spline_prf import HALF, KNOTS, SIDE
-from ..products.prf_file import read_prf
+from ..products.prf_file import EffectivePRF, read_prf
 from .prf_files import SAMPLES
 from .psf import PSF
 
-__all__ = ["from_table", "local_response", "start_prf"]
+__all__ = ["broadening_of", "from_table", "local_response", "start_prf"]
 
 
 def local_response(
@@ -41,9 +42,9 @@ def local_response(
     Returns
     -------
     coefficients : ndarray, shape (E, S, S)
-        At each epoch; see `kernels.spline_prf`.
+        Terms, whose weighted sum is the response; see `kernels.spline_prf`.
     weights : ndarray, shape (T, E)
-        Of the epochs at the given times.
+        Of the terms at the given times.
     source : str
         What they are from.
     measured : bool
@@ -62,7 +63,7 @@ def local_response(
                 f"{path}: of sector {prf.sector}, camera {prf.camera}, CCD {prf.ccd}; remove it and run "
                 "tasoc-mpi prf"
             )
-        return prf.at(*place), prf.weights(time), f"effective PRF ({path.name})", True
+        return *_terms(prf, place, time), f"effective PRF ({path.name})", True
     parts = path.with_name(prf_parts_name(sector, camera, ccd))
     if any(parts.glob("*.hdf5")):
         raise InputError(
@@ -71,6 +72,35 @@ def local_response(
     row, column = round(place[0]), round(place[1])
     psf = PSF(sector, camera, ccd, (row, row + 1, column, column + 1))
     return from_table(psf.table, SAMPLES)[None], np.ones((len(time), 1)), psf.source, False
+
+
+def _terms(
+    prf: EffectivePRF, place: tuple[float, float], time: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """An effective response as terms and their weights: epochs, and the broadening of the frames."""
+    epochs, weights = prf.at(*place), prf.weights(time)
+    broad = broadening_of(np.tensordot(weights.mean(axis=0), epochs, 1))
+    return np.concatenate([epochs, broad[None]]), np.column_stack([weights, prf.broadening_at(time)])
+
+
+def broadening_of(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Change of a response when a Gaussian of variance 1 (pixels squared) broadens it, for small variances.
+
+    Parameters
+    ----------
+    coefficients : ndarray, shape (..., S, S)
+
+    Returns
+    -------
+    ndarray, shape (..., S, S)
+        Half of the second derivatives, in coefficients of a spline.
+    """
+    change = np.zeros(coefficients.shape)
+    for axis in (-2, -1):
+        # The second derivative of the spline at the knots, as a spline.
+        second = correlate1d(coefficients, [1.0, -2.0, 1.0], axis=axis, mode="nearest")
+        change += spline_filter1d(second, 3, axis=axis, mode="mirror")
+    return 0.5 * KNOTS**2 * change
 
 
 def start_prf(

@@ -7,27 +7,34 @@ that explains the residuals best.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import maximum_filter
 
 from ..core.errors import InputError
-from ..kernels.spline_prf import HALF, KNOTS, add_equations, add_rings, blend_all, star_matrix
+from ..kernels.spline_prf import (
+    HALF,
+    KNOTS,
+    RINGS,
+    add_equations,
+    add_rings,
+    blend_all,
+    draw_patches,
+    flux_equations,
+    star_patches,
+)
 from ..products.prf_file import SCALE
+from .prf_stack import PRFFit, Stack
 
-__all__ = ["MIN_STARS", "PRFFit", "Stack", "fit_stack", "make_nodes"]
+__all__ = ["MIN_STARS", "fit_stack"]
 
 #: Side of the tiles, and how far around a tile its fluxes are fitted in and stars are taken from, pixels.
 TILE, MARGIN, REACH = 64, 5, 7
-#: Side of the region that a node's response is learnt from, pixels.
-REGION = 512
 #: Fewest stars that the response is learnt from, and fewest at a node for slopes over the CCD.
 MIN_STARS, MIN_SLOPES = 30, 90
-#: Most stars at a node: more add time and no precision.
-MOST_STARS = 500
+#: Most stars at a node: fainter ones add time, and errors of their neighbours.
+MOST_STARS = 250
 #: Error of the model in units of itself, in each round: at first the response is only roughly known.
 MODEL_ERROR = (0.2, 0.05, 0.02, 0.01, 0.01)
 #: Catalogue fluxes are right to this share (a prior, which matters for stars that cannot be separated).
@@ -38,74 +45,16 @@ CHANGE = 0.05
 FIRM = 1e10
 #: The response changes over a node's region only within this distance of the star, knots.
 SLOPING = 10.0
-#: Radii between which the wings of the brightest stars are measured, pixels.
-RINGS = np.array([4.5, 5.5, 6.5, 7.5, 9.0, 11.0, 14.0])
 #: Light in each ring for a response of 1 at its radius: area of the triangle times the way of its middle.
 VOLUMES = np.pi / 3 * (RINGS[2:] - RINGS[:-2]) * (RINGS[2:] + RINGS[1:-1] + RINGS[:-2])
+#: Wings as they are expected at the inner `RINGS`, and their error in units of that of the model: they
+#: are not circular.
+TYPICAL_WINGS = np.array([1.5e-4, 1.1e-4, 8e-5, 5e-5, 2e-5])
+WING_ERROR = 20.0
 #: The error of the model is taken to be at least that for a pixel with this share of the largest one nearby.
 FAR = 0.05
 #: Residuals beyond so many sigma have less weight, and none beyond the second.
 CLIP = (3.0, 10.0)
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A mean of frames.
-
-    Attributes
-    ----------
-    image, variance : ndarray, shape (R, C)
-        e-/s and its square; NaN where no frame has a value or that are to be left out.
-    origin : (int, int)
-        Full frame image (row, column) of the first pixel.
-    rows, columns : ndarray, shape (K,)
-        Mean place of each star, full frame image pixels.
-    jitter : ndarray, shape (K, 2)
-        Variance of the stars' places in (row, column) between the frames, pixels squared.
-    """
-
-    image: NDArray[np.float64]
-    variance: NDArray[np.float64]
-    origin: tuple[int, int]
-    rows: NDArray[np.float64]
-    columns: NDArray[np.float64]
-    jitter: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PRFFit:
-    """The response in one stack.
-
-    Attributes
-    ----------
-    coefficients : ndarray, shape (M, N, 3, S, S)
-    fluxes : ndarray, shape (K,)
-        Of the stars, e-/s; NaN for those outside of the image.
-    residual : ndarray, shape (R, C)
-        Image less model, e-/s.
-    wings : ndarray, shape (len(RINGS) - 2,)
-        Response at the inner ones of `RINGS`, beyond that of the coefficients.
-    inside : float
-        Share of the light without the wings, to which the coefficients are normalised.
-    used : ndarray of int64, shape (M, N)
-        Number of stars that each node's response was learnt from.
-    scatter : float
-        Robust standard deviation of the residuals in these stars' central pixels over their largest values.
-    """
-
-    coefficients: NDArray[np.float64]
-    fluxes: NDArray[np.float64]
-    residual: NDArray[np.float64]
-    wings: NDArray[np.float64]
-    inside: float
-    used: NDArray[np.int64]
-    scatter: float
-
-
-def make_nodes(first: int, size: int) -> NDArray[np.float64]:
-    """Places of the nodes along a side of `size` pixels from `first` on: the middles of equal regions."""
-    count = max(1, round(size / REGION))
-    return first + (np.arange(count) + 0.5) * size / count - 0.5
 
 
 class _Fit:
@@ -149,13 +98,16 @@ class _Fit:
         # The light of fainter ones is taken from the catalog.
         self.free = peak > 3.0 * sigma
         distance = np.hypot(*np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1])
-        known = distance <= HALF + 0.5
-        self.index = np.where(known, np.cumsum(known).reshape(known.shape) - 1, -1)
-        self.unknowns = int(known.sum())
-        self.sloping = np.flatnonzero(distance[known] <= SLOPING)
+        # Knots (row, column) of the unknown coefficients, those with slopes first.
+        near, far = np.argwhere(distance <= SLOPING), np.argwhere(distance > SLOPING)
+        self.places = np.concatenate([near, far[distance[tuple(far.T)] <= HALF + 0.5]])
+        self.unknowns, self.sloping = len(self.places), len(near)
+        self.index = np.full(distance.shape, -1)
+        self.index[tuple(self.places.T)] = np.arange(self.unknowns)
         self.wings = np.zeros(len(RINGS) - 2)
         self.rings = np.zeros((len(self.wings), *self.image.shape))
         self.wing_image = np.zeros(self.image.shape)
+        self.wing_error = np.zeros(self.image.shape)
         # Only the wings of bright stars stand out from the sky.
         self.shining = (peak > 300.0 * sigma) & np.isfinite(stack.rows + stack.columns)
 
@@ -170,6 +122,7 @@ class _Fit:
             self.rings, self.stack.rows[k] - row0, self.stack.columns[k] - column0, self.fluxes[k], RINGS
         )
         self.wing_image = np.tensordot(self.wings, self.rings, 1)
+        self.wing_error = np.tensordot(WING_ERROR * model_error * TYPICAL_WINGS, self.rings, 1)
         tiles: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for r, c in _corners(self.image.shape):
             row, column = self._middle((r, c))
@@ -177,25 +130,26 @@ class _Fit:
             tiles.setdefault(node, []).append((r, c))
         changes = {}
         for node, own in sorted(tiles.items()):
-            size = sum(map(len, self._orders(node)))
+            size = self.unknowns + len(self.wings) + 2 * self._slopes(node)
             normal, right = np.zeros((size, size) if learn else (0, 0)), np.zeros(size)
             for tile in own:
                 self._tile(tile)
                 if learn:
                     self._learn(tile, node, normal, right)
-            if learn:
+            if learn and self.used[node] >= MIN_STARS:
                 changes[node] = self._solve(node, normal, right)
         if changes:
-            self.wings += np.mean([change[-len(self.wings) :] for change in changes.values()], axis=0)
-        for node, change in changes.items():
-            self._change(node, change)
+            # Nodes with too few stars change as the others do in the mean.
+            mean = np.mean([change[: self.unknowns + len(self.wings)] for change in changes.values()], axis=0)
+            self.wings += mean[self.unknowns :]
+            for node in tiles:
+                self._change(node, changes.get(node, mean))
         # The catalogue's zero point need not be that of the images.
         self.expected = self.catalog * np.median(self.fluxes[self.learn] / self.catalog[self.learn])
 
-    def _orders(self, node: tuple[int, int]) -> list[NDArray[np.intp]]:
-        """Unknowns of a node: coefficients of the value, with enough stars of its slopes, and the rings."""
-        slopes = [self.sloping] * 2 if self.used[node] >= MIN_SLOPES else []
-        return [np.arange(self.unknowns), *slopes, self.unknowns + np.arange(len(self.wings))]
+    def _slopes(self, node: tuple[int, int]) -> int:
+        """Number of coefficients of a node that have slopes over the CCD."""
+        return self.sloping if self.used[node] >= MIN_SLOPES else 0
 
     def _middle(self, tile: tuple[int, int]) -> tuple[float, float]:
         """Full frame image place of the middle of a tile."""
@@ -208,7 +162,7 @@ class _Fit:
     def _variance(self, box: tuple[slice, slice]) -> NDArray[np.float64]:
         """Of the residuals: noise, and the error of the model, also in the wings of a bright star nearby."""
         error = self.model_error * np.maximum(self.model[box], FAR * self.peak[box])
-        return self.noise[box] + error**2
+        return self.noise[box] + error**2 + self.wing_error[box] ** 2
 
     def _weight(self, box: tuple[slice, slice]) -> NDArray[np.float64]:
         return self.robust[box] / self._variance(box)
@@ -227,21 +181,19 @@ class _Fit:
         r1 = min(tile[0] + TILE + MARGIN, self.image.shape[0])
         c1 = min(tile[1] + TILE + MARGIN, self.image.shape[1])
         near = self._near(r0, r1, c0, c1)
-        images = star_matrix(
+        patches, corners = star_patches(
             self.coefficients, self.node_rows, self.node_columns, SCALE,
             self.stack.rows[near], self.stack.columns[near], self.stack.jitter[near],
-            r0 + row0, r1 + row0, c0 + column0, c1 + column0,
-        ).reshape(len(near), -1)  # fmt: skip
+        )  # fmt: skip
+        corners -= [r0 + row0, c0 + column0]
         box = np.s_[r0:r1, c0:c1]
-        image = (self.image[box] - self.wing_image[box]).ravel()
-        weight = self._weight(box).ravel()
+        image = self.image[box] - self.wing_image[box]
         free, expected = self.free[near], self.expected[near]
-        fixed = expected[~free] @ images[~free]
+        fixed = np.zeros(image.shape)
+        draw_patches(patches[~free], corners[~free], expected[~free], fixed)
         y, x = np.mgrid[-1 : 1 : (r1 - r0) * 1j, -1 : 1 : (c1 - c0) * 1j]
-        plane = np.stack([np.ones(image.size), y.ravel(), x.ravel()])
-        design = np.concatenate([images[free], plane])
-        weighted = design * weight
-        matrix, vector = weighted @ design.T, weighted @ (image - fixed)
+        plane = np.stack([np.ones_like(y), y, x])
+        matrix, vector = flux_equations(patches[free], corners[free], plane, image - fixed, self._weight(box))
         # A background whose ends differ by far more than 100 e-/s is not one.
         precision = (FLUX_ERROR * expected[free]) ** -2.0
         matrix[np.diag_indices_from(matrix)] += np.concatenate([precision, [1e-12, 1e-4, 1e-4]])
@@ -249,10 +201,9 @@ class _Fit:
         solution = cho_solve(cho_factor(matrix, lower=True), vector)
         flux = np.array(expected)
         flux[free] = solution[: len(precision)]
-        model = (flux @ images).reshape(r1 - r0, c1 - c0)
-        residual = (
-            image.reshape(model.shape) - model - (solution[len(precision) :] @ plane).reshape(model.shape)
-        )
+        model = fixed
+        draw_patches(patches[free], corners[free], flux[free], model)
+        residual = image - model - np.tensordot(solution[len(precision) :], plane, 1)
         self._keep(tile, (r0, c0), near, flux, model, residual)
 
     def _keep(
@@ -327,14 +278,15 @@ class _Fit:
         own_normal -= mixed.T @ eliminated[:, :n]
         row, column = self._middle(tile)
         offset = (row - self.node_rows[node[0]]) / SCALE, (column - self.node_columns[node[1]]) / SCALE
-        orders = self._orders(node)
-        start = np.cumsum([0, *map(len, orders)])
-        terms = (1.0, *offset, 1.0) if len(orders) == 4 else (1.0, 1.0)
-        for a, (rows, u) in enumerate(zip(orders, terms, strict=True)):
-            right[start[a] : start[a + 1]] += u * own_right[rows]
-            for b, (columns, v) in enumerate(zip(orders[: a + 1], terms, strict=False)):
-                part = normal[start[a] : start[a + 1], start[b] : start[b + 1]]
-                part += u * v * own_normal[np.ix_(rows, columns)]
+        size = self._slopes(node)
+        right[:n] += own_right
+        normal[:n, :n] += own_normal
+        for k, u in enumerate(offset if size else ()):
+            rows = np.s_[n + k * size : n + (k + 1) * size]
+            right[rows] += u * own_right[:size]
+            normal[rows, :n] += u * own_normal[:size]
+            for m, v in enumerate(offset[: k + 1]):
+                normal[rows, n + m * size : n + (m + 1) * size] += u * v * own_normal[:size, :size]
 
     def _solve(
         self, node: tuple[int, int], normal: NDArray[np.float64], right: NDArray[np.float64]
@@ -345,35 +297,37 @@ class _Fit:
         not move cannot tell that: a response that is larger at one place in the pixel goes with smaller
         fluxes there.
         """
+        n = self.unknowns + len(self.wings)
         # For a ring, 1e-4 of the light in a pixel is far above all.
-        rings = len(normal) - len(self.wings)
-        normal[np.diag_indices_from(normal)] += np.where(np.arange(len(normal)) < rings, CHANGE**-2.0, 1e8)
-        known = np.argwhere(self.index >= 0)
-        phase = (known[:, 0] % KNOTS) * KNOTS + known[:, 1] % KNOTS
-        first = 0
-        for k, own in enumerate(self._orders(node)[:-1]):
+        precision = np.full(len(normal), CHANGE**-2.0)
+        precision[self.unknowns : n] = 1e8
+        normal[np.diag_indices_from(normal)] += precision
+        phase = (self.places[:, 0] % KNOTS) * KNOTS + self.places[:, 1] % KNOTS
+        for k, (first, size) in enumerate(self._parts(node)):
             for p in range(KNOTS**2):
-                i, j = known[phase == p].T
+                own = np.flatnonzero(phase[:size] == p)
                 condition = np.zeros(len(normal))
-                condition[first + np.flatnonzero(phase[own] == p)] = 1.0
+                condition[first + own] = 1.0
+                i, j = self.places[phase == p].T
                 lacking = -self.coefficients[node][k][i, j].sum()
                 if k == 0:
-                    condition[rings:] = VOLUMES
+                    condition[self.unknowns : n] = VOLUMES
                     lacking += self.inside_share
                 (where,) = np.nonzero(condition)
                 normal[np.ix_(where, where)] += FIRM * np.outer(condition[where], condition[where])
                 right[where] += FIRM * lacking * condition[where]
-            first += len(own)
         return cho_solve(cho_factor(normal, lower=True, overwrite_a=True, check_finite=False), right)
+
+    def _parts(self, node: tuple[int, int]) -> list[tuple[int, int]]:
+        """First unknown and number of those of a node's value and, with enough stars, of its slopes."""
+        n, size = self.unknowns + len(self.wings), self._slopes(node)
+        return [(0, self.unknowns), *((n + k * size, size) for k in range(2) if size)]
 
     def _change(self, node: tuple[int, int], change: NDArray[np.float64]) -> None:
         """Apply a change, and make the whole light 1 everywhere again."""
-        known = np.argwhere(self.index >= 0)
-        first = 0
-        for k, own in enumerate(self._orders(node)[:-1]):
-            i, j = known[own].T
-            self.coefficients[node][k][i, j] += change[first : first + len(own)]
-            first += len(own)
+        for k, (first, size) in enumerate(self._parts(node)):
+            i, j = self.places[:size].T
+            self.coefficients[node][k][i, j] += change[first : first + size]
         value = self.coefficients[node][0]
         for k in (1, 2):
             self.coefficients[node][k] -= value * (self.coefficients[node][k].sum() / value.sum())
@@ -428,9 +382,10 @@ def fit_stack(
         If there are too few stars to learn from.
     """
     fit = _Fit(stack, expected, nodes, start, saturated)
-    if fit.used.sum() < MIN_STARS:
+    if fit.used.max() < MIN_STARS:
         raise InputError(
-            f"{int(fit.used.sum())} stars are bright enough for the pixel response, {MIN_STARS} are needed"
+            f"{int(fit.used.sum())} stars are bright enough for the pixel response, {MIN_STARS} are needed "
+            f"in one of {fit.used.size} regions"
         )
     for model_error in rounds:
         fit.round(model_error, True)

@@ -7,6 +7,7 @@ import numpy as np
 from ..kernels.linear_psf import series_of_stars, solve_frames
 from .psf_method import FrameFits, PSFMethod
 from .psf_scene import LEAST, Scene
+from .psf_slopes import flux_slopes
 
 __all__ = ["LinPSFPhotometry", "fit_linear"]
 
@@ -39,4 +40,9 @@ def fit_linear(scene: Scene) -> FrameFits:
         pixels.images, pixels.errors, pixels.used, series, scene.faint_series(), scene.weights, scene.shift,
         scene.gradient, scene.offsets, scene.choice.flux[fitted], scene.choice.precision, LEAST,
     )  # fmt: skip
-    return FrameFits(results, fluxes, residual)
+    good = pixels.good & np.isfinite(results[:, 0])
+    slopes = flux_slopes(results[good, 0], scene.shift[good])
+    factor = 1.0 + scene.shift @ slopes
+    results[:, :2] /= factor[:, None]
+    fluxes[:, 0] = results[:, 0]
+    return FrameFits(results, fluxes, residual, slopes=slopes)

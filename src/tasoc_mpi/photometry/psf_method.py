@@ -43,12 +43,15 @@ class FrameFits:
         Mean of data less model over the frames with a solution.
     moved : ndarray, shape (T, 2), or None
         (row, column) of the target from where the scene has it; None where it is held there.
+    slopes : ndarray, shape (2,), or None
+        Relative change of the flux by motion of a pixel in row and in column, which was taken out.
     """
 
     results: NDArray[np.float64]
     fluxes: NDArray[np.float64]
     residual: NDArray[np.float64]
     moved: NDArray[np.float64] | None = None
+    slopes: NDArray[np.float64] | None = None
 
 
 class PSFMethod(BasePhotometry):
@@ -201,6 +204,10 @@ class PSFMethod(BasePhotometry):
             PSF_NSUB=(len(choice.flux) - len(starids), "fainter stars subtracted at their mean flux"),
             PSF_CHI2=(float(np.median(self.chi_square[solved])), "median chi-square by degree of freedom"),
         )
+        if fit.slopes is not None:
+            for key, slope, axis in zip(("PSF_SLPR", "PSF_SLPC"), fit.slopes, ("row", "column"), strict=True):
+                words = f"[1/pixel] corrected change of flux with {axis}"
+                self.additional_headers[key] = (float(slope), words)
         if choice.inseparable:
             self.logger.warning(
                 "TIC %d: a neighbour is too close: the flux rests on the catalogue's ratio", self.starid

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.atomic import replacing
-from ..kernels.spline_prf import KNOTS, SIDE, blend, draw_star
+from ..kernels.spline_prf import HALF, KNOTS, RINGS, SIDE, blend, draw_star
 from .hdf5_read import HDF5Reader
 
 __all__ = ["SCALE", "EffectivePRF", "join_epochs", "read_prf", "spline_table", "write_prf"]
 
-FORMAT, FORMAT_VERSION = "tasoc-mpi effective PRF", 1
+FORMAT, FORMAT_VERSION = "tasoc-mpi effective PRF", 2
 _WAY_OUT = "remove it and run tasoc-mpi prf"
 #: Types and shapes of the datasets: epochs, nodes in row and in column, segments, knots.
 _SHAPES = {
@@ -36,9 +36,11 @@ _SHAPES = {
     "segments": ("i8", "E"),
     "spans": ("f8", "G2"),
     "inside": ("f8", "E"),
-    "wings": ("f8", "EL"),
+    "wings": ("f8", "EW"),
     "stars": ("i8", "EMN"),
     "scatter": ("f8", "E"),
+    "frame_times": ("f8", "T"),
+    "broadening": ("f8", "T"),
 }
 #: Unit of the slopes over the CCD, pixels.
 SCALE = 256.0
@@ -71,6 +73,11 @@ class EffectivePRF:
         Number of stars that each node's response was learnt from.
     scatter : ndarray, shape (E,)
         Robust standard deviation of the residuals in the stars' central pixels over their largest values.
+    frame_times : ndarray, shape (T,)
+        Times of frames, increasing, days.
+    broadening : ndarray, shape (T,)
+        Variance of a Gaussian that broadens the response of the epochs in each of these frames, pixels
+        squared; negative where it is sharper.
     """
 
     sector: int
@@ -86,12 +93,19 @@ class EffectivePRF:
     wings: NDArray[np.float64]
     stars: NDArray[np.int64]
     scatter: NDArray[np.float64]
+    frame_times: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(0))
+    broadening: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(0))
 
     def at(self, row: float, column: float) -> NDArray[np.float64]:
-        """Coefficients at a place of the CCD at every epoch, shape (E, S, S)."""
+        """Coefficients at a place of the CCD at every epoch, shape (E, S, S).
+
+        They hold the wings, too, as far as the spline reaches.
+        """
         out = np.empty((len(self.epochs), SIDE, SIDE))
-        for own, coefficients in zip(out, self.coefficients, strict=True):
+        radius = np.hypot(*np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1]) / KNOTS
+        for own, coefficients, wings in zip(out, self.coefficients, self.wings, strict=True):
             blend(coefficients, self.node_rows, self.node_columns, SCALE, float(row), float(column), own)
+            own += np.interp(radius, RINGS, [0.0, *wings, 0.0])
         return out
 
     def weights(self, time: ArrayLike) -> NDArray[np.float64]:
@@ -117,6 +131,13 @@ class EffectivePRF:
             out[own, members[below]] = 1.0 - share
             out[own, members[below + 1]] = share
         return out
+
+    def broadening_at(self, time: ArrayLike) -> NDArray[np.float64]:
+        """Broadening at given times, shape (T,), pixels squared: linear between frames."""
+        time = np.atleast_1d(np.asarray(time, dtype="f8"))
+        if not len(self.frame_times):
+            return np.zeros(len(time))
+        return np.nan_to_num(np.interp(time, self.frame_times, self.broadening))
 
     def table(
         self, row: float, column: float, time: float, samples: int = 9, pixels: int = 13
@@ -192,6 +213,7 @@ def _read(path: Path, modified: int) -> EffectivePRF:
         columns = reader.read("node_columns", "f8", (None,), finite=True)
         epochs = reader.read("epochs", "f8", (None,), finite=True)
         sides = {"E": len(epochs), "M": len(rows), "N": len(columns), "S": SIDE, "3": 3, "2": 2}
+        sides["W"] = len(RINGS) - 2
         values: dict[str, Any] = {
             name: reader.read(name, dtype, tuple(sides.get(side) for side in shape), finite=True)
             for name, (dtype, shape) in _SHAPES.items()
@@ -200,7 +222,8 @@ def _read(path: Path, modified: int) -> EffectivePRF:
         segments = values["segments"]
         # The file of one epoch has the spans of all segments.
         known = len(segments) and segments.min() >= 0 and segments.max() < len(values["spans"])
-        if not increasing or not known:
+        known = known and len(values["frame_times"]) == len(values["broadening"])
+        if not increasing or not known or np.any(np.diff(values["frame_times"]) <= 0):
             raise reader.fail("its nodes, epochs or segments are not in order")
         sector, camera, ccd = (reader.integer("", key, 1, 9999) for key in ("SECTOR", "CAMERA", "CCD"))
         return EffectivePRF(sector=sector, camera=camera, ccd=ccd, **values)

@@ -7,6 +7,7 @@ drift, the response is a mixture of the one in focus and a broader one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +76,7 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
         )
     folder = find_folder(Path(options.prf), options.sector, options.camera, options.ccd)
     grid = read_grid(folder, options.camera, options.ccd)
-    tables = whole_tables(grid)
-    # A mixture with this Gaussian widens the core by `focus`.
-    variance = ((1.0 + options.focus) ** 2 - 1.0) * (CORE_SIGMA * SAMPLES) ** 2
-    broad = np.array([gaussian_filter(table, variance**0.5, mode="constant") for table in tables])
+    tables, broad = whole_tables(grid), whole_tables(grid, options.focus)
     description = f"TESS PRF files ({folder.parent.name}/{folder.name}), with wings to {WINGS_TO[1]:g} px"
     corners, shares = place_on_grid(grid, stars.row, stars.column)
     radius = np.full(len(stars), WIDTH // 2)
@@ -95,8 +93,14 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
     )
 
 
-def whole_tables(grid: PRFGrid) -> NDArray[np.float64]:
+def whole_tables(grid: PRFGrid, focus: float = 0.0) -> NDArray[np.float64]:
     """Tables of a CCD's files with wings around them.
+
+    Parameters
+    ----------
+    grid : PRFGrid
+    focus : float
+        Relative change of the width of the core.
 
     Returns
     -------
@@ -119,7 +123,8 @@ def whole_tables(grid: PRFGrid) -> NDArray[np.float64]:
         # A star's light does not depend on its place in the pixel.
         phases = whole.reshape(WIDTH, SAMPLES, WIDTH, SAMPLES)
         phases /= phases.sum(axis=(0, 2), keepdims=True)
-    return out
+    sigma = CORE_SIGMA * SAMPLES * math.sqrt((1.0 + focus) ** 2 - 1.0)
+    return np.array([gaussian_filter(whole, sigma, mode="constant") for whole in out])
 
 
 def _phases(tables: NDArray[np.float64]) -> NDArray[np.float64]:
