@@ -25,7 +25,7 @@ from tasoc_mpi.simulate.truth_file import read_truth
 SIGNALS = {"solar-like": 2e-4, "delta-scuti": 2e-3, "transit": 5e-4, "eclipse": 0.05}
 TMAGS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 #: Rows that the bleed columns need at each magnitude.
-ROWS = {0.5: 448, 1.0: 320, 2.0: 224}
+ROWS = {0.5: 640, 1.0: 320, 2.0: 224}
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ def scenes() -> list[Scene]:
 def options_of(scene: Scene, frames: int, cadence: int) -> SimulationOptions:
     """The simulation of a scene."""
     rows, columns = ROWS.get(scene.tmag, 160), 128
+    if scene.place == "end":
+        rows, columns = 256, 384
     row0, column0 = {"middle": (900, 1500), "side": (900, 44), "end": (0, 1500)}[scene.place]
     row = row0 + (12.3 if scene.place == "end" else rows / 2 + 0.3)
     column = column0 + (8.8 if scene.place == "side" else columns / 2 - 0.2)
@@ -160,7 +162,7 @@ def run(scene: Scene, folder: Path, frames: int, cadence: int, objective: str | 
     if np.isfinite(scene.neighbour):
         ratio = 10 ** (0.4 * scene.neighbour)
         for method in ("halo", "aperture", "plain"):
-            if "share" in out[method]:
+            if "share" in out.get(method, {}):
                 # Relative dips of the target over those of the neighbour, and the same in electrons.
                 out[method]["leak"] = out[method].pop("share")
                 out[method]["leak_flux"] = out[method]["leak"] * ratio

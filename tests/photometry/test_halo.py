@@ -2,8 +2,10 @@
 
 import logging
 import shutil
+from pathlib import Path
 
 import h5py
+import matplotlib.image as mpimg
 import numpy as np
 import pytest
 import threadpoolctl
@@ -21,6 +23,7 @@ from tasoc_mpi.photometry.halo_pixels import choose_pixels, neighbour_wings, sat
 from tasoc_mpi.photometry.halo_segments import match_levels
 from tasoc_mpi.photometry.halo_signals import periodic_basis, without_signals
 from tasoc_mpi.photometry.halo_weights import OBJECTIVES, differences, optimal_weights, roughness
+from tasoc_mpi.report.star_plots import plot_star
 from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.bright import BrightStar
 from tasoc_mpi.simulate.truth_file import read_truth
@@ -137,7 +140,7 @@ def test_motion_goes_and_the_pulsation_stays():
     time, star, pixels = moving_star()
     light = np.ones(60)
     fit = fit_segment(
-        pixels, np.full(60, 1e-6), light, time, np.arange(400), "tv", 5, noise_weight=1.0, iterations=101
+        pixels, np.full(60, 1e-6), light, time, np.arange(400), "tv", 5, 2, noise_weight=1.0, iterations=101
     )
     before, after = pixels.mean(axis=0), weighted_sum(pixels, fit.shares)
     assert np.std(after - star) < 1.6e-3 / np.sqrt(60)
@@ -160,7 +163,9 @@ def test_the_result_does_not_depend_on_threads():
     found = []
     for threads in (1, 2, 4):
         with threadpoolctl.threadpool_limits(threads):
-            fit = fit_segment(pixels, np.full(60, 1e-6), np.ones(60), time, np.arange(400), "tv", 5, 1.0, 50)
+            fit = fit_segment(
+                pixels, np.full(60, 1e-6), np.ones(60), time, np.arange(400), "tv", 5, 2, 1.0, 50
+            )
         found.append(fit.shares.tobytes())
     assert len(set(found)) == 1
 
@@ -466,3 +471,24 @@ def test_what_is_left_out_is_logged(bright, tmp_path, caplog):
     with HaloPhotometry(starids[1], folder, tmp_path, **WHERE) as pho:
         pho.photometry()
     assert "the saturated pixels are left out: they reach the edge" in caplog.text
+
+
+# --- Pictures -----------------------------------------------------------------------------------------
+
+
+def test_pictures(bright, tmp_path):
+    folder, starids, _ = bright
+    with tessphot("halo", starids[0], folder, tmp_path, **WHERE, plot=True) as pho:
+        names = {path.name for path in Path(pho.plot_folder).iterdir()}
+        assert "halo.png" in names
+        image = mpimg.imread(Path(pho.plot_folder) / "halo.png")[..., :3]
+        # Not an empty page: colours of the weight map, and both light curves.
+        assert len(np.unique((image * 255).astype("u1").reshape(-1, 3), axis=0)) > 500
+
+
+def test_pictures_of_a_star_that_fails(bright, tmp_path):
+    folder, starids, _ = bright
+    with HaloPhotometry(starids[0], folder, tmp_path, **WHERE) as pho:
+        pho.target["tmag"] = float("nan")
+        pho.photometry()
+        assert tmp_path / "halo.png" in plot_star(pho, tmp_path)

@@ -23,6 +23,7 @@ from .halo_pixels import (
     sum_series,
 )
 from .halo_segments import SPLITS, Segment, join_short, match_levels, split_series
+from .halo_sky import star_in_background
 from .halo_weights import OBJECTIVES, WeightFit
 
 __all__ = ["HaloPhotometry"]
@@ -33,6 +34,8 @@ VERSION = "1.0"
 _KNOWN_SHARE = 0.9
 #: A star with less than this share of its mask on the CCD gets a warning.
 _MASK_SHARE = 0.4
+#: The accepted share of other stars' light is doubled so often at most, until this share of the mask is used.
+_LARGER_SHARES, _ENOUGH_PIXELS = 5, 0.03
 #: Stars that are fainter than the target by more than this many magnitudes do not matter.
 _FAINT = 12.0
 
@@ -65,6 +68,7 @@ class HaloPhotometry(BasePhotometry):
     """
 
     halo_pixels: HaloPixels | None = None
+    neighbour_share = 0.0
 
     def default_stamp(self) -> tuple[int, int]:
         """Rows and columns that hold the mask."""
@@ -128,10 +132,14 @@ class HaloPhotometry(BasePhotometry):
         used = usable & ((distance <= radius) | regions[0])
         usable[used] = self._known(used, parameters.min_flux)
         neighbours = self._neighbours(image, usable & ~regions[0] & ~regions[1])
-        pixels = choose_pixels(
-            image, usable, regions, distance, radius, neighbours, parameters.neighbour_share,
-            bool(parameters.saturated),
-        )  # fmt: skip
+        shares = [parameters.neighbour_share * 2**k for k in range(_LARGER_SHARES + 1)]
+        for share in shares:
+            pixels = choose_pixels(
+                image, usable, regions, distance, radius, neighbours, share, bool(parameters.saturated)
+            )
+            if pixels.count >= max(parameters.min_pixels, _ENOUGH_PIXELS * np.sum(distance <= radius)):
+                break
+        self.neighbour_share = share
         if pixels.reason:
             text = "TIC %d: the saturated pixels are left out: %s"
             self.logger.info(text, self.starid, pixels.reason)
@@ -187,6 +195,8 @@ class HaloPhotometry(BasePhotometry):
         """The time series of the pixels."""
         source, slices = self._source, self._slices
         flux = sum_series(source.images[slices], pixels, 1)
+        if not pixels.core and not source.is_tpf:
+            flux += self._subtracted_light(pixels)
         variance = sum_series(source.images_err[slices], pixels, 2)
         quality, index = self._columns.arrays["quality"], pixels.index
         good = TESSQualityFlags.filter(quality) & np.isfinite(flux).all(axis=0)
@@ -205,6 +215,18 @@ class HaloPhotometry(BasePhotometry):
         flux /= light[:, None].astype("f4")
         variance /= (light * light)[:, None].astype("f4")
         return HaloSeries(flux, variance, light, good)
+
+    def _subtracted_light(self, pixels: HaloPixels) -> NDArray[np.float32] | float:
+        """Changes of the star that were subtracted with the background, as `HaloSeries.pixels`."""
+        source, row, column = self._source, *self._source.origin
+        good = TESSQualityFlags.filter(self._columns.arrays["quality"])
+        place = (self.target_pos_row - row, self.target_pos_column - column)
+        found = star_in_background(source.background, source.images.shape[:2], place, *self._slices, good)
+        if found is None:
+            text = "TIC %d: too little sky around the star to tell its light in the background"
+            self.logger.info(text, self.starid)
+            return 0.0
+        return sum_series(found, pixels, 1)
 
     # --- Segments and weights ------------------------------------------------------------------------
 
@@ -229,10 +251,10 @@ class HaloPhotometry(BasePhotometry):
         frames += segment[0]
         pixels = np.ascontiguousarray(series.pixels[:, frames])
         variance = series.errors[:, frames].mean(axis=1, dtype="f8")
-        lag = max(1, round(parameters.lag * 3600.0 / self.cadence))
+        lag, hour = (max(1, round(hours * 3600.0 / self.cadence)) for hours in (parameters.lag, 1.0))
         return fit_segment(
             pixels, variance, series.light, columns["time"][frames], columns["cadenceno"][frames], objective,
-            lag, parameters.noise_weight, parameters.max_iterations,
+            lag, hour, parameters.noise_weight, parameters.max_iterations,
         )  # fmt: skip
 
     def _fill(self, pixels: HaloPixels, series: HaloSeries, fits: list[WeightFit]) -> None:
@@ -318,6 +340,10 @@ class HaloPhotometry(BasePhotometry):
         if effective < parameters.min_pixels:
             text = "TIC %d: the weights lie on %.1f pixels only"
             self.logger.warning(text, self.starid, effective)
+            status = STATUS.WARNING
+        if self.neighbour_share > parameters.neighbour_share:
+            text = "TIC %d: up to %.0f%% of the light of a pixel belongs to other stars"
+            self.logger.warning(text, self.starid, 100 * self.neighbour_share)
             status = STATUS.WARNING
         rows, columns = np.indices(pixels.index.shape)
         distance = np.hypot(rows - self.target_pos_row_stamp, columns - self.target_pos_column_stamp)

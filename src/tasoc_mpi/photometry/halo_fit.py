@@ -81,13 +81,15 @@ def fit_segment(
     cadenceno: NDArray[np.integer],
     objective: str,
     lag: int,
+    hour: int,
     noise_weight: float,
     iterations: int,
 ) -> WeightFit:
     """The shares of the pixels in the light curve of one segment.
 
     A first fit, in which noise counts tenfold, shows the periodic signals of the star. They are taken out of
-    the pixels before the second fit.
+    the pixels before the second fit. Where the plain sum of the pixels is quieter from hour to hour, it is
+    taken.
 
     Parameters
     ----------
@@ -100,8 +102,8 @@ def fit_segment(
     cadenceno : ndarray of int, shape (T,)
     objective : str
         See `OBJECTIVES`.
-    lag : int
-        Cadences.
+    lag, hour : int
+        Cadences of the differences, and of an hour.
     noise_weight : float
     iterations : int
     """
@@ -113,7 +115,16 @@ def fit_segment(
         signals = periodic_basis(time, cadenceno, weighted_sum(pixels, first.shares))
         if len(signals):
             pixels = without_signals(pixels, signals)
-        return optimal_weights(pixels, variance, first.shares, between, noise_weight, iterations)
+        fit = optimal_weights(pixels, variance, first.shares, between, noise_weight, iterations)
+    plain = light / light.sum()
+    quietest = min((fit.shares, plain), key=lambda v: _scatter(weighted_sum(pixels, v), hour))
+    return WeightFit(quietest, fit.course)
+
+
+def _scatter(series: NDArray[np.float64], size: int) -> float:
+    """Median absolute difference of successive means of `size` frames."""
+    count = len(series) // size
+    return float(np.median(np.abs(np.diff(series[: count * size].reshape(count, size).mean(axis=1)))))
 
 
 def _one_blas_thread() -> Any:

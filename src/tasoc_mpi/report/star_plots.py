@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..photometry.psf_method import PSFMethod
 from .figures import COLOURS, new_figure, relative_unit, robust_limits, save_figure
+from .halo_plots import draw_halo
 from .mask_plots import decades, draw_mask_making, outline, show_image
 from .psf_plots import draw_psf_fit
 
@@ -54,8 +55,9 @@ def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]
     Returns
     -------
     list of Path
-        ``sumimage.png``, ``lightcurve.png``, ``centroid.png`` and, for aperture photometry, ``mask.png``
-        with the steps of the mask making; for PSF photometry ``psf.png`` with data, model and residual.
+        ``sumimage.png``, ``lightcurve.png``, ``centroid.png``; for aperture photometry ``mask.png`` with
+        the steps of the mask making; for PSF photometry ``psf.png`` with data, model and residual; for halo
+        photometry ``halo.png`` with weights and objective.
 
     Raises
     ------
@@ -72,6 +74,8 @@ def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]
         pictures["mask"] = (draw_mask_making, 12.0, 8.0)
     if isinstance(pho, PSFMethod):
         pictures["psf"] = (draw_psf_fit, 14.0, 8.0)
+    if pho.method == "halo":
+        pictures["halo"] = (draw_halo, 13.0, 9.0)
     new_figure(1, 1)  # a missing matplotlib is an error before any file is made
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
