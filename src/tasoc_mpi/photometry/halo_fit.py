@@ -87,9 +87,8 @@ def fit_segment(
 ) -> WeightFit:
     """The shares of the pixels in the light curve of one segment.
 
-    A first fit, in which noise counts tenfold, shows the periodic signals of the star. They are taken out of
-    the pixels before the second fit. Where the plain sum of the pixels is quieter from hour to hour, it is
-    taken.
+    The first fit, in which noise counts tenfold, shows the periodic signals of the star. The second fit does
+    without them. If the plain sum of the pixels is quieter from hour to hour, it is taken.
 
     Parameters
     ----------
@@ -97,15 +96,12 @@ def fit_segment(
         Relative variations in good frames.
     variance, light : ndarray, shape (N,)
         Mean relative variance of the noise; mean light, e-/s.
-    time : ndarray, shape (T,)
-        Days.
-    cadenceno : ndarray of int, shape (T,)
-    objective : str
-        See `OBJECTIVES`.
-    lag, hour : int
-        Cadences of the differences, and of an hour.
-    noise_weight : float
-    iterations : int
+    time, cadenceno : ndarray, shape (T,)
+        Time in days.
+    objective, lag, noise_weight, iterations
+        See `optimal_weights` and `differences`.
+    hour : int
+        Cadences of an hour.
     """
     between = differences(cadenceno, lag, objective)
     if not between.points.size:

@@ -56,7 +56,6 @@ def periodic_basis(
     grid = cadenceno - cadenceno[0]
     length = 1 << int(4 * (int(grid[-1]) + 1) - 1).bit_length()
     frequency = np.fft.rfftfreq(length, step)
-    searched = frequency > 1.0 / LONGEST_PERIOD
     x = 2.0 * (time - time[0]) / (time[-1] - time[0]) - 1.0
     basis: list[NDArray[np.float64]] = []
     for degree in range(_DEGREE + 1):
@@ -67,24 +66,28 @@ def periodic_basis(
             rest -= series * (series * rest).sum()
         on_grid = np.zeros(length)
         on_grid[grid] = rest
-        amplitude = np.abs(np.fft.rfft(on_grid))
-        peak = int(np.argmax(np.where(searched, amplitude, 0.0)))
-        around = searched & (np.abs(frequency - frequency[peak]) < _SURROUNDINGS)
-        if not searched[peak] or amplitude[peak] < SIGNAL_TO_NOISE * np.median(amplitude[around]):
+        found = _strongest(np.abs(np.fft.rfft(on_grid)), frequency)
+        if found is None:
             break
-        phase = 2.0 * np.pi * _refined(amplitude, peak) * frequency[1] * time
-        for series in (np.sin(phase), np.cos(phase)):
+        for series in (np.sin(2.0 * np.pi * found * time), np.cos(2.0 * np.pi * found * time)):
             _append(basis, series)
     return np.array(basis[_DEGREE + 1 :]).reshape(-1, len(time))
 
 
-def _refined(amplitude: NDArray[np.float64], peak: int) -> float:
-    """Place of a maximum between the samples, by a parabola."""
-    if not 0 < peak < len(amplitude) - 1:
-        return float(peak)
-    low, middle, high = amplitude[peak - 1 : peak + 2]
-    curvature = low - 2.0 * middle + high
-    return peak + (0.5 * float(low - high) / float(curvature) if curvature < 0.0 else 0.0)
+def _strongest(amplitude: NDArray[np.float64], frequency: NDArray[np.float64]) -> float | None:
+    """Frequency of the highest peak of an amplitude spectrum; None if it does not stand out."""
+    searched = frequency > 1.0 / LONGEST_PERIOD
+    peak = int(np.argmax(np.where(searched, amplitude, 0.0)))
+    around = searched & (np.abs(frequency - frequency[peak]) < _SURROUNDINGS)
+    if not searched[peak] or amplitude[peak] < SIGNAL_TO_NOISE * np.median(amplitude[around]):
+        return None
+    place = float(peak)
+    if 0 < peak < len(amplitude) - 1:
+        # Between the samples by a parabola.
+        low, middle, high = amplitude[peak - 1 : peak + 2].tolist()
+        curvature = low - 2.0 * middle + high
+        place += 0.5 * (low - high) / curvature if curvature < 0.0 else 0.0
+    return place * float(frequency[1])
 
 
 def _append(basis: list[NDArray[np.float64]], series: NDArray[np.float64]) -> None:

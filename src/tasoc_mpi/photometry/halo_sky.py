@@ -31,7 +31,7 @@ def star_in_background(
     """Changes of the background around a star that those far from it do not explain.
 
     A polynomial surface through the background at `DISTANCES` from the star is the sky of each frame. The
-    median over time is subtracted: the constant part has no changes of the star.
+    median over time is subtracted.
 
     Parameters
     ----------
@@ -62,16 +62,13 @@ def star_in_background(
     terms = _terms(points[:, 0], points[:, 1], degree)
     if np.linalg.matrix_rank(terms) < terms.shape[1]:
         return None
-    solve = np.linalg.pinv(terms)
-    coefficients = np.zeros((terms.shape[1], sky.shape[1]))
-    for k in range(len(sky)):
-        coefficients += solve[:, k, None] * sky[k]
     near = background.stamp(rows.start, rows.stop, columns.start, columns.stop).astype("f4")
     y, x = np.indices(near.shape[:2])
     inside = _terms((y + rows.start - place[0]).ravel(), (x + columns.start - place[1]).ravel(), degree)
     flat = near.reshape(-1, near.shape[2])
-    for k in range(len(coefficients)):
-        flat -= inside[:, k, None].astype("f4") * coefficients[k].astype("f4")
+    # Sums over few terms in a fixed order.
+    for share, series in zip((inside @ np.linalg.pinv(terms)).T.astype("f4"), sky.astype("f4"), strict=True):
+        flat -= share[:, None] * series
     flat -= np.median(flat[:, good], axis=1, keepdims=True)
     return near
 

@@ -166,13 +166,8 @@ def optimal_weights(
     course = [1.0]
     if not unit > 0.0:  # a constant light curve
         return WeightFit(_softmax(x), np.array(course))
-
-    def scaled(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        value, slope = cost(x)
-        return value / unit, slope / unit
-
     found = minimize(
-        scaled,
+        lambda x: tuple(part / unit for part in cost(x)),
         x,
         jac=True,
         method="L-BFGS-B",
