@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import sys
 import warnings
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from made_curves import ORBIT, make_area
 from made_run import write_run
+from mpi_launch import launch
 
 import tasoc_mpi
 from tasoc_mpi.cli import main
@@ -33,7 +35,10 @@ def area():
 def run(area, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "sector"
     write_run(folder, area)
-    assert main(["--quiet", "cbv", str(folder)]) == 0
+    # The date in the FITS file.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        assert main(["--quiet", "cbv", str(folder)]) == 0
     return folder
 
 
@@ -161,3 +166,21 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
     with pytest.raises(InputError, match="no area has enough stars"):
         make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), overwrite=True)
     assert "vectors need 30; their light curves stay" in caplog.text
+
+
+def test_pictures(run):
+    assert main(["--quiet", "cbv", str(run), "--pictures"]) == 0
+    for name in ("vectors", "weights", "stars"):
+        path = run / f"output/cbv/cbv-s0001-c1800-a112-{name}.png"
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_bytes_do_not_depend_on_the_ranks(run, tmp_path):
+    path = run / "output/cbv/cbv-s0001-c1800-a112.hdf5"
+    before = path.read_bytes(), path.with_suffix(".fits").read_bytes()
+    program = [sys.executable, "-m", "tasoc_mpi.cli"]
+    done = launch(
+        program, "--quiet", "cbv", str(run), "--overwrite", ranks=3, seconds=250, SOURCE_DATE_EPOCH="0"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (path.read_bytes(), path.with_suffix(".fits").read_bytes()) == before

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
@@ -16,13 +18,14 @@ from tasoc_mpi.core.times import DAY
 from tasoc_mpi.kernels.prf import add_stars, prf_image, prf_radius, sigma_scale
 from tasoc_mpi.products.ccd_outline import CAMERA_CENTRES
 from tasoc_mpi.products.frame_wcs import FrameWCS
-from tasoc_mpi.simulate import SimulationOptions
+from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.mission_cards import calendar, output_bit, reads
 from tasoc_mpi.simulate.pointing import load_pointing, moved_wcs
 from tasoc_mpi.simulate.render import add_cosmics, add_noise, add_sky, bleed
 from tasoc_mpi.simulate.sky import sky_levels, sky_patterns
 from tasoc_mpi.simulate.stars import KINDS, Variability, counts, make_stars, make_variability
 from tasoc_mpi.simulate.timeline import frame_times, make_timeline, stamp_times, tess_position
+from tasoc_mpi.simulate.truth_file import read_truth
 
 
 def gaussian_pixels(n, position, sigma):
@@ -249,7 +252,7 @@ def test_a_tenth_of_the_brighter_stars_vary_in_all_ways():
     bright = (stars.tmag < 13).sum()
     assert len(v) == pytest.approx(0.1 * bright, rel=0.05)
     assert (stars.tmag[v.star] < 13).all()
-    assert {KINDS[k] for k in v.kind} == set(KINDS) - {"constant"}
+    assert {KINDS[k] for k in v.kind} == {"pulsator", "giant", "transit", "eclipse"}
     time = 1325.3 + np.arange(0, 27.4, 120 / DAY)
     for i, kind in enumerate(v.kind):
         factor = v.factor(i, time)
@@ -353,3 +356,38 @@ def test_the_sky_glows_in_the_corner_and_at_perigee():
 def test_outputs_of_the_ccd():
     columns = np.array([44, 555, 556, 1067, 1068, 1579, 1580, 2091])
     np.testing.assert_array_equal(output_bit(columns), [32, 32, 64, 64, 128, 128, 256, 256])
+
+
+def test_systematics_change_the_images_by_their_truth(tmp_path):
+    """Drifts that the headers do not tell, a step, and light that the background cannot follow."""
+    plain = SimulationOptions(
+        rows=48, columns=48, frames=40, tpfs=0, noise=False, cosmics=False, jitter=False, bright=False,
+        variables=False, sky=0.0,
+    )  # fmt: skip
+    images, truths = [], []
+    for name, options in (("plain", plain), ("drifting", replace(plain, systematics=2.0))):
+        paths = simulate(tmp_path / name, options)
+        images.append(np.stack([fits.getdata(path, 1) for path in paths.ffis]))
+        truths.append(read_truth(paths.truth))
+    without, with_them = images
+    np.testing.assert_array_equal(truths[0].frames["crval"], truths[1].frames["crval"])
+    assert "systematics_focus" not in truths[0].frames
+    focus = truths[1].frames["systematics_focus"]
+    assert 0.01 < focus[0] < 0.06
+    assert focus[-1] < focus[0]
+    np.testing.assert_allclose(truths[1].frames["systematics_sensitivity"], 1.0)
+    # The residual scattered light goes up and down: the sum of the light stays, but for stars at the edges.
+    ratio = with_them.sum(axis=(1, 2)) / without.sum(axis=(1, 2))
+    np.testing.assert_allclose(ratio, 1.0, atol=0.08)
+    assert np.abs(with_them[0] - without[0]).max() > 2.0
+
+
+def test_a_simulation_with_systematics_has_rotating_and_flaring_stars():
+    _, v = make_variables(SimulationOptions(rows=1024, columns=1024, systematics=1.0))
+    assert {KINDS[k] for k in v.kind} == set(KINDS) - {"constant"}
+    time = 1325.3 + np.arange(0, 27.4, 120 / DAY)
+    flaring = np.flatnonzero(v.kind == KINDS.index("flares"))
+    for i in flaring:
+        factor = v.factor(int(i), time)
+        assert factor.max() == pytest.approx(1 + v.depth[i], rel=0.05)
+        assert np.median(factor) == pytest.approx(1.0, abs=1e-3)

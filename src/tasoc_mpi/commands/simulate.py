@@ -39,6 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--prf", type=Path, metavar="FOLDER", help="TESS PRF files; default: an analytic PRF")
     words = "how much wider the PRF is at the beginning of each orbit (0.03, say); default: no focus drift"
     add("--focus", type=float, default=0.0, metavar="SHARE", help=words)
+    words = "drifts of focus and pointing, scattered light, a step, spikes; 1: as in TESS; default: none"
+    add("--systematics", type=float, default=0.0, metavar="STRENGTH", help=words)
     words = "stars at places, with wide wings; SIGNAL: constant, solar-like, delta-scuti, transit or eclipse"
     form = "ROW,COLUMN,TMAG[,SIGNAL[,SIZE]]"
     add("--bright-stars", nargs="+", default=(), metavar=form, help=words)

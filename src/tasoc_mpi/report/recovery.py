@@ -69,7 +69,7 @@ def recover(curve: Curve, truth: Truth, starid: int, contamination: float) -> tu
     use = curve.good & np.isfinite(curve.flux_err) & (curve.flux_err > 0)
     time, flux = curve.time[use], curve.relative[use]
     index = int(np.flatnonzero(truth.stars["starid"] == starid)[0])
-    waves = kind in ("pulsator", "giant")
+    waves = kind in ("pulsator", "giant", "rotation")
     amplitude = variability.amplitude[i]
     size = float(amplitude.max() if waves else variability.depth[i])
     period, best, match, scale, error = float(variability.period[i]), np.nan, "", np.nan, np.nan
@@ -160,9 +160,11 @@ def _flatten(time: NDArray[np.float64], flux: NDArray[np.float64]) -> NDArray[np
 def _pieces(variability: Variability, i: int, time: NDArray[np.float64]) -> NDArray[np.int64]:
     """Number of the piece of the baseline of each point; -1 for points that are not needed.
 
-    Waves: pieces of 1.5 days. Transits and eclipses: one piece an event, as long as the event before and
-    after it.
+    Waves: pieces of 1.5 days, of a rotation all of it. Transits, eclipses and flares: one piece an event, as
+    long as the event before and after it.
     """
+    if KINDS[int(variability.kind[i])] == "rotation":
+        return np.zeros(len(time), dtype=np.int64)
     if KINDS[int(variability.kind[i])] in ("pulsator", "giant"):
         return ((time - time[0]) / 1.5).astype(np.int64)
     spacing = float(variability.period[i]) / (2 if variability.depth2[i] > 0 else 1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.errors import UsageError
 from .bright import BrightStar, check_bright_star
+from .systematics import WIDEST
 
 __all__ = [
     "CCD_COLUMNS",
@@ -75,6 +76,10 @@ class SimulationOptions:
     focus : float
         Focus drift: the width of the response is larger by this share at the beginning of each orbit and
         relaxes within days (`timeline.FOCUS_DAYS`).
+    systematics : float
+        Strength of the systematics: drifts of focus and pointing, scattered light that the background does
+        not contain, a step of the sensitivity, and spikes (`simulate.systematics`); 0 for none. With them
+        some of the variable stars rotate in 10 days or flare.
     bright_stars : tuple of BrightStar
         Stars at given places in the region. With any of them, all stars brighter than Tmag 9 have wings that
         reach hundreds of pixels.
@@ -108,6 +113,7 @@ class SimulationOptions:
     gap: float = 1.0
     prf: Path | None = None
     focus: float = 0.0
+    systematics: float = 0.0
     bright_stars: tuple[BrightStar, ...] = ()
     gzip: bool = False
     overwrite: bool = False
@@ -126,6 +132,7 @@ class SimulationOptions:
         _within("--sky", self.sky, 0.0, 1000.0)
         _within("--gap", self.gap, 0.0, 20.0)
         _within("--focus", self.focus, 0.0, 0.5)
+        _within("--systematics", self.systematics, 0.0, 10.0)
         if self.cadence not in (200, 600, 1800):
             raise UsageError(f"--cadence {self.cadence}: full frame images have 1800, 600 or 200 s")
         if not self.full_frame:
@@ -161,6 +168,11 @@ class SimulationOptions:
         True
         """
         return np.random.default_rng([self.seed, self.sector, self.camera, self.ccd, *part])
+
+    @property
+    def widest(self) -> float:
+        """Largest relative change of the PRF's width; 0 for none."""
+        return self.focus + WIDEST * self.systematics
 
     @property
     def science(self) -> tuple[int, int, int, int]:

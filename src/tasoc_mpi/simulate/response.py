@@ -71,12 +71,12 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
             none,
             shares.astype("i8"),
             shares,
-            options.focus,
+            options.widest,
             wings,
         )
     folder = find_folder(Path(options.prf), options.sector, options.camera, options.ccd)
     grid = read_grid(folder, options.camera, options.ccd)
-    tables, broad = whole_tables(grid), whole_tables(grid, options.focus)
+    tables, broad = whole_tables(grid), whole_tables(grid, options.widest)
     description = f"TESS PRF files ({folder.parent.name}/{folder.name}), with wings to {WINGS_TO[1]:g} px"
     corners, shares = place_on_grid(grid, stars.row, stars.column)
     radius = np.full(len(stars), WIDTH // 2)
@@ -88,7 +88,7 @@ def make_response(options: SimulationOptions, stars: Stars) -> Response:
         _phases(broad),
         corners,
         shares,
-        options.focus,
+        options.widest,
         wings,
     )
 

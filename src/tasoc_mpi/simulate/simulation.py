@@ -28,6 +28,7 @@ from .scene import Scene, make_scene, observe
 from .sky import sky_levels, sky_patterns
 from .stamps import Stamp, choose_stamps
 from .stars import MARGIN, j2000
+from .systematics import scattered_pattern
 from .timeline import stamp_times
 from .write_ffi import ffi_bytes, ffi_name, ffi_size
 from .write_tpf import tpf_bytes, tpf_name, tpf_size
@@ -90,7 +91,9 @@ def _write_ffis(
     options, stars, frames = scene.options, scene.stars, scene.frames
     row0, column0, rows, columns = options.science
     patterns = sky_patterns(options, row0 + np.arange(rows), column0 + np.arange(columns))
+    residual = scattered_pattern(row0 + np.arange(rows), column0 + np.arange(columns))
     levels = sky_levels(options, frames.exposures.middle, scene.timeline.sector_start)
+    systematics = frames.exposures.systematics
     factors = _factors(scene)
     _, used = mission.reads(options.cadence)
     exposure = used * mission.INT_TIME
@@ -99,13 +102,15 @@ def _write_ffis(
     paths = []
     for t in progress(range(n), n, "full frame images", "frames"):
         rng = options.rng(6, t)
-        flux = stars.flux.copy()
+        flux = stars.flux * systematics.sensitivity[t]
         flux[scene.variability.star] *= factors[:, t]
         image = np.zeros((rows, columns), dtype="f4")
-        positions = frames.wcs.stars(stars.ra, stars.decl, t)
+        positions = frames.wcs.stars(stars.ra, stars.decl, t) + systematics.shift[t]
         focus = frames.exposures.focus[t]
         draw(scene.response, np.arange(len(stars)), image, (row0, column0), positions, flux, focus)
         add_sky(image, patterns, levels[t])
+        if options.systematics:
+            image += np.float32(systematics.scattered[t]) * residual
         overflow[t] = bleed(image, FULL_WELL)
         if options.cosmics:
             cosmics[t] = add_cosmics(image, rng, options.cadence, exposure)

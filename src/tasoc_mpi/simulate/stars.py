@@ -22,7 +22,7 @@ TMAG_MIN = 2.0
 #: Stars up to this magnitude may vary, and the share of them that do.
 VARIABLE_TMAG, VARIABLE_SHARE = 13.0, 0.10
 #: Kinds of stars, as numbered in the truth.
-KINDS = ("constant", "pulsator", "giant", "transit", "eclipse")
+KINDS = ("constant", "pulsator", "giant", "transit", "eclipse", "rotation", "flares")
 #: Most sine waves that a star's variation is made of.
 MAX_MODES = 8
 
@@ -165,7 +165,10 @@ class Variability:
         """Relative flux of the `i`-th variable at moments given as its own BJD - 2457000, any shape."""
         time = np.asarray(time)
         out = np.ones_like(time)
-        if KINDS[self.kind[i]] in ("pulsator", "giant"):
+        if KINDS[self.kind[i]] == "flares":
+            since = (time - self.epoch[i]) % self.period[i]
+            return out + self.depth[i] * np.exp(-since / self.duration[i])
+        if KINDS[self.kind[i]] in ("pulsator", "giant", "rotation"):
             for f, a, p in zip(self.frequency[i], self.amplitude[i], self.phase[i], strict=True):
                 if a:
                     out += a * np.sin(2 * np.pi * f * time + p)
@@ -208,12 +211,14 @@ def make_variability(options: SimulationOptions, stars: Stars, start: float, day
     (able,) = np.nonzero(inside & (stars.tmag < VARIABLE_TMAG))
     number = min(len(able), max(round(VARIABLE_SHARE * len(able)), 4)) if options.variables else 0
     star = np.sort(rng.choice(able, number, replace=False)).astype("i8")
-    kind = (1 + (np.arange(number) + rng.integers(4)) % 4).astype("i8")
+    # Rotation and flares test the correction of systematics.
+    kinds = 6 if options.systematics else 4
+    kind = (1 + (np.arange(number) + rng.integers(kinds)) % kinds).astype("i8")
     nothing, waves = np.full((3, number), np.nan), np.zeros((3, number, MAX_MODES))
     depths = np.zeros((2, number))
     out = Variability(star, kind, *nothing, *depths, *waves)
     for i in range(number):
-        draw = {1: _pulsator, 2: _giant, 3: _transit, 4: _eclipse}[int(kind[i])]
+        draw = (_pulsator, _giant, _transit, _eclipse, _rotation, _flares)[kind[i] - 1]
         draw(rng, out, i, start, days)
     return out
 
@@ -254,6 +259,20 @@ def _transit(rng: np.random.Generator, out: Variability, i: int, start: float, d
     out.epoch[i] = start + rng.uniform(0.1, 0.9) * min(out.period[i], 0.8 * days)
     out.duration[i] = min(rng.uniform(0.12, 0.25), 0.2 * out.period[i])
     out.depth[i] = 10.0 ** rng.uniform(-2.3, -1.7)
+
+
+def _rotation(rng: np.random.Generator, out: Variability, i: int, start: float, days: float) -> None:
+    """Spots of a star that rotates in 10 days, amplitude 0.1 to 1%."""
+    amplitude = 10.0 ** rng.uniform(-3.0, -2.0)
+    _waves(out, i, np.array([0.1]), np.array([amplitude]), rng.uniform(0, 2 * np.pi, 1))
+
+
+def _flares(rng: np.random.Generator, out: Variability, i: int, start: float, days: float) -> None:
+    """A flare every few days; `depth` is its height, and it decays by e in `duration`."""
+    out.period[i] = rng.uniform(2.0, 6.0)
+    out.epoch[i] = start + rng.uniform(0.1, 0.9) * min(out.period[i], 0.8 * days)
+    out.duration[i] = rng.uniform(0.03, 0.1)
+    out.depth[i] = 10.0 ** rng.uniform(-1.7, -0.7)
 
 
 def _eclipse(rng: np.random.Generator, out: Variability, i: int, start: float, days: float) -> None:

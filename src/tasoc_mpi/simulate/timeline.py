@@ -12,6 +12,7 @@ from ..core.quality import TESSQualityFlags
 from ..core.times import BTJD_ZERO, DAY
 from .options import SimulationOptions
 from .pointing import Pointing
+from .systematics import Systematics, make_systematics
 
 __all__ = [
     "Exposures",
@@ -56,6 +57,7 @@ class Timeline:
     dva: NDArray[np.float64]
     dva_phase: NDArray[np.float64]  #: Shape (S,): its factor, from -0.5 to 0.5 over a sector
     focus: NDArray[np.float64]  #: Shape (S,): focus drift, as a share of its largest value
+    systematics: Systematics  #: Of the S samples; their focus is in `focus`
     dump: NDArray[np.bool_]  #: Shape (S,): during momentum dumps
     gap: NDArray[np.bool_]  #: Shape (S,): without data
 
@@ -72,6 +74,7 @@ class Exposures:
     roll: NDArray[np.float64]  #: Shape (T,)
     dva_phase: NDArray[np.float64]  #: Shape (T,)
     focus: NDArray[np.float64]  #: Shape (T,): mean focus drift, as a share of its largest value
+    systematics: Systematics  #: Means of the exposures
     matrix: NDArray[np.float64]  #: Shape (T, 2, 2): roll and differential aberration, for `moved_wcs`
     gap: NDArray[np.bool_]  #: Shape (T,)
 
@@ -99,6 +102,10 @@ def make_timeline(options: SimulationOptions, pointing: Pointing) -> Timeline:
     # Up to 0.25 px over a sector in the corners of the CCD.
     dva = 1.8e-4 * (np.eye(2) + 0.3 * rng.uniform(-1.0, 1.0, (2, 2)))
     dva_phase = (time - ORBIT_DAYS) / (2 * ORBIT_DAYS)
+    focus = np.exp(-(time % ORBIT_DAYS) / FOCUS_DAYS) if options.focus else np.zeros_like(time)
+    systematics = make_systematics(time, ORBIT_DAYS, options.rng(9), options.systematics)
+    if options.systematics:
+        focus = (options.focus * focus + systematics.focus) / options.widest
     if not options.jitter:
         shift, roll, dva_phase = np.zeros_like(shift), np.zeros_like(roll), np.zeros_like(dva_phase)
         dump[:] = False
@@ -111,7 +118,8 @@ def make_timeline(options: SimulationOptions, pointing: Pointing) -> Timeline:
         roll=roll,
         dva=dva,
         dva_phase=dva_phase,
-        focus=np.exp(-(time % ORBIT_DAYS) / FOCUS_DAYS) if options.focus else np.zeros_like(time),
+        focus=focus,
+        systematics=systematics,
         dump=dump,
         gap=gap,
     )
@@ -187,6 +195,7 @@ def _exposures(timeline: Timeline, seconds: int, first: NDArray[np.int64]) -> Ex
         roll=roll,
         dva_phase=phase,
         focus=timeline.focus[samples].mean(axis=1),
+        systematics=timeline.systematics.mean(samples),
         matrix=rotation @ (np.eye(2) + phase[:, None, None] * timeline.dva),
         gap=gap,
     )

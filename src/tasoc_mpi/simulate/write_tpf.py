@@ -19,6 +19,7 @@ from .response import draw
 from .scene import Observation, Scene
 from .sky import sky_levels, sky_patterns
 from .stamps import SATURATED_TMAG, SIDE, Stamp
+from .systematics import scattered_pattern
 
 __all__ = ["tpf_bytes", "tpf_name", "tpf_size"]
 
@@ -117,9 +118,10 @@ def _expected(
     (members,) = np.nonzero(near | (scene.response.wings > 0))
     n = len(middle)
     positions = np.empty((n, len(members), 2))
-    fluxes = np.tile(stars.flux[members], (n, 1))
+    systematics = observation.exposures.systematics
+    fluxes = stars.flux[members] * systematics.sensitivity[:, None]
     for i, k in enumerate(members):
-        positions[:, i] = observation.wcs.positions(stars.ra[k], stars.decl[k])
+        positions[:, i] = observation.wcs.positions(stars.ra[k], stars.decl[k]) + systematics.shift
         (v,) = np.nonzero(variability.star == k)
         if len(v):
             time = middle + observation.position @ unit_vectors(stars.ra[k], stars.decl[k])
@@ -127,6 +129,9 @@ def _expected(
     images = np.zeros((n, rows, stamp.columns), dtype="f4")
     patterns = sky_patterns(scene.options, row + np.arange(rows), stamp.column + np.arange(stamp.columns))
     levels = sky_levels(scene.options, middle, scene.timeline.sector_start)
+    if scene.options.systematics:
+        pixels = row + np.arange(rows), stamp.column + np.arange(stamp.columns)
+        images += systematics.scattered[:, None, None].astype("f4") * scattered_pattern(*pixels)
     for t in range(n):
         focus = observation.exposures.focus[t]
         draw(scene.response, members, images[t], (row, stamp.column), positions[t], fluxes[t], focus)

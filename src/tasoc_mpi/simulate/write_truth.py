@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import h5py
@@ -88,7 +89,7 @@ def _attributes(scene: Scene) -> dict[str, object]:
         **{name.upper(): getattr(o, name) for name in ("noise", "cosmics", "jitter", "variables")},
         "REF_FRAME": scene.reference,
         "PRF": scene.response.description,
-        "FOCUS": o.focus,
+        "FOCUS": o.widest,
         "CORE_SIGMA": prf.CORE_SIGMA,
         "CORE_WEIGHT": prf.CORE_WEIGHT,
         "WING_SIGMA": prf.WING_SIGMA,
@@ -123,9 +124,18 @@ def _frames(scene: Scene, paths: list[Path]) -> dict[str, object]:
         "matrix": exposures.matrix,
         "crval": wcs.crval,
         "cd": wcs.cd,
+        **_systematics(scene),
         "sky_levels": sky_levels(scene.options, exposures.middle, scene.timeline.sector_start),
         "tess_position": scene.frames.position,
     }
+
+
+def _systematics(scene: Scene) -> dict[str, object]:
+    """Changes of the instrument that no header and no background contains, where there are any."""
+    if not scene.options.systematics:
+        return {}
+    found = scene.frames.exposures.systematics
+    return {f"systematics_{field.name}": getattr(found, field.name) for field in fields(found)}
 
 
 def _sky(options: SimulationOptions) -> dict[str, object]:
