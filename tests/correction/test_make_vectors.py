@@ -19,7 +19,7 @@ import tasoc_mpi
 from tasoc_mpi.cli import main
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.ranks import Ranks
-from tasoc_mpi.correction.make_vectors import make_vectors
+from tasoc_mpi.correction.make_vectors import VectorOptions, make_vectors
 from tasoc_mpi.correction.star_matrix import read_listed
 from tasoc_mpi.products.cbv_file import read_vectors
 
@@ -164,7 +164,7 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
         conn.execute("DELETE FROM diagnostics WHERE priority > 25")
     with pytest.raises(InputError, match="no area has enough stars"):
-        make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), overwrite=True)
+        make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), VectorOptions(overwrite=True))
     assert "vectors need 30; their light curves stay" in caplog.text
 
 

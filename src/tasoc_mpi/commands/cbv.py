@@ -34,17 +34,16 @@ def main(args: argparse.Namespace) -> int:
     from ..core.methods import choose_method
     from ..core.ranks import Ranks, run_on_ranks
     from ..core.settings import input_folder
-    from ..correction.make_vectors import make_vectors
+    from ..correction.make_vectors import VectorOptions, make_vectors
     from ..report.results import read_run
 
     def work(ranks: Ranks) -> None:
         method = choose_method(args.photometry).name
         run = read_run(input_folder(args.folder), args.output, method)
         memory = None if args.memory is None else args.memory * 1e9
-        paths = make_vectors(
-            run.path, run.output, ranks, args.sector, args.camera, args.ccd, args.overwrite, args.partial,
-            memory,
-        )  # fmt: skip
+        which = args.sector, args.camera, args.ccd
+        options = VectorOptions(*which, args.overwrite, args.partial, memory)
+        paths = make_vectors(run.path, run.output, ranks, options)
         if args.pictures:
             from ..report.cbv_pictures import draw_vectors
 

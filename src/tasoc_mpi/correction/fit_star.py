@@ -152,11 +152,10 @@ def correct(
     """
     if method not in METHODS:
         raise InputError(f"{method!r} is no method of correction; the methods are {', '.join(METHODS)}")
-    curve = light_curve
-    if not isinstance(curve, RawCurve):
-        curve = parse_raw_curve(curve, read_lightcurve(curve))
+    if not isinstance(light_curve, RawCurve):
+        light_curve = parse_raw_curve(light_curve, read_lightcurve(light_curve))
     known = vectors if isinstance(vectors, Vectors) else read_vectors(vectors)
-    return _correct(curve, known, method, further)
+    return _correct(light_curve, known, method, further)
 
 
 def good_points(curve: RawCurve, design: Design) -> tuple[NDArray[np.bool_], float]:

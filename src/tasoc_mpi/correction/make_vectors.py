@@ -35,7 +35,7 @@ from .star_matrix import (
     read_rows,
 )
 
-__all__ = ["COUNT", "make_vectors"]
+__all__ = ["COUNT", "VectorOptions", "make_vectors"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +71,20 @@ class _Request:
         return self.output / CBV_FOLDER / cbv_name(area.sector, area.cadence, area.number)
 
 
+@dataclass(frozen=True)
+class VectorOptions:
+    """Which vectors to make, and how."""
+
+    sector: int | None = None  #: Only of this one, as `camera` and `ccd`
+    camera: int | None = None
+    ccd: int | None = None
+    overwrite: bool = False  #: Make anew what is up to date
+    partial: bool = False  #: Take the light curves that there are of areas that are not finished
+    memory: float | None = None  #: Bytes for all ranks of a node; None for half of what is free
+
+
 def make_vectors(
-    todo: Path,
-    output: Path,
-    ranks: Ranks,
-    sector: int | None = None,
-    camera: int | None = None,
-    ccd: int | None = None,
-    overwrite: bool = False,
-    partial: bool = False,
-    memory: float | None = None,
+    todo: Path, output: Path, ranks: Ranks, options: VectorOptions = VectorOptions()
 ) -> list[Path]:
     """Make the vectors of all areas; to be called on rank 0.
 
@@ -92,14 +96,7 @@ def make_vectors(
         Folder of its light curves. The vectors are written to `CBV_FOLDER` in it.
     ranks : Ranks
         Those that share the work.
-    sector, camera, ccd : int, optional
-        Only these.
-    overwrite : bool
-        Make anew what is up to date.
-    partial : bool
-        Take the light curves that there are of areas that are not finished.
-    memory : float, optional
-        Bytes for all ranks of a node. Default: half of what is free.
+    options : VectorOptions, optional
 
     Returns
     -------
@@ -113,28 +110,34 @@ def make_vectors(
         enough stars.
     """
     areas = read_areas(todo)
-    chosen = [a for a in areas if is_chosen((a.sector, a.camera, a.ccd), sector, camera, ccd)]
-    if not chosen:
-        raise InputError(f"{todo}: no light curves of such a CCD; loosen --sector, --camera or --ccd")
-    if not partial and (names := [_name(area) for area in chosen if area.unfinished]):
-        raise InputError(
-            f"{todo}: {len(names)} areas are not finished ({', '.join(names[:3])}); run `tasoc-mpi run`"
-            " again, or take the light curves that there are with --partial"
-        )
+    chosen = _chosen(todo, areas, options)
     folder = output / CBV_FOLDER
     folder.mkdir(exist_ok=True)
     made, failed = [], []
     with exclusive(folder / "cbv"):
         for area in chosen:
-            request = _request(todo, output, area, areas)
             try:
-                made.append(_make(request, ranks, overwrite, memory))
+                made.append(_make(_request(todo, output, area, areas), ranks, options))
             except _TooFewStars as error:
                 failed.append(str(error))
     warn_each(failed)
     if not made:
         raise InputError(f"{output}: no area has enough stars; the light curves stay as they are")
     return made
+
+
+def _chosen(todo: Path, areas: list[Area], options: VectorOptions) -> list[Area]:
+    """The areas that are asked for; InputError if there are none, or one is not finished."""
+    which = options.sector, options.camera, options.ccd
+    chosen = [a for a in areas if is_chosen((a.sector, a.camera, a.ccd), *which)]
+    if not chosen:
+        raise InputError(f"{todo}: no light curves of such a CCD; loosen --sector, --camera or --ccd")
+    if not options.partial and (names := [_name(area) for area in chosen if area.unfinished]):
+        raise InputError(
+            f"{todo}: {len(names)} areas are not finished ({', '.join(names[:3])}); run `tasoc-mpi run`"
+            " again, or take the light curves that there are with --partial"
+        )
+    return chosen
 
 
 class _TooFewStars(InputError):
@@ -158,10 +161,10 @@ def _request(todo: Path, output: Path, area: Area, areas: list[Area]) -> _Reques
     return _Request(todo, output, joined, stars, eligible, quiet, digest(joined))
 
 
-def _make(request: _Request, ranks: Ranks, overwrite: bool, memory: float | None) -> Path:
+def _make(request: _Request, ranks: Ranks, options: VectorOptions) -> Path:
     """The vectors of one area; those that are up to date are kept."""
     path, area = request.path, request.areas[0]
-    if not overwrite and path.exists() and path.with_suffix(".fits").exists():
+    if not options.overwrite and path.exists() and path.with_suffix(".fits").exists():
         try:
             if vectors_source(path) == request.source:
                 logger.info("%s: up to date; --overwrite makes it anew", path)
@@ -178,7 +181,7 @@ def _make(request: _Request, ranks: Ranks, overwrite: bool, memory: float | None
         logger.warning("%s has too few usable stars; those of area %s are joined", _name(area), others)
     with ExitStack() as stack:
         matrix, normal = (stack.enter_context(_scratch(path, kind)) for kind in ("curves", "normal"))
-        vectors = _Maker(request, ranks, matrix, normal, memory).make()
+        vectors = _Maker(request, ranks, matrix, normal, options.memory).make()
     write_vectors(path, vectors, request.source)
     write_fits(path.with_suffix(".fits"), vectors)
     logger.info(
@@ -381,6 +384,11 @@ class _Maker:
             coefficients=np.empty((total, 0)), coefficient_errors=np.empty((total, 0)),
             left=np.zeros((2, frames), np.float32),
         )  # fmt: skip
+        return self._with_coefficients(vectors, use)
+
+    def _with_coefficients(self, vectors: Vectors, use: NDArray[np.int64]) -> Vectors:
+        """Vectors with the coefficients of the stars, and with what their correction leaves in common."""
+        total, frames = len(use), len(self.cadenceno)
         fitted = self._share(FitCurves(self.matrix, np.arange(total), use == 0, vectors), total)
         coefficients = np.concatenate([values for values, _ in fitted])
         # Stars that are no examples of systematics alone are none for others.
