@@ -196,6 +196,7 @@ def test_file_gives_it_back(fitted, tmp_path):
             lambda file: file["coefficients"].__setitem__(0, np.nan),
             "coefficients has values that are not finite",
         ),
+        (lambda file: file["coefficients"].__setitem__(0, 1e30), "values above 10"),
         (lambda file: file["epochs"].__setitem__(1, 1.0), "not in order"),
         (lambda file: file.attrs.__setitem__("KNOTS", 2), "another grid"),
     ],
@@ -213,6 +214,13 @@ def test_other_files_are_refused(fitted, tmp_path, change, words):
 def test_no_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(MissingInput):
         read_prf(tmp_path / "prf_sector001_camera1_ccd1.hdf5")
+
+
+def test_segments_without_epochs_give_no_weight(fitted):
+    prf = two_orbits(fitted[1])
+    prf = dataclasses.replace(prf, segments=np.zeros_like(prf.segments))
+    weights = prf.weights([prf.spans[0, 0], prf.spans[-1, 1], np.nan])
+    assert np.allclose(weights.sum(axis=1), 1.0)
 
 
 def test_response_follows_a_drifting_focus(field):

@@ -350,3 +350,13 @@ def test_mast_that_does_not_answer_or_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "astroquery.mast", None)
     with pytest.raises(InputError, match=r"pip install 'tasoc-mpi\[mast\]'"):
         query_mast(SQUARE, 0.1, 16.0)
+
+
+def test_a_header_that_names_four_billion_axes_is_refused_at_once(tmp_path):
+    path = tmp_path / "stars.fits"
+    Table({"ID": [1], "ra": [1.0], "dec": [1.0], "Tmag": [10.0]}).write(path)
+    content = path.read_bytes()
+    axes = content.index(b"NAXIS   =")
+    path.write_bytes(content[:axes] + b"NAXIS   =           4294967296" + content[axes + 30 :])
+    with pytest.raises(InputError, match="sizes in its headers are damaged"):
+        read_star_table(path)

@@ -42,6 +42,9 @@ _SHAPES = {
     "frame_times": ("f8", "T"),
     "broadening": ("f8", "T"),
 }
+#: Largest absolute value of these datasets that is believed; those of a star of unit flux are below 1.
+LARGEST = 10.0
+_LIMITED = ("coefficients", "wings", "inside", "broadening")
 #: Unit of the slopes over the CCD, pixels.
 SCALE = 256.0
 
@@ -112,14 +115,17 @@ class EffectivePRF:
         """Weight of every epoch at given times, shape (T, E); each row's sum is 1.
 
         Linear between the epochs of a segment and beyond them to the segment's ends; a time outside of all
-        segments belongs to the nearest one.
+        segments belongs to the nearest one. Segments without epochs count as outside.
         """
         time = np.atleast_1d(np.asarray(time, dtype="f8"))
         out = np.zeros((len(time), len(self.epochs)))
-        distance = np.maximum(self.spans[:, 0] - time[:, None], time[:, None] - self.spans[:, 1])
+        with_epochs = np.unique(self.segments)
+        spans = self.spans[with_epochs]
+        distance = np.maximum(spans[:, 0] - time[:, None], time[:, None] - spans[:, 1])
         distance[np.isnan(distance)] = np.inf
-        for g in range(len(self.spans)):
-            own = np.flatnonzero(distance.argmin(axis=1) == g)
+        nearest = with_epochs[distance.argmin(axis=1)]
+        for g in with_epochs:
+            own = np.flatnonzero(nearest == g)
             (members,) = np.nonzero(self.segments == g)
             if len(members) == 1:
                 out[own, members[0]] = 1.0
@@ -225,5 +231,7 @@ def _read(path: Path, modified: int) -> EffectivePRF:
         known = known and len(values["frame_times"]) == len(values["broadening"])
         if not increasing or not known or np.any(np.diff(values["frame_times"]) <= 0):
             raise reader.fail("its nodes, epochs or segments are not in order")
+        if any(np.abs(values[name]).max(initial=0.0) > LARGEST for name in _LIMITED):
+            raise reader.fail(f"it holds values above {LARGEST:g}; a star of unit flux has none")
         sector, camera, ccd = (reader.integer("", key, 1, 9999) for key in ("SECTOR", "CAMERA", "CCD"))
         return EffectivePRF(sector=sector, camera=camera, ccd=ccd, **values)

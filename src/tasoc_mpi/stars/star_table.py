@@ -168,8 +168,8 @@ def _block(
 
 def _read_fits(path: Path) -> dict[str, NDArray[np.float64]]:
     with FITSReader(path) as reader:
-        # Sizes that the file cannot have would be taken from the memory.
-        reader.end(reader.hdu(reader.hdu().start))
+        # astropy takes the memory for any size, and reads as many axes as a header names.
+        reader.end(reader.hdu(reader.end(reader.hdu())))
     return _read_by_astropy(path, format="fits", hdu=1)
 
 
