@@ -122,7 +122,9 @@ def everything_below(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[str, object]:
+def content(
+    folder: pathlib.Path, output: pathlib.Path | None = None, todo: str = "todo.sqlite"
+) -> dict[str, object]:
     """Everything that a run leaves behind, times aside, in a form that can be compared."""
     output = output or folder / "output"
     queries = {
@@ -131,7 +133,7 @@ def content(folder: pathlib.Path, output: pathlib.Path | None = None) -> dict[st
         "version": "SELECT version FROM photometry_output",
         "tables": "SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2",
     }
-    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+    with contextlib.closing(sqlite3.connect(folder / todo)) as conn:
         assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         found: dict[str, object] = {name: conn.execute(query).fetchall() for name, query in queries.items()}
         columns = [row[1] for row in conn.execute("PRAGMA table_info(diagnostics)")]

@@ -74,6 +74,27 @@ def test_same_light_curves_byte_for_byte(
     assert content(folder) == real_expected
 
 
+def test_same_psf_light_curves_byte_for_byte(launcher, real_blank, tmp_path):
+    """Each star is fitted by itself: it does not matter which worker has it, and what it had before."""
+    found = []
+    for ranks in (1, 3):
+        folder = fresh(real_blank, tmp_path / f"{ranks}", link=True)
+        options = [
+            str(folder),
+            "--photometry",
+            "psf",
+            "--output",
+            str(folder / "output"),
+            "--datasource",
+            "ffi",
+        ]
+        done = launch(PROGRAM, *options, **REAL, ranks=ranks, launcher=launcher)
+        assert done.returncode == 0, done.stderr
+        found.append(content(folder, todo="todo-psf.sqlite"))
+    assert found[0] == found[1]
+    assert len(found[0]["files"]) > 10
+
+
 @pytest.mark.timeout(200)
 def test_workers_share_the_cube(launcher, real_blank, tmp_path):
     """Another worker adds little to a node's memory; see benchmarks/bench_memory.py for a large cube."""
