@@ -105,7 +105,7 @@ def test_responses_that_cannot_be_used(folder, method, monkeypatch):
     write_prf(path, prf())
     with h5py.File(path, "r+") as file:
         file.attrs["FORMAT_VERSION"] = 99
-    assert "PRF format 99, this program reads 1" in refuse(method, folder, starid)
+    assert "PRF format 99, this program reads" in refuse(method, folder, starid)
     path.write_bytes(path.read_bytes()[:3000])
     assert RESPONSE in refuse(method, folder, starid)
     path.unlink()

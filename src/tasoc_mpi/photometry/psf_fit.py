@@ -10,6 +10,7 @@ from ..kernels.psf_likelihood import DATA_VARIANCE, MODEL_VARIANCE, POISSON
 from .header import exposure_seconds
 from .psf_method import FrameFits, PSFMethod
 from .psf_scene import LEAST, SHIFT, Scene
+from .psf_slopes import take_out_motion
 
 __all__ = ["LIKELIHOODS", "PSFPhotometry", "fit_positions"]
 
@@ -102,7 +103,10 @@ def fit_positions(
         LIKELIHOODS[likelihood], seconds, LEAST,
     )  # fmt: skip
     moved = states[:, k + 1 : k + 3] + states[:, k + 3 : k + 5]
-    return FrameFits(results, states[:, :k], residual, moved), states
+    slopes = take_out_motion(results, scene.shift + moved, pixels.good)
+    fluxes = states[:, :k].copy()
+    fluxes[:, 0] = results[:, 0]
+    return FrameFits(results, fluxes, residual, moved, slopes), states
 
 
 def _usual_places(

@@ -23,6 +23,8 @@ CATALOG_ERROR, NEIGHBOUR_ERROR = 0.2, 0.5
 ALIKE, RATIO_ERROR = 0.9, 0.02
 #: Prior and largest step of the difference between the origins of responses and world coordinates, pixels.
 SHIFT = 0.2
+#: A step of this shift that is smaller is the last one, pixels.
+SMALL = 0.005
 #: A frame needs pixels with this share of the target's weight.
 LEAST = 0.5
 
@@ -172,6 +174,8 @@ def make_scene(
         rows, columns, whole = rows + step[0], columns + step[1], whole + step
         profiles = star_profiles(middle, rows, columns, pixels.mean.shape)
         choice = choose_stars(profiles, pixels.mean, weight, expected, target)
+        if np.abs(step).max() < SMALL:
+            break
     return Scene(
         pixels, np.stack([rows, columns], axis=1), whole, weight, choice, profiles[target], response, weights,
         shift, gradient,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-__all__ = ["flux_slopes"]
+__all__ = ["flux_slopes", "take_out_motion"]
 
 #: Frames in which the star's own variation is a polynomial of this degree; the faster motion shows the slope.
 BLOCK, DEGREE = 24, 3
@@ -63,4 +63,32 @@ def flux_slopes(flux: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArra
     if not np.linalg.det(matrix) > 0.0:
         return np.zeros(2)
     slopes: NDArray[np.float64] = np.linalg.solve(matrix, moved.T @ left)
+    return slopes
+
+
+def take_out_motion(
+    results: NDArray[np.float64], motion: NDArray[np.float64], good: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Take the change of a flux with the star's motion out of the results of a fit.
+
+    Parameters
+    ----------
+    results : ndarray, shape (T, 4)
+        As of `kernels.linear_psf.solve_frames`; the flux and its error are changed in place.
+    motion : ndarray, shape (T, 2)
+        (row, column) of the star less its mean place.
+    good : ndarray of bool, shape (T,)
+        Frames of good quality.
+
+    Returns
+    -------
+    ndarray, shape (2,)
+        See `flux_slopes`.
+    """
+    known = good & np.isfinite(results[:, 0])
+    slopes = flux_slopes(results[known, 0], motion[known])
+    if known.any():
+        # The slopes hold where they were seen, and not in an excursion.
+        motion = np.clip(motion, motion[known].min(axis=0), motion[known].max(axis=0))
+    results[:, :2] /= (1.0 + motion @ slopes)[:, None]
     return slopes
