@@ -148,6 +148,16 @@ def test_motion_goes_and_the_pulsation_stays():
     assert star @ after / (star @ star) == pytest.approx(1, abs=0.02)
 
 
+def test_eclipses_do_not_bring_motion_in():
+    time, star, pixels = moving_star()
+    eclipse = np.where(np.abs(time % 2.3 - 1.1) < 0.1, -0.05, 0.0).astype("f4")
+    pixels = pixels - star.astype("f4") + eclipse
+    fit = fit_segment(pixels, np.full(60, 1e-6), np.ones(60), time, np.arange(400), "tv", 5, 2, 1.0, 101)
+    after = weighted_sum(pixels, fit.shares)
+    assert np.std(after - eclipse) < 1.6e-3 / np.sqrt(60)
+    assert eclipse @ after / (eclipse @ eclipse) == pytest.approx(1, abs=0.01)
+
+
 def test_periodic_signals_are_taken_out():
     time, star, pixels = moving_star()
     basis = periodic_basis(time, np.arange(400), 1 + star + 1e-4 * np.random.default_rng(1).normal(size=400))

@@ -88,7 +88,8 @@ def fit_segment(
     """The shares of the pixels in the light curve of one segment.
 
     The first fit, in which noise counts tenfold, shows the periodic signals of the star. The second fit does
-    without them. If the plain sum of the pixels is quieter from hour to hour, it is taken.
+    without them if that makes the series quieter. The plain sum of the pixels is taken if it is quieter from
+    hour to hour.
 
     Parameters
     ----------
@@ -108,9 +109,11 @@ def fit_segment(
         return WeightFit(light / light.sum(), np.ones(1))
     with _one_blas_thread():
         first = optimal_weights(pixels, variance, light, between, _FIRST_NOISE, _FIRST_ITERATIONS)
-        signals = periodic_basis(time, cadenceno, weighted_sum(pixels, first.shares))
-        if len(signals):
-            pixels = without_signals(pixels, signals)
+        flux = weighted_sum(pixels, first.shares)
+        quiet = without_signals(pixels, periodic_basis(time, cadenceno, flux))
+        # Eclipses are no sum of few waves; they stay, and an objective of absolute values bears them.
+        if _scatter(weighted_sum(quiet, first.shares), hour) < _scatter(flux, hour):
+            pixels = quiet
         fit = optimal_weights(pixels, variance, first.shares, between, noise_weight, iterations)
     plain = light / light.sum()
     quietest = min((fit.shares, plain), key=lambda v: _scatter(weighted_sum(pixels, v), hour))
@@ -118,7 +121,8 @@ def fit_segment(
 
 
 def _scatter(series: NDArray[np.float64], size: int) -> float:
-    """Median absolute difference of successive means of `size` frames."""
+    """Median absolute difference of successive means of `size` frames, of fewer in a short series."""
+    size = max(1, min(size, len(series) // 4))
     count = len(series) // size
     return float(np.median(np.abs(np.diff(series[: count * size].reshape(count, size).mean(axis=1)))))
 

@@ -31,7 +31,7 @@ def star_in_background(
     """Changes of the background around a star that those far from it do not explain.
 
     A polynomial surface through the background at `DISTANCES` from the star is the sky of each frame. The
-    median over time is subtracted.
+    mean over time is subtracted.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def star_in_background(
     rows, columns : slice
         The stamp in them.
     good : ndarray of bool, shape (T,)
-        Frames that count for the median.
+        Frames that count for the mean.
 
     Returns
     -------
@@ -67,9 +67,10 @@ def star_in_background(
     inside = _terms((y + rows.start - place[0]).ravel(), (x + columns.start - place[1]).ravel(), degree)
     flat = near.reshape(-1, near.shape[2])
     # Sums over few terms in a fixed order.
-    for share, series in zip((inside @ np.linalg.pinv(terms)).T.astype("f4"), sky.astype("f4"), strict=True):
+    coefficients = (np.linalg.pinv(terms)[:, :, None] * sky).sum(axis=1).astype("f4")
+    for share, series in zip(inside.T.astype("f4"), coefficients, strict=True):
         flat -= share[:, None] * series
-    flat -= np.median(flat[:, good], axis=1, keepdims=True)
+    flat -= flat[:, good].mean(axis=1, keepdims=True)
     return near
 
 
