@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UsageError
-from ..core.methods import choose_method
+from ..core.methods import choose_method, method_file
 from ..core.settings import input_folder, output_folder
 from ..products.lightcurve import creation_date
 from ..worklist.constraints import Constraints
 from ..worklist.todo_file import TODO_NAME
 
-__all__ = ["RunOptions", "folders", "run_options"]
+__all__ = ["RunOptions", "folders", "published_files", "run_options"]
 
 #: Smallest and largest values.
 _LIMITS = {
@@ -71,6 +71,25 @@ class RunOptions:
     method: str = ""
 
 
+def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
+    """The list, the output folder, and the work list of a method's rows: the arguments of `publish`."""
+    options = run_options(args)
+    path = method_file(options.todo, options.method)
+    return path, options.output, options.todo if options.method else None
+
+
+def _check_whole(args: argparse.Namespace, constraints: Constraints) -> None:
+    """Raise UsageError unless the stars of a run are those of one CCD, camera or sector, or all."""
+    several = any(len(getattr(args, name) or ()) > 1 for name in ("sector", "camera", "ccd"))
+    if several or (constraints and not constraints.only_ccds):
+        raise UsageError(
+            "--correct needs all light curves of an area: choose at most one --sector, --camera and --ccd,"
+            " and no stars"
+        )
+    if args.todo:
+        raise UsageError("--correct is for the work list of the input folder; leave --todo out")
+
+
 def folders(args: argparse.Namespace, method: str) -> tuple[Path, Path]:
     """Input and output folder."""
     source = input_folder(args.input)
@@ -102,6 +121,9 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         raise UsageError("--scratch is for --cube staged")
     filters: dict[str, Any] = {field.name: getattr(args, field.name) for field in fields(Constraints)}
     filters = {name: tuple(value) if isinstance(value, list) else value for name, value in filters.items()}
+    constraints = Constraints(**filters)
+    if getattr(args, "correct", False):
+        _check_whole(args, constraints)
     creation_date()  # Raises for all stars at once where the variable for it is wrong.
     method = choose_method(args.photometry, computes=True).name
     source, output = folders(args, method)
@@ -109,7 +131,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         todo=Path(args.todo) if args.todo else source / TODO_NAME,
         source=source,
         output=output,
-        constraints=Constraints(**filters),
+        constraints=constraints,
         version=args.version,
         overwrite=args.overwrite,
         batch=args.batch,

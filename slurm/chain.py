@@ -25,8 +25,9 @@ from .site import STEPS, Site
 
 __all__ = ["Planned", "array_size", "plan", "scripts", "submit"]
 
-#: Steps that wait for the end of the one before and not for its success: results can always be published.
-_EVEN_FAILED = ("publish",)
+#: Steps that wait for the end of another one and not for its success: results can always be published, and
+#: light curves without a correction reported.
+_EVEN_FAILED = {"publish": "run", "report": "correct"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ def plan(
     resume: bool = False,
     output: Path | None = None,
     method: str = "",
+    correct: bool = False,
 ) -> dict[str, tuple[CCD, ...]]:
     """The steps to submit, each with the CCDs of its tasks (none where it is not an array).
 
@@ -60,6 +62,8 @@ def plan(
         Folder of the light curves. Default: that of the last run.
     method : str, optional
         Name of the method that computes all stars. Default: the work list chooses.
+    correct : bool, optional
+        Whether the light curves are to be corrected, too.
 
     Returns
     -------
@@ -86,7 +90,10 @@ def plan(
     run = [ccd for ccd in ccds if not (resume and summaries.get(ccd, False))]
     publish = bool(run or not published or not resume)
     tasks = {"prepare": prepare, "run": run}
-    wanted = {"prepare": prepare, "todo": run, "run": run, "publish": publish, "report": publish}
+    # What is corrected already takes `correct` no time.
+    report = publish or correct
+    wanted = {"prepare": prepare, "todo": run, "run": run, "publish": publish, "report": report}
+    wanted |= {"cbv": correct, "correct": correct}
     steps = [step for step in STEPS if wanted[step] and (not only or step in only)]
     if (
         "todo" in steps
@@ -172,7 +179,8 @@ def submit(site: Site, folder: Path, planned: Sequence[Planned]) -> list[Submitt
             earlier = [job for job in jobs if job.step != item.step]
             after = [job.job for job in earlier if job.step == earlier[-1].step]
             with _refusals(site, system, item):
-                number = system.submit(path, after, item.step in _EVEN_FAILED)
+                even_failed = bool(earlier) and _EVEN_FAILED.get(item.step) == earlier[-1].step
+                number = system.submit(path, after, even_failed)
             jobs.append(SubmittedJob(item.step, number, item.ccds, site.system))
         write_jobs(folder, jobs)
         system.release([job.job for job in jobs if job.step == jobs[0].step])

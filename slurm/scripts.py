@@ -21,7 +21,7 @@ SCRIPT_FOLDER = "slurm"
 #: The steps with a task for each CCD.
 ARRAYS = ("prepare", "run")
 #: The steps that are of one method where one computes all stars.
-_OF_METHOD = ("run", "publish", "report")
+_OF_METHOD = ("run", "publish", "cbv", "correct", "report")
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 #: Seconds before the time limit at which a task asks for a requeue, even if its ranks still save.

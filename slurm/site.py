@@ -17,7 +17,9 @@ from ..core.input_files import InputFile
 __all__ = ["LAUNCHES", "STEPS", "Resources", "Site", "examples", "load_site"]
 
 #: The steps of a sector, in their order.
-STEPS = ("prepare", "todo", "run", "publish", "report")
+STEPS = ("prepare", "todo", "run", "publish", "cbv", "correct", "report")
+#: The steps that may have several ranks.
+_PARALLEL = ("prepare", "run", "cbv", "correct")
 
 #: How ranks are started, by the value of `launch`.
 LAUNCHES = {
@@ -139,7 +141,7 @@ def _steps(path: Path, given: Any) -> dict[str, Resources]:
             raise _error(path, "steps.", name, "is missing; give its time, memory and ranks")
         asked = {**(_SMALL if small else {}), **_mapping(path, values.get(name) or {}, f"steps.{name}")}
         steps[name] = Resources(**_settings(Resources, path, f"steps.{name}.", asked))
-        if small and steps[name].nodes * steps[name].ranks > 1:
+        if name not in _PARALLEL and steps[name].nodes * steps[name].ranks > 1:
             raise _error(
                 path, f"steps.{name}.", "ranks", f"and nodes: the {name} step is one process; leave them out"
             )

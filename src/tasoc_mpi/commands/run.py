@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     cubes = "read cubes where they are, from a copy on a disk, or from one in the memory of a node"
     add("--cube", choices=("mapped", "staged", "shared"), default="mapped", help=cubes)
     add("--scratch", metavar="DIR", help="where --cube staged copies to (default: the node's TMPDIR)")
+    add("--correct", **flag, help="then make vectors (cbv) and correct the light curves (correct)")
     add_worker_options(parser)
     stars = add_star_options(parser)
     stars.add_argument(
@@ -51,4 +52,9 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
 
         return run(*given)
 
-    return work_on_stars("run", args, program, photometry)
+    status = work_on_stars("run", args, program, photometry)
+    if status or not args.correct or args.dry_run:
+        return status
+    from .run_and_correct import correct_run
+
+    return correct_run(args)

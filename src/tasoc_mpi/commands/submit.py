@@ -8,7 +8,7 @@ HELP = "submit a sector to SLURM, from frames to a summary"
 
 __all__ = ["HELP", "configure", "main"]
 
-_STEPS = ("prepare", "todo", "run", "publish", "report")
+_STEPS = ("prepare", "todo", "run", "publish", "cbv", "correct", "report")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photometry", metavar="METHOD", help=method)
     parser.add_argument("--version", type=int, default=6, help="version number of the light curves")
     parser.add_argument("--only", nargs="+", choices=_STEPS, metavar="STEP", help=f"of {', '.join(_STEPS)}")
+    parser.add_argument(
+        "--correct", action="store_true", help="also make vectors and correct the light curves"
+    )
     parser.add_argument("--resume", action="store_true", help="leave out what is finished")
     parser.add_argument("--dry-run", action="store_true", help="print the scripts and submit nothing")
 
@@ -54,7 +57,8 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"no settings of a site: give --site FILE (examples: {', '.join(examples())})")
     site = load_site(name or folder / "site.yaml")
     find_system(site)
-    steps = plan(folder, args.only or (), args.resume, output, method.name)
+    correct = args.correct or not {"cbv", "correct"}.isdisjoint(args.only or ())
+    steps = plan(folder, args.only or (), args.resume, output, method.name, correct)
     if not steps:
         print("Nothing to do: all is finished.")
         return 0

@@ -1,0 +1,8 @@
+#!/bin/bash
+{{directives}}
+# The vectors of the systematics of every area.
+{{setup}}
+{{common}}
+{{fresh}}
+supervise {{launch}}{{command}} cbv {{input}} --output {{output}} {{options}}
+finish $?

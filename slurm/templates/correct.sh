@@ -1,0 +1,8 @@
+#!/bin/bash
+{{directives}}
+# The corrected light curves.
+{{setup}}
+{{common}}
+{{fresh}}
+supervise {{launch}}{{command}} correct {{input}} --output {{output}} {{options}}
+finish $?

@@ -1,0 +1,41 @@
+"""What follows the photometry of `tasoc-mpi run --correct`, on the same ranks: vectors and corrections."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["correct_run"]
+
+
+def correct_run(run: argparse.Namespace) -> int:
+    """Make vectors and correct light curves after a run, on the same ranks.
+
+    Parameters
+    ----------
+    run : argparse.Namespace
+        The options of `tasoc-mpi run`.
+
+    Returns
+    -------
+    int
+        Exit status, on all ranks.
+    """
+    from ..core.mpi import check_first, world
+    from ..scheduler.run_options import published_files
+    from ..worklist.publish import publish
+    from . import cbv, correct
+
+    # The run leaves that to another one that is still under way.
+    if status := check_first(world(), lambda: publish(*published_files(run))):
+        return status
+    shared = {"output": run.output, "lock_folder": run.lock_folder, "photometry": run.photometry}
+    ccd = {name: (getattr(run, name) or [None])[0] for name in ("sector", "camera", "ccd")}
+    choices = {"overwrite": False, "partial": False, "memory": None, "pictures": False}
+    if status := cbv.main(argparse.Namespace(folder=run.input, **shared, **ccd, **choices)):
+        return status
+    own = argparse.ArgumentParser()
+    correct.configure(own)
+    args = own.parse_args([])
+    names = ("input", "output", "lock_folder", "sector", "camera", "ccd", "batch", "memory_limit")
+    vars(args).update({name: getattr(run, name) for name in (*names, "debug")}, of_method=run.photometry)
+    return correct.main(args)
