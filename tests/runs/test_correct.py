@@ -29,6 +29,7 @@ from tasoc_mpi.core.methods import CORRECTION_METHODS
 from tasoc_mpi.correction.corrected_star import correct_star
 from tasoc_mpi.products.packed import pack_writer
 from tasoc_mpi.products.replacements import replacements
+from tasoc_mpi.report.results import read_curve, read_run
 from tasoc_mpi.scheduler.taskmanager import TaskManager
 
 COLUMNS = "priority, lightcurve, status, method_used, variance, rms_hour, ptp, overfitting, vectors, errors"
@@ -387,3 +388,24 @@ def test_a_full_disk_ends_it_and_leaves_whole_files(run, expected, tmp_path, mon
     assert all(data in (raw[name], corrected[name]) for name, data in found.items())
     assert call(folder) == 0
     assert after(folder) == expected
+
+
+def test_status_summary_and_pictures_show_it(run, expected, tmp_path, capsys):
+    folder = fresh(run, tmp_path)
+    for name in ("status", "summary"):
+        assert cli.main(["--quiet", name, str(folder)]) == 0
+    before = capsys.readouterr().out
+    assert "correct" not in before
+    assert call(folder) == 0
+    capsys.readouterr()
+    assert cli.main(["--quiet", "status", str(folder)]) == 0
+    count = len(expected["corrections"])
+    assert f"corrections: {count} OK\n" in capsys.readouterr().out
+    assert cli.main(["--quiet", "summary", str(folder), "--pictures"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"1-h noise +corrected +expected", text)
+    run_read = read_run(folder)
+    for star in run_read.stars[:3]:
+        curve = read_curve(run_read.file(star))
+        assert np.isfinite(curve.corrected).sum() > 40
+    assert (folder / "output" / "lightcurves.png").stat().st_size > 10_000

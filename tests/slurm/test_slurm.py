@@ -483,3 +483,27 @@ def test_the_same_rows_are_needed(tmp_path):
     rows["sector"], rows["camera"], rows["ccd"], rows["cadence"] = [5, 6], 2, 3, 120
     create_todo(tmp_path / "todo.sqlite", rows)
     assert plan(tmp_path, only=("run",)) == {"run": ((5, 2, 3), (6, 2, 3))}
+
+
+def test_the_correction_is_two_more_jobs(folder, tmp_path, monkeypatch, capsys):
+    write(folder, SITE)
+    both = {"cbv": (), "correct": ()}
+    assert list(plan(folder, correct=True)) == ["todo", "run", "publish", "cbv", "correct", "report"]
+    assert plan(folder, only=("cbv", "correct"), correct=True) == both
+    assert cli.main(["submit", str(folder), "--only", "cbv", "correct", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    output = folder / "output"
+    for step in both:
+        assert f"-m tasoc_mpi.cli {step} {folder} --output {output}\n" in text
+    number = f'n=$(grep -c parsable {tmp_path}/log); echo "$*" >> {tmp_path}/log; '
+    fake_slurm(
+        tmp_path,
+        monkeypatch,
+        sbatch=f"touch {tmp_path}/log; {number}" + 'echo "$((n+1));cluster"',
+        scontrol=":",
+    )
+    site = load_site(folder / "site.yaml")
+    submit(site, folder, scripts(site, folder, output, 6, plan(folder, correct=True), 100))
+    submitted = [line for line in (tmp_path / "log").read_text().splitlines() if "--parsable" in line]
+    waits = [re.findall(r"--dependency=(\S+)", line) for line in submitted]
+    assert waits == [[], ["afterok:1"], ["afterany:2"], ["afterok:3"], ["afterok:4"], ["afterany:5"]]

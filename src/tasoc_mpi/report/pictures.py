@@ -247,19 +247,24 @@ def _draw_curves(
         star = run.stars[i]
         curve = read_curve(run.file(star))
         good = curve.good
-        factor, unit = relative_unit(curve.relative[good])
         size = 2.5 if good.sum() < 3000 else 1.0
-        axes.plot(
-            curve.time[good], factor * curve.relative[good], ".", markersize=size, color=COLOURS["black"],
-            rasterized=True,
-        )  # fmt: skip
-        limits = robust_limits(factor * curve.relative[good], margin=0.1)
+        # Where there is a correction, the raw light curve is in the background.
+        corrected = bool(np.isfinite(curve.corrected[good]).any())
+        shown = [curve.relative, curve.corrected] if corrected else [curve.relative]
+        factor, unit = relative_unit(shown[-1][good])
+        for values, colour in zip(shown, ("grey", "black")[-len(shown) :], strict=True):
+            axes.plot(
+                curve.time[good], factor * values[good], ".", markersize=size, color=COLOURS[colour],
+                rasterized=True,
+            )  # fmt: skip
+        limits = robust_limits(np.concatenate([factor * values[good] for values in shown]), margin=0.1)
         if limits is not None:
             axes.set_ylim(*limits)
         axes.set_ylabel(unit)
         axes.ticklabel_format(useOffset=False)
         variable = variables.get(int(star["starid"]))
         words = [f"TIC {star['starid']}", f"Tmag {star['tmag']:.2f}", why, _source(curve, star)]
+        words += ["corrected (grey: raw)"] if corrected else []
         axes.set_title("   ".join(word for word in words if word), fontsize=9, loc="left")
         if variable is not None:
             axes.set_title(variable.text, fontsize=9, loc="right", color=COLOURS["red"])

@@ -26,7 +26,7 @@ from ..products.fits_table import read_table
 from ..products.lightcurve import COLUMNS, below
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.method_list import find_list
-from ..worklist.schema import columns_of
+from ..worklist.schema import columns_of, has_corrections
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 from ..worklist.work_list import read_published
 
@@ -34,12 +34,15 @@ __all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"
 
 #: Columns of `diagnostics` that are read, beside the name of the light curve.
 _NUMBERS = ("elaptime", *DIAGNOSTICS)
+#: Columns of `diagnostics_corr` that are read.
+_CORRECTED = ("rms_hour", "ptp")
 
 #: One star: its row of the work list and its diagnostics; NaN and '' where a value is not known.
 RESULT_DTYPE = np.dtype(
     [(name, TASK_DTYPE[name]) for name in ("priority", "starid", "sector", "camera", "ccd", "cadence")]
     + [("datasource", "U24"), ("status", "i4"), ("tmag", "f8")]
     + [(name, "f8") for name in _NUMBERS]
+    + [(f"{name}_corr", "f8") for name in _CORRECTED]
     + [("lightcurve", "U200")]
 )
 
@@ -93,6 +96,7 @@ class Curve:
     cadenceno: NDArray[np.int32]
     corrector_quality: NDArray[np.int32]
     quality: NDArray[np.int32]
+    corrected: NDArray[np.float64]  #: Shape (T,), relative flux less one; NaN where there is no correction
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -114,6 +118,7 @@ class Curve:
 
 #: The columns that are read.
 _CURVE = tuple(column for column in COLUMNS if column.attribute in Curve.__dataclass_fields__)
+_CORRECTED_FLUX = "FLUX_CORR"
 
 
 def read_run(
@@ -142,7 +147,7 @@ def read_run(
         try:
             conn.execute("BEGIN")  # all tables are of the same moment
             where, _, _ = read_published(conn, path)
-            stars = _stars(conn, columns_of(conn, "diagnostics"))
+            stars = _stars(conn, columns_of(conn, "diagnostics"), has_corrections(conn))
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
         except (TypeError, ValueError, OverflowError) as error:
@@ -152,16 +157,20 @@ def read_run(
     return Run(path, output_folder(output, Path(folder) / "output", method), stars)
 
 
-def _stars(conn: sqlite3.Connection, diagnostics: list[str]) -> NDArray[np.void]:
+def _stars(conn: sqlite3.Connection, diagnostics: list[str], corrected: bool) -> NDArray[np.void]:
     """Rows of the work list with the columns that its table of diagnostics has, if there is one."""
     first = (
         "t.priority, t.starid, t.sector, t.camera, t.ccd, t.cadence, t.datasource, "
         f"COALESCE(t.status, {STATUS.UNKNOWN:d}), t.tmag"
     )
     rest = ", ".join(f"d.{name}" if name in diagnostics else "NULL" for name in _NUMBERS)
+    rest += "".join(f", {f'c.{name}' if corrected else 'NULL'}" for name in _CORRECTED)
     if diagnostics:
-        rest += ", COALESCE(d.lightcurve, '')"
+        # A correction may be in a pack of its own.
+        names = "c.lightcurve, d.lightcurve" if corrected else "d.lightcurve"
+        rest += f", COALESCE({names}, '')"
         source = "todolist t LEFT JOIN diagnostics d ON d.priority = t.priority"
+        source += " LEFT JOIN diagnostics_corr c ON c.priority = t.priority" if corrected else ""
     else:
         rest, source = rest + ", ''", "todolist t"
     rows = conn.execute(f"SELECT {first}, {rest} FROM {source} ORDER BY t.priority").fetchall()
@@ -191,7 +200,7 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
         column.attribute: columns[column.name].astype("i4" if column.format == "J" else "f8")
         for column in _CURVE
     }
-    return Curve(path, mask, corner, **arrays)
+    return Curve(path, mask, corner, corrected=1e-6 * columns[_CORRECTED_FLUX].astype("f8"), **arrays)
 
 
 def _read_hdus(reader: FITSReader) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], tuple[int, int]]:
@@ -203,7 +212,8 @@ def _read_hdus(reader: FITSReader) -> tuple[dict[str, NDArray[Any]], NDArray[np.
         hdu = reader.hdu(position)
         position = reader.end(hdu)
         if hdu.values.get("EXTNAME") == "LIGHTCURVE":
-            columns = read_table(reader, hdu, tuple(column.name for column in _CURVE))
+            names = [column.name for column in _CURVE]
+            columns = read_table(reader, hdu, [*names, _CORRECTED_FLUX])
         elif hdu.values.get("EXTNAME") == "APERTURE":
             mask, corner = _read_mask(reader, hdu)
     if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):

@@ -32,7 +32,7 @@ def status_tables(
     """
     yield from _ccd_table(ccds)
     lines = [f"light curves: {status.output}"] if decision.listed.any() else []
-    lines += _runs(ccds)
+    lines += [*_corrections(status.corrections(decision)), *_runs(ccds)]
     yield from [*lines, ""] if lines else []
     yield from _methods(status, decision)
     yield from _slowest(status, decision, stars)
@@ -72,6 +72,13 @@ def _runs(ccds: Sequence[CCDStatus]) -> Iterator[str]:
         yield f"{again} stars are to be computed again"
     if left and left < sum(one.stars for one in ccds):
         yield f"{left} stars are to do where no run is under way (`tasoc-mpi run` continues it)"
+
+
+def _corrections(counts: dict[int, int]) -> Iterator[str]:
+    """How many light curves are corrected, by status."""
+    if counts:
+        names = {one.value: one.name for one in STATUS} | {STATUS.UNKNOWN: "to do"}
+        yield "corrections: " + ", ".join(f"{count} {names[number]}" for number, count in counts.items())
 
 
 def _methods(status: WorkListStatus, decision: Decision) -> Iterator[str]:

@@ -37,6 +37,7 @@ class MagnitudeBin:
     #: rms_hour, ptp, expected: medians over the stars that are OK, relative; the 1-hour noise to be expected
     #: of each star's magnitude and mask.
     rms_hour: float
+    rms_hour_corr: float  #: Of the corrected light curves
     ptp: float
     expected: float
     mask_size: float  #: Median, pixels
@@ -55,6 +56,7 @@ def magnitude_bins(stars: NDArray[np.void], sky: float) -> list[MagnitudeBin]:
                 float(tmag),
                 {status: int((here["status"] == status).sum()) for status in STATUS},
                 _median(ok["rms_hour"]),
+                _median(ok["rms_hour_corr"]),
                 _median(ok["ptp"]),
                 _median(expected_noise(ok["tmag"], ok["mask_size"], sky)),
                 _median(ok["mask_size"]),
@@ -118,13 +120,18 @@ def _groups(stars: NDArray[np.void]) -> list[tuple[str, NDArray[np.void]]]:
 
 def _bin_table(bins: Sequence[MagnitudeBin]) -> list[str]:
     shown = [status for status in _SHOWN if any(b.counts[status] for b in bins)]
-    heads = ["Tmag", *(_NAMES[s] for s in shown), "1-h noise", "expected", "ptp", "mask", "time"]
-    units = ["", *("" for _ in shown), "ppm", "ppm", "ppm", "px", "ms"]
+    # Only where light curves are corrected.
+    corrected = ["corrected"] if any(np.isfinite(b.rms_hour_corr) for b in bins) else []
+    heads = ["Tmag", *(_NAMES[s] for s in shown), "1-h noise", *corrected, "expected", "ptp", "mask", "time"]
+    units = ["", *("" for _ in shown), *("ppm" for _ in (*corrected, *"123")), "px", "ms"]
     rows = [
         [
             "none" if np.isnan(b.tmag) else f"{b.tmag:.0f} - {b.tmag + 1:.0f}",
             *(str(b.counts[s] or ".") for s in shown),
-            *(number(1e6 * x) for x in (b.rms_hour, b.expected, b.ptp)),
+            *(
+                number(1e6 * x)
+                for x in (b.rms_hour, *(b.rms_hour_corr for _ in corrected), b.expected, b.ptp)
+            ),
             number(b.mask_size),
             number(1e3 * b.elaptime, 1),
         ]

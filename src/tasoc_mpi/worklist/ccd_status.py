@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.locks import holder
 from ..core.status import STATUS
+from .corrections import correction_log_path
 from .last_results import Decision, LastResults
 from .method_list import find_list
 from .old_results import read_old_results
@@ -81,6 +82,10 @@ class WorkListStatus:
         self.worklist, self.output = worklist, output
         self.last = LastResults(worklist)
         self.logs = [LogReader(log_path(output, ccd), worklist, ccd) for ccd in worklist.ccds]
+        self._corrections = LastResults(worklist)
+        self._correction_logs = [
+            LogReader(correction_log_path(output, ccd), worklist, ccd) for ccd in worklist.ccds
+        ]
         self.numbers = {name: np.full(n, np.nan, np.float32) for name in _NUMBERS}
         self.method = np.full(n, None, dtype=object)
         self.failures: dict[int, tuple[float, str]] = {}
@@ -112,6 +117,17 @@ class WorkListStatus:
             self.__init__(self.worklist, self.output)  # type: ignore[misc]
             return self.update()
         return self.last.decide()
+
+    def corrections(self, decision: Decision) -> dict[int, int]:
+        """Corrections of the light curves by status, UNKNOWN is to do; empty where nothing is corrected."""
+        for log in self._correction_logs:
+            self._corrections.read(log)
+        if not any(log.exists for log in self._correction_logs):
+            return {}
+        has_lightcurve = decision.listed & np.isin(decision.status, (STATUS.OK, STATUS.WARNING))
+        status = self._corrections.own_status * (self._corrections.when >= self.last.when)
+        counts = np.bincount(status[has_lightcurve], minlength=max(STATUS) + 1)
+        return {number: count for number, count in enumerate(counts.tolist()) if count}
 
     def ccds(self, decision: Decision) -> list[CCDStatus]:
         """The counts of each CCD, in order."""
