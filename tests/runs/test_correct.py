@@ -39,13 +39,12 @@ COLUMNS = "priority, lightcurve, status, method_used, variance, rms_hour, ptp, o
 def run(tmp_path_factory) -> Path:
     """The input folder of a run, with vectors, before the correction."""
     folder = tmp_path_factory.mktemp("run") / "input"
-    size = ["--frames", "80", "--rows", "60", "--columns", "60", "--tpfs", "1", "--density", "2"]
+    size = ["--frames", "80", "--rows", "60", "--columns", "60", "--tpfs", "1", "--density", "3"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", "0")
         for options in (["simulate", *size], ["prepare"], ["todo"], ["run"]):
             assert cli.main(["--quiet", options[0], str(folder), *options[1:]]) == 0
-    for name in ("ffi", "tpf"):
-        shutil.rmtree(folder / name)
+    shutil.rmtree(folder / "ffi")
     write_vectors_of_run(folder)
     return folder
 
@@ -80,7 +79,11 @@ def corrections(folder: Path) -> list[tuple]:
 def after(folder: Path) -> dict:
     """Everything that a correction leaves behind, times aside."""
     found = content(folder)
-    found["files"] = {name: data for name, data in found["files"].items() if "results-corr" not in name}
+    found["files"] = {
+        name: data
+        for name, data in found["files"].items()
+        if "results-corr" not in name and not name.endswith(".lock")
+    }
     return found | {"corrections": corrections(folder)}
 
 
@@ -150,6 +153,33 @@ def test_same_result_on_three_ranks(run, expected, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert after(folder) == expected
+
+
+@pytest.mark.timeout(200)
+def test_a_run_makes_vectors_and_corrects(run, tmp_path, monkeypatch):
+    """On three ranks, with the result of one command after the other."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    folder = fresh(run, tmp_path / "one")
+    shutil.rmtree(folder / "output" / "cbv")
+    assert cli.main(["--quiet", "cbv", str(folder)]) == 0
+    assert call(folder) == 0
+    other = fresh(run, tmp_path / "other")
+    shutil.rmtree(other / "output")
+    program = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(other), "--correct"]
+    done = subprocess.run(
+        [*mpiexec(3), *program], env=environment(), capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found, other = after(folder), after(other)
+    assert found["files"].keys() == other["files"].keys()
+    assert [name for name in found["files"] if found["files"][name] != other["files"][name]] == []
+    assert found == other
+
+
+@pytest.mark.parametrize("options", [["--starid", "1"], ["--camera", "1", "2"], ["--todo", "list.sqlite"]])
+def test_a_run_of_some_stars_corrects_nothing(run, capfd, options):
+    assert cli.main(["--quiet", "run", str(run), "--correct", *options]) == 2
+    assert "error: --correct " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 8, 13, 21, 34, 45])
