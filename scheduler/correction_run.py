@@ -87,16 +87,10 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
     """
     options = run_options(args)
     path, output = options.todo, options.output
-    if not output.is_dir():
-        raise MissingInput(f"{output}: no such folder; name the --output of the run")
-    check_output(output, choose_method(args.of_method).name)
-    worklist = load_worklist(path, check_write=not options.dry)
-    if not options.constraints.mask(worklist.rows).any():
-        raise InputError(f"{path}: none of its {len(worklist.rows)} stars fulfils the filters; loosen them")
+    _check(options, choose_method(args.of_method).name)
     if not options.dry:
         # The workers read from it which light curves there are.
         publish(path, output, args.rows)
-    del worklist
     with contextlib.ExitStack() as stack:
         task = _open_task(stack, options, args.partial, args.light_curves)
         results = _open_results(stack, options, task)
@@ -114,6 +108,23 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
         )  # fmt: skip
         status = results.last.own_status[task.chosen]
     publish(path, output, args.rows)
+    return _end(options, status, totals, stop)
+
+
+def _check(options: RunOptions, method: str) -> None:
+    """Raise TasocError where folder, work list or filters cannot be used; nothing is written before."""
+    path, output = options.todo, options.output
+    if not output.is_dir():
+        raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    check_output(output, method)
+    worklist = load_worklist(path, check_write=not options.dry)
+    if not options.constraints.mask(worklist.rows).any():
+        raise InputError(f"{path}: none of its {len(worklist.rows)} stars fulfils the filters; loosen them")
+
+
+def _end(options: RunOptions, status: NDArray[np.int8], totals: RunTotals, stop: Stop) -> int:
+    """Print a report of the chosen light curves; returns the exit status."""
+    path, output = options.todo, options.output
     if reason := print_report(_report(status, totals, output)):
         logger.warning("standard output: %s; `tasoc-mpi status` shows what has been done", reason)
     if stop:

@@ -36,10 +36,8 @@ def run_alone(
 
     Parameters
     ----------
-    command : str
-        Its name, for messages.
-    args : argparse.Namespace
-        Its options.
+    command, args : str, argparse.Namespace
+        Its name and options.
     program : Program
         The work of rank 0.
     open_computer : callable

@@ -66,16 +66,12 @@ def work_on_stars(
 
     Parameters
     ----------
-    command : str
-        Its name.
-    args : argparse.Namespace
-        Its options.
+    command, args : str, argparse.Namespace
+        Its name and options.
     program : callable
         The work of rank 0. It imports the scheduler, which the other ranks do not need.
-    function : str or callable, optional
-        Works on one star: MODULE:FUNCTION, or a function. Default: photometry.
-    arguments : dict of str to str, optional
-        Further arguments of it.
+    function, arguments : str or callable, dict of str to str, optional
+        Works on one star, MODULE:FUNCTION or a function; its further arguments. Default: photometry.
 
     Returns
     -------
