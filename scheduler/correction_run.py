@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive
 from ..core.methods import choose_method
-from ..core.names import CBV_FOLDER, cbv_name
+from ..core.names import CBV_FOLDER, cbv_name, find_cbv
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.streams import print_report
@@ -220,13 +220,13 @@ def _vectors_at(
     keys, which = np.unique(rows[chosen], axis=0, return_inverse=True)
     found, missing = np.full(len(keys), np.nan), []
     for number, key in enumerate(keys.tolist()):
-        path = output / CBV_FOLDER / cbv_name(*key)
-        try:
-            found[number] = path.stat().st_mtime
-        except FileNotFoundError:
-            missing.append(path.name)
-        else:
-            check_vectors(path, *key)
+        own = find_cbv(output / CBV_FOLDER, *key)
+        if own is None:
+            missing.append(cbv_name(*key))
+            continue
+        path, cadence = own
+        found[number] = path.stat().st_mtime
+        check_vectors(path, key[0], cadence, key[2])
     if len(missing) == len(keys):
         raise MissingInput(
             f"{output / CBV_FOLDER}: no vectors of the {len(keys)} area(s) of the light curves"

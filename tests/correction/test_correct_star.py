@@ -54,3 +54,50 @@ def test_vectors_come_back_from_their_file(vectors, tmp_path):
     assert read_vectors(path) is found
     for field in dataclasses.fields(vectors):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(vectors, field.name))
+
+
+@pytest.mark.parametrize("cadence", [120, 600])
+def test_vectors_of_a_longer_cadence_are_interpolated(vectors, cadence):
+    """Slow parts linearly; a spike is that of its long exposure."""
+    count = 1800 // cadence
+    start = (vectors.time - vectors.timecorr)[0] - 900 / 86400
+    frames = len(vectors.time) * count
+    time = start + (np.arange(frames) + 0.5) * cadence / 86400
+    trend = np.interp(time, vectors.time - vectors.timecorr, 0.02 * vectors.slow[:, 0])
+    trend += np.repeat(0.01 * vectors.spikes[:, 1], count)
+    rng = np.random.default_rng(3)
+    noise = 1e-4 * np.sqrt(count) * rng.standard_normal(frames)
+    ones = np.ones(frames)
+    curve = dataclasses.replace(
+        made_curve(vectors, np.ones(len(vectors.time))),
+        cadence=cadence,
+        time=time + 0.002,
+        timecorr=0.002 * ones,
+        cadenceno=np.arange(70000, 70000 + frames, dtype=np.int32),
+        flux=1000 * (1 + trend + noise),
+        **dict.fromkeys(("flux_err", "background", "column", "row"), 0.1 * ones),
+        **{name: np.zeros(frames) for name in ("column_shift", "row_shift")},
+        **{name: np.zeros(frames, np.int32) for name in ("corrector_quality", "quality")},
+    )
+    result = tasoc_mpi.correct(curve, vectors, method="cbv")
+    known = np.isfinite(result.flux)
+    assert known.mean() == pytest.approx(vectors.good.mean(), abs=0.01)
+    assert (result.quality[known] == tasoc_mpi.CorrectorQualityFlags.Interpolated).all()
+    level = np.median((1 + trend + noise)[known])
+    left = 1e-6 * result.flux[known] - noise[known] / level
+    assert np.std(left) < 0.02 * np.std(trend[known])
+    shorter = dataclasses.replace(vectors, cadence=cadence)
+    with pytest.raises(InputError, match="its light curve is of cadence 1800"):
+        tasoc_mpi.correct(made_curve(vectors, np.ones(len(vectors.time))), shorter)
+
+
+def test_background_and_position_are_further_vectors(vectors):
+    rng = np.random.default_rng(5)
+    noise = 1e-4 * rng.standard_normal(len(vectors.time))
+    background = rng.standard_normal(len(vectors.time)).cumsum()
+    own = 0.0003 * background
+    curve = made_curve(vectors, 1 + 0.01 * vectors.slow[:, 0] + own + noise)
+    curve = dataclasses.replace(curve, background=100 + background)
+    plain, with_it = (tasoc_mpi.correct(curve, vectors, "cbv", further=further) for further in (False, True))
+    assert np.nanstd(with_it.flux) == pytest.approx(1e6 * noise[vectors.good].std(), rel=0.1)
+    assert np.nanstd(plain.flux) > 3 * np.nanstd(with_it.flux)

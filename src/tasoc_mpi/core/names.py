@@ -14,6 +14,7 @@ __all__ = [
     "catalog_name",
     "cbv_name",
     "cube_name",
+    "find_cbv",
     "find_cubes",
     "is_chosen",
     "lightcurve_name",
@@ -31,6 +32,7 @@ CBV_FOLDER = "cbv"
 CCDKey = tuple[int, int, int]
 
 _CUBE = re.compile(r"sector(\d{3,4})_camera([1-4])_ccd([1-4])\.hdf5", re.ASCII)
+_CBV = re.compile(r"cbv-s\d{4,}-c(\d{4,5})-a(\d{3})\.hdf5", re.ASCII)
 _LIGHTCURVE = re.compile(
     r"tess(?P<starid>\d{11,19})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4,5})"
     r"-dr(?P<data_rel>\d{2,4})-v(?P<version>\d{2})-tasoc_lc\.fits\.gz",
@@ -117,6 +119,28 @@ def cbv_name(sector: int, cadence: int, area: int) -> str:
     'cbv-s0001-c1800-a231.hdf5'
     """
     return f"cbv-s{sector:04d}-c{cadence:04d}-a{area:03d}.hdf5"
+
+
+def find_cbv(folder: Path, sector: int, cadence: int, area: int) -> tuple[Path, int] | None:
+    """The vectors for light curves of an area: those of their cadence, else of the next longer one.
+
+    Returns
+    -------
+    (Path, int) or None
+        The file in `folder` and its cadence (s); None if there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, cbv_name(1, 1800, 231)).touch()
+    ...     found = find_cbv(Path(folder), 1, 120, 231)
+    >>> found[0].name, found[1]
+    ('cbv-s0001-c1800-a231.hdf5', 1800)
+    """
+    matches = ((path, _CBV.fullmatch(path.name)) for path in folder.glob(f"cbv-s{sector:04d}-*.hdf5"))
+    found = [(int(m[1]), path) for path, m in matches if m and int(m[2]) == area and int(m[1]) >= cadence]
+    return (min(found)[1], min(found)[0]) if found else None
 
 
 def truth_name(sector: int, camera: int, ccd: int) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.diagnostics import CORRECTION, Diagnostics
 from ..core.errors import InputError
-from ..core.names import CBV_FOLDER, cbv_name
+from ..core.names import CBV_FOLDER, find_cbv
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.status import STATUS
 from ..kernels.statistics import light_curve_statistics
@@ -132,13 +132,13 @@ def correct_star(
         todo or os.path.join(input_folder, TODO_NAME), (starid, datasource, sector, camera, ccd, cadence)
     )
     table = open_table(below(output_folder, listed), _read(output_folder, listed))
-    path = Path(output_folder, CBV_FOLDER, cbv_name(sector, cadence, area))
+    found = find_cbv(Path(output_folder, CBV_FOLDER), sector, cadence, area)
     result = CorrectionResult(method_used=method or "")
     curve = raw_curve(table)
     try:
-        if not path.exists():
+        if found is None:
             raise InputError(f"no vectors of area {area} at {cadence} s; its corrected flux stays NaN")
-        correction = correct(curve, read_vectors(path), method or "")
+        correction = correct(curve, read_vectors(found[0]), method or "")
     except InputError as error:
         result.status = STATUS.WARNING
         result.errors.append(str(error))

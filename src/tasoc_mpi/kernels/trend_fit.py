@@ -10,7 +10,9 @@ import numpy as np
 __all__ = ["exclude_outliers", "fit_trend"]
 
 #: Turns at most, until the excluded points and the variances stay.
-_TURNS = 12
+_TURNS = 8
+#: Steps of the variance of the own variations between them.
+_STEPS = 3
 #: The variance of the own variations relative to that of the noise is not taken to be smaller.
 _LEAST_RATIO = 1e-4
 
@@ -87,16 +89,12 @@ def _remove_rows(columns, values, used, before, normal, right):
 @numba.njit(cache=True)
 def _factor(matrix):
     """Cholesky factor of a symmetric matrix, of which the lower triangle counts; in place."""
-    size = matrix.shape[0]
-    for j in range(size):
-        for k in range(j):
-            factor = matrix[j, k]
-            if factor != 0.0:
-                for i in range(j, size):
-                    matrix[i, j] -= matrix[i, k] * factor
-        pivot = math.sqrt(max(matrix[j, j], 1e-300))
-        for i in range(j, size):
-            matrix[i, j] /= pivot
+    for i in range(matrix.shape[0]):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            matrix[i, j] = total / matrix[j, j] if j < i else math.sqrt(max(total, 1e-300))
 
 
 @numba.njit(cache=True)
@@ -224,22 +222,26 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
     solution = np.zeros(size)
     kept, residual = used.copy(), np.zeros(total)
     for _ in range(_TURNS):
-        solution, better = _posterior(matrix, right, noise, own, count, variance)
+        done = False
+        # The matrix is small: the variances converge faster than the points.
+        for _ in range(_STEPS):
+            solution, better = _posterior(matrix, right, noise, own, count, variance)
+            done = abs(math.log(better / own)) < 0.1
+            # A step of twice the length converges sooner.
+            own = max(own * (better / own) ** 2, _LEAST_RATIO * noise)
+            if done:
+                break
         _less(columns, rest, solution, 0, usable, residual)
         exclude_outliers(residual, usable, clip, widths, kept)
-        inside = np.abs(residual[used])
-        noise = max((1.4826 * np.median(inside)) ** 2, 1e-30)
-        done = abs(math.log(better / own)) < 0.1
-        # A step of twice the length converges sooner.
-        own = max(own * (better / own) ** 2, _LEAST_RATIO * noise)
-        same = np.array_equal(kept, used)
+        noise = max((1.4826 * np.median(np.abs(residual[used]))) ** 2, 1e-30)
         if 2 * np.sum(kept) < np.sum(usable):
             # Nothing is an outlier where most points are.
             break
-        if not same:
+        if np.array_equal(kept, used):
+            if done:
+                break
+        else:
             _remove_rows(columns, rest, kept, used, matrix, right)
             used[:] = kept
-        if same and done:
-            break
     solution[1:count] += mean
     return solution, _data_errors(matrix, noise, own, count), used, math.sqrt(noise)
