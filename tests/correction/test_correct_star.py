@@ -101,3 +101,20 @@ def test_background_and_position_are_further_vectors(vectors):
     plain, with_it = (tasoc_mpi.correct(curve, vectors, "cbv", further=further) for further in (False, True))
     assert np.nanstd(with_it.flux) == pytest.approx(1e6 * noise[vectors.good].std(), rel=0.1)
     assert np.nanstd(plain.flux) > 3 * np.nanstd(with_it.flux)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"slow": np.nan}, "slow has values that are not finite"),
+        ({"orbit": -1}, "has no frames with vectors"),
+        ({"cadenceno": 5}, "cadence numbers do not increase"),
+        ({"orbit": 7}, "the number of its coefficients is not that of its vectors"),
+    ],
+)
+def test_damaged_vectors_are_one_clear_line(vectors, tmp_path, changes, problem):
+    path = tmp_path / "cbv.hdf5"
+    damaged = {name: np.full_like(getattr(vectors, name), value) for name, value in changes.items()}
+    write_vectors(path, dataclasses.replace(vectors, **damaged))
+    with pytest.raises(InputError, match=f"cbv.hdf5: .*{problem}.*; remove it and run tasoc-mpi cbv"):
+        read_vectors(path)

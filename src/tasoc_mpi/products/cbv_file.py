@@ -150,7 +150,8 @@ class Vectors:
     @functools.cached_property
     def usable(self) -> NDArray[np.bool_]:
         """Stars with coefficients, shape (N,)."""
-        known = np.isfinite(self.coefficients) & (self.coefficient_errors > 0)
+        errors = self.coefficient_errors
+        known = np.isfinite(self.coefficients) & np.isfinite(errors) & (errors > 0)
         return known.all(axis=1) & np.isfinite(self.row) & np.isfinite(self.column)
 
     @functools.cached_property
@@ -231,6 +232,8 @@ def _read(path: Path, modified: int) -> Vectors:
         if not (np.diff(values["cadenceno"]) > 0).all() or not (values["orbit"] >= 0).any():
             raise reader.fail("its cadence numbers do not increase, or it has no frames with vectors")
         vectors = Vectors(**values)
+        if not sides["K"]:
+            raise reader.fail("it has no vectors")
         if sides["C"] != vectors.significant * (vectors.orbits + 1):
             raise reader.fail("the number of its coefficients is not that of its vectors")
     return vectors
