@@ -1,8 +1,8 @@
 """How well pairs of stars are told apart: separation, difference and magnitude, linpsf and an aperture.
 
-Pairs are drawn with the PRF files of TESS at a place of a CCD; the response is that of `tasoc-mpi prf` from
-the images of a simulated field there (`psf_truth.py` leaves one). Each pair lies at many places in the
-pixel, in frames with jitter and photon noise.
+Pairs are drawn with the response of a simulated field (`psf_truth.py` makes one), which is that of TESS's PRF
+files; they are measured with the response that `tasoc-mpi prf` has learnt from the field's images. Each pair
+lies at many places in the pixel, in frames with jitter and photon noise.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from psf_truth import TrueResponse
 
+from tasoc_mpi.core.names import truth_name
 from tasoc_mpi.kernels.prf_table import add_table_stars
-from tasoc_mpi.models.prf_files import find_folder, read_grid
 from tasoc_mpi.photometry.k2p2 import K2P2Parameters, k2p2_masks
 from tasoc_mpi.photometry.linpsf import fit_linear
 from tasoc_mpi.photometry.psf_scene import Pixels, make_scene
 from tasoc_mpi.products.prf_file import read_prf
+from tasoc_mpi.report.figures import COLOURS, new_figure, save_figure
+from tasoc_mpi.simulate.truth_file import read_truth
 
 SEPARATIONS, DIFFERENCES, TMAGS = (0.5, 1.0, 2.0, 3.0, 5.0), (0.0, 2.0, 4.0), (8.0, 10.0, 13.0, 16.0)
 #: Seconds of light, sky (e-/s), read noise squared (e-/s)^2, and jitter (pixels).
@@ -109,18 +112,50 @@ def cell(rng, table, response, separation, difference, tmag, options):
     return np.nanmedian(found, axis=0)
 
 
+def draw(rows, path):
+    """Draw bias, noise and leak against the separation, a line for each difference of magnitudes."""
+    figure = new_figure(11, 10)
+    axes = figure.subplots(len(TMAGS), 3, sharex=True)
+    titles = "|bias| (%)", "noise of a frame / bound", "leak of the neighbour's signal (%)"
+    colours = [COLOURS[name] for name in ("blue", "orange", "green")]
+    for line, tmag in zip(axes, TMAGS, strict=True):
+        for difference, colour in zip(DIFFERENCES, colours, strict=True):
+            own = np.array([row for row in rows if row[2] == tmag and row[1] == difference])
+            label = f"{difference:g} mag fainter" if difference else "equal"
+            for panel, ours, aperture in zip(line, (3, 4, 6), (7, None, 8), strict=True):
+                factor = 1.0 if panel is line[1] else 100.0
+                panel.plot(own[:, 0], factor * own[:, ours], "o-", color=colour, label=label)
+                if aperture:
+                    panel.plot(own[:, 0], factor * own[:, aperture], "--", color=colour)
+        line[0].set_ylabel(f"Tmag {tmag:g}")
+        for panel, limit in zip(line, ((0.02, 150), (0.7, 4), (0.02, 300)), strict=True):
+            panel.set(yscale="log", ylim=limit)
+        line[1].axhline(1.0, color=COLOURS["grey"], lw=0.8)
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title)
+    for panel in axes[-1]:
+        panel.set_xlabel("separation (pixels)")
+    axes[0][0].legend(title="linpsf; aperture dashed", fontsize=8)
+    save_figure(figure, path)
+
+
 def main() -> None:
-    """Print the table of docs/benchmarks.md."""
+    """Print the table of docs/psf.md and draw its figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("response", type=Path, help="prf_sector001_cameraC_ccdD.hdf5 of the simulated field")
+    parser.add_argument("folder", type=Path, help="that psf_truth.py has made")
     parser.add_argument("prf", type=Path, help="folder of the TESS PRF files that it was drawn with")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/psf_pairs.png"))
     options = parser.parse_args()
-    prf = read_prf(options.response)
-    place = prf.node_rows[0], prf.node_columns[0]
-    grid = read_grid(find_folder(options.prf, prf.sector, prf.camera, prf.ccd), prf.camera, prf.ccd)
-    table, response = np.ascontiguousarray(grid.table(*place)), prf.at(*place)[:1]
+    prf = read_prf(next(options.folder.glob("prf_*.hdf5")))
+    options.camera, options.ccd = prf.camera, prf.ccd
+    truth = read_truth(options.folder / truth_name(prf.sector, prf.camera, prf.ccd))
+    # Between the nodes, where the response is least known.
+    place = prf.node_rows.mean(), prf.node_columns.mean()
+    table = np.ascontiguousarray(TrueResponse(options, truth).table(*place))
+    response = prf.at(*place)[:1]
+    rows = []
     print("| px | dmag | Tmag | bias | noise / bound | scatter / error | leak | aperture: bias | leak |")
     print("|" + "---|" * 9)
     for tmag in TMAGS:
@@ -128,8 +163,10 @@ def main() -> None:
             for separation in SEPARATIONS:
                 rng = np.random.default_rng([int(10 * separation), int(difference), int(tmag)])
                 b, n, p, k, a, m = cell(rng, table, response, separation, difference, tmag, options)
+                rows.append((separation, difference, tmag, b, n, p, k, a, m))
                 line = f"| {separation} | {difference:g} | {tmag:g} | {100 * b:.2f}% | {n:.2f} | {p:.2f} "
                 print(line + f"| {100 * k:.1f}% | {100 * a:.1f}% | {100 * m:.0f}% |", flush=True)
+    draw(rows, options.figure)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 
 from tasoc_mpi import cli
 from tasoc_mpi.products.cube import open_cube
-from tasoc_mpi.products.prf_file import read_prf
+from tasoc_mpi.products.prf_file import read_prf, write_prf
 from tasoc_mpi.simulate import SimulationOptions, simulate
 from tasoc_mpi.simulate.truth_file import read_truth
 
@@ -41,3 +41,14 @@ def test_the_focus_is_interpolated(drifting):
     assert prf.broadening_at(middle)[0] == pytest.approx(prf.broadening[3:5].mean())
     assert prf.broadening_at([np.nan, 0.0])[0] == 0.0
     assert prf.broadening_at(0.0)[0] == prf.broadening[0]
+
+
+def test_the_response_is_drawn(drifting, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "prf_sector001_camera1_ccd1.hdf5"
+    write_prf(path, drifting[1])
+    (tmp_path / "sector001_camera1_ccd1.hdf5").touch()
+    assert cli.main(["--quiet", "prf", str(tmp_path), "--pictures"]) == 0
+    picture = path.with_suffix(".png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 20_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from . import add_ccd_options
 
@@ -18,16 +19,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
     )
     add_ccd_options(parser)
+    parser.add_argument("--pictures", action="store_true", help="draw each response as a PNG beside its file")
     parser.add_argument("--overwrite", action="store_true", help="make finished ones anew")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
-    from ..core.ranks import run_on_ranks
+    # One core a rank: threads of linear algebra that wait for each other cost more than they save.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from ..core.ranks import Ranks, run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.make_prf import make_prfs
+    from ..report.prf_pictures import draw_prf
 
     which = args.sector, args.camera, args.ccd, args.overwrite
-    return run_on_ranks(
-        "prf", args.lock_folder, lambda ranks: make_prfs(input_folder(args.folder), ranks, *which)
-    )
+
+    def work(ranks: Ranks) -> None:
+        for path in make_prfs(input_folder(args.folder), ranks, *which):
+            if args.pictures:
+                print(draw_prf(path))
+
+    return run_on_ranks("prf", args.lock_folder, work)

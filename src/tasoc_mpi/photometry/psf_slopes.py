@@ -13,7 +13,7 @@ from scipy.ndimage import median_filter
 __all__ = ["flux_slopes", "take_out_motion"]
 
 #: Frames in which the star's own variation is a polynomial of this degree; the faster motion shows the slope.
-BLOCK, DEGREE = 24, 3
+BLOCK, DEGREE = 24, 1
 #: Expected size of a slope, relative flux a pixel: 0.3 to 3% is seen with learnt responses.
 SLOPE = 0.02
 #: Frames off by so many standard deviations from those around them are outliers.
@@ -54,10 +54,11 @@ def flux_slopes(flux: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArra
     jump = np.abs(relative - calm)
     # Outliers take the value of the frames around them.
     relative = np.where(jump > CLIP * 1.4826 * np.median(jump), calm, relative)
-    values = np.column_stack([relative, shift])[: blocks * BLOCK].reshape(blocks, BLOCK, 3)
+    table = np.column_stack([relative, shift])[: blocks * BLOCK]
+    values = table.reshape(blocks, BLOCK, 3)
     smooth = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, BLOCK), DEGREE)
-    values = (values - smooth @ (np.linalg.pinv(smooth) @ values)).reshape(-1, 3)
-    left, moved = values[:, 0], values[:, 1:]
+    table = (values - smooth @ (np.linalg.pinv(smooth) @ values)).reshape(-1, 3)
+    left, moved = table[:, 0], table[:, 1:]
     sigma = 1.4826 * np.median(np.abs(left))
     matrix = moved.T @ moved + (sigma / SLOPE) ** 2 * np.eye(2)
     if not np.linalg.det(matrix) > 0.0:
