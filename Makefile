@@ -16,7 +16,7 @@ help:
 	@echo "make test-mpi  run the tests of MPI under MPICH and Open MPI, on 1, 2 and 4 ranks"
 	@echo "make fuzz   damage every kind of file that the program reads, 1,000 times each (30 minutes on 2 cores)"
 	@echo "make lint   check style and types"
-	@echo "make bench  measure speed and precision (15 minutes, 15 GB)"
+	@echo "make bench  measure speed and precision (15 minutes, 15 GB; PRF=FOLDER of TESS PRF files: PSF fluxes, too)"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tasoc-mpi needs Python 3.11 or later")'
@@ -63,6 +63,9 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench_import.py
 	$(BIN)/python benchmarks/bench_scheduler.py
 	$(BIN)/python benchmarks/dispatch.py --workers 64 1024 2048 4096 4096 4096
+	@# Where there are PRF files of TESS (PRF=FOLDER).
+	$(if $(PRF),$(BIN)/python benchmarks/psf_truth.py bench/psf $(PRF))
+	$(if $(PRF),$(BIN)/python benchmarks/psf_pairs.py bench/psf $(PRF) --pairs 8)
 
 clean:
 	rm -rf demo bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis

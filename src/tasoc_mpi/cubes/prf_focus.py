@@ -53,7 +53,7 @@ def measure_broadening(
     segments = prf.segments[weights.argmax(axis=1)]
     kernel = cube_motion(cube)
     places = cube.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], cube.ref_frame)[:, ::-1]
-    flux = np.nan_to_num(np.asarray(mag2flux(catalog.stars["tmag"])))
+    flux = np.nan_to_num(np.asarray(mag2flux(catalog.stars["tmag"])))  # type: ignore[arg-type]
     flux[~np.isfinite(places).all(axis=1)] = 0.0
     found = []
     for star in _choose(cube, places, flux, 2.0 * saturation):

@@ -29,6 +29,8 @@ __all__ = [
 
 #: Products of powers in a series.
 TERMS = 10
+#: Terms below this share of an image's largest value are left out.
+NEGLIGIBLE = 1e-6
 #: Frames whose pixels are read at once: a few runs of bytes of each pixel's time series.
 CHUNK = 32
 
@@ -146,6 +148,38 @@ def evaluate_series(series, weights, dy, dx, out):
             power_y *= dy
 
 
+@numba.njit(cache=True)
+def _term_sizes(series):
+    """Largest absolute value of each term over that of the image itself, shape (E, TERMS)."""
+    sizes = np.zeros(series.shape[:2])
+    for e in range(series.shape[0]):
+        for term in range(series.shape[1]):
+            sizes[e, term] = np.abs(series[e, term]).max()
+    peak = sizes[0, 0]
+    return sizes / peak if peak > 0.0 else sizes
+
+
+@numba.njit(cache=True, fastmath=True)
+def _evaluate_large_terms(series, sizes, weights, dy, dx, out):
+    """As `evaluate_series`, without the terms that are `NEGLIGIBLE` by `_term_sizes`."""
+    out[:] = 0.0
+    for e in range(series.shape[0]):
+        if weights[e] == 0.0:
+            continue
+        term = 0
+        power_y = weights[e]
+        for m in range(4):
+            power = power_y
+            for _ in range(4 - m):
+                if abs(power) * sizes[e, term] > NEGLIGIBLE:
+                    line = series[e, term]
+                    for p in range(out.shape[0]):
+                        out[p] += power * line[p]
+                power *= dx
+                term += 1
+            power_y *= dy
+
+
 @numba.njit(cache=True, fastmath=True)
 def solve_positive(matrix, vector, n):
     """Solve in place by Cholesky's method; the first element of the inverse, or -1 without a solution."""
@@ -230,6 +264,10 @@ def solve_frames(
     solved = 0
     design = np.ones((n_stars + 1, n_pixels))
     faint = np.empty(n_pixels)
+    fixed_sizes = _term_sizes(fixed)
+    sizes = np.empty((n_stars, series.shape[1], series.shape[2]))
+    for k in range(n_stars):
+        sizes[k] = _term_sizes(series[k])
     data = np.empty((CHUNK, n_pixels))
     weight = np.empty((CHUNK, n_pixels))
     for frame in range(n_time):
@@ -244,8 +282,8 @@ def solve_frames(
             a, b = offsets[k]
             own_y = dy + g[0, 0] * a + g[0, 1] * b
             own_x = dx + g[1, 0] * a + g[1, 1] * b
-            evaluate_series(series[k], weights[frame], own_y, own_x, design[k])
-        evaluate_series(fixed, weights[frame], dy, dx, faint)
+            _evaluate_large_terms(series[k], sizes[k], weights[frame], own_y, own_x, design[k])
+        _evaluate_large_terms(fixed, fixed_sizes, weights[frame], dy, dx, faint)
         for p in range(n_pixels):
             data[t, p] -= faint[p]
         if _solve_frame(

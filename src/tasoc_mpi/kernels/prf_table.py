@@ -91,11 +91,8 @@ def add_blended_stars(image, phases, rows, columns, fluxes, corners, shares):
         Tables of W pixels and P samples a pixel: ``[m, a, b, i, j]`` is the sample (P i + a, P j + b) of the
         m-th. Their outermost pixel has to be zero.
     rows, columns, fluxes : ndarray of float64, shape (N,)
-        As in `add_table_stars`.
-    corners : ndarray of int64, shape (N, 4)
-        Tables of each star.
-    shares : ndarray of float64, shape (N, 4)
-        Their weights.
+    corners, shares : ndarray of int64 and float64, shape (N, 4)
+        Tables of each star and their weights.
     """
     samples, width = phases.shape[1], phases.shape[3]
     middle = samples * width // 2

@@ -253,12 +253,10 @@ def flux_equations(patches, corners, planes, image, weight):
                     value += weighted[r - top, c - left] * patches[b, r - top + down, c - left + right]
             matrix[a, b] = value
     for p in range(parts):
-        for r in range(image.shape[0]):
-            for c in range(image.shape[1]):
-                value = weight[r, c] * planes[p, r, c]
-                vector[n + p] += value * image[r, c]
-                for q in range(p + 1):
-                    matrix[n + p, n + q] += value * planes[q, r, c]
+        weighted_plane = weight * planes[p]
+        vector[n + p] = np.sum(weighted_plane * image)
+        for q in range(p + 1):
+            matrix[n + p, n + q] = np.sum(weighted_plane * planes[q])
     return matrix, vector
 
 

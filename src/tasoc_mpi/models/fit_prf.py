@@ -86,15 +86,9 @@ class _Fit:
             & (stack.columns > column0 - 0.5)
             & (stack.columns < column0 + n_columns - 0.5)
         )
-        self.node_of = (_nearest(self.node_rows, stack.rows), _nearest(self.node_columns, stack.columns))
         peak = 0.4 * expected
         sigma = np.sqrt(np.nanmedian(stack.variance))
-        self.learn = self.inside & (peak > 30.0 * sigma) & (expected < saturated)
-        self.used = np.zeros((len(self.node_rows), len(self.node_columns)), dtype="i8")
-        for m, n in np.ndindex(*self.used.shape):
-            (own,) = np.nonzero(self.learn & (self.node_of[0] == m) & (self.node_of[1] == n))
-            self.learn[own[np.argsort(-expected[own], kind="stable")][MOST_STARS:]] = False
-            self.used[m, n] = min(len(own), MOST_STARS)
+        self._choose(peak > 30.0 * sigma, saturated)
         # The light of fainter ones is taken from the catalog.
         self.free = peak > 3.0 * sigma
         distance = np.hypot(*np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1])
@@ -110,6 +104,17 @@ class _Fit:
         self.wing_error = np.zeros(self.image.shape)
         # Only the wings of bright stars stand out from the sky.
         self.shining = (peak > 300.0 * sigma) & np.isfinite(stack.rows + stack.columns)
+
+    def _choose(self, bright: NDArray[np.bool_], saturated: float) -> None:
+        """Choose the stars that each node's response is learnt from."""
+        rows = _nearest(self.node_rows, self.stack.rows)
+        columns = _nearest(self.node_columns, self.stack.columns)
+        self.learn = self.inside & bright & (self.expected < saturated)
+        self.used = np.zeros((len(self.node_rows), len(self.node_columns)), dtype="i8")
+        for m, n in np.ndindex(*self.used.shape):
+            (own,) = np.nonzero(self.learn & (rows == m) & (columns == n))
+            self.learn[own[np.argsort(-self.expected[own], kind="stable")][MOST_STARS:]] = False
+            self.used[m, n] = min(len(own), MOST_STARS)
 
     def round(self, model_error: float, learn: bool) -> None:
         """Solve for the fluxes, and then for the response."""
@@ -128,7 +133,7 @@ class _Fit:
             row, column = self._middle((r, c))
             node = (_nearest(self.node_rows, row).item(), _nearest(self.node_columns, column).item())
             tiles.setdefault(node, []).append((r, c))
-        changes = {}
+        changes: dict[tuple[int, int], NDArray[np.float64]] = {}
         for node, own in sorted(tiles.items()):
             size = self.unknowns + len(self.wings) + 2 * self._slopes(node)
             normal, right = np.zeros((size, size) if learn else (0, 0)), np.zeros(size)

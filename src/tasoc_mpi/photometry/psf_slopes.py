@@ -49,12 +49,7 @@ def flux_slopes(flux: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArra
     blocks = len(flux) // BLOCK
     if not level > 0.0 or blocks == 0:
         return np.zeros(2)
-    relative = flux / level - 1.0
-    calm = median_filter(relative, 5)
-    jump = np.abs(relative - calm)
-    # Outliers take the value of the frames around them.
-    relative = np.where(jump > CLIP * 1.4826 * np.median(jump), calm, relative)
-    table = np.column_stack([relative, shift])[: blocks * BLOCK]
+    table = np.column_stack([_without_outliers(flux / level - 1.0), shift])[: blocks * BLOCK]
     values = table.reshape(blocks, BLOCK, 3)
     smooth = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, BLOCK), DEGREE)
     table = (values - smooth @ (np.linalg.pinv(smooth) @ values)).reshape(-1, 3)
@@ -93,3 +88,10 @@ def take_out_motion(
         motion = np.clip(motion, motion[known].min(axis=0), motion[known].max(axis=0))
     results[:, :2] /= (1.0 + motion @ slopes)[:, None]
     return slopes
+
+
+def _without_outliers(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outliers take the value of the frames around them."""
+    calm = median_filter(values, 5)
+    jump = np.abs(values - calm)
+    return np.where(jump > CLIP * 1.4826 * np.median(jump), calm, values)

@@ -39,7 +39,7 @@ def draw_prf(path: Path) -> Path:
     figure = new_figure(13, 10)
     title = f"Sector {prf.sector}, camera {prf.camera}, CCD {prf.ccd}: effective response"
     figure.suptitle(f"{title}; {len(prf.epochs)} epoch(s), {prf.stars[0].sum()} stars in the first")
-    parts = figure.subfigures(3, 1, height_ratios=(1.0, 0.8, 0.9))
+    parts: Any = figure.subfigures(3, 1, height_ratios=(1.0, 0.8, 0.9))
     middle = float(prf.node_rows.mean()), float(prf.node_columns.mean())
     time = prf.epochs[len(prf.epochs) // 2]
     mean = _cut(prf, *middle, time)
