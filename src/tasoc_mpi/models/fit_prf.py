@@ -145,10 +145,11 @@ class _Fit:
                 changes[node] = self._solve(node, normal, right)
         if changes:
             # Nodes with too few stars change as the others do in the mean.
-            mean = np.mean([change[: self.unknowns + len(self.wings)] for change in changes.values()], axis=0)
+            values = [change[: self.unknowns + len(self.wings)] for change in changes.values()]
+            mean: NDArray[np.float64] = np.mean(values, axis=0)
             self.wings += mean[self.unknowns :]
             for node in tiles:
-                self._change(node, changes.get(node, mean))
+                self._change(node, changes[node] if node in changes else mean)
         # The catalogue's zero point need not be that of the images.
         self.expected = self.catalog * np.median(self.fluxes[self.learn] / self.catalog[self.learn])
 
