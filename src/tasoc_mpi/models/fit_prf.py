@@ -149,7 +149,7 @@ class _Fit:
             mean: NDArray[np.float64] = np.mean(values, axis=0)
             self.wings += mean[self.unknowns :]
             for node in tiles:
-                self._change(node, changes[node] if node in changes else mean)
+                self._change(node, changes.get(node, mean))
         # The catalogue's zero point need not be that of the images.
         self.expected = self.catalog * np.median(self.fluxes[self.learn] / self.catalog[self.learn])
 
