@@ -345,10 +345,10 @@ class BasePhotometry(StampStars):
         for keyword, entry in self.additional_headers.items():
             check_card(keyword, entry)
         cards = primary_cards(source, self.target, self.method, version, self.additional_headers)
-        if twice := sorted(
-            key for key in self.additional_headers if sum(key == card[0] for card in cards) > 1
-        ):
-            raise UsageError(f"header card {twice[0]!r}: the file sets it itself; choose another keyword")
+        keywords = [keyword for keyword, _, _ in cards]
+        if len(set(keywords)) < len(keywords):
+            twice = min(keyword for keyword in keywords if keywords.count(keyword) > 1)
+            raise UsageError(f"header card {twice!r}: the file sets it itself; choose another keyword")
         aperture = self.aperture.copy()
         for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):
             if mask is not None:

@@ -26,6 +26,8 @@ _STRUCTURE = re.compile(
 )
 #: FITS codes of the columns of tables by numpy's kinds and sizes.
 _CODES = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+#: Types of the values of cards.
+_VALUES = (type(None), bool, int, float, str, np.bool_, np.integer, np.floating)
 #: Columns of a table at most (FITS standard 4.0, section 7.3.1).
 _MOST_FIELDS = 999
 
@@ -46,19 +48,23 @@ def check_card(keyword: str, entry: tuple[Any, str]) -> None:
         ...
     tasoc_mpi.core.errors.UsageError: header card 'halo obj': capitals, digits, - and _, 8 characters at most
     """
-    name = one_line(repr(keyword))
+    if reason := _wrong_card(keyword, entry):
+        raise UsageError(f"header card {one_line(repr(keyword))}: {reason}")
+
+
+def _wrong_card(keyword: Any, entry: Any) -> str:
+    """What is wrong with a header card, in words; '' where nothing is."""
     if not isinstance(keyword, str) or not _KEYWORD.fullmatch(keyword):
-        raise UsageError(f"header card {name}: capitals, digits, - and _, 8 characters at most")
+        return "capitals, digits, - and _, 8 characters at most"
     if _STRUCTURE.fullmatch(keyword):
-        raise UsageError(f"header card {name}: the file sets it itself; choose another keyword")
+        return "the file sets it itself; choose another keyword"
     if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[1], str):
-        raise UsageError(f"header card {name}: (value, comment) is needed, not {one_line(repr(entry))[:60]}")
+        return f"(value, comment) is needed, not {one_line(repr(entry))[:60]}"
     value, comment = entry
-    known = value is None or isinstance(value, bool | int | float | str | np.bool_ | np.integer | np.floating)
-    if not known:
-        raise UsageError(f"header card {name}: a number, a word or None, not {type(value).__name__}")
-    if any(not text.isascii() or not text.isprintable() for text in (comment, str(value))):
-        raise UsageError(f"header card {name}: only printable ASCII characters fit into a header")
+    if not isinstance(value, _VALUES):
+        return f"a number, a word or None, not {type(value).__name__}"
+    words = comment + value if isinstance(value, str) else comment
+    return "" if words.isascii() and words.isprintable() else "only printable ASCII fits into a header"
 
 
 class ExtraHDU:
