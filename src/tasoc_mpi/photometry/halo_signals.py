@@ -74,7 +74,7 @@ def periodic_basis(
     return np.array(basis[_DEGREE + 1 :]).reshape(-1, len(time))
 
 
-def _strongest(amplitude: NDArray[np.float64], frequency: NDArray[np.float64]) -> float | None:
+def _strongest(amplitude: NDArray[np.floating], frequency: NDArray[np.floating]) -> float | None:
     """Frequency of the highest peak of an amplitude spectrum; None if it does not stand out."""
     searched = frequency > 1.0 / LONGEST_PERIOD
     peak = int(np.argmax(np.where(searched, amplitude, 0.0)))
