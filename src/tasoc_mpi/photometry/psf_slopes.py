@@ -17,7 +17,7 @@ BLOCK, DEGREE = 24, 1
 #: Expected size of a slope, relative flux a pixel: 0.3 to 3% is seen with learnt responses.
 SLOPE = 0.02
 #: Frames off by so many standard deviations from those around them are outliers.
-CLIP = 5.0
+CLIP = 10.0
 
 
 def flux_slopes(flux: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:
