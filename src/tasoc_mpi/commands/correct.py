@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     flag: Any = {"action": "store_true"}
     add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
-    add("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
+    add("--output", help="folder of light curves (default: that of the last run)")
     add("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
     add("--lock-folder", metavar="DIR", help="where to keep locks if file systems have none (TESSPHOT_LOCKS)")
     add("--photometry", dest="of_method", metavar="METHOD", help="light curves of `run --photometry METHOD`")
@@ -57,7 +57,8 @@ def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_
     from pathlib import Path
 
     from ..core.methods import choose_method, method_file
-    from ..core.settings import input_folder, output_folder
+    from ..core.settings import input_folder
+    from ..worklist.output_folder import find_output
     from ..worklist.todo_file import TODO_NAME
 
     def program(*given: Any) -> int:
@@ -65,13 +66,9 @@ def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_
 
         return correct(*given)
 
-    args.rows = None
-    if args.of_method:
-        # The results of a method have a list and an output folder of their own.
-        name = choose_method(args.of_method).name
-        folder = input_folder(args.input)
-        args.rows = Path(args.todo) if args.todo else folder / TODO_NAME
-        args.todo = method_file(args.rows, name)
-        args.output = output_folder(args.output, folder / "output", name)
-    todo = {"todo": os.path.abspath(args.todo)} if args.todo else {}
-    return work_on_stars("correct", args, program, function, todo)
+    name = choose_method(args.of_method).name
+    path = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
+    # The results of a method have a list and an output folder of their own.
+    args.rows, args.todo = (path if name else None), method_file(path, name)
+    args.output = args.output or find_output(args.todo, method=name)
+    return work_on_stars("correct", args, program, function, {"todo": os.path.abspath(args.todo)})
