@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["exclude_outliers", "fit_trend"]
 
 #: Turns at most, until the excluded points and the variances stay.
-_TURNS = 8
+_TURNS = 10
 #: Steps of the variance of the own variations between them.
 _STEPS = 3
 #: The variance of the own variations relative to that of the noise is not taken to be smaller.
@@ -221,10 +221,10 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
     own = max((1.4826 * np.median(np.abs(good - np.median(good)))) ** 2 - noise, 0.01 * noise)
     solution = np.zeros(size)
     kept, residual = used.copy(), np.zeros(total)
-    for _ in range(_TURNS):
+    for turn in range(_TURNS):
         done = False
-        # The matrix is small: the variances converge faster than the points.
-        for _ in range(_STEPS):
+        # One step at first: the noise is known from the residuals only, and a pulsation is no slow variation.
+        for _ in range(_STEPS if turn > 1 else 1):
             solution, better = _posterior(matrix, right, noise, own, count, variance)
             done = abs(math.log(better / own)) < 0.1
             # A step of twice the length converges sooner.
@@ -233,7 +233,8 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
                 break
         _less(columns, rest, solution, 0, usable, residual)
         exclude_outliers(residual, usable, clip, widths, kept)
-        noise = max((1.4826 * np.median(np.abs(residual[used]))) ** 2, 1e-30)
+        before, noise = noise, max((1.4826 * np.median(np.abs(residual[used]))) ** 2, 1e-30)
+        done &= abs(math.log(noise / before)) < 0.02
         if 2 * np.sum(kept) < np.sum(usable):
             # Nothing is an outlier where most points are.
             break
