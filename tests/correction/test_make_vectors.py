@@ -165,7 +165,7 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
         conn.execute("DELETE FROM diagnostics WHERE priority > 25")
     with pytest.raises(InputError, match="no area has enough stars"):
         make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), VectorOptions(overwrite=True))
-    assert "vectors need 30; their light curves stay" in caplog.text
+    assert "vectors need 30; only those of a longer cadence can correct" in caplog.text
 
 
 def test_pictures(run):

@@ -23,6 +23,7 @@ from run_program import content, everything_below, fresh, kill_at
 from unprivileged import unprivileged
 from vectors_of_run import write_vectors_of_run
 
+import tasoc_mpi
 from tasoc_mpi import cli, tessphot
 from tasoc_mpi.commands import correct
 from tasoc_mpi.core.methods import CORRECTION_METHODS
@@ -174,6 +175,13 @@ def test_a_run_makes_vectors_and_corrects(run, tmp_path, monkeypatch):
     assert found["files"].keys() == other["files"].keys()
     assert [name for name in found["files"] if found["files"][name] != other["files"][name]] == []
     assert found == other
+    # Too few stars for vectors at 120 s: those of the images are subtracted.
+    short = [row for row in found["corrections"] if "c0120" in row[1]]
+    assert short
+    for _, name, status, *_, vectors, errors in short:
+        assert (status, errors) == (1, None)
+        assert vectors > 0
+        assert (fits.getdata(folder / "output" / name, "LIGHTCURVE")["QUALITY"] == 128).all()
 
 
 @pytest.mark.parametrize("options", [["--starid", "1"], ["--camera", "1", "2"], ["--todo", "list.sqlite"]])
@@ -263,6 +271,31 @@ def test_new_vectors_are_used(run, tmp_path):
     write_vectors_of_run(folder)
     assert call(folder) == 0
     assert {row[2] for row in corrections(folder)} == {1}
+
+
+def test_target_pixel_files_take_the_vectors_of_images_until_they_have_their_own(run, expected, tmp_path):
+    folder = fresh(run, tmp_path)
+    (own,) = (folder / "output" / "cbv").glob("*-c0120-*")
+    (image,) = (folder / "output" / "cbv").glob("*-c1800-*")
+    own.unlink()
+    assert call(folder) == 0
+    short = [row for row in corrections(folder) if "c0120" in row[1]]
+    assert short
+    for _, name, status, method, *_, errors in short:
+        assert (status, method, errors) == (1, CORRECTION_METHODS[0], None)
+        path = folder / "output" / name
+        table, cards = fits.getdata(path, "LIGHTCURVE"), fits.getheader(path, "LIGHTCURVE")
+        alone = tasoc_mpi.correct(run / "output" / name, image)
+        assert np.array_equal(table["FLUX_CORR"], alone.flux, equal_nan=True)
+        assert np.isfinite(alone.flux).mean() > 0.7
+        assert np.array_equal(table["QUALITY"] == 128, np.isfinite(alone.flux))
+        assert (cards["CBV_AREA"], cards["CBV_MAX"]) == (alone.area, 3)
+    images = [row for row in expected["corrections"] if "c1800" in row[1]]
+    assert [row for row in corrections(folder) if "c1800" in row[1]] == images
+    shutil.copy(run / "output" / "cbv" / own.name, own)
+    os.utime(own)
+    assert call(folder) == 0
+    assert after(folder) == expected
 
 
 def test_a_damaged_light_curve_is_an_error_of_its_star(run, expected, tmp_path):

@@ -174,7 +174,7 @@ def _make(request: _Request, ranks: Ranks, options: VectorOptions) -> Path:
     if request.quiet.sum() < FEWEST_STARS:
         raise _TooFewStars(
             f"{request.todo}: {_name(area)} and its neighbours have {request.quiet.sum()} usable stars, "
-            f"vectors need {FEWEST_STARS}; their light curves stay without a corrected flux"
+            f"vectors need {FEWEST_STARS}; only those of a longer cadence can correct their light curves"
         )
     if len(request.areas) > 1:
         others = ", ".join(str(a.number) for a in request.areas[1:])
@@ -291,7 +291,7 @@ class _Maker:
         if len(stars) < FEWEST_STARS:
             raise _TooFewStars(
                 f"{request.todo}: {_name(self.area)} has {len(stars)} stars with enough points, vectors need "
-                f"{FEWEST_STARS}; its light curves stay without a corrected flux"
+                f"{FEWEST_STARS}; only those of a longer cadence can correct its light curves"
             )
         step = NormaliseCurves(
             self.matrix, self.normal, stars, frames, good, self.time[good], self.orbit[good]
