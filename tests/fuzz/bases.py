@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from ffi_files import series
 from foreign_files import make_cutout, make_mast_cube, pixels, write_tasoc
+from made_curves import make_area
+from made_run import write_run
 from prf_folder import write_prf_folder
 from settings_file import settings_text
 from tica_files import write_tica
+from vectors_of_run import write_vectors_of_run
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.names import prf_name
@@ -21,6 +24,7 @@ from tasoc_mpi.products.mast_cube import scan_mast_cube
 
 __all__ = [
     "ccd",
+    "curves",
     "cutout",
     "frames",
     "lists",
@@ -33,6 +37,7 @@ __all__ = [
     "tasoc",
     "tica",
     "unfinished",
+    "vectors",
 ]
 
 _SIZE = ("--rows", "64", "--columns", "64", "--frames", "10", "--seed", "7", "--cadence", "600")
@@ -154,6 +159,21 @@ def response(folder: Path) -> None:
         1, 1, 1, *nodes, two, times, np.array([0, 1]), spans, np.ones(2), wings, stars, scatter
     )
     write_prf(folder / prf_name(1, 1, 1), prf)
+
+
+def curves(folder: Path) -> None:
+    """A finished run of 80 stars, enough for co-trending basis vectors."""
+    write_run(folder, make_area(80, 7200))
+
+
+def vectors(folder: Path) -> None:
+    """The light curves of a run, and co-trending basis vectors for them."""
+    _tasoc_mpi("simulate", folder, *_SIZE, "--frames", "60", "--tpfs", "0", "--tmag-max", "14")
+    _tasoc_mpi("prepare", folder)
+    _drop_frames(folder)
+    _tasoc_mpi("todo", folder, "--faint-limit", "12.5")
+    _tasoc_mpi("run", folder)
+    write_vectors_of_run(folder)
 
 
 def tables(folder: Path) -> None:

@@ -183,6 +183,19 @@ KINDS: dict[str, Kind] = {
     "response": Kind(
         bases.response, ("prf_*.hdf5",), damage_hdf5, ((*_RUN, "--method", "linpsf"),), removed=("output",)
     ),
+    "vectors": Kind(
+        bases.vectors,
+        ("output/cbv/*.hdf5",),
+        damage_hdf5,
+        (("correct", "{case}"), ("correct", "{case}", "--method", "cbv")),
+    ),
+    "uncorrected": Kind(
+        bases.vectors,
+        ("output/**/*_lc.fits.gz",),
+        damage_fits,
+        (("correct", "{case}"),),
+    ),
+    "curves": Kind(bases.curves, ("output/**/*_lc.fits.gz",), damage_fits, (("cbv", "{case}"),)),
     "csv": Kind(
         bases.tables, ("tic.csv",), damage_text, (("catalog", "{case}", "--from", "{file}", "--overwrite"),)
     ),
