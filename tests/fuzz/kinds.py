@@ -43,6 +43,8 @@ class Kind:
         Words of which one may be in the message in place of the file's name.
     links : bool
         Whether a link to the file is as good as the file.
+    rewrites : bool
+        Whether the command may write the file anew where the damage does not concern it.
     """
 
     base: Callable[[Path], None]
@@ -54,6 +56,7 @@ class Kind:
     keeps: str = ""
     blames: tuple[str, ...] = ()
     links: bool = True
+    rewrites: bool = False
 
     @property
     def damagers(self) -> tuple[tuple[float, Damager], ...]:
@@ -194,6 +197,7 @@ KINDS: dict[str, Kind] = {
         ("output/**/*_lc.fits.gz",),
         damage_fits,
         (("correct", "{case}"),),
+        rewrites=True,
     ),
     "curves": Kind(bases.curves, ("output/**/*_lc.fits.gz",), damage_fits, (("cbv", "{case}"),)),
     "csv": Kind(

@@ -173,6 +173,7 @@ def _judge_files(kind: Kind, file: Path, before: dict[str, str], case: Path, sta
         if name in before:
             if (
                 path == file
+                and not kind.rewrites
                 and after[name] != before[name]
                 and not name.endswith((".sqlite", ".state", ".part", ".hdf5", ".log"))
             ):
@@ -181,8 +182,8 @@ def _judge_files(kind: Kind, file: Path, before: dict[str, str], case: Path, sta
         if path.name.startswith(file.name + "-"):
             # A journal that SQLite keeps for a file that it cannot repair.
             continue
-        if re.fullmatch(r"(todo.*\.sqlite|s\d+-\d-\d\.log)\.lock", path.name):
-            # The lock of a work list or a log is never removed: who waits for it has it open.
+        if re.fullmatch(r"(todo.*\.sqlite|s\d+-\d-\d\.log|cbv)\.lock", path.name):
+            # The lock of a work list, a log or the vectors is never removed: who waits for it has it open.
             continue
         if _TEMPORARY.fullmatch(path.name) and not (
             kind.keeps and status and re.fullmatch(kind.keeps, path.name)

@@ -14,6 +14,7 @@ from small_files import make_lightcurve
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.quality import CorrectorQualityFlags
 from tasoc_mpi.products.corrected_file import LightCurveTable, corrected_bytes
+from tasoc_mpi.products.fits_bytes import checksums_hold
 from tasoc_mpi.products.lightcurve import lightcurve_bytes
 
 RAW = lightcurve_bytes(make_lightcurve())
@@ -126,3 +127,11 @@ def test_damaged_files_are_named():
     ):
         with pytest.raises(InputError, match=rf"^a\.fits: .*{words}"):
             LightCurveTable(Path("a.fits"), content)
+
+
+@given(st.integers(0, len(RAW) - 1), st.integers(1, 255))
+def test_any_changed_byte_is_seen_in_the_checksums(place, change):
+    assert checksums_hold(RAW)
+    damaged = bytearray(RAW)
+    damaged[place] ^= change
+    assert not checksums_hold(bytes(damaged))

@@ -22,6 +22,7 @@ from ..core.status import STATUS
 from ..kernels.statistics import light_curve_statistics
 from ..products.cbv_file import read_vectors
 from ..products.corrected_file import corrected_bytes
+from ..products.fits_bytes import checksums_hold
 from ..products.lightcurve import Writer, below
 from ..products.packed import PackReader, pack_writer, split_name
 from ..products.raw_curve import RawCurve, open_table, raw_curve
@@ -132,6 +133,11 @@ def correct_star(
         todo or os.path.join(input_folder, TODO_NAME), (starid, datasource, sector, camera, ccd, cadence)
     )
     table = open_table(below(output_folder, listed), _read(output_folder, listed))
+    # Not to give damaged values the checksum of right ones.
+    if not checksums_hold(table.content):
+        raise InputError(
+            f"{table.path}: its checksums are not those of its bytes; compute it again with --overwrite"
+        )
     found = find_cbv(Path(output_folder, CBV_FOLDER), sector, cadence, area)
     result = CorrectionResult(method_used=method or "")
     curve = raw_curve(table)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CardTuple", "card", "checksummed_header", "hdu_bytes"]
+__all__ = ["CardTuple", "card", "checksummed_header", "checksums_hold", "hdu_bytes"]
 
 #: Keyword, value (None for an undefined one), comment.
 CardTuple = tuple[str, Any, str]
@@ -91,6 +91,14 @@ def _sum32(data: bytes | bytearray) -> int:
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total
+
+
+def checksums_hold(content: bytes) -> bool:
+    """Whether a file all of whose HDUs have a CHECKSUM is as it was written.
+
+    The sum of such an HDU is 0 modulo 2**32 - 1, and so is that of the file.
+    """
+    return _sum32(content.ljust(-(-len(content) // 4) * 4, b"\0")) % 0xFFFFFFFF == 0
 
 
 def _encode_sum(value: int) -> str:
