@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import replacing
+from ..core.diagnostics import Diagnostics
 from ..core.errors import InputError
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
+from ..core.methods import choose_method, method_file
 from ..core.status import STATUS
 from ..worklist.constraints import Constraints
-from ..worklist.output_folder import find_output, note_output
+from ..worklist.method_list import refresh_list
+from ..worklist.output_folder import check_output, claim_output, find_output, note_output
 from ..worklist.publish import publish
 from ..worklist.result_log import LogReader, log_path
 from ..worklist.todo_file import TODO_NAME
@@ -49,11 +52,25 @@ class TaskManager:
         Of the light curves. Default: as of the last run, or 6.
     overwrite : bool, optional
         Forget all results.
+    photometry : str, optional
+        A method that computes all stars, as for ``tasoc-mpi run --photometry``: a name, ``MODULE:CLASS`` or
+        ``FILE.py:CLASS``. Its results have an output folder and a published list of their own. Default: the
+        methods in the work list.
+
+    Attributes
+    ----------
+    path : Path
+        The published list: `todo_file`, or that of the method.
+    output : Path
+        Folder of the light curves.
+    version : int
+        Of the light curves.
 
     Raises
     ------
-    MissingInput, InputError
-        If the work list cannot be used, or another program is using it.
+    UsageError, MissingInput, InputError
+        If the work list cannot be used, another program is using it, there is no such method, or `output`
+        holds the results of another one.
     """
 
     def __init__(
@@ -62,14 +79,28 @@ class TaskManager:
         output: str | os.PathLike[str] | None = None,
         version: int | None = None,
         overwrite: bool = False,
+        photometry: str | None = None,
     ) -> None:
-        path = Path(todo_file)
-        if path.is_dir():
-            path = path / TODO_NAME
-        worklist = load_worklist(path, check_write=True)
-        self.output = Path(find_output(path, worklist.output) if output is None else output).resolve()
+        todo = Path(todo_file)
+        if todo.is_dir():
+            todo = todo / TODO_NAME
+        self._method = choose_method(photometry, computes=True)
+        method = self._method.name
+        path = method_file(todo, method)
+        self._rows = todo if method else None
+        worklist = load_worklist(todo, check_write=not method)
+        if output is None:
+            published = worklist.output
+            if method:
+                published = load_worklist(path).output if path.exists() else None
+            output = find_output(path, published, method)
+        self.output = Path(output).resolve()
+        check_output(self.output, method)
         self.output.mkdir(parents=True, exist_ok=True)
-        if worklist.has_old_results:
+        claim_output(self.output, method)
+        if method:
+            worklist = load_worklist(refresh_list(todo, method, self.output), check_write=True)
+        elif worklist.has_old_results:
             publish(path, self.output)
             worklist = load_worklist(path)
         self.version = _version(worklist, self.output) if version is None else version
@@ -127,8 +158,8 @@ class TaskManager:
         Returns
         -------
         dict
-            `priority`, `starid`, `method` (None to choose), `sector`, `camera`, `ccd`, `cadence`,
-            `datasource`, `tmag`.
+            `priority`, `starid`, `method` (for `tessphot`; None to choose), `sector`, `camera`, `ccd`,
+            `cadence`, `datasource`, `tmag`.
         """
         pending = self._pending(_constraints(constraints))
         first = int(np.argmax(pending))
@@ -159,9 +190,10 @@ class TaskManager:
         Parameters
         ----------
         results : iterable of mapping
-            `priority`, `status`, `method_used`, `time` (s), `worker_wait_time` (s, optional), and `details`:
-            a mapping with the diagnostics by the names of their columns (`pos_centroid` as (column, row) and
-            `stamp` also do), `filepath_lightcurve`, `errors` (list of str) and `skip_targets` (TIC ids).
+            `priority`, `status`, `method_used` (optional), `time` (s), `worker_wait_time` (s, optional), and
+            `details`: the `result` of the star's photometry, or a mapping with the diagnostics by the names
+            of their columns (`pos_centroid` as (column, row) and `stamp` also do), `filepath_lightcurve`
+            (absolute or relative to the output folder), `errors` (list of str) and `skip_targets` (TIC ids).
 
         Raises
         ------
@@ -190,7 +222,7 @@ class TaskManager:
     def backup(self) -> Path:
         """Bring the file up to date and copy it to ``todo-backup.sqlite`` beside it."""
         self._results.flush()
-        publish(self.path, self.output)
+        publish(self.path, self.output, self._rows)
         target = self.path.with_name(f"{self.path.stem}-backup.sqlite")
         try:
             with replacing(target) as temporary:
@@ -205,7 +237,7 @@ class TaskManager:
         return self._summarise()
 
     def _summarise(self) -> Path:
-        status = publish(self.path, self.output).decision.status
+        status = publish(self.path, self.output, self._rows).decision.status
         return write_summary(status, self._totals, self.output, self.version)
 
     def _apply_skip_rule(self) -> None:
@@ -230,7 +262,7 @@ class TaskManager:
         row = self._results.worklist.rows[index]
         task = {name: row[name].item() for name in row.dtype.names or ()}
         task["datasource"] = task["datasource"].decode()
-        task["method"] = task["method"].decode() or None
+        task["method"] = self._method.source or task["method"].decode() or None
         return task
 
     def _to_results(self, results: list[Mapping[str, Any]]) -> Results:
@@ -238,7 +270,10 @@ class TaskManager:
         strings: list[tuple[str | None, str, str | None]] = []
         skips: list[int] = []
         for row, result in zip(numbers, results, strict=True):
-            details = dict(result.get("details") or {})
+            details = result.get("details") or {}
+            if isinstance(details, Diagnostics):
+                details = {"filepath_lightcurve": getattr(details, "lightcurve", None), **vars(details)}
+            details = dict(details)
             status = STATUS(result["status"])
             row["priority"], row["status"] = result["priority"], status
             row["elaptime"] = result.get("time", 0.0)
@@ -256,7 +291,7 @@ class TaskManager:
             strings.append(
                 (
                     None if path is None else os.path.relpath(self.output / path, self.output),
-                    result.get("method_used") or "",
+                    self._method.name or result.get("method_used") or details.get("method_used") or "",
                     (messages if isinstance(messages, str) else "\n".join(messages)) or None,
                 )
             )

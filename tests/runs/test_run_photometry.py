@@ -13,9 +13,10 @@ from astropy.io import fits
 from mpi_launch import launch
 
 from tasoc_mpi import cli, tessphot
-from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.method_class import photometry_class
+from tasoc_mpi.scheduler.taskmanager import TaskManager
 from tasoc_mpi.simulate.truth_file import read_truth
 
 DOCS = Path(__file__).parents[2] / "docs" / "own_method.md"
@@ -129,25 +130,37 @@ def test_the_example_measures_fluxes(computed):
     assert 0.85 < np.median(ratio) < 1.05
 
 
-def test_a_run_continues_and_gives_the_same_bytes(computed, simulated, example, tmp_path):
-    """Also in a pack."""
-    folder = tmp_path / "input"
+def test_a_script_and_a_run_continue_each_other_to_the_same_bytes(
+    computed, simulated, example, tmp_path, monkeypatch, capsys
+):
+    """The script of the documentation with `TaskManager`; the run writes a pack."""
+    folder = tmp_path / "sector1"
     folder.mkdir()
     simulated.copy(folder)
-    for faintest in ("12.9", "13.5"):
-        assert run(folder, "--photometry", example, "--packed", "--tmag-max", faintest) == 0
+    shutil.copy(example.rpartition(":")[0], tmp_path)
+    (script,) = re.findall(r"```python\n(import time.*?)```", DOCS.read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script.replace("tmag_max=10", "tmag_max=12.9"), "script", "exec"), {})
+    first = {row[:2] for row in table(folder, "todo-gauss.sqlite") if row[4]}
+    assert run(folder, "--photometry", "gauss.py:GaussPhotometry", "--packed", "--tmag-max", "13.5") == 0
     # The work list itself has no result, and computes its own.
     assert {row[2] for row in table(folder)} == {None}
     assert cli.main(["--quiet", "unpack", str(folder / "output-gauss")]) == 0
     done = [row for row in table(folder, "todo-gauss.sqlite") if row[4]]
-    assert 3 < len(done) < 38
+    assert 3 <= len(first) < len(done) < 38
     files = {row[:2]: row[4] for row in table(computed, "todo-gauss.sqlite")}
     for row in done:
         name = files[row[:2]]
-        assert row[4].startswith("packed/")
+        assert (row[2], row[3]) == (STATUS.OK, "gauss")
+        assert row[4].startswith("packed/") == (row[:2] not in first)
         assert (folder / "output-gauss" / name).read_bytes() == (
             computed / "output-gauss" / name
         ).read_bytes()
+    # Neither gets into the results of the other.
+    with pytest.raises(InputError, match="holds the light curves of --photometry gauss"):
+        TaskManager(folder, folder / "output-gauss")
+    with pytest.raises(UsageError, match="MODULE:CLASS or"):
+        TaskManager(folder, photometry="gauss")
 
 
 def test_all_commands_find_them(computed, example, tmp_path, capsys):
@@ -170,8 +183,6 @@ def test_all_commands_find_them(computed, example, tmp_path, capsys):
         assert len(list(to.rglob("*.fits.gz"))) == 38
     assert cli.main(["unpack", str(computed / "output-gauss"), "--to", str(tmp_path / "own")]) == 0
     assert len(list((tmp_path / "own").rglob("*.fits.gz"))) == 38
-    assert run(computed, "--photometry", example) == 0
-    assert "Nothing to do: all 38" in capsys.readouterr().out
     assert run(computed, "--photometry", example, "--dry-run", "--overwrite") == 0
     assert "38 of 38 stars would be computed" in capsys.readouterr().out
 
@@ -182,7 +193,10 @@ def test_a_folder_holds_the_results_of_one_method(computed, example, capsys):
     for options, holds in (
         (["run", str(computed), "--output", ours], "--photometry gauss"),
         (["run", str(computed), "--output", ours, "--photometry", "aperture"], "--photometry gauss"),
-        (["run", str(computed), "--output", theirs, "--photometry", example], "the methods in the work list"),
+        (
+            ["run", str(computed), "--output", theirs, "--photometry", "linpsf"],
+            "the methods in the work list",
+        ),
         (["publish", str(computed), "--output", ours], "--photometry gauss"),
         (
             ["publish", str(computed), "--output", theirs, "--photometry", "gauss"],
@@ -195,12 +209,13 @@ def test_a_folder_holds_the_results_of_one_method(computed, example, capsys):
     assert (computed / "todo.sqlite").read_bytes() == before
 
 
-def test_rows_of_the_work_list_are_taken_over(computed, example, tmp_path):
+def test_rows_of_the_work_list_are_taken_over(computed, example, tmp_path, capsys):
     folder = tmp_path / "input"
     shutil.copytree(computed, folder)
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
         conn.execute("UPDATE todolist SET tmag = tmag + 0.5")
     assert run(folder, "--photometry", example) == 0
+    assert "Nothing to do: all 38" in capsys.readouterr().out
     query = "SELECT starid, tmag FROM todolist ORDER BY priority"
     rows = []
     for name in ("todo.sqlite", "todo-gauss.sqlite"):
@@ -210,16 +225,30 @@ def test_rows_of_the_work_list_are_taken_over(computed, example, tmp_path):
     assert {row[2] for row in table(folder, "todo-gauss.sqlite")} == {STATUS.OK}
 
 
-def test_method_is_a_filter_and_photometry_computes(simulated, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "card", "status"),
+    # These stars are faint for halo photometry, and it says so.
+    [("psf", "PSF_SRC", STATUS.OK), ("halo", "HALO_OBJ", STATUS.WARNING)],
+)
+def test_method_is_a_filter_and_photometry_computes(simulated, tmp_path, method, card, status):
     """Whatever the work list says of the chosen stars."""
     folder = tmp_path / "input"
     folder.mkdir()
     simulated.copy(folder)
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
-        conn.execute("UPDATE todolist SET method = 'halo' WHERE priority IN (5, 9)")
-    assert run(folder, "--photometry", "aperture", "--method", "halo") == 0
-    found = table(folder, "todo-aperture.sqlite")
-    assert [i + 1 for i, row in enumerate(found) if row[3] == "aperture"] == [5, 9]
+        conn.execute("UPDATE todolist SET method = 'linpsf' WHERE priority IN (5, 9)")
+    assert run(folder, "--photometry", method, "--method", "linpsf") == 0
+    found = table(folder, f"todo-{method}.sqlite")
+    assert [i + 1 for i, row in enumerate(found) if row[3]] == [5, 9]
+    for row in (found[4], found[8]):
+        assert (row[2], row[3]) == (status, method)
+        with fits.open(folder / f"output-{method}" / row[4], checksum=True) as hdus:
+            assert hdus[0].header["PHOTMET"] == method
+            assert card in hdus[0].header
+            flux = hdus[1].data["FLUX_RAW"]
+        assert np.isfinite(flux).mean() > 0.8
+        # No star of this simulation varies by more.
+        assert 0 < np.nanstd(flux) < 0.1 * np.nanmedian(flux)
     assert {row[2] for row in table(folder)} == {None}
 
 
@@ -233,8 +262,7 @@ def test_nonsense_is_the_star_s_error_and_the_rest_goes_on(simulated, tmp_path, 
     cases = starids[3 : 3 + len(REASONS)]
     monkeypatch.setenv("NONSENSE", ",".join(map(str, cases)))
     options = ["--quiet", "run", str(folder), "--photometry", f"{path}:Nonsense", "--datasource", "ffi"]
-    done = launch(PROGRAM, *options, ranks=3)
-    assert done.returncode == 0, done.stderr
+    assert cli.main(options) == 0
     for starid, source, status, method, lightcurve, errors in table(folder, "todo-nonsense.sqlite"):
         if source != "ffi":
             assert status is None
@@ -254,18 +282,8 @@ def test_nonsense_is_the_star_s_error_and_the_rest_goes_on(simulated, tmp_path, 
 @pytest.mark.parametrize(
     ("name", "code", "spec", "reason", "status"),
     [
-        ("m.py", None, "m.py:Box", "m.py: no such file", 1),
-        (
-            "m.py",
-            "import nothing_of_this_name",
-            "m.py:Box",
-            "No module named 'nothing_of_this_name', line 1",
-            1,
-        ),
         ("m.py", "\n\nclass Box(", "m.py:Box", "SyntaxError", 1),
         ("m.py", "import os\nos._exit(4)", "m.py:Box", "its import ends the process (exit status 4)", 1),
-        ("m.py", "Box = 3", "m.py:Box", "no subclass of tasoc_mpi.BasePhotometry", 1),
-        ("m.py", "", "nothing_of_this_name.x:Box", "no module nothing_of_this_name; install it", 1),
         ("m.py", "", "m.py:", "MODULE:CLASS or FILE.py:CLASS", 2),
         ("m.py", "", "m.py:../../Box", "MODULE:CLASS or FILE.py:CLASS", 2),
         ("m.py", "", "m.py:Größe", "needs letters, digits and _", 2),
@@ -285,8 +303,7 @@ def test_a_class_that_is_no_method_is_one_line(
     folder.mkdir()
     shutil.copy(simulated.folder / "todo.sqlite", folder)
     monkeypatch.chdir(tmp_path)
-    if code is not None:
-        (tmp_path / name).write_text(code)
+    (tmp_path / name).write_text(code)
     before = sorted(path for path in folder.rglob("*"))
     assert run(folder, "--photometry", spec) == status
     (line,) = capsys.readouterr().err.splitlines()
@@ -302,6 +319,8 @@ def test_a_class_that_is_no_method_is_one_line(
         ("from tasoc_mpi import BasePhotometry", "BasePhotometry", "no subclass of tasoc_mpi.BasePhotometry"),
         ("import tasoc_mpi\nclass Box(tasoc_mpi.BasePhotometry): pass", "Box", "has no do_photometry"),
         ("from tasoc_mpi import LinPSFPhotometry", "Other", "no class Other in it; it has LinPSFPhotometry"),
+        ("Box = 3", "Box", "no subclass of tasoc_mpi.BasePhotometry"),
+        ("import nothing_of_this_name", "Box", "No module named 'nothing_of_this_name', line 1"),
         ("import sys\nsys.exit(4)", "Box", "SystemExit: 4, line 2"),
         ("def f():\n    raise KeyError\nf()", "Box", "KeyError, line 2"),
     ],
@@ -311,6 +330,10 @@ def test_classes_that_are_refused(tmp_path, code, name, reason):
     path.write_text(code)
     with pytest.raises(InputError, match=re.escape(reason)):
         photometry_class(f"{path}:{name}")
+    with pytest.raises(MissingInput, match="no such file; name the one"):
+        photometry_class(f"{tmp_path / 'none.py'}:{name}")
+    with pytest.raises(MissingInput, match="no module nothing_of_this_name; install it"):
+        photometry_class("nothing_of_this_name.x:Box")
 
 
 def test_a_file_may_import_its_neighbours(tmp_path, monkeypatch):

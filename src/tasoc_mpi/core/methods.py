@@ -7,13 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import InputError, UsageError, one_line
+from .errors import UsageError, one_line
 
 __all__ = [
     "CORRECTION_METHODS",
     "METHODS",
     "ChosenMethod",
-    "built_methods",
     "choose_method",
     "method_file",
     "method_name",
@@ -51,15 +50,6 @@ class ChosenMethod:
         return ":" in self.source
 
 
-def built_methods() -> list[str]:
-    """The names of the methods that can be computed.
-
-    >>> "aperture" in built_methods()
-    True
-    """
-    return [name for name, home in METHODS.items() if home]
-
-
 def method_name(class_name: str) -> str:
     """The name of a class's method.
 
@@ -85,7 +75,7 @@ def choose_method(text: str | None, computes: bool = False) -> ChosenMethod:
 
     Raises
     ------
-    UsageError, InputError
+    UsageError
         If it cannot be such a method. A user's class is not imported here.
 
     Examples
@@ -118,13 +108,10 @@ def choose_method(text: str | None, computes: bool = False) -> ChosenMethod:
 
 def _named(text: str, shown: str, computes: bool) -> ChosenMethod:
     """A method by its name alone."""
-    if METHODS.get(text):
-        return ChosenMethod(text, text)
-    names = ", ".join(built_methods())
     if text in METHODS:
-        raise InputError(f"method {shown}: not built yet; use {names}")
+        return ChosenMethod(text, text)
     if computes or not _NAME.fullmatch(text):
-        raise UsageError(f"method {shown}: must be {names}, MODULE:CLASS or FILE.py:CLASS")
+        raise UsageError(f"method {shown}: must be {', '.join(METHODS)}, MODULE:CLASS or FILE.py:CLASS")
     return ChosenMethod(text, "")
 
 
