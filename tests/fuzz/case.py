@@ -73,10 +73,11 @@ _FUNCTIONS = {"psf": _psf, "variables": _variables}
 
 
 def _main(options: Sequence[str]) -> int:
-    """The program, with its photometry in this process."""
+    """The program, with its photometry and its corrections in this process."""
     from tasoc_mpi import cli, tessphot
-    from tasoc_mpi.commands import run
+    from tasoc_mpi.commands import correct, run
     from tasoc_mpi.core.errors import TasocError
+    from tasoc_mpi.correction.corrected_star import correct_star
 
     if options[0] in _FUNCTIONS:
         try:
@@ -85,12 +86,13 @@ def _main(options: Sequence[str]) -> int:
             print(f"tasoc-mpi {options[0]}: error: {error}", file=sys.stderr)
             return 1
         return 0
-    main = run.main
-    run.main = functools.partial(main, photometry=tessphot)  # type: ignore[assignment]
+    mains = run.main, correct.main
+    run.main = functools.partial(run.main, photometry=tessphot)  # type: ignore[assignment]
+    correct.main = functools.partial(correct.main, function=correct_star)  # type: ignore[assignment]
     try:
         return cli.main(options)
     finally:
-        run.main = main
+        run.main, correct.main = mains
 
 
 @functools.cache

@@ -62,17 +62,18 @@ class LightCurveTable:
     def __init__(self, path: Path, content: bytes) -> None:
         self.path, self.content = path, content
         with FITSReader(path, content) as reader:
-            self.end = 0
+            found, end = None, 0
+            # All of them: a file that is broken behind its table is not written anew as a whole one.
             for hdu in reader.hdus():
-                if not self.end:
+                if not end:
                     self.primary = hdu
-                self.start, self.end = self.end, reader.end(hdu)
+                start, end = end, reader.end(hdu)
                 if hdu.values.get("EXTNAME") == TABLE:
-                    break
-            else:
+                    found, self.start, self.end = hdu, start, end
+            if found is None:
                 raise InputError(f"{path}: has no table {TABLE}; {WAY_OUT}")
+            self.hdu = hdu = found
             columns = table_columns(reader, hdu)
-        self.hdu = hdu
         dtype = np.dtype(
             {
                 "names": list(columns),
