@@ -19,6 +19,7 @@ import tasoc_mpi
 from tasoc_mpi.cli import main
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.ranks import Ranks
+from tasoc_mpi.correction.candidates import read_areas
 from tasoc_mpi.correction.make_vectors import VectorOptions, make_vectors
 from tasoc_mpi.correction.star_matrix import read_listed
 from tasoc_mpi.products.cbv_file import read_vectors
@@ -166,6 +167,23 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
     with pytest.raises(InputError, match="no area has enough stars"):
         make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), VectorOptions(overwrite=True))
     assert "vectors need 30; only those of a longer cadence can correct" in caplog.text
+
+
+def test_light_curves_of_several_versions_are_not_mixed(run, tmp_path):
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    shutil.copy(run / "todo.sqlite", folder)
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute(
+            "UPDATE diagnostics SET lightcurve = replace(lightcurve, '-v01-', '-v02-') WHERE priority <= 20"
+        )
+    with pytest.raises(InputError, match=r"of the versions 1, 2; .*--version"):
+        read_areas(folder / "todo.sqlite")
+    with pytest.raises(InputError, match="no light curves of version 3, but of 1, 2"):
+        read_areas(folder / "todo.sqlite", 3)
+    first, second = (read_areas(folder / "todo.sqlite", version)[0].stars for version in (1, 2))
+    assert len(second) == 20
+    assert not set(first["starid"].tolist()) & set(second["starid"].tolist())
 
 
 def test_pictures(run):

@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_ccd_options(parser)
     add("--overwrite", action="store_true", help="make anew what is up to date")
     add("--partial", action="store_true", help="take the light curves of areas that are not finished")
+    add("--version", type=int, metavar="N", help="only light curves of this version")
     add("--memory", type=float, metavar="GB", help="for all ranks of a node (default: half of what is free)")
     add("--pictures", action="store_true", help="draw vectors, weights over the CCD, variances, and stars")
     add(
@@ -42,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
         run = read_run(input_folder(args.folder), args.output, method)
         memory = None if args.memory is None else args.memory * 1e9
         which = args.sector, args.camera, args.ccd
-        options = VectorOptions(*which, args.overwrite, args.partial, memory)
+        options = VectorOptions(*which, args.overwrite, args.partial, args.version, memory)
         paths = make_vectors(run.path, run.output, ranks, options)
         if args.pictures:
             from ..report.cbv_pictures import draw_vectors

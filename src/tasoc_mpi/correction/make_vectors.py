@@ -80,6 +80,7 @@ class VectorOptions:
     ccd: int | None = None
     overwrite: bool = False  #: Make anew what is up to date
     partial: bool = False  #: Take the light curves that there are of areas that are not finished
+    version: int | None = None  #: Of the light curves; by default there may be only one
     memory: float | None = None  #: Bytes for all ranks of a node; None for half of what is free
 
 
@@ -109,7 +110,7 @@ def make_vectors(
         If there are no light curves, an area is not finished, the memory does not suffice, or no area has
         enough stars.
     """
-    areas = read_areas(todo)
+    areas = read_areas(todo, options.version)
     chosen = _chosen(todo, areas, options)
     folder = output / CBV_FOLDER
     folder.mkdir(exist_ok=True)
