@@ -347,3 +347,16 @@ def test_effective_response_is_taken_where_it_is_there(tmp_path):
     image = psf.integrate_to_image([(4.7, 6.2, 1.0)], cutoff_radius=None)
     np.testing.assert_allclose(image, mean, atol=0.005 * mean.max())
     assert not psf.design_matrix([np.nan], [3.0]).any()
+    # The table of the analytic response and the spline of the effective one: differences over a small step.
+    for one, time in ((analytic, None), (psf, 1330.0), (psf, [1330.0, 1334.0])):
+        places = np.array([4.7, 2.13, -0.4]), np.array([6.2, 9.94, 12.6])
+        found = one.design_matrix(*places, time, derivatives=True)
+        assert found.shape == (3, 3, 11, 13)
+        np.testing.assert_array_equal(found[:, 0], one.design_matrix(*places, time))
+        for axis in (0, 1):
+            step = 1e-5 * np.eye(2)[axis][:, None]
+            after = one.design_matrix(*(places + step), time)
+            change = (after - one.design_matrix(*(places - step), time)) / 2e-5
+            np.testing.assert_allclose(found[:, 1 + axis], change, atol=1e-4 * abs(change).max())
+            assert abs(change).max(axis=(1, 2)).min() > 0.01
+        assert not one.design_matrix([np.nan, 400.0], [3.0, 3.0], time, derivatives=True).any()

@@ -481,6 +481,14 @@ def test_design_matrix_is_the_image_of_each_star(pho):
     design = np.concatenate([images.reshape(len(images), -1), np.ones((1, images[0].size))])
     fitted = np.linalg.lstsq(design.T, pho.images_cube[:, :, frame].ravel(), rcond=None)[0]
     assert fitted[own] == pytest.approx(flux[own], rel=0.1)
+    # Derivatives, in the order of positions: by column, and by row.
+    places = pho.star_positions[:, frame]
+    with_slopes = pho.design_matrix(places, frame, derivatives=True)
+    np.testing.assert_array_equal(with_slopes[:, 0], images)
+    for axis, step in ((1, [1e-5, 0.0]), (2, [0.0, 1e-5])):
+        change = pho.design_matrix(places + step, frame) - pho.design_matrix(places - step, frame)
+        np.testing.assert_allclose(with_slopes[own, axis], change[own] / 2e-5, atol=1e-4)
+        assert abs(with_slopes[own, axis]).max() > 0.05
     far = pho.design_matrix([[np.nan, np.nan], [0.0, 0.0]])
     assert not far.any()
     with pytest.raises(ValueError, match="positions of shape"):

@@ -10,7 +10,7 @@ import math
 
 import numba
 
-__all__ = ["add_blended_stars", "add_table_stars"]
+__all__ = ["add_blended_stars", "add_table_stars", "draw_table_star"]
 
 
 @numba.njit(cache=True, inline="always")
@@ -77,6 +77,62 @@ def add_table_stars(image, table, samples, rows, columns, fluxes, cutoff):
                         v = v0 if n == 0 else v1 if n == 1 else v2 if n == 2 else v3
                         value += u * v * table[p, min(max(j + n, 0), size - 1)]
                 image[r, c] += fluxes[k] * value
+
+
+@numba.njit(cache=True, inline="always")
+def _slopes(s):
+    """Derivatives of the four weights of `_weights` by `s`."""
+    f = s - math.floor(s)
+    d0 = (-1.5 * f + 2.0) * f - 0.5
+    d1 = (4.5 * f - 5.0) * f
+    d2 = (-4.5 * f + 4.0) * f + 0.5
+    d3 = (1.5 * f - 1.0) * f
+    return d0, d1, d2, d3
+
+
+@numba.njit(cache=True)
+def draw_table_star(table, samples, y, x, out):
+    """Image of a star of flux 1, and its derivatives by the star's row and column.
+
+    Parameters
+    ----------
+    table : ndarray of float64, shape (S, S)
+    samples : int
+        As for `add_table_stars`.
+    y, x : float
+        Row and column of the star in the image.
+    out : ndarray of float64, shape (3, R, C)
+        Image, derivative by row and by column; changed in place. It has to be zero before.
+    """
+    size = table.shape[0]
+    middle = size // 2
+    reach = 0.5 * size / samples
+    r0 = int(max(math.ceil(y - reach), 0.0))
+    r1 = int(min(math.ceil(y + reach), out.shape[1]))
+    c0 = int(max(math.ceil(x - reach), 0.0))
+    c1 = int(min(math.ceil(x + reach), out.shape[2]))
+    if r1 <= r0 or c1 <= c0:
+        return
+    by_row = _weights(middle + samples * (r0 - y))
+    by_column = _weights(middle + samples * (c0 - x))
+    u, v = by_row[1:], by_column[1:]
+    row_slopes = _slopes(middle + samples * (r0 - y))
+    column_slopes = _slopes(middle + samples * (c0 - x))
+    for r in range(r0, r1):
+        i = by_row[0] + samples * (r - r0)
+        for c in range(c0, c1):
+            j = by_column[0] + samples * (c - c0)
+            for m in range(4):
+                p = min(max(i + m, 0), size - 1)
+                value, slope = 0.0, 0.0
+                for n in range(4):
+                    sample = table[p, min(max(j + n, 0), size - 1)]
+                    value += v[n] * sample
+                    slope += column_slopes[n] * sample
+                out[0, r, c] += u[m] * value
+                # A star that moves up brings a pixel nearer to the samples below.
+                out[1, r, c] -= samples * row_slopes[m] * value
+                out[2, r, c] -= samples * u[m] * slope
 
 
 @numba.njit(cache=True, fastmath=True)

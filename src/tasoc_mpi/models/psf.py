@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError
 from ..core.names import prf_name
-from ..kernels.prf_table import add_table_stars
-from ..kernels.spline_prf import draw_star
+from ..kernels.newton_psf import draw_with_slopes
+from ..kernels.prf_table import add_table_stars, draw_table_star
 from ..products.prf_file import EffectivePRF, read_prf, spline_table
 from .prf_files import SAMPLES, SIZE, analytic_table, find_folder, read_grid
 
@@ -149,7 +149,11 @@ class PSF:
         return image
 
     def design_matrix(
-        self, rows: ArrayLike, columns: ArrayLike, time: ArrayLike | None = None
+        self,
+        rows: ArrayLike,
+        columns: ArrayLike,
+        time: ArrayLike | None = None,
+        derivatives: bool = False,
     ) -> NDArray[np.float64]:
         """Images of stars of unit flux, one a star: the light of star k is ``flux[k] * images[k]``.
 
@@ -160,31 +164,40 @@ class PSF:
         time : float or array_like, optional
             An effective response changes with time: its mean over these times (BJD - 2457000, days) is
             taken, by default over its epochs.
+        derivatives : bool, optional
+            Also give the derivatives of each image by the star's row and by its column, a pixel.
 
         Returns
         -------
-        ndarray, shape (N, R, C)
-            Share of each star's light in each pixel, as far as the response is known.
+        ndarray, shape (N, R, C), or (N, 3, R, C) with `derivatives`
+            Share of each star's light in each pixel, as far as the response is known. With `derivatives`
+            ``[:, 0]`` is that, ``[:, 1]`` its derivative by row and ``[:, 2]`` by column.
 
         Examples
         --------
         >>> psf = PSF(sector=1, camera=1, ccd=1, stamp=(1000, 1011, 1000, 1013))
         >>> psf.design_matrix([5.0, 2.0], [6.0, 7.5]).shape
         (2, 11, 13)
+
+        A star that moves by 0.01 pixels in row:
+
+        >>> image, by_row, _ = psf.design_matrix([5.0], [6.0], derivatives=True)[0]
+        >>> moved = psf.design_matrix([5.01], [6.0])[0]
+        >>> bool(abs(image + 0.01 * by_row - moved).max() < 1e-4)
+        True
         """
         y, x = (np.atleast_1d(np.asarray(values, dtype="f8")) for values in (rows, columns))
-        images = np.zeros((len(y), *self.shape))
+        images = np.zeros((len(y), 3, *self.shape))
+        known = np.flatnonzero(np.isfinite(y) & np.isfinite(x)).tolist()
         if self._effective is None:
-            for k in range(len(y)):
-                add_table_stars(
-                    images[k], self.table, SAMPLES, y[k : k + 1], x[k : k + 1], np.ones(1), float(SIZE)
-                )
-            return images
-        weights = None if time is None else self._effective.weights(time).mean(axis=0)
-        response = np.average(self._coefficients, axis=0, weights=weights)
-        for k in np.flatnonzero(np.isfinite(y) & np.isfinite(x)).tolist():
-            draw_star(response, y[k], x[k], 0.0, 0.0, 1.0, images[k])
-        return images
+            for k in known:
+                draw_table_star(self.table, SAMPLES, y[k], x[k], images[k])
+        else:
+            weights = None if time is None else self._effective.weights(time).mean(axis=0)
+            response = np.average(self._coefficients, axis=0, weights=weights)
+            for k in known:
+                draw_with_slopes(response, y[k], x[k], *self.shape, images[k].reshape(3, -1))
+        return images if derivatives else images[:, 0].copy()
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the function, and a star in the middle of the pixels beside it.

@@ -176,7 +176,9 @@ class StampStars(StampPixels):
         where = (self.sector, self.camera, self.ccd, self.stamp)
         return self._get("psf", lambda: PSF(*where, input_folder=folder))
 
-    def design_matrix(self, positions: ArrayLike, frame: int | None = None) -> NDArray[np.float64]:
+    def design_matrix(
+        self, positions: ArrayLike, frame: int | None = None, derivatives: bool = False
+    ) -> NDArray[np.float64]:
         """Images of stars of unit flux in the stamp, the columns of a linear model of its pixels.
 
         Parameters
@@ -186,11 +188,15 @@ class StampStars(StampPixels):
             those in frame t. A star at NaN gives zeros.
         frame : int, optional
             Frame whose response is taken, where it changes with time. Default: the mean of the good frames.
+        derivatives : bool, optional
+            Also give the derivatives of each image by the star's column and by its row, a pixel: the further
+            columns of a model in which stars are moved.
 
         Returns
         -------
-        ndarray, shape (N, rows, columns)
-            Share of each star's light in each pixel.
+        ndarray, shape (N, rows, columns), or (N, 3, rows, columns) with `derivatives`
+            Share of each star's light in each pixel. With `derivatives` ``[:, 0]`` is that, ``[:, 1]`` its
+            derivative by column and ``[:, 2]`` by row, in the order of `positions`.
 
         Raises
         ------
@@ -203,7 +209,9 @@ class StampStars(StampPixels):
         time, quality = self._columns.arrays["time"], self._columns.arrays["quality"]
         when = time[TESSQualityFlags.filter(quality)] if frame is None else time[frame]
         row_min, _, col_min, _ = self._stamp
-        return self.psf.design_matrix(places[:, 1] - row_min, places[:, 0] - col_min, when)
+        rows, columns = places[:, 1] - row_min, places[:, 0] - col_min
+        images = self.psf.design_matrix(rows, columns, when, derivatives)
+        return images[:, [0, 2, 1]] if derivatives else images
 
     # --- The light curve -----------------------------------------------------------------------------
 
