@@ -18,7 +18,7 @@ from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.kernels.weighted_sum import weighted_sum
 from tasoc_mpi.one_star import tessphot
 from tasoc_mpi.photometry.halo import HaloPhotometry
-from tasoc_mpi.photometry.halo_fit import fit_segment
+from tasoc_mpi.photometry.halo_fit import fit_segments
 from tasoc_mpi.photometry.halo_pixels import choose_pixels, neighbour_wings, saturated_regions
 from tasoc_mpi.photometry.halo_segments import match_levels
 from tasoc_mpi.photometry.halo_signals import periodic_basis, without_signals
@@ -102,15 +102,16 @@ def test_objectives_and_their_derivatives(objective):
     assert between.noise_factor == pytest.approx(noise ** (1 / power), rel=0.03)
 
 
-def moving_star(n_time=400, signal=1e-3):
-    """Pixels that see a star move, with noise, and a pulsation of the star; their shares of the light."""
+def moving_star(n_time=400, signal=1e-3, change=0.0):
+    """Pixels that see a star move, with noise, and a pulsation; the motion is seen otherwise from frame 250 on."""
     rng = np.random.default_rng(2)
     time = np.arange(n_time) / 48
     star = signal * np.sin(2 * np.pi * 9.3 * time)
     motion = np.cumsum(rng.standard_normal(n_time)) * 1e-3
     response = np.linspace(-1.0, 1.5, 60)
     noise = 1e-3 * rng.standard_normal((60, n_time))
-    return time, star, (star + response[:, None] * motion + noise).astype("f4")
+    seen = response[:, None] + np.where(np.arange(n_time) < 250, 0.0, change)
+    return time, star, (star + seen * motion + noise).astype("f4")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -139,9 +140,10 @@ def test_weights_are_the_optimum(objective):
 def test_motion_goes_and_the_pulsation_stays():
     time, star, pixels = moving_star()
     light = np.ones(60)
-    fit = fit_segment(
-        pixels, np.full(60, 1e-6), light, time, np.arange(400), "tv", 5, 2, noise_weight=1.0, iterations=101
-    )
+    (fit,) = fit_segments(
+        pixels, np.full(60, 1e-6), light, time, np.arange(400), [slice(0, 400)], "tv", 5, 2,
+        noise_weight=1.0, iterations=101,
+    )  # fmt: skip
     before, after = pixels.mean(axis=0), weighted_sum(pixels, fit.shares)
     assert np.std(after - star) < 1.6e-3 / np.sqrt(60)
     assert np.std(before - star) > 1e-3
@@ -152,10 +154,25 @@ def test_eclipses_do_not_bring_motion_in():
     time, star, pixels = moving_star()
     eclipse = np.where(np.abs(time % 2.3 - 1.1) < 0.1, -0.05, 0.0).astype("f4")
     pixels = pixels - star.astype("f4") + eclipse
-    fit = fit_segment(pixels, np.full(60, 1e-6), np.ones(60), time, np.arange(400), "tv", 5, 2, 1.0, 101)
+    (fit,) = fit_segments(
+        pixels, np.full(60, 1e-6), np.ones(60), time, np.arange(400), [slice(0, 400)], "tv", 5, 2, 1.0, 101
+    )
     after = weighted_sum(pixels, fit.shares)
     assert np.std(after - eclipse) < 1.6e-3 / np.sqrt(60)
     assert eclipse @ after / (eclipse @ eclipse) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("change", [0.0, -0.4])
+def test_a_listed_time_divides_only_where_the_pointing_changes(change):
+    time, star, pixels = moving_star(change=change)
+    pieces = [slice(0, 250), slice(250, 400)]
+    fits = fit_segments(
+        pixels, np.full(60, 1e-6), np.ones(60), time, np.arange(400), pieces, "tv", 5, 2, 1.0, 101
+    )
+    assert len(fits) == (2 if change else 1)
+    for piece, fit in zip(pieces, fits if change else 2 * fits, strict=True):
+        after = weighted_sum(np.ascontiguousarray(pixels[:, piece]), fit.shares)
+        assert np.std(after - star[piece]) < 1.8e-3 / np.sqrt(60)
 
 
 def test_periodic_signals_are_taken_out():
@@ -173,8 +190,18 @@ def test_the_result_does_not_depend_on_threads():
     found = []
     for threads in (1, 2, 4):
         with threadpoolctl.threadpool_limits(threads):
-            fit = fit_segment(
-                pixels, np.full(60, 1e-6), np.ones(60), time, np.arange(400), "tv", 5, 2, 1.0, 50
+            (fit,) = fit_segments(
+                pixels,
+                np.full(60, 1e-6),
+                np.ones(60),
+                time,
+                np.arange(400),
+                [slice(0, 400)],
+                "tv",
+                5,
+                2,
+                1.0,
+                50,
             )
         found.append(fit.shares.tobytes())
     assert len(set(found)) == 1

@@ -13,7 +13,7 @@ from ..core.status import STATUS
 from ..kernels.weighted_sum import weighted_sum
 from .aperture import stars_in_mask
 from .base import BasePhotometry
-from .halo_fit import HaloParameters, HaloSeries, fit_segment
+from .halo_fit import HaloParameters, HaloSeries, fit_segments
 from .halo_pixels import (
     HaloPixels,
     choose_pixels,
@@ -22,7 +22,7 @@ from .halo_pixels import (
     saturated_regions,
     sum_series,
 )
-from .halo_segments import SPLITS, Segment, join_short, match_levels, split_series
+from .halo_segments import SPLITS, Segment, between_gaps, join_short, match_levels, split_series
 from .halo_sky import star_in_background
 from .halo_weights import OBJECTIVES, WeightFit
 
@@ -112,7 +112,7 @@ class HaloPhotometry(BasePhotometry):
         except _NoHalo as error:
             self.report_details(error=str(error))
             return STATUS.ERROR
-        fits = [self._fit(series, segment, objective, parameters) for segment in self.segments]
+        fits = self._fit(series, objective, parameters)
         self.courses = [fit.course for fit in fits]
         self._fill(pixels, series, fits)
         self._add_headers(parameters, objective, pixels, len(fits))
@@ -243,19 +243,26 @@ class HaloPhotometry(BasePhotometry):
             )  # fmt: skip
         return STATUS.WARNING if short else STATUS.OK
 
-    def _fit(
-        self, series: HaloSeries, segment: Segment, objective: str, parameters: HaloParameters
-    ) -> WeightFit:
+    def _fit(self, series: HaloSeries, objective: str, parameters: HaloParameters) -> list[WeightFit]:
+        """The weights of each segment; joins those that need no weights of their own."""
         columns = self._columns.arrays
-        (frames,) = np.nonzero(series.good[slice(*segment)])
-        frames += segment[0]
-        pixels = np.ascontiguousarray(series.pixels[:, frames])
-        variance = series.errors[:, frames].mean(axis=1, dtype="f8")
+        time, cadenceno = columns["time"], columns["cadenceno"]
         lag, hour = (max(1, round(hours * 3600.0 / self.cadence)) for hours in (parameters.lag, 1.0))
-        return fit_segment(
-            pixels, variance, series.light, columns["time"][frames], columns["cadenceno"][frames], objective,
-            lag, hour, parameters.noise_weight, parameters.max_iterations,
-        )  # fmt: skip
+        fits: list[WeightFit] = []
+        segments: list[Segment] = []
+        for group in between_gaps(self.segments, time, series.good, parameters.gap):
+            frames = group[0][0] + np.flatnonzero(series.good[group[0][0] : group[-1][1]])
+            pieces = [slice(*np.searchsorted(frames, segment).tolist()) for segment in group]
+            variance = series.errors[:, frames].mean(axis=1, dtype="f8")
+            found = fit_segments(
+                np.ascontiguousarray(series.pixels[:, frames]), variance, series.light, time[frames],
+                cadenceno[frames], pieces, objective, lag, hour, parameters.noise_weight,
+                parameters.max_iterations,
+            )  # fmt: skip
+            fits += found
+            segments += group if len(found) == len(group) else [(group[0][0], group[-1][1])]
+        self.segments = segments
+        return fits
 
     def _fill(self, pixels: HaloPixels, series: HaloSeries, fits: list[WeightFit]) -> None:
         """Fill the light curve, the weight maps and the masks from the shares of the pixels."""

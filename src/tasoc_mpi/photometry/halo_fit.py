@@ -1,9 +1,10 @@
-"""The fit of the weights of halo photometry in one segment, and its parameters."""
+"""The fit of the weights of halo photometry, and its parameters."""
 
 from __future__ import annotations
 
 import configparser
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,15 @@ from ..kernels.weighted_sum import weighted_sum
 from .halo_signals import periodic_basis, without_signals
 from .halo_weights import WeightFit, differences, optimal_weights
 
-__all__ = ["HaloParameters", "HaloSeries", "fit_segment"]
+__all__ = ["HaloParameters", "HaloSeries", "fit_segments"]
 
 #: Factor of the noise and iterations of the first fit, which shows the signals of the star.
 _FIRST_NOISE, _FIRST_ITERATIONS = 10.0, 10
+#: The plain sum is taken if its scatter from hour to hour is below this fraction of that of the fit.
+_PLAIN_GAIN = 0.95
+#: Common weights serve all pieces if the scatter is below this multiple of that of the expected noise; else
+#: each gets its own if they reduce the scatter of one to this fraction.
+_ENOUGH, _OWN_GAIN = 1.3, 0.75
 
 
 @dataclass(frozen=True)
@@ -73,23 +79,25 @@ class HaloSeries:
     good: NDArray[np.bool_]  #: Shape (T,): frames that count
 
 
-def fit_segment(
+def fit_segments(
     pixels: NDArray[np.float32],
     variance: NDArray[np.float64],
     light: NDArray[np.float64],
     time: NDArray[np.float64],
     cadenceno: NDArray[np.integer],
+    pieces: list[slice],
     objective: str,
     lag: int,
     hour: int,
     noise_weight: float,
     iterations: int,
-) -> WeightFit:
-    """The shares of the pixels in the light curve of one segment.
+) -> list[WeightFit]:
+    """The shares of the pixels in the light curve of frames without a gap.
 
     The first fit, in which noise counts tenfold, shows the periodic signals of the star. The second fit does
-    without them if that makes the series quieter. The plain sum of the pixels is taken if it is quieter from
-    hour to hour.
+    without them if that makes the series quieter. Each piece gets weights of its own if common ones leave
+    more than the expected noise in a piece and its own ones are much quieter there: weights of few frames
+    follow their noise, and the levels of pieces match only approximately.
 
     Parameters
     ----------
@@ -99,14 +107,31 @@ def fit_segment(
         Mean relative variance of the noise; mean light, e-/s.
     time, cadenceno : ndarray, shape (T,)
         Time in days.
+    pieces : list of slice
+        Ranges of frames between which the pointing may have changed; all of the frames together.
     objective, lag, noise_weight, iterations
         See `optimal_weights` and `differences`.
     hour : int
         Cadences of an hour.
+
+    Returns
+    -------
+    list of WeightFit
+        One for all frames, or one for each piece.
     """
     between = differences(cadenceno, lag, objective)
     if not between.points.size:
-        return WeightFit(light / light.sum(), np.ones(1))
+        return [WeightFit(light / light.sum(), np.ones(1))]
+
+    def fit(frames: slice, start: NDArray[np.float64]) -> WeightFit:
+        part, among = np.ascontiguousarray(pixels[:, frames]), differences(cadenceno[frames], lag, objective)
+        if not among.points.size:
+            return WeightFit(start, np.ones(1))
+        found = optimal_weights(part, variance, start, among, noise_weight, iterations)
+        plain = light / light.sum()
+        fitted, summed = (_scatter(weighted_sum(part, v), hour) for v in (found.shares, plain))
+        return WeightFit(plain, found.course) if summed < _PLAIN_GAIN * fitted else found
+
     with _one_blas_thread():
         first = optimal_weights(pixels, variance, light, between, _FIRST_NOISE, _FIRST_ITERATIONS)
         flux = weighted_sum(pixels, first.shares)
@@ -114,10 +139,18 @@ def fit_segment(
         # Eclipses are no sum of few waves; they stay, and an objective of absolute values bears them.
         if _scatter(weighted_sum(quiet, first.shares), hour) < _scatter(flux, hour):
             pixels = quiet
-        fit = optimal_weights(pixels, variance, first.shares, between, noise_weight, iterations)
-    plain = light / light.sum()
-    quietest = min((fit.shares, plain), key=lambda v: _scatter(weighted_sum(pixels, v), hour))
-    return WeightFit(quietest, fit.course)
+        common = fit(slice(0, len(time)), first.shares)
+        flux = weighted_sum(pixels, common.shares)
+        expected = _white_scatter(float((common.shares**2 * variance).sum()), hour)
+        left = [_scatter(flux[piece], hour) for piece in pieces]
+        if len(pieces) == 1 or max(left) < _ENOUGH * expected:
+            return [common]
+        own = [fit(piece, common.shares) for piece in pieces]
+        quietened = [
+            _scatter(weighted_sum(np.ascontiguousarray(pixels[:, piece]), one.shares), hour) < _OWN_GAIN * old
+            for piece, one, old in zip(pieces, own, left, strict=True)
+        ]
+    return own if any(quietened) else [common]
 
 
 def _scatter(series: NDArray[np.float64], size: int) -> float:
@@ -125,6 +158,11 @@ def _scatter(series: NDArray[np.float64], size: int) -> float:
     size = max(1, min(size, len(series) // 4))
     count = len(series) // size
     return float(np.median(np.abs(np.diff(series[: count * size].reshape(count, size).mean(axis=1)))))
+
+
+def _white_scatter(variance: float, size: int) -> float:
+    """`_scatter` of white noise."""
+    return 0.6745 * math.sqrt(2.0 * variance / size)
 
 
 def _one_blas_thread() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,9 @@ _MARGIN, _END_MARGIN, _END_SHARE = 1, 3, 0.03
 _NEAR = 3.0
 #: Fewest pixels of a ring of the radial profile.
 _RING_PIXELS = 6
+#: Pixels so close to the star are kept in spite of faint neighbours (pixels), if less than this fraction of
+#: their light belongs to others: without them, the motion of the star takes light out of the sum.
+_INNER, _INNER_SHARE = 6.0, 0.5
 
 
 def mask_radius(tmag: float, radius: float) -> float:
@@ -114,13 +118,15 @@ def _profile(
     image: NDArray[np.float32], usable: NDArray[np.bool_], distance: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Median light in rings of a pixel's width, falling outwards: radii and levels of known rings."""
-    ring = distance.astype("i8")
     radius, level = [], []
-    for k in range(int(ring[usable].max(initial=-1)) + 1):
-        inside = usable & (ring == k)
-        if inside.sum() >= _RING_PIXELS:
-            radius.append(float(np.median(distance[inside])))
-            level.append(max(float(np.median(image[inside])), 0.0))
+    away, light = distance[usable], image[usable]
+    order = np.argsort(away, kind="stable")
+    away, light = away[order], light[order]
+    edges = np.searchsorted(away, np.arange(away.max(initial=-1.0) + 2.0))
+    for begin, end in itertools.pairwise(edges.tolist()):
+        if end - begin >= _RING_PIXELS:
+            radius.append(float(np.median(away[begin:end])))
+            level.append(max(float(np.median(light[begin:end])), 0.0))
     return np.array(radius), np.minimum.accumulate(np.array(level))
 
 
@@ -187,13 +193,20 @@ def choose_pixels(
     neighbours : ndarray, shape (R, C)
         Light of other stars, e-/s.
     largest_share : float
-        A pixel is left out where more than this share of its light belongs to other stars.
+        A pixel is left out where more than this share of its light belongs to other stars. Those next to
+        the star are kept, the nearest first, while all of them together have less than this share of the
+        light of the star.
     keep_core : bool
         Use the target's saturated pixels if all of them are there.
     """
     own, others = regions
     halo = usable & (distance <= radius) & ~own & ~others & (image > 0)
+    inner = halo & (distance <= _INNER) & (neighbours < _INNER_SHARE * image)
     halo &= neighbours <= largest_share * image
+    inner &= ~halo
+    light = image[halo | (usable & own)].sum(dtype="f8")
+    near = np.flatnonzero(inner)[np.argsort(distance[inner], kind="stable")]
+    halo.flat[near[np.cumsum(neighbours.flat[near]) <= largest_share * light]] = True
     index = np.full(image.shape, -1, dtype="i8")
     index[halo] = np.arange(halo.sum())
     reason = ""

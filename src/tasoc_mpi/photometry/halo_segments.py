@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SPLITS", "join_short", "match_levels", "split_series"]
+__all__ = ["SPLITS", "between_gaps", "join_short", "match_levels", "split_series"]
 
 #: Times at which the pointing of a sector changed, BJD - 2457000.
 SPLITS = {1: (1339.0, 1347.366, 1349.315), 2: (1368.0,), 3: (1395.52,), 8: (1529.5,)}
@@ -74,6 +74,27 @@ def join_short(
         first = k - 1 if before <= after else k
         segments[first : first + 2] = [(segments[first][0], segments[first + 1][1])]
     return segments, short
+
+
+def between_gaps(
+    segments: list[Segment], time: NDArray[np.float64], good: NDArray[np.bool_], gap: float
+) -> list[list[Segment]]:
+    """Groups of successive segments without a gap of good frames between them.
+
+    Examples
+    --------
+    >>> time = np.array([0.0, 0.1, 0.2, 0.3, 5.0, 5.1])
+    >>> between_gaps([(0, 2), (2, 4), (4, 6)], time, np.ones(6, bool), 0.5)
+    [[(0, 2), (2, 4)], [(4, 6)]]
+    """
+    groups = [[segments[0]]]
+    for before, after in itertools.pairwise(segments):
+        last, first = (time[begin:end][good[begin:end]] for begin, end in (before, after))
+        if len(last) and len(first) and first[0] - last[-1] <= gap:
+            groups[-1].append(after)
+        else:
+            groups.append([after])
+    return groups
 
 
 def match_levels(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.weighted_sum import weighted_sum
-
 __all__ = ["periodic_basis", "without_signals"]
 
 #: Most signals that are looked for.
@@ -103,9 +101,6 @@ def _append(basis: list[NDArray[np.float64]], series: NDArray[np.float64]) -> No
 
 def without_signals(pixels: NDArray[np.float32], basis: NDArray[np.float64]) -> NDArray[np.float32]:
     """Pixels, shape (N, T), less their projections on an orthonormal basis, shape (K, T)."""
-    out = pixels.copy()
-    transposed = np.ascontiguousarray(pixels.T)
-    for series in basis:
-        projection = weighted_sum(transposed, series).astype("f4")
-        out -= projection[:, None] * series.astype("f4")
+    single = basis.astype("f4")
+    out: NDArray[np.float32] = pixels - (pixels @ single.T) @ single
     return out
