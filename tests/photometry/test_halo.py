@@ -103,7 +103,7 @@ def test_objectives_and_their_derivatives(objective):
 
 
 def moving_star(n_time=400, signal=1e-3, change=0.0):
-    """Pixels that see a star move, with noise, and a pulsation; the motion is seen otherwise from frame 250 on."""
+    """Pixels that see a star move, otherwise from frame 250 on, with noise, and a pulsation of the star."""
     rng = np.random.default_rng(2)
     time = np.arange(n_time) / 48
     star = signal * np.sin(2 * np.pi * 9.3 * time)
