@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.quality import TESSQualityFlags
 from .figures import COLOURS, relative_unit, robust_limits
@@ -18,13 +20,27 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_halo"]
 
+#: Weights below this fraction of the largest have the same colour.
+_WEIGHTS_SHOWN = 1e-3
+#: Stamps whose sides differ by more than this factor are not drawn to scale.
+_LONGEST = 2.5
+#: Standard deviation of white noise over the median absolute difference of successive points.
+_TO_SIGMA = 1.0 / (0.6745 * math.sqrt(2.0))
+
 
 def draw_halo(pho: BasePhotometry, figure: Figure) -> None:
     """Draw the weight map over the sum image with the catalog, the light curves, and the objective."""
-    grid = figure.add_gridspec(2, 3)
+    grid = figure.add_gridspec(3, 2, height_ratios=(2.4, 1.0, 1.0), width_ratios=(1.3, 1.0))
     _draw_weights(figure, figure.add_subplot(grid[0, 0]), pho)
-    _draw_course(figure.add_subplot(grid[0, 1:]), pho)
-    _draw_light_curves(figure.add_subplot(grid[1, :]), pho)
+    _draw_course(figure.add_subplot(grid[0, 1]), pho)
+    before = figure.add_subplot(grid[1, :])
+    after = figure.add_subplot(grid[2, :], sharex=before)
+    before.tick_params(labelbottom=False)
+    plain = getattr(pho, "plain_flux", None)
+    if plain is not None:
+        _draw_light_curve(before, pho, plain, "plain sum of the pixels", "blue")
+    _draw_light_curve(after, pho, np.asarray(pho.lightcurve["flux"], dtype="f8"), "halo", "black")
+    after.set_xlabel("time (BJD $-$ 2457000, days)")
 
 
 def _draw_weights(figure: Figure, axes: Axes, pho: BasePhotometry) -> None:
@@ -32,7 +48,8 @@ def _draw_weights(figure: Figure, axes: Axes, pho: BasePhotometry) -> None:
     from matplotlib.colors import LogNorm
 
     show_image(axes, pho.sumimage, pho.stamp)
-    axes.set(title="weights (mean of the segments)", xlabel="column", ylabel="row")
+    axes.set(xlabel="column", ylabel="row")
+    axes.set_title("weights on the sum image (mean of the segments)", fontsize=10)
     maps = getattr(pho, "weightmaps", np.zeros((0,)))
     row_min, row_max, col_min, col_max = pho.stamp
     if len(maps):
@@ -44,13 +61,12 @@ def _draw_weights(figure: Figure, axes: Axes, pho: BasePhotometry) -> None:
             origin="lower",
             extent=(col_min - 0.5, col_max - 0.5, row_min - 0.5, row_max - 0.5),
             cmap="viridis",
-            norm=LogNorm(1e-4 * high, high),
-            alpha=0.8,
+            norm=LogNorm(_WEIGHTS_SHOWN * high, high),
             interpolation="nearest",
         )
-        figure.colorbar(image, ax=axes, shrink=0.8, label="weight of a pixel")
+        figure.colorbar(image, ax=axes, shrink=0.8, extend="min", label="weight of a pixel")
     if pho.final_phot_mask is not None:
-        outline(axes, pho.final_phot_mask, pho.stamp, color=COLOURS["orange"], linewidth=0.8)
+        outline(axes, pho.final_phot_mask, pho.stamp, color=COLOURS["orange"], linewidth=1.0)
     stars = pho.stamp_stars
     size = 2.0 + 1.2 * np.clip(16.0 - np.nan_to_num(stars["tmag"], nan=18.0), 0.0, 14.0)
     target = stars["starid"] == pho.starid
@@ -61,15 +77,20 @@ def _draw_weights(figure: Figure, axes: Axes, pho: BasePhotometry) -> None:
             s=size[chosen] ** 2,
             facecolors="none",
             edgecolors=COLOURS[colour],
-            linewidths=1.0,
+            linewidths=1.5 if colour == "red" else 0.8,
+            zorder=4,
         )
+    if max(row_max - row_min, col_max - col_min) > _LONGEST * min(row_max - row_min, col_max - col_min):
+        # A stamp that follows a bleed column would be a narrow strip.
+        axes.set_aspect("auto")
     axes.set_xlim(col_min - 0.5, col_max - 0.5)
     axes.set_ylim(row_min - 0.5, row_max - 0.5)
 
 
 def _draw_course(axes: Axes, pho: BasePhotometry) -> None:
     """The objective of each segment against the iteration."""
-    axes.set(title="course of the objective", xlabel="iteration", ylabel="relative to the start")
+    axes.set(xlabel="iteration", ylabel="relative to the start")
+    axes.set_title("course of the objective", fontsize=10)
     courses = getattr(pho, "courses", [])
     colours = list(COLOURS)
     for k, course in enumerate(courses):
@@ -80,29 +101,26 @@ def _draw_course(axes: Axes, pho: BasePhotometry) -> None:
         axes.text(0.5, 0.5, "no weights were fitted", transform=axes.transAxes, ha="center")
 
 
-def _draw_light_curves(axes: Axes, pho: BasePhotometry) -> None:
-    """The plain sum of the pixels and the weighted one, good frames, relative to their medians."""
+def _draw_light_curve(
+    axes: Axes, pho: BasePhotometry, flux: NDArray[np.float64], name: str, colour: str
+) -> None:
+    """A light curve in good frames, relative to its median, with its scatter from frame to frame."""
     time = np.asarray(pho.lightcurve["time"], dtype="f8")
-    good = TESSQualityFlags.filter(np.asarray(pho.lightcurve["quality"]))
-    plain = getattr(pho, "plain_flux", None)
-    curves = {} if plain is None else {"plain sum of the pixels": (plain, "sky")}
-    curves["halo"] = (np.asarray(pho.lightcurve["flux"], dtype="f8"), "black")
-    relative = {}
-    for name, (flux, colour) in curves.items():
-        known = flux[good & np.isfinite(flux)]
-        if known.size and np.median(known) > 0:
-            relative[name] = (np.where(good, flux / np.median(known) - 1, np.nan), colour)
-    axes.set_xlabel("time (BJD $-$ 2457000, days)")
-    if "halo" not in relative:
+    good = TESSQualityFlags.filter(np.asarray(pho.lightcurve["quality"])) & np.isfinite(flux)
+    known = flux[good]
+    axes.set_title(name, fontsize=10, loc="left")
+    if not known.size or not np.median(known) > 0:
         axes.text(0.5, 0.5, "no light curve", transform=axes.transAxes, ha="center", color=COLOURS["red"])
         return
-    factor, unit = relative_unit(relative["halo"][0])
-    for name, (values, colour) in relative.items():
-        axes.plot(time, factor * values, ".", color=COLOURS[colour], markersize=2.5, label=name)
-    limits = robust_limits(factor * np.concatenate([values for values, _ in relative.values()]))
+    relative = known / np.median(known) - 1.0
+    factor, unit = relative_unit(relative)
+    axes.plot(time[good], factor * relative, ".", color=COLOURS[colour], markersize=2.5)
+    if known.size > 1:
+        scatter = 1e6 * _TO_SIGMA * float(np.median(np.abs(np.diff(relative))))
+        axes.set_title(f"scatter from frame to frame: {scatter:.3g} ppm", fontsize=10, loc="right")
+    limits = robust_limits(factor * relative)
     if limits is not None:
         axes.set_ylim(*limits)
     for begin, _ in getattr(pho, "segments", [])[1:]:
         axes.axvline(time[begin], color=COLOURS["grey"], linewidth=0.8, linestyle="--")
     axes.set_ylabel(f"relative flux ({unit})")
-    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
