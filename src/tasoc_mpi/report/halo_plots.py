@@ -117,7 +117,8 @@ def _draw_light_curve(
     axes.plot(time[good], factor * relative, ".", color=COLOURS[colour], markersize=2.5)
     if known.size > 1:
         scatter = 1e6 * _TO_SIGMA * float(np.median(np.abs(np.diff(relative))))
-        axes.set_title(f"scatter from frame to frame: {scatter:.3g} ppm", fontsize=10, loc="right")
+        form = ".0f" if scatter >= 100.0 else ".2g"
+        axes.set_title(f"scatter from frame to frame: {scatter:{form}} ppm", fontsize=10, loc="right")
     limits = robust_limits(factor * relative)
     if limits is not None:
         axes.set_ylim(*limits)
