@@ -24,10 +24,11 @@ import numpy as np
 from small_files import make_lightcurve
 from trends import made_vectors
 
+from tasoc_mpi.core.methods import CORRECTION_METHODS
 from tasoc_mpi.core.names import CBV_FOLDER, cbv_name
 from tasoc_mpi.correction.corrected_star import correct_star
 from tasoc_mpi.correction.fit_star import correct
-from tasoc_mpi.products.cbv_file import write_vectors
+from tasoc_mpi.products.cbv_file import Vectors, write_vectors
 from tasoc_mpi.products.lightcurve import write_lightcurve
 from tasoc_mpi.products.raw_curve import parse_raw_curve
 from tasoc_mpi.products.replacements import replacements
@@ -37,13 +38,36 @@ from tasoc_mpi.worklist.todo_file import TODO_NAME, create_todo
 _KEY = ("starid", "datasource", "sector", "camera", "ccd", "cadence")
 
 
-def make_input(folder: Path, stars: int, frames: int) -> np.ndarray:
-    """A published work list with light curves and vectors; returns its rows."""
+def make_vectors(frames: int, significant: int) -> Vectors:
+    """16 vectors, of which some are more than noise, with the coefficients of 500 stars."""
     rng = np.random.default_rng(1)
     vectors = made_vectors(frames, count=16)
     good = vectors.good
     spikes = np.where((rng.random((frames, 16)) < 0.01) & good[:, None], rng.normal(size=(frames, 16)), 0.0)
-    vectors = dataclasses.replace(vectors, camera=4, ccd=1, area=411, spikes=spikes)
+    count = significant * (vectors.orbits + 1)
+    return dataclasses.replace(
+        vectors,
+        camera=4,
+        ccd=1,
+        area=411,
+        spikes=spikes,
+        noise=np.where(np.arange(16) < significant, 0.1, 1.0),
+        starid=np.arange(1001, 1501),
+        tmag=rng.uniform(8, 12, 500),
+        row=rng.uniform(1, 2048, 500),
+        column=rng.uniform(45, 2092, 500),
+        use=np.zeros(500, np.int32),
+        weights=np.zeros((500, 16)),
+        coefficients=rng.normal(0, 1e-3, (500, count)),
+        coefficient_errors=np.full((500, count), 1e-5),
+        left=rng.normal(0, 1e-5, (2, frames)).astype(np.float32),
+    )
+
+
+def make_input(folder: Path, stars: int, frames: int, significant: int) -> np.ndarray:
+    """A published work list with light curves and vectors; returns its rows."""
+    rng = np.random.default_rng(2)
+    vectors = make_vectors(frames, significant)
     (folder / "output" / CBV_FOLDER).mkdir(parents=True)
     write_vectors(folder / "output" / CBV_FOLDER / cbv_name(1, 1800, 411), vectors)
     rows = np.zeros(stars, TODO_DTYPE)
@@ -100,11 +124,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stars", type=int, default=500)
     parser.add_argument("--frames", type=int, default=1282)
-    parser.add_argument("--method", default="cbv")
+    parser.add_argument("--significant", type=int, default=8, help="vectors that are more than noise")
+    parser.add_argument("--method", choices=CORRECTION_METHODS, default=CORRECTION_METHODS[0])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = make_input(folder, args.stars, args.frames)
+        rows = make_input(folder, args.stars, args.frames, args.significant)
         correct_all(folder, rows[:20], args.method)
         total = correct_all(folder, rows, args.method)
         (path,) = (folder / "output" / CBV_FOLDER).iterdir()
