@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,25 +57,38 @@ def neighbour_prior(
     # By place in the list where distances are equal: the order is always the same.
     nearest = np.sort(np.argpartition(squares, count - 1)[:count])
     # The nearest one has weight 1, however far it is.
-    weight = np.exp(-0.5 * (squares[nearest] - squares[nearest].min()).clip(0.0, 50.0))[:, None]
+    weight = np.exp(-0.5 * (squares[nearest] - squares[nearest].min()).clip(0.0, 50.0))
     values, errors = vectors.coefficients[nearest], vectors.coefficient_errors[nearest] ** 2
-    return _mean_and_scatter(values, errors, weight)
+    return _mean_and_scatter(values, errors, weight, ROUNDS)
 
 
-def _mean_and_scatter(
-    values: NDArray[np.float64], errors: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted mean, and variance less that of the errors, of each column."""
-    mean = np.median(values, axis=0)
-    scatter = (1.4826 * np.median(np.abs(values - mean), axis=0)) ** 2
-    for _ in range(ROUNDS):
-        total = errors + scatter
-        rest = np.abs(values - mean) / np.sqrt(total)
-        weights = weight / total * np.minimum(1.0, 3.0 / np.maximum(rest, 1e-9))
-        mean = (weights * values).sum(axis=0) / weights.sum(axis=0)
-        rest = (values - mean) ** 2
-        weights2 = weight / total**2 * (rest < 16.0 * total)
-        sums = np.maximum(weights2.sum(axis=0), 1e-300)
-        # Not less than the variance of the mean itself.
-        scatter = np.maximum((weights2 * (rest - errors)).sum(axis=0) / sums, 1.0 / weights.sum(axis=0))
+@numba.njit(cache=True)
+def _mean_and_scatter(values, errors, weight, rounds):
+    """Weighted mean, and variance less that of the errors, of each column; both of shape (C,)."""
+    stars, count = values.shape
+    mean, scatter = np.empty(count), np.empty(count)
+    for c in range(count):
+        x = np.ascontiguousarray(values[:, c])
+        e = np.ascontiguousarray(errors[:, c])
+        mean[c] = np.median(x)
+        scatter[c] = (1.4826 * np.median(np.abs(x - mean[c]))) ** 2
+        for _ in range(rounds):
+            total, summed = 0.0, 0.0
+            for i in range(stars):
+                variance = e[i] + scatter[c]
+                distance = max(abs(x[i] - mean[c]) / math.sqrt(variance), 1e-9)
+                w = weight[i] / variance * min(1.0, 3.0 / distance)
+                total += w
+                summed += w * x[i]
+            mean[c] = summed / total
+            sums, squares = 0.0, 0.0
+            for i in range(stars):
+                variance = e[i] + scatter[c]
+                rest = (x[i] - mean[c]) ** 2
+                if rest < 16.0 * variance:
+                    w = weight[i] / variance**2
+                    sums += w
+                    squares += w * (rest - e[i])
+            # Not less than the variance of the mean itself.
+            scatter[c] = max(squares / max(sums, 1e-300), 1.0 / total)
     return mean, scatter
