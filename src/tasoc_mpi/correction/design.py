@@ -83,7 +83,7 @@ class Design:
 
     @functools.cached_property
     def joint(self) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """Columns for the fit with a prior, their normal matrix, and the number of those before `own`.
+        """Columns for the fit with a prior, shape (P, T), their normal matrix, and the number before `own`.
 
         A constant; the slow parts in each orbit and the spikes of the significant vectors; the star's own
         variations.
@@ -93,8 +93,8 @@ class Design:
             parts += [np.where(self.orbit == g, self.slow[:, k], 0.0)[:, None] for g in self.orbits]
         parts.append(self.spikes[:, : self.significant])
         count = sum(part.shape[1] for part in parts)
-        columns = np.ascontiguousarray(np.concatenate([*parts, self.own], axis=1))
-        return columns, columns.T @ columns, count
+        columns = np.ascontiguousarray(np.concatenate([*parts, self.own], axis=1).T)
+        return columns, columns @ columns.T, count
 
     #: Numbers of the orbits of the vectors.
     orbits: tuple[int, ...] = (0,)

@@ -246,10 +246,8 @@ def _with_prior(
     """Fit with a prior beside slow variations of the star itself."""
     columns, normal, count = design.joint
     if extra.shape[1]:
-        columns = np.ascontiguousarray(
-            np.concatenate([columns[:, :count], extra, columns[:, count:]], axis=1)
-        )
-        normal = columns.T @ columns
+        columns = np.concatenate([columns[:count], extra.T, columns[count:]])
+        normal = columns @ columns.T
         count += extra.shape[1]
         mean = np.append(mean, np.zeros(extra.shape[1]))
         # They may explain all of it, or nothing.
@@ -261,7 +259,7 @@ def _with_prior(
     orbits = len(design.orbits)
     slow = solution[1 : 1 + design.significant * orbits].reshape(design.significant, orbits)
     return _Fit(
-        trend=columns[:, 1:count] @ solution[1:count] / (1.0 + solution[0]),
+        trend=solution[1:count] @ columns[1:count] / (1.0 + solution[0]),
         used=used,
         bic=float(2 * points * np.log(noise) + count * np.log(points)),
         coefficients=slow.mean(axis=1),

@@ -261,7 +261,7 @@ class FitCurves:
             # Spikes of which the star has none are not known better than anything.
             out[i] = solution[1:count], np.minimum(errors, ANY)
             if self.common[first + i]:
-                rest = values - columns[:, :count] @ solution[:count]
+                rest = values - solution[:count] @ columns[:count]
                 weight = 1.0 / max(noise, 1e-5) ** 2
                 half = (first + i) % 2
                 sums[half, 0, usable] += weight * rest[usable]

@@ -22,12 +22,13 @@ def _running_means(sums, counts, width):
     """Means of `width` points, NaN where there are not more than half of them; and those that there are."""
     means = np.full(sums.size - width, math.nan)
     there = np.empty(means.size)
+    # The scatter of a mean of few points is made that of a full one.
+    scale = np.sqrt(np.arange(width + 1.0) * width)
     size = 0
     for t in range(means.size):
         count = counts[t + width] - counts[t]
         if 2 * count > width:
-            # The scatter of a mean of few points is made that of a full one.
-            means[t] = (sums[t + width] - sums[t]) / math.sqrt(count * width)
+            means[t] = (sums[t + width] - sums[t]) / scale[count]
             there[size] = means[t]
             size += 1
     return means, there[:size]
@@ -54,11 +55,11 @@ def exclude_outliers(residual, used, clip, widths, out):
     """
     total = residual.shape[0]
     sums = np.zeros(total + 1)
-    counts = np.zeros(total + 1)
+    counts = np.zeros(total + 1, dtype=np.int64)
     for t in range(total):
         out[t] = used[t]
         sums[t + 1] = sums[t] + (residual[t] if used[t] else 0.0)
-        counts[t + 1] = counts[t] + (1.0 if used[t] else 0.0)
+        counts[t + 1] = counts[t] + (1 if used[t] else 0)
     for width in widths:
         if 10 * width > total:
             continue
@@ -75,15 +76,17 @@ def exclude_outliers(residual, used, clip, widths, out):
 @numba.njit(cache=True)
 def _remove_rows(columns, values, used, before, normal, right):
     """Bring normal matrix and right side of the points `before` to those of the points `used`."""
-    size = columns.shape[1]
+    size = columns.shape[0]
     for t in range(used.shape[0]):
         if used[t] == before[t]:
             continue
         sign = 1.0 if used[t] else -1.0
         for i in range(size):
-            right[i] += sign * columns[t, i] * values[t]
-            for j in range(i + 1):
-                normal[i, j] += sign * columns[t, i] * columns[t, j]
+            value = sign * columns[i, t]
+            if value != 0.0:
+                right[i] += value * values[t]
+                for j in range(i + 1):
+                    normal[i, j] += value * columns[j, t]
 
 
 @numba.njit(cache=True)
@@ -164,13 +167,31 @@ def _data_errors(matrix, noise, own, count):
 
 
 @numba.njit(cache=True)
-def _less(columns, values, solution, first, usable, out):
+def _less(columns, spans, values, solution, first, usable, out):
     """Values less columns from `first` on times the solution; 0 where not usable."""
-    for t in range(values.shape[0]):
-        value = values[t]
-        for i in range(solution.shape[0]):
-            value -= columns[t, first + i] * solution[i]
-        out[t] = value if usable[t] else 0.0
+    out[:] = values
+    for i in range(solution.size):
+        factor = solution[i]
+        for t in range(spans[first + i, 0], spans[first + i, 1]):
+            out[t] -= factor * columns[first + i, t]
+    for t in range(out.size):
+        if not usable[t]:
+            out[t] = 0.0
+
+
+@numba.njit(cache=True)
+def _spans(columns):
+    """First point at which each column is not 0, and the one behind the last such; shape (P, 2)."""
+    size, total = columns.shape
+    spans = np.zeros((size, 2), dtype=np.int64)
+    for i in range(size):
+        start, stop = 0, total
+        while start < stop and columns[i, start] == 0.0:
+            start += 1
+        while stop > start and columns[i, stop - 1] == 0.0:
+            stop -= 1
+        spans[i] = start, stop
+    return spans
 
 
 @numba.njit(cache=True)
@@ -182,10 +203,10 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
 
     Parameters
     ----------
-    columns : ndarray, shape (T, P)
+    columns : ndarray, shape (P, T)
         A constant, `count` - 1 columns of systematics, and basis functions of the star's own variations.
     normal : ndarray, shape (P, P)
-        ``columns.T @ columns``.
+        ``columns @ columns.T``.
     values : ndarray, shape (T,)
         Relative flux less 1; anything finite where not usable.
     usable : ndarray of bool, shape (T,)
@@ -206,13 +227,14 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
     noise : float
         Standard deviation of the residuals.
     """
-    total, size = columns.shape
+    size, total = columns.shape
+    spans = _spans(columns)
     rest = np.empty(total)
-    _less(columns, values, mean, 1, usable, rest)
+    _less(columns, spans, values, mean, 1, usable, rest)
     matrix, right = normal.copy(), np.zeros(size)
-    for t in range(total):
-        for i in range(size):
-            right[i] += columns[t, i] * rest[t]
+    for i in range(size):
+        for t in range(spans[i, 0], spans[i, 1]):
+            right[i] += columns[i, t] * rest[t]
     used, every = usable.copy(), np.ones(total, dtype=np.bool_)
     _remove_rows(columns, rest, used, every, matrix, right)
     good = rest[usable]
@@ -231,7 +253,7 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
             own = max(own * (better / own) ** 2, _LEAST_RATIO * noise)
             if done:
                 break
-        _less(columns, rest, solution, 0, usable, residual)
+        _less(columns, spans, rest, solution, 0, usable, residual)
         exclude_outliers(residual, usable, clip, widths, kept)
         before, noise = noise, max((1.4826 * np.median(np.abs(residual[used]))) ** 2, 1e-30)
         done &= abs(math.log(noise / before)) < 0.02
