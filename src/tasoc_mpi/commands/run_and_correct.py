@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 __all__ = ["correct_run"]
 
@@ -28,14 +29,20 @@ def correct_run(run: argparse.Namespace) -> int:
     # The run leaves that to another one that is still under way.
     if status := check_first(world(), lambda: publish(*published_files(run))):
         return status
-    shared = {"output": run.output, "lock_folder": run.lock_folder, "photometry": run.photometry}
     ccd = {name: (getattr(run, name) or [None])[0] for name in ("sector", "camera", "ccd")}
-    choices = {"overwrite": False, "partial": False, "memory": None, "pictures": False}
-    if status := cbv.main(argparse.Namespace(folder=run.input, **shared, **ccd, **choices)):
+    folders = {"folder": run.input, "output": run.output, "lock_folder": run.lock_folder}
+    args = _defaults(cbv.configure)
+    vars(args).update(folders, photometry=run.photometry, **ccd)
+    if status := cbv.main(args):
         return status
-    own = argparse.ArgumentParser()
-    correct.configure(own)
-    args = own.parse_args([])
+    args = _defaults(correct.configure)
     names = ("input", "output", "lock_folder", "sector", "camera", "ccd", "batch", "memory_limit")
     vars(args).update({name: getattr(run, name) for name in (*names, "debug")}, of_method=run.photometry)
     return correct.main(args)
+
+
+def _defaults(configure: Callable[[argparse.ArgumentParser], None]) -> argparse.Namespace:
+    """The options of a command that is called without any."""
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    return parser.parse_args([])
