@@ -15,6 +15,7 @@ import time
 import warnings
 from pathlib import Path
 
+import faulty_correction
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -58,13 +59,13 @@ def expected(run, tmp_path_factory) -> dict:
     return after(folder)
 
 
-def call(folder: Path, *options: str) -> int:
-    """`tasoc-mpi correct`, without a compute process."""
+def call(folder: Path, *options: str, function=correct_star) -> int:
+    """`tasoc-mpi correct`; without a compute process unless `function` is a name."""
     for cached in (pack_writer, replacements):
         cached.cache_clear()
     commands, cli.COMMANDS = cli.COMMANDS, ("correct",)
     original = correct.main
-    correct.main = lambda args: original(args, correct_star)
+    correct.main = lambda args: original(args, function)
     try:
         return cli.main(["--quiet", "correct", str(folder), *options])
     finally:
@@ -323,6 +324,31 @@ def test_a_damaged_light_curve_is_an_error_of_its_star(run, expected, tmp_path):
     assert found[4:] == rows[4:]
 
 
+@pytest.mark.timeout(120)
+def test_a_star_that_crashes_is_isolated(run, expected, tmp_path, monkeypatch):
+    folder = fresh(run, tmp_path)
+    starid = expected["todolist"][expected["corrections"][5][0] - 1][1]
+    monkeypatch.setenv("FAULTY_STARS", str(starid))
+    assert call(folder, function=faulty_correction.NAME) == 0
+    rows = {row[0] for row in expected["todolist"] if row[1] == starid}
+    found = corrections(folder)
+    assert [row for row in found if row[0] not in rows] == [
+        row for row in expected["corrections"] if row[0] not in rows
+    ]
+    crashed = [row for row in found if row[0] in rows]
+    assert crashed
+    for _, name, status, *_, errors in crashed:
+        assert (name, status) == (None, 4)
+        assert "SIGSEGV" in errors
+    names = [row[1] for row in expected["corrections"] if row[0] in rows]
+    for name in names:
+        assert (folder / "output" / name).read_bytes() == (run / "output" / name).read_bytes()
+    assert not list((folder / "output").rglob(".*.tmp"))
+    # The next start with --overwrite mends it.
+    assert call(folder, "--overwrite") == 0
+    assert after(folder) == expected
+
+
 def broken(folder: Path, how: str) -> list[str]:
     """Bring an input folder into a state that is refused; returns options of the command."""
     output = folder / "output"
@@ -373,7 +399,10 @@ def test_bad_input_is_one_line_and_changes_no_light_curve(run, tmp_path, capfd, 
 def test_a_run_that_is_not_finished(run, expected, tmp_path, capfd):
     folder = fresh(run, tmp_path)
     shutil.rmtree(folder / "output" / "results")
-    assert cli.main(["--quiet", "run", str(folder), "--tmag-max", "11"]) == 0
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        magnitudes = [tmag for (tmag,) in conn.execute("SELECT tmag FROM todolist ORDER BY tmag")]
+    limit = str(magnitudes[len(magnitudes) // 3])
+    assert cli.main(["--quiet", "run", str(folder), "--tmag-max", limit]) == 0
     assert call(folder) == 1
     assert "the run is not finished on s001-1-1" in capfd.readouterr().err
     assert call(folder, "--partial") == 0
