@@ -1,9 +1,11 @@
 """A sector of two CCDs through a real SLURM: the same result as that of one run, whatever happens to jobs."""
 
+import contextlib
 import getpass
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,8 @@ from slurm_cluster import Cluster, missing_programs
 from todo_rows import load_todo
 
 from tasoc_mpi import cli
+from tasoc_mpi.core.methods import method_file
+from tasoc_mpi.slurm.chain import plan
 from tasoc_mpi.slurm.jobs import queue_lines, queue_table, read_jobs
 from tasoc_mpi.slurm.slurm import Slurm
 from tasoc_mpi.worklist.ccd_status import WorkListStatus
@@ -110,9 +114,7 @@ def prepared(frames, tmp_path_factory) -> Path:
 def expected(prepared, tmp_path_factory) -> dict:
     """What one run makes of it."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("expected") / "input")
-    command = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(folder)]
-    subprocess.run(command, check=True, timeout=400, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
-    found = result(folder)
+    found = run_without_slurm(folder)
     assert len(found["files"]) > 50
     assert {row[5] for row in found["todolist"]} == {1, 2}
     assert any(row[3] == "tpf" for row in found["todolist"])
@@ -124,9 +126,23 @@ def folder(prepared, tmp_path) -> Path:
     return shutil.copytree(prepared, tmp_path / "input")
 
 
-def result(folder: Path) -> dict:
+def run_without_slurm(folder: Path, *options: str, method: str = "") -> dict:
+    """The result of `tasoc-mpi run` in a process of this machine."""
+    command = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(folder), *options]
+    subprocess.run(command, check=True, timeout=400, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
+    return result(folder, method)
+
+
+def result(folder: Path, method: str = "") -> dict:
     """The work list's content, times of computation aside, and the bytes of all light curves."""
-    found = content(folder)
+    todo = method_file(folder / "todo.sqlite", method)
+    found = content(folder, method_file(folder / "output", method), todo.name)
+    with contextlib.closing(sqlite3.connect(todo)) as conn:
+        columns = [row[1] for row in conn.execute("PRAGMA table_info(diagnostics_corr)")]
+        if columns:
+            kept = ", ".join(name for name in columns if name not in ("elaptime", "worker_wait_time"))
+            query = f"SELECT {kept} FROM diagnostics_corr ORDER BY priority"
+            found["corrections"] = conn.execute(query).fetchall()
     found["files"] = {name: data for name, data in found["files"].items() if name.endswith(".fits.gz")}
     return found
 
@@ -215,6 +231,60 @@ def test_a_sector_from_frames_to_report(cluster, frames, expected, tmp_path, cap
     assert cli.main(["submit", str(folder), "--resume"]) == 0
     assert "Nothing to do" in capsys.readouterr().out
     assert read_jobs(folder) == before
+
+
+@pytest.mark.timeout(400)
+def test_one_method_for_all_stars(cluster, frames, prepared, expected, tmp_path):
+    """From frames to report, beside the results of the work list's methods."""
+    other = shutil.copytree(prepared, tmp_path / "other")
+    expected_linpsf = run_without_slurm(other, "--photometry", "linpsf", method="linpsf")
+    folder = shutil.copytree(frames, tmp_path / "input")
+    write_site(folder)
+    steps = submit(folder, "--photometry", "linpsf")
+    assert list(steps) == ["prepare", "todo", "run", "publish", "report"]
+    wait(cluster, 350, folder)
+    assert set().union(*states(folder).values()) == {"COMPLETED"}, logs(folder)
+    found = result(folder, "linpsf")
+    assert found == expected_linpsf
+    assert len(found["files"]) > len(expected["files"])
+    assert (folder / "output-linpsf" / "noise.png").exists()
+    assert not (folder / "output").exists()
+    # The work list's own methods are still to do, and linpsf is not.
+    assert plan(folder, resume=True)["run"] == tuple(CCDS)
+    assert not plan(folder, resume=True, method="linpsf")
+
+
+@pytest.mark.timeout(400)
+def test_a_sector_with_corrected_light_curves(cluster, tmp_path):
+    """The jobs' result is that of `run --correct`."""
+    folder = tmp_path / "input"
+    size = [
+        "--rows",
+        "64",
+        "--columns",
+        "64",
+        "--frames",
+        "48",
+        "--tpfs",
+        "1",
+        "--density",
+        "6",
+        "--seed",
+        "7",
+    ]
+    assert cli.main(["--quiet", "simulate", str(folder), "--camera", "1", "--ccd", "1", *size]) == 0
+    other = shutil.copytree(folder, tmp_path / "other")
+    write_site(folder)
+    steps = submit(folder, "--correct")
+    assert list(steps) == ["prepare", "todo", "run", "publish", "cbv", "correct", "report"]
+    for command in ("prepare", "todo"):
+        assert cli.main(["--quiet", command, str(other)]) == 0
+    expected_here = run_without_slurm(other, "--correct")
+    assert len(expected_here["corrections"]) > 50
+    wait(cluster, 350, folder)
+    assert set().union(*states(folder).values()) == {"COMPLETED"}, logs(folder)
+    assert result(folder) == expected_here
+    assert (folder / "output" / "noise.png").exists()
 
 
 @pytest.mark.timeout(500)
