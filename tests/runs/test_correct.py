@@ -159,7 +159,7 @@ def test_same_result_on_three_ranks(run, expected, tmp_path):
 
 @pytest.mark.timeout(200)
 def test_a_run_makes_vectors_and_corrects(run, tmp_path, monkeypatch):
-    """On three ranks, with the result of one command after the other."""
+    """On two ranks, with the result of one command after the other."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     folder = fresh(run, tmp_path / "one")
     shutil.rmtree(folder / "output" / "cbv")
@@ -169,7 +169,7 @@ def test_a_run_makes_vectors_and_corrects(run, tmp_path, monkeypatch):
     shutil.rmtree(other / "output")
     program = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(other), "--correct"]
     done = subprocess.run(
-        [*mpiexec(3), *program], env=environment(), capture_output=True, text=True, timeout=180, check=False
+        [*mpiexec(2), *program], env=environment(), capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     found, other = after(folder), after(other)
@@ -191,7 +191,7 @@ def test_a_run_of_some_stars_corrects_nothing(run, capfd, options):
     assert "error: --correct " in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("step", [1, 2, 4, 5, 8, 13, 21, 34, 45])
+@pytest.mark.parametrize("step", [1, 4, 8, 13, 21, 45])
 def test_same_result_after_a_kill_at_any_step(run, expected, tmp_path, step):
     folder = fresh(run, tmp_path)
     raw = lightcurves(folder)
