@@ -204,19 +204,18 @@ def number(found: dict, name: str, form: str) -> str:
 
 def table(done: list[dict]) -> None:
     """Print the results."""
-    print("| scene | core used | pixels | 1 h, ppm | by errors | pull | signal | leak | leak, e-/s | s "
-          "| aperture, ppm | signal | leak, e-/s | plain sum, ppm |")  # fmt: skip
-    print("|" + "---|" * 14)
-    for result in done:
+    print("| scene | saturated pixels used | 1 h, ppm | by errors | pulls | signal | leak | s "
+          "| aperture: 1 h, ppm | signal | plain sum: 1 h, ppm |")  # fmt: skip
+    print("|" + "---|" * 11)
+    order = [scene.name for scene in scenes()]
+    for result in sorted(done, key=lambda result: order.index(result["scene"])):
         halo, aperture, plain = result["halo"], result["aperture"], result.get("plain", {})
         cells = [
             result["scene"], {True: "yes", False: "no"}.get(halo.get("core"), halo["status"]),
-            number(halo, "effective", ".0f"), number(halo, "noise", ".1f"), number(halo, "expected", ".1f"),
-            number(halo, "pull", ".2f"), number(halo, "share", ".4f"), number(halo, "leak", ".2%"),
-            number(halo, "leak_flux", ".1%"), number(halo, "seconds", ".2f"),
+            number(halo, "noise", ".1f"), number(halo, "expected", ".1f"), number(halo, "pull", ".2f"),
+            number(halo, "share", ".4f"), number(halo, "leak_flux", ".2%"), number(halo, "seconds", ".2f"),
             number(aperture, "noise", ".1f") if "noise" in aperture else aperture["status"],
-            number(aperture, "share", ".4f"), number(aperture, "leak_flux", ".1%"),
-            number(plain, "noise", ".1f"),
+            number(aperture, "share", ".4f"), number(plain, "noise", ".1f"),
         ]  # fmt: skip
         print("| " + " | ".join(cells) + " |")
 
