@@ -117,12 +117,19 @@ def test_only_cards_and_bits_of_a_correction():
         corrected_bytes(table, quality=256)
 
 
+def whole_hdus() -> list[int]:
+    """Where the HDUs of the file end."""
+    with fits.open(io.BytesIO(RAW)) as found:
+        return [hdu.fileinfo()["datLoc"] + hdu.fileinfo()["datSpan"] for hdu in found]
+
+
 def test_damaged_files_are_named():
     for content, words in (
         (RAW[:-20000], "truncated"),
         (RAW[:2880], "no table LIGHTCURVE"),
         (RAW.replace(b"'FLUX_CORR'", b"'FLUX_CURR'"), "no column FLUX_CORR"),
         (b"", "no table"),
+        (RAW[: whole_hdus()[-2]], "2 extensions, unlike NEXTEND"),
         (gzip.compress(RAW), "not a FITS file"),
     ):
         with pytest.raises(InputError, match=rf"^a\.fits: .*{words}"):

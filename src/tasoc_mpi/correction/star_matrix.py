@@ -34,6 +34,8 @@ __all__ = [
     "read_rows",
 ]
 
+#: No star has such a flux, e-/s; the ratio of two fluxes fits in single precision.
+LARGEST = 1e15
 #: Rows that are computed together; sums over blocks are added in the order of the blocks, so the result does
 #: not depend on the ranks.
 BLOCK = 128
@@ -136,13 +138,13 @@ class ReadCurves:
             good = (
                 TESSQualityFlags.filter(curve.quality, HARD)
                 & CorrectorQualityFlags.filter(curve.corrector_quality)
-                & np.isfinite(curve.flux)
+                & (np.abs(curve.flux) < LARGEST)
             )
             place = np.minimum(np.searchsorted(self.cadenceno, curve.cadenceno), len(self.cadenceno) - 1)
             good &= self.cadenceno[place] == curve.cadenceno
             level = float(np.median(curve.flux[good])) if good.any() else np.nan
             facts[i] = np.nan, np.nan, np.nan, good.sum()
-            if level > 0:
+            if level > 1 / LARGEST:
                 rows[i, place[good]] = curve.flux[good] / level - 1.0
                 centroid = (np.median(x[good & np.isfinite(x)]) if np.isfinite(x[good]).any() else np.nan
                             for x in (curve.row, curve.column))  # fmt: skip

@@ -62,9 +62,10 @@ class LightCurveTable:
     def __init__(self, path: Path, content: bytes) -> None:
         self.path, self.content = path, content
         with FITSReader(path, content) as reader:
-            found, end = None, 0
+            found, end, extensions = None, 0, -1
             # All of them: a file that is broken behind its table is not written anew as a whole one.
             for hdu in reader.hdus():
+                extensions += 1
                 if not end:
                     self.primary = hdu
                 start, end = end, reader.end(hdu)
@@ -72,6 +73,10 @@ class LightCurveTable:
                     found, self.start, self.end = hdu, start, end
             if found is None:
                 raise InputError(f"{path}: has no table {TABLE}; {WAY_OUT}")
+            if self.primary.values.get("NEXTEND", extensions) != extensions:
+                raise InputError(
+                    f"{path}: has {extensions} extensions, unlike NEXTEND in its header; {WAY_OUT}"
+                )
             self.hdu = hdu = found
             columns = table_columns(reader, hdu)
         dtype = np.dtype(
