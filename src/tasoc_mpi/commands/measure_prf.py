@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from . import add_ccd_options
 
@@ -25,8 +24,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
-    # One core a rank: threads of linear algebra that wait for each other cost more than they save.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from ..core.ranks import Ranks, run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.make_prf import make_prfs

@@ -1,12 +1,21 @@
-"""Memory: how much is left on this node, a process's share of it, and its limit."""
+"""Memory: how much is left on this node, a process's share of it, and its limit; threads of BLAS."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["available_memory", "control_groups", "free_memory", "limit_memory", "memory_share"]
+__all__ = [
+    "available_memory",
+    "control_groups",
+    "free_memory",
+    "limit_memory",
+    "memory_share",
+    "one_blas_thread",
+]
 
 _PROC = Path("/proc")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -119,3 +128,20 @@ def limit_memory(limit: int) -> None:
     resource.setrlimit(
         resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
     )
+
+
+def one_blas_thread() -> Any:
+    """A context in which linear algebra has one thread.
+
+    The last bits of its results depend on the number of threads. One thread a rank is also the fastest:
+    threads of ranks that share cores wait for each other.
+    """
+    return _threads().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _threads() -> Any:
+    import scipy.linalg  # noqa: F401  its library has to be loaded to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

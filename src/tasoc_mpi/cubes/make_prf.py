@@ -23,6 +23,7 @@ from ..core.locks import exclusive
 from ..core.names import CCDKey, catalog_name, cube_name, find_cubes, is_chosen, prf_name, prf_parts_name
 from ..core.quality import TESSQualityFlags
 from ..core.ranks import Ranks
+from ..core.resources import one_blas_thread
 from ..core.settings import load_settings, mag2flux
 from ..kernels.stack_frames import stack_frames
 from ..models.effective_prf import start_prf
@@ -64,8 +65,9 @@ class EpochStep:
         """Fit epochs, each into its own file."""
         folder, key = Path(self.folder), (self.sector, self.camera, self.ccd)
         cube = open_cube(folder / cube_name(*key))
-        for epoch in range(first, last):
-            write_prf(_part(folder, key, epoch), _fit_epoch(folder, key, cube, epoch))
+        with one_blas_thread():
+            for epoch in range(first, last):
+                write_prf(_part(folder, key, epoch), _fit_epoch(folder, key, cube, epoch))
 
 
 def make_prfs(
@@ -154,7 +156,8 @@ def _add_focus(folder: Path, key: CCDKey, cube: Cube, prf: EffectivePRF) -> Effe
     frames = np.concatenate(divide_frames(cube)[0])
     catalog = open_catalog(folder / catalog_name(*key))
     limit = load_settings().getfloat("k2p2", "saturation_flux")
-    broadening = measure_broadening(cube, catalog, prf, frames, limit)
+    with one_blas_thread():
+        broadening = measure_broadening(cube, catalog, prf, frames, limit)
     return dataclasses.replace(prf, frame_times=cube.time[frames], broadening=broadening)
 
 

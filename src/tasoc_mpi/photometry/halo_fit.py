@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import configparser
-import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.resources import one_blas_thread
 from ..kernels.weighted_sum import weighted_sum
 from .halo_signals import periodic_basis, without_signals
 from .halo_weights import WeightFit, differences, optimal_weights
@@ -132,7 +131,7 @@ def fit_segments(
         fitted, summed = (_scatter(weighted_sum(part, v), hour) for v in (found.shares, plain))
         return WeightFit(plain, found.course) if summed < _PLAIN_GAIN * fitted else found
 
-    with _one_blas_thread():
+    with one_blas_thread():
         first = optimal_weights(pixels, variance, light, between, _FIRST_NOISE, _FIRST_ITERATIONS)
         flux = weighted_sum(pixels, first.shares)
         quiet = without_signals(pixels, periodic_basis(time, cadenceno, flux))
@@ -163,16 +162,3 @@ def _scatter(series: NDArray[np.float64], size: int) -> float:
 def _white_scatter(variance: float, size: int) -> float:
     """`_scatter` of white noise."""
     return 0.6745 * math.sqrt(2.0 * variance / size)
-
-
-def _one_blas_thread() -> Any:
-    """A context in which linear algebra has one thread: sums of several depend on their number."""
-    return _threads().limit(limits=1, user_api="blas")
-
-
-@functools.cache
-def _threads() -> Any:
-    import scipy.optimize  # noqa: F401  its library has to be loaded to be found
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
