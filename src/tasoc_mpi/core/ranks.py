@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from .errors import TasocError
 from .locks import use_folder
 from .mpi import Mailbox, abort, check_first, nodes, receive, world
-from .resources import free_memory
+from .resources import free_memory, one_blas_thread
 from .settings import load_settings
 
 __all__ = ["Ranks", "Step", "run_on_ranks", "serve"]
@@ -39,7 +39,9 @@ def _results(step: Step, pieces: Sequence[tuple[int, int]]) -> Iterator[tuple[in
     """First, last and result of every piece."""
     pending: list[tuple[int, int, Future[Any]]] = []
     for first, last in pieces:
-        result = step.compute(first, last)
+        # The bits must not depend on how many threads a rank has.
+        with one_blas_thread():
+            result = step.compute(first, last)
         yield from ((a, b, future.result()) for a, b, future in pending)
         pending.clear()
         if isinstance(result, Future):

@@ -18,6 +18,7 @@ from ..core.input_files import warn_each
 from ..core.locks import exclusive
 from ..core.names import CBV_FOLDER, cbv_name, is_chosen
 from ..core.ranks import Ranks, Step
+from ..core.resources import one_blas_thread
 from ..products.cbv_file import USES, Vectors, vectors_source, write_vectors
 from ..products.cbv_fits import write_fits
 from .candidates import FEWEST_STARS, Area, areas_to_join, digest, quiet_stars, read_areas
@@ -115,7 +116,7 @@ def make_vectors(
     folder = output / CBV_FOLDER
     folder.mkdir(exist_ok=True)
     made, failed = [], []
-    with exclusive(folder / "cbv"):
+    with exclusive(folder / "cbv"), one_blas_thread():
         for area in chosen:
             try:
                 made.append(_make(_request(todo, output, area, areas), ranks, options))

@@ -65,9 +65,8 @@ class EpochStep:
         """Fit epochs, each into its own file."""
         folder, key = Path(self.folder), (self.sector, self.camera, self.ccd)
         cube = open_cube(folder / cube_name(*key))
-        with one_blas_thread():
-            for epoch in range(first, last):
-                write_prf(_part(folder, key, epoch), _fit_epoch(folder, key, cube, epoch))
+        for epoch in range(first, last):
+            write_prf(_part(folder, key, epoch), _fit_epoch(folder, key, cube, epoch))
 
 
 def make_prfs(
