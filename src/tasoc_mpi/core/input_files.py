@@ -20,7 +20,7 @@ from isal import igzip, igzip_lib
 
 from .errors import InputError, MissingInput
 
-__all__ = ["WAY_OUT", "InputFile", "check_folder", "files_below", "warn_each"]
+__all__ = ["WAY_OUT", "InputFile", "check_folder", "files_below", "modification_time", "warn_each"]
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +215,15 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     if error.errno in (errno.EACCES, errno.EPERM):
         return InputError(f"{path}: cannot be read ({error.strerror}); change its permissions")
     return InputError(f"{path}: cannot be read ({error.strerror}); look after its disk, or {WAY_OUT}")
+
+
+def modification_time(path: Path) -> int | None:
+    """Modification time in ns: a file that was made anew is read anew; None where there is no such file."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        # Opening it raises the error that names the reason.
+        return None
 
 
 def warn_each(lines: Sequence[str]) -> None:

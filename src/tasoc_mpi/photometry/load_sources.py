@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, MissingInput, UsageError
+from ..core.input_files import modification_time
 from ..core.names import catalog_name, cube_name
 from ..products.cube import Cube, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
@@ -62,15 +63,6 @@ def _keep(key: tuple[Any, ...], make: Callable[[], Source], cache: str) -> Sourc
     return _kept[key]
 
 
-def _modified(path: Path) -> int | None:
-    """Modification time: a file that was made anew is read anew."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        # Opening it raises the error that names the reason.
-        return None
-
-
 def read_cubes_from(where: Callable[[Path], Path] | None) -> None:
     """Read cubes from the paths that `where` returns for them (copies on this node); None: their own."""
     global _where
@@ -96,7 +88,7 @@ def _catalog(path: Path, modified: int | None) -> StarCatalog:
 def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> CubeSource | None:
     """The source that `load_ffi` would return, if it is in memory."""
     path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
-    source = _kept.get((path, _modified(path), _modified(catalog), cache))
+    source = _kept.get((path, modification_time(path), modification_time(catalog), cache))
     return source if isinstance(source, CubeSource) else None
 
 
@@ -111,7 +103,7 @@ def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "bas
         If one of them cannot be used, or does not fit into memory.
     """
     path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
-    opened = _modified(path), _modified(catalog)
+    opened = modification_time(path), modification_time(catalog)
 
     def make() -> Source:
         return CubeSource(path, _cube(path, opened[0]), _catalog(catalog, opened[1]), cache == "full")
@@ -214,11 +206,11 @@ def load_tpf(
         If there are several, or the file cannot be used.
     """
     path = _find_tpf(folder, starid, sector, cadence)
-    modified = _modified(path)
+    modified = modification_time(path)
     ccd = _ccd_of(path, modified)
     # A catalog or cube that comes later is used from then on.
     beside = (folder / catalog_name(*ccd), folder / cube_name(*ccd))
-    key = (path, modified, *map(_modified, beside))
+    key = (path, modified, *map(modification_time, beside))
     if key not in _kept:
         # Its pixels are copied, some 50 MB, and the stars of a file come one after the other.
         for other in [other for other, source in _kept.items() if source.is_tpf]:
@@ -230,7 +222,7 @@ def _make_tpf(folder: Path, path: Path) -> Source:
     tpf = read_tpf(path)
     name = folder / catalog_name(tpf.sector, tpf.camera, tpf.ccd)
     try:
-        catalog = _catalog(name, _modified(name))
+        catalog = _catalog(name, modification_time(name))
     except MissingInput as error:
         logger.info("%s; TIC %d is taken from the header of its target pixel file", error, tpf.starid)
         catalog = catalog_from_tpf(tpf)
@@ -241,7 +233,7 @@ def _cube_of(folder: Path, tpf: TPF) -> Cube | None:
     """The cube of a target pixel file's CCD, where there is one that covers its pixels."""
     path = folder / cube_name(tpf.sector, tpf.camera, tpf.ccd)
     try:
-        cube = _cube(path, _modified(path))
+        cube = _cube(path, modification_time(path))
     except MissingInput:
         logger.info("%s: no such cube; %s is processed without pixel flags", path, tpf.path.name)
         return None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import replacing
+from ..core.input_files import modification_time
 from .hdf5_read import HDF5Reader
 
 __all__ = ["USES", "Vectors", "check_vectors", "read_vectors", "vectors_source", "write_vectors"]
@@ -210,16 +211,11 @@ def read_vectors(path: str | os.PathLike[str]) -> Vectors:
         If it is corrupt, of another kind or of another format version.
     """
     path = Path(path)
-    try:
-        modified = path.stat().st_mtime_ns
-    except OSError:
-        # The reader's message is better.
-        modified = -1
-    return _read(path, modified)
+    return _read(path, modification_time(path))
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, modified: int) -> Vectors:
+def _read(path: Path, modified: int | None) -> Vectors:
     with _opened(path) as reader:
         values: dict[str, Any] = {
             name: reader.integer("", name.upper(), 0, 100_000) for name in _attributes()

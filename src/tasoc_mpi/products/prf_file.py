@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.atomic import replacing
+from ..core.input_files import modification_time
 from ..kernels.spline_prf import HALF, KNOTS, RINGS, SIDE, blend, draw_star
 from .hdf5_read import HDF5Reader
 
@@ -199,16 +200,11 @@ def read_prf(path: str | os.PathLike[str]) -> EffectivePRF:
         If it is corrupt, of another kind or of another format version.
     """
     path = Path(path)
-    try:
-        modified = path.stat().st_mtime_ns
-    except OSError:
-        # The reader's message is better.
-        modified = -1
-    return _read(path, modified)
+    return _read(path, modification_time(path))
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, modified: int) -> EffectivePRF:
+def _read(path: Path, modified: int | None) -> EffectivePRF:
     with HDF5Reader(path, "an effective PRF", _WAY_OUT) as reader:
         if not reader.is_format(FORMAT):
             raise reader.fail("not an effective PRF")
