@@ -168,7 +168,7 @@ def _describe(result: CorrectionResult, curve: RawCurve, correction: Correction)
         "rms_hour": rms_hour,
         "ptp": ptp,
         "overfitting": correction.over_fitting,
-        "underfitting": getattr(correction, "under_fitting", np.nan),
+        "underfitting": correction.under_fitting,
         "vectors": correction.number,
     }
     for name, value in numbers.items():
