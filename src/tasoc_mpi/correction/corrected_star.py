@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..core.diagnostics import CORRECTION, Diagnostics
 from ..core.errors import InputError
 from ..core.names import CBV_FOLDER, find_cbv
