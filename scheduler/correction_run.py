@@ -20,7 +20,7 @@ from ..core.names import CBV_FOLDER, cbv_name, find_cbv
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.streams import print_report
-from ..worklist.corrections import Listed, correction_log_path, outdate, read_listed
+from ..worklist.corrections import Listed, correction_log_path, of_version, outdate, read_listed
 from ..worklist.last_results import LastResults
 from ..worklist.output_folder import check_output
 from ..worklist.publish import publish
@@ -170,7 +170,7 @@ def _open_task(stack: contextlib.ExitStack, options: RunOptions, partial: bool, 
             f"{options.todo}: none of the chosen stars has a light curve in {options.output}; compute them"
             " with `tasoc-mpi run`"
         )
-    chosen &= _of_version(worklist, listed, chosen, version)
+    chosen[chosen] = of_version(options.todo, listed.version[chosen], version)
     return _Task(worklist, photometry, chosen, _vectors_at(options.output, worklist, listed, chosen))
 
 
@@ -186,26 +186,6 @@ def _check_finished(worklist: WorkList, todo: NDArray[np.bool_], partial: bool) 
             f"{text}; finish it with `tasoc-mpi run`, or correct with --partial those that there are"
         )
     logger.warning("%s: only the light curves that there are are corrected", text)
-
-
-def _of_version(
-    worklist: WorkList, listed: Listed, chosen: NDArray[np.bool_], version: int | None
-) -> NDArray[np.bool_]:
-    """Rows whose light curves are of a version; by default there may be only one."""
-    there = np.unique(listed.version[chosen])
-    names = ", ".join(map(str, there))
-    if version is None:
-        if len(there) > 1:
-            raise InputError(
-                f"{worklist.path}: lists light curves of the versions {names}; finish the run that replaces"
-                " them, or name one with --version"
-            )
-        return np.ones(len(chosen), bool)
-    if version not in there:
-        raise InputError(
-            f"{worklist.path}: lists no light curves of version {version}, but of {names}; name another"
-        )
-    return listed.version == version
 
 
 def _vectors_at(

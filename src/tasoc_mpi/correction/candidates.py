@@ -15,6 +15,7 @@ from ..core.errors import InputError
 from ..core.names import parse_lightcurve_name
 from ..core.status import STATUS
 from ..products.packed import split_name
+from ..worklist.corrections import of_version
 from ..worklist.schema import columns_of
 from ..worklist.todo_file import SQLITE_ERRORS, explain, open_todo
 from ..worklist.unlisted_lightcurves import is_listed_name
@@ -102,7 +103,9 @@ def read_areas(todo: Path, version: int | None = None) -> list[Area]:
         raise InputError(f"{todo}: lists no light curves with an area; compute them with `tasoc-mpi run`")
     if not all(map(is_listed_name, stars["lightcurve"].tolist())):
         raise InputError(f"{todo}: lists a name that is not that of a light curve; run `tasoc-mpi publish`")
-    stars = stars[_of_version(todo, stars["lightcurve"], version)]
+    names = (parse_lightcurve_name(split_name(name)[1]) for name in stars["lightcurve"].tolist())
+    # Vectors of two versions would mix two ways to choose pixels.
+    stars = stars[of_version(todo, np.array([-1 if n is None else n["version"] for n in names]), version)]
     keys = [tuple(row) for row in stars[["sector", "camera", "ccd", "cadence", "area"]].tolist()]
     out = []
     for key in sorted(set(keys)):
@@ -115,22 +118,6 @@ def read_areas(todo: Path, version: int | None = None) -> list[Area]:
         own = own[np.sort(first)]
         out.append(Area(sector, camera, ccd, cadence, number, own, key in unfinished))
     return out
-
-
-def _of_version(todo: Path, names: NDArray[np.str_], version: int | None) -> NDArray[np.bool_]:
-    """Light curves of a version; vectors of two would mix two ways to choose pixels."""
-    found = (parse_lightcurve_name(split_name(name)[1]) for name in names.tolist())
-    versions = np.array([-1 if key is None else key["version"] for key in found])
-    there = np.unique(versions)
-    text = ", ".join(map(str, there.tolist()))
-    if version is None and len(there) > 1:
-        raise InputError(
-            f"{todo}: lists light curves of the versions {text}; finish the run that replaces them,"
-            " or name one with --version"
-        )
-    if version is not None and version not in there:
-        raise InputError(f"{todo}: lists no light curves of version {version}, but of {text}; name another")
-    return np.full(len(names), True) if version is None else versions == version
 
 
 def areas_to_join(area: Area, areas: list[Area]) -> list[Area]:

@@ -21,7 +21,7 @@ from .result_log import LogReader
 from .todo_file import SQLITE_ERRORS, explain, open_todo
 from .work_list import CCD, WorkList, ccd_name
 
-__all__ = ["Listed", "correction_log_path", "outdate", "read_corrections", "read_listed"]
+__all__ = ["Listed", "correction_log_path", "of_version", "outdate", "read_corrections", "read_listed"]
 
 _VERSION = "substr(lightcurve, instr(lightcurve, '-tasoc_lc') - 2, 2)"
 
@@ -115,3 +115,25 @@ def read_listed(path: Path) -> Listed:
     if not (version >= 0).any():
         raise MissingInput(f"{path}: lists no light curves; compute them with `tasoc-mpi run`")
     return Listed(area, version)
+
+
+def of_version(path: Path, versions: NDArray[np.int64], version: int | None) -> NDArray[np.bool_]:
+    """Light curves of a version, to choose from; by default there may be only one.
+
+    Raises
+    ------
+    InputError
+        If the work list has light curves of several versions, or none of the chosen one.
+    """
+    there = np.unique(versions)
+    names = ", ".join(map(str, there))
+    if version is None:
+        if len(there) > 1:
+            raise InputError(
+                f"{path}: lists light curves of the versions {names}; finish the run that replaces"
+                " them, or name one with --version"
+            )
+        return np.ones(len(versions), bool)
+    if version not in there:
+        raise InputError(f"{path}: lists no light curves of version {version}, but of {names}; name another")
+    return versions == version
