@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,7 @@ def read_corrections(
     return status, [log for log in logs if log.exists]
 
 
+@dataclass(frozen=True)
 class Listed:
     """What a published work list says of the light curves that can be corrected.
 
@@ -81,8 +83,8 @@ class Listed:
         Version of the light curve of each row; -1 where none is listed.
     """
 
-    def __init__(self, area: NDArray[np.int64], version: NDArray[np.int64]) -> None:
-        self.area, self.version = area, version
+    area: NDArray[np.int64]
+    version: NDArray[np.int64]
 
 
 def read_listed(path: Path) -> Listed:
