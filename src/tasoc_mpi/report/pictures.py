@@ -263,8 +263,9 @@ def _draw_curves(
         axes.set_ylabel(unit)
         axes.ticklabel_format(useOffset=False)
         variable = variables.get(int(star["starid"]))
-        words = [f"TIC {star['starid']}", f"Tmag {star['tmag']:.2f}", why, _source(curve, star)]
-        words += ["corrected (grey: raw)"] if corrected else []
+        # What was injected stands in the same line.
+        words = [f"TIC {star['starid']}", f"Tmag {star['tmag']:.2f}", "" if variable else why]
+        words += [_source(curve, star), "grey: raw" if corrected else ""]
         axes.set_title("   ".join(word for word in words if word), fontsize=9, loc="left")
         if variable is not None:
             axes.set_title(variable.text, fontsize=9, loc="right", color=COLOURS["red"])
