@@ -72,8 +72,17 @@ class HaloPhotometry(BasePhotometry):
 
     def default_stamp(self) -> tuple[int, int]:
         """Rows and columns that hold the mask."""
-        radius = mask_radius(self._magnitude, self.settings.getfloat("halo", "radius"))
-        return (2 * math.ceil(radius) + 1,) * 2
+        return (2 * math.ceil(self._radius) + 1,) * 2
+
+    @property
+    def _radius(self) -> float:
+        """Radius of the mask, pixels."""
+        return mask_radius(self._magnitude, self.settings.getfloat("halo", "radius"))
+
+    def _distance(self) -> NDArray[np.float64]:
+        """Distance of the pixels of the stamp from the star."""
+        rows, columns = np.indices(self.sumimage.shape)
+        return np.hypot(rows - self.target_pos_row_stamp, columns - self.target_pos_column_stamp)
 
     @property
     def _magnitude(self) -> float:
@@ -122,12 +131,10 @@ class HaloPhotometry(BasePhotometry):
 
     def _choose(self, parameters: HaloParameters) -> HaloPixels:
         """The pixels that are used, in a stamp that holds the mask and the saturated pixels."""
-        radius = mask_radius(self._magnitude, parameters.radius)
+        radius = self._radius
         regions = self._grow(parameters)
         image = self.sumimage
-        place = (self.target_pos_row_stamp, self.target_pos_column_stamp)
-        rows, columns = np.indices(image.shape)
-        distance = np.hypot(rows - place[0], columns - place[1])
+        distance = self._distance()
         usable = ((self.aperture & 1) > 0) & np.isfinite(image)
         used = usable & ((distance <= radius) | regions[0])
         usable[used] = self._known(used, parameters.min_flux)
@@ -177,7 +184,7 @@ class HaloPhotometry(BasePhotometry):
     def _neighbours(self, image: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Expected light of other stars in the stamp, e-/s: cores by the response, wings by the target's."""
         row_min, row_max, col_min, col_max = self.stamp
-        reach = mask_radius(self._magnitude, self.settings.getfloat("halo", "radius"))
+        reach = self._radius
         source = self._source
         i = source.stars_within(row_min - reach, row_max + reach, col_min - reach, col_max + reach)
         stars = source.catalog.stars[i]
@@ -352,10 +359,7 @@ class HaloPhotometry(BasePhotometry):
             text = "TIC %d: up to %.0f%% of the light of a pixel belongs to other stars"
             self.logger.warning(text, self.starid, 100 * self.neighbour_share)
             status = STATUS.WARNING
-        rows, columns = np.indices(pixels.index.shape)
-        distance = np.hypot(rows - self.target_pos_row_stamp, columns - self.target_pos_column_stamp)
-        radius = mask_radius(self._magnitude, parameters.radius)
-        share = float((distance <= radius).sum()) / (math.pi * radius**2)
+        share = float((self._distance() <= self._radius).sum()) / (math.pi * self._radius**2)
         if share < _MASK_SHARE and self.datasource == "ffi":
             text = "TIC %d: only %.0f%% of the mask have pixels"
             self.logger.warning(text, self.starid, 100 * share)
