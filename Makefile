@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RANKS ?= 3
 SHELL := /bin/bash
 
-.PHONY: demo test test-mpi fuzz lint bench clean
+.PHONY: demo test test-mpi fuzz lint docs bench clean
 
 help:
 	@echo "make demo   simulate a CCD and make the light curves of its stars under MPI (3 minutes, 2 GB)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-mpi  run the tests of MPI under MPICH and Open MPI, on 1, 2 and 4 ranks"
 	@echo "make fuzz   damage every kind of file that the program reads, 1,000 times each (30 minutes on 2 cores)"
 	@echo "make lint   check style and types"
+	@echo "make docs   build the documentation as a site, docs/_build/html/index.html, and execute its notebooks (1 minute)"
 	@echo "make bench  measure speed and precision (15 minutes, 15 GB; PRF=FOLDER of TESS PRF files: PSF fluxes, too)"
 
 $(BIN)/python:
@@ -28,6 +29,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mpich,test,lint]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mpich,docs]'
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
@@ -55,6 +60,10 @@ lint: $(VENV)/.test
 	rm -rf build && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/typed .
 	MYPYPATH=build/typed $(BIN)/mypy
 
+docs: $(VENV)/.docs
+	@# Without network, and every warning is an error: also a link that leads nowhere, and an error of a notebook.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+
 bench: $(VENV)/.test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py --folder bench/ccd
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench_memory.py bench/ccd 1 2 4
@@ -68,4 +77,4 @@ bench: $(VENV)/.test
 	$(if $(PRF),$(BIN)/python benchmarks/psf_pairs.py bench/psf $(PRF) --pairs 8)
 
 clean:
-	rm -rf demo bench build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf demo bench build docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
