@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from tasoc_mpi.photometry.psf_slopes import flux_slopes
+from tasoc_mpi.photometry.psf_slopes import flux_slopes, slopes_from_background
+
+EXPECTED = np.array([0.02, 0.02])
 
 
 def motion(n):
@@ -16,7 +18,7 @@ def test_slopes_are_found_in_noise():
     shift = motion(1200)
     noise = 2e-4 * np.random.default_rng(4).standard_normal(1200)
     flux = 5e3 * (1 + shift @ [0.02, -0.01] + noise)
-    np.testing.assert_allclose(flux_slopes(flux, shift), [0.02, -0.01], atol=1.5e-3)
+    np.testing.assert_allclose(flux_slopes(flux, shift, EXPECTED), [0.02, -0.01], atol=1.5e-3)
 
 
 @pytest.mark.parametrize("period", [0.7, 5.0, 40.0])
@@ -24,7 +26,7 @@ def test_a_star_keeps_its_variation(period):
     """What the correction adds to a star that varies by a tenth, and drifts, is below 2% of that."""
     shift = motion(1200)
     signal = 0.1 * np.sin(2 * np.pi * np.arange(1200) / 48 / period)
-    slopes = flux_slopes(100.0 * (1 + signal), shift)
+    slopes = flux_slopes(100.0 * (1 + signal), shift, EXPECTED)
     left = (1 + signal) / (1 + shift @ slopes) - 1
     assert np.polyfit(signal, left, 1)[0] == pytest.approx(1, abs=0.005)
     assert np.std(left - signal) < 2e-3
@@ -34,10 +36,38 @@ def test_a_few_outliers_do_no_harm():
     shift = motion(240)
     flux = 100.0 * (1 + shift @ [0.01, 0.0])
     flux[::40] *= 1.5
-    np.testing.assert_allclose(flux_slopes(flux, shift), [0.01, 0.0], atol=3e-3)
+    np.testing.assert_allclose(flux_slopes(flux, shift, EXPECTED), [0.01, 0.0], atol=3e-3)
 
 
 @pytest.mark.parametrize("flux", [np.zeros(0), np.ones(10), -np.ones(100), np.zeros(100)])
 def test_nothing_to_learn_from(flux):
     still = np.zeros((len(flux), 2))
-    np.testing.assert_array_equal(flux_slopes(flux, still), 0.0)
+    np.testing.assert_array_equal(flux_slopes(flux, still, EXPECTED), 0.0)
+
+
+def focus(n):
+    """A drift of the focus, as slow as stars vary, with small fast changes; zero in the mean."""
+    drift = 0.015 * np.cos(np.pi * np.arange(n) / n) + 1e-4 * np.random.default_rng(5).standard_normal(n)
+    return drift - drift.mean()
+
+
+@pytest.mark.parametrize("trend", [0.0, 3.0])
+def test_light_that_the_focus_moves_is_found_in_the_background(trend):
+    """However a star varies, the slope is that by which its light goes into the background."""
+    change = focus(640)
+    rng = np.random.default_rng(6)
+    causes = np.column_stack([0.02 * rng.standard_normal((640, 2)), change])
+    flux = 1e4 * (1 + (trend - 0.1) * change + 1e-4 * rng.standard_normal(640))
+    light = 0.1 * change + 1e-3 * rng.standard_normal(640)
+    measured = slopes_from_background(light, causes, 1e-4)
+    slopes = flux_slopes(flux, causes, np.array([*EXPECTED, 0.05]), measured)
+    assert slopes[2] == pytest.approx(-0.1, abs=0.01)
+
+
+def test_a_drift_of_the_sky_is_none_of_a_faint_star():
+    causes = np.column_stack([motion(640), focus(640)])
+    light = 5.0 * causes[:, 2:] + 0.02 * np.random.default_rng(7).standard_normal((640, 1))
+    measured = slopes_from_background(light[:, 0], causes, 0.05)
+    slopes = flux_slopes(np.ones(640), causes, np.array([*EXPECTED, 0.05]), measured)
+    assert abs(slopes[2]) < 0.02
+    assert slopes_from_background(light[:6, 0], causes[:6], 0.05) is None

@@ -7,7 +7,7 @@ import numpy as np
 from ..kernels.linear_psf import series_of_stars, solve_frames
 from .psf_method import FrameFits, PSFMethod
 from .psf_scene import LEAST, Scene
-from .psf_slopes import take_out_motion
+from .psf_slopes import take_out_slopes
 
 __all__ = ["LinPSFPhotometry", "fit_linear"]
 
@@ -40,6 +40,6 @@ def fit_linear(scene: Scene) -> FrameFits:
         pixels.images, pixels.errors, pixels.used, series, scene.faint_series(), scene.weights, scene.shift,
         scene.gradient, scene.offsets, scene.choice.flux[fitted], scene.choice.precision, LEAST,
     )  # fmt: skip
-    slopes = take_out_motion(results, scene.shift, pixels.good)
+    slopes, focus = take_out_slopes(results, scene.shift, scene)
     fluxes[:, 0] = results[:, 0]
-    return FrameFits(results, fluxes, residual, slopes=slopes)
+    return FrameFits(results, fluxes, residual, slopes=slopes, focus=focus)

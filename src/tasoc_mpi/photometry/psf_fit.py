@@ -10,7 +10,7 @@ from ..kernels.psf_likelihood import DATA_VARIANCE, MODEL_VARIANCE, POISSON
 from .header import exposure_seconds
 from .psf_method import FrameFits, PSFMethod
 from .psf_scene import LEAST, SHIFT, Scene
-from .psf_slopes import take_out_motion
+from .psf_slopes import take_out_slopes
 
 __all__ = ["LIKELIHOODS", "PSFPhotometry", "fit_positions"]
 
@@ -103,10 +103,10 @@ def fit_positions(
         LIKELIHOODS[likelihood], seconds, LEAST,
     )  # fmt: skip
     moved = states[:, k + 1 : k + 3] + states[:, k + 3 : k + 5]
-    slopes = take_out_motion(results, scene.shift + moved, pixels.good)
+    slopes, focus = take_out_slopes(results, scene.shift + moved, scene)
     fluxes = states[:, :k].copy()
     fluxes[:, 0] = results[:, 0]
-    return FrameFits(results, fluxes, residual, moved, slopes), states
+    return FrameFits(results, fluxes, residual, moved, slopes, focus), states
 
 
 def _usual_places(

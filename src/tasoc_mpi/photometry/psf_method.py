@@ -45,6 +45,8 @@ class FrameFits:
         (row, column) of the target from where the scene has it; None where it is held there.
     slopes : ndarray, shape (2,), or None
         Relative change of the flux by motion of a pixel in row and in column, which was taken out.
+    focus : float
+        Standard deviation of the relative change of the flux with the focus, which was taken out.
     """
 
     results: NDArray[np.float64]
@@ -52,6 +54,7 @@ class FrameFits:
     residual: NDArray[np.float64]
     moved: NDArray[np.float64] | None = None
     slopes: NDArray[np.float64] | None = None
+    focus: float = 0.0
 
 
 class PSFMethod(BasePhotometry):
@@ -208,6 +211,8 @@ class PSFMethod(BasePhotometry):
             for key, slope, axis in zip(("PSF_SLPR", "PSF_SLPC"), fit.slopes, ("row", "column"), strict=True):
                 words = f"[1/pixel] corrected change of flux with {axis}"
                 self.additional_headers[key] = (float(slope), words)
+            focus = (1e6 * fit.focus, "[ppm] corrected change of flux with focus (RMS)")
+            self.additional_headers["PSF_FOC"] = focus
         if choice.inseparable:
             self.logger.warning(
                 "TIC %d: a neighbour is too close: the flux rests on the catalogue's ratio", self.starid
