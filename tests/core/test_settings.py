@@ -38,7 +38,7 @@ def test_defaults_are_possible_values():
     assert len({(s.section, s.key) for s in SETTINGS}) == len(SETTINGS)
     for setting in SETTINGS:
         assert setting.parse(setting.shown) == setting.default
-        assert setting.words or setting.low < setting.high
+        assert isinstance(setting.default, str) or setting.low < setting.high
         assert setting.reason.endswith((".", "..."))
 
 
@@ -78,6 +78,14 @@ def test_single_values_are_overridden(override):
     assert settings.getfloat("k2p2", "threshold") == 0.8
 
 
+def test_settings_of_the_tasoc_pipeline(override):
+    settings = override(
+        "[todolist]\nfaint_limit = 16.5\n\n[fixes]\ntime_offset = True\n\n[haloswitch]\ntmag_limit = 5.0\n"
+    )
+    assert settings.getfloat("todo", "faint_limit") == 16.5
+    assert settings.getfloat("haloswitch", "tmag_limit") == 5.0
+
+
 def test_zero_point_is_that_of_the_expected_flux(override):
     override("[photometry]\nzero_point = 20.5\n")
     np.testing.assert_allclose(mag2flux(np.array([20.5, 18.0])), [1.0, 10.0])
@@ -107,6 +115,8 @@ def test_zero_point_is_that_of_the_expected_flux(override):
         ("faint_limit = 15\n", "no section headers"),
         ("[todo]\nfaint_limit\n", r"parsing errors.*\[line  ?2\]"),
         ("[todo\nfaint_limit = 15\n", "no section headers"),
+        ("[todo]\nfaint_limit = 15\n[todolist]\nfaint_limit = 15\n", "is in .todolist. and in .todo."),
+        ("[fixes]\ntime_offset = False\n", "always corrected; remove it"),
         (b"[todo]\nfaint_limit = 15 ; \xe9\n", "not a text in UTF-8"),
         (b"\xff\xfe[\0t\0", "not a text in UTF-8"),
     ],

@@ -243,13 +243,36 @@ def test_names_of_the_mission():
     assert (info.starid, info.sector, info.cadence) == (25155310, 27, 20)
     info = parse_tpf_name("hlsp_tess-data-alerts_tess_phot_00025155310-s01_tess_v1_tp.fits")
     assert (info.starid, info.sector, info.cadence) == (25155310, 1, 120)
+    info = parse_tpf_name("hlsp_tess-spoc_tess_phot_0000000188589164-s0024_tess_v1_tp.fits")
+    assert (info.starid, info.sector, info.cadence) == (188589164, 24, 0)
     for other in (
+        "hlsp_tess-spoc_tess_phot_0000000188589164-s0024_tess_v1_lc.fits",
+        "hlsp_tess-spoc_tess_phot_00188589164-s0024_tess_v1_tp.fits",
         "tess2018206045859-s0001-0000000025155310-0120-s_lc.fits",
         "tess2018206192942-s0001-1-4-0120-s_ffic.fits",
         "tess2018206045859-s0001-0000000025155310-0120-s_tp.fits.gz.part",
         "hlsp_tess-data-alerts_tess_phot_25155310-s01_tess_v1_tp.fits",
     ):
         assert parse_tpf_name(other) is None
+
+
+@pytest.mark.parametrize(
+    ("cards", "cadence"), [({"NUM_FRM": 300, "FRAMETIM": 2.0}, 600), ({"TIMEDEL": 0.0208333333}, 1800)]
+)
+def test_the_cadence_of_a_file_of_tess_spoc_is_that_of_its_header(tmp_path, cards, cadence):
+    name = "hlsp_tess-spoc_tess_phot_0000000025155310-s0001_tess_v1_tp.fits"
+    path = write_tpf(tmp_path / name, 25155310, corner=(500, 600))
+    with pytest.raises(InputError, match=f"{name}: cannot be read"):
+        find_tpfs(tmp_path)
+    for key, value in cards.items():
+        fits.setval(path, key, value=value, ext=1)
+    write_tpf(tmp_path / tpf_name(25155310), 25155310, corner=(500, 600))
+    # One star at two cadences: two light curves.
+    assert [(info.starid, info.cadence) for info in find_tpfs(tmp_path)] == [
+        (25155310, 120),
+        (25155310, cadence),
+    ]
+    assert read_tpf(path).cadence == cadence
 
 
 def test_files_are_found_in_sub_folders_and_the_newest_name_wins(tmp_path, caplog):

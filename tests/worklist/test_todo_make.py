@@ -297,7 +297,8 @@ def test_exclusions_and_methods(tmp_path):
     ("text", "methods", "words"),
     [
         ("1 2\n", False, "line 1: 2 words, expected STARID SECTOR DATASOURCE"),
-        ("# fine\n1 2 ffi psf\n", False, "line 2: 4 words"),
+        ("# fine\n1 2 ffi psf\n", False, "line 2: DATA_RELEASE is . or a number, and not 'psf'"),
+        ("1 2 ffi\n", True, "line 1: 3 words, expected STARID SECTOR DATASOURCE METHOD"),
         ("x 2 ffi\n", False, "line 1: STARID is a TIC number, and not 'x'"),
         ("123.7 2 ffi\n", False, "line 1: STARID is a TIC number, and not '123.7'"),
         ("-5 2 ffi\n", False, "line 1: STARID is a TIC number"),
@@ -322,6 +323,21 @@ def test_bad_rules_are_named(tmp_path, text, methods, words):
     with pytest.raises(InputError, match=words) as caught:
         read_rules(path, methods)
     assert str(caught.value).startswith(f"{path}, line")
+
+
+def test_lists_of_the_tasoc_pipeline(tmp_path):
+    write_tpf(tmp_path / tpf_name(100), 100, corner=(500, 600), cards={"DATA_REL": 1})
+    write_tpf(tmp_path / tpf_name(200), 200, corner=(700, 600), cards={"DATA_REL": 42})
+    write_tpf(tmp_path / tpf_name(300), 300, corner=(900, 600), cards={"DATA_REL": 42})
+    (tmp_path / "todolist-exclude.dat").write_text(
+        "# Column 1: TIC\n"
+        "100    1   tpf   1  No calibrated data.\n"
+        "200    1   tpf   1  Wrong placement of stamp.\n"
+    )
+    (tmp_path / "todolist-methods.dat").write_text("300   1   tpf   halo   Star spilling outside stamp.\n")
+    fill_todo(tmp_path, exclude=tmp_path / "todolist-exclude.dat", methods=tmp_path / "todolist-methods.dat")
+    # The pixels of star 200 are of another release than those that the rule is about.
+    assert listed(tmp_path) == [(200, "tpf", 120, None), (300, "tpf", 120, "halo")]
 
 
 def test_rules_files_that_are_not_there_or_packaged(tmp_path):

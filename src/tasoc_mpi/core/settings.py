@@ -11,6 +11,7 @@ import difflib
 import functools
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class Setting:
         """The possible values, described."""
         if self.words:
             return f"one of {', '.join(self.words)}"
+        if isinstance(self.default, str):
+            return "an address that begins with https:// or http://"
         kind = "an integer" if isinstance(self.default, int) else "a number"
         return f"{kind} from {self.low:g} to {self.high:g}"
 
@@ -73,9 +76,10 @@ class Setting:
         60.0
         """
         if isinstance(self.default, str):
-            if text not in self.words:
+            possible = text in self.words if self.words else _ADDRESS.fullmatch(text)
+            if not possible:
                 raise ValueError(self.values)
-            return text
+            return text.rstrip("/")
         try:
             # Python's own forms of numbers (1_000) are not those of other programs.
             value = type(self.default)(text.replace("_", "x"))
@@ -87,6 +91,11 @@ class Setting:
 
 
 _TMAG = (-10.0, 40.0)
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9\[][\w.:\[\]-]*(/[\w./~%+-]*)?", re.ASCII)
+#: Sections of the settings of the TASOC pipeline (settings.ini), and what they are called here.
+_OTHER_NAMES = {"todolist": "todo"}
+#: Its correction of the times of early data releases, which this program always applies.
+_TIME_OFFSET = ("fixes", "time_offset")
 
 #: All settings, by section.
 SETTINGS = (
@@ -309,21 +318,37 @@ def _read(path: str) -> list[tuple[Setting, int | float | str]]:
     except configparser.Error as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: cannot be read as settings ({reason}); {way_out}") from None
-    found = []
+    found: dict[Setting, int | float | str] = {}
     for section in parser.sections():
-        known = _BY_SECTION.get(section)
+        if section == _TIME_OFFSET[0]:
+            _check_fixes(path, parser)
+            continue
+        known = _BY_SECTION.get(_OTHER_NAMES.get(section, section))
         if known is None:
             raise InputError(f"{path}: no section [{section}]{_meant(section, _BY_SECTION)}; {way_out}")
         for key, value in parser.items(section):
             if key not in known:
                 raise InputError(f"{path}: no setting [{section}] {key}{_meant(key, known)}; {way_out}")
+            if known[key] in found:
+                raise InputError(f"{path}: {key} is in [{section}] and in [{known[key].section}]; {way_out}")
             try:
-                found.append((known[key], known[key].parse(value)))
+                found[known[key]] = known[key].parse(value)
             except ValueError as error:
                 shown = value if len(value) <= 40 else value[:40] + "..."
                 problem = f"[{section}] {key} is {shown!r} and not {error}"
                 raise InputError(f"{path}: {problem}; {way_out}") from None
-    return found
+    return list(found.items())
+
+
+def _check_fixes(path: str, parser: configparser.ConfigParser) -> None:
+    """The only thing that a section [fixes] can say here."""
+    section, known = _TIME_OFFSET
+    for key, value in parser.items(section):
+        if key != known or value.strip().lower() not in ("true", "yes", "on", "1"):
+            raise InputError(
+                f"{path}: [{section}] {key} = {value[:40]}: the times of early data releases are "
+                "always corrected; remove it, or write time_offset = True"
+            )
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from ..core.names import CCDKey
 from .fits_read import HDU, FITSReader, is_integer, is_number
 from .fits_table import read_series, table_columns
 from .frame_wcs import COLUMN_CARDS, FrameWCS
-from .tpf_files import TPFInfo, parse_tpf_name, read_file
+from .tpf_files import TPFInfo, parse_tpf_name, read_file, table_cadence
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -171,7 +171,7 @@ def _read(reader: FITSReader, with_pixels: bool, with_rows: bool) -> TPF:
         sector=sector,
         camera=camera,
         ccd=ccd,
-        cadence=name.cadence if name else _cadence(table_header),
+        cadence=(name.cadence if name else 0) or table_cadence(table_header),
         time=_series(rows, "TIME"),
         timecorr=_series(rows, "TIMECORR"),
         cadenceno=_series(rows, "CADENCENO"),
@@ -247,14 +247,6 @@ def _ccd(header: Mapping[str, Any]) -> tuple[int, int]:
     if not (1 <= camera <= 4 and 1 <= ccd <= 4):
         raise ValueError(f"camera {camera}, CCD {ccd}")
     return camera, ccd
-
-
-def _cadence(header: Mapping[str, Any]) -> int:
-    """Seconds between rows, from the table's header."""
-    frames, length = header.get("NUM_FRM"), header.get("FRAMETIM")
-    if is_number(frames) and is_number(length):
-        return round(frames * length)
-    return round(float(header["TIMEDEL"]) * 86400)
 
 
 def _wcs(

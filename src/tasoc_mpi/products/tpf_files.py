@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError, TasocError, one_line
 from ..core.input_files import WAY_OUT, check_folder, files_below, warn_each
-from .fits_read import FITSReader
+from .fits_read import FITSReader, is_number
 from .processing import file_rank, processing
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "parse_tpf_name",
     "read_file",
     "read_tpf_list",
+    "table_cadence",
     "tpf_list_path",
     "write_tpf_list",
 ]
@@ -34,6 +35,10 @@ _NAMES = (
         r"hlsp_tess-data-alerts_tess_phot_(?P<starid>\d{11})-s(?P<sector>\d{2})_tess_v1_(?P<fast>fast-)?tp"
         r"\.fits(\.gz)?"
     ),
+    # Of TESS-SPOC, at the cadence of the full frame images, which the header alone tells.
+    re.compile(
+        r"hlsp_tess-spoc_tess_phot_(?P<starid>\d{16})-s(?P<sector>\d{4})_tess_v1_(?P<header>)tp\.fits(\.gz)?"
+    ),
 )
 
 
@@ -44,7 +49,7 @@ class TPFInfo:
     path: Path
     starid: int
     sector: int
-    cadence: int  #: Seconds: 120 or 20
+    cadence: int  #: Seconds; 0 where the name does not tell it (files of TESS-SPOC)
 
 
 def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:
@@ -60,9 +65,42 @@ def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:
     for pattern in _NAMES:
         match = pattern.fullmatch(path.name)
         if match:
-            cadence = 20 if match["fast"] else 120
+            words = match.groupdict()
+            cadence = 0 if "header" in words else 20 if words["fast"] else 120
             return TPFInfo(path, int(match["starid"]), int(match["sector"]), cadence)
     return None
+
+
+def table_cadence(header: Mapping[str, Any]) -> int:
+    """Seconds between the rows of a target pixel file, from the header of its table.
+
+    Examples
+    --------
+    >>> table_cadence({"NUM_FRM": 60, "FRAMETIM": 2.0}), table_cadence({"TIMEDEL": 0.0208333333})
+    (120, 1800)
+    """
+    frames, length = header.get("NUM_FRM"), header.get("FRAMETIM")
+    if is_number(frames) and is_number(length):
+        seconds = frames * length
+    else:
+        seconds = float(header["TIMEDEL"]) * 86400
+    if not 1 <= seconds < 10000:
+        raise ValueError(f"a cadence of {seconds:g} s")
+    return round(seconds)
+
+
+def _with_cadence(info: TPFInfo) -> TPFInfo:
+    """The same, with the cadence of its header where the name does not tell it."""
+    if info.cadence:
+        return info
+
+    def read(reader: FITSReader) -> int:
+        hdus = reader.hdus()
+        if next(hdus, None) is None or (table := next(hdus, None)) is None:
+            raise ValueError("it has no table")
+        return table_cadence(table.values)
+
+    return replace(info, cadence=read_file(info.path, read))
 
 
 def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
@@ -83,6 +121,8 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
     ------
     MissingInput
         If there is no such folder.
+    InputError
+        If the cadence of a file is not in its name, and its header cannot be read.
     """
     folder = Path(folder)
     check_folder(folder, "the data")
@@ -90,6 +130,7 @@ def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:
     for path in files_below(folder):
         info = parse_tpf_name(path)
         if info is not None:
+            info = _with_cadence(info)
             found.setdefault((info.starid, info.sector, info.cadence), []).append(info)
     chosen: list[TPFInfo] = []
     left_out: list[str] = []
@@ -147,7 +188,7 @@ def write_tpf_list(folder: Path, output: Path) -> None:
     InputError
         If the list cannot be written.
     """
-    files = [str(info.path.relative_to(folder)) for info in find_tpfs(folder)]
+    files = [(str(info.path.relative_to(folder)), info.cadence) for info in find_tpfs(folder)]
     path = tpf_list_path(output)
     try:
         path.parent.mkdir(exist_ok=True)
@@ -166,11 +207,11 @@ def read_tpf_list(folder: Path, output: Path) -> list[TPFInfo] | None:
         searched.
     """
     try:
-        names = [PurePath(name) for name in json.loads(tpf_list_path(output).read_bytes())]
+        files = [(PurePath(name), int(s)) for name, s in json.loads(tpf_list_path(output).read_bytes())]
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
-    if any(name.is_absolute() or ".." in name.parts for name in names):
+    if any(name.is_absolute() or ".." in name.parts for name, _ in files):
         return None
-    found = [parse_tpf_name(folder / name) for name in names]
-    infos = [info for info in found if info is not None]
-    return infos if len(infos) == len(names) else None
+    found = [(parse_tpf_name(folder / name), cadence) for name, cadence in files]
+    infos = [replace(info, cadence=cadence) for info, cadence in found if info is not None]
+    return infos if len(infos) == len(files) else None

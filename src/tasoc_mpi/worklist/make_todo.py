@@ -18,6 +18,7 @@ from ..core.sphere import separation, unit_vectors
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.cube import Cube, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
+from ..products.fits_read import is_integer
 from ..products.star_catalog import STAR_DTYPE, StarCatalog, catalog_from_tpf, open_catalog
 from ..products.tpf import TPF, group_tpfs, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
@@ -36,8 +37,12 @@ _PIXEL = 21.0 / 3600.0
 #: Stars of so many rows and columns of pixels are computed together: their pixels are read once.
 _TILE = 64
 _TILES_ACROSS = 32
-#: A row of the work list with the tile in which the star lies, -1 for none.
-_DTYPE = np.dtype([*((name, TODO_DTYPE[name]) for name in TODO_DTYPE.names or ()), ("tile", "i4")])
+#: A row of the work list with the tile in which the star lies, -1 for none, and the data release of its
+#: pixels, -1 where it is not known.
+_DTYPE = np.dtype(
+    [*((name, TODO_DTYPE[name]) for name in TODO_DTYPE.names or ()), ("tile", "i4"), ("data_rel", "i4")]
+)
+_LAST_RELEASE = 9999
 #: Bit of an APERTURE image for a pixel that was sent down.
 _COLLECTED = 1
 
@@ -183,9 +188,10 @@ def prioritise(rows: NDArray[np.void]) -> NDArray[np.void]:
     return rows
 
 
-def _rows(n: int, key: CCDKey, datasource: str, cadence: int) -> NDArray[np.void]:
+def _rows(n: int, key: CCDKey, datasource: str, cadence: int, data_rel: object) -> NDArray[np.void]:
     rows = np.zeros(n, dtype=_DTYPE)
     rows["tile"] = -1
+    rows["data_rel"] = data_rel if is_integer(data_rel) and 0 <= data_rel <= _LAST_RELEASE else -1
     rows["sector"], rows["camera"], rows["ccd"] = key
     rows["datasource"], rows["cadence"] = datasource, cadence
     return rows
@@ -223,7 +229,7 @@ def _ffi_rows(cube: Cube, catalog: StarCatalog, faint_limit: float) -> NDArray[n
     inside &= _inside(column, cube.column_offset, cube.column_offset + cube.shape[1])
     inside &= _inside(row, *SCIENCE_ROWS) & _inside(column, *SCIENCE_COLUMNS)
     stars, row, column = stars[inside], row[inside], column[inside]
-    rows = _rows(len(stars), key, "ffi", int(attributes["CADENCE"]))
+    rows = _rows(len(stars), key, "ffi", int(attributes["CADENCE"]), int(attributes["DATA_REL"]))
     rows["tile"] = (np.rint(row).astype(int) - SCIENCE_ROWS[0]) // _TILE * _TILES_ACROSS
     rows["tile"] += (np.rint(column).astype(int) - SCIENCE_COLUMNS[0]) // _TILE
     rows["starid"], rows["tmag"] = stars["starid"], stars["tmag"]
@@ -263,7 +269,8 @@ def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit
 
 def _primary(tpf: TPF, catalog: StarCatalog | None) -> NDArray[np.void]:
     """The row of a file's own star: from the catalog, or from the file's header."""
-    rows = _rows(1, (tpf.sector, tpf.camera, tpf.ccd), "tpf", tpf.cadence)
+    key = (tpf.sector, tpf.camera, tpf.ccd)
+    rows = _rows(1, key, "tpf", tpf.cadence, tpf.header.get("DATA_REL"))
     if catalog is not None and tpf.starid not in catalog:
         logger.warning("TIC %d has a target pixel file, but is not in %s", tpf.starid, catalog.path)
         catalog = None
@@ -307,7 +314,7 @@ def _secondaries(
     collected = (tpf.aperture[pixels] & _COLLECTED) != 0
     stars, row, column = stars[collected], row[collected], column[collected]
     key = (tpf.sector, tpf.camera, tpf.ccd)
-    rows = _rows(len(stars), key, f"tpf:{tpf.starid}", tpf.cadence)
+    rows = _rows(len(stars), key, f"tpf:{tpf.starid}", tpf.cadence, tpf.header.get("DATA_REL"))
     rows["starid"], rows["tmag"] = stars["starid"], stars["tmag"]
     rows["cbv_area"] = cbv_area(stars["ra"], stars["decl"], tpf.camera, tpf.ccd, centre)
     edge = np.min([row - row_min, row_max - 1 - row, column - col_min, col_max - 1 - column], axis=0) + 0.5

@@ -19,6 +19,7 @@ __all__ = ["Rule", "read_rules"]
 
 #: Numbers of sectors have four digits in the names of files.
 _LAST_SECTOR = 9999
+_LAST_RELEASE = 9999
 #: A rule for every star of a sector has 100 MB.
 _MOST_BYTES = 1 << 28
 
@@ -31,14 +32,17 @@ class Rule:
     sector: int | None  #: None for all
     datasource: str  #: ``*`` for all
     method: str = ""  #: Empty for an exclusion
+    data_release: int | None = None  #: Of the pixels; None for all
 
     def fits(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Which rows of TODO_DTYPE the rule names."""
+        """Which rows of the work list, with their data releases in `data_rel`, the rule names."""
         fits = rows["starid"] == self.starid
         if self.sector is not None:
             fits &= rows["sector"] == self.sector
         if self.datasource != "*":
             fits &= rows["datasource"] == self.datasource
+        if self.data_release is not None:
+            fits &= rows["data_rel"] == self.data_release
         return fits
 
 
@@ -86,7 +90,7 @@ def read_rules(path: str | os.PathLike[str] | None, methods: bool) -> list[Rule]
 
 def _rule(where: str, words: Sequence[str], methods: bool) -> Rule:
     form = "STARID SECTOR DATASOURCE METHOD" if methods else "STARID SECTOR DATASOURCE"
-    if len(words) != len(form.split()):
+    if len(words) < len(form.split()):
         raise InputError(f"{where}: {len(words)} words, expected {form}")
     starid = _number(where, words[0], LARGEST_STARID, "STARID is a TIC number")
     sector = None
@@ -99,7 +103,12 @@ def _rule(where: str, words: Sequence[str], methods: bool) -> Rule:
         raise InputError(f"{where}: datasource {words[2][:40]!r}, expected ffi, tpf, tpf:STARID or *")
     if methods and words[3] not in METHODS:
         raise InputError(f"{where}: method {words[3][:40]!r}, expected one of {', '.join(METHODS)}")
-    return Rule(starid, sector, words[2], words[3] if methods else "")
+    if methods:
+        return Rule(starid, sector, words[2], words[3])
+    release = None
+    if len(words) > 3 and words[3] != "*":
+        release = _number(where, words[3], _LAST_RELEASE, "DATA_RELEASE is * or a number")
+    return Rule(starid, sector, words[2], data_release=release)
 
 
 def _number(where: str, word: str, largest: int, meaning: str) -> int:
