@@ -80,10 +80,7 @@ def table_cadence(header: Mapping[str, Any]) -> int:
     (120, 1800)
     """
     frames, length = header.get("NUM_FRM"), header.get("FRAMETIM")
-    if is_number(frames) and is_number(length):
-        seconds = frames * length
-    else:
-        seconds = float(header["TIMEDEL"]) * 86400
+    seconds = frames * length if is_number(frames) and is_number(length) else float(header["TIMEDEL"]) * 86400
     if not 1 <= seconds < 10000:
         raise ValueError(f"a cadence of {seconds:g} s")
     return round(seconds)
