@@ -22,6 +22,9 @@ nitpicky = True
 default_role = "autolink"
 nitpick_ignore_regex = [("py:obj", r"(?!tasoc_mpi\.).*")]
 
+# Indented blocks are commands and drawings.
+highlight_language = "text"
+
 # Markdown: the files of this folder are pages as they are.
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
