@@ -162,6 +162,30 @@ def test_eclipses_do_not_bring_motion_in():
     assert eclipse @ after / (eclipse @ eclipse) == pytest.approx(1, abs=0.01)
 
 
+def test_weights_of_many_pixels_do_not_follow_the_noise():
+    rng = np.random.default_rng(5)
+    light = 10 ** rng.uniform(-3.0, 0.0, 600)
+    variance = 1e-6 / light
+    pixels = (np.sqrt(variance)[:, None] * rng.standard_normal((600, 200))).astype("f4")
+    (fit,) = fit_segments(
+        pixels, variance, light, np.arange(200) / 48, np.arange(200), [slice(0, 200)], "tv", 5, 2, 1.0, 101
+    )
+    scatter = np.std(weighted_sum(pixels, fit.shares))
+    assert scatter / np.sqrt((fit.shares**2 * variance).sum()) == pytest.approx(1, abs=0.15)
+
+
+def test_a_star_that_varies_without_a_period_gets_the_plain_sum():
+    _, star, pixels = moving_star()
+    rng = np.random.default_rng(6)
+    granulation = np.convolve(rng.standard_normal(408), np.exp(-np.arange(9) / 5.0), "valid")
+    pixels += (3e-2 * granulation - star).astype("f4")
+    (fit,) = fit_segments(
+        pixels, np.full(60, 1e-6), np.ones(60), np.arange(400) / 48, np.arange(400), [slice(0, 400)], "tv",
+        5, 2, 1.0, 101,
+    )  # fmt: skip
+    np.testing.assert_allclose(fit.shares, 1 / 60)
+
+
 @pytest.mark.parametrize("change", [0.0, -0.4])
 def test_a_listed_time_divides_only_where_the_pointing_changes(change):
     time, star, pixels = moving_star(change=change)

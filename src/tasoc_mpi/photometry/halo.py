@@ -29,7 +29,7 @@ from .halo_weights import OBJECTIVES, WeightFit
 __all__ = ["HaloPhotometry"]
 
 #: Version of the method, for the header.
-VERSION = "1.0"
+VERSION = "1.1"
 #: Share of the good frames in which a pixel has to be known.
 _KNOWN_SHARE = 0.9
 #: A star with less than this share of its mask on the CCD gets a warning.

@@ -55,21 +55,19 @@ def periodic_basis(
     length = 1 << int(4 * (int(grid[-1]) + 1) - 1).bit_length()
     frequency = np.fft.rfftfreq(length, step)
     x = 2.0 * (time - time[0]) / (time[-1] - time[0]) - 1.0
-    basis: list[NDArray[np.float64]] = []
+    basis, rest = np.empty((0, len(time))), flux.copy()
     for degree in range(_DEGREE + 1):
-        _append(basis, x**degree)
+        basis, rest = _extended(basis, x**degree, rest)
+    polynomial = len(basis)
     for _ in range(MOST_SIGNALS):
-        rest = flux.copy()
-        for series in basis:
-            rest -= series * (series * rest).sum()
         on_grid = np.zeros(length)
         on_grid[grid] = rest
         found = _strongest(np.abs(np.fft.rfft(on_grid)), frequency)
         if found is None:
             break
-        for series in (np.sin(2.0 * np.pi * found * time), np.cos(2.0 * np.pi * found * time)):
-            _append(basis, series)
-    return np.array(basis[_DEGREE + 1 :]).reshape(-1, len(time))
+        for wave in (np.sin, np.cos):
+            basis, rest = _extended(basis, wave(2.0 * np.pi * found * time), rest)
+    return basis[polynomial:]
 
 
 def _strongest(amplitude: NDArray[np.floating], frequency: NDArray[np.floating]) -> float | None:
@@ -88,15 +86,18 @@ def _strongest(amplitude: NDArray[np.floating], frequency: NDArray[np.floating])
     return place * float(frequency[1])
 
 
-def _append(basis: list[NDArray[np.float64]], series: NDArray[np.float64]) -> None:
-    """Add a series to an orthonormal basis, unless it is spanned by it already."""
-    rest = series / np.sqrt((series * series).sum())
+def _extended(
+    basis: NDArray[np.float64], series: NDArray[np.float64], rest: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """An orthonormal basis with one more series, unless it spans that already, and a rest without it."""
+    new = series / np.sqrt((series * series).sum())
     for _ in range(2):  # once more for what rounding leaves
-        for other in basis:
-            rest = rest - other * (other * rest).sum()
-    size = float(np.sqrt((rest * rest).sum()))
-    if size > 1e-6:
-        basis.append(rest / size)
+        new = new - (basis @ new) @ basis
+    size = float(np.sqrt((new * new).sum()))
+    if size <= 1e-6:
+        return basis, rest
+    new /= size
+    return np.concatenate([basis, new[None]]), rest - new * (new * rest).sum()
 
 
 def without_signals(pixels: NDArray[np.float32], basis: NDArray[np.float64]) -> NDArray[np.float32]:

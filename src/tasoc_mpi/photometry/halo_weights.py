@@ -2,7 +2,7 @@
 
 The relative flux of pixel i is q_i(t) = p_i(t) / A_i with A_i its mean. The light curve is f = sum v_i q_i
 with v_i >= 0 and sum v_i = 1: the sum of the pixels with weights w_i ~ v_i / A_i, over its mean. In v all
-objectives are convex. v is the softmax of free parameters.
+objectives are convex. The free parameters are the square roots of v.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from ..kernels.weighted_sum import weighted_sum
 
-__all__ = ["OBJECTIVES", "Differences", "WeightFit", "differences", "optimal_weights", "roughness"]
+__all__ = [
+    "OBJECTIVES",
+    "Differences",
+    "WeightFit",
+    "calm_differences",
+    "differences",
+    "optimal_weights",
+    "roughness",
+]
 
 #: Power of the absolute differences and order of the differences of each objective.
 OBJECTIVES = {"tv": (1, 1), "tv_o2": (1, 2), "l2v": (2, 1), "l3v": (3, 1)}
@@ -24,7 +32,9 @@ _NORMS = {1: math.sqrt(2.0 / math.pi), 2: 1.0, 3: (2.0 * math.sqrt(2.0 / math.pi
 #: Weights of the points in a difference.
 _STENCILS = {1: (-1.0, 1.0), 2: (1.0, -2.0, 1.0)}
 #: The optimiser ends where a step improves the objective by less than this fraction.
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-5
+#: Differences above this multiple of their robust standard deviation are changes of the star.
+_LARGE = 5.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,29 @@ def differences(cadenceno: NDArray[np.integer], lag: int, objective: str) -> Dif
     return Differences(np.stack(points)[:, known], power)
 
 
+def calm_differences(series: NDArray[np.float64], between: Differences) -> Differences:
+    """The differences without those in which a light curve changes much more than usual.
+
+    An optimiser that sees eclipses, transits and flares makes them shallower, by weights of pixels in which
+    they are weaker, and lets motion in for that.
+
+    Examples
+    --------
+    >>> eclipse = np.array([0.0, 1.0, 0.0, 1.0, 0.0, -50.0, 0.0, 1.0])
+    >>> calm_differences(eclipse, differences(np.arange(8), 1, "tv")).points.tolist()
+    [[0, 1, 2, 3, 6], [1, 2, 3, 4, 7]]
+    """
+    size = np.abs(_differences(series, between))
+    return Differences(between.points[:, size <= _LARGE * 1.4826 * np.median(size)], between.power)
+
+
+def _differences(series: NDArray[np.float64], between: Differences) -> NDArray[np.float64]:
+    d = np.zeros(between.points.shape[1])
+    for factor, at in zip(between.stencil, between.points, strict=True):
+        d += factor * series[at]
+    return d
+
+
 def roughness(series: NDArray[np.float64], between: Differences) -> tuple[float, NDArray[np.float64]]:
     """(mean |difference|^p)^(1/p) of a series, and its derivative by the points of the series.
 
@@ -91,9 +124,7 @@ def roughness(series: NDArray[np.float64], between: Differences) -> tuple[float,
     >>> value, slope.tolist()
     (1.5, [-0.5, 0.0, 0.5])
     """
-    d = np.zeros(between.points.shape[1])
-    for factor, at in zip(between.stencil, between.points, strict=True):
-        d += factor * series[at]
+    d = _differences(series, between)
     size, p, n = np.abs(d), between.power, len(d)
     value = float((size**p).sum() / n) ** (1.0 / p)
     slope = np.zeros(len(series))
@@ -153,19 +184,21 @@ def optimal_weights(
     noise = noise_weight * between.noise_factor
 
     def cost(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        v = _softmax(x)
+        v = _shares(x)
         value, slope = roughness(weighted_sum(pixels, v), between)
         by_share = weighted_sum(transposed, slope)
         sigma = math.sqrt(float((v * v * variance).sum()))
         if sigma > 0.0:
             by_share += noise * v * variance / sigma
-        return value + noise * sigma, v * (by_share - (v * by_share).sum())
+        by_root = 2.0 * x / (x * x).sum() * (by_share - (v * by_share).sum())
+        return value + noise * sigma, by_root
 
-    x = np.log(start / start.sum())
+    # The light in a pixel spans many orders of magnitude; in the roots of the shares, all of them can move.
+    x = np.sqrt(start / start.sum())
     unit = cost(x)[0]
     course = [1.0]
     if not unit > 0.0:  # a constant light curve
-        return WeightFit(_softmax(x), np.array(course))
+        return WeightFit(_shares(x), np.array(course))
     found = minimize(
         lambda x: tuple(part / unit for part in cost(x)),
         x,
@@ -174,9 +207,11 @@ def optimal_weights(
         callback=lambda intermediate_result: course.append(float(intermediate_result.fun)),
         options={"maxiter": iterations, "ftol": _TOLERANCE, "gtol": 0.0},
     )
-    return WeightFit(_softmax(found.x), np.array(course))
+    return WeightFit(_shares(found.x), np.array(course))
 
 
-def _softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    e = np.exp(x - x.max())
-    return e / e.sum()
+def _shares(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Not negative, and of sum 1."""
+    square = x * x
+    out: NDArray[np.float64] = square / square.sum()
+    return out
