@@ -151,7 +151,7 @@ SETTINGS = (
     ),
     Setting(
         "halo", "noise_weight", 1.0, 0.0, 1000.0,
-        "The objective of the expected noise is added with this factor, and with a larger one where the pixels "
+        "The objective of the expected noise is added with this factor, with a larger one where the pixels "
         "outnumber a sixth of the frames. Without it (0) the noise of hundreds of pixels is used to cancel "
         "the variations of the star.",
     ),
