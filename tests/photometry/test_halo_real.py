@@ -1,4 +1,4 @@
-"""Halo photometry of the brightest star of the real files: Pi Mensae in a cut-out of 6 x 6 pixels, half a day."""
+"""Halo photometry of the brightest star of the real files: Pi Mensae in a cut-out, 6 x 6 pixels, a day."""
 
 from __future__ import annotations
 
