@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from tasoc_mpi.kernels.linear_psf import series_of_stars, solve_frames
+from tasoc_mpi.kernels.linear_frames import solve_frames
+from tasoc_mpi.kernels.linear_psf import series_of_stars
 from tasoc_mpi.kernels.spline_prf import (
     HALF,
     KNOTS,

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.settings import mag2flux
-from ..kernels.linear_psf import series_of_stars, solve_frames
+from ..kernels.linear_frames import solve_frames
+from ..kernels.linear_psf import series_of_stars
 from ..models.effective_prf import broadening_of
 from ..models.motion import ImageMovementKernel
 from ..products.cube import Cube

@@ -7,7 +7,8 @@ import math
 import numba
 import numpy as np
 
-from .linear_psf import CHUNK, evaluate_series, read_frames, solve_positive
+from .linear_frames import CHUNK, read_frames
+from .linear_psf import evaluate_series, solve_positive
 from .newton_psf import draw_frame, newton
 from .psf_likelihood import likelihood
 from .spline_prf import SIDE, draw_star
@@ -202,7 +203,7 @@ def newton_frames(
     Parameters
     ----------
     images, errors, used, weights, shifts, gradients, least
-        As for `linear_psf.solve_frames`.
+        As for `linear_frames.solve_frames`.
     response : ndarray, shape (E, S, S)
         Coefficients at each epoch.
     positions : ndarray, shape (K, 2)
@@ -234,8 +235,8 @@ def newton_frames(
     states = np.full((n_time, home.shape[0]), math.nan)
     results = np.full((n_time, 4), math.nan)
     residual = np.zeros(n_pixels)
-    data = np.empty((CHUNK, n_pixels))
-    weight = np.empty((CHUNK, n_pixels))
+    data = np.empty((n_pixels, CHUNK))
+    weight = np.empty((n_pixels, CHUNK))
     coefficients = np.empty((SIDE, SIDE))
     places = np.empty((n, 2))
     work = _workspace(n, home.shape[0], n_pixels)
@@ -247,7 +248,7 @@ def newton_frames(
             read_frames(images, errors, used, t, data, weight)
         if not (math.isfinite(shifts[t, 0]) and math.isfinite(shifts[t, 1])):
             continue
-        frame, variance = data[t % CHUNK], weight[t % CHUNK]
+        frame, variance = data[:, t % CHUNK].copy(), weight[:, t % CHUNK].copy()
         _invert(variance)
         _blend(response, weights[t], coefficients)
         _place(positions, shifts[t], gradients[t], places)

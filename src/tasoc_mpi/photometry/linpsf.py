@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels.linear_psf import series_of_stars, solve_frames
+from ..kernels.linear_frames import solve_frames
+from ..kernels.linear_psf import series_of_stars
 from .psf_method import FrameFits, PSFMethod
 from .psf_scene import LEAST, Scene
 from .psf_slopes import take_out_slopes

@@ -134,7 +134,7 @@ def take_out_slopes(
     Parameters
     ----------
     results : ndarray, shape (T, 4)
-        As of `kernels.linear_psf.solve_frames`; the flux and its error are changed in place.
+        As of `kernels.linear_frames.solve_frames`; the flux and its error are changed in place.
     motion : ndarray, shape (T, 2)
         (row, column) of the star less its mean place.
     scene : Scene
