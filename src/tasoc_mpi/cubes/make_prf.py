@@ -152,7 +152,8 @@ def _make(folder: Path, key: CCDKey, ranks: Ranks) -> None:
 
 def _add_focus(folder: Path, key: CCDKey, cube: Cube, prf: EffectivePRF) -> EffectivePRF:
     """Measure the focus in every frame."""
-    frames = np.concatenate(divide_frames(cube)[0])
+    # Also of those too few to be an epoch: they take the nearest one's response.
+    frames = np.flatnonzero(_good_frames(cube))
     catalog = open_catalog(folder / catalog_name(*key))
     limit = load_settings().getfloat("k2p2", "saturation_flux")
     with one_blas_thread():
@@ -197,10 +198,7 @@ def divide_frames(cube: Cube) -> tuple[list[NDArray[np.int64]], NDArray[np.int64
     InputError
         If there are too few frames.
     """
-    good = TESSQualityFlags.filter(cube.quality) & np.isfinite(cube.time)
-    if cube.warpmode == "wcs":
-        good &= cube.wcs.good
-    (chosen,) = np.nonzero(good)
+    (chosen,) = np.nonzero(_good_frames(cube))
     if len(chosen) < FEWEST:
         raise InputError(
             f"{cube.path}: {len(chosen)} frames of good quality, the pixel response needs {FEWEST}"
@@ -219,6 +217,14 @@ def divide_frames(cube: Cube) -> tuple[list[NDArray[np.int64]], NDArray[np.int64
     if not epochs:
         raise InputError(f"{cube.path}: no {FEWEST} frames without a gap, which the pixel response needs")
     return epochs, np.array(segments), np.array(spans)
+
+
+def _good_frames(cube: Cube) -> NDArray[np.bool_]:
+    """Frames of good quality whose times and world coordinates are known."""
+    good: NDArray[np.bool_] = TESSQualityFlags.filter(cube.quality) & np.isfinite(cube.time)
+    if cube.warpmode == "wcs":
+        good &= cube.wcs.good
+    return good
 
 
 def _fit_epoch(folder: Path, key: CCDKey, cube: Cube, epoch: int) -> EffectivePRF:

@@ -60,9 +60,9 @@ def measure_broadening(
     for star in _choose(cube, places, flux, 2.0 * saturation):
         own = _one_star(cube, kernel, prf, weights, places, flux, star, frames, times, saturation)
         for segment in np.unique(segments):
-            inside = (segments == segment) & np.isfinite(own)
-            if inside.any():
-                own[inside] -= np.mean(own[inside])
+            first, last = prf.spans[segment]
+            inside = (times >= first) & (times <= last) & np.isfinite(own)
+            own[segments == segment] -= np.mean(own[inside]) if inside.any() else np.nan
         found.append(own)
     if len(found) < FEWEST:
         return np.zeros(len(frames))
