@@ -230,17 +230,23 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="rows and columns (default: %(default)s)")
     parser.add_argument("--density", type=float, default=1.0)
     parser.add_argument("--focus", type=float, default=0.03)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="several: that many fields")
     parser.add_argument("--keep", action="store_true", help="measure what is there, do not simulate again")
     parser.add_argument("--quick", action="store_true", help="only isolated and blended stars")
     options = parser.parse_args()
     os.environ.pop("TESSPHOT_PRF", None)
-    if not options.keep:
-        make(options)
-    truth = read_truth(options.folder / truth_name(1, options.camera, options.ccd))
-    true = TrueResponse(options, truth)
-    check_response(options, truth, true)
-    report(measure(options, truth, true))
+    stars = []
+    for seed in options.seed:
+        field = argparse.Namespace(
+            **{**vars(options), "seed": seed, "folder": options.folder / f"seed{seed}"}
+        )
+        if not options.keep:
+            make(field)
+        truth = read_truth(field.folder / truth_name(1, options.camera, options.ccd))
+        true = TrueResponse(field, truth)
+        check_response(field, truth, true)
+        stars += measure(field, truth, true)
+    report(stars)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from tasoc_mpi.photometry.psf_slopes import flux_slopes, slopes_from_background
+from tasoc_mpi.kernels.spline_prf import HALF, KNOTS, SIDE
+from tasoc_mpi.photometry.psf_scene import Choice, Pixels, Scene
+from tasoc_mpi.photometry.psf_slopes import flux_slopes, slopes_from_background, take_out_slopes
 
 EXPECTED = np.array([0.02, 0.02])
 
@@ -71,3 +73,32 @@ def test_a_drift_of_the_sky_is_none_of_a_faint_star():
     slopes = flux_slopes(np.ones(640), causes, np.array([*EXPECTED, 0.05]), measured)
     assert abs(slopes[2]) < 0.02
     assert slopes_from_background(light[:6, 0], causes[:6], 0.05) is None
+
+
+def test_flux_and_error_lose_the_change_with_motion_focus_and_epochs():
+    n, rng = 240, np.random.default_rng(8)
+    broad = np.zeros((SIDE, SIDE))
+    broad[HALF - 1 : HALF + 2, HALF] = 1.0, -2.0, 1.0
+    epoch = np.zeros((SIDE, SIDE))
+    epoch[HALF, HALF] = KNOTS**2
+    share, fast = np.linspace(0.0, 1.0, n), 0.004 * rng.standard_normal(n)
+    pixels = Pixels(
+        np.ones((11, 11, n), "f4"), np.ones((11, 11, n), "f4"), np.ones((11, 11)), np.ones((11, 11), bool),
+        np.ones(n, bool),
+    )  # fmt: skip
+    choice = Choice(np.zeros(1, "i8"), np.array([1e5]), np.zeros(1), 0.0, False)
+    motion = 0.03 * rng.standard_normal((n, 2))
+    scene = Scene(
+        pixels, np.full((1, 2), 5.0), np.zeros(2), np.ones((11, 11)), choice, np.full((11, 11), 1 / 121),
+        np.stack([epoch, epoch + 0.06 * broad, broad]), np.column_stack([1 - share, share, fast]), motion,
+        np.zeros((n, 2, 2)),
+    )  # fmt: skip
+    change = motion @ [0.01, -0.02] + 0.3 * motion[:, 0] ** 2 - 0.06 * (0.06 * share + fast)
+    flux = 1e5 * (1 + change + 5e-5 * rng.standard_normal(n))
+    light = 2.0 * 121 - 1e5 * change + 20.0 * rng.standard_normal(n)
+    results = np.column_stack([flux, np.full(n, 5.0), light / 121, np.ones(n)])
+    slopes, focus = take_out_slopes(results, motion, scene)
+    np.testing.assert_allclose(slopes, [0.01, -0.02], atol=5e-4)
+    assert focus == pytest.approx(np.std(0.06 * (0.06 * share + fast)), rel=0.1)
+    assert np.std(results[:, 0] / 1e5) < 7e-5 < 0.1 * np.std(change)
+    np.testing.assert_allclose(results[:, 1] / results[:, 0], 5.0 / flux)

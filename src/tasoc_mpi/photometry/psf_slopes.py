@@ -19,9 +19,9 @@ __all__ = ["flux_slopes", "slopes_from_background", "take_out_slopes"]
 #: Frames in which the star's own variation is a polynomial of this degree; the faster motion shows the slope.
 BLOCK, DEGREE = 24, 1
 #: Expected sizes of the slopes: relative flux a pixel of motion (0.3 to 3% is seen with learnt responses),
-#: by the change from an epoch's response to another one's, and by the variance of the focus' broadening
-#: in pixels squared (0.15% by 0.03 is seen).
-MOTION_SLOPE, EPOCH_SLOPE, FOCUS_SLOPE = 0.02, 0.0015, 0.05
+#: the change of that a pixel, by a pixel squared of the focus' broadening (0.15% by 0.03 is seen), and by the
+#: change from an epoch's response to another one's.
+MOTION_SLOPE, MOTION_CURVE, FOCUS_SLOPE, EPOCH_SLOPE = 0.02, 0.2, 0.05, 0.0005
 #: The background itself may change as the focus does by so much, e-/s a pixel.
 SKY_DRIFT = 0.05
 #: Share of a star's light that crosses the edge of the pixels by a pixel of motion.
@@ -148,15 +148,15 @@ def take_out_slopes(
         Standard deviation of the relative change with the focus that was taken out.
     """
     known = scene.pixels.good & np.isfinite(results[:, 0])
-    # The weights of all epochs add up to 1; the broadening, if there is one, is the last.
-    changes = scene.weights[:, 1:]
     # Sums along contiguous columns are far faster.
-    causes = np.asfortranarray(np.column_stack([motion, changes]))
+    square = motion[:, [0, 0, 1]] * motion[:, [0, 1, 1]]
+    causes = np.asfortranarray(np.column_stack([motion, square, _changes(scene)]))
     if not known.any():
         return np.zeros(2), 0.0
     seen = np.asfortranarray(causes[known])
-    flux, count = results[known, 0], changes.shape[1]
-    expected = np.array([MOTION_SLOPE] * 2 + [EPOCH_SLOPE] * (count - 1) + [FOCUS_SLOPE] * (count > 0))
+    flux = results[known, 0]
+    expected = np.full(causes.shape[1], EPOCH_SLOPE)
+    expected[:2], expected[2:5], expected[5:6] = MOTION_SLOPE, MOTION_CURVE, FOCUS_SLOPE
     used, level = scene.pixels.used, float(np.median(flux))
     measured = None
     if level > 0.0 and scene.profile[used].sum() > COMPLETE:
@@ -166,10 +166,25 @@ def take_out_slopes(
     # The slopes hold where they were seen, and not in an excursion.
     causes = np.clip(causes, seen.min(axis=0), seen.max(axis=0))
     relative = causes @ slopes
-    focus = seen[:, 2:] @ slopes[2:]
+    focus = seen[:, 5:] @ slopes[5:]
     relative -= focus.mean()
     results[:, :2] /= (1.0 + relative)[:, None]
     return slopes[:2], float(np.std(focus))
+
+
+def _changes(scene: Scene) -> NDArray[np.float64]:
+    """What the response changes by: the focus as variance of broadening, and the weights of the epochs.
+
+    The shape is (T, 0) for a response that does not change, (T, E) for one of E epochs.
+    """
+    if len(scene.response) == 1:
+        return np.zeros((len(scene.weights), 0))
+    *epochs, broad = scene.response
+    weights = scene.weights[:, :-1]
+    # The focus changes from epoch to epoch, too: by the share of the broadening in the difference.
+    change = [np.vdot(epoch - epochs[0], broad) for epoch in epochs] / np.vdot(broad, broad)
+    # The weights of all epochs add up to 1.
+    return np.column_stack([scene.weights[:, -1] + weights @ change, weights[:, 1:]])
 
 
 def _without_outliers(values: NDArray[np.float64]) -> NDArray[np.float64]:
