@@ -74,12 +74,9 @@ def solve_frames(
     design[n_stars] = 1.0
     faint = np.empty((n_pixels, CHUNK))
     factors = np.zeros((series.shape[1] * TERMS + 1, CHUNK))
-    lines = np.empty((n_stars + 1, n_pixels, factors.shape[0]))
-    sizes = np.empty((n_stars + 1, factors.shape[0] - 1))
+    lines, sizes = _terms(series, fixed, n_pixels)
     places = np.zeros((n_stars + 1, 2))
     places[:n_stars] = offsets
-    for k in range(n_stars + 1):
-        lines[k], sizes[k] = _terms(series[k] if k < n_stars else fixed, n_pixels)
     for start in range(0, n_time, CHUNK):
         size = min(CHUNK, n_time - start)
         read_frames(images, errors, used, start, data, weight)
@@ -151,19 +148,22 @@ def _powers(shifts, gradients, offset, weights, start, size, out):
 
 
 @numba.njit(cache=True)
-def _terms(series, n_pixels):
-    """Terms of a series by pixel, and the largest value of each over that of the image itself.
+def _terms(series, fixed, n_pixels):
+    """Terms of all series by pixel, those of `fixed` last, and their largest values over that of the image.
 
     Pixels are added up to `n_pixels`, and a term that is zero.
     """
-    terms = series.reshape((-1, series.shape[2]))
-    n = terms.shape[0]
-    lines = np.zeros((n_pixels, n + 1))
-    lines[: terms.shape[1], :n] = terms.T
-    sizes = np.zeros(n)
-    for i in range(n):
-        sizes[i] = np.abs(terms[i]).max()
-    return lines, sizes / sizes[0] if sizes[0] > 0.0 else sizes
+    n_stars, n_terms = series.shape[0], fixed.shape[0] * fixed.shape[1]
+    lines = np.zeros((n_stars + 1, n_pixels, n_terms + 1))
+    sizes = np.zeros((n_stars + 1, n_terms))
+    for k in range(n_stars + 1):
+        terms = (series[k] if k < n_stars else fixed).reshape((n_terms, -1))
+        lines[k, : terms.shape[1], :n_terms] = terms.T
+        for i in range(n_terms):
+            sizes[k, i] = np.abs(terms[i]).max()
+        if sizes[k, 0] > 0.0:
+            sizes[k] /= sizes[k, 0]
+    return lines, sizes
 
 
 @numba.njit(cache=True, fastmath=True)
