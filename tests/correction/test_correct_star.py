@@ -118,3 +118,30 @@ def test_damaged_vectors_are_one_clear_line(vectors, tmp_path, changes, problem)
     write_vectors(path, dataclasses.replace(vectors, **damaged))
     with pytest.raises(InputError, match=f"cbv.hdf5: .*{problem}.*; remove it and run tasoc-mpi cbv"):
         read_vectors(path)
+
+
+@pytest.mark.parametrize("method", ["map", "cbv"])
+def test_pulsations_near_a_day_keep_their_amplitude(method):
+    """Vectors that resemble a wave of a day do not take a part of it."""
+    vectors = made_vectors(1200, count=2)
+    rng = np.random.default_rng(4)
+    day = np.arange(1200) / 48.0
+    slow = np.stack([np.sin(2 * np.pi * day / 0.97), np.cos(2 * np.pi * day / 1.05)], axis=1)
+    slow = slow + 2.0 * vectors.slow
+    slow = np.where(vectors.good[:, None], slow / slow[vectors.good].std(axis=0), 0.0)
+    stars = 30
+    vectors = dataclasses.replace(
+        vectors, slow=slow, starid=np.arange(100, 100 + stars), tmag=np.full(stars, 12.9),
+        row=rng.uniform(100, 200, stars), column=rng.uniform(300, 400, stars), use=np.zeros(stars, np.int32),
+        weights=np.zeros((stars, 2)), coefficients=rng.normal(0, 3e-3, (stars, 6)),
+        coefficient_errors=np.full((stars, 6), 1e-5), left=np.zeros((2, 1200), np.float32),
+    )  # fmt: skip
+    quiet = 1 + 2e-4 * rng.standard_normal(1200) + slow @ [1e-3, -2e-3]
+    wave = 1e-3 * np.sin(2 * np.pi * day / 0.93) + 7e-4 * np.cos(2 * np.pi * day / 0.7)
+    flux = [
+        tasoc_mpi.correct(made_curve(vectors, f), vectors, method=method).flux
+        for f in (quiet, quiet * (1 + wave))
+    ]
+    change = (flux[1] - flux[0])[vectors.good] * 1e-6
+    assert np.polyfit(wave[vectors.good], change, 1)[0] == pytest.approx(1, abs=0.01)
+    assert np.nanstd(flux[0]) == pytest.approx(200, rel=0.1)

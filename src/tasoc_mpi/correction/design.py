@@ -12,6 +12,7 @@ from scipy.interpolate import BSpline
 
 from ..core.errors import InputError
 from ..core.times import DAY
+from ..kernels.trend_fit import column_spans
 from ..products.cbv_file import Vectors
 from ..products.raw_curve import RawCurve
 
@@ -21,6 +22,8 @@ __all__ = ["Design", "design_of", "vectors_design"]
 KNOTS = 1.0
 #: Widths of the running means in which transits and flares are found, hours.
 WIDTHS = (0.5, 1.0, 2.0, 4.0, 6.5)
+#: Corrected light curves are compared over this time, days.
+COMPARED = 0.25
 #: Orbits between which vectors are not interpolated, and the longest gap that is interpolated over, days.
 LONGEST_GAP = 0.1
 
@@ -43,6 +46,12 @@ class Design:
         Number of the leading vectors that are more than noise.
     interpolated : bool
         Whether the vectors are of a longer cadence.
+    days : ndarray, shape (T,)
+        Time by the cadence numbers, from 0 on.
+    bins : ndarray of int64, shape (T,)
+        Number of the time over which corrected light curves are compared, from 0.
+    left : ndarray, shape (2, T)
+        `Vectors.left`.
     """
 
     slow: NDArray[np.float64]
@@ -52,6 +61,9 @@ class Design:
     widths: NDArray[np.int64]
     significant: int
     interpolated: bool
+    days: NDArray[np.float64]
+    bins: NDArray[np.int64]
+    left: NDArray[np.float64]
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -82,8 +94,9 @@ class Design:
         return np.stack(columns, axis=1), np.array(sizes), places
 
     @functools.cached_property
-    def joint(self) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-        """Columns for the fit with a prior, shape (P, T), their normal matrix, and the number before `own`.
+    def joint(self) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], int]:
+        """Columns for the fit with a prior, shape (P, T), where they are not 0 (see `column_spans`), their
+        normal matrix, and the number before `own`.
 
         A constant; the slow parts in each orbit and the spikes of the significant vectors; the star's own
         variations.
@@ -94,7 +107,7 @@ class Design:
         parts.append(self.spikes[:, : self.significant])
         count = sum(part.shape[1] for part in parts)
         columns = np.ascontiguousarray(np.concatenate([*parts, self.own], axis=1).T)
-        return columns, columns @ columns.T, count
+        return columns, column_spans(columns), columns @ columns.T, count
 
     #: Numbers of the orbits of the vectors.
     orbits: tuple[int, ...] = (0,)
@@ -129,7 +142,7 @@ def design_of(curve: RawCurve, vectors: Vectors) -> Design:
 
 def vectors_design(vectors: Vectors) -> Design:
     """The columns at the cadences of the vectors themselves."""
-    parts = vectors.slow, vectors.spikes, vectors.orbit
+    parts = vectors.slow, vectors.spikes, vectors.orbit, vectors.left
     return _make_design(vectors, vectors.cadenceno, vectors.cadence, *parts)
 
 
@@ -140,7 +153,10 @@ def _make_design(
     slow: NDArray[np.float64],
     spikes: NDArray[np.float64],
     orbit: NDArray[np.int32],
+    left: NDArray[np.float32],
 ) -> Design:
+    days = (cadenceno - cadenceno[0]) * (cadence / DAY)
+    bins = (cadenceno * (cadence / DAY) // COMPARED).astype(np.int64)
     return Design(
         slow=slow,
         spikes=spikes,
@@ -150,22 +166,26 @@ def _make_design(
         significant=vectors.significant,
         interpolated=cadence != vectors.cadence,
         orbits=tuple(range(vectors.orbits)),
+        days=days,
+        bins=bins - bins.min(),
+        left=left.astype(np.float64),
     )
 
 
 def _matched(
     cadenceno: NDArray[np.int32], vectors: Vectors
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
-    """Vectors by their cadence numbers."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32], NDArray[np.float32]]:
+    """Vectors, and what their correction leaves, by their cadence numbers."""
     place = np.minimum(np.searchsorted(vectors.cadenceno, cadenceno), len(vectors.cadenceno) - 1)
     orbit = np.where(vectors.cadenceno[place] == cadenceno, vectors.orbit[place], -1).astype(np.int32)
     good = (orbit >= 0)[:, None]
-    return np.where(good, vectors.slow[place], 0.0), np.where(good, vectors.spikes[place], 0.0), orbit
+    slow, spikes = (np.where(good, values[place], 0.0) for values in (vectors.slow, vectors.spikes))
+    return slow, spikes, orbit, vectors.left[:, place]
 
 
 def _interpolated(
     time: NDArray[np.float64], cadence: int, vectors: Vectors
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32], NDArray[np.float32]]:
     """Vectors of a longer cadence: slow parts linear within an orbit, spikes those of the exposure."""
     known = vectors.good
     x = (vectors.time - vectors.timecorr)[known]
@@ -182,7 +202,8 @@ def _interpolated(
     # A spike belongs to one long exposure, and to all short ones in it.
     spikes = np.where((reach & inside)[:, None], vectors.spikes[known][nearest], 0.0)
     mixed = np.where(inside[:, None], (1 - weight) * slow[left] + weight * slow[right], 0.0)
-    return mixed, spikes, np.where(inside, numbers[nearest], -1).astype(np.int32)
+    orbit = np.where(inside, numbers[nearest], -1).astype(np.int32)
+    return mixed, spikes, orbit, vectors.left[:, known][:, nearest]
 
 
 def _own(time: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -13,12 +13,15 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from ..core.errors import InputError
 from ..core.methods import CORRECTION_METHODS as METHODS
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
-from ..kernels.trend_fit import exclude_outliers, fit_trend
+from ..core.resources import one_blas_thread
+from ..kernels.light_curve_pairs import binned_correlation, masked_median, median_step
+from ..kernels.trend_fit import column_spans, combine, exclude_outliers, fit_trend
 from ..products.cbv_file import Vectors, read_vectors
 from ..products.fits_bytes import CardTuple
 from ..products.raw_curve import RawCurve, parse_raw_curve
 from ..worklist.listed_lightcurves import read_lightcurve
 from .design import Design, design_of
+from .own_periods import own_sines
 from .prior import neighbour_prior
 
 __all__ = ["CLIP", "FEWEST", "Correction", "correct", "further_columns", "good_points"]
@@ -30,8 +33,6 @@ CLIP = 4.0
 MOST_TURNS = 50
 #: A light curve with fewer good points is not corrected.
 FEWEST = 50
-#: The common residuals are compared over this many hours.
-COMPARED_HOURS = 6.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ def correct(
     if not isinstance(light_curve, RawCurve):
         light_curve = parse_raw_curve(light_curve, read_lightcurve(light_curve))
     known = vectors if isinstance(vectors, Vectors) else read_vectors(vectors)
-    return _correct(light_curve, known, method, further)
+    with one_blas_thread():
+        return _correct(light_curve, known, method, further)
 
 
 def good_points(curve: RawCurve, design: Design) -> tuple[NDArray[np.bool_], float]:
@@ -166,7 +168,7 @@ def good_points(curve: RawCurve, design: Design) -> tuple[NDArray[np.bool_], flo
         & TESSQualityFlags.filter(curve.quality)
         & CorrectorQualityFlags.filter(curve.corrector_quality)
     )
-    level = float(np.median(curve.flux[usable])) if usable.sum() >= FEWEST else float("nan")
+    level = masked_median(curve.flux, usable) if np.count_nonzero(usable) >= FEWEST else float("nan")
     return usable, level if level > 0 else float("nan")
 
 
@@ -180,7 +182,7 @@ def _correct(curve: RawCurve, vectors: Vectors, method: str, further: bool) -> C
     extra = further_columns(curve, usable) if further else np.empty((len(values), 0))
     prior = None
     if method == "map":
-        row, column = (float(np.median(x[usable])) for x in (curve.row, curve.column))
+        row, column = (masked_median(x, usable) for x in (curve.row, curve.column))
         prior = neighbour_prior(vectors, curve.starid, row, column, curve.tmag)
     found = (
         _least_squares(design, values, usable, extra)
@@ -190,9 +192,11 @@ def _correct(curve: RawCurve, vectors: Vectors, method: str, further: bool) -> C
     shape = 1.0 + found.trend
     # A fit that is not positive is none.
     shape[~design.good | ~(shape > 0)] = np.nan
-    constant = float(np.nanmedian((1.0 + relative[usable]) / shape[usable]))
+    ratio = (1.0 + relative) / shape
+    constant = masked_median(ratio, usable & np.isfinite(ratio))
     fit = shape * constant
-    flux = 1e6 * ((1.0 + relative) / fit - 1.0)
+    flux = 1e6 * (ratio / constant - 1.0)
+    seen = usable & np.isfinite(flux)
     quality = np.where(np.isnan(fit), CorrectorQualityFlags.FlaggedBadData, 0)
     if design.interpolated:
         quality = np.where(np.isnan(fit), quality, CorrectorQualityFlags.Interpolated)
@@ -208,8 +212,8 @@ def _correct(curve: RawCurve, vectors: Vectors, method: str, further: bool) -> C
         bic=found.bic,
         constant=constant,
         coefficients=found.coefficients,
-        over_fitting=_over_fitting(relative, flux, usable),
-        under_fitting=_under_fitting(curve, flux, usable, vectors),
+        over_fitting=_over_fitting(relative, flux, seen),
+        under_fitting=_under_fitting(curve, flux, seen, vectors, design),
     )
 
 
@@ -243,37 +247,81 @@ def _with_prior(
     mean: NDArray[np.float64],
     variance: NDArray[np.float64],
 ) -> _Fit:
-    """Fit with a prior beside slow variations of the star itself."""
-    columns, normal, count = design.joint
+    """Fit with a prior beside slow variations and periods of the star itself."""
+    columns, spans, normal, count = design.joint
+    # They may explain all of it, or nothing.
+    anything = float(np.var(values[usable])) + 1e-12
     if extra.shape[1]:
-        columns = np.concatenate([columns[:count], extra.T, columns[count:]])
-        normal = columns @ columns.T
+        columns, spans, normal = _with_columns(columns, count, extra.T)
         count += extra.shape[1]
         mean = np.append(mean, np.zeros(extra.shape[1]))
-        # They may explain all of it, or nothing.
-        variance = np.append(variance, np.full(extra.shape[1], np.var(values[usable]) + 1e-12))
-    solution, _, used, noise = fit_trend(
-        columns, normal, values, usable, count, mean, variance, CLIP, design.widths
-    )
+        variance = np.append(variance, np.full(extra.shape[1], anything))
+    last = count
+    for sines in (False, True):
+        solution, _, used, noise = fit_trend(
+            columns, spans, normal, values, usable, last, mean, variance, CLIP, design.widths, False
+        )
+        if sines:
+            break
+        rest = values - combine(columns, spans, solution, 0, len(columns))
+        own = own_sines(design.days, rest, used)
+        if not len(own):
+            break
+        columns, spans, normal = _with_columns(columns, count, own * design.good)
+        last = count + len(own)
+        mean = np.append(mean, np.zeros(len(own)))
+        variance = np.append(variance, np.full(len(own), anything))
     points = int(used.sum())
     orbits = len(design.orbits)
     slow = solution[1 : 1 + design.significant * orbits].reshape(design.significant, orbits)
     return _Fit(
-        trend=solution[1:count] @ columns[1:count] / (1.0 + solution[0]),
+        trend=combine(columns, spans, solution, 1, count) / (1.0 + solution[0]),
         used=used,
-        bic=float(2 * points * np.log(noise) + count * np.log(points)),
+        bic=float(2 * points * np.log(noise) + last * np.log(points)),
         coefficients=slow.mean(axis=1),
     )
+
+
+def _with_columns(
+    columns: NDArray[np.float64], place: int, more: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Columns with more of them at a place, where they are not 0, and the normal matrix of all."""
+    columns = np.concatenate([columns[:place], more, columns[place:]])
+    return columns, column_spans(columns), columns @ columns.T
 
 
 def _least_squares(
     design: Design, values: NDArray[np.float64], usable: NDArray[np.bool_], extra: NDArray[np.float64]
 ) -> _Fit:
-    """Least squares with the number of vectors by BIC; outliers are left out until nothing changes."""
-    columns, sizes, slots = design.nested
-    if extra.shape[1]:
-        columns = np.concatenate([columns[:, :1], extra, columns[:, 1:]], axis=1)
-        sizes = sizes + extra.shape[1]
+    """Least squares with the number of vectors by BIC, beside periods of the star itself."""
+    nested, sizes, slots = design.nested
+    columns = np.concatenate([nested[:, :1], extra, nested[:, 1:]], axis=1) if extra.shape[1] else nested
+    sizes = sizes + extra.shape[1]
+    solution, bic, used = _without_outliers(columns, sizes, values, usable, design)
+    own = own_sines(design.days, values - columns[:, : len(solution)] @ solution, used)
+    first = 1 + len(own)
+    if len(own):
+        columns = np.concatenate([columns[:, :1], (own * design.good).T, columns[:, 1:]], axis=1)
+        sizes = sizes + len(own)
+        solution, bic, used = _without_outliers(columns, sizes, values, usable, design)
+    number = int(np.searchsorted(sizes, len(solution)))
+    coefficients = np.zeros(number)
+    vectors = solution[first + extra.shape[1] :]
+    for value, (vector, part) in zip(vectors, slots[: len(vectors)], strict=True):
+        if part == 0:
+            coefficients[vector] = value
+    trend = columns[:, first : len(solution)] @ solution[first:] / (1.0 + solution[0])
+    return _Fit(trend, used, bic, coefficients)
+
+
+def _without_outliers(
+    columns: NDArray[np.float64],
+    sizes: NDArray[np.int64],
+    values: NDArray[np.float64],
+    usable: NDArray[np.bool_],
+    design: Design,
+) -> tuple[NDArray[np.float64], float, NDArray[np.bool_]]:
+    """Solution and BIC of `_nested_solution` without outliers, and the points that are none."""
     used, kept = usable, np.empty_like(usable)
     for _ in range(MOST_TURNS):
         solution, bic = _nested_solution(columns[used], sizes, values[used])
@@ -282,14 +330,7 @@ def _least_squares(
         if 2 * kept.sum() < usable.sum() or (kept == used).all():
             break
         used = kept.copy()
-    number = int(np.searchsorted(sizes, len(solution)))
-    coefficients = np.zeros(number)
-    first = 1 + extra.shape[1]
-    for value, (vector, part) in zip(solution[first:], slots[: len(solution) - first], strict=True):
-        if part == 0:
-            coefficients[vector] = value
-    trend = columns[:, 1 : len(solution)] @ solution[1:] / (1.0 + solution[0])
-    return _Fit(trend, used, bic, coefficients)
+    return solution, bic, used
 
 
 def _nested_solution(
@@ -320,36 +361,18 @@ def _over_fitting(
     relative: NDArray[np.float64], corrected: NDArray[np.float64], usable: NDArray[np.bool_]
 ) -> float:
     """Relative increase of the median difference between neighbouring points."""
-    pair = usable[1:] & usable[:-1] & np.isfinite(corrected[1:]) & np.isfinite(corrected[:-1])
-    if not pair.any():
-        return float("nan")
-    before = 1e6 * np.median(np.abs(np.diff(relative))[pair])
-    after = np.median(np.abs(np.diff(corrected))[pair])
+    before, after = 1e6 * median_step(relative, usable), median_step(corrected, usable)
     return float(after / before - 1.0) if before > 0 else float("nan")
 
 
 def _under_fitting(
-    curve: RawCurve, corrected: NDArray[np.float64], usable: NDArray[np.bool_], vectors: Vectors
+    curve: RawCurve,
+    corrected: NDArray[np.float64],
+    usable: NDArray[np.bool_],
+    vectors: Vectors,
+    design: Design,
 ) -> float:
     """Correlation with the mean corrected light curve of the half of the stars that this one is not in."""
     (place,) = np.nonzero(vectors.starid == curve.starid)
-    common = vectors.left[(int(place[0]) + 1) % 2 if len(place) else 0]
-    if curve.cadence == vectors.cadence:
-        rows = np.minimum(np.searchsorted(vectors.cadenceno, curve.cadenceno), len(common) - 1)
-    else:
-        known = vectors.good
-        times = (vectors.time - vectors.timecorr)[known]
-        rows = np.flatnonzero(known)[
-            np.minimum(np.searchsorted(times, curve.time - curve.timecorr), known.sum() - 1)
-        ]
-    use = usable & np.isfinite(corrected)
-    bins = (curve.cadenceno[use] * (curve.cadence / 3600.0) // COMPARED_HOURS).astype(np.int64)
-    bins -= bins.min()
-    counts = np.bincount(bins)
-    there = counts > 0
-    own, other = (
-        np.bincount(bins, series[use])[there] / counts[there] for series in (corrected, common[rows])
-    )
-    if len(own) < 10 or not (own.std() > 0 and other.std() > 0):
-        return float("nan")
-    return float(np.corrcoef(own, other)[0, 1])
+    half = (int(place[0]) + 1) % 2 if len(place) else 0
+    return float(binned_correlation(corrected, design.left[half], design.bins, usable))

@@ -69,26 +69,30 @@ def _mean_and_scatter(values, errors, weight, rounds):
     mean, scatter = np.empty(count), np.empty(count)
     for c in range(count):
         x = np.ascontiguousarray(values[:, c])
-        e = np.ascontiguousarray(errors[:, c])
         mean[c] = np.median(x)
         scatter[c] = (1.4826 * np.median(np.abs(x - mean[c]))) ** 2
-        for _ in range(rounds):
-            total, summed = 0.0, 0.0
-            for i in range(stars):
-                variance = e[i] + scatter[c]
-                distance = max(abs(x[i] - mean[c]) / math.sqrt(variance), 1e-9)
-                w = weight[i] / variance * min(1.0, 3.0 / distance)
-                total += w
-                summed += w * x[i]
-            mean[c] = summed / total
-            sums, squares = 0.0, 0.0
-            for i in range(stars):
-                variance = e[i] + scatter[c]
-                rest = (x[i] - mean[c]) ** 2
-                if rest < 16.0 * variance:
-                    w = weight[i] / variance**2
-                    sums += w
-                    squares += w * (rest - e[i])
+    total, summed = np.empty(count), np.empty(count)
+    sums, squares = np.empty(count), np.empty(count)
+    # All columns of a star together, which a processor computes several at once.
+    for _ in range(rounds):
+        total[:], summed[:], sums[:], squares[:] = 0.0, 0.0, 0.0, 0.0
+        for i in range(stars):
+            for c in range(count):
+                variance = errors[i, c] + scatter[c]
+                distance = abs(values[i, c] - mean[c]) / math.sqrt(variance)
+                w = weight[i] / variance * min(1.0, 3.0 / max(distance, 1e-9))
+                total[c] += w
+                summed[c] += w * values[i, c]
+        for c in range(count):
+            mean[c] = summed[c] / total[c]
+        for i in range(stars):
+            for c in range(count):
+                variance = errors[i, c] + scatter[c]
+                rest = (values[i, c] - mean[c]) ** 2
+                w = weight[i] / variance**2 if rest < 16.0 * variance else 0.0
+                sums[c] += w
+                squares[c] += w * (rest - errors[i, c])
+        for c in range(count):
             # Not less than the variance of the mean itself.
-            scatter[c] = max(squares / max(sums, 1e-300), 1.0 / total)
+            scatter[c] = max(squares[c] / max(sums[c], 1e-300), 1.0 / total[c])
     return mean, scatter

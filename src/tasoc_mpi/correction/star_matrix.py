@@ -246,7 +246,7 @@ class FitCurves:
     def compute(self, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Coefficients and errors, shape (n, 2, C), and weighted sums and weights, shape (2, 2, T)."""
         design = vectors_design(self.vectors)
-        columns, normal, count = design.joint
+        columns, spans, normal, count = design.joint
         length = len(design.good)
         rows = read_rows(self.matrix, self.stars[first:last], length)
         out = np.full((last - first, 2, count - 1), np.nan)
@@ -258,7 +258,7 @@ class FitCurves:
                 continue
             values = np.where(usable, row, 0.0)
             solution, errors, _, noise = fit_trend(
-                columns, normal, values, usable, count, mean, variance, CLIP, design.widths
+                columns, spans, normal, values, usable, count, mean, variance, CLIP, design.widths, True
             )
             # Spikes of which the star has none are not known better than anything.
             out[i] = solution[1:count], np.minimum(errors, ANY)

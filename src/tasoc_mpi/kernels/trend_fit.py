@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-__all__ = ["exclude_outliers", "fit_trend"]
+__all__ = ["column_spans", "combine", "exclude_outliers", "fit_trend"]
 
 #: Turns at most, until the excluded points and the variances stay.
 _TURNS = 10
@@ -18,20 +18,26 @@ _LEAST_RATIO = 1e-4
 
 
 @numba.njit(cache=True)
-def _running_means(sums, counts, width):
-    """Means of `width` points, NaN where there are not more than half of them; and those that there are."""
-    means = np.full(sums.size - width, math.nan)
-    there = np.empty(means.size)
+def _running_means(sums, counts, width, means):
+    """Fill in means of `width` points, NaN where there are not more than half of them; returns some of them.
+
+    Neighbouring means share most of their points, so every (width / 2)-th of them has the same median.
+    """
     # The scatter of a mean of few points is made that of a full one.
-    scale = np.sqrt(np.arange(width + 1.0) * width)
+    scale = 1.0 / np.sqrt(np.arange(width + 1.0).clip(1.0) * width)
+    step = max(1, width // 2)
+    there = np.empty(means.size // step + 1)
     size = 0
     for t in range(means.size):
         count = counts[t + width] - counts[t]
         if 2 * count > width:
-            means[t] = (sums[t + width] - sums[t]) / scale[count]
-            there[size] = means[t]
-            size += 1
-    return means, there[:size]
+            means[t] = (sums[t + width] - sums[t]) * scale[count]
+            if t % step == 0:
+                there[size] = means[t]
+                size += 1
+        else:
+            means[t] = math.nan
+    return there[:size]
 
 
 @numba.njit(cache=True)
@@ -56,6 +62,7 @@ def exclude_outliers(residual, used, clip, widths, out):
     total = residual.shape[0]
     sums = np.zeros(total + 1)
     counts = np.zeros(total + 1, dtype=np.int64)
+    buffer = np.empty(total + 1)
     for t in range(total):
         out[t] = used[t]
         sums[t + 1] = sums[t] + (residual[t] if used[t] else 0.0)
@@ -63,7 +70,8 @@ def exclude_outliers(residual, used, clip, widths, out):
     for width in widths:
         if 10 * width > total:
             continue
-        means, there = _running_means(sums, counts, width)
+        means = buffer[: total + 1 - width]
+        there = _running_means(sums, counts, width, means)
         if there.size == 0:
             continue
         middle = np.median(there)
@@ -77,16 +85,22 @@ def exclude_outliers(residual, used, clip, widths, out):
 def _remove_rows(columns, values, used, before, normal, right):
     """Bring normal matrix and right side of the points `before` to those of the points `used`."""
     size = columns.shape[0]
+    there, row = np.empty(size, dtype=np.int64), np.empty(size)
     for t in range(used.shape[0]):
         if used[t] == before[t]:
             continue
-        sign = 1.0 if used[t] else -1.0
+        # Most columns are 0 at a point.
+        count = 0
         for i in range(size):
-            value = sign * columns[i, t]
-            if value != 0.0:
-                right[i] += value * values[t]
-                for j in range(i + 1):
-                    normal[i, j] += value * columns[j, t]
+            if columns[i, t] != 0.0:
+                there[count], row[count] = i, columns[i, t]
+                count += 1
+        sign = 1.0 if used[t] else -1.0
+        for k in range(count):
+            i, value = there[k], sign * row[k]
+            right[i] += value * values[t]
+            for m in range(k + 1):
+                normal[i, there[m]] += value * row[m]
 
 
 @numba.njit(cache=True)
@@ -180,8 +194,8 @@ def _less(columns, spans, values, solution, first, usable, out):
 
 
 @numba.njit(cache=True)
-def _spans(columns):
-    """First point at which each column is not 0, and the one behind the last such; shape (P, 2)."""
+def column_spans(columns):
+    """First point at which each column is not 0, and the one behind the last such; int64, shape (P, 2)."""
     size, total = columns.shape
     spans = np.zeros((size, 2), dtype=np.int64)
     for i in range(size):
@@ -195,7 +209,17 @@ def _spans(columns):
 
 
 @numba.njit(cache=True)
-def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widths):
+def combine(columns, spans, factors, first, last):
+    """Sum of the columns from `first` to `last` - 1, each times its factor; shape (T,)."""
+    out = np.zeros(columns.shape[1])
+    for i in range(first, last):
+        for t in range(spans[i, 0], spans[i, 1]):
+            out[t] += factors[i] * columns[i, t]
+    return out
+
+
+@numba.njit(cache=True)
+def fit_trend(columns, spans, normal, values, usable, count, mean, variance, clip, widths, with_errors):
     """Systematics of a light curve, with a Gaussian prior, beside slow variations of the star itself.
 
     The variance of the noise comes from the residuals, that of the star's own variations by expectation
@@ -205,6 +229,8 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
     ----------
     columns : ndarray, shape (P, T)
         A constant, `count` - 1 columns of systematics, and basis functions of the star's own variations.
+    spans : ndarray of int64, shape (P, 2)
+        Of the columns; see `column_spans`.
     normal : ndarray, shape (P, P)
         ``columns @ columns.T``.
     values : ndarray, shape (T,)
@@ -216,19 +242,20 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
     clip : float
         See `exclude_outliers`.
     widths : ndarray of int64
+    with_errors : bool
+        Whether errors are wanted.
 
     Returns
     -------
     solution : ndarray, shape (P,)
     errors : ndarray, shape (count - 1,)
-        Standard deviations of the systematics' coefficients from the data alone.
+        Standard deviations of the systematics' coefficients from the data alone; empty if not wanted.
     used : ndarray of bool, shape (T,)
         Points that were not excluded.
     noise : float
         Standard deviation of the residuals.
     """
     size, total = columns.shape
-    spans = _spans(columns)
     rest = np.empty(total)
     _less(columns, spans, values, mean, 1, usable, rest)
     matrix, right = normal.copy(), np.zeros(size)
@@ -267,4 +294,5 @@ def fit_trend(columns, normal, values, usable, count, mean, variance, clip, widt
             _remove_rows(columns, rest, kept, used, matrix, right)
             used[:] = kept
     solution[1:count] += mean
-    return solution, _data_errors(matrix, noise, own, count), used, math.sqrt(noise)
+    errors = _data_errors(matrix, noise, own, count) if with_errors else np.empty(0)
+    return solution, errors, used, math.sqrt(noise)

@@ -18,7 +18,7 @@ from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
 from ..core.quality import CorrectorQualityFlags
 from .fits_bytes import CardTuple, card, checksummed_header
-from .fits_read import FITSReader
+from .fits_read import HDU, FITSReader
 from .fits_table import table_columns
 
 __all__ = ["TABLE", "LightCurveTable", "corrected_bytes"]
@@ -30,6 +30,11 @@ _PREFIXES = (b"CBV_", b"CORR")
 #: Cards that every correction replaces, because they depend on all others.
 _SUMS = (b"DATASUM ", b"CHECKSUM")
 _CARD = 80
+#: Cards that describe the columns of a table begin so, or with a part of it.
+_STRUCTURE = ("XTENSION", "BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "TF", "TT", "TD", "TS", "TZ")
+#: Types of rows that are known, by these cards, and how many there can be.
+_ROW_TYPES: dict[tuple[str, ...], np.dtype[np.void]] = {}
+_MOST_TYPES = 16
 #: The columns that are written, with their types in the file.
 _WRITTEN = {"FLUX_CORR": ">f8", "FLUX_CORR_ERR": ">f8", "QUALITY": ">i4"}
 
@@ -78,18 +83,7 @@ class LightCurveTable:
                     f"{path}: has {extensions} extensions, unlike NEXTEND in its header; {WAY_OUT}"
                 )
             self.hdu = hdu = found
-            columns = table_columns(reader, hdu)
-        dtype = np.dtype(
-            {
-                "names": list(columns),
-                "formats": [(column.dtype, column.shape) for column in columns.values()],
-                "offsets": [column.offset for column in columns.values()],
-                "itemsize": hdu.values["NAXIS1"],
-            }
-        )
-        for name, kind in _WRITTEN.items():
-            if name not in columns or dtype[name] != np.dtype(kind):
-                raise InputError(f"{path}: no column {name} of one number in its table; {WAY_OUT}")
+            dtype = _row_type(reader, hdu)
         if hdu.values["PCOUNT"] != 0:
             raise InputError(f"{path}: PCOUNT is not that of a light curve; {WAY_OUT}")
         self.rows = np.frombuffer(content, dtype, hdu.values["NAXIS2"], hdu.start)
@@ -106,6 +100,30 @@ class LightCurveTable:
     def photometry_quality(self) -> NDArray[np.int32]:
         """QUALITY without the bits of a correction, shape (T,)."""
         return self.column("QUALITY") & np.int32(~CorrectorQualityFlags.CORRECTION)
+
+
+def _row_type(reader: FITSReader, hdu: HDU) -> np.dtype[np.void]:
+    """Type of the rows of a table; found once for all tables with the same cards of columns."""
+    key = tuple(card for name, card in hdu.cards.items() if name.startswith(_STRUCTURE))
+    found = _ROW_TYPES.get(key)
+    if found is not None:
+        return found
+    columns = table_columns(reader, hdu)
+    dtype = np.dtype(
+        {
+            "names": list(columns),
+            "formats": [(column.dtype, column.shape) for column in columns.values()],
+            "offsets": [column.offset for column in columns.values()],
+            "itemsize": hdu.values["NAXIS1"],
+        }
+    )
+    for name, kind in _WRITTEN.items():
+        if name not in columns or dtype[name] != np.dtype(kind):
+            raise InputError(f"{reader.path}: no column {name} of one number in its table; {WAY_OUT}")
+    if len(_ROW_TYPES) >= _MOST_TYPES:
+        _ROW_TYPES.clear()
+    _ROW_TYPES[key] = dtype
+    return dtype
 
 
 def corrected_bytes(
@@ -144,7 +162,8 @@ def corrected_bytes(
         raise ValueError("a bit of QUALITY that does not belong to the correction")
     content, start, first, end = table.content, table.start, table.hdu.start, table.end
     # What is between and behind the columns stays, too; a file may end without the rest of its last block.
-    data = bytearray(content[first:end].ljust(end - first, b"\0"))
+    data = bytearray(memoryview(content)[first:end])
+    data.extend(bytes(end - first - len(data)))
     written = np.frombuffer(data, table.rows.dtype, table.rows.size)
     written["FLUX_CORR"] = flux
     written["FLUX_CORR_ERR"] = flux_err
@@ -157,12 +176,13 @@ def _with_cards(header: bytes, cards: Sequence[bytes]) -> bytes:
     """The cards of a header up to its checksums, with these in place of those of a correction."""
     kept = []
     ours = False
+    replaced = (*_PREFIXES, *_SUMS)
     for at in range(0, len(header), _CARD):
         one = header[at : at + _CARD]
         if one[:8] == b"END     ":
             break
         # A long text goes on in cards of its own.
-        ours = one.startswith((*_PREFIXES, *_SUMS)) or (ours and one.startswith(b"CONTINUE"))
+        ours = one.startswith(replaced) or (ours and one.startswith(b"CONTINUE"))
         if not ours:
             kept.append(one)
     return b"".join((*kept, *cards))

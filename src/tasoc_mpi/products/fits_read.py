@@ -274,13 +274,14 @@ class FITSReader:
 
 def _parse(text: str, cards: dict[str, str]) -> bool:
     """Take the cards of a block; whether the header ends with it."""
+    # A header has printable ASCII only: a card with anything else in it says nothing.
+    clean = text.isascii() and text.isprintable()
     for i in range(0, _BLOCK, _CARD):
         card = text[i : i + _CARD]
         key = card[:8].rstrip()
         if key == "END":
             return True
-        # A header has printable ASCII only: a card with anything else in it says nothing.
-        if card[8:10] == "= " and key not in cards and card.isascii() and card.isprintable():
+        if card[8:10] == "= " and key not in cards and (clean or (card.isascii() and card.isprintable())):
             cards[key] = card
     return False
 

@@ -42,8 +42,8 @@ def read_lightcurve(path: str | os.PathLike[str]) -> bytes:
             return reader.read(name)
     try:
         # Of a regular file alone: the bytes are those that are in it, packed as they are.
-        InputFile(path).close()
-        return Path(path).read_bytes()
+        with InputFile(path, unpack=False) as file:
+            return file.read_at(0, file.size)
     except (FileNotFoundError, MissingInput):
         raise MissingInput(
             f"{path}: no such light curve; name its folder with --output, or run again with --overwrite"
