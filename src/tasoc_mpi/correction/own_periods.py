@@ -63,7 +63,7 @@ def own_sines(
         if not amplitude[best] ** 2 > LIMIT * np.median(amplitude[first:]) ** 2:
             break
         found.append(_peak(amplitude, best) * step)
-        wave = _waves((places + 0.5) * BIN, found[-1:])
+        wave = _waves(BIN * (places + 0.5).astype(np.float64), found[-1:])
         means = means - np.linalg.lstsq(wave.T, means, rcond=None)[0] @ wave
     return _waves(days, found)
 
