@@ -380,7 +380,8 @@ class ImageMovementKernel:
         if self.warpmode != "wcs":
             return self.jitter(time, column, row)
         moved = self._wcs().positions(ra, dec)
-        return self._between_frames(time, moved[self._good] - (column, row))
+        good = moved if len(self._good) == len(moved) else moved[self._good]
+        return self._between_frames(time, good - (column, row))
 
     def _between_frames(self, time: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.float64]:
         """Changes in every usable frame, shape (G, 2), at given times, shape ``time.shape + (2,)``."""

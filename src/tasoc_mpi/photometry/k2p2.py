@@ -56,7 +56,7 @@ class K2P2Parameters:
     @classmethod
     def from_settings(cls, settings: configparser.ConfigParser) -> K2P2Parameters:
         """The parameters of the section [k2p2]."""
-        section = settings["k2p2"]
+        section = dict(settings.items("k2p2"))
         return cls(**{name: type(value)(section[name]) for name, value in vars(cls()).items()})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -76,8 +77,18 @@ def fill_statistics(
     numbers = light_curve_statistics(time, flux, error, good)
     result.mean_flux, result.variance, result.rms_hour, result.ptp, result.variability = numbers
     known = good & np.isfinite(centroid).all(axis=1)
-    middle = np.median(centroid[known], axis=0) if known.any() else np.full(2, np.nan)
-    result.pos_column, result.pos_row = middle.tolist()
+    column, row = centroid[known].T
+    result.pos_column, result.pos_row = _median(column), _median(row)
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """Median of finite values, NaN of none; numpy's function takes five times as long for some thousands."""
+    n = len(values)
+    if n == 0:
+        return math.nan
+    middle = [(n - 1) // 2, n // 2]
+    low, high = np.partition(values, middle)[middle].tolist()
+    return float(low + high) / 2.0
 
 
 def edge_flux(

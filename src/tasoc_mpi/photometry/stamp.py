@@ -25,6 +25,8 @@ _HEIGHT = (
 )  # fmt: skip
 #: Bleed columns make the stamps of saturated stars higher than wide.
 _WIDTH = (157.7, 125.1, 100.0, 80.6, 65.7, 54.2, 45.3, 38.4, 33.2, *_HEIGHT[9:])
+#: As arrays, by magnitude.
+_SIZES = tuple(map(np.array, (_TMAG, _HEIGHT, _WIDTH)))
 _SMALLEST = 15
 
 
@@ -38,8 +40,9 @@ def default_size(tmag: float) -> tuple[int, int]:
     """
     if math.isnan(tmag):
         return _SMALLEST, _SMALLEST
-    height = math.ceil(float(np.interp(tmag, _TMAG, _HEIGHT)))
-    width = math.ceil(float(np.interp(tmag, _TMAG, _WIDTH)))
+    magnitudes, heights, widths = _SIZES
+    height = math.ceil(float(np.interp(tmag, magnitudes, heights)))
+    width = math.ceil(float(np.interp(tmag, magnitudes, widths)))
     return max(height, _SMALLEST), max(width, _SMALLEST)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CardTuple", "card", "checksummed_header", "checksums_hold", "hdu_bytes"]
+__all__ = ["CardTuple", "card", "cards_bytes", "checksummed_header", "checksums_hold", "hdu_bytes"]
 
 #: Keyword, value (None for an undefined one), comment.
 CardTuple = tuple[str, Any, str]
@@ -103,32 +103,37 @@ def checksums_hold(content: bytes) -> bool:
 
 def _encode_sum(value: int) -> str:
     """The complement of a 32-bit sum as 16 printable characters (FITS standard 4.0, appendix J)."""
-    value = 0xFFFFFFFF - value
-    columns = []
-    for shift in (24, 16, 8, 0):
-        byte = value >> shift & 0xFF
-        # Four characters whose sum is the byte, over an offset of the character "0".
-        quarter, rest = divmod(byte, 4)
-        four = [quarter + 0x30] * 4
-        four[0] += rest
-        while any(c in _EXCLUDED for c in four):
-            for i in (0, 2):
-                if four[i] in _EXCLUDED or four[i + 1] in _EXCLUDED:
-                    four[i] += 1
-                    four[i + 1] -= 1
-        columns.append(four)
-    text = "".join(chr(columns[j][i]) for i in range(4) for j in range(4))
+    text = "".join(map("".join, zip(*map(_four_characters, (0xFFFFFFFF - value).to_bytes(4)), strict=True)))
     return text[-1] + text[:-1]
 
 
-def hdu_bytes(cards: Iterable[CardTuple], data: bytes = b"") -> bytes:
+@functools.cache
+def _four_characters(byte: int) -> str:
+    """Four characters whose sum is a byte, over an offset of the character "0"."""
+    quarter, rest = divmod(byte, 4)
+    four = [quarter + 0x30] * 4
+    four[0] += rest
+    while any(c in _EXCLUDED for c in four):
+        for i in (0, 2):
+            if four[i] in _EXCLUDED or four[i + 1] in _EXCLUDED:
+                four[i] += 1
+                four[i + 1] -= 1
+    return "".join(map(chr, four))
+
+
+def cards_bytes(cards: Iterable[CardTuple]) -> bytes:
+    """Some header cards, a multiple of 80 bytes."""
+    return b"".join([card(*c) for c in cards])
+
+
+def hdu_bytes(cards: Iterable[CardTuple] | bytes, data: bytes = b"") -> bytes:
     """One header and data unit with valid DATASUM and CHECKSUM.
 
     Parameters
     ----------
-    cards : iterable of (keyword, value, comment)
+    cards : iterable of (keyword, value, comment), or bytes
         All cards but DATASUM, CHECKSUM and END, the structural ones (SIMPLE or XTENSION, BITPIX, NAXIS,
-        ...) first.
+        ...) first; bytes as of `cards_bytes`.
     data : bytes
         The data, big-endian; padded here.
 
@@ -138,7 +143,7 @@ def hdu_bytes(cards: Iterable[CardTuple], data: bytes = b"") -> bytes:
         A multiple of 2880.
     """
     data += b"\0" * (-len(data) % _BLOCK)
-    return checksummed_header(b"".join([card(*c) for c in cards]), data) + data
+    return checksummed_header(cards if isinstance(cards, bytes) else cards_bytes(cards), data) + data
 
 
 def checksummed_header(cards: bytes, data: bytes | bytearray) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.names import lightcurve_name
 from .extra_hdu import ExtraHDU
-from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards
+from .fits_bytes import CardTuple, cards_bytes, hdu_bytes, image_bytes, image_cards
 
 __all__ = [
     "COLUMNS",
@@ -152,9 +153,14 @@ def keep_lightcurve(path: Path, data: bytes) -> None:
     OSError
         If it cannot be written; nothing of it is left then.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    name = os.fspath(path)
     # A listed file may be in its place. New ones are synchronised many at a time, before they are reported.
-    write_whole(path, data, durable=path.exists())
+    durable = os.path.exists(name)
+    try:
+        write_whole(name, data, durable)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        write_whole(name, data, durable)
 
 
 def below(folder: str | os.PathLike[str], name: str) -> Path:
@@ -187,12 +193,14 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
     ]
     sumimage = np.asarray(lc.sumimage, dtype=np.float32)
     aperture = np.asarray(lc.aperture, dtype=np.int32)
+    table_cards = _table_cards(len(lc.columns["time"])) + cards_bytes(lc.table_cards)
+    wcs_cards = cards_bytes(lc.wcs_cards)
     return b"".join(
         [
             hdu_bytes(primary),
-            hdu_bytes([*_table_cards(len(lc.columns["time"])), *lc.table_cards], _table_bytes(lc.columns)),
-            hdu_bytes([*image_cards("SUMIMAGE", sumimage), *lc.wcs_cards], image_bytes(sumimage)),
-            hdu_bytes([*image_cards("APERTURE", aperture), *lc.wcs_cards], image_bytes(aperture)),
+            hdu_bytes(table_cards, _table_bytes(lc.columns)),
+            hdu_bytes(cards_bytes(image_cards("SUMIMAGE", sumimage)) + wcs_cards, image_bytes(sumimage)),
+            hdu_bytes(cards_bytes(image_cards("APERTURE", aperture)) + wcs_cards, image_bytes(aperture)),
             *(hdu.to_bytes(sumimage.shape, lc.wcs_cards) for hdu in lc.extra_hdus),
         ]
     )
@@ -218,7 +226,9 @@ def creation_date() -> str:
         ) from None
 
 
-def _table_cards(n_rows: int) -> list[CardTuple]:
+@functools.lru_cache(maxsize=8)
+def _table_cards(n_rows: int) -> bytes:
+    """Structural cards of the table, which are the same for all stars of a CCD."""
     cards: list[CardTuple] = [
         ("XTENSION", "BINTABLE", "binary table extension"),
         ("BITPIX", 8, "array data type"),
@@ -237,7 +247,7 @@ def _table_cards(n_rows: int) -> list[CardTuple]:
         cards.append((f"TDISP{i}", column.display, "column display format"))
     cards.append(("INHERIT", True, "inherit the primary header"))
     cards.append(("EXTNAME", "LIGHTCURVE", "name of extension"))
-    return cards
+    return cards_bytes(cards)
 
 
 def _table_bytes(columns: Mapping[str, NDArray[Any]]) -> bytes:
