@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RANKS ?= 3
 SHELL := /bin/bash
 
-.PHONY: demo test test-mpi fuzz lint docs bench clean
+.PHONY: demo test test-mpi fuzz lint docs package bench clean
 
 help:
 	@echo "make demo   simulate a CCD and make the light curves of its stars under MPI (3 minutes, 2 GB)"
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz   damage every kind of file that the program reads, 1,000 times each (30 minutes on 2 cores)"
 	@echo "make lint   check style and types"
 	@echo "make docs   build the documentation as a site, docs/_build/html/index.html, and execute its notebooks (1 minute)"
+	@echo "make package  build the package, and run README's commands in an empty environment (2 minutes)"
 	@echo "make bench  measure speed and precision (15 minutes, 15 GB; PRF=FOLDER of TESS PRF files: PSF fluxes, too)"
 
 $(BIN)/python:
@@ -63,6 +64,13 @@ lint: $(VENV)/.test
 docs: $(VENV)/.docs
 	@# Without network, and every warning is an error: also a link that leads nowhere, and an error of a notebook.
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+
+$(VENV)/.package: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2' 'twine>=6'
+	@touch $@
+
+package: $(VENV)/.package
+	.ci/package $(BIN)/python build/package
 
 bench: $(VENV)/.test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/bench.py --folder bench/ccd
