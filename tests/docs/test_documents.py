@@ -51,7 +51,7 @@ def test_messages_of_the_faq_are_those_of_the_program():
 
 def test_public_names_are_in_the_interface():
     text = (ROOT / "docs" / "api.md").read_text()
-    for name in tasoc_mpi.__all__:
+    for name in set(tasoc_mpi.__all__) - {"__version__"}:
         assert re.search(rf"^   {name}$", text, re.MULTILINE), f"docs/api.md: {name} is missing"
 
 
