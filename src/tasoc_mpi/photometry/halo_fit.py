@@ -148,15 +148,17 @@ def fit_segments(
         if len(pieces) == 1:
             return [common]
         flux = weighted_sum(quiet, common.shares)
-        left = [_scatter(flux[piece], hour) for piece in pieces]
-        if max(left) < _ENOUGH * _white_scatter(common.shares, variance, hour):
-            return [common]
-        own = [fit(piece, common.shares) for piece in pieces]
-        quietened = [
-            _scatter(weighted_sum(np.ascontiguousarray(quiet[:, piece]), one.shares), hour) < _OWN_GAIN * old
-            for piece, one, old in zip(pieces, own, left, strict=True)
-        ]
-    return own if any(quietened) else [common]
+        enough = _ENOUGH * _white_scatter(common.shares, variance, hour)
+        own: dict[int, WeightFit] = {}
+        for k, piece in enumerate(pieces):
+            left = _scatter(flux[piece], hour)
+            if left < enough:
+                continue
+            own[k] = fit(piece, common.shares)
+            part = np.ascontiguousarray(quiet[:, piece])
+            if _scatter(weighted_sum(part, own[k].shares), hour) < _OWN_GAIN * left:
+                return [own.get(k) or fit(piece, common.shares) for k, piece in enumerate(pieces)]
+    return [common]
 
 
 def _fit_or_plain(

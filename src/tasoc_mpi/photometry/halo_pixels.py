@@ -255,5 +255,6 @@ def sum_series(cube: NDArray[np.float32], pixels: HaloPixels, power: int) -> NDA
     single = cube[pixels.mask & ~core]
     out[: len(single)] = single if power == 1 else single**power
     if pixels.core:
-        out[-1] = (cube[core].astype("f8") ** power).sum(axis=0)
+        inside = cube[core]
+        out[-1] = np.einsum("pt,pt->t" if power == 2 else "pt->t", *[inside] * power, dtype="f8")
     return out
