@@ -49,11 +49,14 @@ def scenes() -> list[Scene]:
     return out
 
 
-def options_of(scene: Scene, frames: int, cadence: int) -> SimulationOptions:
-    """The simulation of a scene."""
+def options_of(
+    scene: Scene, frames: int, cadence: int, size: tuple[int, int] | None = None
+) -> SimulationOptions:
+    """The simulation of a scene, of a number of rows and columns that suits it or of the given one."""
     rows, columns = ROWS.get(scene.tmag, 160), 128
     if scene.place == "end":
         rows, columns = 256, 384
+    rows, columns = size or (rows, columns)
     row0, column0 = {"middle": (900, 1500), "side": (900, 44), "end": (0, 1500)}[scene.place]
     row = row0 + (12.3 if scene.place == "end" else rows / 2 + 0.3)
     column = column0 + (8.8 if scene.place == "side" else columns / 2 - 0.2)
@@ -124,10 +127,17 @@ def measure(
     }
 
 
-def run(scene: Scene, folder: Path, frames: int, cadence: int, objective: str | None) -> dict:
+def run(
+    scene: Scene,
+    folder: Path,
+    frames: int,
+    cadence: int,
+    objective: str | None,
+    size: tuple[int, int] | None = None,
+) -> dict:
     """Simulate and measure a scene."""
     shutil.rmtree(folder, ignore_errors=True)
-    options = options_of(scene, frames, cadence)
+    options = options_of(scene, frames, cadence, size)
     simulate(folder, options)
     for command in ("prepare",):
         if cli.main(["--quiet", command, str(folder)]):
@@ -170,6 +180,22 @@ def run(scene: Scene, folder: Path, frames: int, cadence: int, objective: str | 
     return out
 
 
+def summary(done: list[dict]) -> None:
+    """Print the noise of an hour by magnitude, median of the scenes in the middle of the CCD."""
+    print("| Tmag | halo, ppm | over photon noise | aperture over halo | plain sum over halo |")
+    print("|" + "---|" * 5)
+    for tmag in TMAGS:
+        found = [r for r in done if r["tmag"] == tmag and r["place"] == "middle" and r["signal"] in SIGNALS]
+        if found:
+            halo = np.array([r["halo"]["noise"] for r in found])
+            expected, aperture, plain = (
+                np.array([r[method].get(name, np.nan) for r in found])
+                for method, name in (("halo", "expected"), ("aperture", "noise"), ("plain", "noise"))
+            )
+            medians = [np.median(x) for x in (halo, halo / expected, aperture / halo, plain / halo)]
+            print(f"| {tmag:g} | {medians[0]:.1f} | " + " | ".join(f"{x:.2f}" for x in medians[1:]) + " |")
+
+
 def main() -> None:
     """Run the scenes that are not in the file of results yet, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -180,6 +206,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1282)
     parser.add_argument("--cadence", type=int, default=1800)
     parser.add_argument("--objective", help="default: the setting")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="of the piece of CCD")
     parser.add_argument("--only", nargs="*", help="names of scenes")
     options = parser.parse_args()
     done = []
@@ -189,11 +216,16 @@ def main() -> None:
     for scene in scenes():
         if scene.name in names or (options.only and scene.name not in options.only):
             continue
-        result = run(scene, options.folder / scene.name, options.frames, options.cadence, options.objective)
+        result = run(
+            scene, options.folder / scene.name, options.frames, options.cadence, options.objective,
+            options.size and tuple(options.size),
+        )  # fmt: skip
         done.append(result)
         with options.results.open("a") as file:
             file.write(json.dumps(result) + "\n")
     table(done)
+    print()
+    summary(done)
 
 
 def number(found: dict, name: str, form: str) -> str:
