@@ -20,7 +20,14 @@ from ..core.names import CBV_FOLDER, cbv_name, find_cbv
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.streams import print_report
-from ..worklist.corrections import Listed, correction_log_path, of_version, outdate, read_listed
+from ..worklist.corrections import (
+    LastCorrections,
+    Listed,
+    correction_log_path,
+    correction_source,
+    of_version,
+    read_listed,
+)
 from ..worklist.last_results import LastResults
 from ..worklist.output_folder import check_output
 from ..worklist.publish import publish
@@ -51,14 +58,14 @@ class _Task:
         The results of the photometry.
     chosen : ndarray of bool
         Rows whose light curves are to have a correction.
-    vectors_at : ndarray of float64
-        When the vectors of each row's area were written (Unix time); NaN where there are none.
+    source : ndarray of float64
+        What each row is to be corrected with: see `correction_source`.
     """
 
     worklist: WorkList
     photometry: LastResults
     chosen: NDArray[np.bool_]
-    vectors_at: NDArray[np.float64]
+    source: NDArray[np.float64]
 
 
 def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[int]) -> int:
@@ -92,7 +99,7 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
         # The workers read from it which light curves there are.
         publish(path, output, args.rows)
     with contextlib.ExitStack() as stack:
-        task = _open_task(stack, options, args.partial, args.light_curves)
+        task = _open_task(stack, options, args)
         results = _open_results(stack, options, task)
         wanted = task.chosen & ~(results.last.done & ~options.overwrite)
         if options.dry:
@@ -139,7 +146,7 @@ def _end(options: RunOptions, status: NDArray[np.int8], totals: RunTotals, stop:
     return stop.exit_status
 
 
-def _open_task(stack: contextlib.ExitStack, options: RunOptions, partial: bool, version: int | None) -> _Task:
+def _open_task(stack: contextlib.ExitStack, options: RunOptions, args: argparse.Namespace) -> _Task:
     """Choose the light curves. No run can change them until the stack ends.
 
     Raises
@@ -162,7 +169,7 @@ def _open_task(stack: contextlib.ExitStack, options: RunOptions, partial: bool, 
     of_ccds = np.isin(worklist.ccd_of, number)
     if (decision.status != worklist.status)[of_ccds].any():
         raise InputError(f"{options.todo}: a run has changed its results just now; correct again")
-    _check_finished(worklist, decision.todo & of_ccds, partial)
+    _check_finished(worklist, decision.todo & of_ccds, args.partial)
     listed = read_listed(options.todo)
     chosen &= decision.listed & np.isin(decision.status, (STATUS.OK, STATUS.WARNING))
     if not chosen.any():
@@ -170,8 +177,9 @@ def _open_task(stack: contextlib.ExitStack, options: RunOptions, partial: bool, 
             f"{options.todo}: none of the chosen stars has a light curve in {options.output}; compute them"
             " with `tasoc-mpi run`"
         )
-    chosen[chosen] = of_version(options.todo, listed.version[chosen], version)
-    return _Task(worklist, photometry, chosen, _vectors_at(options.output, worklist, listed, chosen))
+    chosen[chosen] = of_version(options.todo, listed.version[chosen], args.light_curves)
+    source = _sources(options.output, worklist, listed, chosen, args.correction)
+    return _Task(worklist, photometry, chosen, source)
 
 
 def _check_finished(worklist: WorkList, todo: NDArray[np.bool_], partial: bool) -> None:
@@ -188,25 +196,24 @@ def _check_finished(worklist: WorkList, todo: NDArray[np.bool_], partial: bool) 
     logger.warning("%s: only the light curves that there are are corrected", text)
 
 
-def _vectors_at(
-    output: Path, worklist: WorkList, listed: Listed, chosen: NDArray[np.bool_]
+def _sources(
+    output: Path, worklist: WorkList, listed: Listed, chosen: NDArray[np.bool_], method: str
 ) -> NDArray[np.float64]:
-    """When the vectors of each row's area were written (Unix time), NaN where there are none."""
+    """What each row is to be corrected with; see `correction_source`."""
     # Rank 0 starts without HDF5.
     from ..products.cbv_file import check_vectors
 
-    at = np.full(len(chosen), np.nan)
+    source = np.full(len(chosen), np.nan)
     rows = np.stack([worklist.rows["sector"], worklist.rows["cadence"], listed.area], axis=1)
     keys, which = np.unique(rows[chosen], axis=0, return_inverse=True)
-    found, missing = np.full(len(keys), np.nan), []
+    found, missing = np.full(len(keys), correction_source(0, method)), []
     for number, key in enumerate(keys.tolist()):
         own = find_cbv(output / CBV_FOLDER, *key)
         if own is None:
             missing.append(cbv_name(*key))
             continue
         path, cadence = own
-        found[number] = path.stat().st_mtime
-        check_vectors(path, key[0], cadence, key[2])
+        found[number] = correction_source(check_vectors(path, key[0], cadence, key[2]).digest, method)
     if len(missing) == len(keys):
         raise MissingInput(
             f"{output / CBV_FOLDER}: no vectors of the {len(keys)} area(s) of the light curves"
@@ -216,8 +223,8 @@ def _vectors_at(
         logger.warning(
             "%s: no %s; FLUX_CORR of their light curves stays NaN", output / CBV_FOLDER, _some(missing)
         )
-    at[chosen] = found[which.reshape(-1)]
-    return at
+    source[chosen] = found[which.reshape(-1)]
+    return source
 
 
 def _some(names: list[str]) -> str:
@@ -226,8 +233,8 @@ def _some(names: list[str]) -> str:
 
 
 def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task) -> RunResults:
-    """The corrections so far; those of light curves or with vectors that have been replaced do not count."""
-    worklist = task.worklist
+    """The corrections so far; those of other light curves, or with other vectors or methods, do not count."""
+    worklist, last = task.worklist, LastCorrections(task.worklist)
     ccds = [worklist.ccds[n] for n in np.unique(worklist.ccd_of[task.chosen]).tolist()]
     results = open_results(
         stack,
@@ -239,9 +246,9 @@ def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task)
         dry=options.dry,
         log_of=correction_log_path,
         earliest=float(task.photometry.when.max()),
+        last=last,
     )
-    outdate(results.last, task.photometry.when)
-    outdate(results.last, np.nan_to_num(task.vectors_at))
+    last.outdate(task.photometry.when, task.source)
     return results
 
 

@@ -227,6 +227,7 @@ def open_results(
     synced: bool = True,
     log_of: Callable[[Path, CCD], Path] = log_path,
     earliest: float = 0.0,
+    last: LastResults | None = None,
 ) -> RunResults:
     """Lock and read the logs of some CCDs.
 
@@ -250,13 +251,15 @@ def open_results(
         The log of a CCD in an output folder. Default: that of its photometry.
     earliest : float, optional
         See `RunResults`.
+    last : LastResults, optional
+        Gets the results; without any so far.
 
     Raises
     ------
     InputError
         If another run writes one of the logs, one cannot be used, or is of another version.
     """
-    last, readers = LastResults(worklist), []
+    last, readers = last or LastResults(worklist), []
     if not dry:
         try:
             for folder in {log_of(output, ccd).parent for ccd in ccds}:

@@ -11,7 +11,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -252,17 +251,27 @@ def test_a_new_light_curve_loses_its_correction(run, expected, tmp_path):
     assert after(folder) == expected
 
 
-def test_new_vectors_are_used(run, tmp_path):
+def test_other_vectors_and_methods_are_used_and_touched_files_are_not(run, tmp_path, capfd):
     folder = fresh(run, tmp_path)
     assert call(folder) == 0
     first = corrections(folder)
-    time.sleep(0.01)
+    for vectors in (folder / "output" / "cbv").iterdir():
+        shutil.copyfile(vectors, tmp_path / vectors.name)
+        os.replace(tmp_path / vectors.name, vectors)
+        os.utime(vectors, (4e9, 4e9))
+    capfd.readouterr()
+    assert call(folder) == 0
+    assert "Nothing to do" in capfd.readouterr().out
     (path,) = [path for path in write_vectors_of_run(folder, count=2) if "c1800" in path.name]
+    # Older than the corrections.
+    os.utime(path, (1e9, 1e9))
     assert call(folder) == 0
     assert {row[-2] for row in corrections(folder) if "c1800" in row[1]} <= {0, 1, 2}
     assert max(row[-2] for row in first) == 3
+    assert call(folder, "--method", "cbv") == 0
+    assert {row[3] for row in corrections(folder)} == {"cbv"}
     path.unlink()
-    assert call(folder, "--overwrite") == 0
+    assert call(folder) == 0
     for row in corrections(folder):
         if "c1800" in row[1]:
             assert row[2] == 3

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CORRECTION", "DIAGNOSTICS", "Diagnostics"]
+__all__ = ["CORRECTION", "CORRECTION_SOURCE", "DIAGNOSTICS", "Diagnostics"]
 
 
 def _count() -> Any:
@@ -74,3 +74,5 @@ CORRECTION = {
     "underfitting": "contamination",
     "vectors": "mask_size",
 }
+#: The diagnostic in whose place a message of a correction has the digest of its vectors and method.
+CORRECTION_SOURCE = "edge_flux"

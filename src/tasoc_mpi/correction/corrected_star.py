@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.diagnostics import CORRECTION, Diagnostics
+from ..core.diagnostics import CORRECTION, CORRECTION_SOURCE, Diagnostics
 from ..core.errors import InputError
 from ..core.names import CBV_FOLDER, find_cbv
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
@@ -25,6 +25,7 @@ from ..products.lightcurve import Writer, below
 from ..products.packed import PackReader, pack_writer, split_name
 from ..products.raw_curve import RawCurve, open_table, raw_curve
 from ..products.replacements import replacements
+from ..worklist.corrections import correction_source
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 from ..worklist.unlisted_lightcurves import is_listed_name
@@ -138,11 +139,14 @@ def correct_star(
         )
     found = find_cbv(Path(output_folder, CBV_FOLDER), sector, cadence, area)
     result = CorrectionResult(method_used=method or "")
+    setattr(result, CORRECTION_SOURCE, correction_source(0, result.method_used))
     curve = raw_curve(table)
     try:
         if found is None:
             raise InputError(f"no vectors of area {area} at {cadence} s; its corrected flux stays NaN")
-        correction = correct(curve, read_vectors(found[0]), method or "")
+        vectors = read_vectors(found[0])
+        setattr(result, CORRECTION_SOURCE, correction_source(vectors.digest, result.method_used))
+        correction = correct(curve, vectors, result.method_used)
     except InputError as error:
         result.status = STATUS.WARNING
         result.errors.append(str(error))

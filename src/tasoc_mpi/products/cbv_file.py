@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.atomic import replacing
+from ..core.errors import InputError
 from ..core.input_files import modification_time
 from .hdf5_read import HDF5Reader
 
@@ -156,6 +158,14 @@ class Vectors:
         return known.all(axis=1) & np.isfinite(self.row) & np.isfinite(self.column)
 
     @functools.cached_property
+    def digest(self) -> int:
+        """Digest of all values, 48 bits: that of the same vectors in another file is the same."""
+        found = hashlib.sha256(repr([getattr(self, name) for name in _attributes()]).encode())
+        for name, (dtype, _) in _SHAPES.items():
+            found.update(np.asarray(getattr(self, name), dtype).tobytes())
+        return int.from_bytes(found.digest()[:6], "big")
+
+    @functools.cached_property
     def designs(self) -> dict[Any, Any]:
         """Store of what the correction computes once for all stars with the same cadences."""
         return {}
@@ -176,13 +186,14 @@ def _attributes() -> list[str]:
     return [field.name for field in fields(Vectors) if field.name not in _SHAPES]
 
 
-def check_vectors(path: Path, sector: int, cadence: int, area: int) -> None:
-    """Raise InputError unless a file holds vectors of this sector, cadence (s) and area."""
-    with _opened(path) as reader:
-        for name, value in {"sector": sector, "cadence": cadence, "area": area}.items():
-            found = reader.integer("", name.upper(), 0, 100_000)
-            if found != value:
-                raise reader.fail(f"holds vectors of {name} {found} and not {value}")
+def check_vectors(path: Path, sector: int, cadence: int, area: int) -> Vectors:
+    """Read vectors; InputError unless they are of this sector, cadence (s) and area."""
+    vectors = read_vectors(path)
+    for name, value in {"sector": sector, "cadence": cadence, "area": area}.items():
+        found = getattr(vectors, name)
+        if found != value:
+            raise InputError(f"{path}: holds vectors of {name} {found} and not {value}; {_WAY_OUT}")
+    return vectors
 
 
 def vectors_source(path: Path) -> str:

@@ -1,13 +1,14 @@
 """The results of corrections: their logs, and which of them belong to the light curves that there are.
 
 A correction is of the light curve that its star had at that time. A result of the photometry that came later
-replaced that light curve, so the correction counts no more.
+replaced that light curve, so the correction counts no more. Each also has a digest of its vectors and method.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.diagnostics import CORRECTION_SOURCE
 from ..core.errors import InputError, MissingInput
 from ..core.status import STATUS
 from .last_results import LastResults
-from .result_log import LogReader
+from .result_log import LogReader, ResultGroup
 from .todo_file import SQLITE_ERRORS, explain, open_todo
 from .work_list import CCD, WorkList, ccd_name
 
-__all__ = ["Listed", "correction_log_path", "of_version", "outdate", "read_corrections", "read_listed"]
+__all__ = [
+    "LastCorrections",
+    "Listed",
+    "correction_log_path",
+    "correction_source",
+    "of_version",
+    "read_corrections",
+    "read_listed",
+]
 
 _VERSION = "substr(lightcurve, instr(lightcurve, '-tasoc_lc') - 2, 2)"
 
@@ -32,9 +42,56 @@ def correction_log_path(output: Path, ccd: CCD) -> Path:
     return output / "results-corr" / f"{ccd_name(ccd)}.log"
 
 
-def outdate(corrections: LastResults, changed: NDArray[np.float64]) -> None:
-    """Have stars corrected again whose input changed after their corrections; times as of `LastResults`."""
-    corrections.reset(np.flatnonzero(corrections.done & (corrections.when < changed)))
+def correction_source(vectors: int, method: str) -> float:
+    """The digest of what a correction is made with, beside the light curve.
+
+    Parameters
+    ----------
+    vectors : int
+        Their digest, 48 bits; 0 where there are none.
+    method : str
+        The method that was asked for.
+
+    Examples
+    --------
+    >>> correction_source(1, "map") == correction_source(1, "cbv")
+    False
+    """
+    # Whole numbers of 48 bits are exact in the messages.
+    return float(vectors ^ zlib.crc32(method.encode()))
+
+
+class LastCorrections(LastResults):
+    """Last corrections of the stars of a work list.
+
+    Attributes
+    ----------
+    source : ndarray of float64
+        `correction_source` of each; NaN of those that ended with an error, and where there is none.
+    """
+
+    def __init__(self, worklist: WorkList) -> None:
+        super().__init__(worklist)
+        self.source = np.full(len(worklist.rows), np.nan)
+
+    def add(self, group: ResultGroup) -> None:
+        """Add results; of several of one star the last one counts."""
+        super().add(group)
+        self.source[group.index] = group.bundle.numbers[CORRECTION_SOURCE]
+
+    def outdate(self, photometry: NDArray[np.float64], source: NDArray[np.float64]) -> None:
+        """Have stars corrected again whose light curve, vectors or method are others now.
+
+        Parameters
+        ----------
+        photometry : ndarray of float64
+            When the results of the photometry came.
+        source : ndarray of float64
+            What the corrections are to be made with; an error does not go away with it.
+        """
+        failed = np.isin(self.own_status, (STATUS.ERROR, STATUS.ABORT))
+        other = (self.when < photometry) | (~failed & (self.source != source))
+        self.reset(np.flatnonzero(self.done & other))
 
 
 def read_corrections(
