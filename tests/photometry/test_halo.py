@@ -15,7 +15,7 @@ from tasoc_mpi import cli
 from tasoc_mpi.core.quality import TESSQualityFlags
 from tasoc_mpi.core.settings import load_settings, mag2flux
 from tasoc_mpi.core.status import STATUS
-from tasoc_mpi.kernels.weighted_sum import weighted_sum
+from tasoc_mpi.kernels.weighted_sum import row_products, weighted_sum
 from tasoc_mpi.one_star import tessphot
 from tasoc_mpi.photometry.halo import HaloPhotometry
 from tasoc_mpi.photometry.halo_fit import fit_segments
@@ -77,6 +77,8 @@ def test_weighted_sum(n, n_time):
     rng = np.random.default_rng(n)
     pixels, weights = rng.standard_normal((n, n_time)).astype("f4"), rng.random(n)
     np.testing.assert_allclose(weighted_sum(pixels, weights), weights @ pixels, atol=1e-5)
+    by_frame = rng.standard_normal(n_time)
+    np.testing.assert_allclose(row_products(pixels, by_frame), pixels @ by_frame, atol=1e-4)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -1,11 +1,11 @@
-"""The product with a matrix of pixels that halo photometry needs in each step of its optimiser."""
+"""The products with a matrix of pixels that halo photometry needs in each step of its optimiser."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-__all__ = ["weighted_sum"]
+__all__ = ["row_products", "weighted_sum"]
 
 #: Columns that are worked on together: their sums stay in the fastest cache.
 _BLOCK = 1024
@@ -54,4 +54,31 @@ def weighted_sum(rows, weights):
             line = rows[i, start:stop]
             for t in range(stop - start):
                 part[t] += w[i] * line[t]
+    return out
+
+
+@numba.njit(cache=True, fastmath={"reassoc"})
+def row_products(rows, weights):
+    """Sums over the columns of a matrix times their weights: the product with its transpose, without a copy.
+
+    In single precision; the order of the sums depends on the registers of the processor alone.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, shape (N, T)
+    weights : ndarray of float64, shape (T,)
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+    """
+    n, length = rows.shape
+    out = np.empty(n)
+    w = weights.astype(np.float32)
+    for i in range(n):
+        line = rows[i]
+        total = np.float32(0.0)
+        for t in range(length):
+            total += line[t] * w[t]
+        out[i] = total
     return out

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.weighted_sum import weighted_sum
+from ..kernels.weighted_sum import row_products, weighted_sum
 
 __all__ = [
     "OBJECTIVES",
@@ -180,13 +180,12 @@ def optimal_weights(
     """
     from scipy.optimize import minimize
 
-    transposed = np.ascontiguousarray(pixels.T)
     noise = noise_weight * between.noise_factor
 
     def cost(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         v = _shares(x)
         value, slope = roughness(weighted_sum(pixels, v), between)
-        by_share = weighted_sum(transposed, slope)
+        by_share = row_products(pixels, slope)
         sigma = math.sqrt(float((v * v * variance).sum()))
         if sigma > 0.0:
             by_share += noise * v * variance / sigma
