@@ -26,6 +26,7 @@ FLOORS = {
     "cubes": 4,
     "simulate": 4,
     "stars": 5,
+    "download": 5,
     "imports": 5,
     "report": 5,
     "one_star": 5.5,

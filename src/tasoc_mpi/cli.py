@@ -18,6 +18,7 @@ __all__ = ["main", "parse"]
 #: In the order of use.
 COMMANDS = (
     "simulate",
+    "download",
     "catalog",
     "prepare",
     "prf",
@@ -35,7 +36,7 @@ COMMANDS = (
 )
 
 #: Commands that use settings and are always one process; `prepare` and `run` check them on rank 0.
-_WITH_SETTINGS = ("simulate", "catalog", "import", "todo", "summary", "submit")
+_WITH_SETTINGS = ("simulate", "download", "catalog", "import", "todo", "summary", "submit")
 
 #: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
 _MODULES = {"import": "importing", "prf": "measure_prf", "status": "show_status"}

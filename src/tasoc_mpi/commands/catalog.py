@@ -20,7 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="folder with frames, cubes or target pixel files (default: TESSPHOT_INPUT)",
     )
     source = "'mast' to ask MAST, or 'headers' to take the stars of the target pixel files alone"
-    table = "table of stars with the column names of the TESS Input Catalog (CSV, ECSV, parquet, FITS)"
+    table = (
+        "table of stars with the column names of the TESS Input Catalog (CSV, ECSV, parquet, FITS), folder "
+        "of its strips of declination"
+    )
     add("--from", dest="source", required=True, metavar="TABLE", help=f"{table}, {source}")
     add_ccd_options(parser)
     add("--ticver", default="8.2", help="version of the TIC (default: %(default)s)")

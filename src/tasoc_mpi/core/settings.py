@@ -238,6 +238,29 @@ SETTINGS = (
         "frame (pixels). A larger value makes fluxes of blended stars noisy. Not used with more free_stars.",
     ),
     Setting(
+        "download", "archive", "https://archive.stsci.edu", 0, 0,
+        "Where tasoc-mpi download finds lists of files, the TIC, PRF files and SPICE kernels; or a "
+        "mirror of it.",
+    ),
+    Setting(
+        "download", "mast", "https://mast.stsci.edu", 0, 0,
+        "Where it finds frames and target pixel files (--from mast).",
+    ),
+    Setting(
+        "download", "cloud", "https://stpubdata.s3.amazonaws.com", 0, 0,
+        "Where it finds the public bucket (--from cloud, and frames of TICA).",
+    ),
+    Setting(
+        "download", "timeout", 60.0, 0.1, 3600.0,
+        "Seconds without an answer, or without a byte, after which a transfer is begun again where it "
+        "stopped.",
+    ),
+    Setting(
+        "download", "retries", 8, 0, 1000,
+        "How often a transfer is begun again without one more byte before its file counts as failed. The "
+        "waits in between grow from 1 s to 60 s: 8 of them bridge four minutes.",
+    ),
+    Setting(
         "run", "target_timeout", 300.0, 0.1, 1e7,
         "Seconds that a star may take before it is ended as an ABORT (--target-timeout). A star takes some "
         "ms, the brightest of a sector at 200 s a few seconds, and a file system that is overloaded may hold "

@@ -13,23 +13,29 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
 from ..core.names import CCDKey, find_cubes, is_chosen
-from ..core.sphere import convex_hull
+from ..core.sphere import convex_hull, in_polygon
 from ..core.times import BTJD_ZERO
 from ..cubes.frame_headers import frame_facts
 from ..cubes.frame_series import drop_unusable
 from ..products.ccd_outline import camera_centre_sky, stamp_outline
 from ..products.cube import open_cube
-from ..products.ffi import find_ffis
+from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
 from ..products.frame_wcs import FrameWCS
 from ..products.tpf import TPF, group_tpfs, read_tpf
 from ..products.tpf_files import TPFInfo, find_tpfs
+from ..simulate.pointing import load_pointing, moved_wcs
 
-__all__ = ["CCDField", "find_fields"]
+__all__ = ["CCDField", "declinations", "find_fields", "predicted_fields"]
 
 logger = logging.getLogger(__name__)
 
 #: Frames that are compared.
 _FEW = 5
+#: From the first frame of a sector to its middle (days).
+_HALF_SECTOR = 13.0
+#: Stars this far outside a predicted outline are wanted (degrees): the buffer of catalogs, and more than the
+#: prediction is wrong by.
+_MARGIN = 0.3
 
 
 @dataclass(frozen=True)
@@ -159,3 +165,62 @@ def _field_of_tpfs(key: CCDKey, infos: Sequence[TPFInfo]) -> CCDField | None:
     times = read_tpf(first.path, pixels=False).time
     time = float(times[len(times) // 2])
     return _field(key, time, first.wcs, 0, np.concatenate(outlines), "target pixel files")
+
+
+def predicted_fields(sector: int, camera: int | None = None, ccd: int | None = None) -> list[CCDField]:
+    """The fields of CCDs of which there is no frame, from the published pointing of the sector.
+
+    Parameters
+    ----------
+    sector : int
+    camera, ccd : int, optional
+        Only these.
+
+    Returns
+    -------
+    list of CCDField
+        Sorted by camera and CCD. Positions are right to some 10"; the time is that of the middle of the
+        sector, right to a day.
+
+    Raises
+    ------
+    UsageError
+        If tesswcs is not installed, or does not know the sector.
+
+    Examples
+    --------
+    >>> [field] = predicted_fields(1, 1, 1)
+    >>> field.name, round(field.centre[1], 1)
+    ('sector 1 camera 1 CCD 1', -33.2)
+    """
+    keys = [
+        (sector, number, chip)
+        for number in range(1, 5)
+        for chip in range(1, 5)
+        if is_chosen((sector, number, chip), sector, camera, ccd)
+    ]
+    fields = []
+    for key in keys:
+        pointing = load_pointing(*key)
+        wcs = moved_wcs(pointing, np.zeros((1, 2)), np.eye(2)[None])
+        outline = stamp_outline(wcs, 0, (*SCIENCE_ROWS, *SCIENCE_COLUMNS))
+        fields.append(_field(key, pointing.start + _HALF_SECTOR, wcs, 0, outline, "published pointing"))
+    return fields
+
+
+def declinations(fields: Sequence[CCDField]) -> tuple[float, float]:
+    """The lowest and the highest declination of stars that fields can have, degrees.
+
+    Examples
+    --------
+    >>> corners = np.array([[10.0, -5.0], [20.0, -5.0], [15.0, 3.0]])
+    >>> south, north = declinations([CCDField(1, 1, 1, 2458338.0, corners, (15.0, 0.0), "")])
+    >>> round(south, 1), round(north, 1)
+    (-5.3, 3.3)
+    """
+    corners = np.concatenate([field.corners for field in fields])
+    south, north = float(corners[:, 1].min()) - _MARGIN, float(corners[:, 1].max()) + _MARGIN
+    for pole in (-90.0, 90.0):
+        if any(in_polygon([0.0], [pole], field.corners, _MARGIN)[0] for field in fields):
+            south, north = min(south, pole), max(north, pole)
+    return max(south, -90.0), min(north, 90.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, UsageError
+from ..core.errors import InputError, MissingInput, UsageError
 from ..core.names import catalog_name
 from ..core.sphere import in_polygon
 from ..products.star_catalog import (
@@ -26,8 +26,9 @@ from ..products.star_catalog import (
 )
 from ..products.tpf import group_tpfs, read_tpf
 from ..products.tpf_files import find_tpfs
-from .footprints import CCDField, find_fields
+from .footprints import CCDField, find_fields, predicted_fields
 from .star_table import query_mast, read_star_table
+from .tic_strips import read_strips
 
 __all__ = ["CatalogOptions", "CatalogSummary", "catalog_from_tpf", "make_catalogs", "select_stars"]
 
@@ -35,15 +36,17 @@ logger = logging.getLogger(__name__)
 
 #: No star moves faster (Barnard's star: 10.4" a year), degrees a year.
 _FASTEST = 11.0 / 3600.0
-#: MAST is not asked for fainter stars than this: they add to nobody's light.
-_MAST_TMAG_MAX = 18.0
+#: Fainter stars than this are not taken from the whole TIC: they add to nobody's light.
+_TMAG_MAX = 18.0
 
 
 @dataclass(frozen=True)
 class CatalogOptions:
     """How catalogs are to be made."""
 
-    source: str  #: Path of a table of stars, ``mast``, or ``headers`` (of the target pixel files)
+    #: Path of a table of stars or of a folder of the TIC's strips, ``mast``, or ``headers`` (of the target
+    #: pixel files).
+    source: str
     sector: int | None = None  #: Only this one
     camera: int | None = None  #: Only this one
     ccd: int | None = None  #: Only this one
@@ -92,14 +95,18 @@ def make_catalogs(folder: str | os.PathLike[str], options: CatalogOptions) -> It
         raise UsageError(f"a buffer of {options.buffer} degrees: give one between 0 and 10")
     if options.reference_time is not None and not 2400000 < options.reference_time < 2500000:
         raise UsageError(f"reference time {options.reference_time}: give a Julian date, such as 2458338.5")
-    fields = find_fields(folder, options.sector, options.camera, options.ccd)
+    fields = _fields(folder, options)
     for field in fields:
         path = folder / catalog_name(field.sector, field.camera, field.ccd)
         if path.exists() and not options.overwrite:
             raise InputError(f"{path}: is there already; --overwrite replaces it")
     table = None
     if options.source not in ("mast", "headers"):
-        table = read_star_table(options.source, options.tmag_max)
+        if Path(options.source).is_dir():
+            corners = [field.corners for field in fields]
+            table = read_strips(Path(options.source), corners, options.buffer, _faintest(options))
+        else:
+            table = read_star_table(options.source, options.tmag_max)
     made = 0
     for field in fields:
         summary = _make_one(folder, field, options, table)
@@ -112,6 +119,29 @@ def make_catalogs(folder: str | os.PathLike[str], options: CatalogOptions) -> It
         )
 
 
+def _fields(folder: Path, options: CatalogOptions) -> list[CCDField]:
+    """The CCDs that the folder has data of; else, of a sector that is named, where they should be."""
+    choice = options.sector, options.camera, options.ccd
+    try:
+        return find_fields(folder, *choice)
+    except MissingInput:
+        if options.sector is None or options.source == "headers" or not folder.is_dir():
+            raise
+    fields = predicted_fields(options.sector, options.camera, options.ccd)
+    logger.info(
+        "%s: no data of sector %d yet: the catalogs are of the outlines of the published pointing, and "
+        "of the middle of the sector",
+        folder,
+        options.sector,
+    )
+    return fields
+
+
+def _faintest(options: CatalogOptions) -> float:
+    """The magnitude limit where the whole TIC is the source."""
+    return _TMAG_MAX if options.tmag_max is None else options.tmag_max
+
+
 def _make_one(
     folder: Path, field: CCDField, options: CatalogOptions, table: NDArray[np.void] | None
 ) -> CatalogSummary | None:
@@ -121,8 +151,7 @@ def _make_one(
     if table is not None:
         stars = table
     elif options.source == "mast":
-        tmag_max = _MAST_TMAG_MAX if options.tmag_max is None else options.tmag_max
-        stars = query_mast(field.corners, options.buffer, tmag_max)
+        stars = query_mast(field.corners, options.buffer, _faintest(options))
     else:
         stars, ticver = _header_stars(folder, field, ticver)
     if options.tmag_max is not None:

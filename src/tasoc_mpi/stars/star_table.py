@@ -21,7 +21,7 @@ from ..products.fits_read import FITSReader
 from ..products.star_catalog import STAR_DTYPE
 from .star_rows import numbers, usable_stars
 
-__all__ = ["query_mast", "read_star_table"]
+__all__ = ["choose_columns", "query_mast", "read_star_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def read_star_table(path: str | os.PathLike[str], tmag_max: float | None = None)
     raise UsageError(f"{path}: of no known format; a table of stars is {_FORMATS}")
 
 
-def _choose(path: object, names: Iterable[str]) -> dict[str, str]:
+def choose_columns(path: object, names: Iterable[str]) -> dict[str, str]:
     """From our columns to the table's; InputError names those that are missing or there twice."""
     there: dict[str, str] = {}
     twice: set[str] = set()
@@ -132,7 +132,7 @@ def _read_csv(path: Path) -> dict[str, NDArray[np.float64]]:
             names = next(rows, [])
             if len(names) == 1 and " " in names[0]:
                 raise InputError(f"{path}: separated by blanks; call it .ecsv if it is one, or use commas")
-            chosen = _choose(path, names)
+            chosen = choose_columns(path, names)
             places = [names.index(theirs) for theirs in chosen.values()]
             parts: list[dict[str, NDArray[np.float64]]] = []
             block: list[list[str]] = []
@@ -202,7 +202,7 @@ def _read_parquet(path: Path) -> dict[str, NDArray[np.float64]]:
         raise InputError(f"{path}: parquet needs pyarrow; pip install 'tasoc-mpi[parquet]'") from None
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            chosen = _choose(path, file.schema_arrow.names)
+            chosen = choose_columns(path, file.schema_arrow.names)
             table = file.read(columns=list(chosen.values()))
     except (OSError, pyarrow.ArrowException) as error:
         raise _unreadable(path, error) from None
@@ -237,7 +237,7 @@ def _from_table(path: object, table: Any) -> dict[str, NDArray[np.float64]]:
     from astropy import units
 
     columns = {}
-    for ours, theirs in _choose(path, table.colnames).items():
+    for ours, theirs in choose_columns(path, table.colnames).items():
         column = table[theirs]
         values: Any = column
         if column.dtype.kind in "fiu":
