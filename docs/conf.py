@@ -34,7 +34,7 @@ myst_url_schemes = ("http", "https", "mailto")
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
-nb_execution_timeout = 120
+nb_execution_timeout = 300  # seconds a cell; kernels may have to be compiled in it
 nb_execution_show_tb = True
 nb_merge_streams = True
 
