@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from .core.errors import TasocError, one_line, system_error
 from .core.settings import load_settings
 from .core.streams import STDOUT, print_report, secure_streams, silence_stdout
+from .core.version import program_version
 
 __all__ = ["main", "parse"]
 
@@ -53,7 +54,7 @@ def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="tasoc-mpi", description="Light curves of every star of a TESS sector, from full frame images."
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
     parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -66,12 +67,6 @@ def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
     # For a command that starts the program again.
     args.options = list(sys.argv[1:] if options is None else options)
     return args
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("tasoc-mpi")
 
 
 def main(options: Sequence[str] | None = None) -> int:

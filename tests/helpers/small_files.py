@@ -7,6 +7,7 @@ import numpy as np
 from astropy.io import fits
 
 from tasoc_mpi.core.names import cube_name
+from tasoc_mpi.photometry.header import TIME_CARDS
 from tasoc_mpi.products.cube import BackgroundModel, allocate_cube, finish_cube, write_background, write_wcs
 from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.lightcurve import LightCurve
@@ -174,7 +175,11 @@ def make_lightcurve(n: int = 50) -> LightCurve:
         columns=columns,
         sumimage=rng.normal(size=(11, 13)).astype("f4"),
         aperture=rng.integers(0, 500, (11, 13)).astype("i4"),
-        primary_cards=[("TICID", 25155310, "unique TESS target identifier"), ("TEFF", None, "[K]")],
-        table_cards=[("TIMESYS", "TDB", "time system")],
+        primary_cards=[
+            ("TELESCOP", "TESS", "telescope"),
+            ("TICID", 25155310, "unique TESS target identifier"),
+            ("TEFF", None, "[K]"),
+        ],
+        table_cards=TIME_CARDS,
         wcs_cards=[("CRPIX1", 5.25, "")],
     )

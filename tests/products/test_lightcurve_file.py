@@ -1,19 +1,25 @@
 """The light curve file: what other programs read is what was written."""
 
 import gzip
+from importlib.metadata import version
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
+from astropy.io.votable.ucd import check_ucd
+from astropy.table import Table
 from astropy.time import Time
+from astropy.timeseries import TimeSeries
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from small_files import make_lightcurve
 
 from tasoc_mpi.core.names import lightcurve_name
+from tasoc_mpi.core.settings import load_settings
 from tasoc_mpi.photometry.header import _tdb_minus_utc
 from tasoc_mpi.products import fits_bytes as fitsbytes
-from tasoc_mpi.products.lightcurve import write_lightcurve
+from tasoc_mpi.products.lightcurve import lightcurve_bytes, write_lightcurve
 
 
 def test_name_is_the_published_one():
@@ -29,8 +35,9 @@ def test_astropy_reads_what_was_written(tmp_path):
         hdus.verify("exception")
         assert [hdu.name for hdu in hdus] == ["PRIMARY", "LIGHTCURVE", "SUMIMAGE", "APERTURE"]
         assert hdus[0].header["ORIGIN"] == "TASOC/Aarhus"
-        assert "TEFF" in hdus[0].header
-        assert hdus[0].header["TEFF"] is None  # an undefined value
+        assert "TEFF" not in hdus[0].header  # it is not known
+        assert hdus[0].header["CREATOR"] == f"tasoc-mpi {version('tasoc-mpi')}"
+        assert hdus[0].header["NSETTING"] == 0
         table = hdus[1].data
         np.testing.assert_array_equal(table["TIME"], lc.columns["time"])
         np.testing.assert_array_equal(table["FLUX_RAW"], lc.columns["flux"])
@@ -39,6 +46,57 @@ def test_astropy_reads_what_was_written(tmp_path):
         assert np.all(np.isnan(table["FLUX_CORR"]))
         np.testing.assert_array_equal(hdus["SUMIMAGE"].data, lc.sumimage)
         np.testing.assert_array_equal(hdus["APERTURE"].data, lc.aperture)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """An uncompressed light curve file."""
+    path = tmp_path / "lc.fits"
+    path.write_bytes(lightcurve_bytes(make_lightcurve()))
+    return path
+
+
+def test_readers_of_other_programs_find_units_and_times(file):
+    """Warnings, of units that are not those of the standard for example, are errors in tests."""
+    lc = make_lightcurve()
+    table = Table.read(file, hdu="LIGHTCURVE")
+    assert {name: str(table[name].unit) for name in ("TIME", "FLUX_RAW", "MOM_CENTR1", "POS_CORR2")} == {
+        "TIME": "d", "FLUX_RAW": "ct / s", "MOM_CENTR1": "pix", "POS_CORR2": "pix",
+    }  # fmt: skip
+    assert table["FLUX_CORR"].unit.to(u.dimensionless_unscaled) == pytest.approx(1e-6)
+    expected = Time(2457000, lc.columns["time"], format="jd", scale="tdb")
+    native = Table.read(file, hdu="LIGHTCURVE", astropy_native=True)["TIME"]
+    series = TimeSeries.read(file, format="tess.fits")
+    for found in (native, series.time):
+        assert found.scale == "tdb"
+        np.testing.assert_allclose((found - expected).to_value("s"), 0, atol=1e-4)
+    assert series["flux_raw"].unit == u.ct / u.s
+    with fits.open(file) as hdus:
+        assert u.Unit(hdus["SUMIMAGE"].header["BUNIT"], format="fits") == u.ct / u.s
+
+
+def test_every_column_has_a_ucd_and_enough_digits(file):
+    with fits.open(file) as hdus:
+        header = hdus[1].header
+        for i in range(1, header["TFIELDS"] + 1):
+            assert check_ucd(header[f"TUCD{i}"], check_controlled_vocabulary=True), header[f"TUCD{i}"]
+    shown = Table.read(file, hdu="LIGHTCURVE")
+    for name, resolution in {"TIME": 1e-9, "MOM_CENTR1": 1e-6, "POS_CORR1": 1e-8}.items():
+        text = shown[name].info.format % 1234.567890123456 if "%" in shown[name].info.format else None
+        text = text or format(1234.567890123456, shown[name].info.format.strip("{:}"))
+        assert float(text) == pytest.approx(1234.567890123456, abs=resolution)
+
+
+def test_settings_that_differ_are_in_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "settings.ini"
+    path.write_text("[k2p2]\nthreshold = 1.5\n[run]\ntarget_timeout = 60\n[files]\norigin = Ours\n")
+    monkeypatch.setenv("TESSPHOT_SETTINGS", str(path))
+    load_settings.cache_clear()
+    try:
+        header = fits.Header.fromstring(lightcurve_bytes(make_lightcurve())[:5760])
+    finally:
+        load_settings.cache_clear()
+    assert (header["ORIGIN"], header["NSETTING"], header["SET1"]) == ("Ours", 1, "[k2p2] threshold = 1.5")
 
 
 def test_every_hdu_carries_both_checksums(tmp_path):

@@ -9,19 +9,19 @@ from __future__ import annotations
 import configparser
 import difflib
 import functools
-import math
+import html
 import os
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
 from .methods import method_file
+from .one_setting import Setting
 
 __all__ = [
     "SETTINGS",
     "Setting",
+    "Settings",
     "default",
     "input_folder",
     "load_settings",
@@ -35,63 +35,7 @@ _COMMENTS = (";", "#")
 _MOST_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting."""
-
-    section: str
-    key: str
-    default: int | float | str  #: Values are of its type
-    low: int | float  #: The smallest value; 0 for words
-    high: int | float  #: The largest value; 0 for words
-    reason: str  #: The meaning of the value, with its unit, and the reason of the default
-    words: tuple[str, ...] = ()  #: The possible values of a setting that is a word
-
-    @property
-    def values(self) -> str:
-        """The possible values, described."""
-        if self.words:
-            return f"one of {', '.join(self.words)}"
-        if isinstance(self.default, str):
-            return "an address that begins with https:// or http://"
-        kind = "an integer" if isinstance(self.default, int) else "a number"
-        return f"{kind} from {self.low:g} to {self.high:g}"
-
-    @property
-    def shown(self) -> str:
-        """The default as it is written in a file."""
-        return self.default if isinstance(self.default, str) else repr(self.default)
-
-    def parse(self, text: str) -> int | float | str:
-        """The value of a text.
-
-        Raises
-        ------
-        ValueError
-            If it is no possible value; the message is `values`.
-
-        Examples
-        --------
-        >>> Setting("run", "target_timeout", 300.0, 0.1, 1e7, "").parse("60")
-        60.0
-        """
-        if isinstance(self.default, str):
-            possible = text in self.words if self.words else _ADDRESS.fullmatch(text)
-            if not possible:
-                raise ValueError(self.values)
-            return text.rstrip("/")
-        try:
-            # Python's own forms of numbers (1_000) are not those of other programs.
-            value = type(self.default)(text.replace("_", "x"))
-        except ValueError:
-            raise ValueError(self.values) from None
-        if not (math.isfinite(value) and self.low <= value <= self.high):
-            raise ValueError(self.values)
-        return value
-
-
 _TMAG = (-10.0, 40.0)
-_ADDRESS = re.compile(r"https?://[A-Za-z0-9\[][\w.:\[\]-]*(/[\w./~%+-]*)?", re.ASCII)
 #: Sections of the settings of the TASOC pipeline (settings.ini), and what they are called here.
 _OTHER_NAMES = {"todolist": "todo"}
 #: Its correction of the times of early data releases, which this program always applies.
@@ -272,11 +216,79 @@ SETTINGS = (
         "are left for the next run. A star takes some ms, and batch systems send SIGKILL 30 s (SLURM's "
         "KillWait) after SIGTERM, in which results are written, too.",
     ),
+    Setting(
+        "files", "origin", "TASOC/Aarhus", 0, 0,
+        "ORIGIN of the files: the institution that makes them. lightkurve.read recognises light curves of "
+        "this form by the default.",
+    ),
 )  # fmt: skip
+#: Sections that no value of a light curve depends on.
+_WITHOUT_EFFECT = ("run", "files", "download")
 
 _BY_SECTION: dict[str, dict[str, Setting]] = {}
 for _setting in SETTINGS:
     _BY_SECTION.setdefault(_setting.section, {})[_setting.key] = _setting
+
+
+class Settings(configparser.ConfigParser):
+    """Settings of the pipeline, as `load_settings` returns them.
+
+    Examples
+    --------
+    >>> settings = Settings()
+    >>> settings.set("k2p2", "threshold", "1.0")
+    >>> settings
+    Settings([k2p2] threshold = 1.0; all others have their defaults)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(interpolation=None)
+        self._unusual: tuple[str, ...] | None = None
+        for section, known in _BY_SECTION.items():
+            self[section] = {key: setting.shown for key, setting in known.items()}
+
+    def set(self, section: str, option: str, value: str | None = None) -> None:
+        """As `configparser.ConfigParser.set`."""
+        self._unusual = None
+        super().set(section, option, value)
+
+    def unusual(self) -> tuple[str, ...]:
+        """Settings that differ from their defaults and that light curves may depend on.
+
+        Returns
+        -------
+        tuple of str
+            ``'[SECTION] KEY = VALUE'`` of each, in the order of `SETTINGS`.
+        """
+        # Every light curve file lists them: 50 us a star, if they were looked for each time.
+        if self._unusual is None:
+            self._unusual = tuple(self._differing(_WITHOUT_EFFECT))
+        return self._unusual
+
+    def _differing(self, without: Iterable[str] = ()) -> list[str]:
+        found = []
+        for setting in SETTINGS:
+            text = self.get(setting.section, setting.key)
+            differs = text != setting.shown and setting.parse(text) != setting.default
+            if differs and setting.section not in without:
+                found.append(f"[{setting.section}] {setting.key} = {text}")
+        return found
+
+    def __repr__(self) -> str:
+        differing = self._differing()
+        others = "all others have their defaults" if differing else "all have their defaults"
+        return f"Settings({'; '.join([*differing, others])})"
+
+    def _repr_html_(self) -> str:
+        """All settings with their defaults and meanings, for notebooks."""
+        rows = []
+        for setting in SETTINGS:
+            value = self.get(setting.section, setting.key)
+            shown = value if value == setting.shown else f"<b>{html.escape(value)}</b>"
+            cells = (setting.section, setting.key, shown, setting.shown, html.escape(setting.reason))
+            rows.append("".join(f'<td style="text-align:left">{cell}</td>' for cell in cells))
+        head = "".join(f"<th>{name}</th>" for name in ("section", "setting", "value", "default", "meaning"))
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 def default(section: str, key: str) -> int | float:
@@ -293,14 +305,14 @@ def default(section: str, key: str) -> int | float:
 
 
 @functools.cache
-def load_settings() -> configparser.ConfigParser:
+def load_settings() -> Settings:
     """Settings of the pipeline.
 
     Returns
     -------
-    configparser.ConfigParser
-        The same object at every call: the defaults of `SETTINGS`, overridden by the file that the environment
-        variable ``TESSPHOT_SETTINGS`` names. All values are checked.
+    Settings
+        A `configparser.ConfigParser`, the same object at every call: the defaults of `SETTINGS`, overridden
+        by the file that the environment variable ``TESSPHOT_SETTINGS`` names. All values are checked.
 
     Raises
     ------
@@ -314,9 +326,7 @@ def load_settings() -> configparser.ConfigParser:
     >>> load_settings().getfloat("todo", "faint_limit")
     15.0
     """
-    settings = configparser.ConfigParser(interpolation=None)
-    for section, known in _BY_SECTION.items():
-        settings[section] = {key: setting.shown for key, setting in known.items()}
+    settings = Settings()
     path = os.environ.get("TESSPHOT_SETTINGS")
     if path:
         for found, value in _read(path):

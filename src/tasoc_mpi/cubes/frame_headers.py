@@ -89,6 +89,7 @@ def _settings(info: FFIInfo) -> dict[str, Any]:
         "CRSPOC": _flag(header, "CRSPOC"),
         "PIXEL_OFFSET_ROW": info.row_offset,
         "PIXEL_OFFSET_COLUMN": info.column_offset,
+        "SIMULATD": _flag(header, "SIMDATA") is True,
         "BACKAPP": bool(header.get("BACKAPP")),
     }
 

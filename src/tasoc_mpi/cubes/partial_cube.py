@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.atomic import rename_whole
 from ..core.errors import InputError, TasocError
 from ..kernels.background_model import BackgroundModel
-from ..products.cube import allocate_cube, finish_cube, write_background, write_wcs
+from ..products.cube import allocate_cube, describe_cube, finish_cube, write_background, write_wcs
 from .background import ALGORITHM
 from .checkpoint import Checkpoint
 from .file_writing import writing
@@ -35,7 +35,7 @@ __all__ = [
 
 _PIXELS = ("images", "images_err", "pixel_flags", "sumimage", "backgrounds_pixels_used")
 #: Changes whenever the same frames would give other backgrounds or other cubes.
-_VERSION = 5
+_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ def allocate_content(content: CubeContent, part: Path) -> None:
         if content.movement is not None:
             file.create_dataset("movement_kernel", data=content.movement)
             file["movement_kernel"].attrs["warpmode"] = content.warpmode
+        describe_cube(file)
 
 
 def end_cube(part: Path, path: Path) -> None:

@@ -33,7 +33,7 @@ from ..cubes.partial_cube import begin_rows, end_cube
 from ..cubes.prepare import PrepareOptions, memory_bytes, tess_positions
 from ..kernels import blocks
 from ..models.motion import WARPMODES
-from ..products.cube import allocate_cube, write_wcs
+from ..products.cube import allocate_cube, describe_cube, write_wcs
 from ..products.frame_wcs import FrameWCS
 from ..products.processing import file_rank
 from ..products.tasoc_hdf5 import GROUPS, FrameReader, TasocFile, open_tasoc
@@ -187,6 +187,7 @@ def _allocate(
         if info.movement_kernel is not None:
             file.create_dataset("movement_kernel", data=info.movement_kernel)
             file["movement_kernel"].attrs["warpmode"] = info.warpmode
+        describe_cube(file)
 
 
 def _copy(

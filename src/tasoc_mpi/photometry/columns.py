@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.quality import CorrectorQualityFlags, PixelQualityFlags
 from ..kernels.sums import flagged_frames
-from ..products.lightcurve import COLUMNS
+from ..products.lightcurve import COLUMNS, FLUX_UNIT
 from .sources import Source
 from .stamp import Stamp
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Columns", "check_columns", "corrector_flags", "star_columns"]
 
 #: Units of the table, by those of the file.
-_UNITS = {"BJD - 2457000, days": "d", "d": "d", "e-/s": "electron / s", "pixels": "pix"}
+_UNITS = {"d": "d", FLUX_UNIT: "electron / s", "pixel": "pix"}
 #: The attributes of a light curve with their last part; the others exist in the file alone.
 _PARTS = {c.attribute: c.part for c in COLUMNS if c.attribute not in ("", "corrector_quality")}
 

@@ -18,16 +18,21 @@ from ..products.fits_bytes import CardTuple
 from .sources import Source
 from .stamp import Stamp
 
-__all__ = ["exposure_seconds", "primary_cards", "table_cards", "wcs_cards"]
+__all__ = ["TIME_CARDS", "exposure_seconds", "primary_cards", "table_cards", "wcs_cards"]
 
 _JD_EPOCH = int(BTJD_ZERO)
+#: How the times of a light curve count, for readers of the mission's files and of the FITS standard.
+TIME_CARDS: tuple[CardTuple, ...] = (
+    ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
+    ("TREFPOS", "BARYCENTER", "where the times are measured"),
+    ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
+    ("JDREF", BTJD_ZERO, "[d] reference date of TIME"),
+    ("BJDREFI", _JD_EPOCH, "integer part of BTJD reference date"),
+    ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
+    ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
+)
 #: Photon accumulation time and duration of a single exposure, seconds.
 _INT_TIME, _FRAME_TIME = 1.98, 2.0
-
-
-def _known(value: float) -> float | None:
-    """NaN as an undefined value."""
-    return value if math.isfinite(value) else None
 
 
 def primary_cards(
@@ -50,19 +55,20 @@ def primary_cards(
         ("CCD", source.ccd, "CCD number"),
         ("SECTOR", source.sector, "observing sector"),
         ("PROCVER", facts["PROCVER"], "version of the processing of the pixels"),
+        *([("SIMULATD", True, "light curve of simulated pixels")] if facts["SIMULATD"] else []),
         ("FILEVER", "1.5", "file format version"),
         ("DATA_REL", facts["DATA_REL"], "data release number"),
         ("VERSION", version, "version of the light curve"),
         ("PHOTMET", method, "photometric method used"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
-        ("RA_OBJ", _known(target["ra_J2000"]), "[deg] right ascension (J2000)"),
-        ("DEC_OBJ", _known(target["decl_J2000"]), "[deg] declination (J2000)"),
-        ("PMRA", _known(target["pm_ra"]), "[mas/yr] RA proper motion"),
-        ("PMDEC", _known(target["pm_decl"]), "[mas/yr] Dec proper motion"),
-        ("PMTOTAL", _known(pm), "[mas/yr] total proper motion"),
-        ("TESSMAG", _known(target["tmag"]), "[mag] TESS magnitude"),
-        ("TEFF", _known(target["teff"]), "[K] effective temperature"),
+        ("RA_OBJ", target["ra_J2000"], "[deg] right ascension (J2000)"),
+        ("DEC_OBJ", target["decl_J2000"], "[deg] declination (J2000)"),
+        ("PMRA", target["pm_ra"], "[mas/yr] RA proper motion"),
+        ("PMDEC", target["pm_decl"], "[mas/yr] Dec proper motion"),
+        ("PMTOTAL", pm, "[mas/yr] total proper motion"),
+        ("TESSMAG", target["tmag"], "[mag] TESS magnitude"),
+        ("TEFF", target["teff"], "[K] effective temperature"),
         ("TICVER", source.catalog.settings.ticver or None, "version of the TESS input catalog"),
         ("CRMITEN", facts["CRMITEN"], "spacecraft cosmic ray mitigation enabled"),
         ("CRBLKSZ", facts["CRBLKSZ"], "[exposures] s/c cosmic ray mitigation block size"),
@@ -108,11 +114,7 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
     live_time = None if dead_time is None else (stop - start) * dead_time
     on_source = None if exposure is None else int(used.sum()) * exposure / 86400.0
     return [
-        ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
-        ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time (TDB)"),
-        ("BJDREFI", _JD_EPOCH, "integer part of BTJD reference date"),
-        ("BJDREFF", 0.0, "fraction of the day in BTJD reference date"),
-        ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
+        *TIME_CARDS,
         ("TSTART", start, "observation start time in BTJD"),
         ("TSTOP", stop, "observation stop time in BTJD"),
         ("DATE-OBS", _calendar(start), "TSTART as UTC calendar date"),

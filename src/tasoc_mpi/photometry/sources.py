@@ -216,7 +216,7 @@ class TPFSource(Source):
         positions = tpf.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], 0)
         super().__init__(tpf.path, tpf, tpf.header, ccd, catalog, positions, cube)
         self.cadence, self._tpf = tpf.cadence, tpf
-        self.facts = _facts({key: tpf.header.get(key, tpf.table_header.get(key)) for key in _FACTS})
+        self.facts = _facts({**tpf.table_header, **tpf.header})
         self.background = PixelBackground(tpf.backgrounds)
         # The pixels that SPOC used for its own flux and positions do not matter here.
         self.collected = (tpf.aperture & ~(2 | 8)).astype(np.int32)
@@ -263,7 +263,9 @@ class TPFSource(Source):
 def _facts(header: Mapping[str, Any]) -> dict[str, Any]:
     """`_FACTS` of a header or a cube's attributes; None for unknown ones."""
     facts = {key: header.get(key) for key in _FACTS}
-    return {
+    # The mission's cards and the cube's attribute; None for files that do not say.
+    simulated = header.get("SIMULATD", header.get("SIMDATA"))
+    return {"SIMULATD": simulated is True} | {
         key: value
         if isinstance(value, bool | int | float | str) and (value or key not in _NEVER_ZERO)
         else None

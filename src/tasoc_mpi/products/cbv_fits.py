@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..core.atomic import write_whole
 from .cbv_file import Vectors
 from .fits_bytes import CardTuple, hdu_bytes
-from .lightcurve import creation_date
+from .lightcurve import origin_cards
 
 __all__ = ["write_fits"]
 
@@ -34,8 +34,7 @@ def write_fits(path: Path, vectors: Vectors) -> None:
         ("EXTEND", True, "file contains extensions"),
         ("NEXTEND", 2, "number of standard extensions"),
         ("EXTNAME", "PRIMARY", "name of extension"),
-        ("ORIGIN", "TASOC/Aarhus", "institution responsible for creating this file"),
-        ("DATE", creation_date(), "date the file was created"),
+        *origin_cards(),
         ("TELESCOP", "TESS", "telescope"),
         ("INSTRUME", "TESS Photometer", "detector type"),
         ("SECTOR", vectors.sector, "observing sector"),
@@ -72,7 +71,7 @@ def _table(name: str, vectors: Vectors, values: NDArray[np.float64]) -> bytes:
     for i, (title, code, _, _) in enumerate(columns, 1):
         cards += [(f"TTYPE{i}", title, "column title"), (f"TFORM{i}", code, "column format")]
     cards += [
-        ("TUNIT1", "BJD - 2457000, days", "column units"),
+        ("TUNIT1", "d", "column units: BJD - 2457000"),
         ("EXTNAME", name, "name of extension"),
         ("CAMERA", vectors.camera, "camera number"),
         ("CCD", vectors.ccd, "CCD number"),

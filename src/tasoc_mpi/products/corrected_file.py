@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
 from ..core.quality import CorrectorQualityFlags
-from .fits_bytes import CardTuple, card, checksummed_header
+from .fits_bytes import CardTuple, card, checksummed_header, known_cards
 from .fits_read import HDU, FITSReader
 from .fits_table import table_columns
 
@@ -168,7 +168,7 @@ def corrected_bytes(
     written["FLUX_CORR"] = flux
     written["FLUX_CORR_ERR"] = flux_err
     written["QUALITY"] = table.photometry_quality | quality
-    head = _with_cards(content[start:first], [card(*one) for one in cards])
+    head = _with_cards(content[start:first], [card(*one) for one in known_cards(cards)])
     return b"".join((content[:start], checksummed_header(head, data), data, content[end:]))
 
 

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
+from ..core.settings import load_settings
+from ..core.version import creator
 from ..kernels.background_model import BackgroundModel
 from .cube_background import PixelBackground
 from .frame_wcs import MAX_ORDER, FrameWCS
@@ -32,6 +34,7 @@ __all__ = [
     "Cube",
     "PixelBackground",
     "allocate_cube",
+    "describe_cube",
     "finish_cube",
     "open_cube",
     "read_attributes",
@@ -62,6 +65,47 @@ SERIES = {
     "cadenceno": "i4",
     "quality": "i4",
 }
+#: Attributes `units` (of astropy and UDUNITS; '' for none) and `long_name` of datasets.
+_DESCRIPTIONS = {
+    "images": ("electron / s", "flux without background"),
+    "images_err": ("electron / s", "one-sigma error of the flux"),
+    "pixel_flags": ("", "pixel flags: 1 not used for the background, 2 left out, 4 background shenanigans"),
+    "backgrounds": ("electron / s", "background"),
+    "time": ("d", "middle of the exposure, BJD (TDB) - 2457000 at the centre of the CCD"),
+    "time_start": ("d", "start of the exposure, BJD (TDB) - 2457000 at the centre of the CCD"),
+    "time_stop": ("d", "end of the exposure, BJD (TDB) - 2457000 at the centre of the CCD"),
+    "timecorr": ("d", "barycentric correction in the times"),
+    "cadenceno": ("", "cadence number"),
+    "quality": ("", "quality flags of the frame"),
+    "sumimage": ("electron / s", "mean of the images of good quality"),
+    "backgrounds_pixels_used": ("", "1 where a pixel was used for the background in most frames"),
+    "frames": ("", "file names of the frames"),
+    "ephemeris": ("lightday", "barycentric ICRS position of TESS (x, y, z) at time - timecorr"),
+    "movement_kernel": ("", "image movement against the reference frame"),
+    "wcs/headers": ("", "world coordinates as FITS cards, for pixels counted from 1"),
+    "wcs/crval": ("deg", "right ascension and declination of the reference pixel"),
+    "wcs/crpix": ("pixel", "column and row of the reference pixel, counted from 0"),
+    "wcs/cd": ("deg / pixel", "matrix CD of the world coordinates"),
+    "wcs/sip_a": ("", "SIP distortion of columns"),
+    "wcs/sip_b": ("", "SIP distortion of rows"),
+    "wcs/good": ("", "1 where the world coordinates can be used"),
+    "background/mesh": (
+        "electron / s",
+        "B-spline coefficients of the background",
+    ),
+    "background/radial": ("electron / s", "glow at nodes in distance from the centre of the camera"),
+}
+#: In the file, for those who read it without this program.
+_BACKGROUND_NOTE = """\
+The background of the pixel in row r, column c (from 0) of frame t is a cubic B-spline surface and a profile.
+Surface: y = (r + 0.5) / box - 0.5, i = floor(y), f = y - i. The weights of mesh[i-1:i+3, :, t] along rows are
+(1-f)^3/6, (4-6f^2+3f^3)/6, (4-6(1-f)^2+3(1-f)^3)/6, f^3/6; likewise along columns. The background is the sum
+of the coefficients times both weights. Beyond the first and the last coefficient they go on as a line:
+m[-k] = (1+k) m[0] - k m[1].
+Profile, where radial has rows: d is the distance of (r + PIXEL_OFFSET_ROW, c + PIXEL_OFFSET_COLUMN) from
+centre; radial[:, t] interpolated linearly at (d - radial_first) / radial_step, and 0 outside of the nodes.
+In Python: cube = tasoc_mpi.products.cube.open_cube(path); cube.background.stamp(r0, r1, c0, c1)
+"""
 
 
 @dataclass(frozen=True)
@@ -176,6 +220,10 @@ def allocate_cube(
         for key in ATTRIBUTES:
             value = attributes[key]
             file["images"].attrs[key] = h5py.Empty("?") if value is None else value
+        if attributes.get("SIMULATD"):
+            file["images"].attrs["SIMULATD"] = True
+        file.attrs["CREATOR"] = creator()
+        file.attrs["SETTINGS"] = "\n".join(load_settings().unusual())
     size = path.stat().st_size
     with open(path, "r+b") as raw:
         # A sparse file would fail with a bus error when the disk fills up: ask for the blocks now.
@@ -201,6 +249,17 @@ def write_background(file: h5py.File, model: BackgroundModel) -> None:
     group.attrs["radial_first"] = model.radial_first
     group.attrs["radial_step"] = model.radial_step
     group.attrs["centre"] = model.centre
+
+
+def describe_cube(file: h5py.File) -> None:
+    """Give the datasets of a cube open for writing their attributes `units` and `long_name`."""
+    for name, (unit, meaning) in _DESCRIPTIONS.items():
+        if name in file:
+            if unit:
+                file[name].attrs["units"] = unit
+            file[name].attrs["long_name"] = meaning
+    if "background" in file:
+        file["background"].attrs["note"] = _BACKGROUND_NOTE
 
 
 def finish_cube(file: h5py.File) -> None:
@@ -323,6 +382,8 @@ def read_attributes(
     missing = missing or {}
     found = {}
     for key in dict.fromkeys((*ATTRIBUTES, *reader.attributes("images"))):
+        if key in ("units", "long_name"):
+            continue
         absent = key in missing and not reader.has_attribute("images", key)
         value = None if absent else reader.attribute("images", key)
         found[key] = missing.get(key) if value is None else value

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError, one_line
-from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards
+from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards, known_cards
 
 __all__ = ["ExtraHDU", "check_card"]
 
@@ -22,7 +22,7 @@ _OWN_NAMES = ("PRIMARY", "LIGHTCURVE", "SUMIMAGE", "APERTURE")
 #: Cards that describe the structure of the file.
 _STRUCTURE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|NEXTEND|EXTNAME|EXTVER|PCOUNT|GCOUNT|TFIELDS|T(TYPE|FORM|DIM|UNIT)\d+"
-    r"|CHECKSUM|DATASUM|END|COMMENT|HISTORY|CONTINUE|INHERIT|ORIGIN|DATE|BSCALE|BZERO|BLANK"
+    r"|CHECKSUM|DATASUM|END|COMMENT|HISTORY|CONTINUE|INHERIT|ORIGIN|DATE|CREATOR|NSETTING|SET\d+|BSCALE|BZERO|BLANK"
 )
 #: FITS codes of the columns of tables by numpy's kinds and sizes.
 _CODES = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
@@ -125,7 +125,7 @@ class ExtraHDU:
         else:
             self._data = _packed(name, array)
             self._structure = _table_cards(name, array, units)
-        self._cards = cards
+        self._cards = known_cards(cards)
 
     def _check_shape(self, array: NDArray[Any]) -> None:
         if array.dtype.names is None:
@@ -210,4 +210,5 @@ def _table_cards(name: str, table: NDArray[Any], units: Mapping[str, str]) -> li
             cards.append((f"TUNIT{i}", units[field], "column units"))
     cards.append(("INHERIT", True, "inherit the primary header"))
     cards.append(("EXTNAME", name, "name of extension"))
+    cards.append(("EXTVER", 1, "extension version number"))
     return cards

@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CardTuple", "card", "cards_bytes", "checksummed_header", "checksums_hold", "hdu_bytes"]
+__all__ = [
+    "CardTuple",
+    "card",
+    "cards_bytes",
+    "checksummed_header",
+    "checksums_hold",
+    "hdu_bytes",
+    "known_cards",
+]
 
 #: Keyword, value (None for an undefined one), comment.
 CardTuple = tuple[str, Any, str]
@@ -126,6 +134,23 @@ def cards_bytes(cards: Iterable[CardTuple]) -> bytes:
     return b"".join([card(*c) for c in cards])
 
 
+def known_cards(cards: Iterable[CardTuple]) -> list[CardTuple]:
+    """The cards whose values are known: not None and no NaN.
+
+    Checkers of FITS files complain of cards without a value.
+
+    Examples
+    --------
+    >>> known_cards([("TEFF", None, "unknown"), ("TMAG", float("nan"), ""), ("SECTOR", 1, "")])
+    [('SECTOR', 1, '')]
+    """
+    return [
+        one
+        for one in cards
+        if one[1] is not None and not (isinstance(one[1], float | np.floating) and not math.isfinite(one[1]))
+    ]
+
+
 def hdu_bytes(cards: Iterable[CardTuple] | bytes, data: bytes = b"") -> bytes:
     """One header and data unit with valid DATASUM and CHECKSUM.
 
@@ -187,6 +212,7 @@ def image_cards(extname: str, image: NDArray[Any]) -> list[CardTuple]:
         ("GCOUNT", 1, "number of groups"),
         ("INHERIT", True, "inherit the primary header"),
         ("EXTNAME", extname, "name of extension"),
+        ("EXTVER", 1, "extension version number"),
     ]
 
 

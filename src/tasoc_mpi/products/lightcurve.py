@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.names import lightcurve_name
+from ..core.settings import load_settings
+from ..core.version import creator
 from .extra_hdu import ExtraHDU
-from .fits_bytes import CardTuple, cards_bytes, hdu_bytes, image_bytes, image_cards
+from .fits_bytes import CardTuple, cards_bytes, hdu_bytes, image_bytes, image_cards, known_cards
 
 __all__ = [
     "COLUMNS",
+    "FLUX_UNIT",
     "Column",
     "LightCurve",
     "Writer",
@@ -28,6 +31,7 @@ __all__ = [
     "creation_date",
     "keep_lightcurve",
     "lightcurve_bytes",
+    "origin_cards",
     "write_lightcurve",
 ]
 
@@ -45,8 +49,8 @@ class Column(NamedTuple):
         Name in `BasePhotometry.lightcurve` and `LightCurve.columns`; '' for a column that stays NaN.
     part : int or None
         Index into the second axis of the attribute's array.
-    name, format, unit, display, comment : str
-        In the file.
+    name, format, unit, display, ucd, comment : str
+        In the file. The unit is one of the FITS standard; '' for none.
     """
 
     attribute: str
@@ -55,27 +59,37 @@ class Column(NamedTuple):
     format: str
     unit: str
     display: str
+    ucd: str
     comment: str
 
 
-#: The columns of a light curve, in the order of the file.
+#: Unit of fluxes in the file: the FITS standard has none for electrons, which are the counts.
+FLUX_UNIT = "ct/s"
+_PPM = "10**-6"
+_FLUX, _RELATIVE = "phot.count;em.opt", "phot.flux;em.opt;arith.ratio"
+_X, _Y = "pos.cartesian.x;instr.det", "pos.cartesian.y;instr.det"
+#: The columns of a light curve, in the order of the file. Displayed digits are those of the number.
 COLUMNS = (
-    Column("time", None, "TIME", "D", "BJD - 2457000, days", "D14.7", "data time stamps"),
-    Column("timecorr", None, "TIMECORR", "E", "d", "E13.6", "barycenter - timeslice correction"),
-    Column("cadenceno", None, "CADENCENO", "J", "", "I10", "unique cadence number"),
-    Column("flux", None, "FLUX_RAW", "D", "e-/s", "E26.17", "photometric flux"),
-    Column("flux_err", None, "FLUX_RAW_ERR", "D", "e-/s", "E26.17", "error of the photometric flux"),
-    Column("flux_background", None, "FLUX_BKG", "D", "e-/s", "E26.17", "photometric background flux"),
-    Column("", None, "FLUX_CORR", "D", "ppm", "E26.17", "corrected photometric flux"),
-    Column("", None, "FLUX_CORR_ERR", "D", "ppm", "E26.17", "error of the corrected photometric flux"),
-    Column("corrector_quality", None, "QUALITY", "J", "", "B16.16", "photometry quality flags"),
-    Column("quality", None, "PIXEL_QUALITY", "J", "", "B16.16", "pixel quality flags"),
-    Column("pos_centroid", 0, "MOM_CENTR1", "D", "pixels", "F10.5", "moment-derived column centroid"),
-    Column("pos_centroid", 1, "MOM_CENTR2", "D", "pixels", "F10.5", "moment-derived row centroid"),
-    Column("pos_corr", 0, "POS_CORR1", "D", "pixels", "F14.7", "column position correction"),
-    Column("pos_corr", 1, "POS_CORR2", "D", "pixels", "F14.7", "row position correction"),
-)
+    Column("time", None, "TIME", "D", "d", "F17.10", "time.epoch", "BJD - 2457000"),
+    Column("timecorr", None, "TIMECORR", "E", "d", "E15.8", "time;arith.diff", "barycentric correction"),
+    Column("cadenceno", None, "CADENCENO", "J", "", "I10", "meta.number", "cadence number"),
+    Column("flux", None, "FLUX_RAW", "D", FLUX_UNIT, "E26.17", _FLUX, "flux, electrons/s"),
+    Column("flux_err", None, "FLUX_RAW_ERR", "D", FLUX_UNIT, "E26.17", f"stat.error;{_FLUX}", "its error"),
+    Column(
+        "flux_background", None, "FLUX_BKG", "D", FLUX_UNIT, "E26.17", "phot.count;instr.background",
+        "background, electrons/s",
+    ),
+    Column("", None, "FLUX_CORR", "D", _PPM, "E26.17", _RELATIVE, "corrected flux, ppm"),
+    Column("", None, "FLUX_CORR_ERR", "D", _PPM, "E26.17", f"stat.error;{_RELATIVE}", "its error, ppm"),
+    Column("corrector_quality", None, "QUALITY", "J", "", "B24.24", "meta.code.qual", "light curve flags"),
+    Column("quality", None, "PIXEL_QUALITY", "J", "", "B24.24", "meta.code.qual", "flags of the mission"),
+    Column("pos_centroid", 0, "MOM_CENTR1", "D", "pixel", "F13.7", _X, "centroid, CCD column from 1"),
+    Column("pos_centroid", 1, "MOM_CENTR2", "D", "pixel", "F13.7", _Y, "centroid, CCD row from 1"),
+    Column("pos_corr", 0, "POS_CORR1", "D", "pixel", "F14.9", f"{_X};arith.diff", "column motion"),
+    Column("pos_corr", 1, "POS_CORR2", "D", "pixel", "F14.9", f"{_Y};arith.diff", "row motion"),
+)  # fmt: skip
 _DTYPES = {"D": ">f8", "E": ">f4", "J": ">i4"}
+_BUNIT: CardTuple = ("BUNIT", FLUX_UNIT, "unit of the pixels: electrons/s")
 _ROW = np.dtype([(column.name, _DTYPES[column.format]) for column in COLUMNS])
 
 
@@ -187,23 +201,38 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
         ("EXTEND", True, "file contains extensions"),
         ("NEXTEND", 3 + len(lc.extra_hdus), "number of standard extensions"),
         ("EXTNAME", "PRIMARY", "name of extension"),
-        ("ORIGIN", "TASOC/Aarhus", "institution responsible for creating this file"),
-        ("DATE", creation_date(), "date the file was created"),
-        *lc.primary_cards,
+        ("EXTVER", 1, "extension version number"),
+        *origin_cards(),
+        *known_cards(lc.primary_cards),
     ]
     sumimage = np.asarray(lc.sumimage, dtype=np.float32)
     aperture = np.asarray(lc.aperture, dtype=np.int32)
-    table_cards = _table_cards(len(lc.columns["time"])) + cards_bytes(lc.table_cards)
+    table_cards = _table_cards(len(lc.columns["time"])) + cards_bytes(known_cards(lc.table_cards))
     wcs_cards = cards_bytes(lc.wcs_cards)
     return b"".join(
         [
             hdu_bytes(primary),
             hdu_bytes(table_cards, _table_bytes(lc.columns)),
-            hdu_bytes(cards_bytes(image_cards("SUMIMAGE", sumimage)) + wcs_cards, image_bytes(sumimage)),
+            hdu_bytes(
+                cards_bytes([*image_cards("SUMIMAGE", sumimage), _BUNIT]) + wcs_cards, image_bytes(sumimage)
+            ),
             hdu_bytes(cards_bytes(image_cards("APERTURE", aperture)) + wcs_cards, image_bytes(aperture)),
             *(hdu.to_bytes(sumimage.shape, lc.wcs_cards) for hdu in lc.extra_hdus),
         ]
     )
+
+
+def origin_cards() -> list[CardTuple]:
+    """What made a file, and when: ORIGIN, DATE, CREATOR and the settings that differ from their defaults."""
+    settings = load_settings()
+    unusual = settings.unusual()
+    cards: list[CardTuple] = [
+        ("ORIGIN", settings.get("files", "origin"), "institution responsible for creating this file"),
+        ("DATE", creation_date(), "date the file was created"),
+        ("CREATOR", creator(), "program that made this file"),
+        ("NSETTING", len(unusual), "settings that differ from their defaults"),
+    ]
+    return cards + [(f"SET{i}", text, "") for i, text in enumerate(unusual, 1)]
 
 
 def creation_date() -> str:
@@ -245,8 +274,10 @@ def _table_cards(n_rows: int) -> bytes:
         if column.unit:
             cards.append((f"TUNIT{i}", column.unit, "column units"))
         cards.append((f"TDISP{i}", column.display, "column display format"))
+        cards.append((f"TUCD{i}", column.ucd, "unified content descriptor"))
     cards.append(("INHERIT", True, "inherit the primary header"))
     cards.append(("EXTNAME", "LIGHTCURVE", "name of extension"))
+    cards.append(("EXTVER", 1, "extension version number"))
     return cards_bytes(cards)
 
 
