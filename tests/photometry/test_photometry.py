@@ -548,7 +548,7 @@ def test_shenanigans_of_the_stamp_are_in_the_quality(simulated, stars, tmp_path)
 
 
 @pytest.mark.parametrize("mitigated", [True, h5py.Empty("?")])
-def test_what_is_not_known_of_the_frames_is_an_undefined_card(simulated, stars, tmp_path, mitigated):
+def test_what_is_not_known_of_the_frames_has_no_card(simulated, stars, tmp_path, mitigated):
     folder = simulated.copy(tmp_path)
     with h5py.File(folder / "sector001_camera1_ccd1.hdf5", "r+") as file:
         # Of headers without these cards.
@@ -562,10 +562,10 @@ def test_what_is_not_known_of_the_frames_is_an_undefined_card(simulated, stars, 
         pho.photometry()
         with fits.open(pho.save_lightcurve()) as hdus:
             for key in ("CRBLKSZ", "PROCVER", "DATA_REL", "TICVER"):
-                assert hdus[0].header[key] is None, key
-            assert hdus[0].header["CRMITEN"] is (mitigated if mitigated is True else None)
+                assert key not in hdus[0].header
+            assert hdus[0].header.get("CRMITEN") is (mitigated if mitigated is True else None)
             for key in ("DEADC", "LIVETIME", "EXPOSURE", "XPOSURE", "NREADOUT"):
-                assert hdus[1].header[key] is None, key
+                assert key not in hdus[1].header
             assert hdus[1].header["TELAPSE"] > 0
 
 
