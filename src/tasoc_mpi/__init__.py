@@ -21,8 +21,12 @@ __all__ = [
     "PSFPhotometry",
     "PixelQualityFlags",
     "TESSQualityFlags",
+    "TaskManager",
+    "__version__",
     "correct",
     "load_settings",
+    "open_star",
+    "read_lightcurve",
     "tessphot",
 ]
 
@@ -38,8 +42,11 @@ _HOMES = {
     "PSFPhotometry": "photometry.psf_fit",
     "PixelQualityFlags": "core.quality",
     "TESSQualityFlags": "core.quality",
+    "TaskManager": "scheduler.taskmanager",
     "correct": "correction.fit_star",
     "load_settings": "core.settings",
+    "open_star": "one_star",
+    "read_lightcurve": "products.read_lightcurve",
     "tessphot": "one_star",
 }
 
@@ -47,6 +54,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    if name == "__version__":
+        return importlib.import_module(".core.version", __name__).program_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "import",
     "todo",
     "run",
+    "star",
     "cbv",
     "correct",
     "publish",
@@ -37,7 +38,7 @@ COMMANDS = (
 )
 
 #: Commands that use settings and are always one process; `prepare` and `run` check them on rank 0.
-_WITH_SETTINGS = ("simulate", "download", "catalog", "import", "todo", "summary", "submit")
+_WITH_SETTINGS = ("simulate", "download", "catalog", "import", "todo", "star", "summary", "submit")
 
 #: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
 _MODULES = {"import": "importing", "prf": "measure_prf", "status": "show_status"}

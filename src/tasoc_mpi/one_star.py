@@ -1,16 +1,33 @@
-"""The photometry of one star from end to end: the choice of the method, and the pictures."""
+"""The photometry of one star from end to end: its pixels, the choice of the method, and the pictures."""
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
+import weakref
+from pathlib import Path
 from typing import Any
 
+from .core.errors import InputError, MissingInput
+from .core.names import catalog_name
 from .core.settings import load_settings, mag2flux
 from .core.status import STATUS
 from .photometry.base import BasePhotometry
+from .photometry.load_sources import keep_ffi
 from .photometry.measurements import SIDES, edge_flux
 from .photometry.method_class import photometry_class
+from .photometry.sources import CubeSource
+from .products.cube import Cube, open_cube
+from .products.fits_read import FITSReader
+from .products.star_catalog import StarCatalog, header_catalog, open_catalog
+from .products.tesscut import is_cutout
+from .products.tpf import read_tpf
+from .products.tpf_files import find_tpfs, tpf_pattern
 
-__all__ = ["photometry_class", "tessphot", "wants_halo"]
+__all__ = ["open_star", "photometry_class", "tessphot", "wants_halo"]
+
+logger = logging.getLogger(__name__)
 
 
 def tessphot(method: str | type[BasePhotometry] | None = None, *args: Any, **kwargs: Any) -> BasePhotometry:
@@ -57,6 +74,162 @@ def tessphot(method: str | type[BasePhotometry] | None = None, *args: Any, **kwa
         photometry.close()
         raise
     return photometry
+
+
+def open_star(
+    star: int | str | os.PathLike[str],
+    photometry: str | type[BasePhotometry] | None = None,
+    *,
+    input_folder: str | os.PathLike[str] | None = None,
+    output_folder: str | os.PathLike[str] = ".",
+    starid: int | None = None,
+    sector: int | None = None,
+    cadence: int | None = None,
+    version: int = 6,
+) -> BasePhotometry:
+    """The photometry of one star, from a file around it or from a folder.
+
+    Parameters
+    ----------
+    star : int, str or path-like
+        A target pixel file or a cut-out of TESSCut, wherever it is and whatever it is called; or the TIC
+        number of a star whose target pixel file, or whose cube and catalog, are in `input_folder`.
+    photometry : str or type, optional
+        Method, as for `tessphot`.
+    input_folder : path-like, optional
+        Default: ``TESSPHOT_INPUT``, or the current folder. Not used for a file.
+    output_folder : path-like, optional
+        Where `save_lightcurve` writes to. Nothing is written before.
+    starid : int, optional
+        TIC number of the star in a cut-out, whose header has none.
+    sector, cadence : int, optional
+        Where there are several; the cadence in seconds.
+    version : int, optional
+        Of the light curve.
+
+    Returns
+    -------
+    BasePhotometry
+        With the light curve (`lightcurve`), the diagnostics (`result`), `plot_lightcurve`, `plot_stamp` and
+        `save_lightcurve`; to be closed by the caller, or used in a ``with``. Columns and rows of its
+        attributes are counted from 0, those of centroids from 1.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such file, or none of the star.
+    InputError
+        If the file cannot be used, or there are several of the star.
+    ValueError
+        If the method makes no usable light curve.
+
+    Notes
+    -----
+    The stars of the field are those of a catalog of the CCD beside the file (or in the folder). Without one
+    only the star itself is known, from the header: a warning says that contamination is unknown. The cube of
+    a cut-out, from which its background is found, is a temporary file.
+
+    Examples
+    --------
+    >>> open_star("tess2018206045859-s0001-0000000025155310-0120-s_tp.fits")
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.MissingInput: tess2018206045859-s0001-0000000025155310-0120-s_tp.fits: no such file
+    """
+    options: dict[str, Any] = {"output_folder": output_folder, "version": version}
+    cube: tempfile.TemporaryDirectory[str] | None = None
+    if isinstance(star, int) or (isinstance(star, str) and star.isdecimal() and not Path(star).exists()):
+        folder = Path(input_folder or os.environ.get("TESSPHOT_INPUT") or ".")
+        starid, where = _find_star(folder, int(star), sector, cadence)
+        options |= {"input_folder": folder, **where}
+    else:
+        path = Path(star)
+        if not path.exists():
+            raise MissingInput(f"{path}: no such file")
+        if _is_cutout(path):
+            cube = tempfile.TemporaryDirectory(prefix="tasoc-mpi-")
+            starid, where = _import_cutout(path, Path(cube.name), starid or 0)
+            options |= {"input_folder": cube.name, **where}
+        else:
+            starid = read_tpf(path, pixels=False, rows=False, any_name=True).starid
+            options |= {"input_folder": path, "datasource": "tpf"}
+    pho = tessphot(photometry, starid, **options)
+    if cube is not None:
+        # It is there as long as the star is.
+        weakref.finalize(pho, cube.cleanup)
+    if pho.stars_unknown:
+        name = catalog_name(pho.sector, pho.camera, pho.ccd)
+        text = f"only the star itself is known: contamination is unknown; put {name} beside the file"
+        logger.warning("%s: %s", pho.facts()["star"], text)
+        pho.report_details(error=text)
+    return pho
+
+
+def _is_cutout(path: Path) -> bool:
+    """Whether a FITS file is a cut-out of full frame images."""
+    with FITSReader(path) as reader:
+        return is_cutout(reader.hdu(reader.hdu().start))
+
+
+def _find_star(
+    folder: Path, starid: int, sector: int | None, cadence: int | None
+) -> tuple[int, dict[str, Any]]:
+    """Number of a star, and where a folder has it: the arguments of `BasePhotometry`."""
+    tpfs = [
+        info
+        for info in find_tpfs(folder)
+        if info.starid == starid and sector in (None, info.sector) and cadence in (None, info.cadence)
+    ]
+    if tpfs:
+        return starid, {"datasource": "tpf", "sector": sector, "cadence": cadence}
+    found = []
+    for path in sorted(folder.glob("catalog_sector*_camera*_ccd*.sqlite")):
+        catalog = open_catalog(path)
+        if starid in catalog and sector in (None, catalog.settings.sector):
+            found.append(catalog.settings)
+    if not found:
+        raise MissingInput(
+            f"{folder}: TIC {starid} is neither in a target pixel file ({tpf_pattern(starid, sector)}, in "
+            "any sub-folder) nor in a catalog (catalog_sectorSSS_cameraC_ccdD.sqlite)"
+        )
+    if len(found) > 1:
+        ways = "; ".join(f"sector {s.sector}, camera {s.camera}, CCD {s.ccd}" for s in found)
+        raise InputError(f"TIC {starid} is in several catalogs ({ways}); name the sector")
+    return starid, {"sector": found[0].sector, "camera": found[0].camera, "ccd": found[0].ccd}
+
+
+def _import_cutout(path: Path, folder: Path, starid: int) -> tuple[int, dict[str, Any]]:
+    """Make the cube of a cut-out in a folder; number of its star, and the arguments of `BasePhotometry`."""
+    # Workers do not need them.
+    from .cubes.prepare import PrepareOptions
+    from .imports.convert import import_file
+
+    cube = open_cube(import_file(folder, path, PrepareOptions()).path)
+    where = {name: int(cube.attributes[name.upper()]) for name in ("sector", "camera", "ccd")}
+    catalog = _cutout_catalog(path, cube, starid, where)
+    if not starid and catalog.only_targets:
+        starid = int(catalog.stars["starid"][0])
+    keep_ffi(folder, CubeSource(cube.path, cube, catalog))
+    return starid, where
+
+
+def _cutout_catalog(path: Path, cube: Cube, starid: int, where: dict[str, int]) -> StarCatalog:
+    """The catalog beside a cut-out, or the star of its header."""
+    beside = path.parent / catalog_name(**where)
+    if beside.exists() and starid:
+        return open_catalog(beside)
+    with FITSReader(path) as reader:
+        header = dict(reader.hdu().values)
+    number = str(header.get("OBJECT") or "").removeprefix("TIC").strip()
+    if not starid and number.isdecimal():
+        starid = int(number)
+    # The magnitude, temperature and proper motion of a cut-out are zeros.
+    header = {key: header.get(key) for key in ("RA_OBJ", "DEC_OBJ")}
+    row, column = cube.row_offset, cube.column_offset
+    stamp = (row, row + cube.shape[0], column, column + cube.shape[1])
+    middle = float(cube.time[len(cube.time) // 2])
+    ccd = (where["sector"], where["camera"], where["ccd"])
+    return header_catalog(path, header, starid, ccd, cube.wcs, stamp, middle, cube.ref_frame)
 
 
 def _run(photometry: BasePhotometry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,20 @@ class PSF:
     def __repr__(self) -> str:
         position = f"camera {self.camera} CCD {self.ccd} at row {self.ref_row:g}, column {self.ref_column:g}"
         return f"<PSF {position}: {self.source}>"
+
+    def _repr_html_(self) -> str:
+        """What it is for, as a table for notebooks."""
+        facts = {
+            "pixel response": self.source,
+            "CCD": f"sector {self.sector}, camera {self.camera}, CCD {self.ccd}",
+            "centre": f"row {self.ref_row:g}, column {self.ref_column:g} (full frame image pixels, from 0)",
+            "stamp": f"{self.shape[0]} rows, {self.shape[1]} columns",
+        }
+        left = 'style="text-align:left"'
+        rows = (
+            f"<tr><th {left}>{key}</th><td {left}>{escape(text)}</td></tr>" for key, text in facts.items()
+        )
+        return f"<table>{''.join(rows)}</table>"
 
     def integrate_to_image(self, params: ArrayLike, cutoff_radius: float | None = 5.0) -> NDArray[np.float64]:
         """Image of stars, integrated over the pixels.

@@ -115,8 +115,16 @@ class AperturePhotometry(BasePhotometry):
         if not collected.all():
             image = np.where(collected, image, np.float32(np.nan))
         stars = self.stamp_stars
-        self.k2p2 = k2p2_masks(image, stars["row_stamp"], stars["column_stamp"], stars["tmag"], parameters)
-        labels = self.k2p2.labels_at(round(self.target_pos_row_stamp), round(self.target_pos_column_stamp))
+        row, column = round(self.target_pos_row_stamp), round(self.target_pos_column_stamp)
+        tmags = stars["tmag"]
+        if np.isnan(self.target["tmag"]):
+            # A star without a magnitude gets no mask: that of a cut-out has the one of its pixels.
+            light = float(np.nansum(image[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]))
+            zero_point = self.settings.getfloat("photometry", "zero_point")
+            estimate = zero_point - 2.5 * np.log10(max(light, 1.0))
+            tmags = np.where(stars["starid"] == self.starid, estimate, tmags)
+        self.k2p2 = k2p2_masks(image, stars["row_stamp"], stars["column_stamp"], tmags, parameters)
+        labels = self.k2p2.labels_at(row, column)
         if len(labels) > 1:
             raise _NoAperture(f"The target's pixel is in {len(labels)} masks.")
         return self.k2p2.mask(labels[0]) if labels else None

@@ -21,13 +21,14 @@ from .columns import check_columns, corrector_flags
 from .header import primary_cards, table_cards, wcs_cards
 from .measurements import edge_flux, fill_statistics
 from .result import MessageCollector, PhotometryResult
+from .shown_star import ShownStar
 from .stamp import Stamp
-from .stamp_stars import STAMP_STAR_DTYPE, StampStars
+from .stamp_stars import STAMP_STAR_DTYPE
 
 __all__ = ["STAMP_STAR_DTYPE", "BasePhotometry"]
 
 
-class BasePhotometry(StampStars):
+class BasePhotometry(ShownStar):
     """Photometry of one star; a method is a subclass with a `do_photometry`.
 
     Parameters
@@ -35,7 +36,8 @@ class BasePhotometry(StampStars):
     starid : int
         TIC number of the star.
     input_folder, output_folder : path-like
-        Where the cubes, catalogs and target pixel files are, and where light curves go.
+        Where the cubes, catalogs and target pixel files are, and where light curves go. The input folder may
+        also be a target pixel file, of any name, for the datasource ``'tpf'``.
     datasource : str
         ``'ffi'`` for full frame images, ``'tpf'`` for the star's own target pixel file, ``'tpf:STARID'``
         for the file of another star.

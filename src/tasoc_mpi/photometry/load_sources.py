@@ -17,11 +17,12 @@ from ..core.names import catalog_name, cube_name
 from ..products.cube import Cube, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
 from ..products.tpf import TPF, read_tpf
-from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list
+from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list, tpf_pattern
 from .sources import CubeSource, Source, TPFSource
 
 __all__ = [
     "clear_sources",
+    "keep_ffi",
     "kept_ffi",
     "load_ffi",
     "load_source",
@@ -83,6 +84,20 @@ def _cube(path: Path, modified: int | None) -> Cube:
 def _catalog(path: Path, modified: int | None) -> StarCatalog:
     """A catalog, shared likewise."""
     return open_catalog(path)
+
+
+def keep_ffi(folder: Path, source: CubeSource) -> None:
+    """Keep a source in memory as the one that `load_ffi` finds for its CCD in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Has the cube; a catalog need not be there.
+    source : CubeSource
+    """
+    ccd = (source.sector, source.camera, source.ccd)
+    path, catalog = folder / cube_name(*ccd), folder / catalog_name(*ccd)
+    _keep((path, modification_time(path), modification_time(catalog), "basic"), lambda: source, "basic")
 
 
 def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> CubeSource | None:
@@ -153,6 +168,8 @@ def _tpfs(folder: Path) -> _TPFs:
 
 
 def _find_tpf(folder: Path, starid: int, sector: int | None, cadence: int | None) -> Path:
+    if folder.is_file():
+        return folder
     if folder not in _found:
         _found[folder] = _tpfs(folder)
     found = _of_star(folder, starid, sector, cadence)
@@ -163,7 +180,8 @@ def _find_tpf(folder: Path, starid: int, sector: int | None, cadence: int | None
     which = "" if sector is None else f" in sector {sector}"
     if not found:
         raise MissingInput(
-            f"{folder}: no target pixel file of TIC {starid}{which}; put it there, in any sub-folder"
+            f"{folder}: no target pixel file of TIC {starid}{which} ({tpf_pattern(starid, sector)}); put it "
+            "there, in any sub-folder"
         )
     if len(found) > 1:
         ways = "; ".join(f"sector {s}, {c} s" for s, c, _ in sorted(found))
@@ -186,7 +204,7 @@ def _of_star(
 @functools.lru_cache(maxsize=_KEEP)
 def _ccd_of(path: Path, modified: int | None) -> tuple[int, int, int]:
     """Sector, camera and CCD of a target pixel file."""
-    tpf = read_tpf(path, pixels=False, rows=False)
+    tpf = read_tpf(path, pixels=False, rows=False, any_name=True)
     return tpf.sector, tpf.camera, tpf.ccd
 
 
@@ -209,6 +227,10 @@ def load_tpf(
     modified = modification_time(path)
     ccd = _ccd_of(path, modified)
     # A catalog or cube that comes later is used from then on.
+    if folder.is_file():
+        # Target pixel files may be in a sub-folder.
+        above = [folder.parent, folder.absolute().parent.parent]
+        folder = next((place for place in above if (place / catalog_name(*ccd)).exists()), above[0])
     beside = (folder / catalog_name(*ccd), folder / cube_name(*ccd))
     key = (path, modified, *map(modification_time, beside))
     if key not in _kept:
@@ -219,7 +241,8 @@ def load_tpf(
 
 
 def _make_tpf(folder: Path, path: Path) -> Source:
-    tpf = read_tpf(path)
+    # Files that were looked for have the star's name; one that was named may have any.
+    tpf = read_tpf(path, any_name=True)
     name = folder / catalog_name(tpf.sector, tpf.camera, tpf.ccd)
     try:
         catalog = _catalog(name, modification_time(name))

@@ -93,7 +93,7 @@ _BUNIT: CardTuple = ("BUNIT", FLUX_UNIT, "unit of the pixels: electrons/s")
 _ROW = np.dtype([(column.name, _DTYPES[column.format]) for column in COLUMNS])
 
 
-@dataclass
+@dataclass(repr=False)
 class LightCurve:
     """Everything that one file holds.
 
@@ -124,6 +124,12 @@ class LightCurve:
     table_cards: Sequence[CardTuple] = field(default_factory=list)
     wcs_cards: Sequence[CardTuple] = field(default_factory=list)
     extra_hdus: Sequence[ExtraHDU] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return (
+            f"<LightCurve TIC {self.starid}, sector {self.sector}, camera {self.camera}, CCD {self.ccd}, "
+            f"{self.cadence} s: {len(self.columns['time'])} points>"
+        )
 
 
 def write_lightcurve(folder: Path, lightcurve: LightCurve, writer: Writer | None = None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -27,6 +27,7 @@ from .ccd_outline import camera_centre_sky, stamp_outline
 from .star_values import check_stars
 
 if TYPE_CHECKING:
+    from .frame_wcs import FrameWCS
     from .tpf import TPF
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "catalog_from_tpf",
     "catalog_settings",
     "footprint_text",
+    "header_catalog",
     "julian_epoch",
     "move_stars",
     "open_catalog",
@@ -314,9 +316,56 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
     InputError
         If the header names no star or no position.
     """
-    header = tpf.header
+    starid, header = tpf.starid, tpf.header
+    if starid <= 0:
+        raise InputError(f"{tpf.path}: its header names no star with a position; give its CCD a catalog")
+    middle = float(tpf.time[len(tpf.time) // 2])
+    ccd = (tpf.sector, tpf.camera, tpf.ccd)
+    return header_catalog(tpf.path, header, starid, ccd, tpf.wcs, tpf.stamp, middle)
+
+
+def header_catalog(
+    path: Path,
+    header: Mapping[str, Any],
+    starid: int,
+    ccd: tuple[int, int, int],
+    wcs: FrameWCS,
+    stamp: tuple[int, int, int, int],
+    time: float,
+    frame: int = 0,
+) -> StarCatalog:
+    """The catalog of one star from the header of a file around it.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    header : mapping
+        RA_OBJ and DEC_OBJ, and where they are known PMRA, PMDEC, TESSMAG, TEFF and TICVER.
+    starid : int
+        Number of the star; 0 for one that has none.
+    ccd : (int, int, int)
+        Sector, camera and CCD.
+    wcs : FrameWCS
+        In full frame image pixels.
+    stamp : (int, int, int, int)
+        (row_min, row_max, col_min, col_max) of the file's pixels, half open, 0-based.
+    time : float
+        BJD - 2457000, of the positions.
+    frame : int
+        Of the world coordinates.
+
+    Returns
+    -------
+    StarCatalog
+
+    Raises
+    ------
+    InputError
+        If the header has no position, or an impossible value.
+    """
     star = np.zeros(1, dtype=STAR_DTYPE)
-    star["starid"] = tpf.starid
+    star["starid"] = starid
     cards = {
         "ra_J2000": "RA_OBJ",
         "decl_J2000": "DEC_OBJ",
@@ -328,20 +377,21 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
     for name, card in cards.items():
         value = header.get(card)
         star[name] = np.nan if isinstance(value, bool) or not isinstance(value, (int, float)) else value
-    if tpf.starid <= 0 or not (np.isfinite(star["ra_J2000"][0]) and np.isfinite(star["decl_J2000"][0])):
-        raise InputError(f"{tpf.path}: its header names no star with a position; give its CCD a catalog")
+    if not (np.isfinite(star["ra_J2000"][0]) and np.isfinite(star["decl_J2000"][0])):
+        raise InputError(f"{path}: its header names no star with a position; give its CCD a catalog")
     star["ra"], star["decl"] = star["ra_J2000"], star["decl_J2000"]
-    check_stars(tpf.path, star, "fetch it again")
-    reference_time = BTJD_ZERO + float(tpf.time[len(tpf.time) // 2])
+    if starid:
+        check_stars(path, star, "fetch it again")
+    reference_time = BTJD_ZERO + time
     epoch = julian_epoch(reference_time)
     centre, footprint = (np.nan, np.nan), ""
-    if tpf.wcs.good[0]:
-        centre = camera_centre_sky(tpf.wcs, 0, tpf.camera, tpf.ccd)
-        footprint = footprint_text(convex_hull(stamp_outline(tpf.wcs, 0, tpf.stamp)))
+    if wcs.good[frame]:
+        centre = camera_centre_sky(wcs, frame, ccd[1], ccd[2])
+        footprint = footprint_text(convex_hull(stamp_outline(wcs, frame, stamp)))
     settings = CatalogSettings(
-        sector=tpf.sector,
-        camera=tpf.camera,
-        ccd=tpf.ccd,
+        sector=ccd[0],
+        camera=ccd[1],
+        ccd=ccd[2],
         ticver=str(header.get("TICVER") or ""),
         reference_time=reference_time,
         epoch=epoch,
@@ -351,7 +401,7 @@ def catalog_from_tpf(tpf: TPF) -> StarCatalog:
         footprint=footprint,
         source=FROM_HEADERS,
     )
-    return StarCatalog(tpf.path, settings, move_stars(star, epoch))
+    return StarCatalog(path, settings, move_stars(star, epoch))
 
 
 def footprint_text(corners: ArrayLike) -> str:

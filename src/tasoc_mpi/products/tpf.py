@@ -110,7 +110,9 @@ def group_tpfs(infos: Iterable[TPFInfo]) -> dict[CCDKey, list[TPFInfo]]:
     return dict(sorted(groups.items()))
 
 
-def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = True) -> TPF:
+def read_tpf(
+    path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = True, any_name: bool = False
+) -> TPF:
     """Read a target pixel file of the mission, or a cut-out of the same form.
 
     Parameters
@@ -122,6 +124,8 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = 
     rows : bool
         Whether to read the table at all; without it all series are empty, and of a file that is not
         gzipped only headers and aperture are read.
+    any_name : bool
+        Whether the name may be that of another star's file; only the header counts then.
 
     Returns
     -------
@@ -135,10 +139,10 @@ def read_tpf(path: str | os.PathLike[str], *, pixels: bool = True, rows: bool = 
         If the file is truncated or corrupt, has not the extensions and columns of a target pixel file,
         or no row with a time.
     """
-    return read_file(Path(path), lambda reader: _read(reader, pixels, rows))
+    return read_file(Path(path), lambda reader: _read(reader, pixels, rows, any_name))
 
 
-def _read(reader: FITSReader, with_pixels: bool, with_rows: bool) -> TPF:
+def _read(reader: FITSReader, with_pixels: bool, with_rows: bool, any_name: bool) -> TPF:
     path = reader.path
     hdus = reader.hdus()
     primary, table = next(hdus, None), next(hdus, None)
@@ -152,6 +156,8 @@ def _read(reader: FITSReader, with_pixels: bool, with_rows: bool) -> TPF:
     starid = _integer(header, "TICID", name.starid if name else 0)
     sector = _integer(header, "SECTOR", name.sector if name else 0)
     camera, ccd = _ccd(header)
+    if any_name and name and (starid, sector) != (name.starid, name.sector):
+        name = None
     if name and (starid, sector) != (name.starid, name.sector):
         raise InputError(
             f"{path}: TIC {starid} in sector {sector} by its header, another by its name; {WAY_OUT}"

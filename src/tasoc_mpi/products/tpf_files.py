@@ -24,6 +24,7 @@ __all__ = [
     "read_tpf_list",
     "table_cadence",
     "tpf_list_path",
+    "tpf_pattern",
     "write_tpf_list",
 ]
 
@@ -98,6 +99,17 @@ def _with_cadence(info: TPFInfo) -> TPFInfo:
         return table_cadence(table.values)
 
     return replace(info, cadence=read_file(info.path, read))
+
+
+def tpf_pattern(starid: int, sector: int | None = None) -> str:
+    """Names of the mission's target pixel files of a star, as a pattern for messages.
+
+    Examples
+    --------
+    >>> tpf_pattern(25155310, 1)
+    'tess*-s0001-0000000025155310-*_tp.fits[.gz]'
+    """
+    return f"tess*-s{'*' if sector is None else format(sector, '04d')}-{starid:016d}-*_tp.fits[.gz]"
 
 
 def find_tpfs(folder: str | os.PathLike[str]) -> list[TPFInfo]:

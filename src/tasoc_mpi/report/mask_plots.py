@@ -115,9 +115,9 @@ def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
     for panel in (significant, clusters, segments, final):
         panel.plot(pho.target_pos_column, pho.target_pos_row, "+", color=_RED, markersize=9, zorder=6)
     for panel in (markers, segments, final):
-        panel.set_xlabel("column")
+        panel.set_xlabel("column (CCD pixel, from 0)")
     for panel in (significant, markers):
-        panel.set_ylabel("row")
+        panel.set_ylabel("row (CCD pixel, from 0)")
 
 
 def _panel(axes: Axes, pho: BasePhotometry, title: str) -> Axes:

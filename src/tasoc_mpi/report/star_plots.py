@@ -335,7 +335,7 @@ def _draw_centroid(pho: BasePhotometry, figure: Figure) -> None:
         middle = _median(centroid[good])
         moved, due = centroid - middle, expected - _median(expected[good])
         _draw_motion(axes[k, 0], time, moved, due, good)
-        axes[k, 0].set_ylabel(f"{name} $-$ {middle:.3f} (px)")
+        axes[k, 0].set_ylabel(f"{name} $-$ {middle:.3f} (px, from 1)")
         _draw_comparison(axes[k, 1], moved, due, good)
         axes[k, 1].set_xlabel(f"POS_CORR, {name} (px)")
         axes[k, 1].set_ylabel(f"centroid, {name} (px)")

@@ -32,6 +32,7 @@ from .schema import (
     DIAGNOSTICS_COLUMNS,
     OLD_TABLES,
     OUR_TABLES,
+    RESULTS_VIEW,
     columns_of,
     extra_columns,
     has_corrections,
@@ -154,7 +155,7 @@ def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision,
 
 def _copy_others(conn: sqlite3.Connection, corrected: bool) -> None:
     """Tables, indices and views that other programs have put into the file."""
-    known = {*OUR_TABLES, *OLD_TABLES}
+    known = {*OUR_TABLES, *OLD_TABLES, RESULTS_VIEW}
     if corrected or has_corrections(conn, "old"):
         known.add("diagnostics_corr")
     others = [

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.diagnostics import CORRECTION, DIAGNOSTICS
 from ..core.errors import InputError
+from ..core.status import STATUS
 
 __all__ = [
     "CORRECTIONS_TABLE",
@@ -23,6 +24,7 @@ __all__ = [
     "DIAGNOSTICS_COLUMNS",
     "OLD_TABLES",
     "OUR_TABLES",
+    "RESULTS_VIEW",
     "TABLES",
     "TODO_DTYPE",
     "check_schema",
@@ -71,6 +73,11 @@ CORRECTION_COLUMNS = {
 _CORRECTION_LIST = ", ".join(f"{name} {kind}" for name, kind in CORRECTION_COLUMNS.items())
 CORRECTIONS_TABLE = f"CREATE TABLE diagnostics_corr ({_CORRECTION_LIST})"
 
+#: For people: the rows of `todolist` with their results and the status in words.
+RESULTS_VIEW = "tasoc_mpi_results"
+
+_STATUS_WORDS = " ".join(f"WHEN {status.value} THEN '{status.name}'" for status in STATUS if status)
+
 TABLES = f"""
 CREATE TABLE todolist (
     priority INTEGER PRIMARY KEY ASC NOT NULL,
@@ -92,6 +99,14 @@ CREATE TABLE photometry_skipped (
     skipped_by INTEGER NOT NULL REFERENCES todolist (priority)
 );
 CREATE TABLE photometry_output (output TEXT NOT NULL, version INTEGER);
+CREATE VIEW {RESULTS_VIEW} AS
+    SELECT todolist.priority, todolist.starid, todolist.sector, todolist.camera, todolist.ccd,
+        todolist.cadence, todolist.datasource, todolist.tmag, todolist.method,
+        CASE todolist.status {_STATUS_WORDS} ELSE 'to do' END AS status,
+        brighter.starid AS skipped_by,
+        {", ".join(f"diagnostics.{name}" for name in DIAGNOSTICS_COLUMNS if name != "priority")}
+    FROM todolist LEFT JOIN diagnostics USING (priority) LEFT JOIN photometry_skipped USING (priority)
+    LEFT JOIN todolist AS brighter ON brighter.priority = photometry_skipped.skipped_by;
 """
 
 #: Made last: with all rows at hand that is several times quicker.

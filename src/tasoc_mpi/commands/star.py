@@ -1,0 +1,61 @@
+"""Photometry of one star from a target pixel file or a cut-out of TESSCut: light curve, table and picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "the light curve of one star, from a file around it"
+
+__all__ = ["HELP", "configure", "main"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    files = "target pixel file or cut-out, or the TIC number of a star whose files are in --input"
+    add("star", metavar="FILE", help=files)
+    add("--output", type=Path, metavar="DIR", default=Path(), help="for the results (default: this one)")
+    methods = "aperture, psf, linpsf, halo, or FILE.py:CLASS (default: aperture, or halo if too bright)"
+    add("--photometry", metavar="METHOD", help=methods)
+    add("--input", type=Path, metavar="DIR", help="folder of the star with a TIC number (default: this one)")
+    add("--starid", type=int, metavar="N", help="TIC number of the star in a cut-out")
+    add("--sector", type=int, metavar="N", help="sector, where there are several")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..core.errors import InputError
+    from ..one_star import open_star
+    from ..products.lightcurve import keep_lightcurve
+    from ..report.star_sheet import draw_sheet, write_table
+
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{args.output}: cannot be made ({error.strerror}); name another --output") from None
+    pho = open_star(
+        args.star,
+        args.photometry,
+        input_folder=args.input,
+        output_folder=args.output,
+        starid=args.starid,
+        sector=args.sector,
+    )
+    with pho:
+        for key, value in pho.facts().items():
+            print(f"{key:>20}  {value}")
+        if not pho.status.has_lightcurve:
+            return 1
+
+        def keep(name: str, data: bytes) -> str:
+            """All files of one star are beside each other."""
+            keep_lightcurve(args.output / Path(name).name, data)
+            return Path(name).name
+
+        pho.lightcurve_writer = keep
+        lightcurve = Path(pho.save_lightcurve())
+        table = write_table(lightcurve)
+        print(f"{'light curve':>20}  {lightcurve}\n{'as a table':>20}  {table}")
+        print(f"{'picture':>20}  {draw_sheet(pho, lightcurve)}")
+    return 0

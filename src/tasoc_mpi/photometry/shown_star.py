@@ -1,0 +1,219 @@
+"""A star that shows itself: as text, in notebooks, as pictures, and as light curves of other packages."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.errors import InputError, UsageError
+from ..core.quality import TESSQualityFlags
+from .result import PhotometryResult
+from .stamp_stars import StampStars
+
+if TYPE_CHECKING:
+    from lightkurve import TessLightCurve
+    from matplotlib.axes import Axes
+
+__all__ = ["ShownStar"]
+
+
+def _number(value: float, digits: int = 1, unit: str = "") -> str:
+    """A number with its unit; '-' where it is not known."""
+    return f"{value:,.{digits}f}{unit}" if math.isfinite(value) else "-"
+
+
+class ShownStar(StampStars):
+    """What a photometry object says and draws of itself; see `BasePhotometry`."""
+
+    result: PhotometryResult
+    method: str
+    datasource: str
+
+    @property
+    def stars_unknown(self) -> bool:
+        """Whether the star is the only one that is known: there is no catalog of the field."""
+        return self._source.catalog.only_targets
+
+    def facts(self) -> dict[str, str]:
+        """The star, its pixels and the outcome of its photometry, in words; '-' for what is not known."""
+        result, (row_min, row_max, col_min, col_max) = self.result, self.stamp
+        return {
+            "star": f"TIC {self.starid}" if self.starid else "without a TIC number",
+            "TESS magnitude": _number(self.target["tmag"], 2),
+            "observed in": f"sector {self.sector}, camera {self.camera}, CCD {self.ccd}",
+            "cadence": f"{self.cadence} s, {len(self._source.time)} points",
+            "source": f"{self.datasource} ({self._source.path})",
+            "method": self.method,
+            "status": result.status.name if result.status.value else "no photometry yet",
+            "stamp": f"rows {row_min} to {row_max - 1}, columns {col_min} to {col_max - 1} (from 0)",
+            "mask": "-" if self.final_phot_mask is None else f"{int(self.final_phot_mask.sum())} pixels",
+            "median flux": _number(result.mean_flux, 2, " e-/s"),
+            "1-hour noise": _number(result.rms_hour * 1e6, 1, " ppm"),
+            "point-to-point noise": _number(result.ptp * 1e6, 1, " ppm"),
+            "contamination": _number(result.contamination, 4),
+            "messages": "; ".join(result.errors) or "-",
+        }
+
+    def __repr__(self) -> str:
+        facts = self.facts()
+        return (
+            f"<{type(self).__name__} {facts['star']}, Tmag {facts['TESS magnitude']}, "
+            f"{facts['observed in']}, {facts['cadence']}: {facts['status']}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The facts as a table, for notebooks."""
+        left = 'style="text-align:left"'
+        rows = "".join(
+            f"<tr><th {left}>{key}</th><td {left}>{html.escape(value)}</td></tr>"
+            for key, value in self.facts().items()
+        )
+        return f"<table>{rows}</table>"
+
+    def plot_lightcurve(self, ax: Axes | None = None) -> Axes:
+        """Draw the flux against time: all finite points, those of good quality on top.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Default: of a new figure.
+
+        Returns
+        -------
+        matplotlib Axes
+
+        Raises
+        ------
+        UsageError
+            Before `photometry`.
+        InputError
+            If matplotlib is not installed.
+        """
+        self._check_flux()
+        ax = _axes(ax, (10.0, 4.0))
+        time, flux, quality = (self._columns.arrays[name] for name in ("time", "flux", "quality"))
+        good = TESSQualityFlags.filter(quality)
+        style: dict[str, Any] = {"linestyle": "none", "marker": ".", "markersize": 3}
+        ax.plot(time[~good], flux[~good], color="#56B4E9", label="flagged", **style)
+        ax.plot(time[good], flux[good], color="black", label="good", **style)
+        ax.set_xlabel("time (BJD $-$ 2457000, days)")
+        ax.set_ylabel("flux (e$^-$/s)")
+        ax.set_title(f"{self.facts()['star']}, sector {self.sector}, {self.method}")
+        ax.legend(fontsize=8)
+        return ax
+
+    def plot_stamp(self, ax: Axes | None = None) -> Axes:
+        """Draw the sum image of the stamp with the mask, the star and its known neighbours.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Default: of a new figure.
+
+        Returns
+        -------
+        matplotlib Axes
+            In pixels of the full frame image, counted from 0.
+
+        Raises
+        ------
+        InputError
+            If matplotlib is not installed.
+        """
+        ax = _axes(ax, (5.5, 5.0))
+        from matplotlib.colors import AsinhNorm
+
+        row_min, row_max, col_min, col_max = self.stamp
+        sky = np.nanmedian(np.abs(self.sumimage)) if np.isfinite(self.sumimage).any() else 1.0
+        image = ax.imshow(
+            self.sumimage, origin="lower", cmap="viridis", norm=AsinhNorm(float(sky) or 1.0),
+            extent=(col_min - 0.5, col_max - 0.5, row_min - 0.5, row_max - 0.5),
+        )  # fmt: skip
+        ax.figure.colorbar(image, ax=ax, label="mean flux (e$^-$/s), asinh scale")
+        if self.final_phot_mask is not None:
+            rows, columns = np.nonzero(self.final_phot_mask)
+            for row, column in zip(rows + row_min, columns + col_min, strict=True):
+                corner = (column - 0.5, row - 0.5)
+                ax.add_patch(_square(corner))
+        stars = self.stamp_stars
+        other = stars["starid"] != self.starid
+        ax.plot(stars["column"][other], stars["row"][other], "wo", fillstyle="none", label="other stars")
+        ax.plot(self.target_pos_column, self.target_pos_row, "r+", markersize=10, label="the star")
+        ax.set_xlim(col_min - 0.5, col_max - 0.5)
+        ax.set_ylim(row_min - 0.5, row_max - 0.5)
+        ax.locator_params(integer=True)
+        ax.set_xlabel("column (full frame image pixel, from 0)")
+        ax.set_ylabel("row (full frame image pixel, from 0)")
+        return ax
+
+    def to_lightkurve(self) -> TessLightCurve:
+        """The light curve as an object of the package lightkurve, without the points that have no flux.
+
+        Returns
+        -------
+        lightkurve.TessLightCurve
+            Flux, its error and the background in electrons/s, quality, cadence numbers, and centroids in
+            pixels of the full frame image counted from 1, as lightkurve has them.
+
+        Raises
+        ------
+        UsageError
+            Before `photometry`.
+        InputError
+            If lightkurve is not installed.
+        """
+        self._check_flux()
+        try:
+            from lightkurve import TessLightCurve
+        except ImportError:
+            raise InputError("to_lightkurve needs lightkurve: pip install lightkurve") from None
+        from astropy import units as u
+        from astropy.time import Time
+
+        columns, rate = self._columns.arrays, u.electron / u.s
+        known = np.isfinite(columns["flux"])
+        centroid = columns["pos_centroid"][known] * u.pixel
+        return TessLightCurve(
+            time=Time(columns["time"][known], format="btjd", scale="tdb"),
+            flux=columns["flux"][known] * rate,
+            flux_err=columns["flux_err"][known] * rate,
+            data={
+                "flux_bkg": columns["flux_background"][known] * rate,
+                "quality": columns["quality"][known],
+                "cadenceno": columns["cadenceno"][known],
+                "centroid_col": centroid[:, 0],
+                "centroid_row": centroid[:, 1],
+            },
+            meta={
+                "LABEL": f"TIC {self.starid}", "TARGETID": self.starid, "TICID": self.starid,
+                "OBJECT": f"TIC {self.starid}", "SECTOR": self.sector, "CAMERA": self.camera, "CCD": self.ccd,
+                "RA": self.target["ra_J2000"], "DEC": self.target["decl_J2000"], "MISSION": "TESS",
+                "TESSMAG": self.target["tmag"], "PHOTMET": self.method, "AUTHOR": "TASOC",
+            },
+        )  # fmt: skip
+
+    def _check_flux(self) -> None:
+        """Raise UsageError where there is no flux yet."""
+        if not np.isfinite(self._columns.arrays["flux"]).any():
+            raise UsageError(f"TIC {self.starid}: has no light curve yet; call photometry() first")
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """The given axes, or those of a new figure that notebooks show."""
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise InputError("pictures need matplotlib: pip install 'tasoc-mpi[plot]'") from None
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def _square(corner: tuple[float, float]) -> Any:
+    """The outline of a pixel of the mask."""
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(corner, 1, 1, fill=False, edgecolor="#E69F00", linewidth=1.5)

@@ -1,0 +1,171 @@
+"""One star: from a file of any name or from a folder to a light curve that shows itself."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy import units as u
+from matplotlib.figure import Figure
+
+import tasoc_mpi
+from tasoc_mpi import cli
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
+from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.photometry.aperture import AperturePhotometry
+from todo_rows import load_todo
+
+
+@pytest.fixture(scope="module")
+def tpf(simulated, tmp_path_factory) -> Path:
+    """A target pixel file with the name of nothing, far from its catalog."""
+    path = tmp_path_factory.mktemp("elsewhere") / "my star"
+    shutil.copy(sorted((simulated.folder / "tpf").iterdir())[0], path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pho(tpf):
+    with tasoc_mpi.open_star(tpf) as pho:
+        yield pho
+
+
+def test_a_file_of_any_name_gives_what_the_folder_gives(simulated, tpf, pho, caplog):
+    starid = pho.starid
+    with tasoc_mpi.open_star(starid, input_folder=simulated.folder) as other:
+        # Here the neighbours are known.
+        assert not other.stars_unknown
+        np.testing.assert_array_equal(other.sumimage, pho.sumimage)
+    with caplog.at_level(logging.WARNING), tasoc_mpi.open_star(str(tpf)) as again:
+        assert again.status == STATUS.OK
+        assert np.isnan(again.result.contamination)
+    assert "contamination is unknown; put catalog_sector001_camera1_ccd1.sqlite" in caplog.text
+    assert "contamination is unknown" in again.result.errors[-1]
+    # The name of another star's file does not count.
+    misnamed = tpf.parent / "tess2018206192942-s0009-0000000000000007-0120-s_tp.fits"
+    shutil.copy(tpf, misnamed)
+    with tasoc_mpi.open_star(misnamed) as again:
+        assert (again.starid, again.sector) == (starid, 1)
+
+
+def test_a_catalog_beside_the_file_or_above_it_is_taken(simulated, tmp_path):
+    name = "catalog_sector001_camera1_ccd1.sqlite"
+    (tmp_path / "tpf").mkdir()
+    file = shutil.copy(sorted((simulated.folder / "tpf").iterdir())[0], tmp_path / "tpf" / "x.fits")
+    shutil.copy(simulated.folder / name, tmp_path / name)
+    with tasoc_mpi.open_star(file) as pho:
+        assert not pho.stars_unknown
+        assert np.isfinite(pho.result.contamination)
+
+
+def test_a_star_of_full_frame_images_by_its_number(simulated):
+    todo = load_todo(simulated.folder / "todo.sqlite")
+    starid = int(todo["starid"][todo["datasource"] == "ffi"][-1])
+    with tasoc_mpi.open_star(starid, "linpsf", input_folder=simulated.folder) as pho:
+        assert (pho.starid, pho.datasource, pho.method) == (starid, "ffi", "linpsf")
+        assert pho.status.has_lightcurve
+
+
+def test_what_is_missing_is_named_with_its_pattern(simulated, tmp_path):
+    with pytest.raises(MissingInput, match=r"no\.fits: no such file"):
+        tasoc_mpi.open_star(tmp_path / "no.fits")
+    names = r"tess\*-s0001-0000000000000012-\*_tp.fits\[.gz\].*catalog_sectorSSS_cameraC_ccdD"
+    with pytest.raises(MissingInput, match=names) as caught:
+        tasoc_mpi.open_star(12, input_folder=simulated.folder, sector=1)
+    assert str(caught.value).startswith(f"{simulated.folder}: ")
+    with pytest.raises(MissingInput, match=r"TIC 12 in sector 1 \(tess\*-s0001-0000000000000012-"):
+        AperturePhotometry(12, simulated.folder, tmp_path, datasource="tpf", sector=1)
+    text = tmp_path / "text"
+    text.write_text("no FITS")
+    with pytest.raises(InputError, match="text: "):
+        tasoc_mpi.open_star(text)
+
+
+def test_objects_show_themselves(pho):
+    assert repr(pho) == (
+        f"<AperturePhotometry TIC {pho.starid}, Tmag {pho.target['tmag']:.2f}, sector 1, camera 1, CCD 1, "
+        f"120 s, {len(pho.lightcurve)} points: OK>"
+    )
+    page = pho._repr_html_()
+    for words in (f"TIC {pho.starid}", f"{int(pho.final_phot_mask.sum())} pixels", "contamination", "<td"):
+        assert words in page
+    assert pho.psf.source in pho.psf._repr_html_()
+    assert "<table" in pho.lightcurve._repr_html_()
+    settings = tasoc_mpi.load_settings()
+    assert repr(settings) == "Settings(all have their defaults)"
+    assert "faint_limit" in settings._repr_html_()
+
+
+def test_pictures_take_axes_and_give_them_back(pho):
+    first, second = Figure().subplots(1, 2)
+    assert pho.plot_lightcurve(first) is first
+    assert pho.plot_stamp(second) is second
+    points = sum(len(line.get_xdata()) for line in first.lines)
+    assert points == len(pho.lightcurve)
+    assert second.get_xlabel() == "column (full frame image pixel, from 0)"
+    assert second.get_xlim() == (pho.stamp[2] - 0.5, pho.stamp[3] - 0.5)
+    # A square for each pixel of the mask, around its 0-based place.
+    rows, columns = np.nonzero(pho.final_phot_mask)
+    places = zip(columns + pho.stamp[2] - 0.5, rows + pho.stamp[0] - 0.5, strict=True)
+    corners = sorted(places)
+    assert sorted(patch.get_xy() for patch in second.patches) == corners
+
+
+def test_light_curve_of_lightkurve_and_astropy(pho, tmp_path):
+    series = tasoc_mpi.read_lightcurve(pho.save_lightcurve(tmp_path))
+    rate = u.electron / u.s
+    assert series["flux_raw"].unit == rate
+    np.testing.assert_array_equal(series["flux_raw"].value, pho.lightcurve["flux"])
+    btjd = (series.time.jd1 - 2457000) + series.time.jd2
+    np.testing.assert_allclose(btjd, pho.lightcurve["time"], atol=1e-9)
+    assert (series.time.scale, series.meta["TICID"], series.meta["TIMESYS"]) == ("tdb", pho.starid, "TDB")
+    assert series["flux_corr"].unit.to("") == pytest.approx(1e-6)
+    assert series["mom_centr1"].unit == u.pix
+    pytest.importorskip("lightkurve")
+    curve = pho.to_lightkurve()
+    known = np.isfinite(pho.lightcurve["flux"])
+    np.testing.assert_array_equal(curve.flux.to_value(rate), pho.lightcurve["flux"][known])
+    np.testing.assert_allclose(curve.time.btjd, pho.lightcurve["time"][known], atol=1e-9)
+    np.testing.assert_array_equal(curve.centroid_col.value, pho.lightcurve["pos_centroid"][known, 0])
+
+
+def test_nothing_is_drawn_or_saved_before_the_photometry(tpf, tmp_path):
+    with tasoc_mpi.open_star(tpf) as done:
+        starid = done.starid
+    with AperturePhotometry(starid, tpf, tmp_path, datasource="tpf") as pho:
+        assert "no photometry yet" in repr(pho)
+        for refused in (pho.save_lightcurve, pho.plot_lightcurve, pho.to_lightkurve):
+            with pytest.raises(UsageError, match=r"call photometry\(\)"):
+                refused()
+
+
+def test_the_command_writes_a_light_curve_a_table_and_a_picture(tpf, tmp_path, capsys):
+    assert cli.main(["star", str(tpf), "--output", str(tmp_path / "out"), "--photometry", "linpsf"]) == 0
+    shown = capsys.readouterr().out
+    assert "method  linpsf" in shown
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert [name.split("_lc")[1] for name in files] == [".ecsv", ".fits.gz", ".png"]
+    assert all(name in shown for name in files)
+    assert cli.main(["star", str(tmp_path / "nothing.fits")]) == 1
+    assert "nothing.fits: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.real
+def test_real_files(real, tmp_path):
+    with tasoc_mpi.open_star(real / "tpf" / "tess25155310-s01-first-cadences.fits.gz") as pho:
+        assert (pho.starid, pho.cadence, pho.status) == (25155310, 120, STATUS.OK)
+        # SPOC's flux of the same star, 9267 e-/s without neighbours, of which its aperture holds less.
+        assert 7900 < pho.result.mean_flux < 10200
+    (cutout,) = (real / "cutout").glob("*s0018*")
+    renamed = shutil.copy(cutout, tmp_path / "cutout.fits")
+    with tasoc_mpi.open_star(renamed, starid=5, output_folder=tmp_path) as pho:
+        folder = Path(pho.input_folder)
+        assert (pho.starid, pho.sector, pho.cadence, pho.datasource) == (5, 18, 1800, "ffi")
+        assert np.isnan(pho.target["tmag"])
+        assert pho.status == STATUS.OK
+        assert pho.final_phot_mask[round(pho.target_pos_row_stamp), round(pho.target_pos_column_stamp)]
+        assert folder.is_dir()
+        assert Path(pho.save_lightcurve()).is_file()
+    del pho
+    assert not folder.exists()
