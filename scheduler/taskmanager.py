@@ -71,6 +71,13 @@ class TaskManager:
     UsageError, MissingInput, InputError
         If the work list cannot be used, another program is using it, there is no such method, or `output`
         holds the results of another one.
+
+    Examples
+    --------
+    >>> TaskManager("no.sqlite")
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.MissingInput: no.sqlite: no work list here; make one with `tasoc-mpi todo .`
     """
 
     def __init__(

@@ -22,7 +22,6 @@ __all__ = [
     "PixelQualityFlags",
     "TESSQualityFlags",
     "TaskManager",
-    "__version__",
     "correct",
     "load_settings",
     "open_star",
@@ -60,4 +59,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]

@@ -141,28 +141,46 @@ def open_star(
     if isinstance(star, int) or (isinstance(star, str) and star.isdecimal() and not Path(star).exists()):
         folder = Path(input_folder or os.environ.get("TESSPHOT_INPUT") or ".")
         starid, where = _find_star(folder, int(star), sector, cadence)
-        options |= {"input_folder": folder, **where}
     else:
-        path = Path(star)
-        if not path.exists():
-            raise MissingInput(f"{path}: no such file")
-        if _is_cutout(path):
-            cube = tempfile.TemporaryDirectory(prefix="tasoc-mpi-")
-            starid, where = _import_cutout(path, Path(cube.name), starid or 0)
-            options |= {"input_folder": cube.name, **where}
-        else:
-            starid = read_tpf(path, pixels=False, rows=False, any_name=True).starid
-            options |= {"input_folder": path, "datasource": "tpf"}
-    pho = tessphot(photometry, starid, **options)
+        starid, where, cube = _open_file(Path(star), starid or 0)
+    try:
+        pho = tessphot(photometry, starid, **options, **where)
+    except BaseException:
+        if cube is not None:
+            cube.cleanup()
+        raise
     if cube is not None:
         # It is there as long as the star is.
         weakref.finalize(pho, cube.cleanup)
     if pho.stars_unknown:
-        name = catalog_name(pho.sector, pho.camera, pho.ccd)
-        text = f"only the star itself is known: contamination is unknown; put {name} beside the file"
-        logger.warning("%s: %s", pho.facts()["star"], text)
-        pho.report_details(error=text)
+        _warn_of_unknown_stars(pho)
     return pho
+
+
+def _warn_of_unknown_stars(pho: BasePhotometry) -> None:
+    """Say that there is no catalog of the field."""
+    name = catalog_name(pho.sector, pho.camera, pho.ccd)
+    text = f"only the star itself is known: contamination is unknown; put {name} beside the file"
+    logger.warning("%s: %s", pho.facts()["star"], text)
+    pho.report_details(error=text)
+
+
+def _open_file(
+    path: Path, starid: int
+) -> tuple[int, dict[str, Any], tempfile.TemporaryDirectory[str] | None]:
+    """Number of the star in a file, the arguments of `BasePhotometry`, and the folder of a cut-out's cube."""
+    if not path.exists():
+        raise MissingInput(f"{path}: no such file")
+    if not _is_cutout(path):
+        starid = read_tpf(path, pixels=False, rows=False, any_name=True).starid
+        return starid, {"input_folder": path, "datasource": "tpf"}, None
+    cube = tempfile.TemporaryDirectory(prefix="tasoc-mpi-")
+    try:
+        starid, where = _import_cutout(path, Path(cube.name), starid)
+    except BaseException:
+        cube.cleanup()
+        raise
+    return starid, {"input_folder": cube.name, **where}, cube
 
 
 def _is_cutout(path: Path) -> bool:
@@ -181,7 +199,7 @@ def _find_star(
         if info.starid == starid and sector in (None, info.sector) and cadence in (None, info.cadence)
     ]
     if tpfs:
-        return starid, {"datasource": "tpf", "sector": sector, "cadence": cadence}
+        return starid, {"input_folder": folder, "datasource": "tpf", "sector": sector, "cadence": cadence}
     found = []
     for path in sorted(folder.glob("catalog_sector*_camera*_ccd*.sqlite")):
         catalog = open_catalog(path)
@@ -195,7 +213,8 @@ def _find_star(
     if len(found) > 1:
         ways = "; ".join(f"sector {s.sector}, camera {s.camera}, CCD {s.ccd}" for s in found)
         raise InputError(f"TIC {starid} is in several catalogs ({ways}); name the sector")
-    return starid, {"sector": found[0].sector, "camera": found[0].camera, "ccd": found[0].ccd}
+    ccd = {"sector": found[0].sector, "camera": found[0].camera, "ccd": found[0].ccd}
+    return starid, {"input_folder": folder, **ccd}
 
 
 def _import_cutout(path: Path, folder: Path, starid: int) -> tuple[int, dict[str, Any]]:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from astropy import units as u
 from matplotlib.figure import Figure
+from todo_rows import load_todo
 
 import tasoc_mpi
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.photometry.aperture import AperturePhotometry
-from todo_rows import load_todo
 
 
 @pytest.fixture(scope="module")

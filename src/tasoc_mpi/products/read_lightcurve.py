@@ -59,7 +59,7 @@ def read_lightcurve(path: str | os.PathLike[str]) -> TimeSeries:
     >>> read_lightcurve("no.fits.gz")
     Traceback (most recent call last):
         ...
-    tasoc_mpi.core.errors.MissingInput: no.fits.gz: no such file
+    tasoc_mpi.core.errors.MissingInput: no.fits.gz: no such file; fetch it again, or name another one
     """
     from astropy import units as u
     from astropy.time import Time
@@ -78,6 +78,6 @@ def read_lightcurve(path: str | os.PathLike[str]) -> TimeSeries:
         unit = _UNITS.get(str(units.get(name)))
         series[name.lower()] = values if unit is None else values * u.Unit(unit)
     structure = ("TTYPE", "TFORM", "TUNIT", "TDISP", "TUCD", "NAXIS")
-    for values in (table.primary.values, header):
-        series.meta |= {key: value for key, value in values.items() if not key.startswith(structure)}
+    for cards in (table.primary.values, header):
+        series.meta |= {key: value for key, value in cards.items() if not key.startswith(structure)}
     return series
