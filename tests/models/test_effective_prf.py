@@ -9,8 +9,9 @@ import pytest
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from tasoc_mpi.core.errors import InputError, MissingInput
+from tasoc_mpi.core.resources import one_blas_thread
 from tasoc_mpi.kernels.prf_table import add_table_stars
-from tasoc_mpi.kernels.spline_prf import SIDE, draw_star
+from tasoc_mpi.kernels.spline_prf import SIDE, add_rings, draw_star
 from tasoc_mpi.models.effective_prf import broadening_of, from_table, local_response, start_prf
 from tasoc_mpi.models.fit_prf import MIN_STARS, fit_stack
 from tasoc_mpi.models.prf_stack import Stack, make_nodes
@@ -36,6 +37,13 @@ def true_table(row=ROW0 + SIZE / 2, column=COLUMN0 + SIZE / 2):
     u, v = (row - ROW0) / SIZE, (column - COLUMN0) / SIZE
     lower, upper = ((1 - v) * corner(0, k) + v * corner(1, k) for k in (0, 1))
     return (1 - u) * lower + u * upper
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """As in the program: several threads make the same response and take more processor time."""
+    with one_blas_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +99,24 @@ def test_response_is_that_of_the_images(fitted, place):
 
 def make_both():
     return make_nodes(ROW0, SIZE), make_nodes(COLUMN0, SIZE)
+
+
+def test_light_around_the_stars_of_one_node_is_not_theirs(field):
+    """The wings of a saturated star, say: far from the star a node's response is that of the other nodes."""
+    stack, flux, catalog = field
+    nodes = ROW0 + np.array([21.0, 64.0, 107.0]), make_nodes(COLUMN0, SIZE)
+    upper = stack.rows > nodes[0][2] - 21
+    ring = np.zeros((1, SIZE, SIZE))
+    rows, columns = stack.rows[upper] - ROW0, stack.columns[upper] - COLUMN0
+    add_rings(ring, rows, columns, flux[upper], np.array([4.5, 5.5, 6.5]))
+    disturbed = dataclasses.replace(stack, image=stack.image + 3e-4 * ring[0])
+    fit = fit_stack(disturbed, catalog, nodes, start_prf(1, 1, 1, *nodes), 1e5)
+    inside = np.hypot(*(np.mgrid[:SIDE, :SIDE] - SIDE // 2)) < 12
+    share = fit.coefficients[:, 0, 0][:, inside].sum(axis=1) / 9
+    inside = np.hypot(*(np.mgrid[:135, :135] - 67)) < 36
+    truth = [true_table(row)[inside].sum() / 81 for row in nodes[0]]
+    # The ring has 1% of a star's light.
+    np.testing.assert_allclose(share, truth, atol=0.005)
 
 
 def test_fluxes_come_with_it(field, fitted):
