@@ -19,9 +19,11 @@ __all__ = ["flux_slopes", "slopes_from_background", "take_out_slopes"]
 #: Frames in which the star's own variation is a polynomial of this degree; the faster motion shows the slope.
 BLOCK, DEGREE = 24, 1
 #: Expected sizes of the slopes: relative flux a pixel of motion (0.3 to 3% is seen with learnt responses),
-#: the change of that a pixel, by a pixel squared of the focus' broadening (0.15% by 0.03 is seen), and by the
-#: change from an epoch's response to another one's.
-MOTION_SLOPE, MOTION_CURVE, FOCUS_SLOPE, EPOCH_SLOPE = 0.02, 0.2, 0.05, 0.0005
+#: the change of that a pixel, and by a pixel squared of the focus' broadening.
+MOTION_SLOPE, MOTION_CURVE, MOTION_FOCUS = 0.02, 0.2, 0.2
+#: By a pixel squared of that broadening (0.15% by 0.03 is seen), and by the change from an epoch's response
+#: to another one's.
+FOCUS_SLOPE, EPOCH_SLOPE = 0.05, 0.0005
 #: The background itself may change as the focus does by so much, e-/s a pixel.
 SKY_DRIFT = 0.05
 #: Share of a star's light that crosses the edge of the pixels by a pixel of motion.
@@ -148,15 +150,19 @@ def take_out_slopes(
         Standard deviation of the relative change with the focus that was taken out.
     """
     known = scene.pixels.good & np.isfinite(results[:, 0])
-    # Sums along contiguous columns are far faster.
-    square = motion[:, [0, 0, 1]] * motion[:, [0, 1, 1]]
-    causes = np.asfortranarray(np.column_stack([motion, square, _changes(scene)]))
     if not known.any():
         return np.zeros(2), 0.0
+    square = motion[:, [0, 0, 1]] * motion[:, [0, 1, 1]]
+    changes = _changes(scene)
+    focus, epochs = changes[:, :1] - changes[known, :1].mean(axis=0), changes[:, 1:]
+    both = motion[:, : 2 * focus.shape[1]] * focus
+    # Sums along contiguous columns are far faster.
+    causes = np.asfortranarray(np.column_stack([motion, square, both, focus, epochs]))
+    sizes = [MOTION_SLOPE] * 2 + [MOTION_CURVE] * 3 + [MOTION_FOCUS] * both.shape[1]
+    sizes += [FOCUS_SLOPE] * focus.shape[1] + [EPOCH_SLOPE] * epochs.shape[1]
+    expected, first = np.array(sizes), 5 + both.shape[1]
     seen = np.asfortranarray(causes[known])
     flux = results[known, 0]
-    expected = np.full(causes.shape[1], EPOCH_SLOPE)
-    expected[:2], expected[2:5], expected[5:6] = MOTION_SLOPE, MOTION_CURVE, FOCUS_SLOPE
     used, level = scene.pixels.used, float(np.median(flux))
     measured = None
     if level > 0.0 and scene.profile[used].sum() > COMPLETE:
@@ -166,10 +172,10 @@ def take_out_slopes(
     # The slopes hold where they were seen, and not in an excursion.
     causes = np.clip(causes, seen.min(axis=0), seen.max(axis=0))
     relative = causes @ slopes
-    focus = seen[:, 5:] @ slopes[5:]
-    relative -= focus.mean()
+    by_focus = seen[:, first:] @ slopes[first:]
+    relative -= by_focus.mean()
     results[:, :2] /= (1.0 + relative)[:, None]
-    return slopes[:2], float(np.std(focus))
+    return slopes[:2], float(np.std(by_focus))
 
 
 def _changes(scene: Scene) -> NDArray[np.float64]:
