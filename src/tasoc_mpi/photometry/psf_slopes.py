@@ -152,15 +152,7 @@ def take_out_slopes(
     known = scene.pixels.good & np.isfinite(results[:, 0])
     if not known.any():
         return np.zeros(2), 0.0
-    square = motion[:, [0, 0, 1]] * motion[:, [0, 1, 1]]
-    changes = _changes(scene)
-    focus, epochs = changes[:, :1] - changes[known, :1].mean(axis=0), changes[:, 1:]
-    both = motion[:, : 2 * focus.shape[1]] * focus
-    # Sums along contiguous columns are far faster.
-    causes = np.asfortranarray(np.column_stack([motion, square, both, focus, epochs]))
-    sizes = [MOTION_SLOPE] * 2 + [MOTION_CURVE] * 3 + [MOTION_FOCUS] * both.shape[1]
-    sizes += [FOCUS_SLOPE] * focus.shape[1] + [EPOCH_SLOPE] * epochs.shape[1]
-    expected, first = np.array(sizes), 5 + both.shape[1]
+    causes, expected, first = _causes(motion, scene, known)
     seen = np.asfortranarray(causes[known])
     flux = results[known, 0]
     used, level = scene.pixels.used, float(np.median(flux))
@@ -176,6 +168,21 @@ def take_out_slopes(
     relative -= by_focus.mean()
     results[:, :2] /= (1.0 + relative)[:, None]
     return slopes[:2], float(np.std(by_focus))
+
+
+def _causes(
+    motion: NDArray[np.float64], scene: Scene, known: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """What changes the flux, shape (T, K), the expected slopes, and the number of those with motion."""
+    square = motion[:, [0, 0, 1]] * motion[:, [0, 1, 1]]
+    changes = _changes(scene)
+    focus, epochs = changes[:, :1] - changes[known, :1].mean(axis=0), changes[:, 1:]
+    both = motion[:, : 2 * focus.shape[1]] * focus
+    sizes = [MOTION_SLOPE] * 2 + [MOTION_CURVE] * 3 + [MOTION_FOCUS] * both.shape[1]
+    sizes += [FOCUS_SLOPE] * focus.shape[1] + [EPOCH_SLOPE] * epochs.shape[1]
+    # Sums along contiguous columns are far faster.
+    causes = np.asfortranarray(np.column_stack([motion, square, both, focus, epochs]))
+    return causes, np.array(sizes), 5 + both.shape[1]
 
 
 def _changes(scene: Scene) -> NDArray[np.float64]:
