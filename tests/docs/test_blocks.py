@@ -46,6 +46,7 @@ def sectors(tmp_path_factory) -> dict[str, Path]:
         table = Table(rows=rows.fetchall(), names=("ID", "ra", "dec", "pmRA", "pmDEC", "Tmag", "Teff"))
     table.write(frames / "tic.csv")
     shutil.copytree(frames / "sector1" / "tpf", frames / "stars")
+    shutil.copy(next((frames / "stars").iterdir()), frames / "star.fits")
     call("prepare", frames / "sector1")
     call("prf", frames / "sector1")
     shutil.copytree(frames, done, copy_function=os.link, dirs_exist_ok=True)

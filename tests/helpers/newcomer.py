@@ -78,6 +78,8 @@ def main(folder: Path) -> None:
     for block in blocks(ROOT / "README.md"):
         if block.not_run is None and block.language in ("shell", "python"):
             run_block(block, folder, starid)
+    (tpf,) = (folder / "sector1" / "tpf").glob("*_tp.fits")
+    call(folder, "tasoc-mpi", "star", str(tpf), "--output", "one_star")
     check_results(folder)
 
 
