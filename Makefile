@@ -62,6 +62,8 @@ lint: $(VENV)/.test
 	MYPYPATH=build/typed $(BIN)/mypy
 
 docs: $(VENV)/.docs
+	@# Pages of names that are gone would be warnings.
+	rm -rf docs/generated
 	@# Without network, and every warning is an error: also a link that leads nowhere, and an error of a notebook.
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
 
