@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from ..worklist.work_list import ccd_name
 from .queue import BatchSize, Queue
 from .run_results import RunResults
 
-__all__ = ["Requirement", "check_requirements", "plan", "requirements"]
+__all__ = ["Requirement", "check_requirements", "plan", "plan_values", "requirements"]
 
 #: Bytes of memory: rank 0 by itself and for each row of its list, a worker beside the pixels that it shares.
 _RANK_0, _ROW, _WORKER = 80e6, 350, 250e6
@@ -112,6 +113,41 @@ def _bytes(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def plan_values(
+    results: RunResults,
+    wanted: NDArray[np.bool_],
+    chosen: NDArray[np.bool_],
+    source: Path,
+    node: list[int],
+    needs: list[Requirement],
+) -> dict[str, Any]:
+    """The plan of a run as values, for programs; parameters as of `plan` and `requirements`."""
+    worklist = results.worklist
+    ccds = []
+    for number, ccd in enumerate(worklist.ccds):
+        here = wanted & (worklist.ccd_of == number)
+        if here.any():
+            cube = source / cube_name(*ccd)
+            ccds.append(
+                {
+                    **dict(zip(("sector", "camera", "ccd"), ccd, strict=True)),
+                    "rows": np.count_nonzero(here),
+                    "from_target_pixel_files": np.count_nonzero(here & worklist.in_file),
+                    "cube_bytes": cube.stat().st_size if cube.is_file() else None,
+                }
+            )
+    return {
+        "rows": len(wanted),
+        "chosen": np.count_nonzero(chosen),
+        "to_compute": np.count_nonzero(wanted),
+        "stars_to_compute": len(np.unique(worklist.rows["starid"][wanted])),
+        "workers": max(1, len(node) - 1),
+        "nodes": len(set(node[1:] or node)),
+        "ccds": ccds,
+        "needs": [{"what": one.what, "bytes": one.needed, "free": one.free} for one in needs],
+    }
 
 
 def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: list[int]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from ..core.names import cube_name
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.streams import print_report
+from ..core.tables import json_text
 from ..products.tpf_files import write_tpf_list
 from ..worklist.last_results import Decision
 from ..worklist.method_list import refresh_list
@@ -30,7 +31,7 @@ from ..worklist.publish import publish
 from ..worklist.result_log import log_path
 from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist, status_lines
 from .dispatcher import ComputeQueue, RunTotals, schedule
-from .plan import check_requirements, plan, requirements
+from .plan import check_requirements, plan, plan_values, requirements
 from .queue import BatchSize
 from .run_options import RunOptions, run_options
 from .run_results import RunResults, open_results
@@ -131,6 +132,10 @@ def _dry_run(options: RunOptions, worklist: WorkList, chosen: NDArray[np.bool_],
     with _opened(options, worklist, chosen) as results:
         wanted = _to_compute(results, chosen, options.overwrite)
         needs = requirements(results, wanted, options.output, node)
+        if options.as_json:
+            print(json_text(plan_values(results, wanted, chosen, options.source, node, needs)))
+            check_requirements(needs)
+            return 0
         print(f"{wanted.sum()} of {len(wanted)} stars would be computed ({chosen.sum()} fulfil the filters)")
         print("\n".join((*plan(results, wanted, options.source, node), *map(str, needs))))
         check_requirements(needs)

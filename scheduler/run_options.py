@@ -12,18 +12,13 @@ from ..core.methods import choose_method, method_file
 from ..core.settings import input_folder, output_folder
 from ..products.lightcurve import creation_date
 from ..worklist.constraints import Constraints
+from ..worklist.starid_file import read_starids
 from ..worklist.todo_file import TODO_NAME
 
 __all__ = ["RunOptions", "folders", "published_files", "run_options"]
 
 #: Smallest and largest values.
 _LIMITS = {
-    "sector": (1, 999),
-    "camera": (1, 4),
-    "ccd": (1, 4),
-    "cadence": (1, 9999),
-    "starid": (0, 2**63 - 1),
-    "priority": (0, 2**63 - 1),
     "batch": (1, 100_000),
     "max_errors": (1, 2**31),
     "version": (0, 99),
@@ -57,6 +52,8 @@ class RunOptions:
         Only print what would be done.
     method : str
         Name of the method that computes all stars; '' where the work list chooses.
+    as_json : bool
+        Print the plan of a dry run as JSON.
     """
 
     todo: Path
@@ -69,6 +66,7 @@ class RunOptions:
     max_errors: int = 0
     dry: bool = False
     method: str = ""
+    as_json: bool = False
 
 
 def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
@@ -79,15 +77,35 @@ def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
 
 
 def _check_whole(args: argparse.Namespace, constraints: Constraints) -> None:
-    """Raise UsageError unless the stars of a run are those of one CCD, camera or sector, or all."""
-    several = any(len(getattr(args, name) or ()) > 1 for name in ("sector", "camera", "ccd"))
-    if several or (constraints and not constraints.only_ccds):
-        raise UsageError(
-            "--correct needs all light curves of an area: choose at most one --sector, --camera and --ccd,"
-            " and no stars"
-        )
+    """Raise UsageError unless the stars of a run are all of those of some CCDs."""
+    if constraints and not constraints.only_ccds:
+        raise UsageError("--correct needs all light curves of an area: choose CCDs, and no stars")
     if args.todo:
         raise UsageError("--correct is for the work list of the input folder; leave --todo out")
+
+
+def _constraints(args: argparse.Namespace) -> Constraints:
+    """The filters of a command line."""
+    filters: dict[str, Any] = {field.name: getattr(args, field.name, None) for field in fields(Constraints)}
+    if args.starid_file:
+        filters["starid"] = [*(args.starid or ()), *read_starids(args.starid_file)]
+    if args.cone:
+        _check_cone(*args.cone)
+        # It reads FITS files, which rank 0 does not need otherwise.
+        from ..worklist.cone import stars_in_cone
+
+        which = args.sector, args.camera, args.ccd
+        filters["in_cone"] = stars_in_cone(input_folder(args.input), tuple(args.cone), which)
+    return Constraints(**{name: tuple(v) if isinstance(v, list) else v for name, v in filters.items()})
+
+
+def _check_cone(ra: float, dec: float, radius: float) -> None:
+    """Raise UsageError for a cone that is not on the sky."""
+    if not (-360.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0 and 0.0 < radius <= 180.0):
+        raise UsageError(
+            f"--cone {ra:g} {dec:g} {radius:g}: a right ascension of -360 to 360, a declination of -90 to 90"
+            " and a radius of up to 180, in degrees"
+        )
 
 
 def folders(args: argparse.Namespace, method: str) -> tuple[Path, Path]:
@@ -105,11 +123,9 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         If a value is impossible.
     """
     for name, (least, most) in _LIMITS.items():
-        found = getattr(args, name)
-        for value in found if isinstance(found, list) else [found]:
-            if value is not None and not least <= value <= most:
-                option = name.replace("_", "-")
-                raise UsageError(f"--{option} {value}: must be from {least} to {most}")
+        value = getattr(args, name)
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: must be from {least} to {most}")
     for value in args.datasource or ():
         if not (value in ("ffi", "tpf") or (value.startswith("tpf:") and value[4:].isdecimal())):
             raise UsageError(f"--datasource {value}: must be ffi, tpf or tpf:STARID")
@@ -119,9 +135,9 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         )
     if args.scratch and args.cube != "staged":
         raise UsageError("--scratch is for --cube staged")
-    filters: dict[str, Any] = {field.name: getattr(args, field.name) for field in fields(Constraints)}
-    filters = {name: tuple(value) if isinstance(value, list) else value for name, value in filters.items()}
-    constraints = Constraints(**filters)
+    if getattr(args, "json", False) and not args.dry_run:
+        raise UsageError("--json is for --dry-run; a run writes summary.json")
+    constraints = _constraints(args)
     if getattr(args, "correct", False):
         _check_whole(args, constraints)
     creation_date()  # Raises for all stars at once where the variable for it is wrong.
@@ -138,4 +154,5 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         max_errors=1 if args.fail_fast else args.max_errors or 0,
         dry=args.dry_run,
         method=method,
+        as_json=getattr(args, "json", False),
     )

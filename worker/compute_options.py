@@ -45,6 +45,8 @@ class ComputeOptions:
         Folder in which cubes are copied; '' to read them where they are.
     log_level : int
         Of the compute process.
+    log_file, rank : str
+        File to which it appends its log, too, and the number of its rank there; '' for none.
     star_warnings : bool
         Whether warnings about single stars, which stand in their diagnostics, are logged, too.
     """
@@ -54,6 +56,8 @@ class ComputeOptions:
     photometry: str = DEFAULT_PHOTOMETRY
     copies: str = ""
     log_level: int = 30
+    log_file: str = ""
+    rank: str = "0"
     star_warnings: bool = False
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import TasocError
+from ..core.logs import logs
 from ..core.messages import Results, Tag, pack_failure, pack_results, unpack_tasks
 from ..core.resources import limit_memory
 from ..core.streams import secure_streams
@@ -168,10 +169,7 @@ class _ComputeProcess:
 
 
 def _set_up(options: ComputeOptions) -> None:
-    """Logging, and where the photometry finds its cubes."""
-    logging.basicConfig(level=options.log_level, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    for name in ("numba", "h5py", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """Which messages are shown, and where the photometry finds its cubes."""
     if not options.star_warnings:
         for handler in logging.getLogger().handlers:
             handler.addFilter(_not_of_one_star)
@@ -226,10 +224,12 @@ def main(words: list[str]) -> NoReturn:
         photometry = _load(process.options.photometry)
         if process.options.memory_limit:
             limit_memory(process.options.memory_limit)
-        _set_up(process.options)
-        process.note_compiling()
-        process.recorder.idle()
-        process.serve(photometry)
+        options = process.options
+        with logs(options.log_level, options.log_file, options.rank):
+            _set_up(options)
+            process.note_compiling()
+            process.recorder.idle()
+            process.serve(photometry)
     except TasocError as error:
         # Not of one star: nothing more can be written.
         process.send(Tag.FAILED, pack_failure(error))

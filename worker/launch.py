@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from ..core.errors import TasocError
+from ..core.logs import rank_name, terminal_level
 from ..core.messages import Tag, pack_failure
 from ..core.methods import choose_method
 from ..core.mpi import abort, nodes
@@ -67,8 +68,10 @@ def open_computer(
         memory_limit=memory_share(on_node) if limit is None else int(limit * 1e9),
         photometry=photometry or DEFAULT_PHOTOMETRY,
         copies=str(copies_folder(args.cube, args.scratch) or ""),
-        log_level=logging.getLogger().getEffectiveLevel(),
-        star_warnings=args.debug,
+        log_level=terminal_level(),
+        log_file=os.path.abspath(args.log_file) if args.log_file else "",
+        rank=rank_name(),
+        star_warnings=args.verbose,
     )
     return Supervisor(job, options)
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from .core.errors import TasocError, one_line, system_error
+from .core.logs import logs, rank_name, to_file
 from .core.settings import load_settings
 from .core.streams import STDOUT, print_report, secure_streams, silence_stdout
 from .core.version import program_version
 
-__all__ = ["main", "parse"]
+__all__ = ["build_parser", "main", "parse"]
 
 #: In the order of use.
 COMMANDS = (
@@ -52,22 +56,61 @@ def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
     SystemExit
         With status 2 if the options are wrong, 0 after ``--help`` and ``--version``.
     """
-    parser = argparse.ArgumentParser(
-        prog="tasoc-mpi", description="Light curves of every star of a TESS sector, from full frame images."
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks and debug messages")
-    parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        module = importlib.import_module(f"tasoc_mpi.commands.{_MODULES.get(name, name)}")
-        sub = subparsers.add_parser(name, help=module.HELP, description=module.__doc__)
-        module.configure(sub)
-        sub.set_defaults(run=module.main)
-    args = parser.parse_args(options)
+    args = build_parser().parse_args(options)
     # For a command that starts the program again.
     args.options = list(sys.argv[1:] if options is None else options)
     return args
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command line, with those of all commands."""
+    parser = _Parser(
+        prog="tasoc-mpi",
+        description="Light curves of every star of a TESS sector, from full frame images.",
+        epilog=f"`%(prog)s COMMAND --help` explains a command. {_exit_statuses({})}",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {program_version()}")
+    _add_common_options(parser)
+    parser.set_defaults(quiet=False, verbose=False, debug=False, log_file=None)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for name in COMMANDS:
+        module = importlib.import_module(f"tasoc_mpi.commands.{_MODULES.get(name, name)}")
+        epilog = _exit_statuses(getattr(module, "EXIT_STATUSES", {}))
+        sub = subparsers.add_parser(name, help=module.HELP, description=module.__doc__, epilog=epilog)
+        module.configure(sub)
+        _add_common_options(sub)
+        sub.set_defaults(run=module.main)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser without abbreviations, whose errors are one line, of one rank."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        if rank_name() == "0":
+            print(f"{self.prog}: error: {one_line(message)}; --help explains the options", file=sys.stderr)
+        sys.exit(2)
+
+
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that stand before or after the command."""
+    group = parser.add_argument_group("messages (before or after the command)")
+    # A command's parser sets nothing that was not given to it: it may stand before the command.
+    add = functools.partial(group.add_argument, default=argparse.SUPPRESS)
+    add("-q", "--quiet", action="store_true", help="only warnings and errors")
+    add("-v", "--verbose", action="store_true", help="also debug messages")
+    add("--debug", action="store_true", help="debug messages, and tracebacks of errors")
+    file = "append all messages to a file, with times and ranks (default: none)"
+    add("--log-file", metavar="FILE", help=file)
+
+
+def _exit_statuses(special: dict[int, str]) -> str:
+    """The exit statuses of a command; `special` are those that differ."""
+    statuses = {0: "done", 1: "an error", 2: "wrong options", 130: "interrupted"} | special
+    return "Exit status: " + "; ".join(f"{n} {statuses[n]}" for n in sorted(statuses)) + "."
 
 
 def main(options: Sequence[str] | None = None) -> int:
@@ -84,43 +127,56 @@ def main(options: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     secure_streams()
-    args = parse(options)
-    level = logging.DEBUG if args.debug else logging.WARNING if args.quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    if not args.debug:
-        for name in ("numba", "h5py", "matplotlib"):
-            logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        if args.command in _WITH_SETTINGS:
-            load_settings()
-        exit_status = args.run(args)
-        if reason := print_report(()):
-            print(f"tasoc-mpi {args.command}: error: standard output: {reason}", file=sys.stderr)
-            return exit_status or 1
-        return exit_status
-    except TasocError as error:
-        if args.debug:
-            raise
-        print(f"tasoc-mpi {args.command}: error: {one_line(error)}", file=sys.stderr)
-        return error.exit_status
-    except BrokenPipeError:
-        # The reader of standard output has ended (`tasoc-mpi status | head`).
-        silence_stdout()
-        return 1
-    except OSError as error:
-        if args.debug:
-            raise
-        if error.filename == STDOUT:
+        args = parse(options)
+    except SystemExit:
+        # The reader of a help may have ended.
+        print_report(())
+        raise
+    args.debug, args.verbose = bool(args.debug), bool(args.verbose or args.debug)
+    level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(logs(level, args.log_file))
+            return _run(args)
+        except TasocError as error:
+            if args.debug:
+                raise
+            _complain(args, f"error: {one_line(error)}")
+            return error.exit_status
+        except BrokenPipeError:
+            # The reader of standard output has ended (`tasoc-mpi status | head`).
             silence_stdout()
-        reason = (
-            "the current folder has been deleted; go to another one" if _is_nowhere() else system_error(error)
-        )
-        print(f"tasoc-mpi {args.command}: error: {reason}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as error:
-        print(f"tasoc-mpi {args.command}: interrupted", file=sys.stderr)
-        # A second SIGTERM that ends a run at once has its own status.
-        return getattr(error, "exit_status", 130)
+            return 1
+        except OSError as error:
+            if args.debug:
+                raise
+            if error.filename == STDOUT:
+                silence_stdout()
+            nowhere = "the current folder has been deleted; go to another one"
+            _complain(args, f"error: {nowhere if _is_nowhere() else system_error(error)}")
+            return 1
+        except KeyboardInterrupt as error:
+            _complain(args, "interrupted")
+            # A second SIGTERM that ends a run at once has its own status.
+            return getattr(error, "exit_status", 130)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run a command whose log is set up."""
+    if args.command in _WITH_SETTINGS:
+        load_settings()
+    exit_status = args.run(args)
+    if reason := print_report(()):
+        _complain(args, f"error: standard output: {reason}")
+        return exit_status or 1
+    return exit_status
+
+
+def _complain(args: argparse.Namespace, text: str) -> None:
+    """Write the reason why a command ends."""
+    print(f"tasoc-mpi {args.command}: {text}", file=sys.stderr)
+    to_file(logging.ERROR, f"tasoc-mpi {args.command}: {text}")
 
 
 def _is_nowhere() -> bool:

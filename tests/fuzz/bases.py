@@ -57,7 +57,7 @@ def frames(folder: Path) -> None:
 
 def ccd(folder: Path) -> None:
     """A simulated CCD: cube, catalog, truth, two target pixel files, work list, results."""
-    _tasoc_mpi("simulate", folder, *_SIZE, "--tpfs", "2", "--tmag-max", "14")
+    _tasoc_mpi("simulate", folder, *_SIZE, "--tpfs", "2", "--faint-limit", "14")
     _tasoc_mpi("prepare", folder)
     _drop_frames(folder)
     _tasoc_mpi("todo", folder, "--faint-limit", "12.5")
@@ -72,7 +72,7 @@ def _drop_frames(folder: Path) -> None:
 
 def packed(folder: Path) -> None:
     """As `ccd`, with packed light curves."""
-    _tasoc_mpi("simulate", folder, *_SIZE, "--tpfs", "0", "--tmag-max", "14")
+    _tasoc_mpi("simulate", folder, *_SIZE, "--tpfs", "0", "--faint-limit", "14")
     _tasoc_mpi("prepare", folder)
     _drop_frames(folder)
     _tasoc_mpi("todo", folder, "--faint-limit", "12.5")
@@ -168,7 +168,7 @@ def curves(folder: Path) -> None:
 
 def vectors(folder: Path) -> None:
     """The light curves of a run, and co-trending basis vectors for them."""
-    _tasoc_mpi("simulate", folder, *_SIZE, "--frames", "60", "--tpfs", "0", "--tmag-max", "14")
+    _tasoc_mpi("simulate", folder, *_SIZE, "--frames", "60", "--tpfs", "0", "--faint-limit", "14")
     _tasoc_mpi("prepare", folder)
     _drop_frames(folder)
     _tasoc_mpi("todo", folder, "--faint-limit", "12.5")

@@ -370,7 +370,7 @@ def test_unpack_some_stars_and_what_is_wrong(blank, expected, tmp_path, capsys):
     assert cli.main(["--quiet", "unpack", str(tmp_path / "nowhere")]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3
-    assert "no light curves of the stars of --starid" in errors[0]
+    assert "no light curves of the stars that were asked for" in errors[0]
     assert "name the run's work list with --todo" in errors[1]
     assert "no such folder" in errors[2]
     todo = ["--todo", str(folder / "todo.sqlite")]

@@ -184,7 +184,7 @@ def test_a_run_makes_vectors_and_corrects(run, tmp_path, monkeypatch):
         assert (fits.getdata(folder / "output" / name, "LIGHTCURVE")["QUALITY"] == 128).all()
 
 
-@pytest.mark.parametrize("options", [["--starid", "1"], ["--camera", "1", "2"], ["--todo", "list.sqlite"]])
+@pytest.mark.parametrize("options", [["--starid", "1"], ["--todo", "list.sqlite"]])
 def test_a_run_of_some_stars_corrects_nothing(run, capfd, options):
     assert cli.main(["--quiet", "run", str(run), "--correct", *options]) == 2
     assert "error: --correct " in capfd.readouterr().err

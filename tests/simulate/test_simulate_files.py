@@ -514,7 +514,7 @@ def test_the_command(tmp_path, capsys, caplog, monkeypatch):
     parser = argparse.ArgumentParser()
     parser.add_argument("--quiet", action="store_true")
     command.configure(parser)
-    words = f"{tmp_path} --frames 4 --rows 60 --columns 60 --tpfs 0 --tmag-max 14 --no-jitter --no-cosmics"
+    words = f"{tmp_path} --frames 4 --rows 60 --columns 60 --tpfs 0 --faint-limit 14 --no-jitter --no-cosmics"
     # A minute goes by at every look at the clock: progress is shown after each frame.
     clock = itertools.count(0.0, 60.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
@@ -529,4 +529,4 @@ def test_the_command(tmp_path, capsys, caplog, monkeypatch):
     assert (truth.frames["cosmics"] == 0).all()
     defaults = vars(parser.parse_args(["x"]))
     for name in SimulationOptions.__dataclass_fields__:
-        assert defaults[name] == getattr(SimulationOptions(), name)
+        assert (defaults[name] or None) == (getattr(SimulationOptions(), name) or None)

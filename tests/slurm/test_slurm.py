@@ -490,7 +490,7 @@ def test_the_correction_is_two_more_jobs(folder, tmp_path, monkeypatch, capsys):
     both = {"cbv": (), "correct": ()}
     assert list(plan(folder, correct=True)) == ["todo", "run", "publish", "cbv", "correct", "report"]
     assert plan(folder, only=("cbv", "correct"), correct=True) == both
-    assert cli.main(["submit", str(folder), "--only", "cbv", "correct", "--dry-run"]) == 0
+    assert cli.main(["submit", str(folder), "--only", "cbv,correct", "--dry-run"]) == 0
     text = capsys.readouterr().out
     output = folder / "output"
     for step in both:

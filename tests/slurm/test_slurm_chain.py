@@ -318,7 +318,7 @@ def test_a_node_fails_and_comes_back(cluster, folder, expected):
     # What runs goes on when the node's daemon is gone: for longer than SLURM takes to notice.
     steps = {**SITE["steps"], "run": {**SITE["steps"]["run"], "options": ["--batch", "1"]}}
     write_site(folder, setup=[*SITE["setup"], "export SLURM_TEST=slower:1:slower:2"], steps=steps)
-    job = submit(folder, "--only", "run", "publish")["run"][0].job
+    job = submit(folder, "--only", "run,publish")["run"][0].job
 
     def some_results() -> bool:
         rows = load_worklist(folder / "todo.sqlite")
@@ -359,7 +359,7 @@ def test_a_task_that_fails_is_resumed(cluster, folder, expected, monkeypatch, ca
 
     (folder / "fail").unlink()
     write_site(folder, launch="mpiexec")
-    steps = submit(folder, "--resume", "--only", "todo", "run", "publish")
+    steps = submit(folder, "--resume", "--only", "todo,run", "--only", "publish")
     assert list(steps) == ["todo", "run", "publish"]
     assert [job.ccds for job in steps["run"]] == [(CCDS[1],)]
     wait(cluster, 350, folder)

@@ -1,6 +1,5 @@
 """The work list: what is written is read, other programs' view of it, and files that are not one."""
 
-import argparse
 import contextlib
 import os
 import signal
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from todo_rows import LOADED_DTYPE, load_todo
 from unprivileged import unprivileged
 
+from tasoc_mpi.cli import parse
 from tasoc_mpi.commands import show_status as status_command
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.locks import exclusive
@@ -268,7 +268,7 @@ def test_a_list_that_is_being_replaced_names_who_does_it(todo, monkeypatch):
 
 
 def test_status_of_a_new_list(todo, capsys):
-    assert status_command.main(argparse.Namespace(input=str(todo.parent), stars=5)) == 0
+    assert status_command.main(parse(["status", str(todo.parent)])) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0].split() == ["CCD", "to", "do", "stars"]
     assert out.splitlines()[-2].split() == ["all", "6", "6"]
@@ -284,7 +284,7 @@ def test_status_of_results(todo, capsys):
             " VALUES (?, ?, ?, 0.0, ?)",
             [(1, "aperture", 0.25, None), (2, "halo", 1.5, None), (3, "", 0.004, "Traceback\nIt broke")],
         )
-    assert status_command.main(argparse.Namespace(input=str(todo.parent), stars=2)) == 0
+    assert status_command.main(parse(["status", str(todo.parent), "--stars", "2"])) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["all", "2", "1", "3", "6"] in lines
     assert ["halo", "1", "1500.0", "1500.0", "0.0%"] in lines
@@ -296,7 +296,7 @@ def test_status_of_results(todo, capsys):
 def test_status_of_a_damaged_list(todo):
     todo.write_bytes(b"x" * 5000)
     with pytest.raises(InputError) as info:
-        status_command.main(argparse.Namespace(input=str(todo.parent), stars=5))
+        status_command.main(parse(["status", str(todo.parent)]))
     assert "not an SQLite file" in one_line(info)
 
 

@@ -1,4 +1,8 @@
-"""The commands of the command line, one module each, and the options and steps that several of them have."""
+"""The commands of the command line, one module each, and the options and steps that several of them have.
+
+A module of a command has `HELP` (a line), its docstring as description, `configure` (adds its options),
+`main`, and where it has exit statuses of its own `EXIT_STATUSES`.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,114 @@ if TYPE_CHECKING:
     from ..scheduler.launch import Program
 
 __all__ = [
+    "INTERRUPTED",
     "add_ccd_options",
+    "add_input",
+    "add_json_option",
+    "add_lock_option",
+    "add_output",
     "add_photometry_option",
+    "add_run_files",
     "add_star_options",
+    "add_starid_options",
     "add_worker_options",
+    "integers",
+    "words",
     "work_on_stars",
 ]
 
+#: Exit statuses of the commands whose workers compute star by star.
+INTERRUPTED = {
+    75: "told to end by the batch system; the next start continues",
+    130: "interrupted; the next start continues",
+}
 
-def add_ccd_options(parser: argparse.ArgumentParser) -> None:
+#: The largest number of a sector: names of files have up to four digits for it.
+LAST_SECTOR = 9999
+
+
+def integers(least: int, most: int) -> Callable[[str], list[int]]:
+    """The type of an option that takes integers, separated by commas; use it with ``action="extend"``.
+
+    >>> integers(1, 4)("1,2")
+    [1, 2]
+    """
+
+    def parse(text: str) -> list[int]:
+        values = []
+        for word in text.split(","):
+            try:
+                value = int(word)
+            except ValueError:
+                raise argparse.ArgumentTypeError(f"{word!r} is not an integer") from None
+            if not least <= value <= most:
+                raise argparse.ArgumentTypeError(f"{value}: must be from {least} to {most}")
+            values.append(value)
+        return values
+
+    return parse
+
+
+def words(choices: tuple[str, ...] = ()) -> Callable[[str], list[str]]:
+    """The type of an option that takes words, separated by commas; use it with ``action="extend"``.
+
+    >>> words()("ffi,tpf")
+    ['ffi', 'tpf']
+    """
+
+    def parse(text: str) -> list[str]:
+        for word in (found := text.split(",")):
+            if choices and word not in choices:
+                raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(choices)}")
+        return found
+
+    return parse
+
+
+def add_input(parser: argparse.ArgumentParser, content: str, type: Callable[[str], Any] = str) -> None:
+    """Add INPUT, the folder of a sector's data and work list."""
+    parser.add_argument(
+        "input",
+        nargs="?",
+        metavar="INPUT",
+        type=type,
+        help=f"folder with {content} (default: TESSPHOT_INPUT)",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, default: str, type: Callable[[str], Any] = str) -> None:
+    """Add --output, the folder of light curves."""
+    help = f"folder of the light curves (default: {default})"
+    parser.add_argument("--output", metavar="DIR", type=type, help=help)
+
+
+def add_lock_option(parser: argparse.ArgumentParser) -> None:
+    """Add --lock-folder, for file systems without locks."""
+    help = "where to keep locks if file systems have none (default: TESSPHOT_LOCKS, or beside the files)"
+    parser.add_argument("--lock-folder", metavar="DIR", help=help)
+
+
+def add_run_files(parser: argparse.ArgumentParser, content: str, output: str) -> None:
+    """Add INPUT with its content, --output with its default, --todo and --lock-folder."""
+    add_input(parser, content)
+    add_output(parser, output)
+    add_lock_option(parser)
+    parser.add_argument("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
+
+
+def add_json_option(parser: argparse.ArgumentParser, what: str = "print JSON in place of text") -> None:
+    """Add --json, for programs that read what a command prints."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_ccd_options(parser: Any) -> None:
     """Add --sector, --camera and --ccd, which choose among the CCDs of a folder."""
-    parser.add_argument("--sector", type=int, help="only this sector")
-    parser.add_argument("--camera", type=int, choices=range(1, 5), help="only this camera")
-    parser.add_argument("--ccd", type=int, choices=range(1, 5), help="only this CCD")
+    for name, most in (("sector", LAST_SECTOR), ("camera", 4), ("ccd", 4)):
+        label = "CCDs" if name == "ccd" else f"{name}s"
+        help = f"only these {label}: N[,N ...], may be repeated (default: all)"
+        parser.add_argument(
+            f"--{name}", type=integers(1, most), action="extend", metavar="N", help=help, default=None
+        )
 
 
 def add_photometry_option(parser: argparse.ArgumentParser) -> None:
@@ -34,24 +133,41 @@ def add_photometry_option(parser: argparse.ArgumentParser) -> None:
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands whose workers compute star by star."""
     add = parser.add_argument
-    add("--ranks", type=int, metavar="N", help="start mpiexec with N ranks here: rank 0 and N - 1 workers")
+    ranks = "start mpiexec with N ranks here: rank 0 and N - 1 workers (default: one process)"
+    add("--ranks", type=int, metavar="N", help=ranks)
     add("--batch", type=int, metavar="N", help="hand out N stars at once (default: by their cost)")
-    add("--target-timeout", type=float, metavar="SECONDS", help="end a star that takes longer (default: 300)")
+    timeout = "end a star that takes longer (default: the setting target_timeout, 300)"
+    add("--target-timeout", type=float, metavar="SECONDS", help=timeout)
     add("--memory-limit", type=float, metavar="GB", help="of a rank (default: its share of its node)")
     add = parser.add_argument_group("when to end early").add_argument
     add("--fail-fast", action="store_true", help="at the first star that fails")
-    add("--max-errors", type=int, metavar="N", help="when N stars have failed")
+    add("--max-errors", type=int, metavar="N", help="when N stars have failed (default: never)")
+
+
+def add_starid_options(parser: Any) -> None:
+    """Add --starid and --starid-file, which choose stars by their TIC numbers."""
+    help = "only these TIC numbers: N[,N ...], may be repeated (default: all)"
+    parser.add_argument("--starid", type=integers(0, 2**63 - 1), action="extend", metavar="N", help=help)
+    help = "only the TIC numbers in a file, the first word of each line (default: all)"
+    parser.add_argument("--starid-file", metavar="FILE", help=help)
 
 
 def add_star_options(parser: argparse.ArgumentParser) -> Any:
     """Add the options that choose rows of the work list; returns their group."""
     group = parser.add_argument_group("which stars (several values of one option: any of them)")
+    add_ccd_options(group)
+    add_starid_options(group)
     add = group.add_argument
-    for name in ("sector", "camera", "ccd", "cadence", "starid", "priority"):
-        add(f"--{name}", type=int, nargs="+", metavar="N")
-    add("--datasource", nargs="+", metavar="SOURCE", help="ffi, tpf or tpf:STARID")
-    add("--tmag-min", type=float, metavar="MAG", help="this magnitude or fainter")
-    add("--tmag-max", type=float, metavar="MAG", help="this magnitude or brighter")
+    most = {"cadence": 9999, "priority": 2**63 - 1}
+    for name, unit in (("cadence", "these cadences, seconds"), ("priority", "these rows of the work list")):
+        help = f"only {unit}: N[,N ...], may be repeated (default: all)"
+        add(f"--{name}", type=integers(0, most[name]), action="extend", metavar="N", help=help)
+    help = "only these: ffi, tpf or tpf:STARID, separated by commas or repeated (default: all)"
+    add("--datasource", type=words(), action="extend", metavar="SOURCE", help=help)
+    add("--tmag-min", type=float, metavar="MAG", help="this magnitude or fainter (default: all)")
+    add("--tmag-max", type=float, metavar="MAG", help="this magnitude or brighter (default: all)")
+    help = "only stars within RADIUS of a position, degrees, by the catalogs of INPUT (default: all)"
+    add("--cone", nargs=3, type=float, metavar=("RA", "DEC", "RADIUS"), help=help)
     return group
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_ccd_options
+from . import add_ccd_options, add_input
 
 HELP = "make star catalogs"
 
@@ -13,25 +13,21 @@ HELP = "make star catalogs"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add(
-        "folder",
-        nargs="?",
-        metavar="DIR",
-        help="folder with frames, cubes or target pixel files (default: TESSPHOT_INPUT)",
-    )
+    add_input(parser, "frames, cubes or target pixel files")
     source = "'mast' to ask MAST, or 'headers' to take the stars of the target pixel files alone"
     table = (
         "table of stars with the column names of the TESS Input Catalog (CSV, ECSV, parquet, FITS), folder "
         "of its strips of declination"
     )
-    add("--from", dest="source", required=True, metavar="TABLE", help=f"{table}, {source}")
+    add("--from", dest="source", required=True, metavar="TABLE", help=f"{table}, {source} (required)")
     add_ccd_options(parser)
-    add("--ticver", default="8.2", help="version of the TIC (default: %(default)s)")
+    add("--ticver", default="8.2", metavar="VERSION", help="version of the TIC (default: %(default)s)")
     when = "Julian date (TDB) of the positions (default: that of the middle frame)"
     add("--reference-time", type=float, metavar="JD", help=when)
     buffer = "include stars this far outside the CCD, degrees (default: %(default)s)"
     add("--buffer", type=float, default=0.2, metavar="DEG", help=buffer)
-    add("--tmag-max", type=float, help="leave out fainter stars (default: none; MAST: 18)")
+    faint = "leave out fainter stars (default: none; MAST: 18)"
+    add("--faint-limit", dest="tmag_max", type=float, metavar="TMAG", help=faint)
     add("--overwrite", action="store_true", help="replace existing catalogs")
 
 
@@ -43,6 +39,6 @@ def main(args: argparse.Namespace) -> int:
     from ..stars.make_catalogs import CatalogOptions, make_catalogs
 
     options = CatalogOptions(**{field.name: getattr(args, field.name) for field in fields(CatalogOptions)})
-    for made in make_catalogs(Path(input_folder(args.folder)), options):
+    for made in make_catalogs(Path(input_folder(args.input)), options):
         print(f"{made.field.name}: {made.stars} stars at epoch {made.epoch:.3f} in {made.path}", flush=True)
     return 0

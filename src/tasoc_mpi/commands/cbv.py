@@ -1,33 +1,33 @@
 """Make the co-trending basis vectors of every area from the light curves of a run, alone or under mpiexec.
 
 They are written to LIGHTCURVES/cbv, an HDF5 and a FITS file for each area and cadence; those that are up to
-date are kept. Exit status: 0 done; 1 an error, or no area has enough stars; 2 wrong options.
+date are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from . import add_ccd_options, add_photometry_option
+from . import add_ccd_options, add_input, add_lock_option, add_output, add_photometry_option
 
 HELP = "make vectors of the systematics that light curves have in common"
+
+EXIT_STATUSES = {1: "an error, or no area has enough stars"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add("folder", nargs="?", metavar="DIR", help="folder with the work list (default: TESSPHOT_INPUT)")
-    add("--output", metavar="DIR", help="light curves of the run (default: those of its last run)")
+    add_input(parser, "the work list")
+    add_output(parser, "that of the last run")
     add_photometry_option(parser)
     add_ccd_options(parser)
     add("--overwrite", action="store_true", help="make anew what is up to date")
     add("--partial", action="store_true", help="take the light curves of areas that are not finished")
-    add("--version", type=int, metavar="N", help="only light curves of this version")
+    add("--version", type=int, metavar="N", help="only light curves of this version (default: any)")
     add("--memory", type=float, metavar="GB", help="for all ranks of a node (default: half of what is free)")
     add("--pictures", action="store_true", help="draw vectors, weights over the CCD, variances, and stars")
-    add(
-        "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
-    )
+    add_lock_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
 
     def work(ranks: Ranks) -> None:
         method = choose_method(args.photometry).name
-        run = read_run(input_folder(args.folder), args.output, method)
+        run = read_run(input_folder(args.input), args.output, method)
         memory = None if args.memory is None else args.memory * 1e9
         which = args.sector, args.camera, args.ccd
         options = VectorOptions(*which, args.overwrite, args.partial, args.version, memory)

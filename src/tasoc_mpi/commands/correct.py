@@ -1,8 +1,7 @@
 """Subtract systematics from the light curves of a run, alone or under mpiexec.
 
 The light curves get their corrected columns; all else in them stays. Co-trending basis vectors come first:
-`tasoc-mpi cbv`. Exit status: 0 done; 1 an error, or no light curve could be corrected; 2 wrong options; 75
-told to end by the batch system, 130 by the keyboard: the next start continues.
+`tasoc-mpi cbv`.
 """
 
 from __future__ import annotations
@@ -12,27 +11,27 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.methods import CORRECTION_METHODS
-from . import add_star_options, add_worker_options, work_on_stars
+from . import INTERRUPTED, add_run_files, add_star_options, add_worker_options, work_on_stars
 
 HELP = "subtract systematics from light curves (alone, or under mpiexec)"
+EXIT_STATUSES = {1: "an error, or no light curve could be corrected", **INTERRUPTED}
 
 CORRECT_STAR = "tasoc_mpi.correction.corrected_star:correct_star"
 
-__all__ = ["CORRECT_STAR", "HELP", "configure", "main"]
+__all__ = ["CORRECT_STAR", "EXIT_STATUSES", "HELP", "configure", "main"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     flag: Any = {"action": "store_true"}
-    add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
-    add("--output", help="folder of light curves (default: that of the last run)")
-    add("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
-    add("--lock-folder", metavar="DIR", help="where to keep locks if file systems have none (TESSPHOT_LOCKS)")
-    add("--photometry", dest="of_method", metavar="METHOD", help="light curves of `run --photometry METHOD`")
-    method = "fit with a prior from neighbouring stars (map, the default), or by least squares (cbv)"
+    add_run_files(parser, "the work list", "that of the last run")
+    run = "light curves of `run --photometry METHOD` (default: of the methods in the work list)"
+    add("--photometry", dest="of_method", metavar="METHOD", help=run)
+    method = "with a prior from neighbouring stars (map), or least squares (cbv) (default: %(default)s)"
     add("--method", dest="correction", choices=CORRECTION_METHODS, default=CORRECTION_METHODS[0], help=method)
-    add("--version", dest="light_curves", type=int, metavar="N", help="only light curves of this version")
+    version = "only light curves of this version (default: any)"
+    add("--version", dest="light_curves", type=int, metavar="N", help=version)
     add("--partial", **flag, help="correct the light curves that there are, though the run is not finished")
     add("--overwrite", **flag, help="correct again what is already done")
     add("--dry-run", **flag, help="only say how many light curves would be corrected")

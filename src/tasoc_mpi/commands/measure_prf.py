@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from . import add_ccd_options
+from . import add_ccd_options, add_input, add_lock_option
 
 HELP = "measure the pixel response of each CCD from its cube"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        "folder", nargs="?", metavar="DIR", help="folder with cubes and catalogs (default: TESSPHOT_INPUT)"
-    )
-    parser.add_argument(
-        "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
-    )
+    add_input(parser, "cubes and catalogs")
+    add_lock_option(parser)
     add_ccd_options(parser)
     parser.add_argument("--pictures", action="store_true", help="draw each response as a PNG beside its file")
     parser.add_argument("--overwrite", action="store_true", help="make finished ones anew")
@@ -32,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     which = args.sector, args.camera, args.ccd, args.overwrite
 
     def work(ranks: Ranks) -> None:
-        for path in make_prfs(input_folder(args.folder), ranks, *which):
+        for path in make_prfs(input_folder(args.input), ranks, *which):
             if args.pictures:
                 print(draw_prf(path))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_ccd_options
+from . import add_ccd_options, add_input, add_lock_option
 
 HELP = "make image cubes from full frame images"
 
@@ -13,19 +13,14 @@ HELP = "make image cubes from full frame images"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add(
-        "folder",
-        nargs="?",
-        metavar="DIR",
-        help="folder with frames, gets cubes (default: TESSPHOT_INPUT)",
-    )
-    add("--lock-folder", metavar="DIR", help="where to keep locks if file systems have none (TESSPHOT_LOCKS)")
+    add_input(parser, "frames, gets cubes")
+    add_lock_option(parser)
     add_ccd_options(parser)
     memory = "memory for pixels on each node, shared by its ranks (default: half of the free memory)"
     add("--memory", type=float, metavar="GB", help=memory)
     motion = "also measure the motion of the images (default: from the world coordinates of the frames)"
     add("--movement-kernel", choices=("translation", "euclidian", "affine"), help=motion)
-    spice = "SPICE kernels of the orbit of TESS (default: DIR/spice, if there is one)"
+    spice = "SPICE kernels of the orbit of TESS (default: INPUT/spice, if there is one)"
     add("--spice", type=Path, metavar="FOLDER", help=spice)
     backgrounds = "also store the background as pixels, not only as its model (13 instead of 9 bytes a pixel)"
     add("--backgrounds", action="store_true", help=backgrounds)
@@ -42,5 +37,5 @@ def main(args: argparse.Namespace) -> int:
 
     options = PrepareOptions(**{field.name: getattr(args, field.name) for field in fields(PrepareOptions)})
     return run_on_ranks(
-        "prepare", args.lock_folder, lambda ranks: prepare_folder(input_folder(args.folder), options, ranks)
+        "prepare", args.lock_folder, lambda ranks: prepare_folder(input_folder(args.input), options, ranks)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_photometry_option
+from . import add_json_option, add_photometry_option, add_run_files
 
 HELP = "bring the work list up to date with all results so far"
 
@@ -17,13 +17,9 @@ __all__ = ["HELP", "configure", "main"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
-    parser.add_argument("--output", help="folder of the light curves (default: that of the last run)")
+    add_run_files(parser, "the work list", "that of the last run")
     add_photometry_option(parser)
-    parser.add_argument("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
-    parser.add_argument(
-        "--lock-folder", metavar="DIR", help="where to keep locks, if file systems have none (TESSPHOT_LOCKS)"
-    )
+    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -32,10 +28,11 @@ def main(args: argparse.Namespace) -> int:
     from ..core.locks import use_folder
     from ..core.methods import choose_method, method_file
     from ..core.settings import input_folder
+    from ..core.tables import json_text
     from ..worklist.output_folder import check_output, find_output
     from ..worklist.publish import publish
     from ..worklist.todo_file import TODO_NAME
-    from ..worklist.work_list import ccd_name, status_lines
+    from ..worklist.work_list import ccd_name, status_counts, status_lines
 
     use_folder(args.lock_folder)
     todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
@@ -46,6 +43,11 @@ def main(args: argparse.Namespace) -> int:
         raise MissingInput(f"{output}: no such folder; name the --output of the run")
     check_output(output, method)
     published = publish(path, output.resolve(), todo if method else None)
+    if args.json:
+        counts = status_counts(published.decision.status)
+        found = {"worklist": path, "output": output, "rows": sum(counts.values()), "counts": counts}
+        print(json_text({**found, "running": published.running, "removed": published.removed}))
+        return 0
     print(*status_lines(published.decision.status, "to do"), sep="\n")
     if published.running:
         print(f"still running: {', '.join(map(ccd_name, published.running))}")

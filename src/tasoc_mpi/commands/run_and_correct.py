@@ -29,15 +29,16 @@ def correct_run(run: argparse.Namespace) -> int:
     # The run leaves that to another one that is still under way.
     if status := check_first(world(), lambda: publish(*published_files(run))):
         return status
-    ccd = {name: (getattr(run, name) or [None])[0] for name in ("sector", "camera", "ccd")}
-    folders = {"folder": run.input, "output": run.output, "lock_folder": run.lock_folder}
+    ccd = {name: getattr(run, name) for name in ("sector", "camera", "ccd")}
+    folders = {"input": run.input, "output": run.output, "lock_folder": run.lock_folder}
     args = _defaults(cbv.configure)
     vars(args).update(folders, photometry=run.photometry, **ccd)
     if status := cbv.main(args):
         return status
     args = _defaults(correct.configure)
     names = ("input", "output", "lock_folder", "sector", "camera", "ccd", "batch", "memory_limit")
-    vars(args).update({name: getattr(run, name) for name in (*names, "debug")}, of_method=run.photometry)
+    names += ("verbose", "log_file")
+    vars(args).update({name: getattr(run, name) for name in names}, of_method=run.photometry)
     return correct.main(args)
 
 

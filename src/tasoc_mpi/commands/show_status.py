@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import add_photometry_option
+from . import add_input, add_json_option, add_output, add_photometry_option
 
 HELP = "show how far a work list is, while a run is writing it or afterwards"
 
@@ -13,20 +13,15 @@ __all__ = ["HELP", "configure", "main"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
-    parser.add_argument("--output", help="folder of the light curves (default: that of the last run)")
+    add_input(parser, "the work list")
+    add_output(parser, "that of the last run")
     add_photometry_option(parser)
-    parser.add_argument(
-        "--stars", type=int, default=5, metavar="N", help="how many slowest stars and errors to show"
-    )
-    parser.add_argument(
-        "--watch",
-        type=float,
-        nargs="?",
-        const=2.0,
-        metavar="SECONDS",
-        help="show it again and again, until interrupted (default: every 2 seconds)",
-    )
+    stars = "how many slowest stars and errors to show (default: %(default)s)"
+    parser.add_argument("--stars", type=int, default=5, metavar="N", help=stars)
+    parser.add_argument("--watch", action="store_true", help="show it again and again, until interrupted")
+    every = "seconds between two looks of --watch (default: %(default)s)"
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help=every)
+    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -37,28 +32,34 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder
-    from ..report.run_status import status_tables
+    from ..core.tables import json_text
+    from ..report.run_status import status_tables, status_values
     from ..slurm.jobs import queue_lines
     from ..worklist.ccd_status import open_status
     from ..worklist.todo_file import TODO_NAME
 
-    watch = getattr(args, "watch", None)
+    watch = args.every if args.watch else None
     if args.stars < 0:
         raise UsageError(f"--stars {args.stars}: must not be negative")
     if watch is not None and not 0.1 <= watch <= 86400:
-        raise UsageError(f"--watch {watch}: must be from 0.1 to 86400 seconds")
-    method = choose_method(getattr(args, "photometry", None)).name
+        raise UsageError(f"--every {watch}: must be from 0.1 to 86400 seconds")
+    if args.json and args.watch:
+        raise UsageError("--json and --watch: a program that watches calls `status --json` again")
+    method = choose_method(args.photometry).name
     path = input_folder(args.input) / TODO_NAME
     status, before = None, None
     while True:
-        jobs = list(queue_lines(path.parent))
+        jobs = [] if args.json else list(queue_lines(path.parent))
         if jobs and not path.exists():
             lines = [*jobs, f"no work list in {path.parent} yet"]
         else:
             if status is None:
-                status = open_status(path, method, getattr(args, "output", None))
+                status = open_status(path, method, args.output)
             decision = status.update()
             ccds = status.ccds(decision)
+            if args.json:
+                print(json_text(status_values(status, decision, ccds)), flush=True)
+                return 0
             lines = list(status_tables(status, decision, ccds, args.stars))
             now = time.monotonic()
             if before is not None:

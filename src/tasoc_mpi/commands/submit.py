@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from . import add_input, add_output, words
+
 HELP = "submit a sector to SLURM, from frames to a summary"
 
 __all__ = ["HELP", "configure", "main"]
@@ -13,17 +15,19 @@ _STEPS = ("prepare", "todo", "run", "publish", "cbv", "correct", "report")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    add_input(parser, "a sector's data")
     parser.add_argument(
         "--site",
         metavar="FILE",
         help="settings of the site: a YAML file (default: TESSPHOT_SITE, or INPUT/site.yaml)",
     )
-    parser.add_argument("--output", help="folder of light curves (default: TESSPHOT_OUTPUT or INPUT/output)")
-    method = "compute all stars with it, as `tasoc-mpi run --photometry`"
+    add_output(parser, "TESSPHOT_OUTPUT, or INPUT/output")
+    method = "compute all stars with it, as `tasoc-mpi run --photometry` (default: what the work list says)"
     parser.add_argument("--photometry", metavar="METHOD", help=method)
-    parser.add_argument("--version", type=int, default=6, help="version number of the light curves")
-    parser.add_argument("--only", nargs="+", choices=_STEPS, metavar="STEP", help=f"of {', '.join(_STEPS)}")
+    version = "version number of the light curves (default: %(default)s)"
+    parser.add_argument("--version", type=int, default=6, metavar="N", help=version)
+    only = f"only these steps, separated by commas or repeated: {', '.join(_STEPS)} (default: all)"
+    parser.add_argument("--only", type=words(_STEPS), action="extend", metavar="STEP", help=only)
     parser.add_argument(
         "--correct", action="store_true", help="also make vectors and correct the light curves"
     )

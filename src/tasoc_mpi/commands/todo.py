@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import add_input
+
 HELP = "make the list of stars to process"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    folder = "folder with catalogs, cubes and target pixel files (default: TESSPHOT_INPUT)"
-    add("folder", nargs="?", metavar="DIR", help=folder)
-    faint = "stars have to be brighter, except those with a target pixel file (default: 15)"
+    add_input(parser, "catalogs, cubes and target pixel files")
+    faint = "stars have to be brighter, except those with a target pixel file (default: the setting, 15)"
     add("--faint-limit", type=float, metavar="TMAG", help=faint)
-    add("--exclude", metavar="FILE", help="stars to leave out: lines of STARID SECTOR DATASOURCE")
-    methods = "methods for single stars: lines of STARID SECTOR DATASOURCE METHOD"
+    exclude = "stars to leave out: lines of STARID SECTOR DATASOURCE (default: the packaged list)"
+    add("--exclude", metavar="FILE", help=exclude)
+    methods = "methods of single stars: lines of STARID SECTOR DATASOURCE METHOD (default: packaged)"
     add("--methods", metavar="FILE", help=methods)
     add("--overwrite", action="store_true", help="replace a work list; results of the same rows stay")
 
@@ -28,7 +30,7 @@ def main(args: argparse.Namespace) -> int:
 
     names = ("faint_limit", "exclude", "methods", "overwrite")
     options = {name: getattr(args, name) for name in names}
-    for s in fill_todo(Path(input_folder(args.folder)), **options):
+    for s in fill_todo(Path(input_folder(args.input)), **options):
         print(
             f"sector {s.sector} camera {s.camera} CCD {s.ccd}: {s.ffi} stars of full frame images, "
             f"{s.tpf} of target pixel files, {s.secondary} secondary"

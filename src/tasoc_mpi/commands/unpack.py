@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_photometry_option
+from . import add_photometry_option, add_starid_options
 
 HELP = "unpack light curves into a file a star"
 
@@ -15,12 +15,12 @@ __all__ = ["HELP", "configure", "main"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("output", help="folder of the run's light curves (its --output)")
-    todo = "work lists that list the light curves (default: the run's, beside OUTPUT or in TESSPHOT_INPUT)"
+    add("output", metavar="OUTPUT", help="folder of the run's light curves (its --output)")
+    todo = "work list, may be repeated (default: the run's, beside OUTPUT or in TESSPHOT_INPUT)"
     add_photometry_option(parser)
-    add("--todo", nargs="+", type=Path, metavar="FILE", help=todo)
-    add("--to", type=Path, metavar="FOLDER", help="where to (default: OUTPUT)")
-    add("--starid", type=int, nargs="+", metavar="N", help="only these stars")
+    add("--todo", action="append", type=Path, metavar="FILE", help=todo)
+    add("--to", type=Path, metavar="DIR", help="where to (default: OUTPUT)")
+    add_starid_options(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -29,17 +29,21 @@ def main(args: argparse.Namespace) -> int:
     from ..core.methods import choose_method, method_file
     from ..worklist.listed_lightcurves import listed_lightcurves, unpack
     from ..worklist.output_folder import output_method
+    from ..worklist.starid_file import read_starids
 
     output, method = Path(args.output), choose_method(args.photometry).name
     if method and output_method(output) != method:
         output = method_file(output, method)
     if not output.is_dir():
         raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    starids = args.starid
+    if args.starid_file:
+        starids = [*(starids or ()), *read_starids(args.starid_file)]
     listed = [
-        name for path in args.todo or [_find_todo(output)] for name in listed_lightcurves(path, args.starid)
+        name for path in args.todo or [_find_todo(output)] for name in listed_lightcurves(path, starids)
     ]
-    if args.starid and not listed:
-        raise MissingInput(f"{output}: no light curves of the stars of --starid; see their status")
+    if starids and not listed:
+        raise MissingInput(f"{output}: no light curves of the stars that were asked for; see their status")
     to = output if args.to is None else args.to
     count = unpack(output, listed, to)
     print(f"{count} light curves unpacked to {to}")

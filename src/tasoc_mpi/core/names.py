@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from .input_files import check_folder
@@ -11,9 +12,11 @@ from .input_files import check_folder
 __all__ = [
     "CBV_FOLDER",
     "CCDKey",
+    "Choice",
     "catalog_name",
     "cbv_name",
     "cube_name",
+    "find_catalogs",
     "find_cbv",
     "find_cubes",
     "is_chosen",
@@ -31,7 +34,11 @@ CBV_FOLDER = "cbv"
 #: (sector, camera, ccd)
 CCDKey = tuple[int, int, int]
 
+#: Numbers of sectors, cameras or CCDs that a user has chosen: one, several, or None for all.
+Choice = int | Collection[int] | None
+
 _CUBE = re.compile(r"sector(\d{3,4})_camera([1-4])_ccd([1-4])\.hdf5", re.ASCII)
+_CATALOG = re.compile(r"catalog_sector(\d{3,4})_camera([1-4])_ccd([1-4])\.sqlite", re.ASCII)
 _CBV = re.compile(r"cbv-s\d{4,}-c(\d{4,5})-a(\d{3})\.hdf5", re.ASCII)
 _LIGHTCURVE = re.compile(
     r"tess(?P<starid>\d{11,19})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4,5})"
@@ -42,15 +49,18 @@ _LIGHTCURVE = re.compile(
 _UNFINISHED = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.(?P<pid>\d+)\.(part|tmp)", re.ASCII)
 
 
-def is_chosen(key: CCDKey, sector: int | None, camera: int | None, ccd: int | None) -> bool:
-    """Whether a CCD is among those that a user has chosen; None chooses all.
+def is_chosen(key: CCDKey, sector: Choice, camera: Choice, ccd: Choice) -> bool:
+    """Whether a CCD is among those that a user has chosen: a number, several, or None for all.
 
     Examples
     --------
-    >>> is_chosen((1, 2, 3), None, 2, None), is_chosen((1, 2, 3), 1, 4, None)
+    >>> is_chosen((1, 2, 3), None, 2, None), is_chosen((1, 2, 3), 1, [3, 4], None)
     (True, False)
     """
-    return all(want in (None, have) for want, have in zip((sector, camera, ccd), key, strict=True))
+    return all(
+        want is None or have == want or (not isinstance(want, int) and have in want)
+        for want, have in zip((sector, camera, ccd), key, strict=True)
+    )
 
 
 def cube_name(sector: int, camera: int, ccd: int) -> str:
@@ -72,11 +82,16 @@ def find_cubes(folder: str | os.PathLike[str]) -> dict[CCDKey, Path]:
     MissingInput
         If there is no such folder.
     """
+    return _find(folder, _CUBE)
+
+
+def _find(folder: str | os.PathLike[str], pattern: re.Pattern[str]) -> dict[CCDKey, Path]:
+    """The files of CCDs whose names have a form."""
     folder = Path(folder)
     check_folder(folder, "the data")
-    matches = ((path, _CUBE.fullmatch(path.name)) for path in folder.iterdir())
-    cubes = {(int(m[1]), int(m[2]), int(m[3])): path for path, m in matches if m}
-    return dict(sorted(cubes.items()))
+    matches = ((path, pattern.fullmatch(path.name)) for path in folder.iterdir())
+    found = {(int(m[1]), int(m[2]), int(m[3])): path for path, m in matches if m}
+    return dict(sorted(found.items()))
 
 
 def catalog_name(sector: int, camera: int, ccd: int) -> str:
@@ -88,6 +103,17 @@ def catalog_name(sector: int, camera: int, ccd: int) -> str:
     'catalog_sector001_camera2_ccd3.sqlite'
     """
     return f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
+
+
+def find_catalogs(folder: str | os.PathLike[str]) -> dict[CCDKey, Path]:
+    """The star catalogs of a folder, sorted by sector, camera and CCD.
+
+    Raises
+    ------
+    MissingInput
+        If there is no such folder.
+    """
+    return _find(folder, _CATALOG)
 
 
 def prf_name(sector: int, camera: int, ccd: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 __all__ = ["number", "text_table"]
 
@@ -39,3 +41,26 @@ def text_table(rows: Sequence[Sequence[object]], indent: str = "", left: int = 0
     sides = ["<" if column < left else ">" for column in range(len(widths))]
     line = indent + "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
     return [line.format(*row).rstrip() for row in cells]
+
+
+def json_text(value: Any) -> str:
+    """What a command prints with ``--json``: what is not known (NaN) is null.
+
+    >>> print(json_text({"stars": 3, "noise": float("nan")}))
+    {
+      "stars": 3,
+      "noise": null
+    }
+    """
+    return json.dumps(_plain(value), indent=2, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

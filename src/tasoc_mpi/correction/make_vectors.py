@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, TasocError
 from ..core.input_files import warn_each
 from ..core.locks import exclusive
-from ..core.names import CBV_FOLDER, cbv_name, is_chosen
+from ..core.names import CBV_FOLDER, Choice, cbv_name, is_chosen
 from ..core.ranks import Ranks, Step
 from ..core.resources import one_blas_thread
 from ..products.cbv_file import USES, Vectors, vectors_source, write_vectors
@@ -76,9 +76,9 @@ class _Request:
 class VectorOptions:
     """Which vectors to make, and how."""
 
-    sector: int | None = None  #: Only of this one, as `camera` and `ccd`
-    camera: int | None = None
-    ccd: int | None = None
+    sector: Choice = None  #: Only of this one, as `camera` and `ccd`
+    camera: Choice = None
+    ccd: Choice = None
     overwrite: bool = False  #: Make anew what is up to date
     partial: bool = False  #: Take the light curves that there are of areas that are not finished
     version: int | None = None  #: Of the light curves; by default there may be only one

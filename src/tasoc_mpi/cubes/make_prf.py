@@ -20,7 +20,16 @@ from scipy.ndimage import binary_dilation
 
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive
-from ..core.names import CCDKey, catalog_name, cube_name, find_cubes, is_chosen, prf_name, prf_parts_name
+from ..core.names import (
+    CCDKey,
+    Choice,
+    catalog_name,
+    cube_name,
+    find_cubes,
+    is_chosen,
+    prf_name,
+    prf_parts_name,
+)
 from ..core.quality import TESSQualityFlags
 from ..core.ranks import Ranks
 from ..core.resources import one_blas_thread
@@ -72,9 +81,9 @@ class EpochStep:
 def make_prfs(
     folder: Path,
     ranks: Ranks,
-    sector: int | None = None,
-    camera: int | None = None,
-    ccd: int | None = None,
+    sector: Choice = None,
+    camera: Choice = None,
+    ccd: Choice = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Make the effective responses of CCDs; to be called on rank 0.
@@ -85,7 +94,7 @@ def make_prfs(
         With cubes and catalogs.
     ranks : Ranks
         Those that share the work.
-    sector, camera, ccd : int, optional
+    sector, camera, ccd : int or collection of int, optional
         Only these.
     overwrite : bool
         Make finished ones anew.

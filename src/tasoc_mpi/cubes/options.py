@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import MissingInput, UsageError
+from ..core.names import Choice
 
 __all__ = ["MOVEMENT_KERNELS", "PrepareOptions"]
 
@@ -18,7 +19,7 @@ class PrepareOptions:
 
     Attributes
     ----------
-    sector, camera, ccd : int or None
+    sector, camera, ccd : int, collection of int, or None
         Only these; None for all.
     memory : float or None
         Gigabytes for the pixels that are held at once, for all ranks of a node together; None for half of
@@ -33,9 +34,9 @@ class PrepareOptions:
         Folder of SPICE kernels; None for the folder 'spice' beside the cubes, if there is one.
     """
 
-    sector: int | None = None
-    camera: int | None = None
-    ccd: int | None = None
+    sector: Choice = None
+    camera: Choice = None
+    ccd: Choice = None
     memory: float | None = None
     overwrite: bool = False
     movement_kernel: str | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput, UsageError
-from ..core.names import find_cubes, is_chosen
+from ..core.names import Choice, find_cubes, is_chosen
 from ..products.cube import Cube, open_cube
 from .movie_frames import bin_cube, draw_frames
 
@@ -29,10 +29,11 @@ _SIZES = (64, 1024)
 
 def make_movies(
     folder: str | os.PathLike[str],
-    sector: int | None = None,
-    camera: int | None = None,
-    ccd: int | None = None,
+    sector: Choice = None,
+    camera: Choice = None,
+    ccd: Choice = None,
     output: Path | None = None,
+    format: str = "gif",
     step: int | None = None,
     size: int = 320,
     rate: float = 10.0,
@@ -42,10 +43,12 @@ def make_movies(
     Parameters
     ----------
     folder : path-like
-    sector, camera, ccd : int, optional
+    sector, camera, ccd : int or collection of int, optional
         Only these.
     output : Path, optional
-        A ``.gif`` or ``.mp4`` file, for one CCD. Default: ``movie_sectorSSS_cameraC_ccdD.gif`` in the folder.
+        Folder that gets ``movie_sectorSSS_cameraC_ccdD.gif``. Default: that of the cubes.
+    format : str
+        ``"gif"`` or ``"mp4"``.
     step : int, optional
         Every how many frames. Default: such that there are at most 200.
     size : int
@@ -72,19 +75,13 @@ def make_movies(
         raise UsageError(f"--size {size}: give {_SIZES[0]} to {_SIZES[1]} pixels")
     if not 0.1 <= rate <= 50:
         raise UsageError(f"--rate {rate}: give 0.1 to 50 frames a second")
-    if output is not None and output.suffix not in (".gif", ".mp4"):
-        raise UsageError(f"--output {output}: give a file that ends in .gif or .mp4")
     folder = Path(folder)
     cubes = {key: path for key, path in find_cubes(folder).items() if is_chosen(key, sector, camera, ccd)}
     if not cubes:
         raise MissingInput(f"{folder}: no cube in it that was asked for; tasoc-mpi prepare makes them")
-    if output is not None and len(cubes) > 1:
-        raise UsageError(
-            f"--output {output}: {len(cubes)} CCDs have cubes in {folder}; name one (--sector ...)"
-        )
     made = []
     for path in cubes.values():
-        target = output or path.with_name(f"movie_{path.stem}.gif")
+        target = (output or folder) / f"movie_{path.stem}.{format}"
         make_movie(open_cube(path), target, step, size, rate)
         made.append(target)
     return made
@@ -98,7 +95,7 @@ def make_movie(
         raise InputError("movies need Pillow: pip install 'tasoc-mpi[plot]'")
     encoder = shutil.which("ffmpeg") if target.suffix == ".mp4" else None
     if target.suffix == ".mp4" and encoder is None:
-        raise InputError(f"{target}: mp4 needs ffmpeg, which is not on the path; name a .gif file instead")
+        raise InputError(f"{target}: mp4 needs ffmpeg, which is not on the path; --format gif does not")
     if not target.parent.is_dir():
         raise MissingInput(f"{target.parent}: no such folder; make it, or name another one with --output")
     binned = bin_cube(cube, step, size)

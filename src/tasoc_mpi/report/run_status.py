@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from ..core.status import STATUS
 from ..core.tables import number, text_table
 from ..worklist.ccd_status import CCDStatus, WorkListStatus
 from ..worklist.last_results import Decision
-from ..worklist.work_list import ccd_name
+from ..worklist.work_list import ccd_name, status_counts
 
-__all__ = ["status_tables"]
+__all__ = ["status_tables", "status_values"]
 
 
 def status_tables(
@@ -37,6 +38,37 @@ def status_tables(
     yield from _methods(status, decision)
     yield from _slowest(status, decision, stars)
     yield from _errors(status, decision, stars)
+
+
+def status_values(status: WorkListStatus, decision: Decision, ccds: Sequence[CCDStatus]) -> dict[str, Any]:
+    """The same as values, for programs; parameters as of `status_tables`, times are Unix times."""
+    names = {one.value: one.name for one in STATUS}
+    starid = status.worklist.rows["starid"]
+    corrections = status.corrections(decision)
+    return {
+        "worklist": status.worklist.path,
+        "output": status.output,
+        "rows": len(starid),
+        "stars": len(np.unique(starid)),
+        "counts": status_counts(decision.status),
+        "ccds": [
+            {
+                **dict(zip(("sector", "camera", "ccd"), one.ccd, strict=True)),
+                "rows": one.stars,
+                "done": one.done,
+                "again": one.again,
+                "counts": {names[number]: count for number, count in one.counts.items()},
+                "running": one.runner,
+            }
+            for one in ccds
+        ],
+        "corrections": {names[number]: count for number, count in corrections.items()},
+        "failures": [
+            {"starid": starid[row], "time": when or None, "message": text}
+            for row, (when, text) in sorted(status.failures.items())
+            if decision.listed[row]
+        ],
+    }
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.status import STATUS
 from ..core.tables import number, text_table
+from ..worklist.work_list import status_counts
 from .noise import expected_noise
 from .results import Run, sky_level
 
-__all__ = ["MagnitudeBin", "magnitude_bins", "summary_lines"]
+__all__ = ["MagnitudeBin", "magnitude_bins", "summary_lines", "summary_values"]
 
 #: Order and names of the columns of counts.
 _SHOWN = (
@@ -99,6 +101,33 @@ def summary_lines(run: Run) -> list[str]:
         f"light curves: {run.output}" + ("" if run.output.is_dir() else " (not there)"),
     ]
     return lines
+
+
+def summary_values(run: Run) -> dict[str, Any]:
+    """The summary of a run as values, for programs; noise and ptp are relative, times in seconds.
+
+    Raises
+    ------
+    InputError
+        If a light curve that the sky's level is read from is damaged.
+    """
+    groups = []
+    for title, group in _groups(run.stars):
+        sky, files = sky_level(run, group[group["status"] == STATUS.OK])
+        bins = [asdict(one) for one in magnitude_bins(group, sky)]
+        for one in bins:
+            one["counts"] = {status.name: count for status, count in one["counts"].items() if count}
+        groups.append({"data": title, "sky": sky, "sky_is_assumed": not files, "magnitudes": bins})
+    elapsed = run.stars["elaptime"][np.isfinite(run.stars["elaptime"])]
+    return {
+        "worklist": run.path,
+        "output": run.output,
+        "rows": len(run.stars),
+        "stars": len(np.unique(run.stars["starid"])),
+        "counts": status_counts(run.stars["status"]),
+        "seconds_of_photometry": float(elapsed.sum()),
+        "groups": groups,
+    }
 
 
 def _counts(status: NDArray[np.int32]) -> str:

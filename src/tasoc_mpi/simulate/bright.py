@@ -75,7 +75,7 @@ def parse_bright_star(text: str) -> BrightStar:
             raise ValueError
         numbers = [float(part) for part in parts[:3] + parts[4:]]
     except ValueError:
-        raise UsageError(f"--bright-stars {text}: write ROW,COLUMN,TMAG[,SIGNAL[,SIZE]]") from None
+        raise UsageError(f"--bright-star {text}: write ROW,COLUMN,TMAG[,SIGNAL[,SIZE]]") from None
     row, column, tmag, *size = numbers
     star = BrightStar(row, column, tmag, *parts[3:4], *size)  # type: ignore[arg-type]
     check_bright_star(star)
@@ -84,7 +84,7 @@ def parse_bright_star(text: str) -> BrightStar:
 
 def check_bright_star(star: BrightStar) -> None:
     """Raise UsageError for a star that cannot be drawn."""
-    text = f"--bright-stars {star.row:g},{star.column:g},{star.tmag:g},{star.signal},{star.size:g}"
+    text = f"--bright-star {star.row:g},{star.column:g},{star.tmag:g},{star.signal},{star.size:g}"
     if star.signal not in SIGNALS:
         raise UsageError(f"{text}: the signal is one of {', '.join(SIGNALS)}")
     if not -2.0 <= star.tmag <= 15.0:

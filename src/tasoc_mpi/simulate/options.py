@@ -127,7 +127,7 @@ class SimulationOptions:
         _within("--first-frame", self.first_frame, 0, 100_000)
         _within("--tpfs", self.tpfs, 0, 100_000)
         _within("--seed", self.seed, 0, 2**63 - 1)
-        _within("--tmag-max", self.tmag_max, 2.5, 22.0)
+        _within("--faint-limit", self.tmag_max, 2.5, 22.0)
         _within("--density", self.density, 0.0, 1000.0)
         _within("--sky", self.sky, 0.0, 1000.0)
         _within("--gap", self.gap, 0.0, 20.0)
@@ -155,7 +155,7 @@ class SimulationOptions:
             check_bright_star(star)
             if not (row0 <= star.row < row0 + rows and column0 <= star.column < column0 + columns):
                 raise UsageError(
-                    f"--bright-stars {star.row:g},{star.column:g},{star.tmag:g}: outside the region, whose "
+                    f"--bright-star {star.row:g},{star.column:g},{star.tmag:g}: outside the region, whose "
                     f"rows are {row0} to {row0 + rows - 1} and columns {column0} to {column0 + columns - 1}"
                 )
         if self.prf is not None and not Path(self.prf).is_dir():

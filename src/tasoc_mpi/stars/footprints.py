@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput
-from ..core.names import CCDKey, find_cubes, is_chosen
+from ..core.names import CCDKey, Choice, find_cubes, is_chosen
 from ..core.sphere import convex_hull, in_polygon
 from ..core.times import BTJD_ZERO
 from ..cubes.frame_headers import frame_facts
@@ -58,16 +58,16 @@ class CCDField:
 
 def find_fields(
     folder: str | os.PathLike[str],
-    sector: int | None = None,
-    camera: int | None = None,
-    ccd: int | None = None,
+    sector: Choice = None,
+    camera: Choice = None,
+    ccd: Choice = None,
 ) -> list[CCDField]:
     """The CCDs with full frame images, a cube or target pixel files in a folder.
 
     Parameters
     ----------
     folder : path-like
-    sector, camera, ccd : int, optional
+    sector, camera, ccd : int or collection of int, optional
         Only these.
 
     Returns

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, UsageError
-from ..core.names import catalog_name
+from ..core.names import Choice, catalog_name
 from ..core.sphere import in_polygon
 from ..products.star_catalog import (
     FROM_HEADERS,
@@ -47,9 +47,9 @@ class CatalogOptions:
     #: Path of a table of stars or of a folder of the TIC's strips, ``mast``, or ``headers`` (of the target
     #: pixel files).
     source: str
-    sector: int | None = None  #: Only this one
-    camera: int | None = None  #: Only this one
-    ccd: int | None = None  #: Only this one
+    sector: Choice = None  #: Only this one
+    camera: Choice = None  #: Only this one
+    ccd: Choice = None  #: Only this one
     ticver: str = "8.2"  #: Version of the TIC that the stars come from
     #: Julian date (TDB) of the positions; None for that of each CCD's middle frame.
     reference_time: float | None = None

@@ -16,6 +16,7 @@ class Constraints:
 
     The magnitudes are inclusive limits, the others hold any number of accepted values. A `datasource` of
     ``tpf`` admits secondary targets (``tpf:STARID``) too; a `method` of ``''`` admits the rows without one.
+    `in_cone` are the numbers of the stars in a cone on the sky.
     """
 
     sector: tuple[int, ...] | None = None
@@ -28,6 +29,7 @@ class Constraints:
     method: tuple[str, ...] | None = None
     tmag_min: float | None = None
     tmag_max: float | None = None
+    in_cone: tuple[int, ...] | None = None
 
     def mask(self, rows: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of `rows` (of any dtype with these columns) fulfil all constraints."""
@@ -36,6 +38,8 @@ class Constraints:
             accepted = getattr(self, name)
             if accepted:
                 mask &= np.isin(rows[name], np.asarray(accepted, dtype=rows.dtype[name].kind))
+        if self.in_cone:
+            mask &= np.isin(rows["starid"], self.in_cone)
         if self.datasource:
             kind = rows.dtype["datasource"].kind
             match = np.isin(rows["datasource"], np.asarray(self.datasource, dtype=kind))

@@ -62,9 +62,18 @@ def status_lines(status: NDArray[np.int8], unknown: str) -> list[str]:
     >>> status_lines(np.array([1, 1, 0]), "to do")
     ['       to do         1', '          OK         2']
     """
-    counts = np.bincount(status, minlength=max(STATUS) + 1)
-    names = {one: unknown if one == STATUS.UNKNOWN else one.name for one in STATUS}
-    return [f"{names[one]:>12} {counts[one]:9d}" for one in STATUS if counts[one]]
+    names = {STATUS.UNKNOWN.name: unknown}
+    return [f"{names.get(name, name):>12} {count:9d}" for name, count in status_counts(status).items()]
+
+
+def status_counts(status: NDArray[np.int8]) -> dict[str, int]:
+    """Numbers of rows by the name of their status.
+
+    >>> status_counts(np.array([1, 1, 0]))
+    {'UNKNOWN': 1, 'OK': 2}
+    """
+    counts = np.bincount(status, minlength=max(STATUS) + 1).tolist()
+    return {one.name: counts[one] for one in STATUS if counts[one]}
 
 
 @dataclass
