@@ -96,7 +96,8 @@ def _constraints(args: argparse.Namespace) -> Constraints:
 
         which = args.sector, args.camera, args.ccd
         filters["in_cone"] = stars_in_cone(input_folder(args.input), tuple(args.cone), which)
-    return Constraints(**{name: tuple(v) if isinstance(v, list) else v for name, v in filters.items()})
+    filters = {name: tuple(value) if isinstance(value, list) else value for name, value in filters.items()}
+    return Constraints(**filters)
 
 
 def _check_cone(ra: float, dec: float, radius: float) -> None:

@@ -37,8 +37,9 @@ def correct_run(run: argparse.Namespace) -> int:
         return status
     args = _defaults(correct.configure)
     names = ("input", "output", "lock_folder", "sector", "camera", "ccd", "batch", "memory_limit")
-    names += ("verbose", "log_file")
-    vars(args).update({name: getattr(run, name) for name in names}, of_method=run.photometry)
+    vars(args).update(
+        {name: getattr(run, name) for name in (*names, "verbose", "log_file")}, of_method=run.photometry
+    )
     return correct.main(args)
 
 

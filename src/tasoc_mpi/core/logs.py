@@ -25,8 +25,8 @@ _LIBRARIES = ("numba", "h5py", "matplotlib")
 class _Terminal(logging.StreamHandler[TextIO]):
     """Standard error."""
 
-    def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-        return not getattr(record, "file_only", False) and super().filter(record)
+    def handle(self, record: logging.LogRecord) -> bool:
+        return not getattr(record, "file_only", False) and bool(super().handle(record))
 
 
 def rank_name() -> str:
@@ -62,7 +62,8 @@ def logs(level: int, path: str | os.PathLike[str] | None = None, rank: str | Non
         If the file cannot be written.
     """
     root = logging.getLogger()
-    before, handlers = root.level, []
+    handlers: list[logging.Handler] = []
+    before = root.level
     if not root.handlers:
         terminal = _Terminal(sys.stderr)
         terminal.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
