@@ -59,6 +59,8 @@ class _ComputeProcess:
         self.job, self.options = parse_options(words[4])
         self.waiting: deque[NDArray[np.void]] = deque()
         self.ccd: tuple[Any, ...] | None = None
+        #: Seconds in which kernels were compiled.
+        self.compiling = 0.0
 
     def send(self, tag: Tag, payload: bytes) -> None:
         try:
@@ -108,7 +110,11 @@ class _ComputeProcess:
                 self.receive()
                 _prefetch(self.job, self.waiting[-1])
             self.recorder.begin(int(task["priority"]))
+            compiling = self.compiling
             done.append(compute_star(self.job, photometry, task, waited if i == 0 else 0.0))
+            # No star's doing.
+            elapsed = done[-1].numbers["elaptime"]
+            elapsed[:] = np.maximum(0.0, elapsed - (self.compiling - compiling))
             self.recorder.idle()
             if time.monotonic() - oldest > _SEND_SECONDS or i == len(tasks) - 1:
                 flush_lightcurves(self.job)
@@ -134,7 +140,7 @@ class _ComputeProcess:
             return
         from numba.core import event
 
-        recorder = self.recorder
+        recorder, process = self.recorder, self
 
         class Compiling(event.Listener):
             depth, start = 0, 0.0
@@ -149,6 +155,7 @@ class _ComputeProcess:
                 self.depth -= 1
                 if self.depth == 0:
                     # Twice: numba then writes the kernel to its cache, which is no event.
+                    process.compiling += time.monotonic() - self.start
                     recorder.extend(2 * (time.monotonic() - self.start) - _COMPILE_SECONDS)
 
         event.register("numba:compile", Compiling())

@@ -22,6 +22,7 @@ __all__ = ["build_parser", "main", "parse"]
 
 #: In the order of use.
 COMMANDS = (
+    "compile",
     "simulate",
     "download",
     "catalog",
@@ -45,7 +46,12 @@ COMMANDS = (
 _WITH_SETTINGS = ("simulate", "download", "catalog", "import", "todo", "star", "summary", "submit")
 
 #: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
-_MODULES = {"import": "importing", "prf": "measure_prf", "status": "show_status"}
+_MODULES = {
+    "compile": "compile_kernels",
+    "import": "importing",
+    "prf": "measure_prf",
+    "status": "show_status",
+}
 
 
 def parse(options: Sequence[str] | None = None) -> argparse.Namespace:

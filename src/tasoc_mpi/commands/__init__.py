@@ -194,6 +194,7 @@ def work_on_stars(
     int
         Exit status, on all ranks.
     """
+    from ..core.compiled import compile_first, kernels_for
     from ..core.mpi import check_first, check_ranks, start_ranks, world
     from ..worker.check_method import check_run
 
@@ -201,6 +202,9 @@ def work_on_stars(
     check_ranks(comm)
     if status := check_first(comm, lambda: check_run(args)):
         return status
+    if function is None and not args.dry_run and (comm is not None or args.ranks is None):
+        # All ranks share the work; rank 0 hands out stars when it is done.
+        compile_first(kernels_for(args.photometry))
     if comm is not None and comm.Get_rank():
         from ..worker.launch import run_worker
 

@@ -31,10 +31,12 @@ def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
     from dataclasses import fields
 
+    from ..core.compiled import compile_first
     from ..core.ranks import run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.prepare import PrepareOptions, prepare_folder
 
+    compile_first("prepare")
     options = PrepareOptions(**{field.name: getattr(args, field.name) for field in fields(PrepareOptions)})
     return run_on_ranks(
         "prepare", args.lock_folder, lambda ranks: prepare_folder(input_folder(args.input), options, ranks)

@@ -62,9 +62,11 @@ def main(args: argparse.Namespace) -> int:
     """Simulate."""
     from dataclasses import fields
 
+    from ..core.compiled import compile_first
     from ..simulate import SimulationOptions, simulate
     from ..simulate.bright import parse_bright_star
 
+    compile_first("simulate")
     values = {field.name: getattr(args, field.name) for field in fields(SimulationOptions)}
     values["bright_stars"] = tuple(map(parse_bright_star, args.bright_stars or ()))
     options = SimulationOptions(**values)

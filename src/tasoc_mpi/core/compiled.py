@@ -1,17 +1,23 @@
-"""Where compiled kernels are kept when neither the installation nor the home folder can be written."""
+"""Compiled kernels: where they are kept, and whether those of a method are there."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import platform
 import stat
+import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 from .errors import InputError
+from .logs import terminal_level
+from .methods import METHODS
 
-__all__ = ["provide_cache"]
+__all__ = ["cache_folder", "compile_first", "kernels_for", "marker_path", "provide_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,3 +85,61 @@ def _own_folder(package: Path) -> Path:
             f"no folder for compiled kernels can be written ({error}); set {_VARIABLE} to one"
         ) from None
     return folder
+
+
+def cache_folder() -> Path:
+    """The folder in which numba keeps the compiled kernels of the program, or one that stands for it."""
+    package = Path(__file__).parents[1] / "kernels"
+    provide_cache(package)
+    if given := os.environ.get(_VARIABLE):
+        return Path(given)
+    if _writable(package / "__pycache__"):
+        return package / "__pycache__"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "numba")
+
+
+def marker_path(method: str) -> Path:
+    """The file that says that the kernels of a method are compiled: another one after a change of any kernel."""
+    sources = sorted((Path(__file__).parents[1] / "kernels").glob("*.py"))
+    state = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
+    made_by = (sys.version, metadata.version("numba"), platform.machine(), _processor(), state)
+    digest = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
+    return cache_folder() / f"tasoc-mpi-{method}-{digest}.compiled"
+
+
+def _processor() -> str:
+    """The kind of processor: nodes of several kinds may share a cache."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("model name", "CPU part"))), "")
+
+
+def kernels_for(photometry: str | None) -> str:
+    """The method whose kernels a run needs: its own, or the one that most stars of a work list get.
+
+    >>> kernels_for("linpsf"), kernels_for(None)
+    ('linpsf', 'aperture')
+    """
+    return photometry if photometry in METHODS else "aperture"
+
+
+def compile_first(*methods: str) -> None:
+    """Compile the kernels of some methods in a process of its own, unless that is done.
+
+    Parameters
+    ----------
+    *methods : str
+        Names in ``data/kernels.json``.
+    """
+    if all(marker_path(method).exists() for method in methods):
+        return
+    words = [str(terminal_level()), *methods]
+    command = [sys.executable, "-P", "-m", "tasoc_mpi.kernels.compile", *words]
+    # It is no rank, though it is started by one.
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI_", "PRTE_"))
+    }
+    if subprocess.run(command, stdin=subprocess.DEVNULL, env=env, check=False).returncode:
+        logger.warning("%s: kernels were not compiled in advance; stars will wait for them", cache_folder())

@@ -1,0 +1,156 @@
+"""Compiles the kernels that a method needs before it computes its first star.
+
+``data/kernels.json`` lists the kernels of each method with the types of their arguments. Numba keeps what it
+has compiled; a kernel that is not in the list is compiled when it is first called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from numba import types
+from numba.core.dispatcher import Dispatcher
+
+from ..core.compiled import marker_path
+from ..core.locks import open_lock, try_lock
+from ..core.progress import Progress
+
+__all__ = ["compile_kernels", "describe", "kernels_of", "recorded"]
+
+#: What the arguments of kernels are, apart from arrays and tuples of these.
+_SCALARS = {
+    "bool": types.boolean,
+    "uint8": types.uint8,
+    "int8": types.int8,
+    "int32": types.int32,
+    "int64": types.int64,
+    "float32": types.float32,
+    "float64": types.float64,
+}
+_NAMES = {kind: name for name, kind in _SCALARS.items()}
+
+
+def describe(kind: Any) -> Any:
+    """The type of an argument, as the list of kernels has it; None for one that it cannot have.
+
+    >>> describe(types.float64), describe(types.Array(types.float32, 2, "C", readonly=True))
+    ('float64', ['float32', 2, 'C', False])
+    """
+    if isinstance(kind, types.Array):
+        name = _NAMES.get(kind.dtype)
+        return [name, kind.ndim, kind.layout, kind.mutable] if name else None
+    if isinstance(kind, types.BaseTuple):
+        parts = [describe(one) for one in kind.types]
+        return None if None in parts else {"tuple": parts}
+    return _NAMES.get(kind)
+
+
+def _type(described: Any) -> Any:
+    if isinstance(described, str):
+        return _SCALARS[described]
+    if isinstance(described, dict):
+        return types.Tuple([_type(one) for one in described["tuple"]])
+    dtype, ndim, layout, mutable = described
+    return types.Array(_SCALARS[dtype], ndim, layout, readonly=not mutable)
+
+
+def kernels_of(methods: list[str]) -> list[tuple[Any, tuple[Any, ...]]]:
+    """The kernels of some methods, each with the types of its arguments; each once."""
+    listed = json.loads((resources.files("tasoc_mpi.data") / "kernels.json").read_text("utf-8"))
+    found: dict[str, tuple[Any, tuple[Any, ...]]] = {}
+    for method in methods:
+        for module, name, arguments in listed[method]:
+            key = json.dumps([module, name, arguments])
+            if key not in found:
+                kernel = getattr(importlib.import_module(f"tasoc_mpi.{module}"), name)
+                found[key] = kernel, tuple(map(_type, arguments))
+    return list(found.values())
+
+
+def compile_kernels(methods: list[str]) -> int:
+    """Compile what is not compiled yet; other processes that do the same share the work.
+
+    Parameters
+    ----------
+    methods : list of str
+        Names in the list of kernels.
+
+    Returns
+    -------
+    int
+        Number of kernels that are compiled now.
+
+    Raises
+    ------
+    InputError
+        If the folder of compiled kernels cannot be written.
+    """
+    kernels = kernels_of(methods)
+    folder = Path(kernels[0][0].stats.cache_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Every process begins elsewhere, so that few wait for each other.
+    turn = os.getpid() % len(kernels)
+    waiting = kernels[turn:] + kernels[:turn]
+    with contextlib.ExitStack() as stack:
+        # One process of those that compile shows what is done.
+        shown: Progress | None = None
+        if _lock(stack, folder, "progress"):
+            shown = Progress(len(kernels), "kernels", "compiling, once for an installation")
+            stack.callback(shown.erase)
+        while waiting:
+            left = []
+            for kernel, arguments in waiting:
+                with contextlib.ExitStack() as held:
+                    if _lock(held, folder, _key(kernel, arguments)):
+                        kernel.compile(arguments)
+                        if shown is not None:
+                            shown.update()
+                    else:
+                        left.append((kernel, arguments))
+            if len(left) == len(waiting):
+                time.sleep(0.05)
+            waiting = left
+    for method in methods:
+        marker_path(method).touch()
+    return len(kernels)
+
+
+def _key(kernel: Any, arguments: tuple[Any, ...]) -> str:
+    text = f"{kernel.py_func.__module__}.{kernel.py_func.__name__}{arguments}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _lock(stack: contextlib.ExitStack, folder: Path, name: str) -> bool:
+    """Lock a kernel until the stack ends, if no other process has it."""
+    path = folder / f"tasoc-mpi-{name}.lock"
+    descriptor = open_lock(path, 0o600)
+    stack.callback(os.close, descriptor)
+    return try_lock(descriptor, path, way_out="set NUMBA_CACHE_DIR to a folder that has them")
+
+
+def recorded() -> Iterator[tuple[str, str, list[Any]]]:
+    """Kernels that this process has used, as the list has them: module, name and types of the arguments."""
+    for module in [one for name, one in sys.modules.items() if name.startswith("tasoc_mpi.")]:
+        for name, value in vars(module).items():
+            if isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+                for signature in value.nopython_signatures:
+                    arguments = [describe(kind) for kind in signature.args]
+                    if None not in arguments:
+                        yield module.__name__.removeprefix("tasoc_mpi."), name, arguments
+
+
+if __name__ == "__main__":
+    from ..core.logs import logs
+
+    with logs(int(sys.argv[1])):
+        compile_kernels(sys.argv[2:])
