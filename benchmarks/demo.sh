@@ -10,6 +10,7 @@ step() {
 }
 
 rm -rf -- "$folder"
+step tasoc-mpi compile --only simulate,prepare,aperture
 step tasoc-mpi simulate "$folder" --sector 1 --camera 1 --ccd 1 --frames 600 --rows 256 --columns 256 --tpfs 5 --seed 1
 step tasoc-mpi prepare "$folder"
 step tasoc-mpi todo "$folder"

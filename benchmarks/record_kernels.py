@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tasoc_mpi import cli, tessphot
 from tasoc_mpi.core.methods import METHODS
-from tasoc_mpi.kernels.compile import recorded
+from tasoc_mpi.worker.kernel_list import recorded
 
 LIST = Path(__file__).parents[1] / "src/tasoc_mpi/data/kernels.json"
 #: Methods, with the options of the commands that use their kernels.

@@ -132,3 +132,17 @@ def test_a_log_file_has_times_and_ranks(simulated, tmp_path):
     assert all(re.fullmatch(form, line) for line in lines)
     assert "todo.sqlite" in lines[-1]
     assert cli.main(["status", str(tmp_path), "--log-file", str(tmp_path / "no" / "log")]) == 1
+
+
+def test_the_list_of_kernels_is_that_of_the_program():
+    """The kernels of every method are listed, and those of a run with apertures are there.
+
+    `python benchmarks/record_kernels.py` writes the list.
+    """
+    from tasoc_mpi.core.methods import METHODS
+    from tasoc_mpi.worker.kernel_list import kernels_of
+
+    for name in ("simulate", "prepare", *METHODS):
+        assert kernels_of([name])
+    names = {kernel.py_func.__name__ for kernel, _ in kernels_of(["aperture"])}
+    assert {"sum_pixels", "sky_to_pixel_frames", "light_curve_statistics"} <= names

@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> int:
     import time
 
     from ..core.compiled import cache_folder
-    from ..kernels.compile import compile_kernels
+    from ..worker.kernel_list import compile_kernels
 
     begin = time.monotonic()
     count = compile_kernels(args.only or list(_NAMES))

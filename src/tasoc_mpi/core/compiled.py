@@ -99,7 +99,7 @@ def cache_folder() -> Path:
 
 
 def marker_path(method: str) -> Path:
-    """The file that says that the kernels of a method are compiled: another one after a change of any kernel."""
+    """The file that says that the kernels of a method are compiled; another one for other kernels."""
     sources = sorted((Path(__file__).parents[1] / "kernels").glob("*.py"))
     state = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
     made_by = (sys.version, metadata.version("numba"), platform.machine(), _processor(), state)
@@ -136,7 +136,7 @@ def compile_first(*methods: str) -> None:
     if all(marker_path(method).exists() for method in methods):
         return
     words = [str(terminal_level()), *methods]
-    command = [sys.executable, "-P", "-m", "tasoc_mpi.kernels.compile", *words]
+    command = [sys.executable, "-P", "-m", "tasoc_mpi.worker.kernel_list", *words]
     # It is no rank, though it is started by one.
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI_", "PRTE_"))

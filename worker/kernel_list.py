@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import logging
 import os
 import sys
 import time
@@ -20,12 +21,15 @@ from typing import Any
 
 from numba import types
 from numba.core.dispatcher import Dispatcher
+from numba.core.errors import NumbaError
 
 from ..core.compiled import marker_path
 from ..core.locks import open_lock, try_lock
 from ..core.progress import Progress
 
 __all__ = ["compile_kernels", "describe", "kernels_of", "recorded"]
+
+logger = logging.getLogger(__name__)
 
 #: What the arguments of kernels are, apart from arrays and tuples of these.
 _SCALARS = {
@@ -49,8 +53,8 @@ def describe(kind: Any) -> Any:
     if isinstance(kind, types.Array):
         name = _NAMES.get(kind.dtype)
         return [name, kind.ndim, kind.layout, kind.mutable] if name else None
-    if isinstance(kind, types.BaseTuple):
-        parts = [describe(one) for one in kind.types]
+    if isinstance(kind, types.Tuple | types.UniTuple):
+        parts = [describe(one) for one in tuple(kind)]
         return None if None in parts else {"tuple": parts}
     return _NAMES.get(kind)
 
@@ -72,8 +76,10 @@ def kernels_of(methods: list[str]) -> list[tuple[Any, tuple[Any, ...]]]:
         for module, name, arguments in listed[method]:
             key = json.dumps([module, name, arguments])
             if key not in found:
-                kernel = getattr(importlib.import_module(f"tasoc_mpi.{module}"), name)
-                found[key] = kernel, tuple(map(_type, arguments))
+                # One that has changed since the list was written is compiled when it is first called.
+                kernel = getattr(importlib.import_module(f"tasoc_mpi.{module}"), name, None)
+                if isinstance(kernel, Dispatcher):
+                    found[key] = kernel, tuple(map(_type, arguments))
     return list(found.values())
 
 
@@ -112,7 +118,10 @@ def compile_kernels(methods: list[str]) -> int:
             for kernel, arguments in waiting:
                 with contextlib.ExitStack() as held:
                     if _lock(held, folder, _key(kernel, arguments)):
-                        kernel.compile(arguments)
+                        try:
+                            kernel.compile(arguments)
+                        except NumbaError as error:
+                            logger.debug("%s is not compiled in advance: %s", kernel, error)
                         if shown is not None:
                             shown.update()
                     else:
