@@ -224,7 +224,7 @@ def test_target_pixel_files_of_chosen_stars(archive, tmp_path, capsys):
     archive.files[script] = "".join(f"curl {URI}{name}\n" for name in names).encode()
     for name in names:
         archive.files[URI + name] = fits_bytes(1)
-    assert run(tmp_path / "in", "--starid", "5", "7") == 0
+    assert run(tmp_path / "in", "--starid", "5,7") == 0
     assert sorted(path.name for path in (tmp_path / "in" / "tpf").iterdir()) == [names[0], names[2]]
     assert run(tmp_path / "in", "--what", "fast-tpf") == 1
     assert "the list of sector 1 (fast-tpf) is not there" in capsys.readouterr().err

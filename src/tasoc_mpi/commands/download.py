@@ -1,7 +1,6 @@
 """Fetch the data of a sector from the archives: frames, target pixel files, stars, PRF files, SPICE kernels.
 
-An interrupted download continues where it stopped. Exit status: 0 done; 1 a file is missing; 2 wrong options;
-130 interrupted.
+An interrupted download continues where it stopped.
 """
 
 from __future__ import annotations
@@ -9,7 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import add_input, integers
+
 HELP = "fetch the data of a sector from the archives"
+EXIT_STATUSES = {1: "an error, or a file is missing"}
 
 #: In order of `download.remote_file.KINDS`, which need not be imported for the help.
 _KINDS = ("ffi", "tpf", "fast-tpf", "tica", "catalog", "prf", "spice")
@@ -20,18 +22,24 @@ _MOST_JOBS = 64
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add("folder", nargs="?", metavar="INPUT", help="input folder; it is made (default: TESSPHOT_INPUT)")
+    add_input(parser, "the data; it is made")
     add("--sector", type=int, required=True, metavar="N", help="the sector")
-    add("--camera", type=int, choices=range(1, 5), help="only this camera")
-    add("--ccd", type=int, choices=range(1, 5), help="only this CCD")
+    add("--camera", type=int, choices=range(1, 5), metavar="N", help="only this camera (default: all)")
+    add("--ccd", type=int, choices=range(1, 5), metavar="N", help="only this CCD (default: all)")
     what = f"what to fetch, separated by commas: {', '.join(_KINDS)} (default: ffi; with --starid: tpf)"
     add("--what", metavar="KIND[,KIND...]", help=what)
     where = "where frames and target pixel files come from (default: mast)"
     add("--from", dest="source", choices=("mast", "cloud"), default="mast", help=where)
-    add("--starid", type=int, nargs="+", metavar="TIC", help="only target pixel files of these stars")
+    stars = "only target pixel files of these stars: N[,N ...], may be repeated (default: all)"
+    add("--starid", type=integers(0, 2**63 - 1), action="extend", metavar="N", help=stars)
     add("--jobs", type=int, default=8, metavar="N", help="transfers at once (default: %(default)s)")
-    forms = "write a list of the missing files to standard output, for a host that has a network: "
-    add("--list", dest="form", choices=("aria2", "curl", "urls"), help=forms + "aria2, curl or urls")
+    forms = "write a list of the missing files to standard output, for a host with a network (default: fetch)"
+    add(
+        "--list",
+        dest="form",
+        choices=("aria2", "curl", "urls"),
+        help=forms + "aria2, curl or urls (default: fetch)",
+    )
     add("--dry-run", action="store_true", help="only say which files and bytes are missing")
 
 
@@ -69,5 +77,5 @@ def main(args: argparse.Namespace) -> int:
         from ..stars.footprints import declinations, predicted_fields
 
         strips = declinations(predicted_fields(args.sector, args.camera, args.ccd))
-    folder = Path(input_folder(args.folder))
+    folder = Path(input_folder(args.input))
     return fetch_sector(folder, kinds, choice, args.source, strips, args.jobs, args.form, args.dry_run)

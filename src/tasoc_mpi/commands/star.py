@@ -19,8 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     methods = "aperture, psf, linpsf, halo, or FILE.py:CLASS (default: aperture, or halo if too bright)"
     add("--photometry", metavar="METHOD", help=methods)
     add("--input", type=Path, metavar="DIR", help="folder of the star with a TIC number (default: this one)")
-    add("--starid", type=int, metavar="N", help="TIC number of the star in a cut-out")
-    add("--sector", type=int, metavar="N", help="sector, where there are several")
+    add("--starid", type=int, metavar="N", help="TIC number of the star in a cut-out (default: the header's)")
+    add("--sector", type=int, metavar="N", help="sector, where there are several (default: the only one)")
 
 
 def main(args: argparse.Namespace) -> int:
