@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stars = "only target pixel files of these stars: N[,N ...], may be repeated (default: all)"
     add("--starid", type=integers(0, 2**63 - 1), action="extend", metavar="N", help=stars)
     add("--jobs", type=int, default=8, metavar="N", help="transfers at once (default: %(default)s)")
-    forms = "write a list of the missing files to standard output, for a host with a network (default: fetch)"
+    forms = "write a list of the missing files to standard output, for a host with a network: "
     add(
         "--list",
         dest="form",
