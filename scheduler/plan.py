@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.names import cube_name
+from ..core.progress import duration
 from ..core.resources import available_memory
 from ..worklist.work_list import ccd_name
 from .queue import BatchSize, Queue
@@ -175,6 +176,7 @@ def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: lis
     queue = Queue(worklist.rows, np.flatnonzero(wanted), BatchSize(workers), worklist.tile)
     names = sorted(set(node[1:] or node))
     yield f"{workers} worker(s) on {len(names)} node(s)"
+    yield _time(results, wanted, workers)
     for name in names[:32]:
         tasks, _ = queue.take(name)
         if len(tasks):
@@ -182,3 +184,28 @@ def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: lis
             yield f"  node {name}: {max(1, node[1:].count(name))} worker(s), from {ccd_name(ccd)} on"
     if len(names) > 32:
         yield f"  and {len(names) - 32} more nodes"
+
+
+def _time(results: RunResults, wanted: NDArray[np.bool_], workers: int) -> str:
+    """How long the stars take, by the mean of those of the same data source and cadence that have results.
+
+    A star of a target pixel file takes up to a hundred times as long as one of the images.
+    """
+    rows, seconds = results.worklist.rows, results.last.seconds
+    kinds = np.where(results.worklist.in_file, -1, 1) * rows["cadence"]
+    known = np.isfinite(seconds)
+    total, used, without = 0.0, 0, 0
+    for kind in np.unique(kinds[wanted]):
+        stars = int(np.count_nonzero(wanted & (kinds == kind)))
+        measured = seconds[known & (kinds == kind)]
+        if len(measured):
+            total, used = total + stars * float(measured.mean(dtype="f8")), used + len(measured)
+        else:
+            without += stars
+    if not used:
+        return "time: not known before some stars have results; run a few of them (--starid, --tmag-min)"
+    rest = f", and the time of {without} stars of other kinds, which is not known" if without else ""
+    return (
+        f"time: about {duration(total / workers)} ({total / 3600:.3g} core-hours, by {used} results so far), "
+        f"without start and end of the run{rest}"
+    )

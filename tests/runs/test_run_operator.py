@@ -1,7 +1,9 @@
 """What the operator asks of a run: plans, limits, ranks started here, older work lists, stars that kill."""
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -61,6 +63,23 @@ def test_a_dry_run_changes_nothing(folder, capsys):
     assert "2 worker(s) on 1 node(s)" in out
     assert (folder / "todo.sqlite").read_bytes() == before
     assert not (folder / "output").exists()
+
+
+def test_a_dry_run_says_how_long_it_will_take(folder, capsys):
+    assert call([str(folder), "--dry-run"]) == 0
+    assert "time: not known before some stars have results" in capsys.readouterr().out
+    assert call([str(folder), "--ccd", "1"]) == 0
+    capsys.readouterr()
+    assert call([str(folder), "--dry-run", "--ranks", "3"]) == 0
+    out = capsys.readouterr().out
+    summary = json.loads((folder / "output" / "summary.json").read_text())
+    mean, count = summary["mean_elaptime"], summary["tasks_run"]
+    found = re.search(r"time: about (\d+) s \(([\d.e+-]+) core-hours, by (\d+) results so far\)", out)
+    assert found, out
+    stars = int(re.search(r"(\d+) of 120 stars would be computed", out)[1])
+    assert int(found[3]) == count
+    assert abs(float(found[2]) * 3600 - stars * mean) <= 0.01 * stars * mean
+    assert int(found[1]) == round(stars * mean / 2)
 
 
 def test_a_dry_run_under_mpi(folder):

@@ -43,6 +43,8 @@ class LastResults:
         Whether there is a result, and no reset of the star came after it.
     when : ndarray of float64
         When each star's last result came (Unix time); 0 = never.
+    seconds : ndarray of float32
+        How long its computation took; NaN = not known.
     """
 
     def __init__(self, worklist: WorkList) -> None:
@@ -51,6 +53,7 @@ class LastResults:
         self.own_status = np.zeros(n, np.int8)
         self.done = np.zeros(n, bool)
         self.when = np.zeros(n)
+        self.seconds = np.full(n, np.nan, np.float32)
         # Number of each star's last result: the skip targets of its earlier ones do not count.
         self._number = np.full(n, -1, np.int32)
         self._count = 0
@@ -63,6 +66,7 @@ class LastResults:
         numbers = np.arange(self._count, self._count + len(index), dtype=np.int32)
         self._count += len(index)
         self.own_status[index] = heads["status"]
+        self.seconds[index] = heads["elaptime"]
         self.done[index] = True
         self.when[index] = group.times[group.bundle.message]
         self._number[index] = numbers
