@@ -10,6 +10,7 @@ from pathlib import Path
 def make_older(path: Path) -> None:
     """Take away from a work list what its first version did not have: cadences, tiles, three diagnostics."""
     with contextlib.closing(sqlite3.connect(path)) as conn, conn:
+        conn.execute("DROP VIEW IF EXISTS tasoc_mpi_results")
         conn.execute("DROP INDEX todolist_unique_idx")
         conn.execute("ALTER TABLE todolist DROP COLUMN cadence")
         conn.execute("ALTER TABLE todolist DROP COLUMN tile")
