@@ -114,7 +114,9 @@ class Scene:
     @property
     def subtracted(self) -> NDArray[np.int64]:
         """Numbers of the stars that are not fitted."""
-        return np.setdiff1d(np.arange(len(self.positions)), self.choice.fitted)
+        left = np.ones(len(self.positions), dtype=bool)
+        left[self.choice.fitted] = False
+        return np.flatnonzero(left)
 
     @property
     def offsets(self) -> NDArray[np.float64]:
@@ -124,8 +126,9 @@ class Scene:
 
     def faint_series(self) -> NDArray[np.float64]:
         """Images of the stars that are subtracted, shape (E, TERMS, R * C); see `series_of_stars`."""
-        rows, columns = np.ascontiguousarray(self.positions[self.subtracted].T)
-        flux = self.choice.flux[self.subtracted]
+        subtracted = self.subtracted
+        rows, columns = np.ascontiguousarray(self.positions[subtracted].T)
+        flux = self.choice.flux[subtracted]
         height, width = self.profile.shape
         return series_of_stars(self.response, rows, columns, flux, height, width, True)[0]
 

@@ -8,6 +8,8 @@ then, where no variation of the star is.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
@@ -75,8 +77,8 @@ def flux_slopes(
         return np.zeros(count)
     table = np.column_stack([_without_outliers(flux / level - 1.0), causes])[: blocks * BLOCK]
     values = table.reshape(blocks, BLOCK, count + 1)
-    smooth = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, BLOCK), DEGREE)
-    table = (values - smooth @ (np.linalg.pinv(smooth) @ values)).reshape(-1, count + 1)
+    smooth, inverse = _smooth()
+    table = (values - smooth @ (inverse @ values)).reshape(-1, count + 1)
     left, moved = table[:, 0], table[:, 1:]
     variance = max((1.4826 * np.median(np.abs(left))) ** 2, 1e-20)
     matrix, vector = moved.T @ moved / variance + np.diag(expected**-2.0), moved.T @ left / variance
@@ -85,6 +87,13 @@ def flux_slopes(
         vector += measured[1] @ measured[0]
     slopes: NDArray[np.float64] = np.linalg.solve(matrix, vector)
     return slopes
+
+
+@functools.cache
+def _smooth() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Polynomials in a block of frames, and their pseudo-inverse."""
+    smooth = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, BLOCK), DEGREE)
+    return smooth, np.linalg.pinv(smooth)
 
 
 def slopes_from_background(

@@ -106,11 +106,16 @@ class EffectivePRF:
         They hold the wings, too, as far as the spline reaches.
         """
         out = np.empty((len(self.epochs), SIDE, SIDE))
-        radius = np.hypot(*np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1]) / KNOTS
-        for own, coefficients, wings in zip(out, self.coefficients, self.wings, strict=True):
+        for own, coefficients, wings in zip(out, self.coefficients, self._wing_images, strict=True):
             blend(coefficients, self.node_rows, self.node_columns, SCALE, float(row), float(column), own)
-            own += np.interp(radius, RINGS, [0.0, *wings, 0.0])
+            own += wings
         return out
+
+    @functools.cached_property
+    def _wing_images(self) -> NDArray[np.float64]:
+        """The wings on the grid of the spline, the same all over the CCD, shape (E, S, S)."""
+        radius = np.hypot(*np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1]) / KNOTS
+        return np.array([np.interp(radius, RINGS, [0.0, *wings, 0.0]) for wings in self.wings])
 
     def weights(self, time: ArrayLike) -> NDArray[np.float64]:
         """Weight of every epoch at given times, shape (T, E); each row's sum is 1.
