@@ -119,6 +119,42 @@ def time_stages(folder: Path, n_stars: int) -> None:
     shutil.rmtree(output)
 
 
+def time_methods(folder: Path, methods: list[str], n_stars: int, repeat: int) -> None:
+    """Processor time of whole stars with their files, beside that of a plain numpy read of the stamp."""
+    from tasoc_mpi import AperturePhotometry, tessphot
+    from tasoc_mpi.worklist.work_list import load_worklist
+
+    todo = load_worklist(folder / "todo.sqlite").rows
+    ffi = todo[todo["datasource"] == b"ffi"]
+    stars = np.random.default_rng(1).permutation(ffi["starid"])[:n_stars].tolist()
+    output = folder / "methods"
+    where = {"input_folder": folder, "output_folder": output, "sector": 1, "camera": 1, "ccd": 1}
+
+    def read(starid: int) -> None:
+        np.array(pho._source.images[pho._slices]), np.array(pho._source.images_err[pho._slices])
+
+    def whole(starid: int) -> None:
+        with tessphot(method, starid, **where) as star:
+            star.save_lightcurve() if star.status.has_lightcurve else None
+
+    rows = [("method", "ms", "read, ms", "ratio")]
+    for method in methods:
+        # All stars in turn, so that none finds its pixels in the processor's cache.
+        best = np.full((2, len(stars)), np.inf)
+        for _ in range(repeat + 1):
+            for k, starid in enumerate(stars):
+                with AperturePhotometry(starid, **where) as pho:
+                    for row, action in enumerate((read, whole)):
+                        start = time.process_time()
+                        action(starid)
+                        best[row, k] = min(best[row, k], time.process_time() - start)
+        reading, star = 1e3 * np.median(best, axis=1)
+        rows.append((method, number(star, 2), number(reading, 3), number(star / reading, 1)))
+    print(f"\nProcessor time, medians over {len(stars)} stars of the best of {repeat + 1}:")
+    print("\n".join(text_table(rows, left=1)))
+    shutil.rmtree(output)
+
+
 def time_run(folder: Path, ranks: int, *options: str) -> None:
     """A whole run from an empty work list, start-up included; alone for one rank."""
     output = folder / "output"
@@ -150,9 +186,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("bench/ccd"))
     parser.add_argument("--stars", type=int, default=300)
+    parser.add_argument("--methods", nargs="+", help="only the processor time of these; linpsf and psf, too")
     args = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
     make_input(args.folder)
+    if args.methods:
+        time_methods(args.folder, args.methods, args.stars, repeat=3)
+        return
     time_stages(args.folder, args.stars)
     print()
     for ranks in (1, 3):
