@@ -9,6 +9,7 @@ then, where no variation of the star is.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def flux_slopes(
 
 
 @functools.cache
-def _smooth() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _smooth() -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
     """Polynomials in a block of frames, and their pseudo-inverse."""
     smooth = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, BLOCK), DEGREE)
     return smooth, np.linalg.pinv(smooth)
