@@ -26,6 +26,7 @@ from ..worklist.corrections import (
     correction_log_path,
     correction_source,
     of_version,
+    packs_of,
     read_listed,
 )
 from ..worklist.last_results import LastResults
@@ -34,6 +35,7 @@ from ..worklist.publish import publish
 from ..worklist.result_log import LogReader, log_path
 from ..worklist.work_list import WorkList, ccd_name, load_worklist, status_lines
 from .dispatcher import ComputeQueue, RunTotals, schedule
+from .plan import Requirement, check_requirements, disk_free
 from .queue import BatchSize
 from .run_options import RunOptions, run_options
 from .run_results import RunResults, open_results
@@ -43,6 +45,8 @@ __all__ = ["correct"]
 
 logger = logging.getLogger(__name__)
 
+#: A pack of corrected light curves is larger than that of the raw ones: two more columns have numbers.
+_GROWTH = 1.5
 #: How many areas a message names.
 _NAMED = 5
 
@@ -102,6 +106,7 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
         task = _open_task(stack, options, args)
         results = _open_results(stack, options, task)
         wanted = task.chosen & ~(results.last.done & ~options.overwrite)
+        _check_disk(options, int(wanted.sum()))
         if options.dry:
             print(f"{wanted.sum()} of {task.chosen.sum()} light curves would be corrected")
             return 0
@@ -127,6 +132,23 @@ def _check(options: RunOptions, method: str) -> None:
     worklist = load_worklist(path, check_write=not options.dry)
     if not options.constraints.mask(worklist.rows).any():
         raise InputError(f"{path}: none of its {len(worklist.rows)} stars fulfils the filters; loosen them")
+
+
+def _check_disk(options: RunOptions, count: int) -> None:
+    """Say how much disk the new packs of some stars need; InputError if there is less."""
+    packs, stars = packs_of(options.todo)
+    if not packs or not count:
+        return
+    # A pack that is not there is an error of its stars.
+    sizes = [path.stat().st_size for path in map(options.output.joinpath, packs) if path.is_file()]
+    need = Requirement(
+        "the packs of corrected light curves, beside those of the run,",
+        _GROWTH * sum(sizes) * min(1.0, count / stars),
+        disk_free(options.output),
+        f"make room in {options.output}",
+    )
+    logger.info("%s: %s", options.output, need)
+    check_requirements([need])
 
 
 def _end(options: RunOptions, status: NDArray[np.int8], totals: RunTotals, stop: Stop) -> int:

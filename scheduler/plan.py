@@ -19,7 +19,7 @@ from ..worklist.work_list import ccd_name
 from .queue import BatchSize, Queue
 from .run_results import RunResults
 
-__all__ = ["Requirement", "check_requirements", "plan", "plan_values", "requirements"]
+__all__ = ["Requirement", "check_requirements", "disk_free", "plan", "plan_values", "requirements"]
 
 #: Bytes of memory: rank 0 by itself and for each row of its list, a worker beside the pixels that it shares.
 _RANK_0, _ROW, _WORKER = 80e6, 350, 250e6
@@ -53,7 +53,8 @@ class Requirement:
         return f"{self.what} need some {_bytes(self.needed)}, {_bytes(self.free)} are free"
 
 
-def _disk_free(folder: Path) -> float:
+def disk_free(folder: Path) -> float:
+    """Bytes that are free on the disk of a folder, which need not be there yet."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     return float(shutil.disk_usage(folder).free)
@@ -89,13 +90,13 @@ def requirements(
         Requirement(
             f"{output}: light curves",
             float(np.sum(_LIGHTCURVE + _CADENCE * _SECTOR_SECONDS / cadence)),
-            _disk_free(output),
+            disk_free(output),
             "make room, choose another --output or fewer stars",
         ),
         Requirement(
             f"{worklist.path}: results",
             _RESULT * float(np.count_nonzero(wanted)),
-            _disk_free(worklist.path.parent),
+            disk_free(worklist.path.parent),
             "make room",
         ),
     ]

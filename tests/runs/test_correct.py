@@ -210,7 +210,7 @@ def test_same_result_after_a_kill_at_any_step(run, expected, tmp_path, step):
     assert after(folder) == expected
 
 
-def test_packed_light_curves_go_to_a_new_pack(run, expected, tmp_path):
+def test_packed_light_curves_go_to_a_new_pack(run, expected, tmp_path, monkeypatch, capfd):
     folder = fresh(run, tmp_path)
     shutil.rmtree(folder / "output")
     shutil.copytree(run / "output" / "cbv", folder / "output" / "cbv")
@@ -219,6 +219,14 @@ def test_packed_light_curves_go_to_a_new_pack(run, expected, tmp_path):
         patch.setenv("SOURCE_DATE_EPOCH", "0")
         assert cli.main(["--quiet", "run", str(folder), "--packed", "--datasource", "ffi"]) == 0
     raw = set((folder / "output" / "packed").iterdir())
+    usage = type(shutil.disk_usage(folder))
+    # The new pack is announced, and refused where there is no room for it.
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 1000))
+        assert call(folder, "--datasource", "ffi", "--partial") == 1
+    line = capfd.readouterr().err
+    assert re.search(r"packs of corrected light curves, .* need some .*, 1 kB are free; make room in", line)
+    assert set((folder / "output" / "packed").iterdir()) == raw
     assert call(folder, "--datasource", "ffi", "--partial") == 0
     packs = set((folder / "output" / "packed").iterdir())
     assert raw < packs

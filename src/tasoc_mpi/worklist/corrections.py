@@ -30,6 +30,7 @@ __all__ = [
     "correction_log_path",
     "correction_source",
     "of_version",
+    "packs_of",
     "read_corrections",
     "read_listed",
 ]
@@ -174,6 +175,25 @@ def read_listed(path: Path) -> Listed:
     if not (version >= 0).any():
         raise MissingInput(f"{path}: lists no light curves; compute them with `tasoc-mpi run`")
     return Listed(area, version)
+
+
+def packs_of(path: Path) -> tuple[list[str], int]:
+    """The packs that a published work list lists, below its output folder, and the number of stars in them.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If it is not there or cannot be used.
+    """
+    with contextlib.closing(open_todo(path)) as conn:
+        try:
+            rows = conn.execute(
+                "SELECT substr(lightcurve, 1, instr(lightcurve, '#') - 1) AS pack, COUNT(*) FROM diagnostics"
+                " WHERE instr(lightcurve, '#') > 0 GROUP BY pack ORDER BY pack"
+            ).fetchall()
+        except SQLITE_ERRORS as error:
+            raise explain(path, error) from None
+    return [str(pack) for pack, _ in rows], sum(count for _, count in rows)
 
 
 def of_version(path: Path, versions: NDArray[np.int64], version: int | None) -> NDArray[np.bool_]:
