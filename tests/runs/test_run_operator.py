@@ -91,7 +91,7 @@ def test_a_dry_run_under_mpi(folder):
 
 
 @pytest.mark.parametrize(
-    ("what", "message"), [("_disk_free", "make room"), ("available_memory", "start fewer")]
+    ("what", "message"), [("disk_free", "make room"), ("available_memory", "start fewer")]
 )
 def test_what_cannot_fit_is_refused(folder, monkeypatch, capsys, what, message):
     monkeypatch.setattr(plan, what, lambda *_: 1000.0)
