@@ -167,13 +167,13 @@ def _field_of_tpfs(key: CCDKey, infos: Sequence[TPFInfo]) -> CCDField | None:
     return _field(key, time, first.wcs, 0, np.concatenate(outlines), "target pixel files")
 
 
-def predicted_fields(sector: int, camera: int | None = None, ccd: int | None = None) -> list[CCDField]:
+def predicted_fields(sector: int, camera: Choice = None, ccd: Choice = None) -> list[CCDField]:
     """The fields of CCDs of which there is no frame, from the published pointing of the sector.
 
     Parameters
     ----------
     sector : int
-    camera, ccd : int, optional
+    camera, ccd : int or collection of int, optional
         Only these.
 
     Returns

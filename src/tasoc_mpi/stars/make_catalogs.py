@@ -127,12 +127,13 @@ def _fields(folder: Path, options: CatalogOptions) -> list[CCDField]:
     except MissingInput:
         if options.sector is None or options.source == "headers" or not folder.is_dir():
             raise
-    fields = predicted_fields(options.sector, options.camera, options.ccd)
+    sectors = [options.sector] if isinstance(options.sector, int) else sorted(options.sector)
+    fields = [field for sector in sectors for field in predicted_fields(sector, options.camera, options.ccd)]
     logger.info(
-        "%s: no data of sector %d yet: the catalogs are of the outlines of the published pointing, and "
+        "%s: no data of sector %s yet: the catalogs are of the outlines of the published pointing, and "
         "of the middle of the sector",
         folder,
-        options.sector,
+        ", ".join(map(str, sectors)),
     )
     return fields
 
