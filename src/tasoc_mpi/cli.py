@@ -39,6 +39,7 @@ COMMANDS = (
     "summary",
     "movie",
     "unpack",
+    "export",
     "submit",
 )
 

@@ -9,7 +9,7 @@ from . import add_photometry_option, add_starid_options
 
 HELP = "unpack light curves into a file a star"
 
-__all__ = ["HELP", "configure", "main"]
+__all__ = ["HELP", "chosen_lightcurves", "configure", "main"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +25,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..worklist.listed_lightcurves import unpack
+
+    output, listed = chosen_lightcurves(args)
+    to = output if args.to is None else args.to
+    count = unpack(output, listed, to)
+    print(f"{count} light curves unpacked to {to}")
+    return 0
+
+
+def chosen_lightcurves(args: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The output folder of a run, and the names of its listed light curves."""
     from ..core.errors import MissingInput
     from ..core.methods import choose_method, method_file
-    from ..worklist.listed_lightcurves import listed_lightcurves, unpack
+    from ..worklist.listed_lightcurves import listed_lightcurves
     from ..worklist.output_folder import output_method
     from ..worklist.starid_file import read_starids
 
@@ -44,10 +55,7 @@ def main(args: argparse.Namespace) -> int:
     ]
     if starids and not listed:
         raise MissingInput(f"{output}: no light curves of the stars that were asked for; see their status")
-    to = output if args.to is None else args.to
-    count = unpack(output, listed, to)
-    print(f"{count} light curves unpacked to {to}")
-    return 0
+    return output, listed
 
 
 def _find_todo(output: Path) -> Path:
