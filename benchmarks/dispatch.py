@@ -30,7 +30,7 @@ from bench_scheduler import Answers
 
 from tasoc_mpi.core.messages import Tag, _header, split_numbers, unpack_results, unpack_tasks
 from tasoc_mpi.core.progress import Progress
-from tasoc_mpi.scheduler.dispatcher import Messages, Workers, schedule
+from tasoc_mpi.scheduler.dispatcher import AddResults, Workers, schedule
 from tasoc_mpi.scheduler.queue import BRIGHT, BatchSize, Queue
 from tasoc_mpi.scheduler.run_results import RunResults, open_results
 from tasoc_mpi.scheduler.signals import Stop
@@ -212,7 +212,7 @@ def _run(
     stop = Stop()
     ranks = Workers(mail, stop, node)
 
-    def compute(queue: Queue, add_results: Callable[[Messages], None], tick: Callable[[], None]) -> None:
+    def compute(queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
         # The program's clocks are virtual, too.
         clocks = time.monotonic, time.perf_counter
         mail.since = time.thread_time()

@@ -16,17 +16,20 @@ from ..core.mpi import Mailbox
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..worklist.ccd_status import last_line
+from ..worklist.run_record import RankTimes
 from .queue import BatchSize, Queue
 from .run_results import RunResults
 from .signals import Stop
 
-__all__ = ["ComputeQueue", "Messages", "RunTotals", "Workers", "schedule"]
+__all__ = ["AddResults", "ComputeQueue", "Messages", "RunTotals", "Workers", "schedule"]
 
 #: Messages of results, as workers send them.
 Messages = Sequence[bytes | bytearray]
+#: Takes messages of results, and the rank that each is from.
+AddResults = Callable[[Messages, Sequence[int]], None]
 #: Computes all stars of a queue: calls the first function with messages of results as they come, the second
 #: often.
-ComputeQueue = Callable[[Queue, Callable[[Messages], None], Callable[[], None]], None]
+ComputeQueue = Callable[[Queue, AddResults, Callable[[], None]], None]
 
 
 @dataclass
@@ -63,6 +66,7 @@ def schedule(
     announce: Callable[[NDArray[np.void]], Progress],
     stop: Stop,
     max_errors: int = 0,
+    times: RankTimes | None = None,
 ) -> RunTotals:
     """Compute the chosen stars that have no result, in rounds, until the skip rule asks for no other one.
 
@@ -81,6 +85,8 @@ def schedule(
         Ends the run early, with all results written, when it is requested.
     max_errors : int, optional
         The run ends when so many stars have ended with an error or were aborted; 0: never.
+    times : RankTimes, optional
+        Gets the time that each rank has computed and waited.
 
     Returns
     -------
@@ -92,10 +98,14 @@ def schedule(
     start = time.monotonic()
     progress: Progress | None = None
 
-    def add_results(messages: Messages) -> None:
+    def add_results(messages: Messages, ranks: Sequence[int]) -> None:
         assert progress is not None
         bundle, index = results.add(messages)
         heads = bundle.heads
+        if times is not None:
+            begins = bundle.starts
+            sums = (np.add.reduceat(heads[name], begins) for name in ("elaptime", "worker_wait_time"))
+            times.add(ranks, time.monotonic() - start, *sums, bundle.ends - begins)
         size.learn_stars(heads["elaptime"], worklist.in_file[index])
         totals.add(heads)
         failed = np.flatnonzero(np.isin(heads["status"], (STATUS.ERROR, STATUS.ABORT)))
@@ -193,7 +203,7 @@ class Workers:
         self.count = len(self.node) - 1
 
     def compute(
-        self, queue: Queue, add_results: Callable[[Messages], None], tick: Callable[[], None]
+        self, queue: Queue, add_results: AddResults, tick: Callable[[], None]
     ) -> None:
         """Have all stars of a queue computed.
 
@@ -210,7 +220,7 @@ class Workers:
         for _ in range(self.BATCHES):
             for rank in range(1, len(self.node)):
                 self._send_batch(rank, queue)
-        inbox: deque[bytes | bytearray] = deque()
+        inbox: deque[tuple[bytes | bytearray, int]] = deque()
         oldest, size = 0.0, 0
         while (len(queue) and not self.stop) or self.outstanding:
             if self.stop and self._stop_is_over():
@@ -222,7 +232,7 @@ class Workers:
                 self._end_batch(rank, tag, message)
                 self._send_batch(rank, queue)
                 if tag == Tag.RESULTS:
-                    inbox.append(message)
+                    inbox.append((message, rank))
                     size += len(message)
             now = time.perf_counter()
             if received:
@@ -232,13 +242,14 @@ class Workers:
             patience = self.INBOX_SECONDS if nobody_waits else self.INBOX_PATIENCE
             due = now - oldest >= patience or (nobody_waits and len(inbox) >= self.INBOX)
             while inbox and (due or size > self.INBOX_BYTES):
-                messages = [inbox.popleft() for _ in range(min(self.INBOX, len(inbox)))]
+                some = [inbox.popleft() for _ in range(min(self.INBOX, len(inbox)))]
+                messages, ranks = zip(*some, strict=True)
                 size -= sum(map(len, messages))
-                add_results(messages)
+                add_results(messages, ranks)
                 due = False
             tick()
         if inbox:
-            add_results(list(inbox))
+            add_results(*zip(*inbox, strict=True))
 
     def _stop_is_over(self) -> bool:
         """Send the request to stop to all workers once; whether the time for their answers is over."""

@@ -12,7 +12,7 @@ from ..core.errors import TasocError
 from ..core.messages import pack_results
 from ..core.mpi import Mailbox, abort, nodes
 from ..core.settings import load_settings
-from .dispatcher import ComputeQueue, Messages, Workers
+from .dispatcher import AddResults, ComputeQueue, Workers
 from .queue import Queue
 from .signals import Stop, listen
 
@@ -52,7 +52,7 @@ def run_alone(
     with listen(command, stop, stop_timeout), contextlib.ExitStack() as stack:
         computers: list[Any] = []
 
-        def compute(queue: Queue, add_results: Callable[[Messages], None], tick: Callable[[], None]) -> None:
+        def compute(queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
             if not computers:
                 computers.append(stack.enter_context(open_computer()))
             computer, finishing = computers[0], False
@@ -66,7 +66,7 @@ def run_alone(
                         computer.submit(tasks)
                 results = computer.poll(0.2) if computer.held else None
                 if results is not None and len(results):
-                    add_results([pack_results(results)])
+                    add_results([pack_results(results)], [0])
                 tick()
 
         return program(args, compute, stop, [0] * (args.ranks or 1))

@@ -29,6 +29,7 @@ from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, note_output
 from ..worklist.publish import publish
 from ..worklist.result_log import log_path
+from ..worklist.run_record import RankTimes, RunRecord
 from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist, status_lines
 from .dispatcher import ComputeQueue, RunTotals, schedule
 from .plan import check_requirements, plan, plan_values, requirements
@@ -98,15 +99,23 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
         if (needed & worklist.in_file).any():
             write_tpf_list(options.source, output)
         size = BatchSize(max(1, len(node) - 1), options.batch)
+        times = RankTimes(len(node))
+        records: list[RunRecord] = []
+
+        def announce(rows: NDArray[np.void]) -> Progress:
+            records.append(RunRecord.begin(output, "run", vars(args), node, len(rows), times))
+            return _announce(rows, options, len(node))
+
         totals = schedule(
-            results, wanted, compute, size, lambda rows: _announce(rows, options, len(node)), stop,
-            options.max_errors,
-        )  # fmt: skip
+            results, wanted, compute, size, announce, stop, options.max_errors, times
+        )
         decision = results.last.decide()
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds
     del worklist, results
     status = _publish(options, ccds, decision)
+    for record in records:
+        record.end(totals.computed, totals.seconds, stop.reason or "complete")
     write_summary(status, totals, output, options.version)
     if reason := print_report(_report(status[chosen], totals, output)):
         logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)

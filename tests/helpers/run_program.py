@@ -142,7 +142,7 @@ def content(
     files = (
         path
         for path in output.rglob("*")
-        if path.is_file() and path.name != "summary.json" and path.parent != output / "results"
+        if path.is_file() and path.name != "summary.json" and "results" not in path.relative_to(output).parts
     )
     found["files"] = {str(path.relative_to(output)): path.read_bytes() for path in files}
     return found

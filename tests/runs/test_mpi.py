@@ -199,7 +199,7 @@ def test_every_star_is_computed_once(comm, stars, batch):
     size = BatchSize(workers.count, batch)
     computed: list[int] = []
 
-    def add_results(messages) -> None:
+    def add_results(messages, ranks) -> None:
         for message in messages:
             computed.extend(unpack_results(message).numbers["priority"].tolist())
 

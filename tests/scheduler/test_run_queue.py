@@ -160,7 +160,7 @@ def test_a_run_ends_level_where_stars_of_target_pixel_files_cost_a_hundred_times
     mail = VirtualWorkers(workers, seconds, monkeypatch)
     size = BatchSize(workers)
 
-    def add_results(messages):
+    def add_results(messages, ranks):
         index = np.concatenate([mail.sent[int(number)][1] for number in messages])
         size.learn_stars(seconds[index], in_file[index])
 

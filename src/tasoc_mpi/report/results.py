@@ -40,13 +40,16 @@ _CORRECTED = ("rms_hour", "ptp")
 #: One star: its row of the work list and its diagnostics; NaN and '' where a value is not known.
 RESULT_DTYPE = np.dtype(
     [(name, TASK_DTYPE[name]) for name in ("priority", "starid", "sector", "camera", "ccd", "cadence")]
-    + [("datasource", "U24"), ("status", "i4"), ("tmag", "f8")]
+    + [("datasource", "U24"), ("status", "i4"), ("tmag", "f8"), ("tile", "i4")]
     + [(name, "f8") for name in _NUMBERS]
     + [(f"{name}_corr", "f8") for name in _CORRECTED]
-    + [("lightcurve", "U200")]
+    # A string object: its name has some 80 letters, which as a field of its own took 4 bytes each.
+    + [("method", "O"), ("lightcurve", "O")]
 )
 
 _WAY_OUT = "compute it again with --overwrite"
+#: Rows that are Python objects at once.
+_ROWS = 20_000
 #: Sky, e-/s a pixel, where no light curve is there to measure it: zodiacal light away from the ecliptic.
 TYPICAL_SKY = 100.0
 
@@ -147,7 +150,7 @@ def read_run(
         try:
             conn.execute("BEGIN")  # all tables are of the same moment
             where, _, _ = read_published(conn, path)
-            stars = _stars(conn, columns_of(conn, "diagnostics"), has_corrections(conn))
+            stars = _stars(conn)
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
         except (TypeError, ValueError, OverflowError) as error:
@@ -157,24 +160,33 @@ def read_run(
     return Run(path, output_folder(output, Path(folder) / "output", method), stars)
 
 
-def _stars(conn: sqlite3.Connection, diagnostics: list[str], corrected: bool) -> NDArray[np.void]:
+def _stars(conn: sqlite3.Connection) -> NDArray[np.void]:
     """Rows of the work list with the columns that its table of diagnostics has, if there is one."""
+    diagnostics, corrected = columns_of(conn, "diagnostics"), has_corrections(conn)
+    tile = "COALESCE(t.tile, -1)" if "tile" in columns_of(conn, "todolist") else "-1"
     first = (
         "t.priority, t.starid, t.sector, t.camera, t.ccd, t.cadence, t.datasource, "
-        f"COALESCE(t.status, {STATUS.UNKNOWN:d}), t.tmag"
+        f"COALESCE(t.status, {STATUS.UNKNOWN:d}), t.tmag, {tile}"
     )
     rest = ", ".join(f"d.{name}" if name in diagnostics else "NULL" for name in _NUMBERS)
     rest += "".join(f", {f'c.{name}' if corrected else 'NULL'}" for name in _CORRECTED)
     if diagnostics:
         # A correction may be in a pack of its own.
         names = "c.lightcurve, d.lightcurve" if corrected else "d.lightcurve"
-        rest += f", COALESCE({names}, '')"
+        rest += f", COALESCE(d.method_used, ''), COALESCE({names}, '')"
         source = "todolist t LEFT JOIN diagnostics d ON d.priority = t.priority"
         source += " LEFT JOIN diagnostics_corr c ON c.priority = t.priority" if corrected else ""
     else:
-        rest, source = rest + ", ''", "todolist t"
-    rows = conn.execute(f"SELECT {first}, {rest} FROM {source} ORDER BY t.priority").fetchall()
-    return np.array([tuple(np.nan if x is None else x for x in row) for row in rows], dtype=RESULT_DTYPE)
+        rest, source = rest + ", '', ''", "todolist t"
+    (count,) = conn.execute("SELECT COUNT(*) FROM todolist").fetchone()
+    stars = np.empty(count, dtype=RESULT_DTYPE)
+    rows = conn.execute(f"SELECT {first}, {rest} FROM {source} ORDER BY t.priority")
+    done = 0
+    # The rows of a whole sector as Python objects would be gigabytes.
+    while some := rows.fetchmany(_ROWS):
+        stars[done : done + len(some)] = [tuple(np.nan if x is None else x for x in row) for row in some]
+        done += len(some)
+    return stars
 
 
 def read_curve(path: str | os.PathLike[str]) -> Curve:

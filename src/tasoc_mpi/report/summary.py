@@ -15,7 +15,7 @@ from ..worklist.work_list import status_counts
 from .noise import expected_noise
 from .results import Run, sky_level
 
-__all__ = ["MagnitudeBin", "magnitude_bins", "summary_lines", "summary_values"]
+__all__ = ["MagnitudeBin", "magnitude_bins", "star_groups", "summary_lines", "summary_values"]
 
 #: Order and names of the columns of counts.
 _SHOWN = (
@@ -84,7 +84,8 @@ def summary_lines(run: Run) -> list[str]:
     stars = run.stars
     lines = [f"{len(stars)} stars in {run.path}: {_counts(stars['status'])}"]
     skies: list[str] = []
-    for title, group in _groups(stars):
+    for title, chosen in star_groups(stars):
+        group = stars[chosen]
         sky, files = sky_level(run, group[group["status"] == STATUS.OK])
         skies.append(f"{sky:.0f} e-/s a pixel{'' if files else ' (assumed)'}")
         lines += ["", f"{title}: {_counts(group['status'])}", *_bin_table(magnitude_bins(group, sky))]
@@ -135,13 +136,13 @@ def _counts(status: NDArray[np.int32]) -> str:
     return ", ".join(f"{count} {name}" for count, name in found if count) or "none"
 
 
-def _groups(stars: NDArray[np.void]) -> list[tuple[str, NDArray[np.void]]]:
-    """Stars by kind of data and cadence: their precision differs."""
+def star_groups(stars: NDArray[np.void]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name and stars of each kind of data and cadence: their precision differs."""
     is_tpf = np.char.startswith(stars["datasource"], "tpf")
     groups = []
     for tpf in (False, True):
         for cadence in np.unique(stars["cadence"][is_tpf == tpf]):
-            chosen = stars[(is_tpf == tpf) & (stars["cadence"] == cadence)]
+            chosen = (is_tpf == tpf) & (stars["cadence"] == cadence)
             kind = "target pixel files" if tpf else "full frame images"
             groups.append((f"{kind}, {cadence} s", chosen))
     return groups

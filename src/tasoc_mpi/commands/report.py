@@ -1,0 +1,39 @@
+"""Write the report of a run: one HTML page that needs no network, and its numbers as JSON."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import add_photometry_option
+
+HELP = "write a page about a run: counts, maps, noise, frames, failures, times, inputs"
+
+__all__ = ["HELP", "configure", "main"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
+    add("--output", type=Path, help="folder of the light curves, and of the report (default: that of the last run)")
+    add_photometry_option(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..core.errors import MissingInput
+    from ..core.methods import choose_method
+    from ..core.settings import input_folder
+    from ..report.report_page import write_report
+    from ..report.results import read_run
+    from ..report.run_report import collect_report
+
+    folder, method = input_folder(args.input), choose_method(args.photometry).name
+    run = read_run(folder, args.output, method)
+    if not run.output.is_dir():
+        raise MissingInput(f"{run.output}: no such folder; name the --output of the run")
+    options = f" --photometry {method}" if method else ""
+    for path in write_report(collect_report(run, folder, options), run.output):
+        print(f"report: {path}", flush=True)
+    return 0

@@ -1,0 +1,326 @@
+"""The interactive plots of a report: noise, maps, time series of the CCDs, and the time of the ranks.
+
+Up to `MOST_POINTS` stars are points, which can be hovered over and chosen; of more the plots show densities,
+so that a page does not grow with the number of stars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.settings import mag2flux
+from ..core.status import STATUS
+from ..worklist.work_list import ccd_name
+from .ccd_series import CCDSeries
+from .figures import COLOURS
+from .noise import noise_parts
+from .run_report import RunReport
+from .star_map import CELL, QUANTITIES, map_columns
+
+if TYPE_CHECKING:
+    from bokeh.models import ColorMapper
+    from bokeh.plotting import figure as Figure
+
+__all__ = ["MOST_POINTS", "focal_plane_plot", "map_plot", "noise_plot", "series_plot", "timeline_plot"]
+
+#: Stars that are drawn as points, and outliers that are drawn above densities.
+MOST_POINTS, _OUTLIERS = 20_000, 1_000
+#: Points of a time series at most.
+_MOST_FRAMES = 1_500
+_TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
+_STATUS_COLOURS = {
+    STATUS.OK: COLOURS["blue"],
+    STATUS.WARNING: COLOURS["yellow"],
+    STATUS.ERROR: COLOURS["red"],
+    STATUS.ABORT: COLOURS["pink"],
+    STATUS.SKIPPED: COLOURS["grey"],
+    STATUS.UNKNOWN: COLOURS["sky"],
+    STATUS.STARTED: COLOURS["orange"],
+}
+
+
+def _figure(height: int, **options: Any) -> Figure:
+    from bokeh.plotting import figure
+
+    plot = figure(height=height, sizing_mode="stretch_width", tools=_TOOLS, toolbar_location="above", **options)
+    plot.toolbar.logo = None
+    # A page that is scrolled with the wheel must not zoom a plot on the way.
+    plot.toolbar.active_scroll = None
+    plot.background_fill_color = plot.border_fill_color = None  # type: ignore[assignment]
+    return plot
+
+
+def _hover(plot: Figure, renderer: Any, *fields: tuple[str, str]) -> None:
+    from bokeh.models import HoverTool
+
+    plot.add_tools(HoverTool(renderers=[renderer], tooltips=list(fields)))
+
+
+def noise_plot(report: RunReport) -> Figure:
+    """1-hour noise against magnitude, with the expected noise."""
+    stars, run = report.run.stars, report.run
+    chosen = run.ok & np.isfinite(stars["tmag"]) & (stars["rms_hour"] > 0)
+    stars, ratio = stars[chosen], report.ratio[chosen]
+    plot = _figure(420, y_axis_type="log", x_axis_label="TESS magnitude", y_axis_label="1-hour noise (ppm)")
+    shown = stars
+    if len(stars) > MOST_POINTS:
+        _density(plot, stars["tmag"], np.log10(1e6 * stars["rms_hour"]))
+        shown = stars[np.sort(np.argsort(-np.nan_to_num(ratio), kind="stable")[:_OUTLIERS])]
+        ratio = shown["rms_hour"] / (stars["rms_hour"] / ratio)[np.isin(stars["priority"], shown["priority"])]
+    columns = {
+        "starid": shown["starid"].astype("f8"),
+        "tmag": shown["tmag"],
+        "noise": 1e6 * shown["rms_hour"],
+        "ratio": ratio,
+        "mask": shown["mask_size"],
+        "contamination": shown["contamination"],
+        "source": np.where(np.char.startswith(shown["datasource"], "tpf"), "target pixel file", "full frame image"),
+    }  # fmt: skip
+    for source, colour in (("full frame image", COLOURS["blue"]), ("target pixel file", COLOURS["orange"])):
+        mine = columns["source"] == source
+        if mine.any():
+            points = plot.scatter(
+                "tmag", "noise", source={name: column[mine] for name, column in columns.items()}, size=5,
+                color=colour, line_color=None, alpha=0.7, legend_label=f"{source}s ({mine.sum()})",
+                name="stars",
+            )  # fmt: skip
+            _hover(
+                plot, points, ("TIC", "@starid{0}"), ("Tmag", "@tmag{0.00}"), ("noise", "@noise{0.0} ppm"),
+                ("over expected", "@ratio{0.00}"), ("mask", "@mask{0} px"),
+                ("contamination", "@contamination{0.000}"),
+            )  # fmt: skip
+    _expected(plot, report, stars)
+    plot.legend.location = "top_left"
+    plot.legend.click_policy = "hide"
+    return plot
+
+
+def _density(plot: Figure, x: NDArray[Any], log_y: NDArray[Any]) -> None:
+    """Numbers of stars in cells, on a logarithmic axis."""
+    from bokeh.models import LogColorMapper
+    from bokeh.palettes import Cividis256
+
+    counts, x_edges, y_edges = np.histogram2d(x, log_y, bins=(160, 120))
+    i, j = np.nonzero(counts)
+    cells = plot.quad(
+        left="left", right="right", bottom="bottom", top="top", line_color=None,
+        fill_color={"field": "count", "transform": LogColorMapper(palette=Cividis256, low=1, high=counts.max())},
+        source={
+            "left": x_edges[i], "right": x_edges[i + 1], "count": counts[i, j].astype("f4"),
+            "bottom": 10 ** y_edges[j], "top": 10 ** y_edges[j + 1],
+        },
+    )  # fmt: skip
+    _hover(plot, cells, ("stars", "@count{0}"))
+
+
+def _expected(plot: Figure, report: RunReport, stars: NDArray[np.void]) -> None:
+    """Curves of the expected noise for masks of the median size at each magnitude."""
+    groups = report.data["groups"]
+    if not len(stars) or not groups:
+        return
+    grid = np.arange(np.floor(stars["tmag"].min()), np.ceil(stars["tmag"].max()) + 0.01, 0.1)
+    bins = [one for one in groups[0]["magnitudes"] if one["mask_size"] and one["tmag"] is not None]
+    if not bins:
+        return
+    pixels = np.interp(grid, [one["tmag"] + 0.5 for one in bins], [one["mask_size"] for one in bins])
+    parts = noise_parts(mag2flux(grid), pixels, groups[0]["sky"])  # type: ignore[arg-type]
+    for values, dash, name in (
+        (parts.total, "solid", "expected"),
+        (parts.star, "dashed", "star"),
+        (parts.sky, "dotdash", "sky"),
+        (parts.read, "dotted", "read-out"),
+    ):
+        plot.line(
+            grid, 1e6 * values, color=COLOURS["red"], line_dash=dash, legend_label=name,
+            line_width=2.5 if name == "expected" else 1.5,
+        )  # fmt: skip
+
+
+def ratio_plot(report: RunReport) -> Figure:
+    """Running median of the noise over the expected noise."""
+    plot = _figure(220, x_axis_label="TESS magnitude", y_axis_label="noise / expected")
+    colours = (COLOURS["blue"], COLOURS["orange"], COLOURS["green"], COLOURS["pink"])
+    for group, colour in zip(report.data["groups"], colours, strict=False):
+        one = group["ratio"]
+        if one["tmag"]:
+            plot.varea(one["tmag"], one["p16"], one["p84"], fill_color=colour, fill_alpha=0.25)
+            line = plot.line(
+                "tmag", "median", source={name: one[name] for name in ("tmag", "median", "stars")},
+                color=colour, line_width=2.5, legend_label=group["title"],
+            )  # fmt: skip
+            _hover(plot, line, ("Tmag", "@tmag{0.00}"), ("median", "@median{0.00}"), ("stars", "@stars"))
+    plot.line([0, 20], [1, 1], color=COLOURS["red"], line_dash="dashed")
+    tmag = [value for group in report.data["groups"] for value in group["ratio"]["tmag"]]
+    if tmag:
+        from bokeh.models import Range1d
+
+        plot.x_range = Range1d(min(tmag) - 0.3, max(tmag) + 0.3)
+        plot.legend.location = "top_left"
+    return plot
+
+
+def _mappers(columns: Sequence[dict[str, NDArray[Any]]], points: bool) -> dict[str, ColorMapper]:
+    """The colours of each quantity."""
+    from bokeh.models import LinearColorMapper
+    from bokeh.palettes import Cividis256
+
+    mappers: dict[str, ColorMapper] = {}
+    for name in QUANTITIES:
+        if name == "status" and points:
+            palette = [_STATUS_COLOURS.get(STATUS(k), COLOURS["black"]) for k in range(max(STATUS) + 1)]
+            mappers[name] = LinearColorMapper(palette=palette, low=-0.5, high=max(STATUS) + 0.5)
+            continue
+        values = np.concatenate([one[name] for one in columns])
+        known = values[np.isfinite(values)]
+        low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
+        mappers[name] = LinearColorMapper(
+            palette=Cividis256, low=float(low), high=float(high) if high > low else float(low) + 1.0,
+            nan_color=COLOURS["grey"],
+        )  # fmt: skip
+    return mappers
+
+
+def map_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
+    """A map of the stars of one CCD.
+
+    Returns
+    -------
+    plot
+        Of the first CCD and quantity.
+    choices : dict
+        ``sources`` (a column data source a CCD), ``mappers`` (colours by quantity): what the page sets.
+    """
+    from bokeh.models import ColorBar, ColumnDataSource
+
+    points = len(report.run.stars) <= MOST_POINTS
+    columns = [map_columns(report, tuple(one["ccd"]), points) for one in report.data["ccds"]]
+    mappers = _mappers(columns, points)
+    plot = _figure(
+        460, x_axis_label="column (pixels of the full frame image, from 1)", y_axis_label="row (from 1)",
+        match_aspect=True,
+    )  # fmt: skip
+    sources = [ColumnDataSource(one) for one in columns]
+    shown = ColumnDataSource(dict(columns[0]) if columns else {})
+    colour = {"field": "status", "transform": mappers["status"]}
+    if points:
+        glyph = plot.scatter(
+            "x", "y", source=shown, size="size", fill_color=colour, line_color=None, name="stars"
+        )
+        fields = [("TIC", "@starid{0}"), ("Tmag", "@tmag{0.00}"), ("status", "@word")]
+        fields += [("noise / expected", "@ratio{0.00}"), ("contamination", "@contamination{0.000}")]
+        fields += [("mask", "@mask{0} px")]
+    else:
+        glyph = plot.rect("x", "y", width=CELL, height=CELL, source=shown, fill_color=colour, line_color=None)
+        fields = [("stars", "@stars{0}"), ("share that is OK", "@status{0.00}")]
+        fields += [("median noise / expected", "@ratio{0.00}"), ("median contamination", "@contamination{0.000}")]
+        fields += [("median mask", "@mask{0} px")]
+    _hover(plot, glyph, *fields)
+    bar = ColorBar(color_mapper=mappers["ratio"], visible=not points, background_fill_color=None)
+    bar.color_mapper = mappers["status"] if not points else mappers["ratio"]
+    plot.add_layout(bar, "right")
+    return plot, {"sources": sources, "mappers": mappers, "glyph": glyph, "bar": bar, "points": points}
+
+
+def focal_plane_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
+    """All CCDs side by side, a row a camera: cells of stars; not their orientation on the sky."""
+    from bokeh.models import ColumnDataSource, Range1d
+
+    step = 2400
+    parts: list[dict[str, NDArray[Any]]] = []
+    plot = _figure(300, match_aspect=True)
+    for one in report.data["ccds"]:
+        _, camera, ccd = one["ccd"]
+        part = map_columns(report, tuple(one["ccd"]), False)
+        part["x"] = part["x"] + step * (camera - 1) * 2.1 + step * ((ccd - 1) % 2)
+        part["y"] = part["y"] - step * ((ccd - 1) // 2)
+        part["name"] = np.full(len(part["x"]), f"camera {camera}, CCD {ccd}")
+        parts.append(part)
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    mappers = _mappers([columns], False)
+    glyph = plot.rect(
+        "x", "y", width=CELL, height=CELL, source=ColumnDataSource(columns), line_color=None,
+        fill_color={"field": "status", "transform": mappers["status"]},
+    )  # fmt: skip
+    _hover(
+        plot, glyph, ("", "@name"), ("stars", "@stars{0}"), ("share that is OK", "@status{0.00}"),
+        ("median noise / expected", "@ratio{0.00}"), ("median contamination", "@contamination{0.000}"),
+    )  # fmt: skip
+    centres = [
+        (step * (c - 1) * 2.1 + step * ((d - 1) % 2) + 1068, -step * ((d - 1) // 2) + 2140, f"{c}-{d}")
+        for _, c, d in (one["ccd"] for one in report.data["ccds"])
+    ]
+    x, y, text = zip(*centres, strict=True) if centres else ((), (), ())
+    plot.text(list(x), list(y), list(text), text_align="center", text_baseline="bottom", text_font_size="11px", name="words")
+    plot.axis.visible = False
+    plot.grid.visible = False
+    plot.y_range = Range1d(-step - 100, 2500)
+    return plot, {"mappers": mappers, "glyph": glyph}
+
+
+def series_plot(series: CCDSeries, what: str) -> Figure:
+    """Background or pointing of a CCD; of many frames, means of neighbours."""
+    good = series.good
+    count = -(-len(series.time) // _MOST_FRAMES)
+    plot = _figure(220, x_axis_label="time (BJD - 2457000, days)")
+    x = _means(series.time, good, count)
+    if what == "background":
+        plot.yaxis.axis_label = "background (e-/s a pixel)"
+        values = series.background
+        plot.line(x, _means(values, good, count), color=COLOURS["blue"], line_width=1.5, legend_label="good frames")
+        bad = ~good & np.isfinite(values)
+        if bad.any():
+            some = np.flatnonzero(bad)[:: -(-int(bad.sum()) // _MOST_FRAMES)]
+            plot.scatter(
+                series.time[some], values[some], color=COLOURS["red"], size=4, legend_label="flagged frames"
+            )
+    else:
+        plot.yaxis.axis_label = "shift (pixels)"
+        for values, colour, name in (
+            (series.column, COLOURS["orange"], "column"),
+            (series.row, COLOURS["blue"], "row"),
+        ):
+            plot.line(x, _means(values, good, count), color=colour, line_width=1.5, legend_label=name)
+    plot.legend.location = "top_left"
+    plot.legend.orientation = "horizontal"
+    plot.name = f"{what} {ccd_name(series.ccd)}"
+    return plot
+
+
+def _means(values: NDArray[np.float64], good: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+    """Means of `count` neighbours that are good; NaN of none."""
+    padded = np.full(-(-len(values) // count) * count, np.nan)
+    padded[: len(values)] = np.where(good, values, np.nan)
+    rows = padded.reshape(-1, count)
+    known = np.isfinite(rows)
+    number = known.sum(axis=1)
+    total = np.where(known, rows, 0.0).sum(axis=1)
+    return np.divide(total, number, out=np.full(len(rows), np.nan), where=number > 0)
+
+
+def timeline_plot(record: dict[str, Any]) -> Figure:
+    """The share of time that each rank computed, over the run."""
+    from bokeh.models import ColorBar, LinearColorMapper
+    from bokeh.palettes import Cividis256
+
+    times = record["timeline"]
+    interval = times["interval"] or 1.0
+    computing = np.clip(np.array(times["computing"], ndmin=2) / interval, 0, 1).astype("f4")
+    waiting = np.clip(np.array(times["waiting"], ndmin=2) / interval, 0, 1).astype("f4")
+    rows, bins = computing.shape
+    first = times["ranks"][0][0]
+    plot = _figure(
+        max(160, min(420, 90 + 14 * rows)), x_axis_label="time since the first star was handed out (s)",
+        y_axis_label="rank", x_range=(0, interval * bins), y_range=(first - 0.5, times["ranks"][-1][1] + 0.5),
+    )  # fmt: skip
+    mapper = LinearColorMapper(palette=Cividis256, low=0, high=1)
+    image = plot.image(
+        image="computing", x=0, y=first - 0.5, dw=interval * bins, dh=times["ranks"][-1][1] - first + 1,
+        color_mapper=mapper, source={"computing": [computing], "waiting": [waiting]},
+    )  # fmt: skip
+    _hover(plot, image, ("time", "$x{0.0} s"), ("computing", "@computing{0.00}"), ("waiting for stars", "@waiting{0.00}"))
+    plot.add_layout(ColorBar(color_mapper=mapper, title="computing", background_fill_color=None), "right")
+    return plot

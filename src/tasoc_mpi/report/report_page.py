@@ -1,0 +1,201 @@
+"""The report of a run as one HTML file without any network, and its numbers as JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zlib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.atomic import write_whole
+from ..core.errors import InputError
+from ..core.status import STATUS
+from ..worklist.work_list import ccd_name
+from .noise_picture import noise_figure
+from .run_report import RunReport
+from .star_map import QUANTITIES
+
+if TYPE_CHECKING:
+    from bokeh.plotting import figure as Figure
+
+__all__ = ["write_report"]
+
+#: Of more stars the search box knows no noise: a page stays below 10 MB.
+_MOST_WITH_NOISE = 300_000
+
+
+def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``report.json`` into a folder.
+
+    Parameters
+    ----------
+    report : RunReport
+    folder : Path
+        Has to be there.
+
+    Returns
+    -------
+    html, json : Path
+
+    Raises
+    ------
+    InputError
+        If bokeh or jinja2 is not installed, or a file cannot be written.
+    """
+    html, numbers = folder / "report.html", folder / "report.json"
+    page = _render(report)
+    try:
+        write_whole(html, page.encode(), durable=False)
+        write_whole(numbers, (json.dumps(report.data, indent=1) + "\n").encode(), durable=False)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from None
+    return html, numbers
+
+
+def _render(report: RunReport) -> str:
+    try:
+        import jinja2
+        from bokeh.embed import components
+        from bokeh.resources import INLINE
+    except ImportError:
+        raise InputError("reports need bokeh and jinja2: pip install 'tasoc-mpi[report]'") from None
+    plots, choices = _plots(report)
+    script, divs = components(plots)
+    files = resources.files("tasoc_mpi.data")
+    # Everything that comes from files is escaped.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["number"] = _number
+    template = environment.from_string((files / "report.html").read_text())
+    return template.render(
+        report=report.data,
+        plots=divs,
+        script=script,
+        bokeh="\n".join(f"<script>{code}</script>" for code in INLINE.js_raw),
+        css=(files / "page.css").read_text(),
+        page_script=(files / "report.js").read_text(),
+        choices=_json(choices),
+        stars=_json(_search_columns(report.run.stars)),
+        statuses=[status.name for status in STATUS],
+        quantities=QUANTITIES,
+        picture=_picture(report),
+        ccd_name=lambda ccd: ccd_name(tuple(ccd)),
+    )
+
+
+def _json(value: Any) -> str:
+    """JSON within an element of a page: nothing in it can end the element."""
+    text = json.dumps(value)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _number(value: float | None, digits: int = 0, factor: float = 1.0) -> str:
+    """A number of a table; "-" where it is not known.
+
+    >>> _number(None), _number(1234.5, 1), _number(2e-4, 0, 1e6)
+    ('-', '1,234.5', '200')
+    """
+    return "-" if value is None else f"{factor * value:,.{digits}f}"
+
+
+def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:
+    """All plots by their names, and what the page's controls set in them."""
+    from .page_plots import (
+        focal_plane_plot,
+        map_plot,
+        noise_plot,
+        ratio_plot,
+        series_plot,
+        timeline_plot,
+    )
+
+    plots = {"noise": noise_plot(report), "ratio": ratio_plot(report)}
+    plots["ratio"].x_range = plots["noise"].x_range
+    choices: dict[str, Any] = {"maps": []}
+    plots["map"], on_map = map_plot(report)
+    # The data of the other CCDs travel with the plot as tags: the page exchanges them.
+    plots["map"].tags = [*on_map["sources"], *on_map["mappers"].values()]
+    choices["maps"].append(
+        {
+            "plot": plots["map"].id,
+            "glyph": on_map["glyph"].id,
+            "bar": on_map["bar"].id,
+            "points": on_map["points"],
+            "sources": [source.id for source in on_map["sources"]],
+            "mappers": {name: mapper.id for name, mapper in on_map["mappers"].items()},
+        }
+    )
+    if len(report.data["ccds"]) > 1:
+        plots["focal_plane"], on_plane = focal_plane_plot(report)
+        plots["focal_plane"].tags = list(on_plane["mappers"].values())
+        choices["maps"].append(
+            {
+                "plot": plots["focal_plane"].id,
+                "glyph": on_plane["glyph"].id,
+                "points": False,
+                "sources": [],
+                "mappers": {name: mapper.id for name, mapper in on_plane["mappers"].items()},
+            }
+        )
+    for k, series in enumerate(report.series):
+        plots[f"background_{k}"] = series_plot(series, "background")
+        plots[f"pointing_{k}"] = series_plot(series, "pointing")
+        plots[f"pointing_{k}"].x_range = plots[f"background_{k}"].x_range
+    for k, record in enumerate(report.data["runs"]):
+        if record.get("timeline"):
+            plots["timeline"] = timeline_plot(record)
+            choices["timeline"] = k
+            break
+    return plots, choices
+
+
+def _search_columns(stars: NDArray[np.void]) -> dict[str, Any]:
+    """All rows in order of their TIC numbers, packed: what the search box looks in."""
+    order = np.argsort(stars["starid"], kind="stable")
+    stars = stars[order]
+    ccds, place = np.unique(stars[["sector", "camera", "ccd"]], return_inverse=True)
+    tmag = np.where(np.isfinite(stars["tmag"]), np.clip(1000 * (stars["tmag"] + 10), 0, 65534), 65535)
+    columns = {
+        "starid": _varints(np.diff(stars["starid"].astype("u8"), prepend=np.uint64(0))),
+        "status": stars["status"].astype("u1").tobytes(),
+        "ccd": place.astype("<u2").tobytes(),
+        "tmag": tmag.round().astype("<u2").tobytes(),
+        "tpf": np.char.startswith(stars["datasource"], "tpf").astype("u1").tobytes(),
+    }
+    if len(stars) <= _MOST_WITH_NOISE:
+        columns["noise"] = (1e6 * stars["rms_hour"]).astype("<f4").tobytes()
+    packed = {name: base64.b64encode(zlib.compress(data, 9)).decode() for name, data in columns.items()}
+    return {"count": len(stars), "ccds": [list(ccd) for ccd in ccds.tolist()], "columns": packed}
+
+
+def _varints(values: NDArray[np.uint64]) -> bytes:
+    """Numbers in groups of seven bits, the lowest first, with bit 7 set where another group follows.
+
+    >>> _varints(np.array([1, 300], "u8")).hex()
+    '01ac02'
+    """
+    groups = np.zeros((len(values), 10), np.uint8)
+    used = np.zeros((len(values), 10), bool)
+    rest = values.astype("u8")
+    for k in range(10):
+        groups[:, k] = rest & np.uint64(127)
+        used[:, k] = (rest > 0) | (k == 0)
+        rest = rest >> np.uint64(7)
+    groups[:, :-1] |= 128 * used[:, 1:].astype(np.uint8)
+    return groups[used].tobytes()
+
+
+def _picture(report: RunReport) -> str:
+    """The noise against magnitude as a picture, for pages without JavaScript; '' without a star."""
+    if not report.run.ok.any():
+        return ""
+    figure = noise_figure(report.run, {})
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=70)
+    figure.clear()
+    return base64.b64encode(data.getvalue()).decode()

@@ -1,0 +1,226 @@
+"""The numbers of a report of a run, as plain values: the page and ``report.json`` show the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.names import catalog_name, cube_name, prf_name
+from ..core.status import STATUS
+from ..products.cube import open_cube
+from ..worklist.run_record import read_records
+from ..worklist.work_list import CCD
+from .ccd_series import CCDSeries, read_series
+from .failures import read_causes
+from .noise import expected_noise
+from .results import Run, sky_level
+from .summary import magnitude_bins, star_groups
+
+__all__ = ["RunReport", "collect_report"]
+
+#: Slowest stars that are listed, and causes of failures.
+_SLOWEST, _CAUSES = 15, 50
+#: Width of the windows of the running ratio, magnitudes, and the fewest stars in one.
+_WINDOW, _FEWEST = 0.25, 5
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run with the numbers of its report."""
+
+    run: Run
+    #: Shape of ``run.stars``: the 1-hour noise over the expected one; NaN where either is not known.
+    ratio: NDArray[np.float64]
+    series: list[CCDSeries]  #: Of the CCDs whose cube is there
+    data: dict[str, Any]  #: All numbers, of the types of JSON; None where one is not known
+
+
+def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
+    """Read everything that a report shows.
+
+    Parameters
+    ----------
+    run : Run
+    folder : Path
+        The input folder.
+    options : str, optional
+        Options that a command for a star of this run needs, with a space in front.
+
+    Raises
+    ------
+    InputError
+        If a file of the run is damaged.
+    """
+    stars = run.stars
+    ratio = np.full(len(stars), np.nan)
+    groups = []
+    for title, chosen in star_groups(stars):
+        ok = chosen & run.ok
+        sky, files = sky_level(run, stars[ok])
+        expected = expected_noise(stars["tmag"][ok], stars["mask_size"][ok], sky)
+        ratio[ok] = stars["rms_hour"][ok] / expected
+        groups.append(
+            {
+                "title": title,
+                "stars": int(chosen.sum()),
+                "sky": sky,
+                "sky_measured": files > 0,
+                "magnitudes": [_bin(one) for one in magnitude_bins(stars[chosen], sky)],
+                "ratio": _running_ratio(stars["tmag"][ok], ratio[ok]),
+            }
+        )
+    ccds = _ccds(stars)
+    series = [one for ccd in ccds if (one := read_series(folder, ccd)) is not None]
+    causes = read_causes(run.path)
+    records = read_records(run.output)
+    data = {
+        "format": "tasoc-mpi report",
+        "program": version("tasoc-mpi"),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(os.environ.get("SOURCE_DATE_EPOCH", time.time())))),
+        "work_list": str(run.path),
+        "output": str(run.output),
+        "rows": len(stars),
+        "stars": len(np.unique(stars["starid"])),
+        "counts": _counts(stars["status"]),
+        "ccds": [{"ccd": list(ccd), **_counts_of(stars, ccd)} for ccd in ccds],
+        "methods": _methods(stars),
+        "groups": groups,
+        "failures": [
+            {
+                "status": cause.status.name,
+                "cause": cause.text,
+                "count": cause.count,
+                "stars": cause.stars,
+                "message": cause.message,
+                "command": cause.command(folder, options),
+            }
+            for cause in causes[:_CAUSES]
+        ],
+        "causes": len(causes),
+        "slowest": _slowest(stars),
+        "seconds": _seconds(stars["elaptime"]),
+        "frames": [{"ccd": list(one.ccd), "good": int(one.good.sum()), **one.frames} for one in series],
+        "runs": records,
+        "inputs": list(_inputs(run, folder, ccds)),
+        "show": f"tasoc-mpi show TIC {folder}{options}",
+    }
+    return RunReport(run, ratio, series, _plain(data))
+
+
+def _plain(value: Any) -> Any:
+    """Values as JSON has them; None instead of what is not finite."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _counts(status: NDArray[np.int32]) -> dict[str, int]:
+    return {one.name: int(count) for one in STATUS if (count := np.count_nonzero(status == one))}
+
+
+def _ccds(stars: NDArray[np.void]) -> list[CCD]:
+    return [tuple(ccd) for ccd in np.unique(stars[["sector", "camera", "ccd"]]).tolist()]
+
+
+def _counts_of(stars: NDArray[np.void], ccd: CCD) -> dict[str, Any]:
+    chosen = (stars["sector"] == ccd[0]) & (stars["camera"] == ccd[1]) & (stars["ccd"] == ccd[2])
+    return {"stars": int(chosen.sum()), "counts": _counts(stars["status"][chosen])}
+
+
+def _methods(stars: NDArray[np.void]) -> list[dict[str, Any]]:
+    """Counts of the stars that were computed, by the method that did it."""
+    methods = stars["method"]
+    names = sorted({name for name in methods if name})
+    return [{"method": name, "counts": _counts(stars["status"][methods == name])} for name in names]
+
+
+def _bin(one: Any) -> dict[str, Any]:
+    counts = {status.name: count for status, count in one.counts.items() if count}
+    names = ("tmag", "rms_hour", "rms_hour_corr", "expected", "ptp", "mask_size", "elaptime")
+    return {**{name: getattr(one, name) for name in names}, "counts": counts}
+
+
+def _running_ratio(tmag: NDArray[np.float64], ratio: NDArray[np.float64]) -> dict[str, list[float]]:
+    """Median and 16th and 84th percentile of noise over expected noise, in windows of magnitude.
+
+    The noise changes by a factor of 2.5 in a magnitude and stars are most at the faint end of a window, so
+    that a running median of the noise itself is that of fainter stars; a ratio has no such slope.
+    """
+    known = np.isfinite(tmag) & np.isfinite(ratio)
+    tmag, ratio = tmag[known], ratio[known]
+    found: dict[str, list[float]] = {"tmag": [], "p16": [], "median": [], "p84": [], "stars": []}
+    if not tmag.size:
+        return found
+    order = np.argsort(tmag, kind="stable")
+    tmag, ratio = tmag[order], ratio[order]
+    centres = np.arange(np.floor(tmag[0] / _WINDOW), np.ceil(tmag[-1] / _WINDOW)) * _WINDOW + _WINDOW / 2
+    for centre in centres:
+        first, last = np.searchsorted(tmag, [centre - _WINDOW / 2, centre + _WINDOW / 2])
+        if last - first >= _FEWEST:
+            quantiles = np.percentile(ratio[first:last], [16, 50, 84])
+            for name, value in zip(found, (centre, *quantiles, last - first), strict=True):
+                found[name].append(round(float(value), 4))
+    return found
+
+
+def _slowest(stars: NDArray[np.void]) -> list[dict[str, Any]]:
+    seconds = np.where(np.isfinite(stars["elaptime"]), stars["elaptime"], -1.0)
+    order = np.argsort(-seconds, kind="stable")[:_SLOWEST]
+    names = ("starid", "sector", "camera", "ccd", "cadence", "datasource", "tmag", "method", "elaptime")
+    return [
+        {**{name: stars[name][i].item() if name != "method" else stars[name][i] for name in names},
+         "status": STATUS(int(stars["status"][i])).name,
+         "stamp": f"{stars['stamp_height'][i]:.0f} x {stars['stamp_width'][i]:.0f}" if stars["stamp_width"][i] > 0 else "-"}
+        for i in order
+        if seconds[i] >= 0
+    ]  # fmt: skip
+
+
+def _seconds(elapsed: NDArray[np.float64]) -> dict[str, float | None]:
+    known = elapsed[np.isfinite(elapsed)]
+    if not known.size:
+        return dict.fromkeys(("median", "mean", "longest", "sum"))
+    return {"median": np.median(known), "mean": known.mean(), "longest": known.max(), "sum": known.sum()}
+
+
+def _inputs(run: Run, folder: Path, ccds: Iterable[CCD]) -> Iterable[dict[str, Any]]:
+    """Input files as they are now, with digests of their content."""
+    for ccd in ccds:
+        for name, digest in ((cube_name, _cube_digest), (catalog_name, _file_digest), (prf_name, _file_digest)):
+            path = folder / name(*ccd)
+            if path.is_file():
+                yield _input(path, digest)
+    yield _input(run.path, lambda _: None)
+
+
+def _input(path: Path, digest: Callable[[Path], str | None]) -> dict[str, Any]:
+    status = path.stat()
+    modified = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.st_mtime))
+    return {"name": path.name, "bytes": status.st_size, "modified": modified, "sha256": digest(path)}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cube_digest(path: Path) -> str:
+    """Digest of times, flags, world coordinates and sum image: a cube itself has tens of gigabytes."""
+    cube = open_cube(path)
+    digest = hashlib.sha256()
+    for array in (cube.time, cube.cadenceno, cube.quality, cube.wcs.crval, cube.wcs.cd, cube.sumimage):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
