@@ -202,9 +202,7 @@ class Workers:
         self.batches = [[] for _ in self.node]
         self.count = len(self.node) - 1
 
-    def compute(
-        self, queue: Queue, add_results: AddResults, tick: Callable[[], None]
-    ) -> None:
+    def compute(self, queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
         """Have all stars of a queue computed.
 
         After a stop was requested, workers answer with what they have computed within `stop_timeout`. If one

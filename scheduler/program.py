@@ -106,9 +106,7 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
             records.append(RunRecord.begin(output, "run", vars(args), node, len(rows), times))
             return _announce(rows, options, len(node))
 
-        totals = schedule(
-            results, wanted, compute, size, announce, stop, options.max_errors, times
-        )
+        totals = schedule(results, wanted, compute, size, announce, stop, options.max_errors, times)
         decision = results.last.decide()
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds

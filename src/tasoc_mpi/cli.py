@@ -37,6 +37,7 @@ COMMANDS = (
     "publish",
     "status",
     "summary",
+    "report",
     "movie",
     "unpack",
     "export",
@@ -44,13 +45,14 @@ COMMANDS = (
 )
 
 #: Commands that use settings and are always one process; `prepare` and `run` check them on rank 0.
-_WITH_SETTINGS = ("simulate", "download", "catalog", "import", "todo", "star", "summary", "submit")
+_WITH_SETTINGS = ("simulate", "download", "catalog", "import", "todo", "star", "summary", "report", "submit")
 
 #: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
 _MODULES = {
     "compile": "compile_kernels",
     "import": "importing",
     "prf": "measure_prf",
+    "report": "write_report",
     "status": "show_status",
 }
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_results import make_folder, write_curve
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.status import STATUS
-from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
 from tasoc_mpi.report import run_status
 from tasoc_mpi.report.noise import expected_noise, mixture_sigma, noise_parts
-from tasoc_mpi.report.pictures import choose_stars, draw_pictures, running_median
+from tasoc_mpi.report.pictures import choose_stars, draw_pictures
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
 from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
 from tasoc_mpi.report.summary import magnitude_bins, summary_lines
@@ -33,63 +33,6 @@ from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 
 OK, WARNING, ERROR, SKIPPED = STATUS.OK, STATUS.WARNING, STATUS.ERROR, STATUS.SKIPPED
-
-#: tmag, status, rms_hour, ptp, mask_size, elaptime
-STARS = [
-    (8.2, OK, 100e-6, 50e-6, 20, 0.002),
-    (8.5, OK, 140e-6, 70e-6, 30, 0.004),
-    (8.9, OK, 900e-6, 90e-6, 22, 0.003),
-    (8.95, WARNING, 5e-3, 5e-3, 5, 0.009),
-    (11.1, ERROR, None, None, None, 0.001),
-    (11.2, SKIPPED, None, None, None, None),
-    (14.9, None, None, None, None, None),
-    (None, None, None, None, None, None),
-]
-
-
-def make_folder(folder: Path, files: bool = True) -> Path:
-    """A work list with known results, and light curves of its stars that are OK."""
-    rows = np.zeros(len(STARS) + 1, TODO_DTYPE)
-    for k, star in enumerate(STARS):
-        rows[k] = (k + 1, 1000 + k, 1, "ffi", 1, 1, 1800, "", np.nan if star[0] is None else star[0], 111)
-    rows[-1] = (99, 1000, 1, "tpf", 1, 1, 120, "", 8.2, 111)
-    create_todo(folder / "todo.sqlite", rows)
-    with sqlite3.connect(folder / "todo.sqlite") as conn:
-        conn.execute("INSERT INTO photometry_output VALUES ('curves', 6)")
-        for priority, (_, status, *numbers) in enumerate(STARS, start=1):
-            conn.execute("UPDATE todolist SET status = ? WHERE priority = ?", (status, priority))
-            if numbers[-1] is not None:
-                name = write_curve(folder / "curves", priority) if status == OK and files else None
-                conn.execute(
-                    "INSERT INTO diagnostics (method_used, priority, lightcurve, rms_hour, ptp, mask_size,"
-                    " elaptime) VALUES ('aperture', ?, ?, ?, ?, ?, ?)",
-                    (priority, name, *numbers),
-                )
-    conn.close()
-    return folder
-
-
-def write_curve(folder: Path, priority: int) -> str:
-    """A light curve with a sky of 90 e-/s a pixel, a bad point, and a missing one."""
-    n, pixels = 120, STARS[priority - 1][4]
-    rng = np.random.default_rng(priority)
-    aperture = np.ones((8, 9), "i4")
-    aperture.flat[:pixels] |= 2
-    columns = {
-        "time": 1325.3 + np.arange(n) / 48, "timecorr": np.zeros(n), "cadenceno": np.arange(n),
-        "flux": rng.normal(10000, 2, n), "flux_err": np.full(n, 2.0),
-        "flux_background": np.full(n, 90.0 * pixels),
-        "corrector_quality": np.zeros(n, "i4"), "quality": np.where(np.arange(n) == 5, 32, 0),
-        "pos_centroid": np.ones((n, 2)), "pos_corr": np.zeros((n, 2)),
-    }  # fmt: skip
-    columns["flux"][5], columns["flux"][7] = 1e7, np.nan
-    lightcurve = LightCurve(
-        starid=999 + priority, sector=1, camera=1, ccd=1, cadence=1800, data_rel=1, version=6,
-        columns=columns, sumimage=np.ones((8, 9), "f4"), aperture=aperture,
-        wcs_cards=[("CRVAL1P", 101, ""), ("CRVAL2P", 201, "")],
-    )  # fmt: skip
-    return write_lightcurve(folder, lightcurve)
-
 
 # --- Expected noise ------------------------------------------------------------------------------------
 
@@ -293,7 +236,7 @@ def test_pictures_are_written_and_named(tmp_path, capsys):
     from matplotlib.image import imread
 
     images = [imread(path) for path in paths]
-    assert [image.shape[:2] for image in images] == [(770, 990), (506, 1430)]
+    assert [image.shape[:2] for image in images] == [(935, 990), (506, 1430)]
     for image in images:
         assert len(np.unique(image[:, :, :3].reshape(-1, 3), axis=0)) > 30
     first = [path.read_bytes() for path in paths]
@@ -313,15 +256,6 @@ def test_a_missing_light_curve_is_named(tmp_path):
     shutil.rmtree(tmp_path / "curves" / "c1800")
     with pytest.raises(MissingInput, match="no such light curve"):
         draw_pictures(run, tmp_path)
-
-
-def test_running_median():
-    x = np.array([0.0, 0.1, 0.2, 1.0, np.nan])
-    y = np.array([1.0, 2.0, 6.0, 9.0, 5.0])
-    found = running_median(x, y, np.array([0.1, 1.0]), 0.5)
-    assert found[0] == 2.0
-    assert np.isnan(found[1])  # a single point is no median
-    assert running_median(x, y, np.array([1.0]), 0.5, least=1)[0] == 9.0
 
 
 # --- Truth ---------------------------------------------------------------------------------------------

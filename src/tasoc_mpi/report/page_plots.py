@@ -25,14 +25,23 @@ if TYPE_CHECKING:
     from bokeh.models import ColorMapper
     from bokeh.plotting import figure as Figure
 
-__all__ = ["MOST_POINTS", "focal_plane_plot", "map_plot", "noise_plot", "series_plot", "timeline_plot"]
+__all__ = [
+    "MOST_POINTS",
+    "STATUS_COLOURS",
+    "focal_plane_plot",
+    "map_plot",
+    "noise_plot",
+    "ratio_plot",
+    "series_plot",
+    "timeline_plot",
+]
 
 #: Stars that are drawn as points, and outliers that are drawn above densities.
 MOST_POINTS, _OUTLIERS = 20_000, 1_000
 #: Points of a time series at most.
 _MOST_FRAMES = 1_500
-_TOOLS = "pan,box_zoom,wheel_zoom,reset,save"
-_STATUS_COLOURS = {
+_TOOLS = "pan,box_zoom,wheel_zoom,tap,reset,save"
+STATUS_COLOURS = {
     STATUS.OK: COLOURS["blue"],
     STATUS.WARNING: COLOURS["yellow"],
     STATUS.ERROR: COLOURS["red"],
@@ -46,7 +55,9 @@ _STATUS_COLOURS = {
 def _figure(height: int, **options: Any) -> Figure:
     from bokeh.plotting import figure
 
-    plot = figure(height=height, sizing_mode="stretch_width", tools=_TOOLS, toolbar_location="above", **options)
+    plot = figure(
+        height=height, sizing_mode="stretch_width", tools=_TOOLS, toolbar_location="above", **options
+    )
     plot.toolbar.logo = None
     # A page that is scrolled with the wheel must not zoom a plot on the way.
     plot.toolbar.active_scroll = None
@@ -78,14 +89,14 @@ def noise_plot(report: RunReport) -> Figure:
         "ratio": ratio,
         "mask": shown["mask_size"],
         "contamination": shown["contamination"],
-        "source": np.where(np.char.startswith(shown["datasource"], "tpf"), "target pixel file", "full frame image"),
-    }  # fmt: skip
-    for source, colour in (("full frame image", COLOURS["blue"]), ("target pixel file", COLOURS["orange"])):
-        mine = columns["source"] == source
+    }
+    is_tpf = np.char.startswith(shown["datasource"], "tpf")
+    kinds = ((~is_tpf, "full frame images", "blue"), (is_tpf, "target pixel files", "orange"))
+    for mine, name, colour in kinds:
         if mine.any():
             points = plot.scatter(
-                "tmag", "noise", source={name: column[mine] for name, column in columns.items()}, size=5,
-                color=colour, line_color=None, alpha=0.7, legend_label=f"{source}s ({mine.sum()})",
+                "tmag", "noise", source={key: column[mine] for key, column in columns.items()}, size=5,
+                color=COLOURS[colour], line_color=None, alpha=0.7, legend_label=f"{name} ({mine.sum()})",
                 name="stars",
             )  # fmt: skip
             _hover(
@@ -106,9 +117,10 @@ def _density(plot: Figure, x: NDArray[Any], log_y: NDArray[Any]) -> None:
 
     counts, x_edges, y_edges = np.histogram2d(x, log_y, bins=(160, 120))
     i, j = np.nonzero(counts)
+    mapper = LogColorMapper(palette=Cividis256, low=1, high=counts.max())
     cells = plot.quad(
         left="left", right="right", bottom="bottom", top="top", line_color=None,
-        fill_color={"field": "count", "transform": LogColorMapper(palette=Cividis256, low=1, high=counts.max())},
+        fill_color={"field": "count", "transform": mapper},
         source={
             "left": x_edges[i], "right": x_edges[i + 1], "count": counts[i, j].astype("f4"),
             "bottom": 10 ** y_edges[j], "top": 10 ** y_edges[j + 1],
@@ -142,6 +154,8 @@ def _expected(plot: Figure, report: RunReport, stars: NDArray[np.void]) -> None:
 
 def ratio_plot(report: RunReport) -> Figure:
     """Running median of the noise over the expected noise."""
+    from bokeh.models import Range1d
+
     plot = _figure(220, x_axis_label="TESS magnitude", y_axis_label="noise / expected")
     colours = (COLOURS["blue"], COLOURS["orange"], COLOURS["green"], COLOURS["pink"])
     for group, colour in zip(report.data["groups"], colours, strict=False):
@@ -149,17 +163,15 @@ def ratio_plot(report: RunReport) -> Figure:
         if one["tmag"]:
             plot.varea(one["tmag"], one["p16"], one["p84"], fill_color=colour, fill_alpha=0.25)
             line = plot.line(
-                "tmag", "median", source={name: one[name] for name in ("tmag", "median", "stars")},
+                "tmag", "median", source={name: one[name] for name in ("tmag", "median")},
                 color=colour, line_width=2.5, legend_label=group["title"],
             )  # fmt: skip
-            _hover(plot, line, ("Tmag", "@tmag{0.00}"), ("median", "@median{0.00}"), ("stars", "@stars"))
-    plot.line([0, 20], [1, 1], color=COLOURS["red"], line_dash="dashed")
-    tmag = [value for group in report.data["groups"] for value in group["ratio"]["tmag"]]
-    if tmag:
-        from bokeh.models import Range1d
-
-        plot.x_range = Range1d(min(tmag) - 0.3, max(tmag) + 0.3)
-        plot.legend.location = "top_left"
+            _hover(plot, line, ("Tmag", "@tmag{0.00}"), ("median", "@median{0.00}"))
+    tmag = report.run.stars["tmag"][report.run.ok & np.isfinite(report.run.stars["tmag"])]
+    low, high = (float(tmag.min()), float(tmag.max())) if tmag.size else (0.0, 15.0)
+    plot.x_range = Range1d(low - 0.3, high + 0.3)
+    plot.line([low, high], [1, 1], color=COLOURS["red"], line_dash="dashed", legend_label="as expected")
+    plot.legend.location = "top_left"
     return plot
 
 
@@ -171,7 +183,7 @@ def _mappers(columns: Sequence[dict[str, NDArray[Any]]], points: bool) -> dict[s
     mappers: dict[str, ColorMapper] = {}
     for name in QUANTITIES:
         if name == "status" and points:
-            palette = [_STATUS_COLOURS.get(STATUS(k), COLOURS["black"]) for k in range(max(STATUS) + 1)]
+            palette = [STATUS_COLOURS.get(STATUS(k), COLOURS["black"]) for k in range(max(STATUS) + 1)]
             mappers[name] = LinearColorMapper(palette=palette, low=-0.5, high=max(STATUS) + 0.5)
             continue
         values = np.concatenate([one[name] for one in columns])
@@ -200,8 +212,8 @@ def map_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
     columns = [map_columns(report, tuple(one["ccd"]), points) for one in report.data["ccds"]]
     mappers = _mappers(columns, points)
     plot = _figure(
-        460, x_axis_label="column (pixels of the full frame image, from 1)", y_axis_label="row (from 1)",
-        match_aspect=True,
+        560, x_axis_label="column (pixels of the full frame image, from 1)", y_axis_label="row (from 1)",
+        match_aspect=True, max_width=700,
     )  # fmt: skip
     sources = [ColumnDataSource(one) for one in columns]
     shown = ColumnDataSource(dict(columns[0]) if columns else {})
@@ -216,7 +228,10 @@ def map_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
     else:
         glyph = plot.rect("x", "y", width=CELL, height=CELL, source=shown, fill_color=colour, line_color=None)
         fields = [("stars", "@stars{0}"), ("share that is OK", "@status{0.00}")]
-        fields += [("median noise / expected", "@ratio{0.00}"), ("median contamination", "@contamination{0.000}")]
+        fields += [
+            ("median noise / expected", "@ratio{0.00}"),
+            ("median contamination", "@contamination{0.000}"),
+        ]
         fields += [("median mask", "@mask{0} px")]
     _hover(plot, glyph, *fields)
     bar = ColorBar(color_mapper=mappers["ratio"], visible=not points, background_fill_color=None)
@@ -254,7 +269,15 @@ def focal_plane_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
         for _, c, d in (one["ccd"] for one in report.data["ccds"])
     ]
     x, y, text = zip(*centres, strict=True) if centres else ((), (), ())
-    plot.text(list(x), list(y), list(text), text_align="center", text_baseline="bottom", text_font_size="11px", name="words")
+    plot.text(
+        list(x),
+        list(y),
+        list(text),
+        text_align="center",
+        text_baseline="bottom",
+        text_font_size="11px",
+        name="words",
+    )
     plot.axis.visible = False
     plot.grid.visible = False
     plot.y_range = Range1d(-step - 100, 2500)
@@ -270,7 +293,9 @@ def series_plot(series: CCDSeries, what: str) -> Figure:
     if what == "background":
         plot.yaxis.axis_label = "background (e-/s a pixel)"
         values = series.background
-        plot.line(x, _means(values, good, count), color=COLOURS["blue"], line_width=1.5, legend_label="good frames")
+        plot.line(
+            x, _means(values, good, count), color=COLOURS["blue"], line_width=1.5, legend_label="good frames"
+        )
         bad = ~good & np.isfinite(values)
         if bad.any():
             some = np.flatnonzero(bad)[:: -(-int(bad.sum()) // _MOST_FRAMES)]
@@ -321,6 +346,12 @@ def timeline_plot(record: dict[str, Any]) -> Figure:
         image="computing", x=0, y=first - 0.5, dw=interval * bins, dh=times["ranks"][-1][1] - first + 1,
         color_mapper=mapper, source={"computing": [computing], "waiting": [waiting]},
     )  # fmt: skip
-    _hover(plot, image, ("time", "$x{0.0} s"), ("computing", "@computing{0.00}"), ("waiting for stars", "@waiting{0.00}"))
+    _hover(
+        plot,
+        image,
+        ("time", "$x{0.0} s"),
+        ("computing", "@computing{0.00}"),
+        ("waiting for stars", "@waiting{0.00}"),
+    )
     plot.add_layout(ColorBar(color_mapper=mapper, title="computing", background_fill_color=None), "right")
     return plot

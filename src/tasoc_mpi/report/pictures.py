@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..core.settings import mag2flux
 from .figures import COLOURS, new_figure, relative_unit, robust_limits, save_figure
-from .noise import noise_parts
-from .results import Curve, Run, read_curve, sky_level
+from .noise_picture import draw_noise, run_title
+from .results import Curve, Run, read_curve
 from .variables import Variable, injected_variables
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["choose_stars", "draw_lightcurves", "draw_noise", "draw_pictures", "running_median"]
+__all__ = ["choose_stars", "draw_lightcurves", "draw_pictures"]
 
 #: Light curves on the page.
 PANELS = 12
@@ -54,96 +53,6 @@ def draw_pictures(run: Run, folder: Path) -> list[Path]:
         draw_noise(run, variables, run.output / "noise.png"),
         draw_lightcurves(run, variables, run.output / "lightcurves.png"),
     ]
-
-
-# --- Noise against magnitude ---------------------------------------------------------------------------
-
-
-def running_median(
-    x: NDArray[np.float64], y: NDArray[np.float64], grid: NDArray[np.float64], width: float, least: int = 3
-) -> NDArray[np.float64]:
-    """Median of y within half a `width` around each point of a grid; NaN of fewer than `least` points.
-
-    >>> running_median(np.arange(5.0), np.arange(5.0) ** 2, np.array([1.0, 9.0]), width=2.0)
-    array([ 1., nan])
-    """
-    x, y = x[np.isfinite(x) & np.isfinite(y)], y[np.isfinite(x) & np.isfinite(y)]
-    near = [y[np.abs(x - g) <= 0.5 * width] for g in grid]
-    return np.array([np.median(values) if len(values) >= least else np.nan for values in near])
-
-
-def draw_noise(run: Run, variables: dict[int, Variable], path: Path) -> Path:
-    """Draw the 1-hour noise of all stars that are OK against magnitude, with the expected noise."""
-    stars = run.stars[run.ok & np.isfinite(run.stars["tmag"]) & (run.stars["rms_hour"] > 0)]
-    figure = new_figure(9.0, 7.0)
-    axes = figure.add_subplot()
-    axes.set_yscale("log")
-    axes.set_xlabel("TESS magnitude")
-    axes.set_ylabel("1-hour noise (ppm)")
-    axes.set_title(_title(run), fontsize=11)
-    if not len(stars):
-        axes.text(0.5, 0.5, "no star with a noise", transform=axes.transAxes, ha="center")
-        return save_figure(figure, path)
-    is_tpf = np.char.startswith(stars["datasource"], "tpf")
-    size = float(np.clip(4000 / len(stars), 2, 14))
-    ppm, injected = 1e6 * stars["rms_hour"], np.isin(stars["starid"], list(variables))
-    dots = {"s": size, "linewidths": 0, "zorder": 2, "rasterized": True}
-    rings = {"s": size + 30, "facecolors": "none", "linewidths": 1.0, "zorder": 3}
-    for chosen, name, marks in (
-        (~is_tpf, "full frame images", dots | {"color": COLOURS["grey"]}),
-        (is_tpf, "target pixel files", dots | {"color": COLOURS["blue"]}),
-        (injected, "injected variables", rings | {"edgecolors": COLOURS["orange"]}),
-    ):
-        if chosen.any():
-            axes.scatter(stars["tmag"][chosen], ppm[chosen], label=f"{name} ({int(chosen.sum())})", **marks)
-    _noise_curves(axes, run, stars, injected)
-    low, high = stars["tmag"].min(), stars["tmag"].max()
-    axes.set_xlim(low - 0.3, high + 0.3)
-    axes.grid(which="major", color="0.9")
-    axes.grid(which="minor", color="0.95", linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.legend(fontsize=9, loc="upper left")
-    return save_figure(figure, path)
-
-
-def _title(run: Run) -> str:
-    ccds = np.unique(run.stars[["sector", "camera", "ccd"]])
-    if len(ccds) == 1:
-        sector, camera, ccd = ccds[0].tolist()
-        where = f"sector {sector}, camera {camera}, CCD {ccd}"
-    else:
-        where = f"{len(ccds)} CCDs"
-    return f"{where}: {int(run.ok.sum())} stars OK of {len(run.stars)}"
-
-
-def _noise_curves(axes: Axes, run: Run, stars: NDArray[np.void], injected: NDArray[np.bool_]) -> None:
-    """The running median of the stars, and the parts of the expected noise for masks of typical size."""
-    tmag, mask_size = stars["tmag"], stars["mask_size"]
-    grid = np.arange(np.floor(4 * tmag.min()) / 4, tmag.max() + 0.25, 0.25)
-    constant = ~injected
-    median = running_median(tmag[constant], 1e6 * stars["rms_hour"][constant], grid, 1.0)
-    name = "running median" + (", without injected variables" if injected.any() else "")
-    axes.plot(grid, median, color=COLOURS["black"], linewidth=2.0, label=name, zorder=5)
-    # Where there are few stars, the size of the masks is that of their neighbours in magnitude.
-    typical = running_median(tmag, mask_size, grid, 1.0, least=1)
-    known = np.isfinite(typical)
-    if not known.any():
-        return
-    pixels = np.interp(grid, grid[known], typical[known])
-    sky, _ = sky_level(run, stars)
-    parts = noise_parts(mag2flux(grid), pixels, sky)  # type: ignore[arg-type]
-    axes.plot(
-        grid, 1e6 * parts.total, color=COLOURS["red"], linewidth=2.0, zorder=6,
-        label=f"expected: masks of {pixels.min():.0f} to {pixels.max():.0f} px, sky {sky:.0f} e$^-$/s a px",
-    )  # fmt: skip
-    for values, style, name in (
-        (parts.star, "--", "star"),
-        (parts.sky, "-.", "sky"),
-        (parts.read, ":", "read-out"),
-    ):
-        axes.plot(grid, 1e6 * values, style, color=COLOURS["red"], linewidth=1.0, label=name, zorder=4)
-    shown = np.concatenate([1e6 * stars["rms_hour"], 1e6 * parts.total])
-    axes.set_ylim(0.5 * np.nanmin(shown), 2.0 * np.nanmax(shown))
 
 
 # --- Light curves --------------------------------------------------------------------------------------
@@ -224,7 +133,7 @@ def draw_lightcurves(run: Run, variables: dict[int, Variable], path: Path) -> Pa
     columns = 2
     rows = -(-len(chosen) // columns)
     figure = new_figure(13.0, 0.6 + 2.0 * rows)
-    figure.suptitle(_title(run), fontsize=11)
+    figure.suptitle(run_title(run), fontsize=11)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for axes in grid.flat[len(chosen) :]:
         axes.set_axis_off()

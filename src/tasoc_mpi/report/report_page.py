@@ -62,11 +62,13 @@ def _render(report: RunReport) -> str:
     try:
         import jinja2
         from bokeh.embed import components
-        from bokeh.resources import INLINE
+        from bokeh.resources import Resources
     except ImportError:
         raise InputError("reports need bokeh and jinja2: pip install 'tasoc-mpi[report]'") from None
     plots, choices = _plots(report)
     script, divs = components(plots)
+    # The part that draws; not those of widgets, tables and formulas.
+    library = Resources(mode="inline", components=["bokeh"])
     files = resources.files("tasoc_mpi.data")
     # Everything that comes from files is escaped.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -76,16 +78,31 @@ def _render(report: RunReport) -> str:
         report=report.data,
         plots=divs,
         script=script,
-        bokeh="\n".join(f"<script>{code}</script>" for code in INLINE.js_raw),
+        bokeh="\n".join(f"<script>{code}</script>" for code in library.js_raw),
         css=(files / "page.css").read_text(),
         page_script=(files / "report.js").read_text(),
         choices=_json(choices),
         stars=_json(_search_columns(report.run.stars)),
+        points=choices["maps"][0]["points"],
         statuses=[status.name for status in STATUS],
+        statuses_json=_json(_words(report)),
         quantities=QUANTITIES,
         picture=_picture(report),
         ccd_name=lambda ccd: ccd_name(tuple(ccd)),
     )
+
+
+def _words(report: RunReport) -> dict[str, Any]:
+    """Names and colours of statuses, the command of a star's page, and the pages that are there."""
+    from .page_plots import STATUS_COLOURS
+
+    pages = report.run.output / "pages"
+    return {
+        "names": [STATUS(k).name if k in set(STATUS) else "-" for k in range(max(STATUS) + 1)],
+        "colours": {status.name: STATUS_COLOURS[status] for status in STATUS if status in STATUS_COLOURS},
+        "show": report.data["show"],
+        "pages": sorted(path.name for path in pages.glob("tic*.html")) if pages.is_dir() else [],
+    }
 
 
 def _json(value: Any) -> str:
@@ -115,7 +132,7 @@ def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:
     )
 
     plots = {"noise": noise_plot(report), "ratio": ratio_plot(report)}
-    plots["ratio"].x_range = plots["noise"].x_range
+    plots["noise"].x_range = plots["ratio"].x_range
     choices: dict[str, Any] = {"maps": []}
     plots["map"], on_map = map_plot(report)
     # The data of the other CCDs travel with the plot as tags: the page exchanges them.
@@ -142,6 +159,12 @@ def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:
                 "mappers": {name: mapper.id for name, mapper in on_plane["mappers"].items()},
             }
         )
+    with_series = [series.ccd for series in report.series]
+    choices["series"] = len(with_series)
+    choices["series_of"] = [
+        with_series.index(tuple(one["ccd"])) if tuple(one["ccd"]) in with_series else -1
+        for one in report.data["ccds"]
+    ]
     for k, series in enumerate(report.series):
         plots[f"background_{k}"] = series_plot(series, "background")
         plots[f"pointing_{k}"] = series_plot(series, "pointing")
@@ -169,7 +192,7 @@ def _search_columns(stars: NDArray[np.void]) -> dict[str, Any]:
     }
     if len(stars) <= _MOST_WITH_NOISE:
         columns["noise"] = (1e6 * stars["rms_hour"]).astype("<f4").tobytes()
-    packed = {name: base64.b64encode(zlib.compress(data, 9)).decode() for name, data in columns.items()}
+    packed = {name: base64.b64encode(zlib.compress(data, 6)).decode() for name, data in columns.items()}
     return {"count": len(stars), "ccds": [list(ccd) for ccd in ccds.tolist()], "columns": packed}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ..worklist.work_list import CCD
 from .ccd_series import CCDSeries, read_series
 from .failures import read_causes
 from .noise import expected_noise
+from .noise_picture import running_quantiles
 from .results import Run, sky_level
 from .summary import magnitude_bins, star_groups
 
@@ -29,8 +29,6 @@ __all__ = ["RunReport", "collect_report"]
 
 #: Slowest stars that are listed, and causes of failures.
 _SLOWEST, _CAUSES = 15, 50
-#: Width of the windows of the running ratio, magnitudes, and the fewest stars in one.
-_WINDOW, _FEWEST = 0.25, 5
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
     data = {
         "format": "tasoc-mpi report",
         "program": version("tasoc-mpi"),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(os.environ.get("SOURCE_DATE_EPOCH", time.time())))),
+        "made": _utc(time.time()),
         "work_list": str(run.path),
         "output": str(run.output),
         "rows": len(stars),
@@ -116,6 +114,10 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
     return RunReport(run, ratio, series, _plain(data))
 
 
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def _plain(value: Any) -> Any:
     """Values as JSON has them; None instead of what is not finite."""
     if isinstance(value, dict):
@@ -124,7 +126,9 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, (float, np.floating)):
         return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
+    if isinstance(value, np.integer):
+        return int(value)
+    return str(value) if isinstance(value, str) else value
 
 
 def _counts(status: NDArray[np.int32]) -> dict[str, int]:
@@ -154,39 +158,23 @@ def _bin(one: Any) -> dict[str, Any]:
 
 
 def _running_ratio(tmag: NDArray[np.float64], ratio: NDArray[np.float64]) -> dict[str, list[float]]:
-    """Median and 16th and 84th percentile of noise over expected noise, in windows of magnitude.
-
-    The noise changes by a factor of 2.5 in a magnitude and stars are most at the faint end of a window, so
-    that a running median of the noise itself is that of fainter stars; a ratio has no such slope.
-    """
-    known = np.isfinite(tmag) & np.isfinite(ratio)
-    tmag, ratio = tmag[known], ratio[known]
-    found: dict[str, list[float]] = {"tmag": [], "p16": [], "median": [], "p84": [], "stars": []}
-    if not tmag.size:
-        return found
-    order = np.argsort(tmag, kind="stable")
-    tmag, ratio = tmag[order], ratio[order]
-    centres = np.arange(np.floor(tmag[0] / _WINDOW), np.ceil(tmag[-1] / _WINDOW)) * _WINDOW + _WINDOW / 2
-    for centre in centres:
-        first, last = np.searchsorted(tmag, [centre - _WINDOW / 2, centre + _WINDOW / 2])
-        if last - first >= _FEWEST:
-            quantiles = np.percentile(ratio[first:last], [16, 50, 84])
-            for name, value in zip(found, (centre, *quantiles, last - first), strict=True):
-                found[name].append(round(float(value), 4))
-    return found
+    """Quantiles of noise over expected noise, in windows of magnitude."""
+    centres, quantiles = running_quantiles(tmag, ratio)
+    names = ("p16", "median", "p84")
+    found = {name: np.round(values, 4).tolist() for name, values in zip(names, quantiles, strict=True)}
+    return {"tmag": centres.tolist(), **found}
 
 
 def _slowest(stars: NDArray[np.void]) -> list[dict[str, Any]]:
     seconds = np.where(np.isfinite(stars["elaptime"]), stars["elaptime"], -1.0)
     order = np.argsort(-seconds, kind="stable")[:_SLOWEST]
     names = ("starid", "sector", "camera", "ccd", "cadence", "datasource", "tmag", "method", "elaptime")
-    return [
-        {**{name: stars[name][i].item() if name != "method" else stars[name][i] for name in names},
-         "status": STATUS(int(stars["status"][i])).name,
-         "stamp": f"{stars['stamp_height'][i]:.0f} x {stars['stamp_width'][i]:.0f}" if stars["stamp_width"][i] > 0 else "-"}
-        for i in order
-        if seconds[i] >= 0
-    ]  # fmt: skip
+    return [_slow_star(stars[i], names) for i in order if seconds[i] >= 0]
+
+
+def _slow_star(star: np.void, names: Iterable[str]) -> dict[str, Any]:
+    size = f"{star['stamp_height']:.0f} x {star['stamp_width']:.0f}" if star["stamp_width"] > 0 else "-"
+    return {**{name: star[name] for name in names}, "status": STATUS(int(star["status"])).name, "stamp": size}
 
 
 def _seconds(elapsed: NDArray[np.float64]) -> dict[str, float | None]:
@@ -199,7 +187,11 @@ def _seconds(elapsed: NDArray[np.float64]) -> dict[str, float | None]:
 def _inputs(run: Run, folder: Path, ccds: Iterable[CCD]) -> Iterable[dict[str, Any]]:
     """Input files as they are now, with digests of their content."""
     for ccd in ccds:
-        for name, digest in ((cube_name, _cube_digest), (catalog_name, _file_digest), (prf_name, _file_digest)):
+        for name, digest in (
+            (cube_name, _cube_digest),
+            (catalog_name, _file_digest),
+            (prf_name, _file_digest),
+        ):
             path = folder / name(*ccd)
             if path.is_file():
                 yield _input(path, digest)
@@ -208,7 +200,7 @@ def _inputs(run: Run, folder: Path, ccds: Iterable[CCD]) -> Iterable[dict[str, A
 
 def _input(path: Path, digest: Callable[[Path], str | None]) -> dict[str, Any]:
     status = path.stat()
-    modified = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.st_mtime))
+    modified = _utc(status.st_mtime)
     return {"name": path.name, "bytes": status.st_size, "modified": modified, "sha256": digest(path)}
 
 

@@ -71,20 +71,32 @@ def map_columns(report: RunReport, ccd: CCD, points: bool) -> dict[str, NDArray[
     known = np.isfinite(column) & np.isfinite(row)
     cell_column = np.clip((column[known] - _FIRST_COLUMN) // CELL, 0, 32).astype("i8")
     cell = 64 * np.clip(row[known] // CELL, 0, 32).astype("i8") + cell_column
-    order = np.argsort(cell, kind="stable")
-    cells, starts = np.unique(cell[order], return_index=True)
-    groups = np.split(order, starts[1:]) if len(cells) else []
-    ok = stars["status"][known] == STATUS.OK
+    cells, group = np.unique(cell, return_inverse=True)
+    ok = (stars["status"][known] == STATUS.OK).astype("f8")
+    number = np.bincount(group, minlength=len(cells))
     values = {"ratio": ratio, "contamination": stars["contamination"], "mask": stars["mask_size"]}
     return {
         "x": (_FIRST_COLUMN + CELL * (cells % 64) + CELL / 2 + 1).astype("f4"),
         "y": (CELL * (cells // 64) + CELL / 2 + 1).astype("f4"),
-        "stars": np.array([len(group) for group in groups], "f4"),
-        "status": np.array([ok[group].mean() for group in groups], "f4"),
-        **{name: np.array([_median(v[known][g]) for g in groups], "f4") for name, v in values.items()},
+        "stars": number.astype("f4"),
+        "status": (np.bincount(group, ok, len(cells)) / np.maximum(number, 1)).astype("f4"),
+        **{name: _medians(v[known], group, len(cells)).astype("f4") for name, v in values.items()},
     }
 
 
-def _median(values: NDArray[np.float64]) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else float("nan")
+def _medians(values: NDArray[np.float64], group: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+    """Median of each group's finite values; NaN of none.
+
+    >>> _medians(np.array([3.0, 1.0, np.nan, 5.0]), np.array([0, 0, 0, 1]), 3)
+    array([ 2.,  5., nan])
+    """
+    known = np.isfinite(values)
+    values, group = values[known], group[known]
+    values = values[np.lexsort((values, group))]
+    number = np.bincount(group, minlength=count)
+    if not values.size:
+        return np.full(count, np.nan)
+    first = np.cumsum(number) - number
+    low = np.minimum(first + np.maximum(number - 1, 0) // 2, len(values) - 1)
+    high = np.minimum(first + number // 2, len(values) - 1)
+    return np.where(number > 0, 0.5 * (values[low] + values[high]), np.nan)

@@ -96,7 +96,7 @@ class RankTimes:
         workers = np.arange(1, self.ranks) if self.ranks > 1 else np.zeros(1, int)
         groups = np.array_split(workers, min(ROWS, len(workers)))
         none: list[NDArray[Any]] = [np.zeros(0)] * 5
-        rank, end, computing, waiting, stars = map(np.concatenate, zip(*self._parts)) if self._parts else none
+        rank, end, computing, waiting, stars = map(np.concatenate, zip(*(self._parts or [none]), strict=True))
         rows: dict[str, Any] = {"computing": [], "waiting": [], "stars": []}
         for group in groups:
             mine = (rank >= group[0]) & (rank <= group[-1])
@@ -168,7 +168,11 @@ class RunRecord:
         content = {
             "format": "tasoc-mpi run",
             "command": command,
-            "options": {name: _plain(value) for name, value in options.items() if value and name not in _NO_OPTIONS},
+            "options": {
+                name: _plain(value)
+                for name, value in options.items()
+                if value and name not in _NO_OPTIONS and not callable(value)
+            },
             "settings": _changed_settings(),
             "started": _utc(now),
             "ended": None,

@@ -16,7 +16,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
-    add("--output", type=Path, help="folder of the light curves, and of the report (default: that of the last run)")
+    add(
+        "--output",
+        type=Path,
+        help="folder of the light curves and the report (default: that of the last run)",
+    )
     add_photometry_option(parser)
 
 

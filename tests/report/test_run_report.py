@@ -1,0 +1,162 @@
+"""The report of a run: its numbers are those of the work list, and its page works in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_results import make_folder
+
+from tasoc_mpi import cli
+from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.report.failures import cause_of, group_causes
+from tasoc_mpi.report.noise_picture import running_quantiles
+from tasoc_mpi.worklist.run_record import RankTimes, RunRecord, read_records, records_folder
+
+CHROMIUM = shutil.which("chromium")
+EVIL = "<script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A run with an untrusted message, and its report."""
+    home = tmp_path_factory.mktemp("report") / "a <b> &amp; c"
+    home.mkdir()
+    folder = make_folder(home)
+    with sqlite3.connect(folder / "todo.sqlite") as conn:
+        conn.execute("UPDATE diagnostics SET errors = ? WHERE priority = 5", (f"ValueError: {EVIL} 17",))
+        conn.execute("UPDATE todolist SET tile = 33")
+        conn.execute("UPDATE diagnostics SET pos_row = 99.0, pos_column = 100.0 WHERE priority < 4")
+    conn.close()
+    times = RankTimes(3)
+    times.add([1, 2], 4.0, np.array([2.0, 3.0]), np.array([0.5, 0.0]), np.array([3, 5]))
+    record = RunRecord.begin(folder / "curves", "run", {"batch": 4}, [0, 0, 0], 8, times)
+    record.end(8, 4.0, "complete")
+    assert cli.main(["report", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers(folder) -> dict:
+    return json.loads((folder / "curves" / "report.json").read_text())
+
+
+def test_numbers_are_those_of_the_work_list(folder, numbers):
+    conn = sqlite3.connect(folder / "todo.sqlite")
+    for status, count in conn.execute("SELECT COALESCE(status, 0), COUNT(*) FROM todolist GROUP BY 1"):
+        assert numbers["counts"][STATUS(status).name] == count
+    assert numbers["rows"] == 9
+    assert numbers["stars"] == 8
+    (mean,) = conn.execute("SELECT AVG(elaptime) FROM diagnostics").fetchone()
+    assert numbers["seconds"]["mean"] == pytest.approx(mean)
+    slowest = conn.execute(
+        "SELECT starid FROM diagnostics JOIN todolist USING (priority) ORDER BY elaptime DESC"
+    )
+    assert [one["starid"] for one in numbers["slowest"]] == [row[0] for row in slowest]
+    conn.close()
+    brightest = numbers["groups"][0]["magnitudes"][0]
+    assert brightest["rms_hour"] == pytest.approx(140e-6)
+    assert brightest["counts"] == {"OK": 3, "WARNING": 1}
+
+
+def test_page_shows_the_numbers_and_nothing_untrusted(folder, numbers):
+    page = (folder / "curves" / "report.html").read_text()
+    assert EVIL not in page
+    assert "&lt;script&gt;document.title" in page
+    assert "http://" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert "https://" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    # Without JavaScript the numbers are there, too.
+    assert f"<b>{numbers['rows']}</b> rows" in page
+    (failure,) = (one for one in numbers["failures"] if one["status"] == "ERROR")
+    assert failure["stars"] == [1004]
+    assert failure["command"].startswith("tasoc-mpi run ")
+    assert failure["command"].endswith("--starid 1004 --overwrite")
+
+
+def test_unknown_is_no_number(numbers):
+    unknown = [one for one in numbers["groups"][0]["magnitudes"] if one["tmag"] is None]
+    assert unknown[0]["rms_hour"] is None
+    assert "NaN" not in json.dumps(numbers)
+
+
+def test_page_in_a_browser(folder):
+    """No errors, no horizontal scrolling, controls that work; an accessibility check finds nothing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    if CHROMIUM is None:
+        pytest.skip("no chromium")
+    problems: list[str] = []
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width, scheme in ((360, "dark"), (1200, "light")):
+            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            page = context.new_page()
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
+            page.goto((folder / "curves" / "report.html").as_uri())
+            page.wait_for_function("document.documentElement.dataset.ready === 'yes'")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            found = axe.Axe().run(page).response["violations"]
+            assert not [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+            assert page.title() != "taken"
+            page.fill("#tic", "1001")
+            page.click("#search button")
+            page.wait_for_function("document.querySelector('#star').textContent.includes('140 ppm')")
+            page.fill("#tic", "77")
+            page.click("#search button")
+            page.wait_for_function(
+                "document.querySelector('#star').textContent.includes('not in the work list')"
+            )
+            page.select_option("#quantity", "ratio")
+            assert page.is_hidden("#status-key")
+            context.close()
+        browser.close()
+    assert problems == []
+
+
+def test_failures_are_grouped_by_their_cause():
+    rows = [(k, 2, f"Traceback (most\n  x = {k}\nValueError: TIC {k} has {k}.5 px") for k in range(1, 8)]
+    causes = group_causes([*rows, (9, 4, "killed"), (10, 2, "killed"), (11, 2, None)])
+    assert [(one.text, one.count, one.status) for one in causes] == [
+        ("ValueError: TIC # has # px", 7, STATUS.ERROR),
+        ("killed", 1, STATUS.ERROR),
+        ("no message", 1, STATUS.ERROR),
+        ("killed", 1, STATUS.ABORT),
+    ]
+    assert causes[0].stars == [1, 2, 3, 4, 5]
+    assert cause_of("first\nsecond") == "first"
+
+
+def test_running_ratio_of_noise_as_expected_is_one():
+    """Stars are most at the faint end, where noise rises by 2.5 a magnitude: the ratio is 1 all the same."""
+    rng = np.random.default_rng(1)
+    tmag = 15 - rng.exponential(1.0, 5000)
+    _, quantiles = running_quantiles(tmag, rng.lognormal(0, 0.1, 5000))
+    assert np.abs(quantiles[1] - 1).max() < 0.1
+
+
+def test_time_of_ranks_adds_up():
+    times = RankTimes(5)
+    rng = np.random.default_rng(3)
+    for now in np.linspace(1, 100, 50):
+        times.add([1, 2, 3, 4], now, rng.uniform(0, 1, 4), np.full(4, 0.1), np.full(4, 7))
+    binned = times.binned(100.0)
+    assert binned["stars"] == [350] * 4
+    assert np.sum(binned["waiting"]) == pytest.approx(20.0, rel=0.02)
+    assert np.max(binned["computing"]) <= binned["interval"] * 1.01
+    # Of more ranks than rows neighbours share one.
+    assert len(RankTimes(1000).binned(1.0)["ranks"]) == 128
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    path = records_folder(tmp_path) / "1.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("[1]")
+    with pytest.raises(InputError, match=r"1\.json: not the record of a run .*; remove it"):
+        read_records(tmp_path)
