@@ -104,8 +104,8 @@ def schedule(
         heads = bundle.heads
         if times is not None:
             begins = bundle.starts
-            sums = (np.add.reduceat(heads[name], begins) for name in ("elaptime", "worker_wait_time"))
-            times.add(ranks, time.monotonic() - start, *sums, bundle.ends - begins)
+            computing, waiting = (np.add.reduceat(heads[n], begins) for n in ("elaptime", "worker_wait_time"))
+            times.add(ranks, time.monotonic() - start, computing, waiting, bundle.ends - begins)
         size.learn_stars(heads["elaptime"], worklist.in_file[index])
         totals.add(heads)
         failed = np.flatnonzero(np.isin(heads["status"], (STATUS.ERROR, STATUS.ABORT)))

@@ -1,7 +1,10 @@
 #!/bin/bash
 {{directives}}
-# A summary of the light curves, with pictures.
+# A summary of the light curves, with pictures, and the page about the run.
 {{setup}}
 {{common}}
 supervise {{command}} summary {{input}} --output {{output}} --pictures {{options}}
-finish $?
+summed=$?
+# The page needs the extra `report`: where it is not installed, the log says so and the summary counts.
+supervise {{command}} report {{input}} --output {{output}} {{options}} || echo "no report page, see above" >&2
+finish $summed

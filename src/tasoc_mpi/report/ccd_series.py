@@ -60,8 +60,8 @@ def read_series(folder: Path, ccd: CCD) -> CCDSeries | None:
     if log.is_file():
         background, decisions = _read_log(log, cube.cadenceno)
     middle = cube.column_offset + columns / 2, cube.row_offset + rows / 2
-    shift = _pointing(cube.wcs, cube.ref_frame, *middle)
-    return CCDSeries(ccd, cube.time, background, cube.quality.astype("i8"), *shift, decisions)
+    column, row = _pointing(cube.wcs, cube.ref_frame, *middle)
+    return CCDSeries(ccd, cube.time, background, cube.quality.astype("i8"), column, row, decisions)
 
 
 def _pointing(wcs: FrameWCS, ref_frame: int, column: float, row: float) -> NDArray[np.float64]:

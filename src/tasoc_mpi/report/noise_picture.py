@@ -165,6 +165,6 @@ def _name_outliers(axes: Axes, stars: NDArray[np.void], ratio: NDArray[np.float6
     order = np.argsort(-np.nan_to_num(ratio), kind="stable")[:_NAMED]
     for i in order[np.nan_to_num(ratio[order]) > _OUTLIER]:
         axes.annotate(
-            f"TIC {stars['starid'][i]}", (stars["tmag"][i], 1e6 * stars["rms_hour"][i]), xytext=(4, 4),
-            textcoords="offset points", fontsize=7, color=COLOURS["black"], zorder=7,
+            f"TIC {stars['starid'][i]}", (stars["tmag"][i], 1e6 * stars["rms_hour"][i]), xytext=(-4, 4),
+            textcoords="offset points", ha="right", fontsize=7, color=COLOURS["black"], zorder=7,
         )  # fmt: skip

@@ -61,7 +61,7 @@ def _figure(height: int, **options: Any) -> Figure:
     plot.toolbar.logo = None
     # A page that is scrolled with the wheel must not zoom a plot on the way.
     plot.toolbar.active_scroll = None
-    plot.background_fill_color = plot.border_fill_color = None  # type: ignore[assignment]
+    plot.background_fill_color = plot.border_fill_color = None
     return plot
 
 

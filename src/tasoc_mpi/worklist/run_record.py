@@ -95,7 +95,7 @@ class RankTimes:
         # Without workers rank 0 computes.
         workers = np.arange(1, self.ranks) if self.ranks > 1 else np.zeros(1, int)
         groups = np.array_split(workers, min(ROWS, len(workers)))
-        none: list[NDArray[Any]] = [np.zeros(0)] * 5
+        none: tuple[NDArray[Any], ...] = (np.zeros(0),) * 5
         rank, end, computing, waiting, stars = map(np.concatenate, zip(*(self._parts or [none]), strict=True))
         rows: dict[str, Any] = {"computing": [], "waiting": [], "stars": []}
         for group in groups:
