@@ -98,21 +98,13 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
         check_requirements(requirements(results, needed, output, node))
         if (needed & worklist.in_file).any():
             write_tpf_list(options.source, output)
-        size = BatchSize(max(1, len(node) - 1), options.batch)
-        times = RankTimes(len(node))
-        records: list[RunRecord] = []
-
-        def announce(rows: NDArray[np.void]) -> Progress:
-            records.append(RunRecord.begin(output, "run", vars(args), node, len(rows), times))
-            return _announce(rows, options, len(node))
-
-        totals = schedule(results, wanted, compute, size, announce, stop, options.max_errors, times)
+        totals, record = _schedule(args, options, results, wanted, compute, stop, node)
         decision = results.last.decide()
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds
     del worklist, results
     status = _publish(options, ccds, decision)
-    for record in records:
+    if record is not None:
         record.end(totals.computed, totals.seconds, stop.reason or "complete")
     write_summary(status, totals, output, options.version)
     if reason := print_report(_report(status[chosen], totals, output)):
@@ -127,6 +119,28 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
         )
         return 1
     return stop.exit_status
+
+
+def _schedule(
+    args: argparse.Namespace,
+    options: RunOptions,
+    results: RunResults,
+    wanted: NDArray[np.bool_],
+    compute: ComputeQueue,
+    stop: Stop,
+    node: list[int],
+) -> tuple[RunTotals, RunRecord | None]:
+    """Have stars computed; the sums, and the record of the run, which is not ended, if there was one."""
+    times = RankTimes(len(node))
+    records: list[RunRecord] = []
+
+    def announce(rows: NDArray[np.void]) -> Progress:
+        records.append(RunRecord.begin(options.output, "run", vars(args), node, len(rows), times))
+        return _announce(rows, options, len(node))
+
+    size = BatchSize(max(1, len(node) - 1), options.batch)
+    totals = schedule(results, wanted, compute, size, announce, stop, options.max_errors, times)
+    return totals, records[0] if records else None
 
 
 def _to_compute(results: RunResults, chosen: NDArray[np.bool_], overwrite: bool) -> NDArray[np.bool_]:
