@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError
-from ..core.settings import SETTINGS, load_settings
+from ..core.settings import load_settings
 
 __all__ = ["RankTimes", "RunRecord", "read_records", "records_folder"]
 
@@ -173,7 +173,7 @@ class RunRecord:
                 for name, value in options.items()
                 if value and name not in _NO_OPTIONS and not callable(value)
             },
-            "settings": _changed_settings(),
+            "settings": list(load_settings().unusual()),
             "started": _utc(now),
             "ended": None,
             "stars": stars,
@@ -220,16 +220,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     return value if isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _changed_settings() -> list[str]:
-    """The settings that differ from their defaults."""
-    settings = load_settings()
-    return [
-        f"[{one.section}] {one.key} = {value}"
-        for one in SETTINGS
-        if (value := settings.get(one.section, one.key)) != one.shown
-    ]
 
 
 def _utc(seconds: float) -> str:
