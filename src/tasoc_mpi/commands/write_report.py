@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_photometry_option
+from . import add_input, add_output, add_photometry_option
 
 HELP = "write a page about a run: counts, maps, noise, frames, failures, times, inputs"
 
@@ -14,13 +14,8 @@ __all__ = ["HELP", "configure", "main"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add = parser.add_argument
-    add("input", nargs="?", help="input folder (default: TESSPHOT_INPUT)")
-    add(
-        "--output",
-        type=Path,
-        help="folder of the light curves and the report (default: that of the last run)",
-    )
+    add_input(parser, "the work list")
+    add_output(parser, "that of the last run", Path)
     add_photometry_option(parser)
 
 

@@ -113,7 +113,8 @@ def summary_values(run: Run) -> dict[str, Any]:
         If a light curve that the sky's level is read from is damaged.
     """
     groups = []
-    for title, group in _groups(run.stars):
+    for title, chosen in star_groups(run.stars):
+        group = run.stars[chosen]
         sky, files = sky_level(run, group[group["status"] == STATUS.OK])
         bins = [asdict(one) for one in magnitude_bins(group, sky)]
         for one in bins:
