@@ -34,12 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--starid", type=integers(0, 2**63 - 1), action="extend", metavar="N", help=stars)
     add("--jobs", type=int, default=8, metavar="N", help="transfers at once (default: %(default)s)")
     forms = "write a list of the missing files to standard output, for a host with a network: "
-    add(
-        "--list",
-        dest="form",
-        choices=("aria2", "curl", "urls"),
-        help=forms + "aria2, curl or urls (default: fetch)",
-    )
+    forms += "aria2, curl or urls (default: fetch)"
+    add("--list", dest="form", choices=("aria2", "curl", "urls"), help=forms)
     add("--dry-run", action="store_true", help="only say which files and bytes are missing")
 
 
