@@ -13,6 +13,8 @@ import math
 import numba
 import numpy as np
 
+from .sorted_values import first_from
+
 __all__ = ["density_mode", "flux_threshold", "scott_bandwidth"]
 
 #: Factor of the normal reference rule, and the interquartile range of a normal distribution in units of its
@@ -75,8 +77,8 @@ def scott_bandwidth(flux):
 @numba.njit(cache=True)
 def _density(flux, x, h):
     """Density (times n h sqrt(2 pi)) of a sorted sample at `x`; its 1st and 2nd derivative in x/h."""
-    first = np.searchsorted(flux, x - _TAIL * h)
-    last = np.searchsorted(flux, x + _TAIL * h)
+    first = first_from(flux, x - _TAIL * h)
+    last = first_from(flux, x + _TAIL * h)
     f = f1 = f2 = 0.0
     for k in range(first, last):
         u = (flux[k] - x) / h
@@ -151,7 +153,7 @@ def _grid_density(positions):
 @numba.njit(cache=True)
 def _flux_at(flux, positions, i, h):
     """The flux at a point of the grid, counted from the nearest of the sample's positions."""
-    k = min(np.searchsorted(positions, float(i)), positions.shape[0] - 1)
+    k = min(first_from(positions, float(i)), positions.shape[0] - 1)
     if k > 0 and i - positions[k - 1] < positions[k] - i:
         k -= 1
     return min(max(flux[k] + (i - positions[k]) * h / _GRID, flux[0]), flux[-1])
@@ -238,7 +240,7 @@ def flux_threshold(image, trim, ceiling, sigmas):
     flux = flux[:n]
     mode = density_mode(flux)
     mad = 0.0
-    below = np.searchsorted(flux, mode) if n > 0 else 0
+    below = first_from(flux, mode) if n > 0 else 0
     if below > 0:
         median = 0.5 * (flux[(below - 1) // 2] + flux[below // 2])
         mad = 1.4826 * (mode - median)

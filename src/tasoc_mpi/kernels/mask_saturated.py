@@ -93,7 +93,11 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     if n < 2:
         return 0, 0
     values = values[:n]
-    if not abs(np.median(np.diff(values))) / image[peak, column] < ratio:
+    # np.diff would take three seconds to compile.
+    steps = np.empty(n - 1)
+    for k in range(n - 1):
+        steps[k] = values[k + 1] - values[k]
+    if not abs(np.median(steps)) / image[peak, column] < ratio:
         return 0, 0
     if not np.median(values) >= 0.5 * highest:
         return 0, 0
@@ -177,10 +181,14 @@ def extend_columns(image, significant, labels, count, rows, columns, tmags, brig
     n_col = image.shape[1]
     totals = summed_tmag(labels, count, rows, columns, tmags)
     highest = highest_pixels(image, labels, count)
-    bright = np.flatnonzero(totals <= bright_tmag)
-    out = np.empty((bright.shape[0] * image.size, 3), dtype=np.int32)
+    number = 0
+    for k in range(count):
+        number += totals[k] <= bright_tmag
+    out = np.empty((number * image.size, 3), dtype=np.int32)
     n = 0
-    for k in bright:
+    for k in range(count):
+        if not totals[k] <= bright_tmag:
+            continue
         for c in range(n_col):
             first, last = saturated_run(image, significant, labels, k + 1, c, highest[k], ratio)
             for r in range(first, last):

@@ -9,6 +9,7 @@ import numpy as np
 
 from .mask_cluster import label_connected
 from .mask_saturated import highest_pixels, saturated_run, summed_tmag
+from .sorted_values import first_from
 
 __all__ = ["flood", "smooth", "watershed_markers"]
 
@@ -169,6 +170,18 @@ def _keep_highest(position, height, chosen, patches):
 
 
 @numba.njit(cache=True)
+def _by_row(rows, columns, tmags):
+    """Stars in order of their rows."""
+    order = np.argsort(rows)
+    ordered = np.empty((3, rows.shape[0]))
+    for k in range(rows.shape[0]):
+        ordered[0, k] = rows[order[k]]
+        ordered[1, k] = columns[order[k]]
+        ordered[2, k] = tmags[order[k]]
+    return ordered[0], ordered[1], ordered[2]
+
+
+@numba.njit(cache=True)
 def watershed_markers(
     image, significant, clusters, count, rows, columns, tmags, blur, reach, reach_bright, bright_tmag, ratio
 ):
@@ -216,8 +229,7 @@ def watershed_markers(
     furthest = max(reach, reach_bright) + 1.0
     boxes = _boxes(clusters, count)
     # A star is looked at by the clusters near its row only; stars without a row come last.
-    order = np.argsort(rows)
-    rows, columns, tmags = rows[order], columns[order], tmags[order]
+    rows, columns, tmags = _by_row(rows, columns, tmags)
     totals = summed_tmag(clusters, count, rows, columns, tmags)
     highest = highest_pixels(image, clusters, count)
     for k in range(count):
@@ -226,11 +238,11 @@ def watershed_markers(
         flux = smooth(_alone(image, clusters, k + 1, r0, r1, c0, c1), blur)
         lowest = flux.min() if flux.size == image.size else 0.0
         position, height = _local_maxima(flux, lowest)
-        position[:, 0] += r0
-        position[:, 1] += c0
+        for m in range(position.shape[0]):
+            position[m, 0] += r0
+            position[m, 1] += c0
         chosen = np.zeros(position.shape[0], dtype=np.bool_)
-        near = np.searchsorted(rows, r0 - furthest), np.searchsorted(rows, r1 + furthest)
-        for s in range(near[0], near[1]):
+        for s in range(first_from(rows, r0 - furthest), first_from(rows, r1 + furthest)):
             if c0 - furthest < columns[s] < c1 + furthest and tmags[s] == tmags[s]:
                 limit = reach_bright if tmags[s] <= bright_tmag else reach
                 best = _nearest(position, height, rows[s], columns[s], limit)
@@ -238,7 +250,9 @@ def watershed_markers(
                     chosen[best] = True
         if totals[k] <= bright_tmag:
             own = _saturated(image, significant, clusters, k + 1, highest[k], ratio)
-            patches |= own
+            for r in range(n_row):
+                for c in range(n_col):
+                    patches[r, c] |= own[r, c]
             _keep_highest(position, height, chosen, label_connected(own, SIDES)[0])
         for m in range(position.shape[0]):
             candidates[position[m, 0], position[m, 1]] = True

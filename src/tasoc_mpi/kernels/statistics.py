@@ -23,36 +23,43 @@ def _median(x):
 @numba.njit(cache=True)
 def _cubic_residual_std(x, y, weight):
     """Standard deviation about the weighted least-squares cubic polynomial of y over x in [-1, 1]."""
+    # Loops: expressions of whole arrays would take seconds to compile.
     degree = min(3, x.size - 1)
     m = degree + 1
     # Legendre polynomials keep the normal equations well conditioned.
     basis = np.ones((m, x.size))
-    if m > 1:
-        basis[1] = x
-    for k in range(2, m):
-        basis[k] = ((2 * k - 1) * x * basis[k - 1] - (k - 1) * basis[k - 2]) / k
+    for k in range(1, m):
+        for t in range(x.size):
+            before = basis[k - 2, t] if k > 1 else 0.0
+            basis[k, t] = ((2 * k - 1) * x[t] * basis[k - 1, t] - (k - 1) * before) / k
     normal = np.zeros((m, m))
     right = np.zeros(m)
     for i in range(m):
-        right[i] = np.sum(basis[i] * weight * y)
+        for t in range(x.size):
+            right[i] += basis[i, t] * weight[t] * y[t]
         for j in range(m):
-            normal[i, j] = np.sum(basis[i] * weight * basis[j])
+            for t in range(x.size):
+                normal[i, j] += basis[i, t] * weight[t] * basis[j, t]
     # Gauss-Jordan with a guard: a time axis with too few distinct values has a singular system.
     for i in range(m):
         if normal[i, i] <= 1e-12 * max(normal[0, 0], 1e-300):
-            normal[i, :] = 0.0
-            normal[:, i] = 0.0
+            for j in range(m):
+                normal[i, j] = 0.0
+                normal[j, i] = 0.0
             normal[i, i] = 1.0
             right[i] = 0.0
             continue
         for j in range(m):
             if j != i:
                 f = normal[j, i] / normal[i, i]
-                normal[j] -= f * normal[i]
+                for k in range(m):
+                    normal[j, k] -= f * normal[i, k]
                 right[j] -= f * right[i]
     residual = y.copy()
     for i in range(m):
-        residual -= right[i] / normal[i, i] * basis[i]
+        factor = right[i] / normal[i, i]
+        for t in range(x.size):
+            residual[t] -= factor * basis[i, t]
     return np.std(residual)
 
 
