@@ -38,6 +38,7 @@ COMMANDS = (
     "status",
     "summary",
     "report",
+    "compare",
     "movie",
     "unpack",
     "export",

@@ -43,8 +43,15 @@ def text_table(rows: Sequence[Sequence[object]], indent: str = "", left: int = 0
     return [line.format(*row).rstrip() for row in cells]
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, indent: int | None = 2) -> str:
     """What a command prints with ``--json``: what is not known (NaN) is null.
+
+    Parameters
+    ----------
+    value : object
+        Mappings, lists, numbers and words.
+    indent : int or None, optional
+        Spaces; None: all on one line.
 
     >>> print(json_text({"stars": 3, "noise": float("nan")}))
     {
@@ -52,7 +59,7 @@ def json_text(value: Any) -> str:
       "noise": null
     }
     """
-    return json.dumps(_plain(value), indent=2, default=str)
+    return json.dumps(_plain(value), indent=indent, default=str)
 
 
 def _plain(value: Any) -> Any:

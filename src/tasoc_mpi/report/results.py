@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import math
 import os
 import sqlite3
 import zlib
@@ -21,8 +22,8 @@ from ..core.messages import TASK_DTYPE
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.settings import output_folder
 from ..core.status import STATUS
-from ..products.fits_read import HDU, MAX_SIDE, FITSReader, is_integer
-from ..products.fits_table import read_table
+from ..products.fits_read import HDU, MAX_SIDE, FITSReader, is_integer, is_number
+from ..products.fits_table import read_table, table_columns
 from ..products.lightcurve import COLUMNS, below
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.method_list import find_list
@@ -47,7 +48,7 @@ RESULT_DTYPE = np.dtype(
     + [("method", "O"), ("lightcurve", "O")]
 )
 
-_WAY_OUT = "compute it again with --overwrite"
+_WAY_OUT = "compute it again with --overwrite, or fetch it again if it is not of this program"
 #: Rows that are Python objects at once.
 _ROWS = 20_000
 #: Sky, e-/s a pixel, where no light curve is there to measure it: zodiacal light away from the ecliptic.
@@ -100,6 +101,10 @@ class Curve:
     corrector_quality: NDArray[np.int32]
     quality: NDArray[np.int32]
     corrected: NDArray[np.float64]  #: Shape (T,), relative flux less one; NaN where there is no correction
+    tmag: float = math.nan  #: TESS magnitude by the file's header
+    #: Whether it is a file of the mission: no flags of `CorrectorQualityFlags`, and no correction that is
+    #: read.
+    is_missions: bool = False
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -122,6 +127,15 @@ class Curve:
 #: The columns that are read.
 _CURVE = tuple(column for column in COLUMNS if column.attribute in Curve.__dataclass_fields__)
 _CORRECTED_FLUX = "FLUX_CORR"
+#: Columns of the mission's light curves.
+_MISSION = {
+    "time": "TIME",
+    "cadenceno": "CADENCENO",
+    "flux": "SAP_FLUX",
+    "flux_err": "SAP_FLUX_ERR",
+    "flux_background": "SAP_BKG",
+    "quality": "QUALITY",
+}
 
 
 def read_run(
@@ -190,7 +204,7 @@ def _stars(conn: sqlite3.Connection) -> NDArray[np.void]:
 
 
 def read_curve(path: str | os.PathLike[str]) -> Curve:
-    """Read a light curve file.
+    """Read a light curve file of this program or of the mission (simple aperture photometry).
 
     Raises
     ------
@@ -202,35 +216,47 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
     path = Path(path)
     data = read_lightcurve(path)
     try:
-        with FITSReader(path, gzip.decompress(data)) as reader:
-            columns, mask, corner = _read_hdus(reader)
+        # Files of this program are always packed.
+        with FITSReader(path, data if data.startswith(b"SIMPLE") else gzip.decompress(data)) as reader:
+            return _read_hdus(reader)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a whole light curve ({one_line(error)}); {_WAY_OUT}") from None
     except InputError as error:
         raise InputError(f"{path}: not a whole light curve ({_reason(path, error)}); {_WAY_OUT}") from None
-    arrays: dict[str, Any] = {
-        column.attribute: columns[column.name].astype("i4" if column.format == "J" else "f8")
-        for column in _CURVE
-    }
-    return Curve(path, mask, corner, corrected=1e-6 * columns[_CORRECTED_FLUX].astype("f8"), **arrays)
 
 
-def _read_hdus(reader: FITSReader) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_], tuple[int, int]]:
-    """Columns of the table, pixels of the mask, and (row, column) of its first pixel."""
-    columns: dict[str, NDArray[Any]] | None = None
+def _read_hdus(reader: FITSReader) -> Curve:
+    """The light curve of a file: its magnitude, the columns of its table, and its mask."""
+    primary = reader.hdu()
+    position = reader.end(primary)
+    arrays: dict[str, Any] | None = None
     mask: NDArray[np.bool_] | None = None
-    position = 0
-    while columns is None or mask is None:
+    while arrays is None or mask is None:
         hdu = reader.hdu(position)
         position = reader.end(hdu)
         if hdu.values.get("EXTNAME") == "LIGHTCURVE":
-            names = [column.name for column in _CURVE]
-            columns = read_table(reader, hdu, [*names, _CORRECTED_FLUX])
+            arrays = _read_columns(reader, hdu)
         elif hdu.values.get("EXTNAME") == "APERTURE":
             mask, corner = _read_mask(reader, hdu)
+    tmag = primary.values.get("TESSMAG")
+    return Curve(reader.path, mask, corner, tmag=float(tmag) if is_number(tmag) else math.nan, **arrays)
+
+
+def _read_columns(reader: FITSReader, hdu: HDU) -> dict[str, Any]:
+    """The columns of the table, by the attributes of `Curve`."""
+    is_missions = _MISSION["flux"] in table_columns(reader, hdu)
+    names = _MISSION if is_missions else {column.attribute: column.name for column in _CURVE}
+    columns = read_table(reader, hdu, [*names.values(), *([] if is_missions else [_CORRECTED_FLUX])])
     if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):
         raise InputError("a column of its table is not one of numbers")
-    return columns, mask, corner
+    kinds = {column.attribute: "i4" if column.format == "J" else "f8" for column in _CURVE}
+    arrays: dict[str, Any] = {key: columns[name].astype(kinds[key]) for key, name in names.items()}
+    if is_missions:
+        arrays["corrector_quality"] = np.zeros_like(arrays["quality"])
+        arrays["corrected"] = np.full_like(arrays["flux"], np.nan)
+    else:
+        arrays["corrected"] = 1e-6 * columns[_CORRECTED_FLUX].astype("f8")
+    return {"is_missions": is_missions, **arrays}
 
 
 def _read_mask(reader: FITSReader, hdu: HDU) -> tuple[NDArray[np.bool_], tuple[int, int]]:
