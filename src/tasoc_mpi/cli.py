@@ -39,6 +39,7 @@ COMMANDS = (
     "summary",
     "report",
     "compare",
+    "show",
     "movie",
     "unpack",
     "export",
@@ -46,7 +47,9 @@ COMMANDS = (
 )
 
 #: Commands that use settings and are always one process; `prepare` and `run` check them on rank 0.
-_WITH_SETTINGS = ("simulate", "download", "catalog", "import", "todo", "star", "summary", "report", "submit")
+_WITH_SETTINGS = (
+    *("simulate", "download", "catalog", "import", "todo", "star", "summary", "report", "show", "submit"),
+)
 
 #: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
 _MODULES = {
@@ -54,6 +57,7 @@ _MODULES = {
     "import": "importing",
     "prf": "measure_prf",
     "report": "write_report",
+    "show": "show_star",
     "status": "show_status",
 }
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..photometry.k2p2 import K2P2Parameters, K2P2Result, k2p2_masks
-from ..photometry.stamp import Stamp
 from .figures import COLOURS
 
 if TYPE_CHECKING:
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
     from ..photometry.base import BasePhotometry
+    from ..photometry.k2p2 import K2P2Parameters, K2P2Result
+    from ..photometry.stamp import Stamp
 
 __all__ = ["decades", "draw_mask_making", "mask_segments", "outline", "show_image"]
 
@@ -80,6 +80,8 @@ def outline(axes: Axes, mask: NDArray[np.bool_], stamp: Stamp, **style: Any) -> 
 
 def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
     """The steps from the sum image to the mask: threshold, clusters, markers, segments, mask."""
+    from ..photometry.k2p2 import K2P2Parameters, k2p2_masks
+
     parameters = K2P2Parameters.from_settings(pho.settings)
     result = getattr(pho, "k2p2", None)
     if result is None or result.labels.shape != pho.sumimage.shape:

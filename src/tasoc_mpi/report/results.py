@@ -8,7 +8,7 @@ import math
 import os
 import sqlite3
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..core.messages import TASK_DTYPE
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.settings import output_folder
 from ..core.status import STATUS
-from ..products.fits_read import HDU, MAX_SIDE, FITSReader, is_integer, is_number
+from ..products.fits_read import HDU, MAX_SIDE, FITSReader, float_image, is_integer, is_number
 from ..products.fits_table import read_table, table_columns
 from ..products.lightcurve import COLUMNS, below
 from ..worklist.listed_lightcurves import read_lightcurve
@@ -105,6 +105,11 @@ class Curve:
     #: Whether it is a file of the mission: no flags of `CorrectorQualityFlags`, and no correction that is
     #: read.
     is_missions: bool = False
+    #: Shape (T, 2), column and row counted from 1, pixels of the CCD; empty for the mission's.
+    centroid: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    #: Shape (R, C), mean of the frames, e-/s; empty for the mission's.
+    sumimage: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    cards: str = ""  #: Header of the sum image, with its world coordinates: cards of 80 characters
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -127,6 +132,7 @@ class Curve:
 #: The columns that are read.
 _CURVE = tuple(column for column in COLUMNS if column.attribute in Curve.__dataclass_fields__)
 _CORRECTED_FLUX = "FLUX_CORR"
+_CENTROID = ("MOM_CENTR1", "MOM_CENTR2")
 #: Columns of the mission's light curves.
 _MISSION = {
     "time": "TIME",
@@ -139,7 +145,10 @@ _MISSION = {
 
 
 def read_run(
-    folder: str | os.PathLike[str], output: str | os.PathLike[str] | None = None, method: str = ""
+    folder: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    method: str = "",
+    around: int | None = None,
 ) -> Run:
     """Read the results of a run; nothing is changed.
 
@@ -153,6 +162,8 @@ def read_run(
     method : str, optional
         Name of a method that computed all stars of a run. Default: the results of the methods in the work
         list.
+    around : int, optional
+        TIC number: only the stars of the CCDs that have this star. Default: all stars.
 
     Raises
     ------
@@ -164,7 +175,7 @@ def read_run(
         try:
             conn.execute("BEGIN")  # all tables are of the same moment
             where, _, _ = read_published(conn, path)
-            stars = _stars(conn)
+            stars = _stars(conn, around)
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
         except (TypeError, ValueError, OverflowError) as error:
@@ -174,8 +185,13 @@ def read_run(
     return Run(path, output_folder(output, Path(folder) / "output", method), stars)
 
 
-def _stars(conn: sqlite3.Connection) -> NDArray[np.void]:
+#: Rows of the CCDs of one star: the columns are compared at once, so that an index is of use.
+_AROUND = " WHERE (t.sector, t.camera, t.ccd) IN (SELECT sector, camera, ccd FROM todolist WHERE starid = ?)"
+
+
+def _stars(conn: sqlite3.Connection, around: int | None) -> NDArray[np.void]:
     """Rows of the work list with the columns that its table of diagnostics has, if there is one."""
+    where, values = ("", ()) if around is None else (_AROUND, (around,))
     diagnostics, corrected = columns_of(conn, "diagnostics"), has_corrections(conn)
     tile = "COALESCE(t.tile, -1)" if "tile" in columns_of(conn, "todolist") else "-1"
     first = (
@@ -192,9 +208,9 @@ def _stars(conn: sqlite3.Connection) -> NDArray[np.void]:
         source += " LEFT JOIN diagnostics_corr c ON c.priority = t.priority" if corrected else ""
     else:
         rest, source = rest + ", '', ''", "todolist t"
-    (count,) = conn.execute("SELECT COUNT(*) FROM todolist").fetchone()
+    (count,) = conn.execute(f"SELECT COUNT(*) FROM todolist t{where}", values).fetchone()
     stars = np.empty(count, dtype=RESULT_DTYPE)
-    rows = conn.execute(f"SELECT {first}, {rest} FROM {source} ORDER BY t.priority")
+    rows = conn.execute(f"SELECT {first}, {rest} FROM {source}{where} ORDER BY t.priority", values)
     done = 0
     # The rows of a whole sector as Python objects would be gigabytes.
     while some := rows.fetchmany(_ROWS):
@@ -231,22 +247,32 @@ def _read_hdus(reader: FITSReader) -> Curve:
     position = reader.end(primary)
     arrays: dict[str, Any] | None = None
     mask: NDArray[np.bool_] | None = None
+    image: dict[str, Any] = {}
     while arrays is None or mask is None:
         hdu = reader.hdu(position)
         position = reader.end(hdu)
         if hdu.values.get("EXTNAME") == "LIGHTCURVE":
             arrays = _read_columns(reader, hdu)
+        elif hdu.values.get("EXTNAME") == "SUMIMAGE":
+            place = float_image(reader.path, hdu)
+            pixels = reader.read(place.start, place.stop - place.start)
+            image["sumimage"] = np.frombuffer(pixels, place.dtype).reshape(place.shape).astype("f8")
+            image["cards"] = "".join(hdu.cards.values())
         elif hdu.values.get("EXTNAME") == "APERTURE":
             mask, corner = _read_mask(reader, hdu)
     tmag = primary.values.get("TESSMAG")
-    return Curve(reader.path, mask, corner, tmag=float(tmag) if is_number(tmag) else math.nan, **arrays)
+    return Curve(
+        reader.path, mask, corner, tmag=float(tmag) if is_number(tmag) else math.nan, **image, **arrays
+    )
 
 
 def _read_columns(reader: FITSReader, hdu: HDU) -> dict[str, Any]:
     """The columns of the table, by the attributes of `Curve`."""
     is_missions = _MISSION["flux"] in table_columns(reader, hdu)
     names = _MISSION if is_missions else {column.attribute: column.name for column in _CURVE}
-    columns = read_table(reader, hdu, [*names.values(), *([] if is_missions else [_CORRECTED_FLUX])])
+    columns = read_table(
+        reader, hdu, [*names.values(), *([] if is_missions else [_CORRECTED_FLUX, *_CENTROID])]
+    )
     if any(column.ndim != 1 or column.dtype.kind not in "if" for column in columns.values()):
         raise InputError("a column of its table is not one of numbers")
     kinds = {column.attribute: "i4" if column.format == "J" else "f8" for column in _CURVE}
@@ -256,6 +282,7 @@ def _read_columns(reader: FITSReader, hdu: HDU) -> dict[str, Any]:
         arrays["corrected"] = np.full_like(arrays["flux"], np.nan)
     else:
         arrays["corrected"] = 1e-6 * columns[_CORRECTED_FLUX].astype("f8")
+        arrays["centroid"] = np.stack([columns[name].astype("f8") for name in _CENTROID], axis=1)
     return {"is_missions": is_missions, **arrays}
 
 

@@ -1,0 +1,40 @@
+"""Write a page about one star of a run: its pixels, light curves, periods, neighbours and diagnostics."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import add_input, add_output, add_photometry_option
+
+HELP = "write a page about one star: pixels, light curve, power spectrum, neighbours"
+
+__all__ = ["HELP", "configure", "main"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("starid", type=int, metavar="STARID", help="TIC number of the star")
+    add_input(parser, "the work list")
+    add_output(parser, "that of the last run", Path)
+    add_photometry_option(parser)
+    forms = ("html", "png", "pdf")
+    parser.add_argument("--format", choices=forms, default=forms[0], help="of the page (default: html)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..core.errors import MissingInput
+    from ..core.methods import choose_method
+    from ..core.settings import input_folder
+    from ..report.results import read_run
+    from ..report.star_facts import collect_star
+    from ..report.star_page import write_page
+
+    folder = input_folder(args.input)
+    run = read_run(folder, args.output, choose_method(args.photometry).name, around=args.starid)
+    if not run.output.is_dir():
+        raise MissingInput(f"{run.output}: no such folder; name the --output of the run")
+    path = write_page(collect_star(run, folder, args.starid), run.output, args.format)
+    print(f"page: {path}", flush=True)
+    return 0

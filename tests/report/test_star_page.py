@@ -1,0 +1,174 @@
+"""The page of a star: its numbers are those of the work list, its period that of the light curve."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_results import make_folder, write_curve
+
+from tasoc_mpi import cli
+from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
+from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
+from tasoc_mpi.report.results import read_run
+from tasoc_mpi.report.star_facts import collect_star
+from tasoc_mpi.report.star_signal import fit_sine, power_spectrum
+
+EVIL = "<script>document.title='taken'</script>"
+PERIOD, AMPLITUDE = 0.731, 4e-3
+#: Where the source of the signal is, pixels from the centroid in column and row.
+OFFSET = np.array([1.5, -0.5])
+PIXEL = 21 / 3600
+WCS = [
+    ("CTYPE1", "RA---TAN", ""), ("CTYPE2", "DEC--TAN", ""), ("CRVAL1", 50.0, ""), ("CRVAL2", 0.0, ""),
+    ("CRPIX1", 5.0, ""), ("CRPIX2", 4.0, ""), ("CD1_1", PIXEL, ""), ("CD2_2", PIXEL, ""),
+    ("CRVAL1P", 101, ""), ("CRVAL2P", 201, ""),
+]  # fmt: skip
+
+
+def write_variable(folder: Path) -> str:
+    """TIC 1000 with a sine whose source is off the centroid, at 0-based column 104, row 203."""
+    rng = np.random.default_rng(4)
+    n = 1200
+    time = 1325.3 + np.arange(n) / 48
+    sine = AMPLITUDE * np.sin(2 * np.pi * time / PERIOD)
+    aperture = np.ones((8, 9), "i4")
+    aperture[2:6, 2:7] |= 2
+    centroid = np.array([105.0, 204.0]) + sine[:, None] * OFFSET + rng.normal(0, 1e-3, (n, 2))
+    columns = {
+        "time": time, "timecorr": np.zeros(n), "cadenceno": np.arange(n),
+        "flux": 5e4 * (1 + sine + rng.normal(0, 1e-3, n)), "flux_err": np.full(n, 50.0),
+        "flux_background": np.full(n, 1800.0), "corrector_quality": np.zeros(n, "i4"),
+        "quality": np.where(np.arange(n) == 5, 32, 0), "pos_centroid": centroid, "pos_corr": np.zeros((n, 2)),
+    }  # fmt: skip
+    lightcurve = LightCurve(
+        starid=1000, sector=1, camera=1, ccd=1, cadence=1800, data_rel=1, version=6, columns=columns,
+        sumimage=np.arange(72, dtype="f4").reshape(8, 9), aperture=aperture, wcs_cards=WCS,
+    )  # fmt: skip
+    return write_lightcurve(folder, lightcurve)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A variable star with a neighbour of the list and another one of the catalog alone."""
+    home = tmp_path_factory.mktemp("show") / "a <b> &amp; c"
+    home.mkdir()
+    folder = make_folder(home)
+    assert write_curve(folder / "curves", 1) == write_variable(folder / "curves")
+    with sqlite3.connect(folder / "todo.sqlite") as conn:
+        conn.execute("UPDATE diagnostics SET pos_column = 105.0, pos_row = 204.0 WHERE priority = 1")
+        conn.execute("UPDATE diagnostics SET pos_column = 108.0, pos_row = 208.0 WHERE priority = 2")
+        conn.execute("UPDATE diagnostics SET errors = ? WHERE priority = 5", (f"ValueError: {EVIL}",))
+        conn.execute("UPDATE todolist SET status = 2 WHERE priority = 99")
+        conn.execute(
+            "INSERT INTO diagnostics (priority, method_used, elaptime, errors) VALUES (99, 'aperture', 1, ?)",
+            (f"ValueError: {EVIL}",),
+        )
+    conn.close()
+    stars = np.zeros(3, STAR_DTYPE)
+    for k, (starid, column, row, tmag) in enumerate([(1000, 0, 0, 8.2), (77, 2, 0, 12.3), (78, 60, 0, 9)]):
+        stars[k] = (starid, 50 + column * PIXEL, row * PIXEL, 50, 0, 0, 0, tmag, 5000)
+    settings = CatalogSettings(1, 1, 1, "8", 2458338.0, 2018.6, 0.1, 50.0, 0.0, "49,-1;51,-1;51,1;49,1")
+    write_catalog(folder / "catalog_sector001_camera1_ccd1.sqlite", settings, stars)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def facts(folder):
+    return collect_star(read_run(folder, around=1000), folder, 1000)
+
+
+def test_period_and_source_of_a_signal(facts):
+    (one,) = facts.curves
+    assert one.spectrum.period == pytest.approx(PERIOD, rel=1e-3)
+    assert one.spectrum.significant
+    assert one.spectrum.nyquist == pytest.approx(24.0)
+    assert one.signal.amplitude == pytest.approx(AMPLITUDE, abs=4 * one.signal.error)
+    assert one.signal.error == pytest.approx(1e-3 * np.sqrt(2 / 1200), rel=0.1)
+    offset, error = one.offset.T
+    assert (error < 0.02).all()
+    assert (np.abs(offset - OFFSET) < 4 * error).all()
+    assert np.allclose(one.source[0], [104 + OFFSET[0], 203 + OFFSET[1]], atol=0.1)
+
+
+def test_neighbours_are_those_of_the_catalog_and_of_the_list(facts):
+    (one,) = facts.curves
+    assert (one.column, one.row) == pytest.approx((104.0, 203.0), abs=1e-6)
+    assert [near.starid for near in one.neighbours] == [77, 1001]
+    first, second = one.neighbours
+    assert (first.column, first.row, first.distance) == pytest.approx((106.0, 203.0, 2.0), abs=1e-4)
+    assert (first.tmag, first.status, first.signal) == (12.3, "-", None)
+    assert second.distance == pytest.approx(5.0)
+    assert second.signal.amplitude < 5 * second.signal.error
+
+
+def test_diagnostics_are_those_of_the_work_list(folder, facts):
+    (one,) = facts.curves
+    numbers = {row.name: row for row in one.diagnostics}
+    with sqlite3.connect(folder / "todo.sqlite") as conn:
+        rows = conn.execute("SELECT rms_hour FROM diagnostics WHERE priority IN (1, 2)").fetchall()
+    conn.close()
+    assert numbers["1-hour noise"].value == pytest.approx(1e6 * rows[0][0])
+    # Of the same magnitude and OK is TIC 1001 alone; 1002 is 0.7 mag fainter.
+    assert one.peers == 1
+    assert numbers["1-hour noise"].median == pytest.approx(1e6 * rows[1][0])
+    assert numbers["mask"].value == 20
+    assert np.isnan(numbers["1-hour noise, corrected"].value)
+
+
+def test_page_shows_all_rows_and_nothing_untrusted(folder):
+    assert cli.main(["show", "1000", str(folder)]) == 0
+    page = (folder / "curves" / "pages" / "tic00000001000.html").read_text()
+    assert EVIL not in page
+    assert "ValueError: &lt;script&gt;document.title" in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert page.count('<th scope="row">1</th>') == 2
+    assert f"<b>{PERIOD}" in page.replace("0.7310", "0.731")
+    assert "<b>100.0 ppm</b> 1-hour noise" in page
+    assert "nan" not in re.sub(r'base64,[^"]*', "", page)
+    for alt in (alts := re.findall(r'<img src="data:image/png;base64,[^"]+" alt="([^"]*)"', page)):
+        assert alt.endswith(".")
+    assert len(alts) == 5
+
+
+def test_pictures(folder):
+    """The same results give the same PNG."""
+    pages = []
+    for form in ("png", "png", "pdf"):
+        assert cli.main(["show", "1000", str(folder), "--format", form]) == 0
+        pages.append((folder / "curves" / "pages" / f"tic00000001000.{form}").read_bytes())
+    assert pages[0].startswith(b"\x89PNG")
+    assert pages[0] == pages[1]
+    assert pages[2].startswith(b"%PDF")
+    assert pages[2].rstrip().endswith(b"%%EOF")
+
+
+def test_a_star_without_a_light_curve(folder, capsys):
+    assert cli.main(["show", "1004", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert "TIC 1004 has no light curve" in error
+    assert "ERROR (ValueError: <script>" in error
+    assert cli.main(["show", "5", str(folder)]) == 1
+    assert "TIC 5 is not in the work list" in capsys.readouterr().err
+    assert cli.main(["show", "1006", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert "full frame images, 1800 s: to do" in error
+    assert error.count("\n") == 1
+    assert not (folder / "curves" / "pages" / "tic00000001004.html").exists()
+
+
+def test_spectrum_has_the_variance_of_the_light_curve():
+    """The power density adds up to the variance; few or equal points have no spectrum."""
+    rng = np.random.default_rng(2)
+    time = np.arange(2000) / 48
+    found = power_spectrum(time, rng.normal(0, 3e-4, 2000))
+    total = found.power.mean() * found.nyquist * 1e6 / 86400
+    assert total == pytest.approx(9e-8, rel=0.05)
+    assert power_spectrum(time[:10], time[:10]) is None
+    assert power_spectrum(time, np.ones(2000)) is None
+    assert power_spectrum(time, np.full(2000, np.nan)) is None
+    assert fit_sine(time, np.full(2000, np.nan), 1.0) is None
