@@ -190,6 +190,7 @@ def test_series(tmp_path: Path) -> None:
         "PIXEL_OFFSET_ROW": 0,
         "PIXEL_OFFSET_COLUMN": 44,
         "TIME_OFFSET_CORRECTED": False,
+        "SIMULATD": False,
     }
 
 

@@ -55,7 +55,7 @@ def test_any_number_of_ranks(made: Path, tmp_path: Path, ranks: int, memory: str
     assert done.returncode == 0, done.stderr
     ours, alone = contents(tmp_path / NAME), contents(made / NAME)
     movement = [ours.pop(key) for key in list(ours) if key.startswith("movement_kernel")]
-    assert len(movement) == 2
+    assert len(movement) == 3  # The kernels, their kind and their description.
     assert ours == alone
     assert (tmp_path / LOG).read_bytes() == (made / LOG).read_bytes()
     # Said once.

@@ -131,7 +131,7 @@ def test_each_tile_is_read_by_one_node_and_the_run_ends_level(nodes, per_node, m
     node = [0, *(worker // per_node for worker in range(workers))]
     mail = VirtualWorkers(workers, seconds, monkeypatch)
     queue = Queue(rows, np.arange(n), learned(workers), tile)
-    Workers(mail, Stop(), node).compute(queue, lambda _: None, lambda: None)
+    Workers(mail, Stop(), node).compute(queue, lambda *_: None, lambda: None)
     read = defaultdict(set)
     for rank, index in mail.sent:
         for place in set(zip(rows["ccd"][index].tolist(), tile[index].tolist(), strict=True)):
