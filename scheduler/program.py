@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.locks import holder
 from ..core.methods import method_file
 from ..core.names import cube_name
 from ..core.progress import Progress
 from ..core.status import STATUS
-from ..core.streams import print_report
 from ..core.tables import json_text
 from ..products.tpf_files import write_tpf_list
+from ..worklist.failures import logged_causes
 from ..worklist.last_results import Decision
 from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, note_output
 from ..worklist.publish import publish
 from ..worklist.result_log import log_path
 from ..worklist.run_record import RankTimes, RunRecord
-from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist, status_lines
+from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist
 from .dispatcher import ComputeQueue, RunTotals, schedule
+from .outcome import Outcome, report_end, write_summary
 from .plan import check_requirements, plan, plan_values, requirements
 from .queue import BatchSize
-from .run_options import RunOptions, run_options
+from .run_options import RunOptions, repeat_options, run_options
 from .run_results import RunResults, open_results
 from .signals import Stop
 
-__all__ = ["run", "write_summary"]
+__all__ = ["run"]
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +98,9 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
             write_tpf_list(options.source, output)
         totals, record = _schedule(args, options, results, wanted, compute, stop, node)
         decision = results.last.decide()
+        failed = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT))
+        causes = logged_causes(output, worklist, failed) if failed.any() else []
+        stars = len(np.unique(worklist.rows["starid"][chosen]))
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds
     del worklist, results
@@ -107,18 +108,8 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
     if record is not None:
         record.end(totals.computed, totals.seconds, stop.reason or "complete")
     write_summary(status, totals, output, options.version)
-    if reason := print_report(_report(status[chosen], totals, output)):
-        logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)
-    if stop:
-        print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
-    elif totals.computed and np.isin(status[chosen], (STATUS.ERROR, STATUS.ABORT)).all():
-        print(
-            f"{path}: none of the {np.count_nonzero(chosen)} chosen stars has a light curve;"
-            f" `tasoc-mpi status {path.parent}` says why",
-            file=sys.stderr,
-        )
-        return 1
-    return stop.exit_status
+    outcome = Outcome(status[chosen], stars, totals, causes, repeat_options(args))
+    return report_end(options, outcome, stop)
 
 
 def _schedule(
@@ -228,33 +219,3 @@ def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int) -> Progre
             more,
         )
     return Progress(len(rows))
-
-
-def _report(status: NDArray[np.int8], totals: RunTotals, output: Path) -> Iterator[str]:
-    """Counts of the statuses of the chosen stars, and the rate, line by line."""
-    if not totals.computed and (status != STATUS.UNKNOWN).all():
-        yield f"Nothing to do: all {len(status)} chosen stars are done; --overwrite computes them again."
-    yield from status_lines(status, "not computed")
-    if totals.computed:
-        rate = totals.computed / max(totals.seconds, 1e-9)
-        yield f"{totals.computed} stars computed in {totals.seconds:.1f} s: {rate:.1f} stars/s"
-    yield f"light curves: {output}"
-
-
-def write_summary(status: NDArray[np.int8], totals: RunTotals, output: Path, version: int) -> Path:
-    """Write `summary.json` of a work list with these statuses, and return its path."""
-    counts = np.bincount(status, minlength=max(STATUS) + 1)
-    done = totals.computed
-    summary = {
-        "numtasks": len(status),
-        **{status.name: int(counts[status]) for status in STATUS},
-        "tasks_run": done,
-        "seconds": round(totals.seconds, 3),
-        "mean_elaptime": totals.elapsed / done if done else None,
-        "mean_worker_waittime": totals.waited / done if done else None,
-        "output": str(output),
-        "version": version,
-    }
-    path = output / "summary.json"
-    write_whole(path, (json.dumps(summary, indent=2) + "\n").encode(), durable=False)
-    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..worklist.constraints import Constraints
 from ..worklist.starid_file import read_starids
 from ..worklist.todo_file import TODO_NAME
 
-__all__ = ["RunOptions", "folders", "published_files", "run_options"]
+__all__ = ["RunOptions", "folders", "published_files", "repeat_options", "run_options"]
 
 #: Smallest and largest values.
 _LIMITS = {
@@ -74,6 +75,21 @@ def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
     options = run_options(args)
     path = method_file(options.todo, options.method)
     return path, options.output, options.todo if options.method else None
+
+
+def repeat_options(args: argparse.Namespace) -> str:
+    """The options, with a space in front of each, with which a run uses the files of another one."""
+    method = choose_method(args.photometry).name
+    output = folders(args, method)[1]
+    default = output_folder(None, input_folder(args.input) / "output", method).resolve()
+    given = {
+        "--output": None if output == default else output,
+        "--todo": args.todo,
+        "--lock-folder": args.lock_folder,
+        "--photometry": args.photometry,
+        "--version": None if args.version == RunOptions.version else args.version,
+    }
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
 
 
 def _check_whole(args: argparse.Namespace, constraints: Constraints) -> None:

@@ -30,7 +30,7 @@ from ..worklist.result_log import LogReader, log_path
 from ..worklist.todo_file import TODO_NAME
 from ..worklist.work_list import WorkList, load_worklist
 from .dispatcher import RunTotals
-from .program import write_summary
+from .outcome import write_summary
 from .run_results import open_results
 
 __all__ = ["TaskManager"]

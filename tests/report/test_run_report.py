@@ -15,8 +15,8 @@ from known_results import make_folder
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.status import STATUS
-from tasoc_mpi.report.failures import cause_of, group_causes
 from tasoc_mpi.report.noise_picture import running_quantiles
+from tasoc_mpi.worklist.failures import cause_of, group_causes
 from tasoc_mpi.worklist.run_record import RankTimes, RunRecord, read_records, records_folder
 
 CHROMIUM = shutil.which("chromium")

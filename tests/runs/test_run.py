@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -262,12 +263,28 @@ def test_nothing_to_do(blank, tmp_path, capsys):
     folder = fresh(blank, tmp_path)
     assert call([str(folder)]) == 0
     before = content(folder)
-    stamps = {path: path.stat().st_mtime_ns for path in (folder / "output").rglob("*.gz")}
+    before_run = times_of_files(folder)
     capsys.readouterr()
     assert call([str(folder)]) == 0
     assert "Nothing to do" in capsys.readouterr().out
     assert content(folder) == before
-    assert stamps == {path: path.stat().st_mtime_ns for path in (folder / "output").rglob("*.gz")}
+    assert times_of_files(folder) == before_run
+    assert (folder / "output" / "summary.json") in before_run
+    # A damaged summary is written anew, and so is one of other counts.
+    path = folder / "output" / "summary.json"
+    counts = json.loads(path.read_text())
+    for text in ("{", json.dumps({**counts, "OK": counts["OK"] + 1}), "[]"):
+        path.write_text(text)
+        assert call([str(folder)]) == 0
+        found = json.loads(path.read_text())
+        assert found["OK"] == counts["OK"]
+        assert found["tasks_run"] == 0
+
+
+def times_of_files(folder: Path) -> dict[Path, int]:
+    """Times of the light curves, of `summary.json` and of the records of runs."""
+    kept = [path for name in ("*.gz", "*.json") for path in (folder / "output").rglob(name)]
+    return {path: path.stat().st_mtime_ns for path in kept}
 
 
 def test_a_ccd_without_stars_is_no_error(blank, tmp_path, capsys):
@@ -282,12 +299,29 @@ def test_only_errors_are_an_error(blank, expected, tmp_path, capsys):
     folder = fresh(blank, tmp_path)
     bad = [str(row[1]) for row in expected["todolist"] if row[9] == 2]
     assert call([str(folder), "--starid", ",".join(bad)]) == 1
-    assert f"none of the {len(bad)} chosen stars has a light curve" in capsys.readouterr().err
-    # With others that have one, stars that fail are no failure of the run.
-    assert (
-        call([str(folder), "--overwrite", "--starid", bad[0], "--starid", str(expected["todolist"][0][1])])
-        == 0
-    )
+    said = capsys.readouterr()
+    assert f"none of the {len(bad)} computed stars has a light curve" in said.err
+    # Failures by cause with their counts; each names a star, and the command computes it again.
+    lines = said.out[said.out.index("failures by cause:") :].splitlines()[1:]
+    found = [re.fullmatch(r" *ERROR +(\d+)  TIC (\d+): (.*)", line) for line in lines if "ERROR" in line]
+    raised, own = "ValueError: star 0 is bad", "chance 0"
+    shown = {re.sub(r"\d+", "0", one[3]): int(one[1]) for one in found}
+    assert sum(shown.values()) == len(bad)
+    assert raised in shown
+    assert own in shown
+    assert all(one[2] in bad for one in found)
+    command = next(line for line in lines if line.startswith("to compute one again: ")).split(": ", 1)[1]
+    words = shlex.split(command)
+    assert words[:2] == ["tasoc-mpi", "run"]
+    assert call(words[2:]) == 1
+    assert "none of the 1 computed stars has a light curve" in capsys.readouterr().err
+    # Half of them is enough, one of three is not.
+    good = [str(row[1]) for row in expected["todolist"] if row[9] == 1]
+    assert call([str(folder), "--overwrite", "--starid", f"{bad[0]},{good[0]}"]) == 0
+    assert call([str(folder), "--overwrite", "--starid", f"{bad[0]},{bad[1]},{good[0]}"]) == 1
+    assert "only 1 of the 3 computed stars have a light curve" in capsys.readouterr().err
+    # What has no star to compute is no failure, so that a batch job is not repeated for ever.
+    assert call([str(folder), "--starid", ",".join(bad)]) == 0
     assert call([str(folder)]) == 0
     assert content(folder) == expected
 

@@ -155,7 +155,7 @@ def test_ranks_that_are_started_here_show_the_bar_of_a_terminal(folder):
     os.close(terminal)
     # There is no cube, so no star has a light curve.
     assert run.returncode == 1, said
-    assert b"none of the 120 chosen stars has a light curve" in said
+    assert b"none of the 120 computed stars has a light curve" in said
     assert b"\r[" in said
     assert f"[{'#' * 24}] 120/120 stars".encode() in said
     command.append("--overwrite")

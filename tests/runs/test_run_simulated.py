@@ -94,8 +94,12 @@ def test_same_light_curves_after_a_kill(blank, expected, tmp_path):
 def test_stars_without_a_cube_are_errors_with_the_reason(blank, tmp_path, capfd):
     folder = fresh(blank, tmp_path, link=True)
     (folder / "sector001_camera1_ccd1.hdf5").unlink()
-    assert subprocess.run(command(1, folder), timeout=200, check=False).returncode == 0
-    assert capfd.readouterr().err.count("no sector001_camera1_ccd1.hdf5") == 1
+    # Most stars are of the cube.
+    assert subprocess.run(command(1, folder), timeout=200, check=False).returncode == 1
+    said = capfd.readouterr()
+    assert said.err.count("no sector001_camera1_ccd1.hdf5") == 1
+    assert "computed rows have a light curve" in said.err
+    assert "sector001_camera1_ccd1.hdf5" in said.out[said.out.index("failures by cause") :]
     found = content(folder)
     source = {row[0]: row[3] for row in found["todolist"]}
     failed = [row for row in found["todolist"] if row[9] == 2]

@@ -17,7 +17,7 @@ from . import (
 )
 
 HELP = "compute the light curves (alone, or under mpiexec)"
-EXIT_STATUSES = {1: "an error, or all chosen stars have failed", **INTERRUPTED}
+EXIT_STATUSES = {1: "an error, or fewer than half of the computed stars have a light curve", **INTERRUPTED}
 
 __all__ = ["EXIT_STATUSES", "HELP", "configure", "main"]
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ..core.names import catalog_name, cube_name, prf_name
 from ..core.status import STATUS
 from ..products.cube import open_cube
+from ..worklist.failures import read_causes
 from ..worklist.run_record import read_records
 from ..worklist.work_list import CCD
 from .ccd_series import CCDSeries, read_series
-from .failures import read_causes
 from .noise import expected_noise
 from .noise_picture import running_quantiles
 from .results import Run, sky_level

@@ -9,12 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..core.errors import one_line
 from ..core.status import STATUS
-from ..worklist.schema import columns_of
-from ..worklist.todo_file import SQLITE_ERRORS, explain, open_todo
+from .result_log import LogReader, Reset, log_path
+from .schema import columns_of
+from .todo_file import SQLITE_ERRORS, explain, open_todo
+from .work_list import WorkList
 
-__all__ = ["Cause", "cause_of", "read_causes"]
+__all__ = ["Cause", "cause_of", "logged_causes", "read_causes"]
 
 #: Stars that are named of each cause.
 _EXAMPLES = 5
@@ -36,6 +41,19 @@ class Cause:
         """The command that computes one of them again."""
         return f"tasoc-mpi run {shlex.quote(str(folder))} --starid {self.stars[0]} --overwrite{options}"
 
+    @property
+    def line(self) -> str:
+        """The line of the first star's message that names the cause."""
+        return _line(self.message)
+
+
+def _line(message: str | None) -> str:
+    """The line of the exception of a traceback, or else the first line."""
+    lines = (message or "").strip().splitlines()
+    if not lines:
+        return "no message"
+    return one_line(lines[-1] if lines[0].startswith("Traceback") else lines[0])
+
 
 def cause_of(message: str | None) -> str:
     """What messages of one cause have in common.
@@ -49,11 +67,7 @@ def cause_of(message: str | None) -> str:
     >>> cause_of(None)
     'no message'
     """
-    lines = (message or "").strip().splitlines()
-    if not lines:
-        return "no message"
-    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-    return _NUMBER.sub("#", _STAR.sub("TIC #", one_line(line)))[:300]
+    return _NUMBER.sub("#", _STAR.sub("TIC #", _line(message)))[:300]
 
 
 def group_causes(rows: Iterable[tuple[int, int, str | None]]) -> list[Cause]:
@@ -94,3 +108,35 @@ def read_causes(path: Path) -> list[Cause]:
             return group_causes(rows)
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
+
+
+def logged_causes(output: Path, worklist: WorkList, chosen: NDArray[np.bool_]) -> list[Cause]:
+    """Causes of failures by the logs of an output folder, the most frequent first.
+
+    Parameters
+    ----------
+    output : Path
+    worklist : WorkList
+    chosen : ndarray of bool
+        Rows of the work list whose last result is an ERROR or ABORT.
+
+    Raises
+    ------
+    InputError
+        If a log cannot be used.
+    """
+    found: dict[int, tuple[int, int, str | None]] = {}
+    starid = worklist.rows["starid"]
+    for ccd in (worklist.ccds[n] for n in np.unique(worklist.ccd_of[chosen]).tolist()):
+        for entry in LogReader(log_path(output, ccd), worklist, ccd).read():
+            if isinstance(entry, Reset):
+                continue
+            here = np.flatnonzero(chosen[entry.index])
+            rows, texts = entry.index[here].tolist(), entry.bundle.strings(here)[2]
+            statuses = entry.bundle.heads["status"][here].tolist()
+            # The last result of a star replaces those before.
+            found.update(
+                (row, (int(starid[row]), status, text))
+                for row, status, text in zip(rows, statuses, texts, strict=True)
+            )
+    return group_causes(found[row] for row in sorted(found))

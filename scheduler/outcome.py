@@ -1,0 +1,141 @@
+"""The end of a run: its report, `summary.json`, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.atomic import open_regular, write_whole
+from ..core.methods import method_file
+from ..core.status import STATUS
+from ..core.streams import print_report
+from ..worklist.failures import Cause
+from ..worklist.work_list import status_lines
+from .dispatcher import RunTotals
+from .run_options import RunOptions
+from .signals import Stop
+
+__all__ = ["Outcome", "report_end", "write_summary"]
+
+logger = logging.getLogger(__name__)
+
+#: Causes of failures that a run prints.
+_CAUSES = 5
+_FAILED = (STATUS.ERROR, STATUS.ABORT)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has become of the chosen rows of the work list."""
+
+    status: NDArray[np.int8]  #: Of each row
+    stars: int  #: Number of stars; a star may have several rows
+    totals: RunTotals
+    causes: Sequence[Cause]  #: Of the rows that failed
+    repeat: str  #: Options of the command that computes a star again, with a space in front
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "stars" if self.stars == len(self.status) else "rows"
+
+    @property
+    def problem(self) -> str | None:
+        """Why the run is no success: fewer than half of the rows with a result have a light curve.
+
+        The results of earlier starts count, so that a run that was interrupted and continued ends as one that
+        was not. Skipped stars do not count.
+        """
+        good = int(np.count_nonzero(np.isin(self.status, (STATUS.OK, STATUS.WARNING))))
+        tried = good + int(np.count_nonzero(np.isin(self.status, _FAILED)))
+        if not self.totals.computed or 2 * good >= tried:
+            return None
+        if not good:
+            return f"none of the {tried} computed {self.unit} has a light curve"
+        return f"only {good} of the {tried} computed {self.unit} have a light curve"
+
+
+def report_end(options: RunOptions, outcome: Outcome, stop: Stop) -> int:
+    """Print the report of a run; returns its exit status."""
+    path = method_file(options.todo, options.method)
+    if reason := print_report(_report(options, outcome)):
+        logger.warning("standard output: %s; `tasoc-mpi status` shows what the run has done", reason)
+    if stop:
+        print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
+    elif outcome.problem:
+        print(f"{path}: {outcome.problem}; `tasoc-mpi status {path.parent}` says why", file=sys.stderr)
+        return 1
+    return stop.exit_status
+
+
+def _report(options: RunOptions, outcome: Outcome) -> Iterator[str]:
+    """Counts of the statuses of the chosen rows, the failures, and the rate, line by line."""
+    status, totals, unit = outcome.status, outcome.totals, outcome.unit
+    if not totals.computed and (status != STATUS.UNKNOWN).all():
+        yield f"Nothing to do: all {len(status)} chosen {unit} are done; --overwrite computes them again."
+    yield from status_lines(status, "not computed")
+    if unit == "rows":
+        yield f"{len(status)} rows of the work list, of {outcome.stars} stars"
+    yield from _failures(options, outcome)
+    if totals.computed:
+        rate = totals.computed / max(totals.seconds, 1e-9)
+        yield f"{totals.computed} {unit} computed in {totals.seconds:.1f} s: {rate:.1f} {unit}/s"
+    yield f"light curves: {options.output}"
+
+
+def _failures(options: RunOptions, outcome: Outcome) -> Iterator[str]:
+    """The failures by cause, each with one star, and the command that computes one of them again."""
+    causes = outcome.causes
+    if not causes:
+        return
+    yield "failures by cause:"
+    for cause in causes[:_CAUSES]:
+        yield f"{cause.status.name:>12} {cause.count:9d}  TIC {cause.stars[0]}: {cause.line}"
+    if rest := causes[_CAUSES:]:
+        yield f"  and {sum(cause.count for cause in rest)} of {len(rest)} other causes (`tasoc-mpi report`)"
+    yield f"to compute one again: {causes[0].command(options.source, outcome.repeat)}"
+
+
+def write_summary(status: NDArray[np.int8], totals: RunTotals, output: Path, version: int) -> Path:
+    """Write `summary.json` of a work list with these statuses, and return its path.
+
+    Where nothing was computed, a file with these counts stays as it is: it has the times of the run before.
+    """
+    counts = np.bincount(status, minlength=max(STATUS) + 1)
+    known = {
+        "numtasks": len(status),
+        **{status.name: int(counts[status]) for status in STATUS},
+        "output": str(output),
+        "version": version,
+    }
+    path, done = output / "summary.json", totals.computed
+    if not done and known.items() <= _read_summary(path).items():
+        return path
+    times = {
+        "tasks_run": done,
+        "seconds": round(totals.seconds, 3),
+        "mean_elaptime": totals.elapsed / done if done else None,
+        "mean_worker_waittime": totals.waited / done if done else None,
+    }
+    last = {name: known.pop(name) for name in ("output", "version")}
+    write_whole(path, (json.dumps(known | times | last, indent=2) + "\n").encode(), durable=False)
+    return path
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    """The values of `summary.json`; none where it is missing or damaged, because it is written anew then."""
+    try:
+        with open(open_regular(path, os.O_RDONLY), "rb") as file:
+            values = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
