@@ -61,6 +61,23 @@ def test_examples_are_site_files_that_give_scripts(name, tmp_path):
         assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.parametrize("name", ["mpiexec", "srun", "staged"])
+def test_a_printed_example_is_a_site_file(name, tmp_path, capsys):
+    """Without a folder of data, and with no account, partition or path that only another cluster has."""
+    assert cli.main(["submit", "--example", name]) == 0
+    text = capsys.readouterr().out
+    assert text == examples()[name].read_text()
+    site = load_site(write(tmp_path, text))
+    assert site.launch == load_site(name).launch
+    assert not (site.account or site.partition or site.qos)
+    assert not any(step.partition for step in site.steps.values())
+
+
+def test_an_unknown_example(capsys):
+    assert cli.main(["submit", "--example", "nowhere"]) == 2
+    assert "--example nowhere: is none of mpiexec, srun, staged" in capsys.readouterr().err
+
+
 def test_times_are_as_they_are_written(tmp_path):
     """YAML itself would read 2:30:00 as 9000 and 010 as 8."""
     steps = {"prepare": "{time: 2:30:00, memory: 010}", "run": "{time: 90, memory: 64G}"}
@@ -116,7 +133,8 @@ def test_bad_site_files_are_named_in_one_line(tmp_path, capsys, content, message
 
 def test_no_site_file(tmp_path, capsys):
     assert cli.main(["submit", str(tmp_path)]) == 2
-    assert "give --site FILE (examples: mpiexec, srun, staged)" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "give --site FILE (`submit --example NAME` prints one: mpiexec, srun, staged)" in error
     assert cli.main(["submit", str(tmp_path), "--site", "nowhere.yaml"]) == 1
     assert "nowhere.yaml: no such site file" in capsys.readouterr().err
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from . import add_input, add_output, words
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HELP = "submit a sector to SLURM, from frames to a summary"
 
@@ -21,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="settings of the site: a YAML file (default: TESSPHOT_SITE, or INPUT/site.yaml)",
     )
+    example = "print a site file that comes with the program, and submit nothing: srun, mpiexec, staged (default: none)"
+    parser.add_argument("--example", metavar="NAME", help=example)
     add_output(parser, "TESSPHOT_OUTPUT, or INPUT/output")
     method = "compute all stars with it, as `tasoc-mpi run --photometry` (default: what the work list says)"
     parser.add_argument("--photometry", metavar="METHOD", help=method)
@@ -48,6 +55,8 @@ def main(args: argparse.Namespace) -> int:
     from ..slurm.site import examples, load_site
     from ..worker.check_method import check_method
 
+    if args.example is not None:
+        return _print_example(args.example, examples())
     if not 0 <= args.version <= 99:
         raise UsageError(f"--version {args.version}: must be from 0 to 99")
     folder = Path(input_folder(args.input)).resolve()
@@ -58,7 +67,10 @@ def main(args: argparse.Namespace) -> int:
     output = output_folder(args.output, folder / "output", method.name).resolve()
     name = args.site or os.environ.get("TESSPHOT_SITE")
     if not name and not (folder / "site.yaml").is_file():
-        raise UsageError(f"no settings of a site: give --site FILE (examples: {', '.join(examples())})")
+        raise UsageError(
+            f"no settings of a site: give --site FILE (`submit --example NAME` prints one:"
+            f" {', '.join(examples())})"
+        )
     site = load_site(name or folder / "site.yaml")
     find_system(site)
     correct = args.correct or not {"cbv", "correct"}.isdisjoint(args.only or ())
@@ -76,4 +88,14 @@ def main(args: argparse.Namespace) -> int:
         print(f"{job.step}: job {job.job}" + (f", {len(job.ccds)} task(s)" if job.ccds else ""))
     option = f" --photometry {method.name}" if method.name else ""
     print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi status {folder}{option}` tells how far it is")
+    return 0
+
+
+def _print_example(name: str, packaged: Mapping[str, Path]) -> int:
+    """Print a packaged site file."""
+    from ..core.errors import UsageError
+
+    if name not in packaged:
+        raise UsageError(f"--example {name}: is none of {', '.join(packaged)}")
+    print(packaged[name].read_text(encoding="utf-8"), end="")
     return 0
