@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InputError, MissingInput, one_line
+from ..core.errors import InputError, MissingInput, UsageError, one_line
 from ..core.input_files import InputFile
 
-__all__ = ["LAUNCHES", "STEPS", "Resources", "Site", "examples", "load_site"]
+__all__ = ["LAUNCHES", "STEPS", "Resources", "Site", "example_text", "examples", "find_site", "load_site"]
 
 #: The steps of a sector, in their order.
 STEPS = ("prepare", "todo", "run", "publish", "cbv", "correct", "report")
@@ -93,6 +93,36 @@ def examples() -> dict[str, Path]:
     """The site files that come with the program, by name."""
     with resources.as_file(resources.files(__package__) / "sites") as folder:
         return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def example_text(name: str) -> str:
+    """The content of a site file that comes with the program; raises UsageError if there is none."""
+    if name not in examples():
+        raise UsageError(f"--example {name}: is none of {', '.join(examples())}")
+    return examples()[name].read_text(encoding="utf-8")
+
+
+def find_site(name: str | None, folder: Path) -> Site:
+    """Settings of the site for a folder of data.
+
+    Parameters
+    ----------
+    name : str, optional
+        As of `load_site`. Default: TESSPHOT_SITE, else ``site.yaml`` in the folder.
+    folder : Path
+
+    Raises
+    ------
+    UsageError, MissingInput, InputError
+        If there are none, or as `load_site`.
+    """
+    name = name or os.environ.get("TESSPHOT_SITE")
+    if not name and not (folder / "site.yaml").is_file():
+        raise UsageError(
+            f"no settings of a site: give --site FILE (`submit --example NAME` prints one:"
+            f" {', '.join(examples())})"
+        )
+    return load_site(name or folder / "site.yaml")
 
 
 def load_site(name: str | os.PathLike[str]) -> Site:

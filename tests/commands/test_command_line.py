@@ -42,6 +42,8 @@ def test_the_same_names_everywhere(name):
     if name == "compare":
         # Each is a folder, a work list or light curves.
         assert [a.metavar for a in places] == ["A", "B"]
+    elif name == "show":
+        assert [a.metavar for a in places] == ["STARID", "INPUT"]
     elif name not in ("unpack", "export", "star"):
         assert not places or (places[0].dest, places[0].metavar) == ("input", "INPUT")
     if "--output" in options:

@@ -69,7 +69,7 @@ def test_a_printed_example_is_a_site_file(name, tmp_path, capsys):
     assert text == examples()[name].read_text()
     site = load_site(write(tmp_path, text))
     assert site.launch == load_site(name).launch
-    assert not (site.account or site.partition or site.qos)
+    assert {site.account, site.partition, site.qos} <= {"", None}
     assert not any(step.partition for step in site.steps.values())
 
 

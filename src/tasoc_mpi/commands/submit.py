@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from . import add_input, add_output, words
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HELP = "submit a sector to SLURM, from frames to a summary"
 
@@ -21,12 +16,9 @@ _STEPS = ("prepare", "todo", "run", "publish", "cbv", "correct", "report")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_input(parser, "a sector's data")
-    parser.add_argument(
-        "--site",
-        metavar="FILE",
-        help="settings of the site: a YAML file (default: TESSPHOT_SITE, or INPUT/site.yaml)",
-    )
-    example = "print a site file that comes with the program, and submit nothing: srun, mpiexec, staged (default: none)"
+    site = "settings of the site: a YAML file (default: TESSPHOT_SITE, or INPUT/site.yaml)"
+    parser.add_argument("--site", metavar="FILE", help=site)
+    example = "only print a site file that is packaged: srun, mpiexec or staged (default: none)"
     parser.add_argument("--example", metavar="NAME", help=example)
     add_output(parser, "TESSPHOT_OUTPUT, or INPUT/output")
     method = "compute all stars with it, as `tasoc-mpi run --photometry` (default: what the work list says)"
@@ -35,16 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", type=int, default=6, metavar="N", help=version)
     only = f"only these steps, separated by commas or repeated: {', '.join(_STEPS)} (default: all)"
     parser.add_argument("--only", type=words(_STEPS), action="extend", metavar="STEP", help=only)
-    parser.add_argument(
-        "--correct", action="store_true", help="also make vectors and correct the light curves"
-    )
+    correct = "also make vectors and correct the light curves"
+    parser.add_argument("--correct", action="store_true", help=correct)
     parser.add_argument("--resume", action="store_true", help="leave out what is finished")
     parser.add_argument("--dry-run", action="store_true", help="print the scripts and submit nothing")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    import os
     from pathlib import Path
 
     from ..core.errors import MissingInput, UsageError
@@ -52,11 +42,12 @@ def main(args: argparse.Namespace) -> int:
     from ..core.settings import input_folder, output_folder
     from ..slurm.chain import array_size, plan, scripts, submit
     from ..slurm.jobs import find_system
-    from ..slurm.site import examples, load_site
+    from ..slurm.site import example_text, find_site
     from ..worker.check_method import check_method
 
     if args.example is not None:
-        return _print_example(args.example, examples())
+        print(example_text(args.example), end="")
+        return 0
     if not 0 <= args.version <= 99:
         raise UsageError(f"--version {args.version}: must be from 0 to 99")
     folder = Path(input_folder(args.input)).resolve()
@@ -65,13 +56,7 @@ def main(args: argparse.Namespace) -> int:
     method = choose_method(args.photometry, computes=True)
     check_method(method)
     output = output_folder(args.output, folder / "output", method.name).resolve()
-    name = args.site or os.environ.get("TESSPHOT_SITE")
-    if not name and not (folder / "site.yaml").is_file():
-        raise UsageError(
-            f"no settings of a site: give --site FILE (`submit --example NAME` prints one:"
-            f" {', '.join(examples())})"
-        )
-    site = load_site(name or folder / "site.yaml")
+    site = find_site(args.site, folder)
     find_system(site)
     correct = args.correct or not {"cbv", "correct"}.isdisjoint(args.only or ())
     steps = plan(folder, args.only or (), args.resume, output, method.name, correct)
@@ -88,14 +73,4 @@ def main(args: argparse.Namespace) -> int:
         print(f"{job.step}: job {job.job}" + (f", {len(job.ccds)} task(s)" if job.ccds else ""))
     option = f" --photometry {method.name}" if method.name else ""
     print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi status {folder}{option}` tells how far it is")
-    return 0
-
-
-def _print_example(name: str, packaged: Mapping[str, Path]) -> int:
-    """Print a packaged site file."""
-    from ..core.errors import UsageError
-
-    if name not in packaged:
-        raise UsageError(f"--example {name}: is none of {', '.join(packaged)}")
-    print(packaged[name].read_text(encoding="utf-8"), end="")
     return 0
