@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["number", "text_table"]
+__all__ = ["json_text", "json_values", "number", "text_table"]
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -59,15 +59,15 @@ def json_text(value: Any, indent: int | None = 2) -> str:
       "noise": null
     }
     """
-    return json.dumps(_plain(value), indent=indent, default=str)
+    return json.dumps(json_values(value), indent=indent, default=str)
 
 
-def _plain(value: Any) -> Any:
-    """Values as JSON has them."""
+def json_values(value: Any) -> Any:
+    """Values as JSON has them: numbers that are not known (NaN) are None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): json_values(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [json_values(one) for one in value]
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

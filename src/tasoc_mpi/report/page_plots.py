@@ -234,8 +234,8 @@ def map_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
         ]
         fields += [("median mask", "@mask{0} px")]
     _hover(plot, glyph, *fields)
-    bar = ColorBar(color_mapper=mappers["ratio"], visible=not points, background_fill_color=None)
-    bar.color_mapper = mappers["status"] if not points else mappers["ratio"]
+    mapper = mappers["ratio" if points else "status"]
+    bar = ColorBar(color_mapper=mapper, visible=not points, background_fill_color=None)
     plot.add_layout(bar, "right")
     return plot, {"sources": sources, "mappers": mappers, "glyph": glyph, "bar": bar, "points": points}
 

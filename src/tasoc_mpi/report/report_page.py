@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import zlib
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.status import STATUS
 from ..worklist.work_list import ccd_name
+from .html_page import page_file, page_template
 from .noise_picture import noise_figure
 from .run_report import RunReport
 from .star_map import QUANTITIES
@@ -60,27 +60,23 @@ def write_report(report: RunReport, folder: Path) -> tuple[Path, Path]:
 
 def _render(report: RunReport) -> str:
     try:
-        import jinja2
         from bokeh.embed import components
         from bokeh.resources import Resources
+
+        template = page_template("report.html")
     except ImportError:
         raise InputError("reports need bokeh and jinja2: pip install 'tasoc-mpi[report]'") from None
     plots, choices = _plots(report)
     script, divs = components(plots)
     # The part that draws; not those of widgets, tables and formulas.
     library = Resources(mode="inline", components=["bokeh"])
-    files = resources.files("tasoc_mpi.data")
-    # Everything that comes from files is escaped.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = _number
-    template = environment.from_string((files / "report.html").read_text())
     return template.render(
         report=report.data,
         plots=divs,
         script=script,
         bokeh="\n".join(f"<script>{code}</script>" for code in library.js_raw),
-        css=(files / "page.css").read_text(),
-        page_script=(files / "report.js").read_text(),
+        css=page_file("page.css"),
+        page_script=page_file("report.js"),
         choices=_json(choices),
         stars=_json(_search_columns(report.run.stars)),
         points=choices["maps"][0]["points"],
@@ -109,15 +105,6 @@ def _json(value: Any) -> str:
     """JSON within an element of a page: nothing in it can end the element."""
     text = json.dumps(value)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _number(value: float | None, digits: int = 0, factor: float = 1.0) -> str:
-    """A number of a table; "-" where it is not known.
-
-    >>> _number(None), _number(1234.5, 1), _number(2e-4, 0, 1e6)
-    ('-', '1,234.5', '200')
-    """
-    return "-" if value is None else f"{factor * value:,.{digits}f}"
 
 
 def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:

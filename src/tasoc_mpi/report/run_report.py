@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ..core.names import catalog_name, cube_name, prf_name
 from ..core.status import STATUS
+from ..core.tables import json_values
 from ..products.cube import open_cube
 from ..worklist.failures import read_causes
-from ..worklist.run_record import read_records
+from ..worklist.run_record import read_records, utc_time
 from ..worklist.work_list import CCD
 from .ccd_series import CCDSeries, read_series
 from .noise import expected_noise
@@ -83,7 +84,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
     data = {
         "format": "tasoc-mpi report",
         "program": version("tasoc-mpi"),
-        "made": _utc(time.time()),
+        "made": utc_time(time.time()),
         "work_list": str(run.path),
         "output": str(run.output),
         "rows": len(stars),
@@ -111,24 +112,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
         "inputs": list(_inputs(run, folder, ccds)),
         "show": f"tasoc-mpi show TIC {folder}{options}",
     }
-    return RunReport(run, ratio, series, _plain(data))
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _plain(value: Any) -> Any:
-    """Values as JSON has them; None instead of what is not finite."""
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return str(value) if isinstance(value, str) else value
+    return RunReport(run, ratio, series, json_values(data))
 
 
 def _counts(status: NDArray[np.int32]) -> dict[str, int]:
@@ -200,7 +184,7 @@ def _inputs(run: Run, folder: Path, ccds: Iterable[CCD]) -> Iterable[dict[str, A
 
 def _input(path: Path, digest: Callable[[Path], str | None]) -> dict[str, Any]:
     status = path.stat()
-    modified = _utc(status.st_mtime)
+    modified = utc_time(status.st_mtime)
     return {"name": path.name, "bytes": status.st_size, "modified": modified, "sha256": digest(path)}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.atomic import write_whole
 from ..core.errors import InputError
 from .figures import new_figure
+from .html_page import number, page_file, page_template
 from .star_facts import NEAR, SAME_MAGNITUDE, ShownCurve, StarFacts, observation
-from .star_panels import PANELS, number, period_text
+from .star_panels import PANELS, period_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,18 +111,12 @@ def _picture(figure: Figure, form: str) -> bytes:
 
 def _html(facts: StarFacts) -> str:
     try:
-        import jinja2
+        template = page_template("star.html", period=period_text)
     except ImportError:
         raise InputError("pages need jinja2: pip install 'tasoc-mpi[report]'; or --format png") from None
-    files = resources.files("tasoc_mpi.data")
-    # Everything that comes from files is escaped.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["number"] = number
-    environment.filters["period"] = period_text
-    template = environment.from_string((files / "star.html").read_text())
     return template.render(
         facts=facts,
-        css=(files / "page.css").read_text(),
+        css=page_file("page.css"),
         program=version("tasoc-mpi"),
         panels=[_panels(one) for one in facts.curves],
         report=(facts.run.output / "report.html").is_file(),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from .figures import COLOURS, relative_unit, robust_limits
+from .html_page import number
 from .mask_plots import decades, outline, show_image
 from .star_facts import NEAR, ShownCurve
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["PANELS", "number", "period_text"]
+__all__ = ["PANELS", "period_text"]
 
 #: Microhertz of a cycle a day.
 _MICROHERTZ = 1e6 / 86400.0
@@ -24,15 +25,6 @@ _MICROHERTZ = 1e6 / 86400.0
 _SURE = 1.0
 #: Bins of the phase.
 _BINS = 40
-
-
-def number(value: float | None, digits: int = 0, factor: float = 1.0) -> str:
-    """A number of a page; "-" where it is not known.
-
-    >>> number(float("nan")), number(1234.5, 1), number(2e-4, 0, 1e6)
-    ('-', '1,234.5', '200')
-    """
-    return "-" if value is None or not np.isfinite(value) else f"{factor * value:,.{digits}f}"
 
 
 def _empty(axes: Axes, text: str) -> None:

@@ -25,7 +25,7 @@ from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.settings import load_settings
 
-__all__ = ["RankTimes", "RunRecord", "read_records", "records_folder"]
+__all__ = ["RankTimes", "RunRecord", "read_records", "records_folder", "utc_time"]
 
 #: Intervals and rows of the timeline at most; of more ranks neighbours share a row.
 BINS, ROWS = 240, 128
@@ -174,7 +174,7 @@ class RunRecord:
                 if value and name not in _NO_OPTIONS and not callable(value)
             },
             "settings": list(load_settings().unusual()),
-            "started": _utc(now),
+            "started": utc_time(now),
             "ended": None,
             "stars": stars,
             "ranks": len(node),
@@ -201,7 +201,7 @@ class RunRecord:
             Why it ended.
         """
         self.content |= {
-            "ended": _utc(time.time()),
+            "ended": utc_time(time.time()),
             "outcome": outcome,
             "computed": computed,
             "seconds": round(seconds, 3),
@@ -222,7 +222,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _utc(seconds: float) -> str:
+def utc_time(seconds: float) -> str:
+    """A Unix time as a date and time of day in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
