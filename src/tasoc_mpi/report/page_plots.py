@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from ..core.settings import mag2flux
 from ..core.status import STATUS
-from ..worklist.work_list import ccd_name
+from ..worklist.work_list import CCD, ccd_name
 from .ccd_series import CCDSeries
 from .figures import COLOURS
 from .noise import noise_parts
 from .run_report import RunReport
-from .star_map import CELL, QUANTITIES, map_columns
+from .star_map import CELL, QUANTITIES
 
 if TYPE_CHECKING:
     from bokeh.models import ColorMapper
@@ -196,8 +196,15 @@ def _mappers(columns: Sequence[dict[str, NDArray[Any]]], points: bool) -> dict[s
     return mappers
 
 
-def map_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
+def map_plot(columns: list[dict[str, NDArray[Any]]], points: bool) -> tuple[Figure, dict[str, Any]]:
     """A map of the stars of one CCD.
+
+    Parameters
+    ----------
+    columns : list of dict
+        As of `map_columns`, of each CCD.
+    points : bool
+        Whether they are of stars, not of cells.
 
     Returns
     -------
@@ -208,8 +215,6 @@ def map_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
     """
     from bokeh.models import ColorBar, ColumnDataSource
 
-    points = len(report.run.stars) <= MOST_POINTS
-    columns = [map_columns(report, tuple(one["ccd"]), points) for one in report.data["ccds"]]
     mappers = _mappers(columns, points)
     plot = _figure(
         560, x_axis_label="column (pixels of the full frame image, from 1)", y_axis_label="row (from 1)",
@@ -240,16 +245,17 @@ def map_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
     return plot, {"sources": sources, "mappers": mappers, "glyph": glyph, "bar": bar, "points": points}
 
 
-def focal_plane_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
-    """All CCDs side by side, a row a camera: cells of stars; not their orientation on the sky."""
+def focal_plane_plot(
+    ccds: Sequence[CCD], cells: Sequence[dict[str, NDArray[Any]]]
+) -> tuple[Figure, dict[str, Any]]:
+    """All CCDs side by side, as cells (of `map_columns`); a schematic, not as they lie on the sky."""
     from bokeh.models import ColumnDataSource, Range1d
 
     step = 2400
     parts: list[dict[str, NDArray[Any]]] = []
     plot = _figure(300, match_aspect=True)
-    for one in report.data["ccds"]:
-        _, camera, ccd = one["ccd"]
-        part = map_columns(report, tuple(one["ccd"]), False)
+    for (_, camera, ccd), cell in zip(ccds, cells, strict=True):
+        part = dict(cell)
         part["x"] = part["x"] + step * (camera - 1) * 2.1 + step * ((ccd - 1) % 2)
         part["y"] = part["y"] - step * ((ccd - 1) // 2)
         part["name"] = np.full(len(part["x"]), f"camera {camera}, CCD {ccd}")
@@ -266,7 +272,7 @@ def focal_plane_plot(report: RunReport) -> tuple[Figure, dict[str, Any]]:
     )  # fmt: skip
     centres = [
         (step * (c - 1) * 2.1 + step * ((d - 1) % 2) + 1068, -step * ((d - 1) // 2) + 2140, f"{c}-{d}")
-        for _, c, d in (one["ccd"] for one in report.data["ccds"])
+        for _, c, d in ccds
     ]
     x, y, text = zip(*centres, strict=True) if centres else ((), (), ())
     plot.text(

@@ -19,7 +19,7 @@ from ..worklist.work_list import ccd_name
 from .html_page import page_file, page_template
 from .noise_picture import noise_figure
 from .run_report import RunReport
-from .star_map import QUANTITIES
+from .star_map import QUANTITIES, map_columns
 
 if TYPE_CHECKING:
     from bokeh.plotting import figure as Figure
@@ -110,6 +110,7 @@ def _json(value: Any) -> str:
 def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:
     """All plots by their names, and what the page's controls set in them."""
     from .page_plots import (
+        MOST_POINTS,
         focal_plane_plot,
         map_plot,
         noise_plot,
@@ -121,7 +122,10 @@ def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:
     plots = {"noise": noise_plot(report), "ratio": ratio_plot(report)}
     plots["noise"].x_range = plots["ratio"].x_range
     choices: dict[str, Any] = {"maps": []}
-    plots["map"], on_map = map_plot(report)
+    ccds = [tuple(one["ccd"]) for one in report.data["ccds"]]
+    points = len(report.run.stars) <= MOST_POINTS
+    columns = [map_columns(report, ccd, points) for ccd in ccds]
+    plots["map"], on_map = map_plot(columns, points)
     # The data of the other CCDs travel with the plot as tags: the page exchanges them.
     plots["map"].tags = [*on_map["sources"], *on_map["mappers"].values()]
     choices["maps"].append(
@@ -134,8 +138,9 @@ def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:
             "mappers": {name: mapper.id for name, mapper in on_map["mappers"].items()},
         }
     )
-    if len(report.data["ccds"]) > 1:
-        plots["focal_plane"], on_plane = focal_plane_plot(report)
+    if len(ccds) > 1:
+        cells = [map_columns(report, ccd, False) for ccd in ccds] if points else columns
+        plots["focal_plane"], on_plane = focal_plane_plot(ccds, cells)
         plots["focal_plane"].tags = list(on_plane["mappers"].values())
         choices["maps"].append(
             {
@@ -148,10 +153,7 @@ def _plots(report: RunReport) -> tuple[dict[str, Figure], dict[str, Any]]:
         )
     with_series = [series.ccd for series in report.series]
     choices["series"] = len(with_series)
-    choices["series_of"] = [
-        with_series.index(tuple(one["ccd"])) if tuple(one["ccd"]) in with_series else -1
-        for one in report.data["ccds"]
-    ]
+    choices["series_of"] = [with_series.index(ccd) if ccd in with_series else -1 for ccd in ccds]
     for k, series in enumerate(report.series):
         plots[f"background_{k}"] = series_plot(series, "background")
         plots[f"pointing_{k}"] = series_plot(series, "pointing")

@@ -19,7 +19,7 @@ from ..core.tables import json_values
 from ..products.cube import open_cube
 from ..worklist.failures import read_causes
 from ..worklist.run_record import read_records, utc_time
-from ..worklist.work_list import CCD
+from ..worklist.work_list import CCD, status_counts
 from .ccd_series import CCDSeries, read_series
 from .noise import expected_noise
 from .noise_picture import running_quantiles
@@ -89,7 +89,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
         "output": str(run.output),
         "rows": len(stars),
         "stars": len(np.unique(stars["starid"])),
-        "counts": _counts(stars["status"]),
+        "counts": status_counts(stars["status"]),
         "ccds": [{"ccd": list(ccd), **_counts_of(stars, ccd)} for ccd in ccds],
         "methods": _methods(stars),
         "groups": groups,
@@ -115,24 +115,20 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
     return RunReport(run, ratio, series, json_values(data))
 
 
-def _counts(status: NDArray[np.int32]) -> dict[str, int]:
-    return {one.name: int(count) for one in STATUS if (count := np.count_nonzero(status == one))}
-
-
 def _ccds(stars: NDArray[np.void]) -> list[CCD]:
     return [tuple(ccd) for ccd in np.unique(stars[["sector", "camera", "ccd"]]).tolist()]
 
 
 def _counts_of(stars: NDArray[np.void], ccd: CCD) -> dict[str, Any]:
     chosen = (stars["sector"] == ccd[0]) & (stars["camera"] == ccd[1]) & (stars["ccd"] == ccd[2])
-    return {"stars": int(chosen.sum()), "counts": _counts(stars["status"][chosen])}
+    return {"stars": int(chosen.sum()), "counts": status_counts(stars["status"][chosen])}
 
 
 def _methods(stars: NDArray[np.void]) -> list[dict[str, Any]]:
     """Counts of the stars that were computed, by the method that did it."""
     methods = stars["method"]
     names = sorted({name for name in methods if name})
-    return [{"method": name, "counts": _counts(stars["status"][methods == name])} for name in names]
+    return [{"method": name, "counts": status_counts(stars["status"][methods == name])} for name in names]
 
 
 def _bin(one: Any) -> dict[str, Any]:
