@@ -7,11 +7,11 @@ import math
 import numba
 import numpy as np
 
-__all__ = ["core_clusters", "label_connected"]
+__all__ = ["core_clusters", "disc", "label_connected"]
 
 
 @numba.njit(cache=True)
-def _disc(radius):
+def disc(radius):
     """Offsets (row, column) of the pixels within `radius` of a pixel, itself not among them."""
     reach = math.floor(radius + 1e-9)
     out = np.empty(((2 * reach + 1) ** 2, 2), dtype=np.int64)
@@ -89,7 +89,7 @@ def core_clusters(significant, min_points, radius):
         Number of clusters.
     """
     n_row, n_col = significant.shape
-    offsets = _disc(radius)
+    offsets = disc(radius)
     core = np.zeros((n_row, n_col), dtype=np.bool_)
     for r in range(n_row):
         for c in range(n_col):

@@ -13,7 +13,7 @@ import math
 import numba
 import numpy as np
 
-from .sorted_values import first_from
+from .sorted_values import first_from, sort
 
 __all__ = ["density_mode", "flux_threshold", "scott_bandwidth"]
 
@@ -183,7 +183,10 @@ def density_mode(flux):
         return flux[n // 2]
     positions = _closed_up(flux, h)
     grid = _grid_density(positions)
-    limit = (1.0 - _MARGIN) * grid.max()
+    highest = 0.0
+    for i in range(grid.shape[0]):
+        highest = max(highest, grid[i])
+    limit = (1.0 - _MARGIN) * highest
     best = -1.0
     mode = flux[0]
     for i in range(grid.shape[0]):
@@ -233,7 +236,8 @@ def flux_threshold(image, trim, ceiling, sigmas):
         if value > 0.0 and value < np.inf:
             flux[n] = value
             n += 1
-    flux = np.sort(flux[:n])
+    flux = flux[:n]
+    sort(flux)
     n -= math.floor(trim * n + 1e-9)
     while n > 0 and flux[n - 1] >= ceiling:
         n -= 1

@@ -7,6 +7,8 @@ import math
 import numba
 import numpy as np
 
+from .sorted_values import median, order_of
+
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
 
 
@@ -30,7 +32,7 @@ def summed_tmag(labels, count, rows, columns, tmags):
     n_row, n_col = labels.shape
     # Brightest star first, so that the sum does not depend on the order of the catalog.
     flux = np.zeros(count)
-    for s in np.argsort(tmags):
+    for s in order_of(tmags):
         row = np.rint(rows[s])
         column = np.rint(columns[s])
         if 0 <= row < n_row and 0 <= column < n_col and tmags[s] == tmags[s]:
@@ -82,7 +84,7 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     """
     n_row = image.shape[0]
     values = np.empty(n_row)
-    n = 0
+    n = np.int64(0)
     peak = 0
     for r in range(n_row):
         if labels[r, column] == label:
@@ -92,14 +94,12 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
             n += 1
     if n < 2:
         return 0, 0
-    values = values[:n]
-    # np.diff would take three seconds to compile.
     steps = np.empty(n - 1)
     for k in range(n - 1):
         steps[k] = values[k + 1] - values[k]
-    if not abs(np.median(steps)) / image[peak, column] < ratio:
+    if not abs(median(steps, n - 1)) / image[peak, column] < ratio:
         return 0, 0
-    if not np.median(values) >= 0.5 * highest:
+    if not median(values, n) >= 0.5 * highest:
         return 0, 0
     first = peak
     while first > 0 and significant[first - 1, column]:

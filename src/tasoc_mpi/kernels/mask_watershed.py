@@ -7,14 +7,11 @@ import math
 import numba
 import numpy as np
 
-from .mask_cluster import label_connected
+from .mask_cluster import disc, label_connected
 from .mask_saturated import highest_pixels, saturated_run, summed_tmag
-from .sorted_values import first_from
+from .sorted_values import first_from, order_of
 
 __all__ = ["flood", "smooth", "watershed_markers"]
-
-#: Neighbours of a pixel: those with which it shares a side.
-SIDES = np.array([[-1, 0], [0, -1], [0, 1], [1, 0]], dtype=np.int64)
 
 
 @numba.njit(cache=True, inline="always")
@@ -47,7 +44,12 @@ def smooth(image, sigma):
     weight = np.empty(reach + 1)
     for k in range(reach + 1):
         weight[k] = math.exp(-0.5 * (k / sigma) ** 2)
-    weight /= 2.0 * weight.sum() - weight[0]
+    total = 0.0
+    for k in range(reach + 1):
+        total += weight[k]
+    total = 2.0 * total - weight[0]
+    for k in range(reach + 1):
+        weight[k] /= total
     half = np.empty_like(image)
     for r in range(n_row):
         for c in range(n_col):
@@ -70,10 +72,8 @@ def _boxes(clusters, count):
     """First row, end row, first column and end column of each cluster; shape (count, 4)."""
     n_row, n_col = clusters.shape
     box = np.empty((count, 4), dtype=np.int64)
-    box[:, 0] = n_row
-    box[:, 1] = 0
-    box[:, 2] = n_col
-    box[:, 3] = 0
+    for k in range(count):
+        box[k, 0], box[k, 1], box[k, 2], box[k, 3] = n_row, 0, n_col, 0
     for r in range(n_row):
         for c in range(n_col):
             k = clusters[r, c] - 1
@@ -83,6 +83,17 @@ def _boxes(clusters, count):
                 box[k, 2] = min(box[k, 2], c)
                 box[k, 3] = max(box[k, 3], c + 1)
     return box
+
+
+@numba.njit(cache=True)
+def _lowest(image):
+    """The lowest pixel; NaN if one is."""
+    lowest = image[0, 0]
+    for r in range(image.shape[0]):
+        for c in range(image.shape[1]):
+            if not image[r, c] >= lowest:
+                lowest = image[r, c]
+    return lowest
 
 
 @numba.njit(cache=True)
@@ -150,7 +161,8 @@ def _saturated(image, significant, clusters, cluster, highest, ratio):
     out = np.zeros(image.shape, dtype=np.bool_)
     for c in range(image.shape[1]):
         first, last = saturated_run(image, significant, clusters, cluster, c, highest, ratio)
-        out[first:last, c] = True
+        for r in range(first, last):
+            out[r, c] = True
     return out
 
 
@@ -172,7 +184,7 @@ def _keep_highest(position, height, chosen, patches):
 @numba.njit(cache=True)
 def _by_row(rows, columns, tmags):
     """Stars in order of their rows."""
-    order = np.argsort(rows)
+    order = order_of(rows)
     ordered = np.empty((3, rows.shape[0]))
     for k in range(rows.shape[0]):
         ordered[0, k] = rows[order[k]]
@@ -227,6 +239,7 @@ def watershed_markers(
     patches = np.zeros((n_row, n_col), dtype=np.bool_)
     margin = int(4.0 * blur + 0.5) + 1
     furthest = max(reach, reach_bright) + 1.0
+    sides = disc(1.0)
     boxes = _boxes(clusters, count)
     # A star is looked at by the clusters near its row only; stars without a row come last.
     rows, columns, tmags = _by_row(rows, columns, tmags)
@@ -236,8 +249,7 @@ def watershed_markers(
         r0, r1 = max(boxes[k, 0] - margin, 0), min(boxes[k, 1] + margin, n_row)
         c0, c1 = max(boxes[k, 2] - margin, 0), min(boxes[k, 3] + margin, n_col)
         flux = smooth(_alone(image, clusters, k + 1, r0, r1, c0, c1), blur)
-        lowest = flux.min() if flux.size == image.size else 0.0
-        position, height = _local_maxima(flux, lowest)
+        position, height = _local_maxima(flux, _lowest(flux) if flux.size == image.size else 0.0)
         for m in range(position.shape[0]):
             position[m, 0] += r0
             position[m, 1] += c0
@@ -253,12 +265,12 @@ def watershed_markers(
             for r in range(n_row):
                 for c in range(n_col):
                     patches[r, c] |= own[r, c]
-            _keep_highest(position, height, chosen, label_connected(own, SIDES)[0])
+            _keep_highest(position, height, chosen, label_connected(own, sides)[0])
         for m in range(position.shape[0]):
             candidates[position[m, 0], position[m, 1]] = True
             if chosen[m]:
                 marked[position[m, 0], position[m, 1]] = True
-    markers, number = label_connected(marked, SIDES)
+    markers, number = label_connected(marked, sides)
     return markers, number, candidates, patches
 
 
@@ -308,7 +320,7 @@ def flood(image, inside, markers):
     """Watershed by flooding from markers (Meyer 1991), the highest pixels first.
 
     The next pixel is the highest one that touches a flooded one; of equally high pixels the one that was
-    reached first; the sides of a pixel are taken in the order of `SIDES`, and markers in that of the pixels.
+    reached first; the sides of a pixel are taken in the order of `disc`, and markers in that of the pixels.
 
     Parameters
     ----------
@@ -329,8 +341,10 @@ def flood(image, inside, markers):
     heights = np.empty(image.size)
     ages = np.empty(image.size, dtype=np.int64)
     pixels = np.empty(image.size, dtype=np.int64)
-    n = 0
-    age = 0
+    sides = disc(1.0)
+    # Not the literal 0, for which the functions of the heap would be compiled once more.
+    n = np.int64(0)
+    age = np.int64(0)
     for r in range(n_row):
         for c in range(n_col):
             if markers[r, c] > 0 and inside[r, c]:
@@ -344,8 +358,8 @@ def flood(image, inside, markers):
         row = pixel // n_col
         column = pixel % n_col
         for k in range(4):
-            i = row + SIDES[k, 0]
-            j = column + SIDES[k, 1]
+            i = row + sides[k, 0]
+            j = column + sides[k, 1]
             if 0 <= i < n_row and 0 <= j < n_col and inside[i, j] and labels[i, j] == 0:
                 labels[i, j] = labels[row, column]
                 _push(heights, ages, pixels, n, -image[i, j], i * n_col + j, age)

@@ -1,10 +1,16 @@
-"""Where a value belongs among sorted ones. np.searchsorted takes a second to compile at each place."""
+"""Order and medians of values, compiled once for all kernels.
+
+np.sort, np.argsort, np.median and np.searchsorted take a second to compile at each place.
+"""
 
 from __future__ import annotations
 
-import numba
+import math
 
-__all__ = ["first_from"]
+import numba
+import numpy as np
+
+__all__ = ["first_from", "median", "order_of", "sort"]
 
 
 @numba.njit(cache=True)
@@ -30,3 +36,131 @@ def first_from(values, value):
         else:
             last = middle
     return first
+
+
+@numba.njit(cache=True)
+def _divide(values, low, high):
+    """Move the values of ``[low, high]`` (inclusive) that are below a pivot in front of those above it.
+
+    Returns the last index of the lower part and the first one of the upper part; what is between them is
+    equal to the pivot.
+    """
+    pivot = values[(low + high) // 2]
+    while low <= high:
+        while values[low] < pivot:
+            low += 1
+        while values[high] > pivot:
+            high -= 1
+        if low <= high:
+            value = values[low]
+            values[low] = values[high]
+            values[high] = value
+            low += 1
+            high -= 1
+    return high, low
+
+
+@numba.njit(cache=True)
+def sort(values):
+    """Sort values without NaN in their array, shape (N,), smallest first.
+
+    Examples
+    --------
+    >>> values = np.array([3.0, 1.0, 2.0])
+    >>> sort(values)
+    >>> values.tolist()
+    [1.0, 2.0, 3.0]
+    """
+    # Here and below: for the literal 0 functions would be compiled once more.
+    zero = np.int64(0)
+    # Ends of the parts that wait: the larger one of two does, so that there are never more than log2(N).
+    waiting = np.empty((64, 2), dtype=np.int64)
+    n = 0
+    low, high = zero, values.shape[0] - 1
+    while True:
+        while low < high:
+            last, first = _divide(values, low, high)
+            if last - low < high - first:
+                waiting[n, 0] = first
+                waiting[n, 1] = high
+                high = last
+            else:
+                waiting[n, 0] = low
+                waiting[n, 1] = last
+                low = first
+            n += 1
+        if n == 0:
+            return
+        n -= 1
+        low = waiting[n, 0]
+        high = waiting[n, 1]
+
+
+@numba.njit(cache=True)
+def median(values, count):
+    """Median of the first values of an array, as of ``np.median``; their order changes.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (N,)
+    count : int
+        How many; NaN of none.
+
+    Examples
+    --------
+    >>> median(np.array([5.0, 1.0, 2.0, 9.0]), 3)
+    2.0
+    """
+    if count < 1:
+        return math.nan
+    middle = count // 2
+    low, high = np.int64(0), count - 1
+    while low < high:
+        last, first = _divide(values, low, high)
+        if middle <= last:
+            high = last
+        elif middle >= first:
+            low = first
+        else:
+            break
+    upper = values[middle]
+    if count % 2 == 1:
+        return upper
+    lower = values[0]
+    for k in range(1, middle):
+        lower = max(lower, values[k])
+    return (lower + upper) / 2
+
+
+@numba.njit(cache=True)
+def order_of(values):
+    """Indices that sort values, as of ``np.argsort``: smallest first, NaN last, by Shell's method.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (N,)
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+        The order of equal values is not defined, but always the same.
+    """
+    n = values.shape[0]
+    order = np.empty(n, dtype=np.int64)
+    for k in range(n):
+        order[k] = k
+    gap = n
+    while gap > 1:
+        gap = max(gap * 5 // 11, 1)
+        for k in range(gap, n):
+            index = order[k]
+            value = values[index]
+            place = k
+            while place >= gap:
+                before = values[order[place - gap]]
+                if not (before > value or (before != before and value == value)):
+                    break
+                order[place] = order[place - gap]
+                place -= gap
+            order[place] = index
+    return order

@@ -7,6 +7,8 @@ import math
 import numba
 import numpy as np
 
+from .sorted_values import median
+
 __all__ = ["light_curve_statistics"]
 
 #: The scatter of fewer one-hour means is unknown.
@@ -16,14 +18,8 @@ _FEWEST_POINTS = 5
 
 
 @numba.njit(cache=True)
-def _median(x):
-    return np.median(x) if x.size > 0 else math.nan
-
-
-@numba.njit(cache=True)
 def _cubic_residual_std(x, y, weight):
     """Standard deviation about the weighted least-squares cubic polynomial of y over x in [-1, 1]."""
-    # Loops: expressions of whole arrays would take seconds to compile.
     degree = min(3, x.size - 1)
     m = degree + 1
     # Legendre polynomials keep the normal equations well conditioned.
@@ -60,7 +56,73 @@ def _cubic_residual_std(x, y, weight):
         factor = right[i] / normal[i, i]
         for t in range(x.size):
             residual[t] -= factor * basis[i, t]
-    return np.std(residual)
+    return math.sqrt(_square_sum(residual, x.size) / x.size)
+
+
+@numba.njit(cache=True)
+def _square_sum(values, count):
+    """Sum of the squares of the first `count` values less their mean."""
+    mean = 0.0
+    for t in range(count):
+        mean += values[t]
+    mean /= count
+    total = 0.0
+    for t in range(count):
+        total += (values[t] - mean) * (values[t] - mean)
+    return total
+
+
+@numba.njit(cache=True)
+def _rms_hour(x, y, buffer):
+    """1.4826 times the median absolute deviation of one-hour means of y; `buffer` is written over."""
+    n = x.size
+    hour = 1.0 / 24.0
+    n_means = np.int64(0)
+    i = 0
+    while i < n:
+        index = math.floor((x[i] - x[0]) / hour)
+        total = 0.0
+        count = 0
+        while i < n and math.floor((x[i] - x[0]) / hour) == index:
+            total += y[i]
+            count += 1
+            i += 1
+        buffer[n_means] = total / count
+        n_means += 1
+    if n_means < _FEWEST_HOURS:
+        return math.nan
+    middle = median(buffer, n_means)
+    for k in range(n_means):
+        buffer[k] = abs(buffer[k] - middle)
+    return 1.4826 * median(buffer, n_means)
+
+
+@numba.njit(cache=True)
+def _variability(x, y, error, buffer):
+    """Scatter about a cubic polynomial over the median error, of points with an error; writes over all."""
+    n = np.int64(0)
+    lowest, highest = math.inf, -math.inf
+    for t in range(x.size):
+        if math.isfinite(error[t]) and error[t] > 0.0:
+            x[n] = x[t]
+            y[n] = y[t]
+            error[n] = error[t]
+            buffer[n] = error[t]
+            lowest = min(lowest, y[t])
+            highest = max(highest, y[t])
+            n += 1
+    if n < _FEWEST_POINTS:
+        return math.nan
+    begin = x[0]
+    span = x[n - 1] - begin
+    if not (span > 0.0 and lowest < highest):
+        return math.nan
+    for t in range(n):
+        x[t] = 2.0 * (x[t] - begin) / span - 1.0
+        square = error[t] * error[t]
+        # Of the smallest errors it is zero.
+        error[t] = 1.0 / square if square > 0.0 else math.inf
+    return _cubic_residual_std(x[:n], y[:n], error[:n]) / median(buffer, n)
 
 
 @numba.njit(cache=True)
@@ -95,48 +157,37 @@ def light_curve_statistics(time, flux, error, good):
     -----
     All but `mean_flux` are NaN where the median flux is not positive.
     """
-    usable = good & np.isfinite(flux) & np.isfinite(time)
-    x = time[usable]
-    y = flux[usable]
-    e = error[usable]
-    mean_flux = _median(y)
+    # Loops: expressions of whole arrays and their functions would take seconds to compile.
+    x = np.empty(time.size)
+    y = np.empty(time.size)
+    e = np.empty(time.size)
+    buffer = np.empty(time.size)
+    n = np.int64(0)
+    for t in range(time.size):
+        if good[t] and math.isfinite(flux[t]) and math.isfinite(time[t]):
+            x[n] = time[t]
+            y[n] = flux[t]
+            e[n] = error[t]
+            buffer[n] = flux[t]
+            n += 1
+    mean_flux = median(buffer, n)
     if not (mean_flux > 0.0):
         return mean_flux, math.nan, math.nan, math.nan, math.nan
-    y = y / mean_flux - 1.0
-    e = e / mean_flux
-    n = y.size
-    variance = np.sum((y - np.mean(y)) ** 2) / (n - 1) if n > 1 else math.nan
-
-    hour = 1.0 / 24.0
-    means = np.empty(n)
-    n_means = 0
-    i = 0
-    while i < n:
-        index = math.floor((x[i] - x[0]) / hour)
-        total = 0.0
-        count = 0
-        while i < n and math.floor((x[i] - x[0]) / hour) == index:
-            total += y[i]
-            count += 1
-            i += 1
-        means[n_means] = total / count
-        n_means += 1
-    means = means[:n_means]
-    rms_hour = math.nan
-    if n_means >= _FEWEST_HOURS:
-        rms_hour = 1.4826 * _median(np.abs(means - _median(means)))
-
     # Differences of adjacent points of the series: a missing point takes both of its own along.
-    all_relative = flux / mean_flux - 1.0
-    pair = usable[1:] & usable[:-1]
-    ptp = _median(np.abs(all_relative[1:] - all_relative[:-1])[pair])
-
-    variability = math.nan
-    with_error = np.isfinite(e) & (e > 0.0)
-    if np.sum(with_error) >= _FEWEST_POINTS:
-        x, y, e = x[with_error], y[with_error], e[with_error]
-        span = x[-1] - x[0]
-        if span > 0.0 and y.min() < y.max():
-            scaled = 2.0 * (x - x[0]) / span - 1.0
-            variability = _cubic_residual_std(scaled, y, 1.0 / (e * e)) / _median(e)
+    pairs = np.int64(0)
+    last = -2
+    for t in range(time.size):
+        if good[t] and math.isfinite(flux[t]) and math.isfinite(time[t]):
+            if last == t - 1:
+                buffer[pairs] = abs((flux[t] / mean_flux - 1.0) - (flux[last] / mean_flux - 1.0))
+                pairs += 1
+            last = t
+    ptp = median(buffer, pairs)
+    x, y, e = x[:n], y[:n], e[:n]
+    for t in range(n):
+        y[t] = y[t] / mean_flux - 1.0
+        e[t] = e[t] / mean_flux
+    variance = _square_sum(y, n) / (n - 1) if n > 1 else math.nan
+    rms_hour = _rms_hour(x, y, buffer)
+    variability = _variability(x, y, e, buffer)
     return mean_flux, variance, rms_hour, ptp, variability
