@@ -26,6 +26,7 @@ __all__ = [
     "load_settings",
     "open_star",
     "read_lightcurve",
+    "show",
     "tessphot",
 ]
 
@@ -46,6 +47,7 @@ _HOMES = {
     "load_settings": "core.settings",
     "open_star": "one_star",
     "read_lightcurve": "products.read_lightcurve",
+    "show": "report.star_page",
     "tessphot": "one_star",
 }
 

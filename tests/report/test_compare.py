@@ -17,11 +17,12 @@ from known_results import make_folder
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.products.packed import PackWriter
+from tasoc_mpi.products.packed import PackReader, PackWriter
 from tasoc_mpi.report.comparison import compare_sources, comparison_text
 from tasoc_mpi.report.curve_difference import curve_difference
 from tasoc_mpi.report.curve_sources import open_source
 from tasoc_mpi.report.results import Curve, read_curve
+from tasoc_mpi.worklist import listed_lightcurves
 
 #: Rows of the work list of `make_folder`, and those of them that have a light curve.
 ROWS, CURVES = 9, 3
@@ -258,7 +259,21 @@ def test_folders_of_files_packs_and_single_files(runs, capsys, monkeypatch):
     for path in curves(runs[1]):
         pack(path.relative_to(runs[1] / "curves").as_posix(), path.read_bytes())
     pack.close()
+    opened = []
+
+    class CountedReader(PackReader):
+        def __init__(self, path):
+            opened.append(path)
+            super().__init__(path)
+
+    monkeypatch.setattr(listed_lightcurves, "PackReader", CountedReader)
     assert compare(runs[0], packed) == 0
+    assert len(opened) == 1
+    assert compare(packed, packed) == 0
+    assert len(opened) == 2
+    monkeypatch.setattr(listed_lightcurves.OpenPacks, "MOST", 0)
+    assert compare(packed, packed) == 0
+    assert len(opened) == 2 + 2 * CURVES
     # A name that says nothing: the header does.
     path = curves(runs[1])[0]
     plain = runs[1] / "mine_lc.fits"

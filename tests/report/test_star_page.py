@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.timeseries import LombScargle
 from known_results import make_folder, write_curve
 
+import tasoc_mpi
 from tasoc_mpi import cli
+from tasoc_mpi.core.errors import UsageError
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
 from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from tasoc_mpi.report.results import read_run
 from tasoc_mpi.report.star_facts import collect_star
-from tasoc_mpi.report.star_signal import fit_sine, power_spectrum
+from tasoc_mpi.report.star_signal import fit_sine, folded_medians, power_spectrum
 
+CHROMIUM = shutil.which("chromium")
 EVIL = "<script>document.title='taken'</script>"
 PERIOD, AMPLITUDE = 0.731, 4e-3
 #: Where the source of the signal is, pixels from the centroid in column and row.
@@ -130,9 +136,59 @@ def test_page_shows_all_rows_and_nothing_untrusted(folder):
     assert f"<b>{PERIOD}" in page.replace("0.7310", "0.731")
     assert "<b>100.0 ppm</b> 1-hour noise" in page
     assert "nan" not in re.sub(r'base64,[^"]*', "", page)
-    for alt in (alts := re.findall(r'<img src="data:image/png;base64,[^"]+" alt="([^"]*)"', page)):
+    for alt in (
+        alts := re.findall(r'<img class="wide" src="data:image/png;base64,[^"]+" alt="([^"]*)"', page)
+    ):
         assert alt.endswith(".")
     assert len(alts) == 5
+
+
+def test_page_in_a_browser(folder):
+    """No errors, no horizontal scrolling, in the dark and in print; an accessibility check finds nothing."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    if CHROMIUM is None:
+        pytest.skip("no chromium")
+    assert cli.main(["show", "1000", str(folder)]) == 0
+    path = folder / "curves" / "pages" / "tic00000001000.html"
+    problems: list[str] = []
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for width, scheme, media in (
+            (360, "dark", "screen"),
+            (1200, "light", "screen"),
+            (800, "dark", "print"),
+        ):
+            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            page = context.new_page()
+            page.emulate_media(media=media)
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("console", lambda message: problems.append(message.text))
+            page.goto(path.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("[...document.images].every(image => image.naturalWidth > 500)")
+            assert axe.Axe().run(page).response["violations"] == []
+            assert page.title() == "TIC 1000"
+            dark = page.evaluate("getComputedStyle(document.images[0]).filter") != "none"
+            assert dark == (scheme == "dark" and media == "screen")
+            context.close()
+        browser.close()
+    assert problems == []
+
+
+def test_page_in_a_notebook(folder, tmp_path):
+    """`show` gives the page in a frame, and writes the same as the command."""
+    page = tasoc_mpi.show(1000, folder)
+    assert repr(page) == "<StarPage TIC 1000: 1 light curves>"
+    assert cli.main(["show", "1000", str(folder)]) == 0
+    written = (folder / "curves" / "pages" / "tic00000001000.html").read_text()
+    frame = page._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
+    assert html.unescape(frame.split('"')[1]) == written
+    assert page.save(tmp_path / "star.html").read_text() == written
+    assert len(page.draw().axes) == 8
+    with pytest.raises(UsageError, match=r"ends with \.html, \.png, \.pdf"):
+        page.save(tmp_path / "star.jpg")
 
 
 def test_pictures(folder):
@@ -159,6 +215,33 @@ def test_a_star_without_a_light_curve(folder, capsys):
     assert "full frame images, 1800 s: to do" in error
     assert error.count("\n") == 1
     assert not (folder / "curves" / "pages" / "tic00000001004.html").exists()
+
+
+@pytest.mark.parametrize("count", [30, 900])
+def test_spectrum_is_that_of_astropy(count):
+    """Of unevenly sampled points, each power and the probability of the highest peak."""
+    rng = np.random.default_rng(5)
+    time = np.sort(rng.choice(1200, count, replace=False)) / 48 + 1e-3 * rng.random(count)
+    values = rng.normal(0, 1e-3, count)
+    found = power_spectrum(1325.0 + time, values)
+    reference = LombScargle(time, values)
+    power = reference.power(found.frequency, method="cython")
+    expected = power * np.var(values) * count * np.median(np.diff(time)) * 86400e-6
+    np.testing.assert_allclose(found.power, expected, rtol=1e-6, atol=1e-8 * expected.max())
+    highest = power[found.frequency >= 2 / np.ptp(time)].max()
+    chance = reference.false_alarm_probability(highest, method="baluev", maximum_frequency=found.nyquist)
+    # Astropy rounds the highest frequency to its grid.
+    assert found.chance == pytest.approx(float(chance), rel=5e-3)
+
+
+def test_phase_is_zero_at_the_minimum():
+    time = np.arange(600) / 48
+    values = np.sin(2 * np.pi * time / 1.3)
+    fit = fit_sine(time, values, 1.3)
+    assert fit.minimum(1.3) == pytest.approx(0.75 * 1.3)
+    medians = folded_medians(time, values, 1.3, fit.minimum(1.3), bins=11)
+    assert int(np.argmax(medians)) == 5
+    assert int(np.argmin(medians)) in (0, 10)
 
 
 def test_spectrum_has_the_variance_of_the_light_curve():

@@ -24,17 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..core.errors import MissingInput
-    from ..core.methods import choose_method
-    from ..core.settings import input_folder
-    from ..report.results import read_run
-    from ..report.star_facts import collect_star
-    from ..report.star_page import write_page
+    from ..report.star_page import show, write_page
 
-    folder = input_folder(args.input)
-    run = read_run(folder, args.output, choose_method(args.photometry).name, around=args.starid)
-    if not run.output.is_dir():
-        raise MissingInput(f"{run.output}: no such folder; name the --output of the run")
-    path = write_page(collect_star(run, folder, args.starid), run.output, args.format)
+    facts = show(args.starid, args.input, args.output, args.photometry).facts
+    path = write_page(facts, facts.run.output, args.format)
     print(f"page: {path}", flush=True)
     return 0

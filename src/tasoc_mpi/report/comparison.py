@@ -14,6 +14,7 @@ from ..core.errors import TasocError
 from ..core.progress import progress
 from ..core.status import STATUS
 from ..core.tables import json_text, number, text_table
+from ..worklist.listed_lightcurves import OpenPacks
 from .curve_difference import DIFFERENCES, NUMBERS, curve_difference
 from .curve_sources import KEY, CurveSource
 from .results import read_curve
@@ -82,10 +83,11 @@ def compare_sources(a: CurveSource, b: CurveSource, tolerance: float = 0.0) -> C
     errors = [*a.unreadable, *b.unreadable]
     unreadable = len(errors)
     pairs = zip(stars, first[in_a], second[in_b], strict=True)
-    for star, entry_a, entry_b in progress(pairs, len(stars), "compared", "stars"):
-        found = _compare_star(star, (a, b), (entry_a, entry_b), tolerance, with_status)
-        unreadable += len(found)
-        errors += found[: max(0, _KEPT - len(errors))]
+    with OpenPacks() as packs:
+        for star, entry_a, entry_b in progress(pairs, len(stars), "compared", "stars"):
+            found = _compare_star(star, (a, b), (entry_a, entry_b), tolerance, with_status, packs)
+            unreadable += len(found)
+            errors += found[: max(0, _KEPT - len(errors))]
     only_a, only_b = np.delete(first, in_a), np.delete(second, in_b)
     return Comparison(a, b, tolerance, stars, only_a, only_b, tuple(errors), unreadable)
 
@@ -107,6 +109,7 @@ def _compare_star(
     entries: tuple[np.void, np.void],
     tolerance: float,
     with_status: bool,
+    packs: OpenPacks,
 ) -> list[str]:
     """Fill in the row of a star; returns the errors of files that cannot be read."""
     for name in KEY:
@@ -124,7 +127,7 @@ def _compare_star(
     curves, errors = [], []
     for source, entry in zip(sources, entries, strict=True):
         try:
-            curves.append(read_curve(source.file(entry)))
+            curves.append(read_curve(source.file(entry), packs.read))
         except TasocError as error:
             errors.append(str(error))
     if errors:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from ..core.atomic import replacing
 from ..core.errors import InputError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["COLOURS", "new_figure", "relative_unit", "robust_limits", "save_figure"]
+__all__ = ["COLOURS", "new_figure", "panel_axes", "relative_unit", "robust_limits", "save_figure"]
 
 #: Colours that remain different for colour-blind eyes (Okabe & Ito 2008).
 COLOURS = {
@@ -32,8 +32,15 @@ COLOURS = {
 _DPI = 110
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure of a size in inches, that no global list of figures knows.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    layout : {'constrained', None}, optional
+        Whether matplotlib looks for the places of the axes, which takes longer than drawing them.
 
     Raises
     ------
@@ -44,7 +51,48 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError:
         raise InputError("pictures need matplotlib: pip install 'tasoc-mpi[plot]'") from None
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    return Figure(figsize=(width, height), dpi=_DPI, layout=layout)
+
+
+def panel_axes(
+    figure: Figure | SubFigure,
+    rows: int = 1,
+    columns: int = 1,
+    margins: tuple[float, float, float, float] = (0.85, 0.15, 0.55, 0.3),
+    gaps: tuple[float, float] = (0.85, 0.1),
+    **options: Any,
+) -> NDArray[Any]:
+    """Axes on a grid whose margins and gaps are given, of a figure without a layout.
+
+    Parameters
+    ----------
+    figure : Figure or SubFigure
+    rows, columns : int, optional
+    margins : (float, float, float, float), optional
+        Left, right, below and above the axes, inches.
+    gaps : (float, float), optional
+        Between columns and between rows, inches.
+    **options
+        Of `matplotlib.figure.Figure.subplots`.
+
+    Returns
+    -------
+    ndarray of Axes, shape (rows, columns)
+    """
+    width, height = (float(side) / figure.dpi for side in figure.bbox.size)
+    left, right, below, above = margins
+    across, down = gaps
+    # The gaps of a grid are relative to the mean size of its axes.
+    places = {
+        "left": left / width,
+        "right": 1 - right / width,
+        "bottom": below / height,
+        "top": 1 - above / height,
+        "wspace": across * columns / (width - left - right - across * (columns - 1)),
+        "hspace": down * rows / (height - below - above - down * (rows - 1)),
+    }
+    grid = options.pop("gridspec_kw", {}) | places
+    return figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid, **options)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:

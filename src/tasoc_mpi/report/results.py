@@ -8,6 +8,7 @@ import math
 import os
 import sqlite3
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ class Curve:
     centroid: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
     #: Shape (R, C), mean of the frames, e-/s; empty for the mission's.
     sumimage: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
-    cards: str = ""  #: Header of the sum image, with its world coordinates: cards of 80 characters
+    header: Mapping[str, Any] = field(default_factory=dict)  #: Of the sum image, with its world coordinates
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -219,8 +220,15 @@ def _stars(conn: sqlite3.Connection, around: int | None) -> NDArray[np.void]:
     return stars
 
 
-def read_curve(path: str | os.PathLike[str]) -> Curve:
+def read_curve(path: str | os.PathLike[str], read: Callable[[Path], bytes] = read_lightcurve) -> Curve:
     """Read a light curve file of this program or of the mission (simple aperture photometry).
+
+    Parameters
+    ----------
+    path : path-like
+        A file, or ``PACK.hdf5#NAME`` for one in a pack.
+    read : callable, optional
+        Returns the bytes of a file: `OpenPacks.read` for many that may be in packs.
 
     Raises
     ------
@@ -230,7 +238,7 @@ def read_curve(path: str | os.PathLike[str]) -> Curve:
         If it is not a whole light curve file.
     """
     path = Path(path)
-    data = read_lightcurve(path)
+    data = read(path)
     try:
         # Files of this program are always packed.
         with FITSReader(path, data if data.startswith(b"SIMPLE") else gzip.decompress(data)) as reader:
@@ -257,7 +265,7 @@ def _read_hdus(reader: FITSReader) -> Curve:
             place = float_image(reader.path, hdu)
             pixels = reader.read(place.start, place.stop - place.start)
             image["sumimage"] = np.frombuffer(pixels, place.dtype).reshape(place.shape).astype("f8")
-            image["cards"] = "".join(hdu.cards.values())
+            image["header"] = hdu.values
         elif hdu.values.get("EXTNAME") == "APERTURE":
             mask, corner = _read_mask(reader, hdu)
     tmag = primary.values.get("TESSMAG")

@@ -2,46 +2,77 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
-from .figures import COLOURS, relative_unit, robust_limits
+from .curve_plots import draw_folded, draw_points, draw_series, write_in
+from .figures import COLOURS, panel_axes, relative_unit, robust_limits
 from .html_page import number
 from .mask_plots import decades, outline, show_image
-from .star_facts import NEAR, ShownCurve
+from .star_facts import ShownCurve, StarFacts
+from .star_neighbours import NEAR, Neighbour
+from .star_signal import folded_medians
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["PANELS", "period_text"]
+__all__ = ["PANELS", "draw_overview", "period_text"]
 
 #: Microhertz of a cycle a day.
 _MICROHERTZ = 1e6 / 86400.0
 #: A source of a signal is drawn where its error is below this, pixels.
 _SURE = 1.0
-#: Bins of the phase.
-_BINS = 40
+#: Relative width of the windows of the smoothed power spectrum.
+_SMOOTH = 0.05
+#: Neighbours whose folded light curves are drawn: colours.
+_FOLDED = ("blue", "orange", "green", "pink", "sky")
 
 
-def _empty(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=COLOURS["red"])
-
-
-def _points(axes: Axes, x: NDArray[Any], y: NDArray[Any], **style: Any) -> None:
-    """Points, in files of vectors as pixels: there may be a hundred thousand."""
-    options: dict[str, Any] = {"markersize": 2.5 if len(x) < 5000 else 1.0, "color": COLOURS["black"]} | style
-    axes.plot(x, y, ".", rasterized=True, **options)
+def draw_overview(figure: Figure | SubFigure, facts: StarFacts) -> str:
+    """All light curves of the star, sector by sector, in colours by their source."""
+    sectors = sorted({int(one.star["sector"]) for one in facts.curves})
+    kinds = sorted({(int(one.star["cadence"]), str(one.star["datasource"])[:3]) for one in facts.curves})
+    margins = (0.85, 0.1, 0.55, 0.6)
+    panels = panel_axes(figure, 1, len(sectors), margins=margins, gaps=(0.1, 0), sharey=True)[0]
+    factor, unit = relative_unit(np.concatenate([one.values for one in facts.curves]))
+    for one in sorted(facts.curves, key=lambda one: int(one.star["cadence"])):
+        kind = int(one.star["cadence"]), str(one.star["datasource"])[:3]
+        # The fast ones, which have many points, are behind the others.
+        colour = ("sky", "black", "orange", "green")[kinds.index(kind) % 4] if len(kinds) > 1 else "black"
+        axes = panels[sectors.index(int(one.star["sector"]))]
+        draw_points(axes, one.curve.time, factor * one.values, color=COLOURS[colour])
+    for axes, sector in zip(panels, sectors, strict=True):
+        axes.set_title(f"sector {sector}", fontsize=9)
+        axes.locator_params(axis="x", nbins=max(2, 10 // len(sectors)))
+        axes.ticklabel_format(useOffset=False)
+        axes.set_xlabel("BJD $-$ 2457000 (days)")
+    panels[0].set_ylabel(f"relative flux ({unit})")
+    if (limits := robust_limits(np.concatenate([factor * one.values for one in facts.curves]))) is not None:
+        panels[0].set_ylim(*limits)
+    if len(kinds) > 1:
+        names = {"ffi": "full frame images", "tpf": "target pixel files"}
+        for k, (cadence, source) in enumerate(kinds):
+            colour = COLOURS[("sky", "black", "orange", "green")[k % 4]]
+            panels[0].plot([], [], ".", color=colour, label=f"{names.get(source, source)}, {cadence} s")
+        panels[0].legend(
+            loc="lower left", bbox_to_anchor=(0, 1.1), fontsize=9, frameon=False, ncols=4, borderpad=0
+        )
+    figure.text(
+        0.99, 0.97, f"TIC {facts.starid}   Tmag {number(facts.tmag, 2)}", ha="right", va="top", fontsize=12
+    )
+    where = "one sector" if len(sectors) == 1 else f"{len(sectors)} sectors"
+    return f"All {len(facts.curves)} light curves of {where}, corrected where they are."
 
 
 def draw_stamp(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The sum image with the mask and the stars around."""
     from matplotlib.patheffects import withStroke
 
-    axes = figure.subplots()
+    ((axes,),) = panel_axes(figure, margins=(0.95, 1.35, 0.6, 0.35))
     row, column = one.curve.corner
     rows, columns = one.curve.mask.shape
     stamp = (row, row + rows, column, column + columns)
@@ -76,7 +107,8 @@ def draw_stamp(figure: Figure | SubFigure, one: ShownCurve) -> str:
     axes.set_ylabel("row (full frame image pixel, from 0)")
     axes.set_title("Sum image, mask (orange), Tmag of stars", fontsize=10, loc="left")
     ticks = decades(*image.get_clim(), image.norm.linear_width)  # type: ignore[attr-defined]
-    figure.colorbar(image, ax=axes, label="e$^-$/s, asinh scale", shrink=0.8, ticks=ticks, format="%g")
+    beside = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
+    figure.colorbar(image, cax=beside, label="mean flux (e$^-$/s), asinh scale", ticks=ticks, format="%g")
     near = f"{len(one.neighbours)} other stars within {NEAR:g} pixels"
     return f"Sum image of {rows} x {columns} pixels with a mask of {int(one.curve.mask.sum())}; {near}."
 
@@ -85,36 +117,14 @@ def draw_curve(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The light curve, raw and corrected, with flagged points marked."""
     curve, good = one.curve, one.curve.good
     corrected = bool(np.isfinite(curve.corrected).any())
-    panels = np.atleast_1d(figure.subplots(1 + corrected, 1, sharex=True))
     shown = [(curve.relative, "raw")] + ([(curve.corrected, "corrected")] if corrected else [])
-    bad = [
-        ("mission's flag", ~TESSQualityFlags.filter(curve.quality), "sky", "s"),
-        ("light curve's flag", ~CorrectorQualityFlags.filter(curve.corrector_quality), "red", "^"),
-    ]
-    for axes, (values, name) in zip(panels, shown, strict=True):
+    panels = panel_axes(figure, len(shown), 1, margins=(0.85, 0.1, 0.55, 0.35), gaps=(0, 0.12), sharex=True)
+    for (axes,), (values, name) in zip(panels, shown, strict=True):
         factor, unit = relative_unit(values[good])
-        values = factor * values
-        for words, chosen, colour, symbol in bad:
-            style: dict[str, Any] = {
-                "markerfacecolor": "none",
-                "markeredgecolor": COLOURS[colour],
-                "markersize": 5,
-            }
-            label = f"{words} ({int(chosen.sum())})"
-            axes.plot(curve.time[chosen], values[chosen], symbol, label=label, rasterized=True, **style)
-        _points(axes, curve.time[good], values[good], label=f"good ({int(good.sum())})")
-        limits = robust_limits(values[good])
-        if limits is None:
-            _empty(axes, "no point is good")
-        else:
-            axes.set_ylim(*limits)
-            outside = int(((values < limits[0]) | (values > limits[1])).sum())
-            if outside:
-                axes.text(0.995, 0.97, f"{outside} outside", transform=axes.transAxes, ha="right", va="top")
-        axes.set_ylabel(f"{name}: relative flux ({unit})")
-        axes.ticklabel_format(useOffset=False)
-    panels[0].legend(loc="lower left", bbox_to_anchor=(0, 1), fontsize=9, frameon=False, ncols=3)
-    panels[-1].set_xlabel("time (BJD $-$ 2457000, days)")
+        draw_series(axes, curve, values, factor)
+        axes.set_ylabel(f"{name} relative flux ({unit})")
+    panels[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.99), fontsize=9, frameon=False, ncols=5)
+    panels[-1, 0].set_xlabel("time (BJD $-$ 2457000, days)")
     words = "raw and corrected" if corrected else "raw; it is not corrected"
     flagged = len(good) - int(good.sum())
     return f"Light curve of {len(good)} points, {words}; {flagged} have flags or no flux."
@@ -122,44 +132,50 @@ def draw_curve(figure: Figure | SubFigure, one: ShownCurve) -> str:
 
 def draw_signal(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The power spectrum, and the light curve folded at the best period."""
-    left, right = figure.subplots(1, 2)
+    ((left, right),) = panel_axes(figure, 1, 2, margins=(0.85, 0.1, 0.55, 0.3))
     spectrum, signal = one.spectrum, one.signal
     if spectrum is None or signal is None:
         for axes in (left, right):
-            _empty(axes, "too few good points for a power spectrum")
+            write_in(axes, "too few good points for a power spectrum")
             axes.set_axis_off()
         return "There are too few good points for a power spectrum."
     frequency, power = _MICROHERTZ * spectrum.frequency, 1e12 * spectrum.power
-    left.loglog(frequency, power, color=COLOURS["black"], linewidth=0.6, rasterized=True)
-    left.axvline(_MICROHERTZ / spectrum.period, color=COLOURS["red"], linewidth=5, alpha=0.3, zorder=0)
-    left.set_ylim(max(1e-3 * float(np.median(power)), 1e-300), 3 * float(power.max()))
+    left.loglog(frequency, power, color="0.6", linewidth=0.5, rasterized=True)
+    left.plot(*_smoothed(frequency, power), color=COLOURS["black"], linewidth=1.2)
+    left.plot(
+        [_MICROHERTZ / spectrum.period],
+        [0.97],
+        "v",
+        color=COLOURS["red"],
+        transform=left.get_xaxis_transform(),
+    )
+    left.set_ylim(max(1e-3 * float(np.median(power)), 1e-300), 4 * float(power.max()))
     left.set_xlim(frequency[0], _MICROHERTZ * spectrum.nyquist)
-    left.set_xlabel("frequency (microhertz), to Nyquist's")
-    left.set_ylabel("power density (ppm$^2$ / microhertz)")
-    left.set_title(
-        f"Power spectrum of the {'corrected' if one.corrected else 'raw'} flux", fontsize=10, loc="left"
-    )
-    values, time = one.values, one.curve.time
-    factor, unit = relative_unit(values)
-    known = np.isfinite(values) & np.isfinite(time)
-    phase = (time[known] - time[known][0]) / spectrum.period % 1.0
-    folded = factor * values[known]
-    for turn in (0, 1):
-        _points(right, phase + turn, folded, color=COLOURS["grey"])
-    middles = (np.arange(_BINS) + 0.5) / _BINS
-    place = (phase * _BINS).astype(int) % _BINS
-    medians = np.array(
-        [np.median(folded[place == k]) if (place == k).any() else np.nan for k in range(_BINS)]
-    )
-    right.plot([*middles, *(1 + middles)], [*medians, *medians], "o-", color=COLOURS["red"], markersize=3.5)
-    if (limits := robust_limits(folded)) is not None:
-        right.set_ylim(*limits)
-    right.set_xlabel("phase")
+    left.set_xlabel("frequency (\N{MICRO SIGN}Hz), up to the Nyquist frequency")
+    left.set_ylabel("power density (ppm$^2$/\N{MICRO SIGN}Hz)")
+    kind = "corrected" if one.corrected else "raw"
+    left.set_title(f"Power spectrum of the {kind} flux, and smoothed (bold)", fontsize=10, loc="left")
+    factor, unit = relative_unit(one.values)
+    draw_folded(right, one.curve.time, factor * one.values, spectrum.period, one.epoch)
+    right.set_xlabel("phase, 0 at the minimum of the sine")
     right.set_ylabel(f"relative flux ({unit})")
-    right.set_title(f"Folded at {period_text(one)}; medians in red", fontsize=10, loc="left")
+    right.set_title(f"Folded at {period_text(one)} (line: medians)", fontsize=10, loc="left")
     return (
         f"Power spectrum to {_MICROHERTZ * spectrum.nyquist:,.1f} microhertz, and the light curve folded"
         f" at its strongest period, {period_text(one)}: amplitude {1e6 * signal.amplitude:,.1f} ppm."
+    )
+
+
+def _smoothed(
+    frequency: NDArray[np.float64], power: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means of the power in windows of a relative width, at their mean frequencies."""
+    window = (np.log(frequency / frequency[0]) / _SMOOTH).astype(int)
+    count = np.bincount(window)
+    full = count > 0
+    return (
+        np.bincount(window, frequency)[full] / count[full],
+        np.bincount(window, power)[full] / count[full],
     )
 
 
@@ -175,54 +191,80 @@ def draw_centroid(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The centroid against the flux."""
     factor, unit = relative_unit(one.values)
     moves = []
-    for axis, (axes, name) in enumerate(zip(figure.subplots(1, 2), ("column", "row"), strict=True)):
+    panels = panel_axes(figure, 1, 2, margins=(0.85, 0.1, 0.55, 0.3))[0]
+    for axis, (axes, name) in enumerate(zip(panels, ("column", "row"), strict=True)):
         moved = np.where(np.isfinite(one.values), one.curve.centroid[:, axis], np.nan)
         known = np.isfinite(moved)
         axes.set_xlabel(f"relative flux ({unit})")
         if not known.any():
-            _empty(axes, "no centroid at good points")
+            write_in(axes, "no centroid at good points")
             continue
-        flux, moved = factor * one.values[known], 1e3 * (moved[known] - np.median(moved[known]))
-        _points(axes, flux, moved)
+        middle = float(np.median(moved[known]))
+        flux, moved = factor * one.values[known], 1e3 * (moved[known] - middle)
+        draw_points(axes, flux, moved)
         for limits, limit in ((robust_limits(flux), axes.set_xlim), (robust_limits(moved), axes.set_ylim)):
             if limits is not None:
                 limit(*limits)
-        axes.set_ylabel(f"centroid, {name} (1/1000 pixel)")
+        axes.set_ylabel(f"{name} $-$ {middle - 1:.3f} (1/1000 pixel)")
         offset, error = one.offset[axis]
         if one.spectrum is not None and one.spectrum.significant and np.isfinite(offset):
             moves.append(f"{offset:+.2f} \N{PLUS-MINUS SIGN} {error:.2f} pixels in {name}")
             axes.set_title(f"source of the signal: {moves[-1]}", fontsize=10, loc="left")
     if not moves:
-        return "Centroid against flux, in column and row; no period is significant."
-    return f"Centroid against flux. From the centroid the signal's source is {' and '.join(moves)} away."
+        return "Centroid against flux, in column and row (from 0); no period is significant."
+    return (
+        "Centroid against flux, in column and row (from 0). From the centroid the signal's source is"
+        f" {' and '.join(moves)} away."
+    )
 
 
 def draw_neighbours(figure: Figure | SubFigure, one: ShownCurve) -> str:
-    """The amplitude at the best period in the light curves around."""
-    axes = figure.subplots()
-    axes.set_xlabel("distance (pixels)")
-    axes.set_ylabel("amplitude at the best period (e$^-$/s)")
-    axes.set_title(f"The period {period_text(one)} in the light curves around", fontsize=10, loc="left")
-    around = [(near.distance, near.signal, near.flux, near.starid) for near in one.neighbours]
+    """The best period in the light curves around: amplitudes, and folded light curves."""
+    ((left, right),) = panel_axes(figure, 1, 2, margins=(0.85, 2.3, 0.55, 0.3))
+    left.set_xlabel("distance (pixels)")
+    left.set_ylabel("amplitude (e$^-$/s)")
+    right.set_xlabel("phase, 0 at the minimum of the star's sine")
+    right.set_ylabel("flux $-$ median (e$^-$/s)")
+    left.set_title(f"The period {period_text(one)} in the light curves around", fontsize=10, loc="left")
     good = one.curve.flux[one.curve.good]
     flux = float(np.median(good)) if good.size else float("nan")
-    stars = [(0.0, one.signal, flux, int(one.star["starid"])), *around]
-    drawn = 0
-    for distance, signal, level, starid in stars:
-        if signal is None or not np.isfinite(level):
-            continue
-        drawn += distance > 0
-        height, error = abs(level) * signal.amplitude, abs(level) * signal.error
-        axes.errorbar(
-            [distance], [height], yerr=[error], fmt="o", color=COLOURS["blue" if distance else "red"]
-        )
-        axes.annotate(
-            f" {starid}", (distance, height), fontsize=8, rotation=30, va="bottom", annotation_clip=True
-        )
-    axes.set_xlim(-0.5, NEAR + 1.5)
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.25)
-    return f"Amplitude in electrons/s at {period_text(one)} of the star and of {drawn} others, by distance."
+    star = Neighbour(int(one.star["starid"]), float(one.star["tmag"]), one.column, one.row, 0.0, "")
+    if one.signal is not None and one.spectrum is not None:
+        folded = folded_medians(one.curve.time, one.values, one.spectrum.period, one.epoch)
+        star = replace(star, signal=one.signal, flux=flux, folded=folded)
+    stars = [near for near in (star, *one.neighbours) if near.signal is not None and np.isfinite(near.flux)]
+    if not stars:
+        for axes in (left, right):
+            write_in(axes, "no light curve with enough good points")
+        return "No light curve has enough good points to look for the period."
+    for k, near in enumerate(stars):
+        _draw_neighbour(left, right, near, ("red", *_FOLDED)[k] if k <= len(_FOLDED) else "grey")
+    left.set_xlim(-0.5, NEAR + 0.5)
+    left.set_ylim(bottom=0)
+    right.set_xlim(-0.25, 1.25)
+    right.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=8, frameon=False)
+    others = sum(near.distance > 0 for near in stars)
+    return f"Amplitude in electrons/s at {period_text(one)} of the star and of {others} others, by distance."
+
+
+def _draw_neighbour(left: Axes, right: Axes, near: Neighbour, colour: str) -> None:
+    """The amplitude of one star, and its folded light curve where it has a colour of its own."""
+    if near.signal is None or near.folded is None:
+        return
+    level = abs(near.flux)
+    left.errorbar(
+        [near.distance], [level * near.signal.amplitude], yerr=[level * near.signal.error], fmt="o",
+        markersize=5, color=COLOURS[colour],
+    )  # fmt: skip
+    if colour == "grey":
+        return
+    middles = (np.arange(len(near.folded)) + 0.5) / len(near.folded)
+    x = np.concatenate([middles - 1, middles, middles + 1])
+    where = f"{near.distance:.1f} pixels" if near.distance else "the star"
+    right.plot(
+        x, np.tile(near.flux * near.folded, 3), "-", color=COLOURS[colour], linewidth=1.2,
+        label=f"TIC {near.starid}\nTmag {number(near.tmag, 1)}, {where}",
+    )  # fmt: skip
 
 
 #: Name, what draws it, its title, width and height in inches.
@@ -231,5 +273,5 @@ PANELS = (
     ("curve", draw_curve, "Light curve", 11.0, 5.2),
     ("signal", draw_signal, "Power spectrum and folded light curve", 11.0, 4.0),
     ("centroid", draw_centroid, "Centroid against flux", 11.0, 3.6),
-    ("neighbours", draw_neighbours, "The same signal in the neighbours", 8.0, 3.8),
+    ("neighbours", draw_neighbours, "The same signal in the neighbours", 11.0, 3.6),
 )

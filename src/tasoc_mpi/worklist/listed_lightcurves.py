@@ -16,7 +16,7 @@ from .schema import columns_of, has_corrections
 from .todo_file import SQLITE_ERRORS, explain, open_todo
 from .unlisted_lightcurves import is_listed_name
 
-__all__ = ["listed_lightcurves", "read_lightcurve", "unpack"]
+__all__ = ["OpenPacks", "listed_lightcurves", "read_lightcurve", "unpack"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,10 @@ def read_lightcurve(path: str | os.PathLike[str]) -> bytes:
     if pack:
         with PackReader(pack) as reader:
             return reader.read(name)
+    return _read_file(path)
+
+
+def _read_file(path: str | os.PathLike[str]) -> bytes:
     try:
         # Of a regular file alone: the bytes are those that are in it, packed as they are.
         with InputFile(path, unpack=False) as file:
@@ -50,6 +54,41 @@ def read_lightcurve(path: str | os.PathLike[str]) -> bytes:
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); change its permissions") from None
+
+
+class OpenPacks:
+    """Reads many light curves, and keeps the packs that it read last open.
+
+    A pack is opened with its table of all its light curves, which takes as long as reading hundreds of them.
+    """
+
+    #: Packs that are open at once: each has a descriptor and a table.
+    MOST = 128
+
+    def __init__(self) -> None:
+        self._readers: dict[str, PackReader] = {}
+
+    def __enter__(self) -> OpenPacks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def read(self, path: str | os.PathLike[str]) -> bytes:
+        """The bytes of a light curve's file; as `read_lightcurve`."""
+        pack, name = split_name(os.fspath(path))
+        if not pack:
+            return _read_file(path)
+        # In order of their last use.
+        reader = self._readers.pop(pack, None) or PackReader(pack)
+        self._readers[pack] = reader
+        try:
+            return reader.read(name)
+        finally:
+            if len(self._readers) > self.MOST:
+                self._readers.pop(next(iter(self._readers))).close()
 
 
 def listed_lightcurves(todo: Path, starids: Collection[int] | None = None) -> list[str]:
