@@ -1,4 +1,4 @@
-"""What prepare reads, writes and allocates: one image of the state file for a rank, each frame three times."""
+"""What prepare reads, writes and allocates: one image of the state file a rank, each frame three times."""
 
 from __future__ import annotations
 
