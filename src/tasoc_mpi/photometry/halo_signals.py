@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.peaks import peak_place
+
 __all__ = ["periodic_basis", "without_signals"]
 
 #: Most signals that are looked for.
@@ -77,13 +79,7 @@ def _strongest(amplitude: NDArray[np.floating], frequency: NDArray[np.floating])
     around = searched & (np.abs(frequency - frequency[peak]) < _SURROUNDINGS)
     if not searched[peak] or amplitude[peak] < SIGNAL_TO_NOISE * np.median(amplitude[around]):
         return None
-    place = float(peak)
-    if 0 < peak < len(amplitude) - 1:
-        # Between the samples by a parabola.
-        low, middle, high = amplitude[peak - 1 : peak + 2].tolist()
-        curvature = low - 2.0 * middle + high
-        place += 0.5 * (low - high) / curvature if curvature < 0.0 else 0.0
-    return place * float(frequency[1])
+    return peak_place(amplitude, peak) * float(frequency[1])
 
 
 def _extended(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.peaks import peak_place
 from ..core.times import DAY
 
 __all__ = [
@@ -167,12 +168,8 @@ def _chance(share: float, time: NDArray[np.float64], nyquist: float) -> float:
 
 def _top(frequency: NDArray[np.float64], power: NDArray[np.float64], best: int) -> float:
     """Frequency of a peak between those of the grid, by a parabola."""
-    if not 0 < best < len(power) - 1:
-        return float(frequency[best])
-    left, middle, right = power[best - 1 : best + 2]
-    bend = left - 2 * middle + right
-    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return float(frequency[best] + np.clip(shift, -1, 1) * (frequency[1] - frequency[0]))
+    shift = np.clip(peak_place(power, best) - best, -1, 1)
+    return float(frequency[best] + shift * (frequency[1] - frequency[0]))
 
 
 def fit_sine(time: NDArray[np.float64], values: NDArray[np.float64], period: float) -> SineFit | None:
