@@ -6,9 +6,13 @@ would subtract a part of it. Sines of the star's own periods beside the vectors 
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len, rfft
+from scipy.fft import next_fast_len
+
+from ..core.peaks import peak_place
+from ..kernels.median import median
 
 __all__ = ["own_sines"]
 
@@ -45,39 +49,42 @@ def own_sines(
         Of F periods, which may be none.
     """
     days = time - time[0]
-    number = (days[used] / BIN).astype(np.int64)
-    counts = np.bincount(number)
-    there = counts > 0
-    means = np.bincount(number, residual[used])[there] / counts[there]
-    means -= means.mean()
-    (places,) = np.nonzero(there)
-    length = next_fast_len(OVERSAMPLING * len(counts), real=True)
+    places, means = _bin_means(days, residual, used, BIN)
+    bins = int(places[-1]) + 1
+    length = next_fast_len(OVERSAMPLING * bins, real=True)
     step = 1.0 / (length * BIN)
     first, last = int(np.ceil(LOWEST / step)), int(HIGHEST / step)
-    series = np.zeros(len(counts))
+    series = np.zeros(bins)
     found: list[float] = []
     while len(found) < MOST:
         series[places] = means
-        amplitude = np.abs(rfft(series, length)[: last + 1])
-        best = first + int(np.argmax(amplitude[first:]))
-        if not amplitude[best] ** 2 > LIMIT * np.median(amplitude[first:]) ** 2:
+        # The last one before `first` is the neighbour of a peak.
+        amplitude = np.abs(np.fft.rfft(series, length)[first - 1 : last + 1])
+        best = 1 + int(np.argmax(amplitude[1:]))
+        if not amplitude[best] ** 2 > LIMIT * median(amplitude[1:]) ** 2:
             break
-        found.append(_peak(amplitude, best) * step)
-        wave = _waves(BIN * (places + 0.5).astype(np.float64), found[-1:])
-        means = means - np.linalg.lstsq(wave.T, means, rcond=None)[0] @ wave
+        found.append((first - 1 + peak_place(amplitude, best)) * step)
+        wave = _waves(BIN * (places + 0.5), found[-1:])
+        means = means - np.linalg.solve(wave @ wave.T, wave @ means) @ wave
     return _waves(days, found)
 
 
-def _peak(amplitude: NDArray[np.float64], best: int) -> float:
-    """Place of the maximum of a parabola through the largest of some values and its neighbours."""
-    if best + 1 >= len(amplitude):
-        return float(best)
-    before, middle, after = amplitude[best - 1 : best + 2]
-    bend = before - 2.0 * middle + after
-    return best + (float(0.5 * (before - after) / bend) if bend < 0 else 0.0)
+@numba.njit(cache=True)
+def _bin_means(days, values, used, width):
+    """Numbers of the bins with used values, and the means of these, less the mean of the means."""
+    sums, counts = np.zeros(int(days[-1] / width) + 1), np.zeros(int(days[-1] / width) + 1)
+    for t in range(days.size):
+        if used[t]:
+            sums[int(days[t] / width)] += values[t]
+            counts[int(days[t] / width)] += 1.0
+    (places,) = np.nonzero(counts)
+    means = sums[places] / counts[places]
+    return places, means - np.mean(means)
 
 
 def _waves(time: NDArray[np.float64], frequencies: list[float]) -> NDArray[np.float64]:
     """Sine and cosine of each frequency, shape (2 F, T)."""
+    if not frequencies:
+        return np.empty((0, len(time)))
     phases = 2.0 * np.pi * np.array(frequencies)[:, None] * time
     return np.concatenate([np.sin(phases), np.cos(phases)])

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.median import median
 from ..products.cbv_file import Vectors
 
 __all__ = ["neighbour_prior"]
@@ -44,54 +45,59 @@ def neighbour_prior(
     (ndarray, ndarray) or None
         Mean and variance, shape (C,); None where there are too few neighbours.
     """
-    usable = vectors.usable & (vectors.starid != starid)
-    if usable.sum() < FEWEST:
-        return None
-    squares = ((vectors.row - row) ** 2 + (vectors.column - column) ** 2) / DISTANCE**2
+    known = vectors.neighbours
+    squares = ((known.row - row) ** 2 + (known.column - column) ** 2) * DISTANCE**-2
     if np.isfinite(tmag):
-        squares = squares + ((vectors.tmag - tmag) / MAGNITUDES) ** 2
-    squares = np.where(usable & np.isfinite(squares), squares, np.inf)
+        squares += ((known.tmag - tmag) / MAGNITUDES) ** 2
+    squares[(known.starid == starid) | ~np.isfinite(squares)] = np.inf
     count = min(MOST, int(np.isfinite(squares).sum()))
     if count < FEWEST:
         return None
     # By place in the list where distances are equal: the order is always the same.
     nearest = np.sort(np.argpartition(squares, count - 1)[:count])
+    squares = squares[nearest]
     # The nearest one has weight 1, however far it is.
-    weight = np.exp(-0.5 * (squares[nearest] - squares[nearest].min()).clip(0.0, 50.0))
-    values, errors = vectors.coefficients[nearest], vectors.coefficient_errors[nearest] ** 2
-    return _mean_and_scatter(values, errors, weight, ROUNDS)
+    weight = np.exp(-0.5 * np.minimum(squares - squares.min(), 50.0))
+    values, variances = known.coefficients[nearest], known.variances[nearest]
+    return _mean_and_scatter(values, variances, weight, ROUNDS)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _mean_and_scatter(values, errors, weight, rounds):
     """Weighted mean, and variance less that of the errors, of each column; both of shape (C,)."""
     stars, count = values.shape
     mean, scatter = np.empty(count), np.empty(count)
     for c in range(count):
         x = np.ascontiguousarray(values[:, c])
-        mean[c] = np.median(x)
-        scatter[c] = (1.4826 * np.median(np.abs(x - mean[c]))) ** 2
+        mean[c] = median(x)
+        scatter[c] = (1.4826 * median(np.abs(x - mean[c]))) ** 2
     total, summed = np.empty(count), np.empty(count)
     sums, squares = np.empty(count), np.empty(count)
-    # All columns of a star together, which a processor computes several at once.
+    w = np.empty(count)
+    # All columns of a star together, which a processor computes several at once; few arrays in a loop.
     for _ in range(rounds):
         total[:], summed[:], sums[:], squares[:] = 0.0, 0.0, 0.0, 0.0
         for i in range(stars):
+            x, error = values[i], errors[i]
             for c in range(count):
-                variance = errors[i, c] + scatter[c]
-                distance = abs(values[i, c] - mean[c]) / math.sqrt(variance)
-                w = weight[i] / variance * min(1.0, 3.0 / max(distance, 1e-9))
-                total[c] += w
-                summed[c] += w * values[i, c]
+                variance = error[c] + scatter[c]
+                distance = abs(x[c] - mean[c]) / math.sqrt(variance)
+                w[c] = weight[i] / variance * min(1.0, 3.0 / max(distance, 1e-9))
+            for c in range(count):
+                total[c] += w[c]
+            for c in range(count):
+                summed[c] += w[c] * x[c]
         for c in range(count):
             mean[c] = summed[c] / total[c]
         for i in range(stars):
+            x, error = values[i], errors[i]
             for c in range(count):
-                variance = errors[i, c] + scatter[c]
-                rest = (values[i, c] - mean[c]) ** 2
-                w = weight[i] / variance**2 if rest < 16.0 * variance else 0.0
-                sums[c] += w
-                squares[c] += w * (rest - errors[i, c])
+                variance = error[c] + scatter[c]
+                w[c] = weight[i] / variance**2 if (x[c] - mean[c]) ** 2 < 16.0 * variance else 0.0
+            for c in range(count):
+                sums[c] += w[c]
+            for c in range(count):
+                squares[c] += w[c] * ((x[c] - mean[c]) ** 2 - error[c])
         for c in range(count):
             # Not less than the variance of the mean itself.
             scatter[c] = max(squares[c] / max(sums[c], 1e-300), 1.0 / total[c])

@@ -7,6 +7,8 @@ import math
 import numba
 import numpy as np
 
+from .median import median
+
 __all__ = ["binned_correlation", "masked_median", "median_step"]
 
 #: The correlation of fewer bins is unknown.
@@ -22,8 +24,7 @@ def masked_median(values, mask):
     >>> masked_median(np.array([1.0, 2.0, 9.0]), np.array([True, True, False]))
     1.5
     """
-    chosen = values[mask]
-    return np.median(chosen) if chosen.size > 0 else math.nan
+    return median(values[mask])
 
 
 @numba.njit(cache=True)
@@ -41,7 +42,7 @@ def median_step(values, mask):
         if mask[t] and mask[t - 1]:
             steps[count] = abs(values[t] - values[t - 1])
             count += 1
-    return np.median(steps[:count]) if count > 0 else math.nan
+    return median(steps[:count])
 
 
 @numba.njit(cache=True)

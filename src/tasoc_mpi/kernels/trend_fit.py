@@ -7,6 +7,8 @@ import math
 import numba
 import numpy as np
 
+from .median import median
+
 __all__ = ["column_spans", "combine", "exclude_outliers", "fit_trend"]
 
 #: Turns at most, until the excluded points and the variances stay.
@@ -18,25 +20,21 @@ _LEAST_RATIO = 1e-4
 
 
 @numba.njit(cache=True)
-def _running_means(sums, counts, width, means):
+def _running_means(sums, counts, width, means, there):
     """Fill in means of `width` points, NaN where there are not more than half of them; returns some of them.
 
     Neighbouring means share most of their points, so every (width / 2)-th of them has the same median.
     """
     # The scatter of a mean of few points is made that of a full one.
-    scale = 1.0 / np.sqrt(np.arange(width + 1.0).clip(1.0) * width)
-    step = max(1, width // 2)
-    there = np.empty(means.size // step + 1)
-    size = 0
+    scale = np.full(width + 1, math.nan)
+    for count in range(width // 2 + 1, width + 1):
+        scale[count] = 1.0 / math.sqrt(count * width)
     for t in range(means.size):
-        count = counts[t + width] - counts[t]
-        if 2 * count > width:
-            means[t] = (sums[t + width] - sums[t]) * scale[count]
-            if t % step == 0:
-                there[size] = means[t]
-                size += 1
-        else:
-            means[t] = math.nan
+        means[t] = (sums[t + width] - sums[t]) * scale[counts[t + width] - counts[t]]
+    size = 0
+    for t in range(0, means.size, max(1, width // 2)):
+        there[size] = means[t]
+        size += not math.isnan(means[t])
     return there[:size]
 
 
@@ -62,7 +60,7 @@ def exclude_outliers(residual, used, clip, widths, out):
     total = residual.shape[0]
     sums = np.zeros(total + 1)
     counts = np.zeros(total + 1, dtype=np.int64)
-    buffer = np.empty(total + 1)
+    buffer, some = np.empty(total), np.empty(total + 1)
     for t in range(total):
         out[t] = used[t]
         sums[t + 1] = sums[t] + (residual[t] if used[t] else 0.0)
@@ -71,11 +69,13 @@ def exclude_outliers(residual, used, clip, widths, out):
         if 10 * width > total:
             continue
         means = buffer[: total + 1 - width]
-        there = _running_means(sums, counts, width, means)
+        there = _running_means(sums, counts, width, means, some)
         if there.size == 0:
             continue
-        middle = np.median(there)
-        limit = clip * 1.4826 * np.median(np.abs(there - middle))
+        middle = median(there)
+        for k in range(there.size):
+            there[k] = abs(there[k] - middle)
+        limit = clip * 1.4826 * median(there)
         for t in range(means.size):
             if abs(means[t] - middle) > limit:
                 out[t : t + width] = False
@@ -87,7 +87,8 @@ def _remove_rows(columns, values, used, before, normal, right):
     size = columns.shape[0]
     there, row = np.empty(size, dtype=np.int64), np.empty(size)
     for t in range(used.shape[0]):
-        if used[t] == before[t]:
+        # The first column is a constant; where it is 0, all are.
+        if used[t] == before[t] or columns[0, t] == 0.0:
             continue
         # Most columns are 0 at a point.
         count = 0
@@ -99,69 +100,82 @@ def _remove_rows(columns, values, used, before, normal, right):
         for k in range(count):
             i, value = there[k], sign * row[k]
             right[i] += value * values[t]
-            for m in range(k + 1):
+            for m in range(k, count):
                 normal[i, there[m]] += value * row[m]
 
 
-@numba.njit(cache=True)
+# The inner loops of the next functions go along rows of C order, without sums over their turns, so that a
+# processor computes several turns at once and the result does not depend on how many.
+
+
+@numba.njit(cache=True, error_model="numpy")
 def _factor(matrix):
-    """Cholesky factor of a symmetric matrix, of which the lower triangle counts; in place."""
-    for i in range(matrix.shape[0]):
-        for j in range(i + 1):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= matrix[i, k] * matrix[j, k]
-            matrix[i, j] = total / matrix[j, j] if j < i else math.sqrt(max(total, 1e-300))
+    """Cholesky factor U of a symmetric matrix U^T U, of which the upper triangle counts; in place."""
+    size = matrix.shape[0]
+    for k in range(size):
+        row = matrix[k]
+        scale = 1.0 / math.sqrt(max(row[k], 1e-300))
+        for j in range(k, size):
+            row[j] *= scale
+        for i in range(k + 1, size):
+            factor = row[i]
+            if factor != 0.0:
+                other = matrix[i]
+                for j in range(i, size):
+                    other[j] -= factor * row[j]
 
 
-@numba.njit(cache=True)
-def _solve(lower, right):
+@numba.njit(cache=True, error_model="numpy")
+def _solve(upper, right):
     """Solution for one right side, from a Cholesky factor."""
-    size = lower.shape[0]
+    size = upper.shape[0]
     out = right.copy()
     for i in range(size):
-        for k in range(i):
-            out[i] -= lower[i, k] * out[k]
-        out[i] /= lower[i, i]
+        row = upper[i]
+        out[i] /= row[i]
+        for j in range(i + 1, size):
+            out[j] -= out[i] * row[j]
     for i in range(size - 1, -1, -1):
-        for k in range(i + 1, size):
-            out[i] -= lower[k, i] * out[k]
-        out[i] /= lower[i, i]
+        row = upper[i]
+        total = out[i]
+        for j in range(i + 1, size):
+            total -= row[j] * out[j]
+        out[i] = total / row[i]
     return out
 
 
-@numba.njit(cache=True)
-def _inverse_column(lower, j):
-    """Diagonal element of the inverse, from a Cholesky factor: the squares of a column of its inverse."""
-    size = lower.shape[0]
-    column = np.zeros(size)
-    column[j] = 1.0 / lower[j, j]
-    total = column[j] ** 2
-    for i in range(j + 1, size):
-        value = 0.0
-        for k in range(j, i):
-            value -= lower[i, k] * column[k]
-        column[i] = value / lower[i, i]
-        total += column[i] ** 2
-    return total
+@numba.njit(cache=True, error_model="numpy")
+def _inverse_rows(upper, first):
+    """Inverse of a Cholesky factor from row and column `first` on.
+
+    The sum of squares of row j is the diagonal element j of the inverse of the matrix.
+    """
+    size = upper.shape[0] - first
+    inverse = np.zeros((size, size))
+    for i in range(size - 1, -1, -1):
+        row = inverse[i]
+        row[i] = 1.0
+        for k in range(i + 1, size):
+            factor, other = upper[first + i, first + k], inverse[k]
+            for j in range(k, size):
+                row[j] -= factor * other[j]
+        scale = 1.0 / upper[first + i, first + i]
+        for j in range(i, size):
+            row[j] *= scale
+    return inverse
 
 
 @numba.njit(cache=True)
 def _posterior(matrix, right, noise, own, count, variance):
     """Solution with the prior, and the next variance of the own variations (expectation maximisation)."""
     size = matrix.shape[0]
-    lower = np.empty((size, size))
-    for i in range(size):
-        lower[i, : i + 1] = matrix[i, : i + 1] / noise
-        if i == 0:
-            lower[i, i] += 1e-12 / noise
-        else:
-            lower[i, i] += 1.0 / (variance[i - 1] if i < count else own)
-    _factor(lower)
-    solution = _solve(lower, right / noise)
-    total = np.sum(solution[count:] ** 2)
-    for j in range(count, size):
-        total += _inverse_column(lower, j)
+    upper = matrix / noise
+    upper[0, 0] += 1e-12 / noise
+    for i in range(1, size):
+        upper[i, i] += 1.0 / (variance[i - 1] if i < count else own)
+    _factor(upper)
+    solution = _solve(upper, right / noise)
+    total = np.sum(solution[count:] ** 2) + np.sum(_inverse_rows(upper, count) ** 2)
     return solution, total / (size - count)
 
 
@@ -169,15 +183,24 @@ def _posterior(matrix, right, noise, own, count, variance):
 def _data_errors(matrix, noise, own, count):
     """Standard deviations of the systematics' coefficients without their prior."""
     size = matrix.shape[0]
-    lower = np.empty((size, size))
+    upper = matrix / noise
     for i in range(size):
-        lower[i, : i + 1] = matrix[i, : i + 1] / noise
-        lower[i, i] += 1.0 / own if i >= count else 1e-9 * max(matrix[i, i], 1e-30) / noise
-    _factor(lower)
+        upper[i, i] += 1.0 / own if i >= count else 1e-9 * max(matrix[i, i], 1e-30) / noise
+    _factor(upper)
+    inverse = _inverse_rows(upper, 1)
     errors = np.empty(count - 1)
-    for j in range(1, count):
-        errors[j - 1] = math.sqrt(_inverse_column(lower, j))
+    for j in range(count - 1):
+        errors[j] = math.sqrt(np.sum(inverse[j] ** 2))
     return errors
+
+
+@numba.njit(cache=True, fastmath={"reassoc"})
+def _sum_of_products(one, other, first, last):
+    """Sum over the elements from `first` to `last` - 1."""
+    total = 0.0
+    for t in range(first, last):
+        total += one[t] * other[t]
+    return total
 
 
 @numba.njit(cache=True)
@@ -260,14 +283,12 @@ def fit_trend(columns, spans, normal, values, usable, count, mean, variance, cli
     _less(columns, spans, values, mean, 1, usable, rest)
     matrix, right = normal.copy(), np.zeros(size)
     for i in range(size):
-        for t in range(spans[i, 0], spans[i, 1]):
-            right[i] += columns[i, t] * rest[t]
+        right[i] = _sum_of_products(columns[i], rest, spans[i, 0], spans[i, 1])
     used, every = usable.copy(), np.ones(total, dtype=np.bool_)
     _remove_rows(columns, rest, used, every, matrix, right)
     good = rest[usable]
-    steps = np.abs(np.diff(good))
-    noise = max((1.4826 * np.median(steps) / math.sqrt(2.0)) ** 2, 1e-30)
-    own = max((1.4826 * np.median(np.abs(good - np.median(good)))) ** 2 - noise, 0.01 * noise)
+    noise = max((1.4826 * median(np.abs(np.diff(good))) / math.sqrt(2.0)) ** 2, 1e-30)
+    own = max((1.4826 * median(np.abs(good - median(good)))) ** 2 - noise, 0.01 * noise)
     solution = np.zeros(size)
     kept, residual = used.copy(), np.zeros(total)
     for turn in range(_TURNS):
@@ -282,7 +303,7 @@ def fit_trend(columns, spans, normal, values, usable, count, mean, variance, cli
                 break
         _less(columns, spans, rest, solution, 0, usable, residual)
         exclude_outliers(residual, usable, clip, widths, kept)
-        before, noise = noise, max((1.4826 * np.median(np.abs(residual[used]))) ** 2, 1e-30)
+        before, noise = noise, max((1.4826 * median(np.abs(residual[used]))) ** 2, 1e-30)
         done &= abs(math.log(noise / before)) < 0.02
         if 2 * np.sum(kept) < np.sum(usable):
             # Nothing is an outlier where most points are.

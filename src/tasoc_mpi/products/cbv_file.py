@@ -62,6 +62,26 @@ _FINITE = ("time", "slow", "spikes", "explained", "noise", "weights")
 
 
 @dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Stars from which the prior of another star comes: arrays of N stars, as in `Vectors`.
+
+    Attributes
+    ----------
+    starid : ndarray of int64, shape (N,)
+    tmag, row, column : ndarray, shape (N,)
+    coefficients, variances : ndarray, shape (N, C)
+        The latter are the squares of their errors.
+    """
+
+    starid: NDArray[np.int64]
+    tmag: NDArray[np.float64]
+    row: NDArray[np.float64]
+    column: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    variances: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Vectors:
     """Vectors that the light curves of an area have in common.
 
@@ -156,6 +176,13 @@ class Vectors:
         errors = self.coefficient_errors
         known = np.isfinite(self.coefficients) & np.isfinite(errors) & (errors > 0)
         return known.all(axis=1) & np.isfinite(self.row) & np.isfinite(self.column)
+
+    @functools.cached_property
+    def neighbours(self) -> Neighbours:
+        """The stars with coefficients."""
+        names = ("starid", "tmag", "row", "column", "coefficients")
+        chosen = {name: getattr(self, name)[self.usable] for name in names}
+        return Neighbours(**chosen, variances=self.coefficient_errors[self.usable] ** 2)
 
     @functools.cached_property
     def digest(self) -> int:
