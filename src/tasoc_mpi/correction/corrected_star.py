@@ -196,7 +196,10 @@ def _row(todo: str, key: tuple[int | str, ...]) -> tuple[str, int]:
 @functools.lru_cache(maxsize=1)
 def _database(todo: str, inode: int, modified: int) -> sqlite3.Connection:
     """The work list, which is replaced as a whole and never changed, open for the next stars."""
-    return open_todo(todo)
+    conn = open_todo(todo)
+    # One transaction for all of them: each of its own would lock the file and look for changes.
+    conn.execute("BEGIN")
+    return conn
 
 
 def _read(output: str, listed: str) -> bytes:

@@ -7,7 +7,7 @@ corrected again, or whose correction is taken out, has the bytes that it would h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class LightCurveTable:
 
 def _row_type(reader: FITSReader, hdu: HDU) -> np.dtype[np.void]:
     """Type of the rows of a table; found once for all tables with the same cards of columns."""
-    key = tuple(card for name, card in hdu.cards.items() if name.startswith(_STRUCTURE))
+    key = tuple([card for card in hdu.cards.values() if card.startswith(_STRUCTURE)])
     found = _ROW_TYPES.get(key)
     if found is not None:
         return found
@@ -174,15 +174,22 @@ def corrected_bytes(
 
 def _with_cards(header: bytes, cards: Sequence[bytes]) -> bytes:
     """The cards of a header up to its checksums, with these in place of those of a correction."""
-    kept = []
-    ours = False
-    replaced = (*_PREFIXES, *_SUMS)
-    for at in range(0, len(header), _CARD):
-        one = header[at : at + _CARD]
-        if one[:8] == b"END     ":
-            break
+    parts = []
+    start = 0
+    for place in sorted(place for word in (*_PREFIXES, *_SUMS) for place in _cards_of(header, word)):
+        parts.append(header[start:place])
+        start = place + _CARD
         # A long text goes on in cards of its own.
-        ours = one.startswith(replaced) or (ours and one.startswith(b"CONTINUE"))
-        if not ours:
-            kept.append(one)
-    return b"".join((*kept, *cards))
+        while header.startswith(b"CONTINUE", start):
+            start += _CARD
+    end = next(_cards_of(header, b"END     "))
+    return b"".join((*parts, header[start:end], *cards))
+
+
+def _cards_of(header: bytes, word: bytes) -> Iterator[int]:
+    """Places of the cards that begin with a word."""
+    place = header.find(word)
+    while place >= 0:
+        if place % _CARD == 0:
+            yield place
+        place = header.find(word, place + 1)

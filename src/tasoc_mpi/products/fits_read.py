@@ -6,6 +6,7 @@ or of a table can be read without the others.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,8 @@ _BLOCK = 2880
 _CARD = 80
 #: TESS has headers of 7 blocks.
 _MAX_BLOCKS = 200
+#: Further cards of the size of data, and what they are where they are missing.
+_SIZES: dict[str, Any] = {"PCOUNT": 0, "GCOUNT": 1, "BITPIX": None}
 #: Of an array (FITS standard 4.0, section 4.4.1), less one.
 _MAX_AXES = 1000
 #: Rows and columns of an image at most; the CCDs of TESS have 2078 x 2136.
@@ -72,6 +75,20 @@ class HDU:
     values: Mapping[str, Any]  #: Keyword to value; None for one that is undefined or not understood
     cards: Mapping[str, str]  #: Keyword to card (80 characters)
     start: int  #: First byte of the data
+
+    @functools.cached_property
+    def size(self) -> int | None:
+        """Bytes of the data; None if the cards contradict each other."""
+        axes = self.values.get("NAXIS")
+        if not is_integer(axes) or not 0 <= axes < _MAX_AXES:
+            return None
+        sides: list[Any] = [self.values.get(f"NAXIS{i + 1}") for i in range(axes)]
+        others = [self.values.get(name, default) for name, default in _SIZES.items()]
+        if not all(is_integer(n) and abs(n) < 2**48 for n in (*sides, *others)):
+            return None
+        extra, groups, bits = others
+        size = abs(bits) // 8 * groups * (extra + math.prod(sides)) if sides else 0
+        return size if size >= 0 else None
 
 
 def _to_block(size: int) -> int:
@@ -243,23 +260,19 @@ class FITSReader:
             for stop in range(start + _BLOCK, start + _MAX_BLOCKS * _BLOCK, _BLOCK):
                 if len(block) < _BLOCK:
                     raise self._truncated(stop)
-                if _parse(block.decode("ascii", "replace"), cards):
+                found, ends = _block_cards(block)
+                # Of cards with one keyword the first one counts.
+                for key, card in found.items():
+                    cards.setdefault(key, card)
+                if ends:
                     return HDU(_Values(cards), cards, stop)
                 block = self._file.read_at(stop, _BLOCK)
         raise InputError(f"{self.path}: not a FITS file, or its headers are damaged; {WAY_OUT}")
 
     def end(self, hdu: HDU) -> int:
         """Where the next HDU begins; InputError if the file cannot have the data before."""
-        values = hdu.values
-        axes: Any = values.get("NAXIS")
-        known = is_integer(axes) and 0 <= axes < _MAX_AXES
-        sides = [values.get(f"NAXIS{i + 1}") for i in range(axes)] if known else []
-        sizes = [*sides, values.get("PCOUNT", 0), values.get("GCOUNT", 1), values.get("BITPIX")]
-        if not known or not all(is_integer(n) and abs(n) < 2**48 for n in sizes):
-            raise InputError(f"{self.path}: sizes in its headers are damaged; {WAY_OUT}")
-        *sides, extra, groups, bits = sizes
-        size = abs(bits) // 8 * groups * (extra + math.prod(sides)) if sides else 0
-        if size < 0:
+        size = hdu.size
+        if size is None:
             raise InputError(f"{self.path}: sizes in its headers are damaged; {WAY_OUT}")
         self.check_size(hdu.start + size)
         return hdu.start + _to_block(size)
@@ -272,18 +285,24 @@ class FITSReader:
         return image_extension(self.path, self.hdu(image.end))
 
 
-def _parse(text: str, cards: dict[str, str]) -> bool:
-    """Take the cards of a block; whether the header ends with it."""
+@functools.lru_cache(maxsize=64)
+def _block_cards(block: bytes) -> tuple[Mapping[str, str], bool]:
+    """The cards of a block of a header by their keywords, and whether the header ends with it.
+
+    Files of one kind have blocks in common, so those of the last files are kept.
+    """
+    text = block.decode("ascii", "replace")
     # A header has printable ASCII only: a card with anything else in it says nothing.
     clean = text.isascii() and text.isprintable()
+    cards: dict[str, str] = {}
     for i in range(0, _BLOCK, _CARD):
         card = text[i : i + _CARD]
         key = card[:8].rstrip()
         if key == "END":
-            return True
+            return cards, True
         if card[8:10] == "= " and key not in cards and (clean or (card.isascii() and card.isprintable())):
             cards[key] = card
-    return False
+    return cards, False
 
 
 def card_value(text: str) -> Any:
