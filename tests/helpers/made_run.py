@@ -42,28 +42,34 @@ def write_run(folder: Path, area: Area, number: int | np.ndarray = 112, sector: 
 
 
 def _write(output: Path, area: Area, i: int, flux: float, sector: int) -> str:
-    frames = len(area.time)
-    shape = np.ones(frames)
+    cadenceno = (4697 + np.floor(area.time * 86400 / area.cadence)).astype(np.int32)
+    place = np.array([area.column[i], area.row[i]])
+    numbers = 1000 + i, sector, area.cadence, area.tmag[i], place, area.time, cadenceno
+    return write_lightcurve(output, made_lightcurve(*numbers, flux * area.flux[i], flux * area.sigma[i]))
+
+
+def made_lightcurve(starid, sector, cadence, tmag, place, time, cadenceno, flux, error) -> LightCurve:
+    """A light curve file from days, cadence numbers, flux and a constant error; `place` is (column, row)."""
+    shape = np.ones(len(time))
     columns = {
-        "time": 1325.3 + area.time + 0.003,
+        "time": 1325.3 + time + 0.003,
         "timecorr": 0.003 * shape,
-        "cadenceno": (4697 + np.floor(area.time * 86400 / area.cadence)).astype(np.int32),
-        "flux": flux * area.flux[i],
-        "flux_err": flux * area.sigma[i] * shape,
+        "cadenceno": cadenceno,
+        "flux": flux,
+        "flux_err": error * shape,
         "flux_background": 1000.0 * shape,
-        "corrector_quality": np.zeros(frames, np.int32),
-        "quality": np.zeros(frames, np.int32),
-        "pos_centroid": np.stack([area.column[i] * shape, area.row[i] * shape], axis=1),
-        "pos_corr": np.zeros((frames, 2)),
+        "corrector_quality": np.zeros(len(time), np.int32),
+        "quality": np.zeros(len(time), np.int32),
+        "pos_centroid": np.outer(shape, place),
+        "pos_corr": np.zeros((len(time), 2)),
     }
-    curve = LightCurve(
-        starid=1000 + i, sector=sector, camera=1, ccd=1, cadence=area.cadence, data_rel=1, version=1,
+    return LightCurve(
+        starid=starid, sector=sector, camera=1, ccd=1, cadence=cadence, data_rel=1, version=1,
         columns=columns, sumimage=np.ones((3, 3), np.float32), aperture=np.full((3, 3), 3, np.int32),
         primary_cards=[
-            ("TELESCOP", "TESS", ""), ("TICID", 1000 + i, ""), ("CAMERA", 1, ""), ("CCD", 1, ""),
-            ("SECTOR", sector, ""), ("TESSMAG", round(float(area.tmag[i]), 3), ""),
+            ("TELESCOP", "TESS", ""), ("TICID", starid, ""), ("CAMERA", 1, ""), ("CCD", 1, ""),
+            ("SECTOR", sector, ""), ("TESSMAG", round(float(tmag), 3), ""),
         ],
-        table_cards=[("TIMEDEL", area.cadence / 86400, "")],
+        table_cards=[("TIMEDEL", cadence / 86400, "")],
         wcs_cards=[("CRVAL1P", 100, ""), ("CRVAL2P", 100, "")],
     )  # fmt: skip
-    return write_lightcurve(output, curve)
