@@ -86,6 +86,9 @@ class InputFile(io.RawIOBase):
     (True, b'SIMPLE')
     """
 
+    #: Python closes an object whose file could not be opened, too.
+    _raw: Any = None
+
     def __init__(self, path: str | os.PathLike[str], most: int | None = None, unpack: bool = True) -> None:
         super().__init__()
         self.path = Path(path)
@@ -170,7 +173,7 @@ class InputFile(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file."""
-        if not self.closed:
+        if not self.closed and self._raw is not None:
             self._raw.close()
         super().close()
 
