@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import shutil
 import sqlite3
 from pathlib import Path
 
 import numpy as np
+from archive_server import Archive, add_frames, frame_name
 from ffi_files import series
 from foreign_files import make_cutout, make_mast_cube, pixels, write_tasoc
 from made_curves import make_area
@@ -26,6 +29,7 @@ __all__ = [
     "ccd",
     "curves",
     "cutout",
+    "downloads",
     "frames",
     "lists",
     "mast",
@@ -177,7 +181,7 @@ def vectors(folder: Path) -> None:
 
 
 def tables(folder: Path) -> None:
-    """Tables of stars in all formats, and a cube whose CCD they lie on."""
+    """Tables of stars in all formats, the strips of the TIC too, and a cube whose CCD they lie on."""
     from astropy.table import Table
 
     packed(folder)
@@ -203,6 +207,28 @@ def tables(folder: Path) -> None:
     pyarrow.parquet.write_table(
         pyarrow.table({name: table[name].tolist() for name in table.colnames}), folder / "tic.parquet"
     )
+    (folder / "tic").mkdir()
+    (folder / "tic" / "header.csv").write_text(",".join(table.colnames) + "\n")
+    northern = table["dec"] > np.median(table["dec"])
+    for name, part in (("66_00S__64_00S", ~northern), ("68_00S__66_00S", northern)):
+        table[part].write(folder / "tic" / f"tic_dec{name}.csv", format="ascii.no_header", delimiter=",")
+
+
+def downloads(folder: Path) -> None:
+    """A download that was interrupted: two of its four frames, a part of the third, its state."""
+    archive = Archive()
+    add_frames(archive, [frame_name(number) for number in range(4)])
+    frames = {name: content for name, content in archive.files.items() if "ffic.fits" in name and "?" in name}
+    ffi = folder / "ffi" / "1-1"
+    ffi.mkdir(parents=True)
+    lines = []
+    for number, (uri, content) in enumerate(list(frames.items())[:3]):
+        name, whole = uri.rpartition("/")[2], number < 2
+        (ffi / (name if whole else f"{name}.part")).write_bytes(content if whole else content[:80_000])
+        tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        state = {"path": f"ffi/1-1/{name}", "whole": whole, "size": len(content), "version": tag}
+        lines.append(json.dumps(state) + "\n")
+    (folder / "download.state").write_text("".join(lines))
 
 
 def _brightest(catalog: Path, count: int) -> list[int]:

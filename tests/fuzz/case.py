@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
+import gc
 import logging
 import os
 import resource
@@ -68,16 +70,60 @@ def _variables(folder: str) -> None:
     injected_variables(Path(folder), read_run(folder).stars)
 
 
-#: Functions of the library that are used like commands.
-_FUNCTIONS = {"psf": _psf, "variables": _variables}
+def _download(folder: str) -> None:
+    """`download` from a server in this process; the frames have to be those of the server."""
+    from archive_server import Archive, add_frames, frame_name, serving
+
+    from tasoc_mpi import cli
+    from tasoc_mpi.core.errors import TasocError
+    from tasoc_mpi.core.settings import load_settings
+
+    archive = Archive()
+    names = [frame_name(number) for number in range(4)]
+    add_frames(archive, names)
+    settings = Path(folder).with_name("settings.ini")
+    with serving(archive):
+        settings.write_text(f"[download]\narchive = {archive.address}\nmast = {archive.address}\n")
+        os.environ["TESSPHOT_SETTINGS"] = str(settings)
+        load_settings.cache_clear()
+        try:
+            status = cli.main(["--quiet", "download", folder, "--sector", "1"])
+        finally:
+            del os.environ["TESSPHOT_SETTINGS"]
+            load_settings.cache_clear()
+    if status:
+        # The program has printed why.
+        sys.exit(status)
+    for name in names:
+        content = archive.files[f"/api/v0.1/Download/file?uri=mast:TESS/product/{name}"]
+        if Path(folder, "ffi", "1-1", name).read_bytes() != content:
+            raise TasocError(f"{name} is not the archive's")
+
+
+#: Functions that are used like commands.
+_FUNCTIONS = {"download": _download, "psf": _psf, "variables": _variables}
+
+
+@functools.cache
+def _parser() -> argparse.ArgumentParser:
+    """The parser of the command line, with photometry and corrections in the process that parses."""
+    from tasoc_mpi import cli, tessphot
+    from tasoc_mpi.commands import correct, run
+    from tasoc_mpi.correction.corrected_star import correct_star
+
+    mains = run.main, correct.main
+    run.main = functools.partial(run.main, photometry=tessphot)  # type: ignore[assignment]
+    correct.main = functools.partial(correct.main, function=correct_star)  # type: ignore[assignment]
+    try:
+        return cli.build_parser()
+    finally:
+        run.main, correct.main = mains
 
 
 def _main(options: Sequence[str]) -> int:
     """The program, with its photometry and its corrections in this process."""
-    from tasoc_mpi import cli, tessphot
-    from tasoc_mpi.commands import correct, run
+    from tasoc_mpi import cli
     from tasoc_mpi.core.errors import TasocError
-    from tasoc_mpi.correction.corrected_star import correct_star
 
     if options[0] in _FUNCTIONS:
         try:
@@ -86,29 +132,31 @@ def _main(options: Sequence[str]) -> int:
             print(f"tasoc-mpi {options[0]}: error: {error}", file=sys.stderr)
             return 1
         return 0
-    mains = run.main, correct.main
-    run.main = functools.partial(run.main, photometry=tessphot)  # type: ignore[assignment]
-    correct.main = functools.partial(correct.main, function=correct_star)  # type: ignore[assignment]
+    # It takes longer to build than most cases take.
+    build, parser = cli.build_parser, _parser()
+    cli.build_parser = lambda: parser
     try:
         return cli.main(options)
     finally:
-        run.main, correct.main = mains
+        cli.build_parser = build
 
 
 @functools.cache
-def _caches() -> list[Callable[[], None]]:
-    """What forgets the files of other cases."""
-    found = []
+def _caches(modules: int) -> list[Callable[[], None]]:
+    """What forgets the files of other cases; found anew when the number of modules has changed."""
+    found = {}
     for name, module in list(sys.modules.items()):
         if name.startswith("tasoc_mpi"):
             for value in vars(module).values():
-                clear = getattr(value, "cache_clear", None)
-                if clear is not None:
-                    found.append(clear)
-    return found
+                # The version of the program is in no file of a case.
+                if hasattr(value, "cache_clear") and value.__name__ != "program_version":
+                    found[id(value)] = value.cache_clear
+    return list(found.values())
 
 
-def _child(options: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+def _child(
+    options: Sequence[str], environment: dict[str, str], folder: Path, caches: list[Callable[[], None]]
+) -> None:
     """Run the program in this process, and end it."""
     status = 70
     try:
@@ -124,7 +172,7 @@ def _child(options: Sequence[str], environment: dict[str, str], folder: Path) ->
         warnings.resetwarnings()
         for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
-        for clear in _caches():
+        for clear in caches:
             clear()
         used = {
             line.split(":")[0]: line.split()[1]
@@ -150,13 +198,17 @@ def _child(options: Sequence[str], environment: dict[str, str], folder: Path) ->
 def _run(options: Sequence[str], environment: dict[str, str], logs: Path) -> Outcome:
     """Run the program in a child process under limits."""
     logs.mkdir(parents=True, exist_ok=True)
+    caches = _caches(len(sys.modules))
     start = time.monotonic()
+    # The child collects its own garbage only, and does not copy the pages of all objects to look at them.
+    gc.freeze()
     with warnings.catch_warnings():
         # Of other threads, which Python 3.12 warns of.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
-        _child(options, environment, logs)
+        _child(options, environment, logs, caches)
+    gc.unfreeze()
     descriptor = os.pidfd_open(pid)
     try:
         import select

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from random import Random
 
-from .damage import Damage, integers, numbers
+from .damage import Damage, damage_bytes, integers, numbers
 
-__all__ = ["damage_ini", "damage_text", "damage_yaml"]
+__all__ = ["damage_ini", "damage_text", "damage_text_or_bytes", "damage_yaml"]
 
 _ODD = (
     "",
@@ -145,6 +145,15 @@ def damage_text(rng: Random, path: Path) -> Damage:
         done.append(kind)
     path.write_bytes(data)
     return Damage("; ".join(done))
+
+
+def damage_text_or_bytes(rng: Random, path: Path) -> Damage:
+    """As `damage_text` if the file is text, else as `damage_bytes`."""
+    try:
+        path.read_text("utf-8")
+    except UnicodeDecodeError:
+        return damage_bytes(rng, path)
+    return damage_text(rng, path)
 
 
 def damage_yaml(rng: Random, path: Path) -> Damage:

@@ -13,7 +13,7 @@ from .damage_hdf5 import damage_hdf5
 from .damage_log import damage_log
 from .damage_sqlite import damage_sqlite
 from .damage_table import damage_parquet
-from .damage_text import damage_ini, damage_text, damage_yaml
+from .damage_text import damage_ini, damage_text, damage_text_or_bytes, damage_yaml
 
 __all__ = ["KINDS", "Kind"]
 
@@ -217,6 +217,20 @@ KINDS: dict[str, Kind] = {
         ("tic.parquet",),
         damage_parquet,
         (("catalog", "{case}", "--from", "{file}", "--overwrite"),),
+    ),
+    "strips": Kind(
+        bases.tables,
+        ("tic/*.csv",),
+        damage_text,
+        (("catalog", "{case}", "--from", "{case}/tic", "--overwrite"),),
+    ),
+    "download": Kind(
+        bases.downloads,
+        ("download.state", "ffi/1-1/*.part"),
+        damage_text_or_bytes,
+        (("download", "{case}"),),
+        keeps=r".*\.part",
+        links=False,
     ),
     "lists": Kind(
         bases.lists,

@@ -29,6 +29,8 @@ _OURS = re.compile(
     r"|^ValueError: the (flux|errors) of the light curve (is|are) all NaN$"
 )
 _CUBE = re.compile(r"sector\d+_camera\d_ccd\d\.hdf5")
+#: By the checksum of a cube's bytes, that of its values: most cases leave the cube as it is.
+_values_of: dict[str, str] = {}
 #: Bytes of a dataset that is not compared.
 _LARGE = 1 << 26
 #: Bytes: what a case may take, with what its process had before (shared with its parent).
@@ -56,10 +58,13 @@ def tree(folder: Path) -> dict[str, str]:
             mode = path.lstat().st_mode
             if not stat.S_ISREG(mode):
                 found[str(path.relative_to(folder))] = f"{stat.S_IFMT(mode):o}"
-            elif _CUBE.fullmatch(name):
-                found[str(path.relative_to(folder))] = _values(path)
             else:
-                found[str(path.relative_to(folder))] = hashlib.md5(path.read_bytes()).hexdigest()
+                digest = hashlib.md5(path.read_bytes()).hexdigest()
+                if _CUBE.fullmatch(name):
+                    if digest not in _values_of:
+                        _values_of[digest] = _values(path)
+                    digest = _values_of[digest]
+                found[str(path.relative_to(folder))] = digest
     return found
 
 
@@ -182,8 +187,11 @@ def _judge_files(kind: Kind, file: Path, before: dict[str, str], case: Path, sta
         if path.name.startswith(file.name + "-"):
             # A journal that SQLite keeps for a file that it cannot repair.
             continue
-        if re.fullmatch(r"(todo.*\.sqlite|s\d+-\d-\d\.log|cbv)\.lock", path.name):
-            # The lock of a work list, a log or the vectors is never removed: who waits for it has it open.
+        if re.fullmatch(
+            r"(todo.*\.sqlite|s\d+-\d-\d\.log|cbv|download\.state)\.lock|download\.state", path.name
+        ):
+            # The lock of a work list, a log, the vectors or a download is never removed: who waits for it has
+            # it open. The state of a download stays: the next one begins with it.
             continue
         if _TEMPORARY.fullmatch(path.name) and not (
             kind.keeps and status and re.fullmatch(kind.keeps, path.name)

@@ -68,13 +68,17 @@ def check_fits(path: Path) -> int:
     Raises
     ------
     InputError
-        If the file is truncated, has more than its HDUs, or a sum is wrong.
+        If the file is truncated, has more than its HDUs, a header is not text, or a sum is wrong.
     """
     start = checked = 0
     with FITSReader(path) as reader:
         for number, hdu in enumerate(reader.hdus()):
             end = reader.end(hdu)
-            if isinstance(hdu.values.get("CHECKSUM"), str):
+            header = reader.read(start, hdu.start - start).decode("latin-1")
+            # A damaged card could be that of the CHECKSUM itself.
+            if not (header.isascii() and header.isprintable()):
+                raise InputError(f"{path}: the header of HDU {number} is damaged; {WAY_OUT}")
+            if "CHECKSUM" in hdu.cards:
                 total = 0
                 for first in range(start, end, _AT_ONCE):
                     block = reader.read(first, min(_AT_ONCE, end - first))
