@@ -1,7 +1,10 @@
 """What a star costs, stage by stage, and what a run reaches: the figures of docs/benchmarks.md.
 
 Simulates a CCD of 512 x 512 pixels with 1,282 frames in ./bench/ccd (kept for the next time), prepares it,
-times the stages on one core with the cube in the page cache, and runs it alone and under mpiexec.
+times the stages on one core with the cube in the page cache, and runs it alone and under mpiexec. The cost of
+a star of another cadence (600 s: 3,900 frames):
+
+    bench.py --folder bench/c200 --cadence 200 --frames 11700 --pixels 64 --stars 30 --methods aperture linpsf
 """
 
 from __future__ import annotations
@@ -33,16 +36,31 @@ def command(*words: str) -> None:
     subprocess.run([str(BIN / words[0]), *words[1:]], check=True)
 
 
-def make_input(folder: Path) -> None:
+#: Sectors that have frames of a cadence.
+SECTORS = {1800: 1, 600: 30, 200: 60}
+
+
+def make_input(folder: Path, cadence: int, frames: int, pixels: int) -> None:
     """Simulate and prepare, unless that was done before."""
     if not (folder / "todo.sqlite").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        where = ["--sector", "1", "--camera", "1", "--ccd", "1"]
-        size = ["--frames", "1282", "--rows", "512", "--columns", "512", "--tpfs", "20"]
-        command("tasoc-mpi", "simulate", str(folder), *where, *size)
+        where = ["--sector", str(SECTORS[cadence]), "--camera", "1", "--ccd", "1", "--cadence", str(cadence)]
+        # Some stars of a small field, too.
+        density = "1" if pixels > 200 else "3"
+        size = [
+            "--frames",
+            str(frames),
+            "--rows",
+            str(pixels),
+            "--columns",
+            str(pixels),
+            "--density",
+            density,
+        ]
+        command("tasoc-mpi", "simulate", str(folder), *where, *size, "--tpfs", "20" if pixels > 200 else "0")
         start = time.perf_counter()
         command("tasoc-mpi", "prepare", str(folder))
-        print(f"prepare: {(time.perf_counter() - start) / 1282 * 1e3:.1f} ms a frame")
+        print(f"prepare: {(time.perf_counter() - start) / frames * 1e3:.1f} ms a frame")
         command("tasoc-mpi", "todo", str(folder))
 
 
@@ -128,7 +146,8 @@ def time_methods(folder: Path, methods: list[str], n_stars: int, repeat: int) ->
     ffi = todo[todo["datasource"] == b"ffi"]
     stars = np.random.default_rng(1).permutation(ffi["starid"])[:n_stars].tolist()
     output = folder / "methods"
-    where = {"input_folder": folder, "output_folder": output, "sector": 1, "camera": 1, "ccd": 1}
+    sector = int(ffi["sector"][0])
+    where = {"input_folder": folder, "output_folder": output, "sector": sector, "camera": 1, "ccd": 1}
 
     def read(starid: int) -> None:
         np.array(pho._source.images[pho._slices]), np.array(pho._source.images_err[pho._slices])
@@ -137,7 +156,7 @@ def time_methods(folder: Path, methods: list[str], n_stars: int, repeat: int) ->
         with tessphot(method, starid, **where) as star:
             star.save_lightcurve() if star.status.has_lightcurve else None
 
-    rows = [("method", "ms", "read, ms", "ratio")]
+    rows = [("method", "ms", "read, ms", "ratio", "kB")]
     for method in methods:
         # All stars in turn, so that none finds its pixels in the processor's cache.
         best = np.full((2, len(stars)), np.inf)
@@ -149,7 +168,9 @@ def time_methods(folder: Path, methods: list[str], n_stars: int, repeat: int) ->
                         action(starid)
                         best[row, k] = min(best[row, k], time.process_time() - start)
         reading, star = 1e3 * np.median(best, axis=1)
-        rows.append((method, number(star, 2), number(reading, 3), number(star / reading, 1)))
+        sizes = [path.stat().st_size for path in output.rglob("*_lc.fits.gz")]
+        size = number(np.median(sizes) / 1e3, 0)
+        rows.append((method, number(star, 2), number(reading, 3), number(star / reading, 1), size))
     print(f"\nProcessor time, medians over {len(stars)} stars of the best of {repeat + 1}:")
     print("\n".join(text_table(rows, left=1)))
     shutil.rmtree(output)
@@ -186,10 +207,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("bench/ccd"))
     parser.add_argument("--stars", type=int, default=300)
+    parser.add_argument("--cadence", type=int, choices=SECTORS, default=1800, help="of the simulation, s")
+    parser.add_argument("--frames", type=int, default=1282)
+    parser.add_argument("--pixels", type=int, default=512, help="width and height of the CCD")
     parser.add_argument("--methods", nargs="+", help="only the processor time of these; linpsf and psf, too")
     args = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", flush=True)
-    make_input(args.folder)
+    make_input(args.folder, args.cadence, args.frames, args.pixels)
     if args.methods:
         time_methods(args.folder, args.methods, args.stars, repeat=3)
         return
