@@ -40,7 +40,7 @@ class FrameFacts:
     numbers: tuple[float, ...]
     processing: Processing  #: See `products.processing`
     wcs_cards: dict[str, Any]  #: Of the file's own pixels
-    wcs_text: str  #: In full frame image pixels; empty without a reference pixel
+    wcs_text: str  #: Cards for 1-based full frame image pixels; empty without a reference pixel
     #: 0-based full frame image (column, row) of the place the barycentric correction is for.
     btc_pixel: tuple[float, float]
 

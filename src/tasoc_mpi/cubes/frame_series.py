@@ -60,7 +60,9 @@ class FrameSeries:
     #: columns where none are.
     excluded: NDArray[np.int32]
     wcs: FrameWCS
-    wcs_headers: tuple[str, ...]  #: In full frame image pixels; empty where the WCS cannot be used
+    wcs_headers: tuple[
+        str, ...
+    ]  #: Cards for 1-based full frame image pixels; empty where the WCS cannot be used
     btc_pixel: tuple[float, float]  #: 0-based full frame image (column, row) of the place `timecorr` is for
     #: Frames of cadences that are there more than once, and the ones that are taken instead.
     left_out: tuple[tuple[FFIInfo, FFIInfo], ...] = ()

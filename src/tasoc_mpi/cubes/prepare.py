@@ -386,7 +386,7 @@ def tess_positions(
 ) -> tuple[NDArray[np.float64], str]:
     """Positions of TESS and their source, from `spice`, or the folder's own kernels, or `timecorr`.
 
-    `timecorr` is the barycentric correction in `time` (days) at a pixel (column, row) of a frame.
+    `timecorr` is the barycentric correction in `time` (days) at a pixel (column, row; 0-based) of a frame.
     """
     from ..models.barycentre import ephemeris
 

@@ -30,7 +30,7 @@ class SkyGeometry:
 
     shape: tuple[int, int]  #: Rows and columns of a frame
     origin: tuple[int, int]  #: 0-based full frame image (row, column) of its first pixel
-    centre: tuple[float, float]  #: Full frame image (row, column) of the camera's centre
+    centre: tuple[float, float]  #: 0-based full frame image (row, column) of the camera's centre
     mesh_shape: tuple[int, int]  #: Number of boxes
     pixels: NDArray[np.int64]  #: Shape (P,): flat indices of the pixels from 2400 px on, ring after ring
     radii: NDArray[np.float64]  #: Shape (P,): their distances from the centre, pixels

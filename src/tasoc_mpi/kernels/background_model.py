@@ -37,8 +37,8 @@ class BackgroundModel(NamedTuple):
     #: radial_first, radial_step: distance of the first node and between nodes, pixels.
     radial_first: float
     radial_step: float
-    centre: tuple[float, float]  #: Full frame image (row, column) of the camera centre
-    origin: tuple[int, int]  #: Full frame image (row, column) of the first pixel
+    centre: tuple[float, float]  #: 0-based full frame image (row, column) of the camera centre
+    origin: tuple[int, int]  #: 0-based full frame image (row, column) of the first pixel
 
     def subtract(self, frames: NDArray[np.float32], first: int = 0, row: int = 0) -> None:
         """Take the model of frames `first` to ``first + K`` out of `frames`, shape (K, rows, columns).
@@ -48,7 +48,7 @@ class BackgroundModel(NamedTuple):
         add_background(frames, self, first, (row, 0), -1.0)
 
     def frame(self, shape: tuple[int, int], t: int, corner: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
-        """The model of frame `t` in the rectangle of shape `shape` whose first pixel is `corner`."""
+        """The model of frame `t` in the rectangle of shape `shape` whose first pixel is `corner`, 0-based."""
         out = np.zeros((1, *shape), dtype=np.float32)
         add_background(out, self, t, corner, 1.0)
         return out[0]
@@ -201,7 +201,7 @@ def add_background(frames, model, first, corner, factor):
     first : int
         Frame of the model that belongs to ``frames[0]``.
     corner : (int, int)
-        Array (row, column) of ``frames[:, 0, 0]``.
+        0-based (row, column) of ``frames[:, 0, 0]`` in the array.
     factor : float
     """
     n_frames, height, width = frames.shape

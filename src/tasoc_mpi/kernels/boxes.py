@@ -138,7 +138,7 @@ def _box_values(image, box, i, j, values):
 
 @numba.njit(cache=True)
 def _box_place(image, box, i, j):
-    """Mean row and column of the finite values of a box."""
+    """Mean row and column (0-based, in the box) of the finite values of a box."""
     rows = 0
     columns = 0
     count = 0

@@ -176,7 +176,7 @@ def extend_columns(image, significant, labels, count, rows, columns, tmags, brig
     Returns
     -------
     ndarray of int32, shape (E, 3)
-        Label, row and column of each pixel gained. It may belong to another mask, too.
+        Label, row and column (0-based) of each pixel gained. It may belong to another mask, too.
     """
     n_col = image.shape[1]
     totals = summed_tmag(labels, count, rows, columns, tmags)

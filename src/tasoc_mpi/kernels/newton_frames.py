@@ -207,11 +207,11 @@ def newton_frames(
     response : ndarray, shape (E, S, S)
         Coefficients at each epoch.
     positions : ndarray, shape (K, 2)
-        Mean (row, column) of the stars that are fitted, the target first.
+        Mean 0-based (row, column) of the stars that are fitted, the target first.
     series : ndarray, shape (E, TERMS, R * C)
         Of the light that is subtracted; see `linear_psf.series_of_stars`.
     faint_stars : ndarray, shape (M, 3)
-        (row, column, flux) of the stars that it is of.
+        0-based (row, column), and flux, of the stars that it is of.
     free : ndarray of int64, shape (n,)
         Stars with offsets of their own, the target first.
     home, precision : ndarray, shape (P,)

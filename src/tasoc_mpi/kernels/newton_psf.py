@@ -37,7 +37,7 @@ def draw_with_slopes(coefficients, y, x, height, width, out):
     coefficients : ndarray, shape (S, S)
         See `kernels.spline_prf`.
     y, x : float
-        Row and column of the star.
+        0-based row and column of the star.
     height, width : int
         Of the image.
     out : ndarray, shape (3, height * width)

@@ -46,7 +46,7 @@ def sigma_scale(
     rows, columns : ndarray, shape (N,)
         Full frame image positions, 0-based.
     centre : (float, float)
-        Full frame image (row, column) of the camera centre.
+        0-based full frame image (row, column) of the camera centre.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def add_stars(image, origin, rows, columns, fluxes, scales, radii):
     image : ndarray of float32 or float64, shape (R, C)
         Changed in place.
     origin : (float, float)
-        Full frame image (row, column) of the image's first pixel.
+        0-based full frame image (row, column) of the image's first pixel.
     rows, columns : ndarray, shape (N,)
         Full frame image positions, 0-based; a star at NaN is left out.
     fluxes : ndarray, shape (N,)
@@ -147,7 +147,7 @@ def prf_image(shape, origin, rows, columns, fluxes, scales, radius):
     shape : (int, int)
         Rows and columns of the image.
     origin : (float, float)
-        Full frame image (row, column) of the image's first pixel.
+        0-based full frame image (row, column) of the image's first pixel.
     rows, columns, fluxes, scales : ndarray, shape (N,)
         As in `add_stars`.
     radius : int

@@ -100,7 +100,7 @@ def draw_table_star(table, samples, y, x, out):
     samples : int
         As for `add_table_stars`.
     y, x : float
-        Row and column of the star in the image.
+        0-based row and column of the star in the image.
     out : ndarray of float64, shape (3, R, C)
         Image, derivative by row and by column; changed in place. It has to be zero before.
     """

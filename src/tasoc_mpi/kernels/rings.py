@@ -78,7 +78,7 @@ def ring_values(image, pixels, smooth, corner, level):
     smooth : ndarray of float32, shape (H, W)
         The smooth sky in a rectangle that holds all of `pixels`.
     corner : (int, int)
-        Row and column of the rectangle's first pixel.
+        0-based row and column of the rectangle's first pixel.
     level : float
 
     Returns

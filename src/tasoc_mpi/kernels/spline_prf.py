@@ -78,7 +78,7 @@ def blend(coefficients, node_rows, node_columns, scale, row, column, out):
     coefficients : ndarray, shape (M, N, 3, S, S)
         At each node: the value, and the change over `scale` pixels in row and in column.
     node_rows, node_columns : ndarray, shape (M,), (N,)
-        Places of the nodes, increasing, full frame image pixels.
+        Places of the nodes, increasing, 0-based full frame image pixels.
     scale : float
         Pixels.
     row, column : float
@@ -122,7 +122,7 @@ def draw_star(coefficients, y, x, variance_y, variance_x, factor, image):
     ----------
     coefficients : ndarray, shape (S, S)
     y, x : float
-        Row and column of the star in the image.
+        0-based row and column of the star in the image.
     variance_y, variance_x : float
         Of the jitter during the exposure, pixels squared.
     factor : float
@@ -166,7 +166,7 @@ def star_patches(coefficients, node_rows, node_columns, scale, rows, columns, va
     coefficients, node_rows, node_columns, scale
         As for `blend`.
     rows, columns : ndarray, shape (K,)
-        Of the stars, full frame image pixels.
+        Of the stars, 0-based full frame image pixels.
     variances : ndarray, shape (K, 2)
         Of the jitter in (row, column), pixels squared.
 
@@ -174,7 +174,7 @@ def star_patches(coefficients, node_rows, node_columns, scale, rows, columns, va
     -------
     patches : ndarray, shape (K, PATCH, PATCH)
     corners : ndarray of int64, shape (K, 2)
-        Full frame image (row, column) of the first pixel of each.
+        0-based full frame image (row, column) of the first pixel of each.
     """
     n = rows.shape[0]
     patches = np.zeros((n, PATCH, PATCH))
@@ -279,8 +279,8 @@ def add_equations(
     residual, weight : ndarray, shape (R, C)
         Pixels.
     stars : ndarray, shape (K, 5)
-        Row and column (full frame image pixels), flux, variances of the jitter in row and column of the stars
-        that the coefficients are to be learnt from.
+        Of the stars that the coefficients are to be learnt from: row and column (0-based full frame image
+        pixels), flux, variances of the jitter in row and column.
     images : ndarray, shape (K, S, S)
         Coefficients at the place of each star, from `blend`.
     index : ndarray of int64, shape (S, S)
@@ -290,7 +290,7 @@ def add_equations(
     plane : ndarray, shape (Q, R, C)
         Parts of the background.
     row0, column0 : int
-        Full frame image pixel of the first one.
+        0-based full frame image pixel of the first one.
     """
     unknowns, n_stars, n_rings = normal.shape[0], stars.shape[0], rings.shape[0]
     dense = np.zeros(unknowns)

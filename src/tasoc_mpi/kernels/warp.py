@@ -40,7 +40,7 @@ def warp_moments(reference, image, matrix, basis, centre):
     basis : ndarray, shape (n, 2, 3)
         Derivative of `matrix` by each parameter.
     centre : ndarray, shape (2,)
-        (column, row) in the arrays of the origin of x and y.
+        0-based (column, row) in the arrays of the origin of x and y.
 
     Returns
     -------

@@ -83,7 +83,7 @@ def align(
     warpmode : str
         'translation', 'euclidian' or 'affine'.
     origin : (float, float)
-        (column, row) of the first pixel, in the coordinates of the result.
+        0-based (column, row) of the first pixel, in the coordinates of the result.
     start : ndarray, shape (2, 3), optional
         Where to begin; no movement by default.
 

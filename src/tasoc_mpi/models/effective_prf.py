@@ -35,7 +35,7 @@ def local_response(
         The input folder, in which `tasoc-mpi prf` has written its file.
     sector, camera, ccd : int
     place : (float, float)
-        (row, column), full frame image pixels.
+        (row, column), 0-based full frame image pixels.
     time : ndarray, shape (T,)
         BJD - 2457000, days.
 

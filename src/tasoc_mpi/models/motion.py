@@ -30,7 +30,7 @@ class ImageMovementKernel:
     Parameters
     ----------
     warpmode : str
-        Content of a kernel, in pixels and radians; (x, y) is a position (column, row):
+        Content of a kernel, in pixels and radians; (x, y) is a position (column, row; 0-based):
 
         - ``'wcs'``: a world coordinate system a frame; a position is taken to the sky by the one of
           the reference frame and back by the frame's own.
@@ -44,7 +44,7 @@ class ImageMovementKernel:
     wcs_ref : int, optional
         Index of the reference frame in a series of world coordinate systems.
     origin : (float, float)
-        (column, row) of the first pixel of `image_ref`, and of the images aligned with it.
+        0-based (column, row) of the first pixel of `image_ref`, and of the images aligned with it.
 
     Attributes
     ----------
@@ -215,7 +215,7 @@ class ImageMovementKernel:
         Parameters
         ----------
         xy : array_like, shape (2,) or (N, 2)
-            (column, row).
+            (column, row), 0-based.
         kernel : array_like, shape (n_params,), or int
             Parameters; for warpmode 'wcs' the index of the frame.
 
@@ -250,7 +250,7 @@ class ImageMovementKernel:
         time : float or array_like, shape (T,)
             On the scale of the series. NaN gives NaN.
         xy : array_like, shape (2,) or (N, 2)
-            (column, row) in the reference.
+            0-based (column, row) in the reference.
 
         Returns
         -------

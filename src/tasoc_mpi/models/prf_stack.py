@@ -22,9 +22,9 @@ class Stack:
     image, variance : ndarray, shape (R, C)
         e-/s and its square; NaN where no frame has a value or that are to be left out.
     origin : (int, int)
-        Full frame image (row, column) of the first pixel.
+        0-based full frame image (row, column) of the first pixel.
     rows, columns : ndarray, shape (K,)
-        Mean place of each star, full frame image pixels.
+        Mean place of each star, 0-based full frame image pixels.
     jitter : ndarray, shape (K, 2)
         Variance of the stars' places in (row, column) between the frames, pixels squared.
     """

@@ -188,7 +188,7 @@ def touched_sides(mask: NDArray[np.bool_]) -> set[str]:
 
 
 def minimal_mask(aperture: NDArray[np.int32], row: float, column: float) -> NDArray[np.bool_]:
-    """Collected pixels (bit 1 of `aperture`) within 1 pixel of a position of the stamp, in row and column.
+    """Collected pixels (bit 1 of `aperture`) within 1 pixel, in row and column, of a position counted from 0.
 
     Examples
     --------

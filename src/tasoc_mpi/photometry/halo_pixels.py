@@ -48,7 +48,7 @@ def saturated_regions(
     limit : float
         Pixels from here on count as saturated, e-/s.
     row, column : float
-        Position of the target in the image.
+        0-based position of the target in the image.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def neighbour_wings(
     usable : ndarray of bool, shape (R, C)
         Pixels that show the wings of the target.
     target : (float, float)
-        Its (row, column) in the image.
+        Its 0-based (row, column) in the image.
     others : ndarray, shape (N, 3)
         (row, column, flux relative to the target) of the other stars.
 

@@ -39,7 +39,7 @@ def star_in_background(
     shape : (int, int)
         Rows and columns that there are.
     place : (float, float)
-        (row, column) of the star in them.
+        0-based (row, column) of the star in them.
     rows, columns : slice
         The stamp in them.
     good : ndarray of bool, shape (T,)

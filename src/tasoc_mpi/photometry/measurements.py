@@ -52,7 +52,7 @@ def fill_statistics(
 ) -> None:
     """Fill in the statistics of a light curve over its good points; see `kernels.statistics`.
 
-    Arrays have the shape (T,), days and e-/s; the centroid (T, 2) is (column, row).
+    Arrays have the shape (T,), days and e-/s; the centroid (T, 2) is (column, row), 1-based.
 
     Raises
     ------

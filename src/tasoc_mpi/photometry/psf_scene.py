@@ -83,7 +83,7 @@ class Scene:
     ----------
     pixels : Pixels
     positions : ndarray, shape (N, 2)
-        Mean (row, column) of all stars, in these pixels, where their images are.
+        Mean 0-based (row, column) of all stars, in these pixels, where their images are.
     step : ndarray, shape (2,)
         By which these are from the catalogue's.
     weight : ndarray, shape (R, C)
@@ -150,7 +150,7 @@ def make_scene(
     ----------
     pixels : Pixels
     positions : ndarray, shape (N, 2)
-        Mean (row, column) of all stars, in these pixels.
+        Mean 0-based (row, column) of all stars, in these pixels.
     expected : ndarray, shape (N,)
         Their fluxes by the catalogue, e-/s.
     target : int

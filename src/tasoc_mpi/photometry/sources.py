@@ -52,7 +52,7 @@ class Source(ABC):
     collected : ndarray of int32, shape (R, C)
         Aperture flags of every pixel (1 collected, 4 background, 32 to 256 output).
     origin : (int, int)
-        Full frame image (row, column) of the first pixel of these arrays.
+        0-based full frame image (row, column) of the first pixel of these arrays.
     time, timecorr : ndarray, shape (T,)
         BJD - 2457000 and its barycentric correction in the file, days.
     cadenceno, quality : ndarray of int32, shape (T,)
@@ -62,7 +62,7 @@ class Source(ABC):
         Origin of `tess_positions`.
     catalog : StarCatalog
     star_positions : ndarray, shape (N, 2)
-        (column, row) of every catalog star in the reference frame.
+        0-based (column, row) of every catalog star in the reference frame.
     wcs_header : str
         FITS header of the reference WCS, with pixels of the full frame image.
     cube : Cube or None

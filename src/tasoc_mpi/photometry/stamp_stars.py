@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STAMP_STAR_DTYPE", "StampStars"]
 
-#: A star of a stamp's catalog: degrees at the time of observation, full frame image pixels, stamp pixels.
+#: A star of a stamp's catalog: degrees at the time of observation, 0-based pixels of image and stamp.
 STAMP_STAR_DTYPE = np.dtype(
     [("starid", "i8")]
     + [(name, "f8") for name in ("tmag", "ra", "dec", "row", "column", "row_stamp", "column_stamp")]
@@ -150,7 +150,7 @@ class StampStars(StampPixels):
 
     @property
     def star_positions(self) -> NDArray[np.float64]:
-        """Where every star of `catalog` is in every frame, shape (N, T, 2): (column, row).
+        """Where every star of `catalog` is in every frame, shape (N, T, 2): 0-based (column, row).
 
         In 0-based pixels of the full frame image, for the stars in the order of `catalog`. They move with the
         world coordinates of the frames, or with the position corrections of a target pixel file. In frames
@@ -232,5 +232,5 @@ class StampStars(StampPixels):
         background: NDArray[np.float64],
         centroid: NDArray[np.float64],
     ) -> None:
-        """Fill the light curve at once: arrays of shape (T,), the centroid (T, 2) as (column, row)."""
+        """Fill the light curve at once: arrays of shape (T,); centroid (T, 2): column and row from 1."""
         self._columns.fill(flux=flux, flux_err=flux_err, flux_background=background, pos_centroid=centroid)

@@ -14,7 +14,7 @@ __all__ = [
     "stamp_outline",
 ]
 
-#: Full frame image (row, column) of the camera's optical axis, for (camera, ccd).
+#: 0-based full frame image (row, column) of the camera's optical axis, for (camera, ccd).
 CAMERA_CENTRES = {
     (1, 1): (2099.52, 2158.22),
     (1, 2): (2098.02, -5.65),

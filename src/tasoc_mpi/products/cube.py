@@ -140,12 +140,12 @@ class Cube:
 
     @property
     def row_offset(self) -> int:
-        """Full frame image row of the first row."""
+        """0-based full frame image row of the first row."""
         return int(self.attributes["PIXEL_OFFSET_ROW"])
 
     @property
     def column_offset(self) -> int:
-        """Full frame image column of the first column."""
+        """0-based full frame image column of the first column."""
         return int(self.attributes["PIXEL_OFFSET_COLUMN"])
 
     @property

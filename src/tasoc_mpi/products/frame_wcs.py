@@ -110,13 +110,13 @@ class FrameWCS:
         self.sip_a[frame], self.sip_b[frame] = 0.0, 0.0
 
     def positions(self, ra: float, dec: float) -> NDArray[np.float64]:
-        """(column, row) of a star in every frame, shape (T, 2); NaN in bad frames."""
+        """0-based (column, row) of a star in every frame, shape (T, 2); NaN in bad frames."""
         return kernel.sky_to_pixel_frames(
             float(ra), float(dec), self.projection, self.crpix, self.sip_a, self.sip_b, self.good
         )
 
     def stars(self, ra: NDArray[np.float64], dec: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
-        """(column, row) of many stars in one frame, shape (N, 2)."""
+        """0-based (column, row) of many stars in one frame, shape (N, 2)."""
         return kernel.sky_to_pixel_stars(
             np.ascontiguousarray(ra, dtype="f8"),
             np.ascontiguousarray(dec, dtype="f8"),

@@ -347,7 +347,7 @@ def header_catalog(
     ccd : (int, int, int)
         Sector, camera and CCD.
     wcs : FrameWCS
-        In full frame image pixels.
+        Of full frame image pixels (positions are 0-based).
     stamp : (int, int, int, int)
         (row_min, row_max, col_min, col_max) of the file's pixels, half open, 0-based.
     time : float

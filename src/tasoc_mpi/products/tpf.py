@@ -75,7 +75,7 @@ class TPF:
     #: row_offset, column_offset: full frame image pixel (0-based) of the stamp's first pixel.
     row_offset: int
     column_offset: int
-    wcs: FrameWCS  #: One frame, in full frame image pixels; not good where the file has no usable one
+    wcs: FrameWCS  #: One frame, of full frame image pixels; not good where the file has no usable one
     wcs_header: fits.Header  #: The same for the stamp's own pixels, as cards of an image
 
     @property

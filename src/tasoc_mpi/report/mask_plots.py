@@ -56,7 +56,7 @@ def decades(low: float, high: float, width: float) -> list[float]:
 
 
 def mask_segments(mask: NDArray[np.bool_], stamp: Stamp) -> NDArray[np.float64]:
-    """Lines of shape (L, 2, 2) between the pixels of a mask and others: ends as (column, row)."""
+    """Lines of shape (L, 2, 2) between the pixels of a mask and others: ends as 0-based (column, row)."""
     padded = np.pad(np.asarray(mask, dtype=bool), 1)
     row_min, _, col_min, _ = stamp
     r, c = np.nonzero(padded[:, 1:] != padded[:, :-1])  # between column c - 1 and c of the mask

@@ -49,7 +49,7 @@ def draw_prf(path: Path) -> Path:
     parts[0].colorbar(image, ax=axes[0])
     _profile(axes[1], prf, middle)
     image = axes[2].imshow(prf.stars.mean(axis=0), origin="lower", cmap="cividis")
-    axes[2].set(title="stars at each node", xlabel="node (column)", ylabel="node (row)")
+    axes[2].set(title="stars at each node", xlabel="node in column (from 0)", ylabel="node in row (from 0)")
     parts[0].colorbar(image, ax=axes[2])
     drift = _cut(prf, *middle, prf.epochs[-1]) - _cut(prf, *middle, prf.epochs[0])
     _differences(parts[0], axes[3:], [drift / mean.max()], ["last less first epoch, over the peak"])
@@ -57,7 +57,7 @@ def draw_prf(path: Path) -> Path:
     places = [(row, column) for row in rows for column in columns[::-1]]
     changes = [(_cut(prf, *place, time) - mean) / mean.max() for place in places]
     titles = [f"row {row:.0f}, column {column:.0f}" for row, column in places]
-    titles[0] += ", less the middle"
+    titles[0] += " (from 0), less the middle"
     _differences(parts[1], parts[1].subplots(1, len(places)), changes, titles)
     _series(parts[2].subplots(1, 3), prf)
     return save_figure(figure, path.with_suffix(".png"))
@@ -71,6 +71,8 @@ def _cut(prf: EffectivePRF, row: float, column: float, time: float) -> Any:
 def _image(panel: Any, values: Any, title: str, **words: Any) -> Any:
     edge = HALF_WIDTH + 0.5
     panel.set_title(title, fontsize=9)
+    panel.set_xlabel("columns from the star", fontsize=8)
+    panel.set_ylabel("rows from the star", fontsize=8)
     return panel.imshow(values, origin="lower", extent=(-edge, edge) * 2, **words)
 
 

@@ -295,7 +295,7 @@ def _read_columns(reader: FITSReader, hdu: HDU) -> dict[str, Any]:
 
 
 def _read_mask(reader: FITSReader, hdu: HDU) -> tuple[NDArray[np.bool_], tuple[int, int]]:
-    """Pixels that are used for the flux, and (row, column) of the first pixel."""
+    """Pixels that are used for the flux, and 0-based (row, column) of the first pixel."""
     values = hdu.values
     shape = values.get("NAXIS2"), values.get("NAXIS1")
     whole = values.get("BITPIX") == 32 and values.get("NAXIS") == 2

@@ -115,7 +115,7 @@ def add_wings(image, origin, rows, columns, fluxes):
     image : ndarray of float32, shape (R, C)
         Changed in place.
     origin : (int, int)
-        Full frame image (row, column) of the image's first pixel.
+        0-based full frame image (row, column) of the image's first pixel.
     rows, columns : ndarray, shape (N,)
         Full frame image positions, 0-based.
     fluxes : ndarray, shape (N,)

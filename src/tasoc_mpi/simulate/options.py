@@ -40,7 +40,7 @@ class SimulationOptions:
     rows, columns : int
         Size of the simulated region of the CCD's science pixels.
     row0, column0 : int or None
-        Full frame image row and column of the region's first pixel (the first science column is 44);
+        0-based full frame image row and column of the region's first pixel (the first science column is 44);
         None puts the region in the middle of the CCD.
     full_frame : bool
         The whole CCD with its collateral pixels, 2078 rows x 2136 columns; `rows` to `column0` are not used.
@@ -176,7 +176,7 @@ class SimulationOptions:
 
     @property
     def science(self) -> tuple[int, int, int, int]:
-        """First simulated science pixel (full frame image row, column), number of rows and columns.
+        """First simulated science pixel (0-based full frame image row, column), number of rows and columns.
 
         >>> SimulationOptions(rows=200, columns=100, row0=0).science
         (0, 1018, 200, 100)
@@ -194,7 +194,7 @@ class SimulationOptions:
 
     @property
     def image_origin(self) -> tuple[int, int]:
-        """Full frame image (row, column) of the first pixel in the files."""
+        """0-based full frame image (row, column) of the first pixel in the files."""
         return (0, 0) if self.full_frame else self.science[:2]
 
 

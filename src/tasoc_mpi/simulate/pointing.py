@@ -24,7 +24,7 @@ _FIRST_FRAME = 0.813
 
 @dataclass(frozen=True, eq=False)
 class Pointing:
-    """World coordinates of one CCD in one sector, in full frame image pixels."""
+    """World coordinates of one CCD in one sector, for 1-based full frame image pixels."""
 
     sector: int
     camera: int

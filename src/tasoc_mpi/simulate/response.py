@@ -174,9 +174,9 @@ def draw(
     image : ndarray of float32, shape (R, C)
         Changed in place.
     origin : (int, int)
-        Full frame image (row, column) of the image's first pixel.
+        0-based full frame image (row, column) of the image's first pixel.
     positions : ndarray, shape (K, 2)
-        (column, row) of the stars, full frame image pixels.
+        (column, row) of the stars, 0-based full frame image pixels.
     fluxes : ndarray, shape (K,)
         e-/s.
     focus : float

@@ -106,7 +106,7 @@ def _table(
 def _expected(
     scene: Scene, observation: Observation, stamp: Stamp
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
-    """Images without noise and their sky, shape (T, R, C), and the star's (column, row), shape (T, 2)."""
+    """Images without noise and their sky, shape (T, R, C); the star's 0-based (column, row), shape (T, 2)."""
     stars, variability, middle = scene.stars, scene.variability, observation.exposures.middle
     padding = SATURATED_PADDING if stars.tmag[stamp.star] < SATURATED_TMAG else 0
     row, rows = stamp.row - padding, stamp.rows + 2 * padding
