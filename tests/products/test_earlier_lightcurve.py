@@ -1,7 +1,7 @@
 """A light curve file of the first version of the format: every reader of today reads it.
 
-It is the star TIC 59824490 of `tasoc-mpi simulate --rows 40 --columns 40 --frames 24 --tpfs 0 --seed 3`. Its units
-are ``e-/s``, and it has none of the cards CREATOR, NSETTING, TUCDn, TREFPOS and JDREF.
+It is the star TIC 59824490 of `tasoc-mpi simulate --rows 40 --columns 40 --frames 24 --tpfs 0 --seed 3`. Its
+units are ``e-/s``, and it has none of the cards CREATOR, NSETTING, TUCDn, TREFPOS and JDREF.
 """
 
 from __future__ import annotations
