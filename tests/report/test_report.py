@@ -21,13 +21,15 @@ from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.report import run_status
+from tasoc_mpi.report.chosen_stars import choose_stars, find_period
 from tasoc_mpi.report.noise import expected_noise, mixture_sigma, noise_parts
-from tasoc_mpi.report.pictures import choose_stars, draw_pictures
+from tasoc_mpi.report.pictures import draw_pictures
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
 from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
 from tasoc_mpi.report.summary import magnitude_bins, summary_lines
 from tasoc_mpi.report.truth_comparison import compare, isolated_stars
 from tasoc_mpi.report.truth_report import comparison_lines, draw_comparisons
+from tasoc_mpi.report.variables import Variable
 from tasoc_mpi.simulate.truth_file import Truth, read_truth
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
@@ -93,19 +95,25 @@ def test_bins_hold_the_medians_of_stars_that_are_ok(tmp_path):
     assert first.expected == pytest.approx(np.median(expected_noise([8.2, 8.5, 8.9], [20, 30, 22], 90.0)))
     assert np.isnan(second.rms_hour)
     assert second.elaptime == 0.001
+    # The variation of an injected variable is no noise, but the star counts.
+    (first, *_) = magnitude_bins(ffi, 90.0, {1002})
+    assert (first.rms_hour, first.mask_size, first.counts[OK]) == (pytest.approx(120e-6), 25, 3)
+    assert (first.rms_hour_low, first.rms_hour_high) == pytest.approx((106.4e-6, 133.6e-6))
 
 
 def test_the_summary_says_the_numbers(tmp_path, capsys):
     make_folder(tmp_path)
     assert cli.main(["summary", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert f"9 stars in {tmp_path}/todo.sqlite: 3 OK, 1 WARNING, 1 ERROR, 1 SKIPPED, 3 to do" in out
+    assert f"9 rows of 8 stars in {tmp_path}/todo.sqlite: 3 OK, 1 WARNING, 1 ERROR, 1 SKIPPED, 3 to do" in out
     assert "full frame images, 1800 s: 3 OK, 1 WARNING, 1 ERROR, 1 SKIPPED, 2 to do" in out
     assert "target pixel files, 120 s: 1 to do" in out
     assert "a sky of 90 e-/s a pixel and 100 e-/s a pixel (assumed)" in out
     assert f"light curves: {tmp_path}/curves" in out
     line, _ = [line for line in out.splitlines() if line.strip().startswith("8 - 9 ")]
-    assert line.split() == ["8", "-", "9", "3", "1", ".", ".", ".", "140", "79", "70", "22", "3.5"]
+    quantiles = [f"{q:.0f}" for q in np.percentile([100, 140, 900], [16, 84])]
+    counts = ["8", "-", "9", "3", "1", ".", ".", "."]
+    assert line.split() == [*counts, "140", *quantiles, "79", "70", "22", "3.5"]
     assert max(map(len, (x for x in out.splitlines() if str(tmp_path) not in x))) <= 110
 
 
@@ -236,7 +244,7 @@ def test_pictures_are_written_and_named(tmp_path, capsys):
     from matplotlib.image import imread
 
     images = [imread(path) for path in paths]
-    assert [image.shape[:2] for image in images] == [(935, 990), (506, 1430)]
+    assert [image.shape[:2] for image in images] == [(935, 990), (489, 1540)]
     for image in images:
         assert len(np.unique(image[:, :, :3].reshape(-1, 3), axis=0)) > 30
     first = [path.read_bytes() for path in paths]
@@ -245,10 +253,35 @@ def test_pictures_are_written_and_named(tmp_path, capsys):
 
 def test_the_choice_of_light_curves_is_one_a_star_and_bright_first(tmp_path):
     run = read_run(make_folder(tmp_path))
-    chosen = choose_stars(run, {})
-    assert [int(run.stars["starid"][i]) for i, _ in chosen] == [1000, 1001, 1002]
-    assert chosen[0][1] == "brightest"
-    assert len(choose_stars(run, {}, number=2)) == 2
+    chosen = choose_stars(run, {}, 12)
+    assert [int(run.stars["starid"][one.index]) for one in chosen] == [1000, 1001, 1002]
+    assert chosen[0].why == "brightest"
+    # The light curves are noise: none is said to vary.
+    assert all(np.isnan(one.period) for one in chosen)
+    assert len(choose_stars(run, {}, 2)) == 2
+
+
+def test_an_injected_variable_is_folded_at_its_period(tmp_path):
+    run = read_run(make_folder(tmp_path))
+    chosen = choose_stars(run, {1002: Variable("transit", 0.7, 0.01)}, 12)
+    assert [(one.why, one.period) for one in chosen if run.stars["starid"][one.index] == 1002] == [
+        ("injected transit, depth 1%", 0.7)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("amplitude", "period", "drift", "found"),
+    [(3e-4, 0.7, 0.0, True), (0.0, 0.7, 0.0, False), (0.0, 0.7, 0.01, False), (1e-3, 9.0, 0.0, False)],
+)
+def test_a_period_is_found_and_noise_and_drift_are_none(amplitude, period, drift, found):
+    rng = np.random.default_rng(8)
+    time = np.arange(900) / 48
+    values = rng.normal(0, 1e-3, 900) + amplitude * np.sin(2 * np.pi * time / period)
+    values += drift * (time / time[-1]) ** 2
+    result = find_period(time, values)
+    assert (result is not None) == found
+    if result is not None:
+        assert result[0] == pytest.approx(period, rel=0.02)
 
 
 def test_a_missing_light_curve_is_named(tmp_path):

@@ -33,12 +33,17 @@ def main(args: argparse.Namespace) -> int:
     from ..core.tables import json_text
     from ..report.results import read_run
     from ..report.summary import summary_lines, summary_values
+    from ..report.variables import injected_variables
 
     folder = input_folder(args.input)
     if args.output is not None and not args.output.is_dir():
         raise MissingInput(f"{args.output}: no such folder; name the --output of the run")
     run = read_run(folder, args.output, choose_method(args.photometry).name)
-    print(json_text(summary_values(run)) if args.json else "\n".join(summary_lines(run)), flush=True)
+    variables = injected_variables(folder, run.stars)
+    text = (
+        json_text(summary_values(run, variables)) if args.json else "\n".join(summary_lines(run, variables))
+    )
+    print(text, flush=True)
     if args.pictures:
         from ..report.pictures import draw_pictures
 

@@ -96,13 +96,14 @@ def _stars(vectors: Vectors) -> Figure:
         if not own.any():
             continue
         style = {"s": 40 if number == USES.index("dominated a vector") else 6, "color": COLOURS[colour]}
-        place.scatter(vectors.column[own], vectors.row[own], label=f"{use} ({own.sum()})", **style)
+        # Files count pixels from 1, pictures from 0.
+        place.scatter(vectors.column[own] - 1, vectors.row[own] - 1, label=f"{use} ({own.sum()})", **style)
         size = np.abs(vectors.coefficients[own, 0]) if vectors.coefficients.size else np.zeros(own.sum())
         known = np.isfinite(size) & (size > 0)
         magnitude.scatter(vectors.tmag[own][known], 1e6 * size[known], **style)
     place.set_aspect("equal")
-    place.set_xlabel("column (centroid, from 1)")
-    place.set_ylabel("row (centroid, from 1)")
+    place.set_xlabel("column of the centroid (full frame image pixel, from 0)")
+    place.set_ylabel("row (from 0)")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     magnitude.set_yscale("log")
     magnitude.set_xlabel("Tmag")

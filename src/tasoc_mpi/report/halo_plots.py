@@ -48,7 +48,7 @@ def _draw_weights(figure: Figure, axes: Axes, pho: BasePhotometry) -> None:
     from matplotlib.colors import LogNorm
 
     show_image(axes, pho.sumimage, pho.stamp)
-    axes.set(xlabel="column (CCD pixel, from 0)", ylabel="row (CCD pixel, from 0)")
+    axes.set(xlabel="column (full frame image pixel, from 0)", ylabel="row (from 0)")
     axes.set_title("weights on the sum image (mean of the segments)", fontsize=10)
     maps = getattr(pho, "weightmaps", np.zeros((0,)))
     row_min, row_max, col_min, col_max = pho.stamp

@@ -48,11 +48,21 @@ def show_image(axes: Axes, image: NDArray[Any], stamp: Stamp) -> AxesImage:
 
 
 def decades(low: float, high: float, width: float) -> list[float]:
-    """Zero and powers of ten with either sign for a scale that is linear up to a width."""
-    first = int(np.ceil(np.log10(width)))
-    powers = [10.0**k for k in range(first, max(int(np.log10(max(high, -low, width))) + 1, first + 1))]
-    ticks = [-x for x in reversed(powers)] + [0.0] + powers
-    return [x for x in ticks if low <= x <= high]
+    """Zero and powers of ten with either sign for a scale that is linear up to a width.
+
+    Of a scale with fewer than three of them also twice and five times these.
+
+    >>> decades(-3.0, 2e4, 5.0), decades(900.0, 1.3e5, 4e4)
+    ([0.0, 10.0, 100.0, 1000.0, 10000.0], [10000.0, 20000.0, 50000.0, 100000.0])
+    """
+    last = int(np.log10(max(high, -low, width)))
+    ticks: list[float] = []
+    for first, steps in ((int(np.ceil(np.log10(width))), (1,)), (int(np.log10(width)), (1, 2, 5))):
+        some = [step * 10.0**k for k in range(first, max(last + 1, first + 1)) for step in steps]
+        ticks = [x for x in [-x for x in reversed(some)] + [0.0] + some if low <= x <= high]
+        if len(ticks) >= 3:
+            break
+    return ticks
 
 
 def mask_segments(mask: NDArray[np.bool_], stamp: Stamp) -> NDArray[np.float64]:
@@ -117,9 +127,9 @@ def draw_mask_making(pho: BasePhotometry, figure: Figure) -> None:
     for panel in (significant, clusters, segments, final):
         panel.plot(pho.target_pos_column, pho.target_pos_row, "+", color=_RED, markersize=9, zorder=6)
     for panel in (markers, segments, final):
-        panel.set_xlabel("column (CCD pixel, from 0)")
+        panel.set_xlabel("column (full frame image pixel, from 0)")
     for panel in (significant, markers):
-        panel.set_ylabel("row (CCD pixel, from 0)")
+        panel.set_ylabel("row (full frame image pixel, from 0)")
 
 
 def _panel(axes: Axes, pho: BasePhotometry, title: str) -> Axes:

@@ -25,8 +25,9 @@ __all__ = ["Binned", "bin_cube", "draw_frames"]
 
 #: Frames of a movie for which no step is given.
 _MOST_FRAMES = 200
-#: Pixels between and around the panels; heights of the text above and below them, and of the diagram.
-_GAP, _TOP, _BOTTOM, _STRIP = 12, 62, 30, 66
+#: Pixels between and around the panels; heights of the text above and below them, and of the diagram; width
+#: that the texts of a panel need.
+_GAP, _TOP, _BOTTOM, _STRIP, _TEXT = 12, 62, 30, 66, 196
 #: Indices into the palette: 96 greys of the image, 96 colours of the background, 16 shades of each flag, and
 #: the colours of text and lines.
 _GREYS, _COLOURS, _SHADES = 96, 96, 16
@@ -171,14 +172,13 @@ class _Layout:
     @property
     def lefts(self) -> list[int]:
         """First column of each panel."""
-        return [_GAP + i * (self.panel[0] + _GAP) for i in range(3)]
+        return [_GAP + i * (max(self.panel[0], _TEXT) + _GAP) for i in range(3)]
 
 
 def _layout(binned: Binned, size: int) -> _Layout:
     zoom = max(1, size // max(binned.images.shape[1:]))
     height, width = (zoom * n for n in binned.images.shape[1:])
-    # The texts need a certain width.
-    canvas = max(3 * width + 4 * _GAP, 560), _TOP + height + _BOTTOM + _STRIP + _GAP
+    canvas = 3 * max(width, _TEXT) + 4 * _GAP, _TOP + height + _BOTTOM + _STRIP + _GAP
     return _Layout(
         (width, height),
         # The format of the video needs even sides.
@@ -236,7 +236,9 @@ def _write_texts(draw: Any, binned: Binned, k: int, layout: _Layout) -> None:
     draw.text((_GAP, 25), f"quality {quality}: {names}", fill=_RED if quality else _DIM, font=small)
     level = binned.level[k]
     sky = "no background" if np.isnan(level) else f"background, median {level:.1f} e-/s"
-    below = [f"{low:.0f} to {high:.0f} e-/s" for low, high in (layout.image_limits, layout.sky_limits)]
+    # An integer has no negative zero.
+    limits = (layout.image_limits, layout.sky_limits)
+    below = [f"{round(low)} to {round(high)} e-/s" for low, high in limits]
     bottom = _TOP + layout.panel[1] + 4
     texts = ("image less background", sky, "pixel flags")
     for left, above, scale in zip(layout.lefts, texts, [*below, ""], strict=True):
@@ -249,9 +251,13 @@ def _write_texts(draw: Any, binned: Binned, k: int, layout: _Layout) -> None:
 
 
 def _draw_strip(draw: Any, binned: Binned, k: int, canvas: tuple[int, int]) -> None:
-    """The median of the background against time, flagged frames in red, and the time of this frame."""
+    """The median of the background against time, flagged frames in red, and the time of this frame.
+
+    The line above it names its three colours and its times.
+    """
     from PIL import ImageFont
 
+    font = ImageFont.load_default(12)
     left, right = _GAP, canvas[0] - _GAP
     top, bottom = canvas[1] - _STRIP, canvas[1] - _GAP
     time, level = binned.cube.time, binned.level
@@ -262,10 +268,16 @@ def _draw_strip(draw: Any, binned: Binned, k: int, canvas: tuple[int, int]) -> N
     for flagged in all_x[~TESSQualityFlags.filter(binned.cube.quality)]:
         draw.line([(flagged, bottom - 5), (flagged, bottom)], fill=_RED)
     x = all_x[binned.frames]
+    words = [("flagged frames", _RED), ("this frame", _WHITE)]
     if known.any():
         low, high = float(level[known].min()), float(level[known].max())
         y = bottom - 6 - (level - low) / max(high - low, 1e-9) * (bottom - top - 10)
         draw.line(list(zip(x[known].tolist(), y[known].tolist(), strict=True)), fill=_BLUE)
-        text = f"median background, {low:.0f} to {high:.0f} e-/s"
-        draw.text((left, top - 14), text, fill=_DIM, font=ImageFont.load_default(12))
+        words = [(f"median background, {low:.0f} to {high:.0f} e-/s", _BLUE), *words]
     draw.line([(x[k], top), (x[k], bottom)], fill=_WHITE)
+    place = float(left)
+    for text, colour in words:
+        draw.text((place, top - 14), text, fill=colour, font=font)
+        place += draw.textlength(text + "   ", font=font)
+    times = f"BTJD {np.nanmin(time):.1f} to {np.nanmax(time):.1f}"
+    draw.text((right - draw.textlength(times, font=font), top - 14), times, fill=_DIM, font=font)

@@ -95,10 +95,12 @@ def noise_figure(run: Run, variables: dict[int, Variable]) -> Figure:
             stars["tmag"][group & ~injected], ratio[group & ~injected]
         )
         colour = COLOURS["blue" if title.startswith("target") else "black"]
-        below.plot(centres, median, color=colour, linewidth=2, label=f"median, {title}")
-        below.fill_between(centres, low, high, color=colour, alpha=0.2, linewidth=0)
+        if len(centres):
+            below.plot(centres, median, color=colour, linewidth=2, label=f"median, {title}")
+            below.fill_between(centres, low, high, color=colour, alpha=0.2, linewidth=0)
     below.axhline(1.0, color=COLOURS["red"], linestyle="--", linewidth=1)
-    below.legend(fontsize=8, loc="upper left")
+    if below.lines[1:]:
+        below.legend(fontsize=8, loc="upper left", ncols=2)
     limits = ratio[np.isfinite(ratio)]
     if limits.size:
         below.set_ylim(0, max(2.0, 1.2 * float(np.percentile(limits, 90))))
@@ -108,7 +110,8 @@ def noise_figure(run: Run, variables: dict[int, Variable]) -> Figure:
         one.set_axisbelow(True)
     axes.grid(which="minor", color="0.95", linewidth=0.5)
     axes.set_xlim(stars["tmag"].min() - 0.3, stars["tmag"].max() + 0.3)
-    axes.legend(fontsize=9, loc="upper left")
+    # Below the expected noise there is room; outliers are above it.
+    axes.legend(fontsize=9, loc="lower right")
     return figure
 
 
@@ -162,9 +165,12 @@ def _draw_expected(axes: Axes, stars: NDArray[np.void], sky: float, title: str) 
 
 def _name_outliers(axes: Axes, stars: NDArray[np.void], ratio: NDArray[np.float64]) -> None:
     """Numbers of the stars that are farthest above the expected noise."""
+    from matplotlib.patheffects import withStroke
+
     order = np.argsort(-np.nan_to_num(ratio), kind="stable")[:_NAMED]
     for i in order[np.nan_to_num(ratio[order]) > _OUTLIER]:
         axes.annotate(
             f"TIC {stars['starid'][i]}", (stars["tmag"][i], 1e6 * stars["rms_hour"][i]), xytext=(-4, 4),
             textcoords="offset points", ha="right", fontsize=7, color=COLOURS["black"], zorder=7,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip

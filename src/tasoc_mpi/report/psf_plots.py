@@ -76,7 +76,8 @@ def _mark_stars(axes: Axes, pho: PSFMethod, fitted: NDArray[np.bool_]) -> None:
     axes.set_xlim(columns.min() + pho.stamp[2] - 1, columns.max() + pho.stamp[2] + 1)
     axes.set_ylim(rows.min() + pho.stamp[0] - 1, rows.max() + pho.stamp[0] + 1)
     axes.locator_params(integer=True)
-    axes.set_xlabel("column (from 0)")
+    axes.set_xlabel("column (full frame image pixel, from 0)")
+    axes.set_ylabel("row (from 0)")
 
 
 def _draw_chi_square(axes: Axes, pho: PSFMethod) -> None:

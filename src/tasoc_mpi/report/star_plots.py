@@ -13,6 +13,7 @@ from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..photometry.psf_method import PSFMethod
 from .figures import COLOURS, new_figure, relative_unit, robust_limits, save_figure
 from .halo_plots import draw_halo
+from .html_page import number
 from .mask_plots import decades, draw_mask_making, outline, show_image
 from .psf_plots import draw_psf_fit
 
@@ -26,6 +27,8 @@ __all__ = ["plot_star"]
 
 #: Pixels around a stamp that are shown: its catalog reaches 5 pixels beyond it.
 _ROOM = 6.0
+#: Largest circle of a legend, points: those of the brightest stars are larger than its lines.
+_LEGEND = 18.0
 #: Marks of the kinds of flags, in order of the bits: colour, symbol, size. Those of one point do not hide
 #: each other.
 _MARKS = [
@@ -90,9 +93,10 @@ def plot_star(pho: BasePhotometry, folder: str | os.PathLike[str]) -> list[Path]
 def _title(pho: BasePhotometry) -> str:
     status = pho.result.status.name
     pixels = "no mask" if pho.final_phot_mask is None else f"{int(pho.final_phot_mask.sum())} px"
+    name = f"TIC {pho.starid}" if pho.starid else "Star without a TIC number"
     return (
-        f"TIC {pho.starid}   Tmag {pho.target['tmag']:.2f}   sector {pho.sector}, camera {pho.camera}, "
-        f"CCD {pho.ccd}, {pho.cadence} s   {pho.datasource}, {pho.method}, {pixels}: {status}"
+        f"{name}   Tmag {number(pho.target['tmag'], 2)}   {pho.method}, {pixels}: {status}\n"
+        f"sector {pho.sector}, camera {pho.camera}, CCD {pho.ccd}, {pho.cadence} s, {pho.datasource}"
     )
 
 
@@ -172,7 +176,7 @@ def _label_stars(axes: Axes, pho: BasePhotometry, area: NDArray[np.float64]) -> 
     for i in np.union1d(named, np.flatnonzero(target)):
         side = -1 if stars["column"][i] > right else 1
         axes.annotate(
-            f"{stars['tmag'][i]:.1f}",
+            number(stars["tmag"][i], 1),
             (stars["column"][i], stars["row"][i]),
             xytext=(side * (0.5 * np.sqrt(area[i]) + 2), 0),
             textcoords="offset points",
@@ -198,7 +202,8 @@ def _circle(tmag: float, colour: str, k: int) -> Any:
 
     return Line2D(
         [], [], linestyle="none", marker="o", markerfacecolor="none", markeredgecolor=COLOURS[colour],
-        markersize=float(np.sqrt(_star_area(np.array(tmag)))), label=f"Tmag {tmag:.0f}" if k else None,
+        markersize=min(float(np.sqrt(_star_area(np.array(tmag)))), _LEGEND),
+        label=f"Tmag {tmag:.0f}" if k else None,
     )  # fmt: skip
 
 
@@ -264,7 +269,7 @@ def _points_with_errors(axes: Axes, time: NDArray[Any], value: NDArray[Any], err
         time[known], (value - error)[known], (value + error)[known], color="0.8", linewidth=0.7, zorder=1
     )
     axes.plot(time, value, ".", color=COLOURS["black"], markersize=2.5, zorder=2)
-    axes.ticklabel_format(useOffset=False)
+    axes.ticklabel_format(useOffset=False, style="plain")
 
 
 def _mark_flags(
@@ -335,7 +340,8 @@ def _draw_centroid(pho: BasePhotometry, figure: Figure) -> None:
         middle = _median(centroid[good])
         moved, due = centroid - middle, expected - _median(expected[good])
         _draw_motion(axes[k, 0], time, moved, due, good)
-        axes[k, 0].set_ylabel(f"{name} $-$ {middle:.3f} (px, from 1)")
+        # Files count pixels from 1, pictures from 0.
+        axes[k, 0].set_ylabel(f"{name} $-$ {middle - 1:.3f} (px, from 0)")
         _draw_comparison(axes[k, 1], moved, due, good)
         axes[k, 1].set_xlabel(f"POS_CORR, {name} (px)")
         axes[k, 1].set_ylabel(f"centroid, {name} (px)")
@@ -369,13 +375,15 @@ def _draw_comparison(axes: Axes, moved: NDArray[Any], due: NDArray[Any], good: N
     axes.plot(due[good], moved[good], ".", color=COLOURS["black"], markersize=3)
     axes.axline((0, 0), slope=1, color=COLOURS["red"], linewidth=0.9)
     _limit_two(axes, moved[good])
-    limits = robust_limits(due[good])
+    limits = robust_limits(due[good] if len(np.unique(due[good])) > 1 else moved[good])
     if limits is not None:
         axes.set_xlim(*limits)
     axes.locator_params(axis="x", nbins=5)
 
 
 def _limit_two(axes: Axes, *values: NDArray[Any]) -> None:
-    limits = [found for found in map(robust_limits, values) if found is not None]
+    # The motion of a star in a file without POS_CORR is a line of zeros.
+    shown = [one for one in values if len(np.unique(one[np.isfinite(one)])) > 1] or list(values)
+    limits = [found for found in map(robust_limits, shown) if found is not None]
     if limits:
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

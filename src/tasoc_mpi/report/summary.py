@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ class MagnitudeBin:
     #: rms_hour, ptp, expected: medians over the stars that are OK, relative; the 1-hour noise to be expected
     #: of each star's magnitude and mask.
     rms_hour: float
+    rms_hour_low: float  #: rms_hour_low, rms_hour_high: 16th and 84th percentile
+    rms_hour_high: float
     rms_hour_corr: float  #: Of the corrected light curves
     ptp: float
     expected: float
@@ -46,18 +48,34 @@ class MagnitudeBin:
     elaptime: float  #: Median over the stars that were computed, seconds
 
 
-def magnitude_bins(stars: NDArray[np.void], sky: float) -> list[MagnitudeBin]:
-    """Sort stars (of RESULT_DTYPE) into bins of one magnitude, brightest first; `sky` in e-/s a pixel."""
+def magnitude_bins(
+    stars: NDArray[np.void], sky: float, variables: Collection[int] = ()
+) -> list[MagnitudeBin]:
+    """Sort stars into bins of one magnitude, brightest first.
+
+    Parameters
+    ----------
+    stars : ndarray of RESULT_DTYPE
+    sky : float
+        e-/s a pixel.
+    variables : collection of int, optional
+        TIC numbers of injected variables, whose variation is no noise: they count, but not in the noise.
+    """
+    steady = ~np.isin(stars["starid"], list(variables))
     lower = np.floor(stars["tmag"])
     bins = []
     for tmag in np.unique(lower):  # NaN is one bin, the last
-        here = stars[np.isnan(lower) if np.isnan(tmag) else lower == tmag]
-        ok = here[here["status"] == STATUS.OK]
+        chosen = np.isnan(lower) if np.isnan(tmag) else lower == tmag
+        here = stars[chosen]
+        ok = here[(here["status"] == STATUS.OK) & steady[chosen]]
+        low, median, high = _quantiles(ok["rms_hour"])
         bins.append(
             MagnitudeBin(
                 float(tmag),
                 {status: int((here["status"] == status).sum()) for status in STATUS},
-                _median(ok["rms_hour"]),
+                median,
+                low,
+                high,
                 _median(ok["rms_hour_corr"]),
                 _median(ok["ptp"]),
                 _median(expected_noise(ok["tmag"], ok["mask_size"], sky)),
@@ -69,12 +87,24 @@ def magnitude_bins(stars: NDArray[np.void], sky: float) -> list[MagnitudeBin]:
 
 
 def _median(values: NDArray[np.float64]) -> float:
+    return _quantiles(values)[1]
+
+
+def _quantiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """16th percentile, median and 84th percentile; NaN of no values."""
     values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else float("nan")
+    low, median, high = np.percentile(values, [16, 50, 84]) if values.size else (np.nan,) * 3
+    return float(low), float(median), float(high)
 
 
-def summary_lines(run: Run) -> list[str]:
+def summary_lines(run: Run, variables: Collection[int] = ()) -> list[str]:
     """The summary of a run as lines of text, at most 110 characters wide.
+
+    Parameters
+    ----------
+    run : Run
+    variables : collection of int, optional
+        TIC numbers of injected variables.
 
     Raises
     ------
@@ -82,13 +112,18 @@ def summary_lines(run: Run) -> list[str]:
         If a light curve that the sky's level is read from is damaged.
     """
     stars = run.stars
-    lines = [f"{len(stars)} stars in {run.path}: {_counts(stars['status'])}"]
+    count = len(np.unique(stars["starid"]))
+    lines = [f"{len(stars)} rows of {count} stars in {run.path}: {_counts(stars['status'])}"]
     skies: list[str] = []
     for title, chosen in star_groups(stars):
         group = stars[chosen]
         sky, files = sky_level(run, group[group["status"] == STATUS.OK])
         skies.append(f"{sky:.0f} e-/s a pixel{'' if files else ' (assumed)'}")
-        lines += ["", f"{title}: {_counts(group['status'])}", *_bin_table(magnitude_bins(group, sky))]
+        lines += [
+            "",
+            f"{title}: {_counts(group['status'])}",
+            *_bin_table(magnitude_bins(group, sky, variables)),
+        ]
     elapsed = stars["elaptime"][np.isfinite(stars["elaptime"])]
     lines.append("")
     if elapsed.size:
@@ -97,15 +132,32 @@ def summary_lines(run: Run) -> list[str]:
             f"longest {1e3 * elapsed.max():.1f} ms, all {elapsed.sum():.1f} s"
         )
     lines += [
-        "1-h noise, point to point (ptp) and mask: medians of the OK stars. Expected: photon, sky and read",
-        f"noise of the same magnitudes and masks and a sky of {' and '.join(skies)}.",
+        "1-h noise (and its 16% and 84% quantiles), point to point (ptp) and mask: medians of the OK stars.",
+        "Expected: photon, sky and read noise of the same magnitudes and masks, and of",
+        f"a sky of {' and '.join(skies)}.",
+        *_left_out(stars, variables),
         f"light curves: {run.output}" + ("" if run.output.is_dir() else " (not there)"),
     ]
     return lines
 
 
-def summary_values(run: Run) -> dict[str, Any]:
+def _injected(stars: NDArray[np.void], variables: Collection[int]) -> int:
+    return len(np.intersect1d(stars["starid"], list(variables)))
+
+
+def _left_out(stars: NDArray[np.void], variables: Collection[int]) -> list[str]:
+    count = _injected(stars, variables)
+    return [f"{count} injected variables do not count in them: their variation is no noise."] if count else []
+
+
+def summary_values(run: Run, variables: Collection[int] = ()) -> dict[str, Any]:
     """The summary of a run as values, for programs; noise and ptp are relative, times in seconds.
+
+    Parameters
+    ----------
+    run : Run
+    variables : collection of int, optional
+        TIC numbers of injected variables.
 
     Raises
     ------
@@ -116,7 +168,7 @@ def summary_values(run: Run) -> dict[str, Any]:
     for title, chosen in star_groups(run.stars):
         group = run.stars[chosen]
         sky, files = sky_level(run, group[group["status"] == STATUS.OK])
-        bins = [asdict(one) for one in magnitude_bins(group, sky)]
+        bins = [asdict(one) for one in magnitude_bins(group, sky, variables)]
         for one in bins:
             one["counts"] = {status.name: count for status, count in one["counts"].items() if count}
         groups.append({"data": title, "sky": sky, "sky_is_assumed": not files, "magnitudes": bins})
@@ -127,6 +179,7 @@ def summary_values(run: Run) -> dict[str, Any]:
         "rows": len(run.stars),
         "stars": len(np.unique(run.stars["starid"])),
         "counts": status_counts(run.stars["status"]),
+        "injected_variables": _injected(run.stars, variables),
         "seconds_of_photometry": float(elapsed.sum()),
         "groups": groups,
     }
@@ -153,15 +206,23 @@ def _bin_table(bins: Sequence[MagnitudeBin]) -> list[str]:
     shown = [status for status in _SHOWN if any(b.counts[status] for b in bins)]
     # Only where light curves are corrected.
     corrected = ["corrected"] if any(np.isfinite(b.rms_hour_corr) for b in bins) else []
-    heads = ["Tmag", *(_NAMES[s] for s in shown), "1-h noise", *corrected, "expected", "ptp", "mask", "time"]
-    units = ["", *("" for _ in shown), *("ppm" for _ in (*corrected, *"123")), "px", "ms"]
+    noise = ["1-h noise", "16%", "84%", *corrected, "expected", "ptp"]
+    heads = ["Tmag", *(_NAMES[s] for s in shown), *noise, "mask", "time"]
+    units = ["", *("" for _ in shown), *("ppm" for _ in noise), "px", "ms"]
     rows = [
         [
             "none" if np.isnan(b.tmag) else f"{b.tmag:.0f} - {b.tmag + 1:.0f}",
             *(str(b.counts[s] or ".") for s in shown),
             *(
                 number(1e6 * x)
-                for x in (b.rms_hour, *(b.rms_hour_corr for _ in corrected), b.expected, b.ptp)
+                for x in (
+                    b.rms_hour,
+                    b.rms_hour_low,
+                    b.rms_hour_high,
+                    *(b.rms_hour_corr for _ in corrected),
+                    b.expected,
+                    b.ptp,
+                )
             ),
             number(b.mask_size),
             number(1e3 * b.elaptime, 1),

@@ -25,13 +25,13 @@ class Variable:
 
     @property
     def text(self) -> str:
-        """A line for a picture.
+        """Words for a picture.
 
         >>> Variable("transit", 3.5, 0.01).text
-        'injected: transit, P = 3.5 d, depth 1%'
+        'injected transit, depth 1%'
         """
         depth = f", depth {100 * self.depth:.2g}%" if self.depth > 0 else ""
-        return f"injected: {self.kind}, P = {self.period:.4g} d{depth}"
+        return f"injected {self.kind}{depth}"
 
 
 def injected_variables(folder: Path, stars: NDArray[np.void]) -> dict[int, Variable]:
