@@ -68,9 +68,9 @@ def choose_stars(run: Run, variables: dict[int, Variable], number: int) -> list[
 
     take(able, "brightest")
     kinds: dict[str, tuple[int, Variable]] = {}
-    for i in able:
-        if (variable := variables.get(int(stars["starid"][i]))) is not None:
-            kinds.setdefault(variable.kind, (int(i), variable))
+    for i in able[np.isin(stars["starid"][able], list(variables))]:
+        variable = variables[int(stars["starid"][i])]
+        kinds.setdefault(variable.kind, (int(i), variable))
     for kind in sorted(kinds):
         place, variable = kinds[kind]
         take(np.array([place]), variable.text, variable.period)
@@ -80,7 +80,7 @@ def choose_stars(run: Run, variables: dict[int, Variable], number: int) -> list[
         take(np.array([place]), "period found", period)
     for lower in range(8, 14):
         take(_typical(able[(tmag >= lower) & (tmag < lower + 1)], stars["rms_hour"]), "typical noise")
-    for i in able:
+    for i in able[: 2 * number]:  # Most stars have one row.
         take(np.array([i]), "")
     return sorted(chosen.values(), key=lambda one: (stars["tmag"][one.index], stars["priority"][one.index]))
 
