@@ -32,7 +32,9 @@ from ..worklist.corrections import (
 from ..worklist.last_results import LastResults
 from ..worklist.output_folder import check_output
 from ..worklist.publish import publish
+from ..worklist.rank_times import Ranks
 from ..worklist.result_log import LogReader, log_path
+from ..worklist.run_record import RunRecord
 from ..worklist.work_list import WorkList, ccd_name, load_worklist, status_lines
 from .dispatcher import ComputeQueue, RunTotals, schedule
 from .plan import Requirement, check_requirements, disk_free
@@ -72,7 +74,7 @@ class _Task:
     source: NDArray[np.float64]
 
 
-def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[int]) -> int:
+def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Ranks) -> int:
     """Have the light curves corrected, publish the results and print a report.
 
     Parameters
@@ -83,8 +85,8 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
         Computes a queue of stars.
     stop : Stop
         Ends the work early when it is requested.
-    node : list of int
-        Number of each rank's node, this rank's first.
+    ranks : Ranks
+        This rank is the first.
 
     Returns
     -------
@@ -102,6 +104,7 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
     if not options.dry:
         # The workers read from it which light curves there are.
         publish(path, output, args.rows)
+    record = RunRecord("correct", args, output, ranks)
     with contextlib.ExitStack() as stack:
         task = _open_task(stack, options, args)
         results = _open_results(stack, options, task)
@@ -113,13 +116,14 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: l
         if options.overwrite:
             results.reset(task.chosen, 0)
         task.worklist.rows["method"] = args.correction.encode()
-        size = BatchSize(max(1, len(node) - 1), options.batch)
+        size = BatchSize(max(1, len(ranks) - 1), options.batch)
         totals = schedule(
-            results, task.chosen, compute, size, lambda rows: _announce(rows, output, len(node)), stop,
-            options.max_errors,
+            results, task.chosen, compute, size, lambda rows: _announce(rows, output, len(ranks)), stop,
+            options.max_errors, record,
         )  # fmt: skip
         status = results.last.own_status[task.chosen]
     publish(path, output, args.rows)
+    record.end(stop.reason or "complete")
     return _end(options, status, totals, stop)
 
 

@@ -11,12 +11,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.messages import ProtocolError, Tag, pack_number, pack_tasks, unpack_failure
+from ..core.messages import (
+    ProtocolError,
+    Tag,
+    Usage,
+    pack_number,
+    pack_tasks,
+    unpack_failure,
+    unpack_usage,
+)
 from ..core.mpi import Mailbox
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..worklist.ccd_status import last_line
-from ..worklist.run_record import RankTimes
+from ..worklist.run_record import RunRecord
 from .queue import BatchSize, Queue
 from .run_results import RunResults
 from .signals import Stop
@@ -66,7 +74,7 @@ def schedule(
     announce: Callable[[NDArray[np.void]], Progress],
     stop: Stop,
     max_errors: int = 0,
-    times: RankTimes | None = None,
+    record: RunRecord | None = None,
 ) -> RunTotals:
     """Compute the chosen stars that have no result, in rounds, until the skip rule asks for no other one.
 
@@ -85,7 +93,7 @@ def schedule(
         Ends the run early, with all results written, when it is requested.
     max_errors : int, optional
         The run ends when so many stars have ended with an error or were aborted; 0: never.
-    times : RankTimes, optional
+    record : RunRecord, optional
         Gets the time that each rank has computed and waited.
 
     Returns
@@ -102,10 +110,10 @@ def schedule(
         assert progress is not None
         bundle, index = results.add(messages)
         heads = bundle.heads
-        if times is not None:
+        if record is not None:
             begins = bundle.starts
             computing, waiting = (np.add.reduceat(heads[n], begins) for n in ("elaptime", "worker_wait_time"))
-            times.add(ranks, time.monotonic() - start, computing, waiting, bundle.ends - begins)
+            record.times.add(ranks, record.seconds, computing, waiting, bundle.ends - begins)
         size.learn_stars(heads["elaptime"], worklist.in_file[index])
         totals.add(heads)
         failed = np.flatnonzero(np.isin(heads["status"], (STATUS.ERROR, STATUS.ABORT)))
@@ -124,27 +132,33 @@ def schedule(
             break
         if progress is None:
             progress = announce(worklist.rows[wanted])
+            if record is not None:
+                record.begin(int(wanted.sum()))
         else:
             progress.total = progress.done + int(wanted.sum())
         queue = Queue(worklist.rows, np.flatnonzero(wanted), size, worklist.tile)
         try:
-            compute(queue, add_results, functools.partial(_tick, results, queue, progress))
+            compute(queue, add_results, functools.partial(_tick, results, queue, progress, record))
         finally:
             # Some 100 bytes a star.
             del queue
             results.flush()
     if progress is not None:
         progress.finish()
+    if record is not None:
+        record.end_computing()
     totals.seconds = time.monotonic() - start
     return totals
 
 
-def _tick(results: RunResults, queue: Queue, progress: Progress) -> None:
+def _tick(results: RunResults, queue: Queue, progress: Progress, record: RunRecord | None) -> None:
     """Write results that have waited, leave out stars that are skipped now, and show the progress."""
     if len(skipped := results.tick()):
         queue.leave_out(skipped)
     progress.work_left = queue.seconds
     progress.show()
+    if record is not None:
+        record.refresh(progress.seconds_left)
 
 
 @dataclass
@@ -170,6 +184,8 @@ class Workers:
         For each rank the expected seconds of its batches, of which it computes the first.
     outstanding : int
         Number of batches that workers have.
+    usage : list of Usage
+        What each rank has said that it uses.
     """
 
     mailbox: Mailbox
@@ -179,6 +195,7 @@ class Workers:
     count: int = field(init=False)
     batches: list[list[float]] = field(init=False)
     outstanding: int = 0
+    usage: list[Usage] = field(init=False)
     #: After this time workers that have not answered to a stop are left.
     _deadline: float = 0.0
     #: Expected seconds of all batches that workers have, and of those that they compute.
@@ -200,6 +217,7 @@ class Workers:
 
     def __post_init__(self) -> None:
         self.batches = [[] for _ in self.node]
+        self.usage = [Usage() for _ in self.node]
         self.count = len(self.node) - 1
 
     def compute(self, queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
@@ -227,6 +245,9 @@ class Workers:
             received = self.mailbox.receive(self.AT_ONCE, self.INBOX_SECONDS if inbox else 0.2)
             oldest = oldest if inbox else time.perf_counter()
             for rank, tag, message in received:
+                if tag == Tag.USAGE:
+                    self.usage[rank] = unpack_usage(message)
+                    continue
                 self._end_batch(rank, tag, message)
                 self._send_batch(rank, queue)
                 if tag == Tag.RESULTS:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from ..core.errors import TasocError
 from ..core.messages import pack_results
-from ..core.mpi import Mailbox, abort, nodes
+from ..core.mpi import Mailbox, abort, host_names, nodes
 from ..core.settings import load_settings
+from ..worklist.rank_times import Ranks
 from .dispatcher import AddResults, ComputeQueue, Workers
 from .queue import Queue
 from .signals import Stop, listen
 
 __all__ = ["Program", "run_alone", "run_rank_0"]
 
-#: The work of rank 0: options, what computes a queue of stars, the request to end, and the number of each
-#: rank's node; returns the exit status.
-Program = Callable[[argparse.Namespace, ComputeQueue, Stop, list[int]], int]
+#: The work of rank 0: options, what computes a queue of stars, the request to end, and the ranks; returns the
+#: exit status.
+Program = Callable[[argparse.Namespace, ComputeQueue, Stop, Ranks], int]
 
 #: Batches that the compute process has: one that it computes, and one that waits.
 _BATCHES = 2
@@ -49,6 +51,8 @@ def run_alone(
         Exit status.
     """
     stop, stop_timeout = Stop(), load_settings().getfloat("run", "stop_timeout")
+    # A dry run shows the plan of so many ranks.
+    ranks = Ranks([0] * (args.ranks or 1), [socket.gethostname()] * (args.ranks or 1))
     with listen(command, stop, stop_timeout), contextlib.ExitStack() as stack:
         computers: list[Any] = []
 
@@ -65,21 +69,23 @@ def run_alone(
                     if len(tasks):
                         computer.submit(tasks)
                 results = computer.poll(0.2) if computer.held else None
+                ranks.usage[0] = computer.usage
                 if results is not None and len(results):
                     add_results([pack_results(results)], [0])
                 tick()
 
-        return program(args, compute, stop, [0] * (args.ranks or 1))
+        return program(args, compute, stop, ranks)
 
 
 def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: Any) -> int:
     """Schedule for the workers of the other ranks; ends them all after an error while they compute."""
     workers = Workers(Mailbox(comm), Stop(), nodes(comm))
+    ranks = Ranks(workers.node, host_names(comm), workers.usage)
     try:
         try:
             workers.stop_timeout = load_settings().getfloat("run", "stop_timeout")
             with listen(command, workers.stop, workers.stop_timeout):
-                exit_status = program(args, workers.compute, workers.stop, workers.node)
+                exit_status = program(args, workers.compute, workers.stop, ranks)
         except (TasocError, OSError) as error:
             if workers.outstanding:
                 # Workers may be busy for long, or gone.

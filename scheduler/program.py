@@ -25,10 +25,11 @@ from ..worklist.last_results import Decision
 from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, note_output
 from ..worklist.publish import publish
+from ..worklist.rank_times import Ranks
 from ..worklist.result_log import log_path
-from ..worklist.run_record import RankTimes, RunRecord
+from ..worklist.run_record import RunRecord
 from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist
-from .dispatcher import ComputeQueue, RunTotals, schedule
+from .dispatcher import ComputeQueue, schedule
 from .outcome import Outcome, report_end, write_summary
 from .plan import check_requirements, plan, plan_values, requirements
 from .queue import BatchSize
@@ -41,7 +42,7 @@ __all__ = ["run"]
 logger = logging.getLogger(__name__)
 
 
-def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[int]) -> int:
+def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Ranks) -> int:
     """Have the stars computed, publish the results and print a report.
 
     Parameters
@@ -52,8 +53,8 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
         Computes a queue of stars.
     stop : Stop
         Ends the run early when it is requested.
-    node : list of int
-        Number of each rank's node, this rank's first.
+    ranks : Ranks
+        This rank is the first.
 
     Returns
     -------
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
             return 0
         raise InputError(f"{path}: none of its {len(chosen)} stars fulfils the filters; loosen them")
     if options.dry:
-        return _dry_run(options, worklist, chosen, node)
+        return _dry_run(options, worklist, chosen, ranks.node)
     _make_folder(output)
     claim_output(output, options.method)
     if options.method:
@@ -87,16 +88,21 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
     elif worklist.has_old_results:
         publish(path, output)
         worklist = load_worklist(path, check_write=True)
+    record = RunRecord("run", args, output, ranks)
     with _opened(options, worklist, chosen) as results:
         note_output(path, output)
         wanted = chosen.copy()
         if options.overwrite:
             wanted |= _compute_again(results, chosen, options.version)
         needed = _to_compute(results, wanted, False)
-        check_requirements(requirements(results, needed, output, node))
+        check_requirements(requirements(results, needed, output, ranks.node))
         if (needed & worklist.in_file).any():
             write_tpf_list(options.source, output)
-        totals, record = _schedule(args, options, results, wanted, compute, stop, node)
+        size = BatchSize(max(1, len(ranks) - 1), options.batch)
+        totals = schedule(
+            results, wanted, compute, size, lambda rows: _announce(rows, options, len(ranks)), stop,
+            options.max_errors, record,
+        )  # fmt: skip
         decision = results.last.decide()
         failed = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT))
         causes = logged_causes(output, worklist, failed) if failed.any() else []
@@ -105,33 +111,10 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, node: list[
     ccds = worklist.ccds
     del worklist, results
     status = _publish(options, ccds, decision)
-    if record is not None:
-        record.end(totals.computed, totals.seconds, stop.reason or "complete")
+    record.end(stop.reason or "complete")
     write_summary(status, totals, output, options.version)
     outcome = Outcome(status[chosen], stars, totals, causes, repeat_options(args))
     return report_end(options, outcome, stop)
-
-
-def _schedule(
-    args: argparse.Namespace,
-    options: RunOptions,
-    results: RunResults,
-    wanted: NDArray[np.bool_],
-    compute: ComputeQueue,
-    stop: Stop,
-    node: list[int],
-) -> tuple[RunTotals, RunRecord | None]:
-    """Have stars computed; the sums, and the record of the run, which is not ended, if there was one."""
-    times = RankTimes(len(node))
-    records: list[RunRecord] = []
-
-    def announce(rows: NDArray[np.void]) -> Progress:
-        records.append(RunRecord.begin(options.output, "run", vars(args), node, len(rows), times))
-        return _announce(rows, options, len(node))
-
-    size = BatchSize(max(1, len(node) - 1), options.batch)
-    totals = schedule(results, wanted, compute, size, announce, stop, options.max_errors, times)
-    return totals, records[0] if records else None
 
 
 def _to_compute(results: RunResults, chosen: NDArray[np.bool_], overwrite: bool) -> NDArray[np.bool_]:

@@ -156,6 +156,7 @@ class _ComputeProcess:
                 if self.depth == 0:
                     # Twice: numba then writes the kernel to its cache, which is no event.
                     process.compiling += time.monotonic() - self.start
+                    recorder.compiled(time.monotonic() - self.start)
                     recorder.extend(2 * (time.monotonic() - self.start) - _COMPILE_SECONDS)
 
         event.register("numba:compile", Compiling())

@@ -16,7 +16,7 @@ from ..core.errors import TasocError
 from ..core.logs import rank_name, terminal_level
 from ..core.messages import Tag, pack_failure
 from ..core.methods import choose_method
-from ..core.mpi import abort, nodes
+from ..core.mpi import abort, host_names, nodes
 from ..core.resources import memory_share
 from ..core.settings import input_folder, load_settings, output_folder
 from .compute import Job
@@ -86,6 +86,7 @@ def run_worker(
     """Compute the batches that rank 0 sends; returns the exit status. Arguments as of `open_computer`."""
     _leave_signals_to_rank_0()
     rank, node = comm.Get_rank(), nodes(comm)
+    host_names(comm)  # rank 0 calls it, too
     try:
         with open_computer(args, photometry, node.count(node[rank]), arguments) as computer:
             if isinstance(computer, Supervisor):

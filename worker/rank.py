@@ -13,11 +13,14 @@ from ..core.messages import (
     ProtocolError,
     Results,
     Tag,
+    Usage,
     pack_results,
+    pack_usage,
     unpack_number,
     unpack_tasks,
 )
 from ..core.mpi import receive
+from ..core.resources import private_memory
 from ..products.durable import make_durable
 from ..products.packed import pack_writer
 from ..products.replacements import replacements
@@ -57,6 +60,11 @@ class InProcess:
     def held(self) -> int:
         """Number of batches that are not computed."""
         return len(self._batches)
+
+    @property
+    def usage(self) -> Usage:
+        """What this process uses now; compiling is not known apart."""
+        return Usage(private_memory())
 
     def submit(self, tasks: NDArray[np.void]) -> None:
         """Put a batch behind the others."""
@@ -105,6 +113,7 @@ def work(comm: Any, computer: Supervisor | InProcess) -> int:
     """
     from mpi4py import MPI
 
+    sent = Usage()
     while True:
         received = receive(comm, 0, timeout=0 if computer.held else None)
         if received is not None:
@@ -118,6 +127,9 @@ def work(comm: Any, computer: Supervisor | InProcess) -> int:
             else:
                 raise ProtocolError(f"rank {comm.Get_rank()} got a message with the unknown tag {tag}")
         if computer.held and (results := computer.poll(_LOOK)) is not None:
+            if (usage := computer.usage).has_grown(sent):
+                sent = usage
+                comm.Send([pack_usage(usage), MPI.BYTE], 0, Tag.USAGE)
             if len(results):
                 comm.Send([pack_results(results), MPI.BYTE], 0, Tag.RESULTS)
             else:

@@ -14,7 +14,7 @@ import numpy as np
 
 __all__ = ["Reading", "Recorder"]
 
-_RECORD = np.dtype([("sequence", "<i8"), ("priority", "<i8"), ("grace", "<f8")])
+_RECORD = np.dtype([("sequence", "<i8"), ("priority", "<i8"), ("grace", "<f8"), ("compiling", "<f8")])
 #: A writer that was killed within a change leaves an odd sequence number for ever.
 _READS = 1000
 
@@ -50,7 +50,8 @@ class Recorder:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         record = np.frombuffer(mmap.mmap(fd, _RECORD.itemsize), _RECORD)
-        self._sequence, self._priority, self._grace = (record[name] for name in record.dtype.names or ())
+        names = record.dtype.names or ()
+        self._sequence, self._priority, self._grace, self._compiling = (record[name] for name in names)
 
     @classmethod
     def create(cls) -> Recorder:
@@ -76,6 +77,15 @@ class Recorder:
     def extend(self, seconds: float) -> None:
         """Let this star take so much longer."""
         self._grace[0] += seconds
+
+    def compiled(self, seconds: float) -> None:
+        """Add to the seconds in which kernels were compiled, by all processes that wrote here."""
+        self._compiling[0] += seconds
+
+    @property
+    def compiling(self) -> float:
+        """Seconds in which kernels were compiled."""
+        return float(self._compiling[0])
 
     def idle(self) -> None:
         """Name no star."""

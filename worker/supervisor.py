@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import subprocess
 import threading
@@ -26,8 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, TasocError
-from ..core.messages import ProtocolError, Results, Tag, pack_tasks, unpack_failure, unpack_results
+from ..core.messages import (
+    ProtocolError,
+    Results,
+    Tag,
+    Usage,
+    pack_tasks,
+    unpack_failure,
+    unpack_results,
+)
 from ..core.names import cube_name
+from ..core.resources import private_memory
 from ..products.durable import make_durable
 from .compute import Job, aborted, join_results
 from .compute_options import ComputeOptions, compute_command, compute_environment, unpack_answer
@@ -42,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between looks at a compute process that sends nothing.
 _LOOK = 0.25
+#: Seconds between looks at its memory.
+_WEIGH = 0.1
 #: Of the time between two looks, the most that counts against a star: this process may have been copying a
 #: cube, or the whole job was suspended.
 _LONGEST_LOOK = 2.0
@@ -144,6 +156,7 @@ class Supervisor:
         self._unready = self._timed = 0
         self._spent = 0.0
         self._deadline: float | None = None
+        self._memory, self._weighed = math.nan, 0.0
 
     def __enter__(self) -> Supervisor:
         return self
@@ -160,6 +173,11 @@ class Supervisor:
     def pid(self) -> int | None:
         """Number of the compute process, if it is there."""
         return None if self._process is None else self._process.popen.pid
+
+    @property
+    def usage(self) -> Usage:
+        """What this rank has used so far."""
+        return Usage(self._memory, self._recorder.compiling)
 
     def start(self) -> None:
         """Start the compute process, if it is not there: it takes a second to import its modules."""
@@ -296,6 +314,10 @@ class Supervisor:
         if self._process is None:
             return
         now = time.monotonic()
+        if now - self._weighed > _WEIGH:
+            self._weighed = now
+            memory = private_memory(self._process.popen.pid) + private_memory()
+            self._memory = float(np.fmax(self._memory, memory))
         since, self._looked = min(now - self._looked, _LONGEST_LOOK), now
         reading = self._recorder.read()
         if reading.sequence == self._unready:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from known_results import make_folder
 
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.messages import Usage
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.report.noise_picture import running_quantiles
 from tasoc_mpi.worklist.failures import cause_of, group_causes
-from tasoc_mpi.worklist.run_record import RankTimes, RunRecord, read_records, records_folder
+from tasoc_mpi.worklist.rank_times import Ranks, RankTimes
+from tasoc_mpi.worklist.run_record import RunRecord, read_records, records_folder
 
 CHROMIUM = shutil.which("chromium")
 EVIL = "<script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
@@ -34,10 +37,12 @@ def folder(tmp_path_factory) -> Path:
         conn.execute("UPDATE todolist SET tile = 33")
         conn.execute("UPDATE diagnostics SET pos_row = 99.0, pos_column = 100.0 WHERE priority < 4")
     conn.close()
-    times = RankTimes(3)
-    times.add([1, 2], 4.0, np.array([2.0, 3.0]), np.array([0.5, 0.0]), np.array([3, 5]))
-    record = RunRecord.begin(folder / "curves", "run", {"batch": 4}, [0, 0, 0], 8, times)
-    record.end(8, 4.0, "complete")
+    ranks = Ranks([0, 0, 0], ["n1"] * 3, [Usage(), Usage(3e8, 1.0), Usage(2e8)])
+    record = RunRecord("run", Namespace(batch=4), folder / "curves", ranks)
+    record.begin(8)
+    record.times.add([1, 2], 4.0, np.array([2.0, 3.0]), np.array([0.5, 0.0]), np.array([3, 5]))
+    record.end_computing()
+    record.end("complete")
     assert cli.main(["report", str(folder)]) == 0
     return folder
 
@@ -142,16 +147,17 @@ def test_running_ratio_of_noise_as_expected_is_one():
 
 
 def test_time_of_ranks_adds_up():
-    times = RankTimes(5)
+    times = RankTimes(Ranks([0] * 5, ["n"] * 5))
     rng = np.random.default_rng(3)
     for now in np.linspace(1, 100, 50):
         times.add([1, 2, 3, 4], now, rng.uniform(0, 1, 4), np.full(4, 0.1), np.full(4, 7))
     binned = times.binned(100.0)
-    assert binned["stars"] == [350] * 4
+    assert times.by_rank()["stars"] == [350] * 4
+    assert sum(binned["stars"]) == 4 * 350
     assert np.sum(binned["waiting"]) == pytest.approx(20.0, rel=0.02)
     assert np.max(binned["computing"]) <= binned["interval"] * 1.01
     # Of more ranks than rows neighbours share one.
-    assert len(RankTimes(1000).binned(1.0)["ranks"]) == 128
+    assert len(RankTimes(Ranks([0] * 1000, ["n"] * 1000)).binned(1.0)["ranks"]) == 128
 
 
 def test_a_damaged_record_is_named(tmp_path):

@@ -204,7 +204,7 @@ def work_on_stars(
         return status
     if function is None and not args.dry_run and (comm is not None or args.ranks is None):
         # All ranks share the work; rank 0 hands out stars when it is done.
-        compile_first(kernels_for(args.photometry))
+        args.compiling = compile_first(kernels_for(args.photometry))
     if comm is not None and comm.Get_rank():
         from ..worker.launch import run_worker
 

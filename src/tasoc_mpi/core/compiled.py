@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -125,16 +126,22 @@ def kernels_for(photometry: str | None) -> str:
     return photometry if photometry in METHODS else "aperture"
 
 
-def compile_first(*methods: str) -> None:
+def compile_first(*methods: str) -> float:
     """Compile the kernels of some methods in a process of its own, unless that is done.
 
     Parameters
     ----------
     *methods : str
         Names in ``data/kernels.json``.
+
+    Returns
+    -------
+    float
+        Seconds that it took; 0 where it was done.
     """
     if all(marker_path(method).exists() for method in methods):
-        return
+        return 0.0
+    start = time.monotonic()
     words = [str(terminal_level()), *methods]
     command = [sys.executable, "-P", "-m", "tasoc_mpi.worker.kernel_list", *words]
     # It is no rank, though it is started by one.
@@ -143,3 +150,4 @@ def compile_first(*methods: str) -> None:
     }
     if subprocess.run(command, stdin=subprocess.DEVNULL, env=env, check=False).returncode:
         logger.warning("%s: kernels were not compiled in advance; stars will wait for them", cache_folder())
+    return time.monotonic() - start

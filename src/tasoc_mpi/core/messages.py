@@ -4,18 +4,20 @@ Rank 0 sends `TASKS`, and at the end `STOP`; a worker answers every batch with `
 end early, `FINISH` comes before: results are then of the stars that were computed in time, or the answer is
 `GIVEN_UP`. A worker that cannot go on sends the reason with `FAILED`. Every other message is one block of
 bytes that starts with counts of its content, so that one that was cut or belongs to another version is
-recognised. Nothing is pickled.
+recognised. Nothing is pickled. `USAGE` may come before any `RESULTS`.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +35,19 @@ __all__ = [
     "ProtocolError",
     "Results",
     "Tag",
+    "Usage",
     "pack_failure",
     "pack_number",
     "pack_results",
     "pack_tasks",
+    "pack_usage",
     "split_numbers",
     "unpack_failure",
     "unpack_many",
     "unpack_number",
     "unpack_results",
     "unpack_tasks",
+    "unpack_usage",
 ]
 
 
@@ -61,6 +66,21 @@ class Tag(IntEnum):
     """Rank 0 to worker: the run is to end; carries the seconds after which stars in hand are given up."""
     GIVEN_UP = 6
     """Worker to rank 0: of one batch nothing was computed after `FINISH`. Empty."""
+    USAGE = 7
+    """Worker to rank 0: what it has used so far, where that has grown."""
+
+
+class Usage(NamedTuple):
+    """What a worker has used since its start."""
+
+    #: The largest of the private memory of its processes that was seen, bytes; NaN where it is not known.
+    memory: float = math.nan
+    compiling: float = 0.0  #: Seconds in which its compute process compiled kernels
+
+    def has_grown(self, sent: Usage) -> bool:
+        """Whether it differs from what was sent last by more than 5% of the memory or 0.1 s."""
+        more = math.isfinite(self.memory) and not self.memory <= 1.05 * sent.memory
+        return more or self.compiling > sent.compiling + 0.1
 
 
 class ProtocolError(TasocError):
@@ -200,6 +220,28 @@ def unpack_number(message: bytes | bytearray | memoryview) -> int:
     buffer = memoryview(message)
     _check_size(buffer, 32, "stop")
     return _read_header(buffer, "stop")[0]
+
+
+_USAGE = struct.Struct("<2d")
+
+
+def pack_usage(usage: Usage) -> bytes:
+    """What a worker has used.
+
+    Examples
+    --------
+    >>> unpack_usage(pack_usage(Usage(3e8, 1.5)))
+    Usage(memory=300000000.0, compiling=1.5)
+    """
+    return _header(1) + _USAGE.pack(*usage)
+
+
+def unpack_usage(message: bytes | bytearray | memoryview) -> Usage:
+    """The usage that `pack_usage` packed; raises ProtocolError as `unpack_tasks`."""
+    buffer = memoryview(message)
+    _check_size(buffer, 32 + _USAGE.size, "usage")
+    _read_header(buffer, "usage")
+    return Usage(*_USAGE.unpack_from(buffer, 32))
 
 
 def pack_failure(error: TasocError) -> bytes:

@@ -259,6 +259,13 @@ def nodes(comm: Any) -> list[int]:
     return [numbers[first] for first in firsts]
 
 
+def host_names(comm: Any) -> list[str]:
+    """Name of the host that each rank is on; to be called by all ranks."""
+    from mpi4py import MPI
+
+    return list(comm.allgather(MPI.Get_processor_name()))
+
+
 class Mailbox:
     """Many messages at once, for rank 0.
 

@@ -72,12 +72,18 @@ class Progress:
         self.work += done if work is None else work
         self.show()
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the end; None as long as nothing is done."""
+        left = self.total - self.done if self.work_left is None else self.work_left
+        return (time.monotonic() - self._start) * left / self.work if self.work > 0 else None
+
     def line(self) -> str:
         """The line as it is now."""
         seconds = time.monotonic() - self._start
         rate = self.done / seconds if seconds > 0 else 0.0
-        left = self.total - self.done if self.work_left is None else self.work_left
-        remaining = duration(seconds * left / self.work) if self.work > 0 else "?"
+        left = self.seconds_left
+        remaining = "?" if left is None else duration(left)
         text = f"{self.done}/{self.total} {self.unit}  {rate:.3g} {self.unit}/s  {remaining} left"
         text = f"{self.title}: {text}" if self.title else text
         text += f"  {self.errors} errors" if self.errors else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = [
     "limit_memory",
     "memory_share",
     "one_blas_thread",
+    "private_memory",
+    "process_age",
 ]
 
 _PROC = Path("/proc")
@@ -114,6 +117,46 @@ def memory_share(ranks: int) -> int | None:
     """
     available = available_memory()
     return None if available is None else max(int(_PART * available / max(ranks, 1)), _LEAST)
+
+
+def private_memory(pid: int | None = None, proc: Path = _PROC) -> float:
+    """Bytes of a process's memory that it shares with no file and no other process; NaN where not known.
+
+    Pages of mapped cubes do not count: the kernel drops them when memory is short.
+
+    Parameters
+    ----------
+    pid : int, optional
+        Default: this process.
+
+    Examples
+    --------
+    >>> private_memory() > 0
+    True
+    """
+    try:
+        words = (proc / str(pid or "self") / "statm").read_text().split()
+        return float((int(words[1]) - int(words[2])) * os.sysconf("SC_PAGE_SIZE"))
+    except (OSError, ValueError, IndexError):
+        # Not Linux, or the process has just ended.
+        return math.nan
+
+
+def process_age(proc: Path = _PROC) -> float:
+    """Seconds since this process was started; 0 where nothing says so.
+
+    Examples
+    --------
+    >>> process_age() > 0
+    True
+    """
+    try:
+        # The name of the program, in brackets, may have spaces.
+        ticks = int((proc / "self" / "stat").read_text().rpartition(")")[2].split()[19])
+        up = float((proc / "uptime").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return max(up - ticks / os.sysconf("SC_CLK_TCK"), 0.0)
 
 
 def limit_memory(limit: int) -> None:
