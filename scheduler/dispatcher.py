@@ -111,9 +111,7 @@ def schedule(
         bundle, index = results.add(messages)
         heads = bundle.heads
         if record is not None:
-            begins = bundle.starts
-            computing, waiting = (np.add.reduceat(heads[n], begins) for n in ("elaptime", "worker_wait_time"))
-            record.times.add(ranks, record.seconds, computing, waiting, bundle.ends - begins)
+            record.add(bundle, ranks)
         size.learn_stars(heads["elaptime"], worklist.in_file[index])
         totals.add(heads)
         failed = np.flatnonzero(np.isin(heads["status"], (STATUS.ERROR, STATUS.ABORT)))

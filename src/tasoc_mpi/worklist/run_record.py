@@ -16,11 +16,15 @@ import platform
 import resource
 import socket
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..core.atomic import write_whole
 from ..core.errors import InputError
+from ..core.messages import Bundle
 from ..core.resources import process_age
 from ..core.settings import load_settings
 from .rank_times import Ranks, RankTimes
@@ -38,6 +42,8 @@ _PACKAGES = ("tasoc-mpi", "numpy", "numba", "scipy", "astropy", "h5py", "mpi4py"
 _NO_OPTIONS = ("options", "command", "main", "function", "compiling")
 #: Seconds between two writes while a run computes.
 _REFRESH = 2.0
+#: What records of runs under way, or of older versions, may be without.
+_LATER = ("ended", "outcome", "seconds", "computed", "by_rank", "stages", "memory_rank_0", "timeline", "left")
 #: A record has some 100 kB.
 _MOST_BYTES = 16 << 20
 
@@ -122,6 +128,12 @@ class RunRecord:
         self.path = records_folder(self._output) / name.replace("/", "_")
         self._write()
 
+    def add(self, bundle: Bundle, ranks: Sequence[int]) -> None:
+        """Count the results of messages, and the rank that each message is from."""
+        starts, heads = bundle.starts, bundle.heads
+        computing, waiting = (np.add.reduceat(heads[n], starts) for n in ("elaptime", "worker_wait_time"))
+        self.times.add(ranks, self.seconds, computing, waiting, bundle.ends - starts)
+
     def refresh(self, left: float | None) -> None:
         """Bring the file up to date, every few seconds, for those who watch the run.
 
@@ -194,6 +206,29 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def records_under_way(output: Path, runners: Iterable[str]) -> list[dict[str, Any]]:
+    """The records of the runs of some processes, in order.
+
+    Parameters
+    ----------
+    output : Path
+    runners : iterable of str
+        As `core.locks.holder` names them; those without a record are left out.
+
+    Raises
+    ------
+    InputError
+        If a record is none.
+    """
+    found = []
+    for runner in sorted(runners):
+        words = runner.split()
+        # Process numbers come again: the last record is the one.
+        paths = sorted(records_folder(output).glob(f"*-{words[-1]}-{words[1]}.json"))[-1:]
+        found += [one for path in paths if (one := _read(path))["ended"] is None]
+    return found
+
+
 def read_records(output: Path) -> list[dict[str, Any]]:
     """The records of all runs into an output folder, the last first.
 
@@ -203,15 +238,17 @@ def read_records(output: Path) -> list[dict[str, Any]]:
         If one of them is no record.
     """
     folder = records_folder(output)
-    records = []
-    for path in sorted(folder.glob("*.json"), reverse=True) if folder.is_dir() else ():
-        try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise ValueError("it is too large")
-            content = json.loads(path.read_bytes())
-            if not isinstance(content, dict) or content.get("format") != "tasoc-mpi run":
-                raise ValueError("its format is another one")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not the record of a run ({error}); remove it") from None
-        records.append(content)
-    return records
+    return [_read(path) for path in sorted(folder.glob("*.json"), reverse=True)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record, with None for what older ones do not have."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("it is too large")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict) or content.get("format") != "tasoc-mpi run":
+            raise ValueError("its format is another one")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not the record of a run ({error}); remove it") from None
+    return {**dict.fromkeys(_LATER), **content}

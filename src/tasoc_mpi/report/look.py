@@ -1,0 +1,154 @@
+"""A work list and the runs that write it, looked at again and again: for `tasoc-mpi status`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError, MissingInput
+from ..worklist.ccd_status import CCDStatus, WorkListStatus, open_status
+from ..worklist.last_results import Decision
+from ..worklist.run_record import records_under_way
+from ..worklist.todo_file import TODO_NAME
+from .run_status import status_tables
+
+__all__ = ["Look", "Looks", "Rate"]
+
+#: Seconds over which the rate is a mean.
+_WINDOW = 15.0
+
+
+@dataclass
+class Rate:
+    """Results a second over the last seconds.
+
+    Examples
+    --------
+    >>> rate = Rate()
+    >>> rate.add(0, 10.0), rate.add(30, 12.0)
+    (None, 15.0)
+    """
+
+    _seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def add(self, results: int, now: float) -> float | None:
+        """Count all results until now; the rate, or None at the first look."""
+        self._seen.append((now, results))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= _WINDOW:
+            self._seen.popleft()
+        start, before = self._seen[0]
+        return (results - before) / (now - start) if now > start else None
+
+
+@dataclass(frozen=True)
+class Look:
+    """A work list and its runs at one moment."""
+
+    title: str
+    jobs: Sequence[str] = ()  #: Lines of the queue of a batch system
+    waiting: bool = False  #: Whether the batch system has jobs to come
+    status: WorkListStatus | None = None  #: None as long as there is no work list
+    decision: Decision | None = None
+    ccds: Sequence[CCDStatus] = ()
+    records: Sequence[dict[str, Any]] = ()  #: Of the runs that are under way
+    rate: float | None = None  #: Results a second
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs that are under way."""
+        return sorted({one.runner for one in self.ccds if one.runner})
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the work list."""
+        return sum(one.stars for one in self.ccds)
+
+    @property
+    def done(self) -> int:
+        """Number of rows that are not to be computed."""
+        return sum(one.done for one in self.ccds)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the end of the runs that are under way, None where they are not known."""
+        told = [record["left"] for record in self.records]
+        if told and None not in told:
+            return max(told)
+        left = sum(one.stars - one.done for one in self.ccds if one.runner)
+        return left / self.rate if left and self.rate else None
+
+    def is_over(self, seen: bool) -> bool:
+        """Whether nothing is to come: no run and no job, after a run was `seen` or where nothing is to do."""
+        return not self.runs and not self.waiting and (seen or (bool(self.rows) and self.done == self.rows))
+
+    def lines(self, stars: int) -> list[str]:
+        """The same as lines of text, with so many of the slowest stars and errors."""
+        if self.status is None or self.decision is None:
+            return [*self.jobs, f"no work list in {self.title} yet"]
+        lines = list(status_tables(self.status, self.decision, self.ccds, stars))
+        if self.rate is not None:
+            lines.append(f"{self.rate:.3g} rows/s")
+        return [*lines, *self.jobs]
+
+
+class Looks:
+    """Looks at a work list; only what is new is read each time.
+
+    Parameters
+    ----------
+    folder : Path
+        The input folder.
+    method : str
+        Name of the method that computed all stars; '' for the work list's own methods.
+    output : str, optional
+        The output folder. Default: that of the last run.
+    queue_lines : callable
+        Of the folder, and counts by CCD: lines about the jobs of a batch system.
+    active : callable
+        Of the folder: the jobs that wait or run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        method: str,
+        output: str | None,
+        queue_lines: Callable[..., Iterator[str]],
+        active: Callable[[Path], list[str]],
+    ) -> None:
+        self.folder, self.method, self.output = folder, method, output
+        self._queue_lines, self._active = queue_lines, active
+        self._status: WorkListStatus | None = None
+        self._rate = Rate()
+
+    def look(self) -> Look:
+        """How far it is now.
+
+        Raises
+        ------
+        MissingInput, InputError
+            If the work list, and a list of jobs, are not there, or a file is damaged.
+        """
+        jobs, to_come = list(self._queue_lines(self.folder)), False
+        if jobs:
+            # Where the queue cannot be asked, its lines say so.
+            with contextlib.suppress(InputError, MissingInput):
+                to_come = bool(self._active(self.folder))
+        path = self.folder / TODO_NAME
+        if jobs and not path.exists():
+            return Look(str(self.folder), jobs, to_come)
+        if self._status is None:
+            self._status = open_status(path, self.method, self.output)
+        status = self._status
+        decision = status.update()
+        ccds = status.ccds(decision)
+        if jobs:
+            jobs = list(self._queue_lines(self.folder, {one.ccd: (one.done, one.stars) for one in ccds}))
+        records = records_under_way(status.output, {one.runner for one in ccds if one.runner})
+        rate = self._rate.add(status.results, time.monotonic())
+        return Look(str(self.folder), jobs, to_come, status, decision, ccds, records, rate)
