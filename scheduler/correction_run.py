@@ -118,8 +118,8 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: 
         task.worklist.rows["method"] = args.correction.encode()
         size = BatchSize(max(1, len(ranks) - 1), options.batch)
         totals = schedule(
-            results, task.chosen, compute, size, lambda rows: _announce(rows, output, len(ranks)), stop,
-            options.max_errors, record,
+            results, task.chosen, compute, size,
+            lambda rows: _announce(rows, output, len(ranks), record), stop, options.max_errors, record,
         )  # fmt: skip
         status = results.last.own_status[task.chosen]
     publish(path, output, args.rows)
@@ -278,9 +278,10 @@ def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task)
     return results
 
 
-def _announce(rows: NDArray[np.void], output: Path, ranks: int) -> Progress:
+def _announce(rows: NDArray[np.void], output: Path, ranks: int, record: RunRecord) -> Progress:
     on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
     logger.info("%d light curves to correct on %s, in %s", len(rows), on, output)
+    record.begin(len(rows))
     return Progress(len(rows), "light curves")
 
 

@@ -94,7 +94,7 @@ def schedule(
     max_errors : int, optional
         The run ends when so many stars have ended with an error or were aborted; 0: never.
     record : RunRecord, optional
-        Gets the time that each rank has computed and waited.
+        Has begun when `announce` returns; gets the time that each rank has computed and waited.
 
     Returns
     -------
@@ -130,8 +130,6 @@ def schedule(
             break
         if progress is None:
             progress = announce(worklist.rows[wanted])
-            if record is not None:
-                record.begin(int(wanted.sum()))
         else:
             progress.total = progress.done + int(wanted.sum())
         queue = Queue(worklist.rows, np.flatnonzero(wanted), size, worklist.tile)

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
             write_tpf_list(options.source, output)
         size = BatchSize(max(1, len(ranks) - 1), options.batch)
         totals = schedule(
-            results, wanted, compute, size, lambda rows: _announce(rows, options, len(ranks)), stop,
+            results, wanted, compute, size, lambda rows: _announce(rows, options, len(ranks), record), stop,
             options.max_errors, record,
         )  # fmt: skip
         decision = results.last.decide()
@@ -186,8 +186,8 @@ def _make_folder(output: Path) -> None:
         raise InputError(f"{output}: not writable; change its permissions or choose another --output")
 
 
-def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int) -> Progress:
-    """Log the number of stars, CCDs and workers, and the cubes that are missing."""
+def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int, record: RunRecord) -> Progress:
+    """Log the number of stars, CCDs and workers, and the cubes that are missing; begin the record."""
     ccds = np.unique(rows[["sector", "camera", "ccd"]])
     on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
     logger.info("%d stars of %d CCD(s) on %s; light curves in %s", len(rows), len(ccds), on, options.output)
@@ -201,4 +201,5 @@ def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int) -> Progre
             ", ".join(missing[:3]),
             more,
         )
+    record.begin(len(rows))
     return Progress(len(rows))
