@@ -140,7 +140,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         If a value is impossible.
     """
     for name, (least, most) in _LIMITS.items():
-        value = getattr(args, name)
+        value = getattr(args, name, None)
         if value is not None and not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')} {value}: must be from {least} to {most}")
     for value in args.datasource or ():
@@ -150,7 +150,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         raise UsageError(
             f"--tmag-min {args.tmag_min} is fainter than --tmag-max {args.tmag_max}: no star is both"
         )
-    if args.scratch and args.cube != "staged":
+    if getattr(args, "scratch", None) and args.cube != "staged":
         raise UsageError("--scratch is for --cube staged")
     if getattr(args, "json", False) and not args.dry_run:
         raise UsageError("--json is for --dry-run; a run writes summary.json")
@@ -158,14 +158,14 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     if getattr(args, "correct", False):
         _check_whole(args, constraints)
     creation_date()  # Raises for all stars at once where the variable for it is wrong.
-    method = choose_method(args.photometry, computes=True).name
+    method = choose_method(getattr(args, "photometry", None), computes=True).name
     source, output = folders(args, method)
     return RunOptions(
         todo=Path(args.todo) if args.todo else source / TODO_NAME,
         source=source,
         output=output,
         constraints=constraints,
-        version=args.version,
+        version=getattr(args, "version", 0),
         overwrite=args.overwrite,
         batch=args.batch,
         max_errors=1 if args.fail_fast else args.max_errors or 0,

@@ -36,7 +36,7 @@ def check_run(args: argparse.Namespace) -> None:
     """
     load_settings()
     use_folder(args.lock_folder)
-    check_method(choose_method(args.photometry, computes=True))
+    check_method(choose_method(getattr(args, "photometry", None), computes=True))
 
 
 def check_method(method: ChosenMethod) -> None:

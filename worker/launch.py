@@ -54,12 +54,20 @@ def open_computer(
     -------
     context manager of Supervisor or InProcess
     """
-    source, method = input_folder(args.input), choose_method(args.photometry, computes=True)
+    source, method = input_folder(args.input), choose_method(getattr(args, "photometry", None), computes=True)
     output = output_folder(args.output, source / "output", method.name).resolve()
+    # A command that computes no light curves does not have the options of photometry.
+    given = {
+        name: getattr(args, name) for name in ("version", "plot", "cache", "packed") if hasattr(args, name)
+    }
     job = Job(
-        str(source.resolve()), str(output), args.version, args.plot, args.cache, args.packed, arguments or {},
-        method.source, method.name,
-    )  # fmt: skip
+        str(source.resolve()),
+        str(output),
+        arguments=arguments or {},
+        method=method.source,
+        method_name=method.name,
+        **given,
+    )
     if callable(photometry):
         return contextlib.nullcontext(InProcess(job, photometry))
     limit, timeout = args.memory_limit, args.target_timeout
@@ -67,7 +75,7 @@ def open_computer(
         target_timeout=load_settings().getfloat("run", "target_timeout") if timeout is None else timeout,
         memory_limit=memory_share(on_node) if limit is None else int(limit * 1e9),
         photometry=photometry or DEFAULT_PHOTOMETRY,
-        copies=str(copies_folder(args.cube, args.scratch) or ""),
+        copies=str(copies_folder(args.cube, args.scratch) or "") if hasattr(args, "cube") else "",
         log_level=terminal_level(),
         log_file=os.path.abspath(args.log_file) if args.log_file else "",
         rank=rank_name(),

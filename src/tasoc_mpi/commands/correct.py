@@ -37,17 +37,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", **flag, help="only say how many light curves would be corrected")
     add_worker_options(parser)
     add_star_options(parser)
-    # Of photometry alone.
-    parser.set_defaults(
-        method=None,
-        photometry=None,
-        version=0,
-        plot=False,
-        cache="basic",
-        packed=False,
-        cube="mapped",
-        scratch=None,
-    )
 
 
 def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_STAR) -> int:
