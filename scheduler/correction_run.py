@@ -23,13 +23,13 @@ from ..core.streams import print_report
 from ..worklist.corrections import (
     LastCorrections,
     Listed,
+    PhotometryResults,
     correction_log_path,
     correction_source,
     of_version,
     packs_of,
     read_listed,
 )
-from ..worklist.last_results import LastResults
 from ..worklist.output_folder import check_output
 from ..worklist.publish import publish
 from ..worklist.rank_times import Ranks
@@ -60,7 +60,7 @@ class _Task:
     Attributes
     ----------
     worklist : WorkList
-    photometry : LastResults
+    photometry : PhotometryResults
         The results of the photometry.
     chosen : ndarray of bool
         Rows whose light curves are to have a correction.
@@ -69,7 +69,7 @@ class _Task:
     """
 
     worklist: WorkList
-    photometry: LastResults
+    photometry: PhotometryResults
     chosen: NDArray[np.bool_]
     source: NDArray[np.float64]
 
@@ -185,7 +185,7 @@ def _open_task(stack: contextlib.ExitStack, options: RunOptions, args: argparse.
     worklist = load_worklist(options.todo)
     chosen = options.constraints.mask(worklist.rows)
     number = np.unique(worklist.ccd_of[chosen])
-    photometry = LastResults(worklist)
+    photometry = PhotometryResults(worklist)
     for ccd in (worklist.ccds[n] for n in number.tolist()):
         log = log_path(options.output, ccd)
         if not options.dry and log.exists():
@@ -274,7 +274,7 @@ def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task)
         earliest=float(task.photometry.when.max()),
         last=last,
     )
-    last.outdate(task.photometry.when, task.source)
+    last.outdate(task.photometry, task.source)
     return results
 
 

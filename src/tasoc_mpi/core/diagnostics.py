@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CORRECTION", "CORRECTION_SOURCE", "DIAGNOSTICS", "Diagnostics"]
+__all__ = ["CORRECTED_LIGHTCURVE", "CORRECTION", "CORRECTION_SOURCE", "DIAGNOSTICS", "Diagnostics"]
 
 
 def _count() -> Any:
@@ -76,3 +76,5 @@ CORRECTION = {
 }
 #: The diagnostic in whose place a message of a correction has the digest of its vectors and method.
 CORRECTION_SOURCE = "edge_flux"
+#: ... and the digest of the light curve that was corrected.
+CORRECTED_LIGHTCURVE = "mean_flux"

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.diagnostics import CORRECTION, CORRECTION_SOURCE, Diagnostics
+import numpy as np
+
+from ..core.diagnostics import CORRECTED_LIGHTCURVE, CORRECTION, CORRECTION_SOURCE, Diagnostics
 from ..core.errors import InputError
 from ..core.names import CBV_FOLDER, find_cbv
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
@@ -26,6 +28,7 @@ from ..products.packed import PackReader, pack_writer, split_name
 from ..products.raw_curve import RawCurve, open_table, raw_curve
 from ..products.replacements import replacements
 from ..worklist.corrections import correction_source
+from ..worklist.lightcurve_digest import DIGESTED, lightcurve_digest
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 from ..worklist.unlisted_lightcurves import is_listed_name
@@ -34,8 +37,8 @@ from .fit_star import Correction, correct
 __all__ = ["CorrectedStar", "correct_star"]
 
 _ROW = (
-    "SELECT lightcurve, cbv_area FROM todolist JOIN diagnostics USING (priority) WHERE starid = ?"
-    " AND datasource = ? AND sector = ? AND camera = ? AND ccd = ? AND cadence = ?"
+    f"SELECT lightcurve, cbv_area, {', '.join(DIGESTED)} FROM todolist JOIN diagnostics USING (priority)"
+    " WHERE starid = ? AND datasource = ? AND sector = ? AND camera = ? AND ccd = ? AND cadence = ?"
 )
 
 
@@ -128,7 +131,7 @@ def correct_star(
     # Of the program's room for compressed files; see `products.lightcurve.write_lightcurve`.
     from isal import igzip
 
-    listed, area = _row(
+    listed, area, digest = _row(
         todo or os.path.join(input_folder, TODO_NAME), (starid, datasource, sector, camera, ccd, cadence)
     )
     table = open_table(below(output_folder, listed), _read(output_folder, listed))
@@ -139,6 +142,7 @@ def correct_star(
         )
     found = find_cbv(Path(output_folder, CBV_FOLDER), sector, cadence, area)
     result = CorrectionResult(method_used=method or "")
+    setattr(result, CORRECTED_LIGHTCURVE, digest)
     setattr(result, CORRECTION_SOURCE, correction_source(0, result.method_used))
     curve = raw_curve(table)
     try:
@@ -177,8 +181,8 @@ def _describe(result: CorrectionResult, curve: RawCurve, correction: Correction)
         setattr(result, CORRECTION[name], float(value))
 
 
-def _row(todo: str, key: tuple[int | str, ...]) -> tuple[str, int]:
-    """The name of the light curve of a row of the work list, and the row's area."""
+def _row(todo: str, key: tuple[int | str, ...]) -> tuple[str, int, float]:
+    """Name of the light curve of a row of the work list, its area, and the digest of the light curve."""
     try:
         known = os.stat(todo)
         found = _database(todo, known.st_ino, known.st_mtime_ns).execute(_ROW, key).fetchone()
@@ -190,7 +194,13 @@ def _row(todo: str, key: tuple[int | str, ...]) -> tuple[str, int]:
         )
     if not isinstance(found[1], int) or not 0 < found[1] < 1000:
         raise InputError(f"{todo}: TIC {key[0]} has no area (cbv_area); make the list with `tasoc-mpi todo`")
-    return found[0], found[1]
+    try:
+        numbers = np.array([found[2:]], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{todo}: a number of TIC {key[0]} is of the wrong kind; restore a copy of the list"
+        ) from None
+    return found[0], found[1], float(lightcurve_digest(numbers)[0])
 
 
 @functools.lru_cache(maxsize=1)

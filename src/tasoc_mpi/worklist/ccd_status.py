@@ -9,8 +9,8 @@ import numpy as np
 
 from ..core.locks import holder
 from ..core.status import STATUS
-from .corrections import correction_log_path
-from .last_results import Decision, LastResults
+from .corrections import LastCorrections, PhotometryResults, correction_log_path
+from .last_results import Decision
 from .method_list import find_list
 from .old_results import read_old_results
 from .output_folder import find_output
@@ -80,9 +80,9 @@ class WorkListStatus:
     def __init__(self, worklist: WorkList, output: Path) -> None:
         n = len(worklist.rows)
         self.worklist, self.output = worklist, output
-        self.last = LastResults(worklist)
+        self.last = PhotometryResults(worklist)
         self.logs = [LogReader(log_path(output, ccd), worklist, ccd) for ccd in worklist.ccds]
-        self._corrections = LastResults(worklist)
+        self._corrections = LastCorrections(worklist)
         self._correction_logs = [
             LogReader(correction_log_path(output, ccd), worklist, ccd) for ccd in worklist.ccds
         ]
@@ -125,7 +125,7 @@ class WorkListStatus:
         if not any(log.exists for log in self._correction_logs):
             return {}
         has_lightcurve = decision.listed & np.isin(decision.status, (STATUS.OK, STATUS.WARNING))
-        status = self._corrections.own_status * (self._corrections.when >= self.last.when)
+        status = self._corrections.own_status * self._corrections.of_lightcurves(self.last)
         counts = np.bincount(status[has_lightcurve], minlength=max(STATUS) + 1)
         return {number: count for number, count in enumerate(counts.tolist()) if count}
 

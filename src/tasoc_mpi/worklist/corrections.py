@@ -1,7 +1,7 @@
 """The results of corrections: their logs, and which of them belong to the light curves that there are.
 
-A correction is of the light curve that its star had at that time. A result of the photometry that came later
-replaced that light curve, so the correction counts no more. Each also has a digest of its vectors and method.
+A correction has digests of the light curve that it is of, and of its vectors and method. One of a light curve
+that its star does not have any more does not count.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.diagnostics import CORRECTION_SOURCE
+from ..core.diagnostics import CORRECTED_LIGHTCURVE, CORRECTION_SOURCE
 from ..core.errors import InputError, MissingInput
 from ..core.status import STATUS
 from .last_results import LastResults
+from .lightcurve_digest import DIGESTED, lightcurve_digest
 from .result_log import LogReader, ResultGroup
 from .todo_file import SQLITE_ERRORS, explain, open_todo
 from .work_list import CCD, WorkList, ccd_name
@@ -27,6 +28,7 @@ from .work_list import CCD, WorkList, ccd_name
 __all__ = [
     "LastCorrections",
     "Listed",
+    "PhotometryResults",
     "correction_log_path",
     "correction_source",
     "of_version",
@@ -62,11 +64,34 @@ def correction_source(vectors: int, method: str) -> float:
     return float(vectors ^ zlib.crc32(method.encode()))
 
 
+class PhotometryResults(LastResults):
+    """Last results of the photometry of the stars of a work list.
+
+    Attributes
+    ----------
+    digest : ndarray of float64
+        `lightcurve_digest` of each; NaN where there is none.
+    """
+
+    def __init__(self, worklist: WorkList) -> None:
+        super().__init__(worklist)
+        self.digest = np.full(len(worklist.rows), np.nan)
+
+    def add(self, group: ResultGroup) -> None:
+        """Add results; of several of one star the last one counts."""
+        super().add(group)
+        numbers = group.bundle.numbers
+        self.digest[group.index] = lightcurve_digest(np.stack([numbers[name] for name in DIGESTED], axis=1))
+
+
 class LastCorrections(LastResults):
     """Last corrections of the stars of a work list.
 
     Attributes
     ----------
+    lightcurve : ndarray of float64
+        `lightcurve_digest` of what was corrected; NaN of those that ended with an error, and where there is
+        none.
     source : ndarray of float64
         `correction_source` of each; NaN of those that ended with an error, and where there is none.
     """
@@ -74,29 +99,39 @@ class LastCorrections(LastResults):
     def __init__(self, worklist: WorkList) -> None:
         super().__init__(worklist)
         self.source = np.full(len(worklist.rows), np.nan)
+        self.lightcurve = self.source.copy()
 
     def add(self, group: ResultGroup) -> None:
         """Add results; of several of one star the last one counts."""
         super().add(group)
-        self.source[group.index] = group.bundle.numbers[CORRECTION_SOURCE]
+        numbers = group.bundle.numbers
+        self.source[group.index] = numbers[CORRECTION_SOURCE]
+        self.lightcurve[group.index] = numbers[CORRECTED_LIGHTCURVE]
 
-    def outdate(self, photometry: NDArray[np.float64], source: NDArray[np.float64]) -> None:
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Corrections that ended with an error."""
+        return np.isin(self.own_status, (STATUS.ERROR, STATUS.ABORT))
+
+    def of_lightcurves(self, photometry: PhotometryResults) -> NDArray[np.bool_]:
+        """Corrections of the light curves that there are; errors that came after these."""
+        return np.where(self.failed, self.when >= photometry.when, self.lightcurve == photometry.digest)
+
+    def outdate(self, photometry: PhotometryResults, source: NDArray[np.float64]) -> None:
         """Have stars corrected again whose light curve, vectors or method are others now.
 
         Parameters
         ----------
-        photometry : ndarray of float64
-            When the results of the photometry came.
+        photometry : PhotometryResults
         source : ndarray of float64
             What the corrections are to be made with; an error does not go away with it.
         """
-        failed = np.isin(self.own_status, (STATUS.ERROR, STATUS.ABORT))
-        other = (self.when < photometry) | (~failed & (self.source != source))
+        other = ~self.of_lightcurves(photometry) | (~self.failed & (self.source != source))
         self.reset(np.flatnonzero(self.done & other))
 
 
 def read_corrections(
-    worklist: WorkList, output: Path, photometry: LastResults, ccds: Sequence[CCD]
+    worklist: WorkList, output: Path, photometry: PhotometryResults, ccds: Sequence[CCD]
 ) -> tuple[NDArray[np.int8], list[LogReader]]:
     """Read the logs of corrections.
 
@@ -105,7 +140,7 @@ def read_corrections(
     worklist : WorkList
     output : Path
         The output folder.
-    photometry : LastResults
+    photometry : PhotometryResults
         The results of the photometry of all these CCDs.
     ccds : sequence of (int, int, int)
 
@@ -121,11 +156,11 @@ def read_corrections(
     InputError
         If a log cannot be used.
     """
-    corrections = LastResults(worklist)
+    corrections = LastCorrections(worklist)
     logs = [LogReader(correction_log_path(output, ccd), worklist, ccd) for ccd in ccds]
     for log in logs:
         corrections.read(log)
-    status = np.where(corrections.when < photometry.when, np.int8(STATUS.UNKNOWN), corrections.own_status)
+    status = np.where(corrections.of_lightcurves(photometry), corrections.own_status, np.int8(STATUS.UNKNOWN))
     return status, [log for log in logs if log.exists]
 
 

@@ -21,8 +21,8 @@ from ..core.errors import InputError
 from ..core.locks import Locked, exclusive
 from ..core.messages import RESULT_DTYPE
 from ..core.status import STATUS
-from .corrections import read_corrections
-from .last_results import Decision, LastResults
+from .corrections import PhotometryResults, read_corrections
+from .last_results import Decision
 from .old_results import move_to_logs
 from .output_folder import check_output, output_method, output_name
 from .result_log import LogReader, ResultGroup, damaged_path, log_path
@@ -96,7 +96,7 @@ def publish(path: Path, output: Path, rows: Path | None = None) -> Published:
             output = move_to_logs(worklist, output)
         running: list[CCD] = []
         idle = np.zeros(len(worklist.ccds), bool)
-        last, logs = LastResults(worklist), []
+        last, logs = PhotometryResults(worklist), []
         for number, ccd in enumerate(worklist.ccds):
             name = log_path(output, ccd)
             if name.exists():
