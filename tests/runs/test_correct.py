@@ -515,7 +515,7 @@ def test_status_summary_and_pictures_show_it(run, expected, tmp_path, capsys):
     assert f"corrections: {count} OK\n" in capsys.readouterr().out
     assert cli.main(["--quiet", "summary", str(folder), "--pictures"]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"1-h noise +corrected +expected", text)
+    assert re.search(r"1-h noise +16% +84% +corrected +expected", text)
     run_read = read_run(folder)
     for star in run_read.stars[:3]:
         curve = read_curve(run_read.file(star))
