@@ -166,8 +166,8 @@ def response(folder: Path) -> None:
 
 
 def curves(folder: Path) -> None:
-    """A finished run of 80 stars, enough for co-trending basis vectors."""
-    write_run(folder, make_area(80, 7200))
+    """A finished run of 50 stars, enough for co-trending basis vectors."""
+    write_run(folder, make_area(50, 14400))
 
 
 def vectors(folder: Path) -> None:

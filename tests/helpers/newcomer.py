@@ -1,7 +1,8 @@
 """A newcomer: README's commands and Python in order, in an environment that has the program only.
 
 ``newcomer.py FOLDER`` simulates a small sector in the folder, with a table of stars, and runs the blocks of
-README there: under mpiexec with three ranks instead of 64. It needs nothing but the installed program.
+README there: under mpiexec with three ranks instead of 64. It needs nothing but the installed program. With
+``--short`` it leaves out the commands whose kernels take longest to compile.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from documents import Block, blocks
 from house import ROOT
 
+#: Left out by ``--short``.
+LONG = {"prf", "cbv", "correct"}
 #: README's star, and its CCD; the simulation has others.
 STAR, CAMERA = "25155310", "camera=4"
 
@@ -45,7 +48,7 @@ def simulate(folder: Path) -> str:
     return re.findall(r"-0*(\d+)-0120-s_tp", tpf.name)[0]
 
 
-def run_block(block: Block, folder: Path, starid: str) -> None:
+def run_block(block: Block, folder: Path, starid: str, left_out: set[str]) -> None:
     text = block.text.replace(STAR, starid).replace(CAMERA, "camera=1")
     if block.language == "python":
         name = block.file or "block.py"
@@ -53,6 +56,8 @@ def run_block(block: Block, folder: Path, starid: str) -> None:
         call(folder, sys.executable, name)
         return
     for words in block.commands:
+        if left_out.intersection(words):
+            continue
         call(folder, *(word if word != "64" else "3" for word in words))
 
 
@@ -72,16 +77,16 @@ def check_results(folder: Path) -> None:
     assert list((folder / "lightcurves").glob("*.png"))
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, short: bool = False) -> None:
     folder.mkdir(parents=True)
     starid = simulate(folder)
     for block in blocks(ROOT / "README.md"):
         if block.not_run is None and block.language in ("shell", "python"):
-            run_block(block, folder, starid)
+            run_block(block, folder, starid, LONG if short else set())
     (tpf,) = (folder / "sector1" / "tpf").glob("*_tp.fits")
     call(folder, "tasoc-mpi", "star", str(tpf), "--output", "one_star")
     check_results(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), "--short" in sys.argv[2:])
