@@ -207,8 +207,8 @@ def _find_star(
             found.append(catalog.settings)
     if not found:
         raise MissingInput(
-            f"{folder}: TIC {starid} is neither in a target pixel file ({tpf_pattern(starid, sector)}, in "
-            "any sub-folder) nor in a catalog (catalog_sectorSSS_cameraC_ccdD.sqlite)"
+            f"{folder.absolute()}: TIC {starid} is neither in a target pixel file "
+            f"({tpf_pattern(starid, sector)}, in any sub-folder) nor in a catalog (catalog_sectorSSS_cameraC_ccdD.sqlite)"
         )
     if len(found) > 1:
         ways = "; ".join(f"sector {s.sector}, camera {s.camera}, CCD {s.ccd}" for s in found)

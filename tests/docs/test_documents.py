@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,11 @@ def test_pages_are_in_the_site():
     index = (ROOT / "docs" / "index.md").read_text()
     for path in (ROOT / "docs").glob("*.md"):
         assert path.stem == "index" or re.search(rf"^{path.stem}$|<{path.stem}>", index, re.MULTILINE), path
+
+
+def test_every_extra_is_described():
+    """Those for users, in the table of start.md."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    text = (ROOT / "docs" / "start.md").read_text()
+    for extra in set(extras) - {"test", "docs", "lint"}:
+        assert f"| `{extra}` |" in text, extra
