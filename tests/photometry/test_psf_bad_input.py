@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -115,9 +116,9 @@ def test_responses_that_cannot_be_used(folder, method, monkeypatch):
 
 @METHODS
 def test_one_bad_star_does_not_take_the_others_along(folder, method):
-    good, saturated, blank, sick = isolated(folder, 4)
+    good, also, saturated, core, blank, sick = isolated(folder, 6)
     with h5py.File(folder / CUBE, "r+") as file:
-        for starid in (saturated, blank, sick):
+        for starid in (saturated, core, blank, sick):
             with prepared(starid, folder) as pho:
                 row, column = (round(x) for x in (pho.target_pos_row, pho.target_pos_column))
                 origin = pho._source.origin
@@ -126,17 +127,22 @@ def test_one_bad_star_does_not_take_the_others_along(folder, method):
             ]
             if starid == saturated:
                 file["sumimage"][around] = 9e4
+            elif starid == core:
+                file["sumimage"][tuple(slice(part.start + 5, part.stop - 5) for part in around)] = 9e4
             elif starid == blank:
                 file["images"][around] = np.nan
             else:
                 file["images"][(*around, 7)] = np.nan
-    names = [str(starid) for starid in (good, saturated, blank, sick)]
+    names = [str(starid) for starid in (good, also, saturated, core, blank, sick)]
     command = ["--quiet", "run", str(folder), "--photometry", method, "--output", str(folder / "out")]
     assert cli.main([*command, "--datasource", "ffi", "--starid", ",".join(names)]) == 0
     found = results(folder, method)
     assert found[good][0] in (STATUS.OK, STATUS.WARNING)
     assert found[saturated] == (STATUS.ERROR, "All pixels around the star are saturated or unknown.")
-    assert found[blank] == (STATUS.ERROR, "No frame could be solved.")
+    assert found[core][0] == STATUS.ERROR
+    assert re.fullmatch(r"Saturated pixels hold \d\d% .*: take the aperture or halo.*", found[core][1])
+    assert found[blank][0] == STATUS.ERROR
+    assert found[blank][1].endswith("pixels with values hold at most 0% of the star's weight.")
     assert found[sick][0] in (STATUS.OK, STATUS.WARNING)
 
 

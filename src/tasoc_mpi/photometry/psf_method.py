@@ -13,10 +13,10 @@ from ..core.settings import mag2flux
 from ..core.status import STATUS
 from ..models.effective_prf import local_response
 from .base import BasePhotometry
-from .psf_scene import Pixels, Scene, make_scene
+from .psf_scene import LEAST, Pixels, Scene, make_scene
 from .stamp import Stamp
 
-__all__ = ["FrameFits", "PSFMethod"]
+__all__ = ["FrameFits", "PSFMethod", "why_unsolved"]
 
 #: Pixels up to this distance from the target's, in row and in column, are fitted.
 RADIUS = 5
@@ -174,7 +174,8 @@ class PSFMethod(BasePhotometry):
         solved = np.isfinite(results[:, 0])
         self.failed_frames = ~solved
         if not solved.any():
-            self.report_details(error="No frame could be solved.")
+            limit = self.settings.getfloat("k2p2", "saturation_flux")
+            self.report_details(error=why_unsolved(scene, limit))
             return STATUS.ERROR
         self.neighbours, self.neighbour_fluxes = starids, fit.fluxes
         self.chi_square = results[:, 3]
@@ -219,3 +220,28 @@ class PSFMethod(BasePhotometry):
             )
             return STATUS.WARNING
         return STATUS.WARNING if self.contamination > MOST_CONTAMINATION else STATUS.OK
+
+
+def why_unsolved(scene: Scene, saturation: float) -> str:
+    """The reason for which no frame has a solution, for the report of a star.
+
+    Parameters
+    ----------
+    scene : Scene
+    saturation : float
+        Pixels with more in the mean image are not fitted, e-/s.
+    """
+    pixels = scene.pixels
+    share = scene.profile**2 / np.sum(scene.profile**2)
+    lost = share[pixels.mean >= saturation].sum()
+    if lost > 1.0 - LEAST:
+        return (
+            f"Saturated pixels hold {lost:.0%} of the weight of the star, and PSF photometry cannot use them: "
+            "take the aperture or halo photometry."
+        )
+    known = np.isfinite(pixels.images) & (pixels.errors > 0) & pixels.used[:, :, None]
+    most = np.tensordot(share, known, 2).max(initial=0.0)
+    if most < LEAST:
+        return f"No frame could be solved: pixels with values hold at most {most:.0%} of the star's weight."
+    count = len(scene.choice.fitted)
+    return f"No frame could be solved for the fluxes of {count} stars and the background."
