@@ -142,15 +142,18 @@ def draw(rows, path):
 def main() -> None:
     """Print the table of docs/psf.md and draw its figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="that psf_truth.py has made")
+    parser.add_argument("folder", type=Path, help="that psf_truth.py has made; its first field is used")
     parser.add_argument("prf", type=Path, help="folder of the TESS PRF files that it was drawn with")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/psf_pairs.png"))
     options = parser.parse_args()
-    prf = read_prf(next(options.folder.glob("prf_*.hdf5")))
+    path = min(options.folder.glob("seed*/prf_*.hdf5"), default=None)
+    if path is None:
+        parser.error(f"{options.folder}: no field of psf_truth.py")
+    prf = read_prf(path)
     options.camera, options.ccd = prf.camera, prf.ccd
-    truth = read_truth(options.folder / truth_name(prf.sector, prf.camera, prf.ccd))
+    truth = read_truth(path.parent / truth_name(prf.sector, prf.camera, prf.ccd))
     # Between the nodes, where the response is least known.
     place = prf.node_rows.mean(), prf.node_columns.mean()
     table = np.ascontiguousarray(TrueResponse(options, truth).table(*place))
