@@ -84,17 +84,17 @@ def test_epoch_of_an_older_cube_does_not_count(folder):
     assert not make_prf._is_current(folder, (1, 1, 1), part)
 
 
-def test_frames_are_divided_at_gaps_and_into_days(folder):
+def test_frames_are_divided_at_gaps_and_into_orbits(folder):
     cube = open_cube(folder / CUBE)
-    time = np.concatenate([np.arange(0, 13, 0.02), np.arange(14, 16, 0.02), [20.0, 20.02]])
+    time = np.concatenate([np.arange(0, 13, 0.02), np.arange(14, 41, 0.02), [50.0, 50.02]])
     n = len(time)
     changed = dict(cube.__dict__, time=time, quality=np.zeros(n, dtype="i4"), warpmode="translation")
     changed["quality"][5] = 8
     epochs, segments, spans = divide_frames(
         type(cube)(**{k: v for k, v in changed.items() if k in cube.__annotations__})
     )
-    assert segments.tolist() == [0, 0, 1]
-    np.testing.assert_allclose(spans, [[0, 12.98], [14, 15.98]])
+    assert segments.tolist() == [0, 1, 1]
+    np.testing.assert_allclose(spans, [[0, 12.98], [14, 40.98]])
     assert 5 not in np.concatenate(epochs)
     assert sum(map(len, epochs)) == n - 3
 

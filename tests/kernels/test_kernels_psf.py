@@ -59,6 +59,17 @@ def test_jitter_is_the_mean_over_places():
     assert np.abs(image - mean).max() < 0.1 * np.abs(still - mean).max()
 
 
+def test_slopes_that_differ_from_node_to_node_hold_around_each():
+    """A response whose slope changes half way between two nodes, as MAST's files have it."""
+    kink = np.array([abs(y - 200.0) for y in (100.0, 300.0)])
+    nodes = np.zeros((2, 1, 3, SIDE, SIDE))
+    nodes[:, 0, 0], nodes[:, 0, 1] = kink[:, None, None], np.array([-256.0, 256.0])[:, None, None]
+    out = np.empty((SIDE, SIDE))
+    for row, allowed in ((90.0, 1e-9), (149.0, 1e-9), (180.0, 15.0), (200.0, 1e-9), (260.0, 1e-9)):
+        blend(nodes, np.array([100.0, 300.0]), np.zeros(1), 256.0, row, 0.0, out)
+        assert abs(out[0, 0] - abs(row - 200.0)) <= allowed
+
+
 def test_coefficients_are_bilinear_between_nodes_with_slopes():
     rng = np.random.default_rng(2)
     # A linear function of the place, given by its value and slopes at each node, is met everywhere.

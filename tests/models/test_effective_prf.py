@@ -15,7 +15,7 @@ from tasoc_mpi.kernels.spline_prf import SIDE, add_rings, draw_star
 from tasoc_mpi.models.effective_prf import broadening_of, from_table, local_response, start_prf
 from tasoc_mpi.models.fit_prf import MIN_STARS, fit_stack
 from tasoc_mpi.models.prf_stack import Stack, make_nodes
-from tasoc_mpi.products.prf_file import EffectivePRF, read_prf, write_prf
+from tasoc_mpi.products.prf_file import EffectivePRF, read_prf, spline_table, write_prf
 
 ROW0, COLUMN0, SIZE = 600, 1200, 128
 
@@ -215,7 +215,7 @@ def test_file_gives_it_back(fitted, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda file: file.attrs.__setitem__("FORMAT_VERSION", 99), "PRF format 99, this program reads 2"),
+        (lambda file: file.attrs.__setitem__("FORMAT_VERSION", 99), "PRF format 99, this program reads 3"),
         (lambda file: file.attrs.__setitem__("FORMAT", "something"), "not an effective PRF"),
         (lambda file: file.__delitem__("epochs"), "no dataset epochs"),
         (
@@ -290,6 +290,17 @@ def test_broadening_is_that_by_a_gaussian():
     assert np.abs(found[2] - found[0]).max() > 0.005 * found[0].max()
     assert np.abs(found[2] - found[1]).max() < 0.06 * np.abs(found[2] - found[0]).max()
     assert found[1].sum() == pytest.approx(found[0].sum(), abs=1e-4)
+
+
+def test_broadening_of_the_sharpest_response_has_its_shape():
+    """Its second derivatives are not too large where three knots a pixel only just follow it."""
+    offset = (np.arange(135) - 67) / 9
+    line = np.exp(-0.5 * (offset / 0.42) ** 2)
+    table = 81 * np.outer(line, line) / line.sum() ** 2
+    exact = table * ((offset**2 + offset[:, None] ** 2) / 0.42**4 - 2 / 0.42**2) / 2
+    change = broadening_of(from_table(table, 9))
+    left = spline_table(change, 9, 15) - exact
+    assert np.abs(left).max() < 0.05 * np.abs(exact).max()
 
 
 def test_wings_go_over_into_the_spline(fitted):

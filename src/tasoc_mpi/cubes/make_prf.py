@@ -47,9 +47,9 @@ __all__ = ["EpochStep", "divide_frames", "make_prfs"]
 
 logger = logging.getLogger(__name__)
 
-#: Days without frames that end a segment, and the usual length of an epoch: half an orbit, over which
-#: the focus drifts.
-GAP, LONGEST = 0.5, 6.9
+#: Days without frames that end a segment, and the usual length of an epoch: an orbit. Within it the focus is
+#: a number a frame (`prf_focus`); the responses of shorter epochs differ by their errors, which makes trends.
+GAP, LONGEST = 0.5, 14.0
 #: Fewest frames of an epoch.
 FEWEST = 8
 

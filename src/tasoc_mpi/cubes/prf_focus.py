@@ -1,6 +1,6 @@
 """How the focus changes from frame to frame: the broadening of bright stars' images, beside their epochs'.
 
-The responses of two epochs are means of days. What happens in between is one number a frame for the whole
+The response of an epoch is a mean of days. What happens within is one number a frame for the whole
 CCD: the variance of a Gaussian that broadens the images. It is the median of what bright stars show.
 """
 

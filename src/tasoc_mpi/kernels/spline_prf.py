@@ -35,6 +35,8 @@ KNOTS = 3
 #: Coefficients on each side of the middle one, and along a side: the response ends 6.7 pixels from the star.
 HALF = 18
 SIDE = 2 * HALF + 1
+#: Share of the way from a node to the next one in which both count.
+BLENDED = 0.5
 #: Radii of the wings, pixels: what is added to the spline is linear between the inner ones, and 0 at
 #: the first and the last.
 RINGS = np.array([4.5, 5.5, 6.5, 7.5, 9.0, 11.0, 14.0])
@@ -111,7 +113,9 @@ def _bracket(nodes, x):
     if x >= nodes[last]:
         return last, 0.0
     i = np.searchsorted(nodes, x, side="right") - 1
-    return i, (x - nodes[i]) / (nodes[i + 1] - nodes[i])
+    # Most of the way a node's own function holds: a blend from node to node would round off its slopes.
+    u = 0.5 + (x - 0.5 * (nodes[i] + nodes[i + 1])) / (BLENDED * (nodes[i + 1] - nodes[i]))
+    return i, min(max(u, 0.0), 1.0)
 
 
 @numba.njit(cache=True, fastmath=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d, spline_filter1d
+from scipy.ndimage import correlate1d
 
 from ..core.errors import InputError
 from ..core.names import prf_name, prf_parts_name
@@ -95,11 +95,10 @@ def broadening_of(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     ndarray, shape (..., S, S)
         Half of the second derivatives, in coefficients of a spline.
     """
-    change = np.zeros(coefficients.shape)
-    for axis in (-2, -1):
-        # The second derivative of the spline at the knots, as a spline.
-        second = correlate1d(coefficients, [1.0, -2.0, 1.0], axis=axis, mode="nearest")
-        change += spline_filter1d(second, 3, axis=axis, mode="mirror")
+    # To the fourth order: three knots a pixel only just resolve the sharpest responses, and the second
+    # derivative of the spline itself is 8 to 18% too large there, which makes the flux change with the focus.
+    second = np.array([-1.0, 16.0, -30.0, 16.0, -1.0]) / 12.0
+    change = sum(correlate1d(coefficients, second, axis=axis, mode="constant") for axis in (-2, -1))
     return 0.5 * KNOTS**2 * change
 
 

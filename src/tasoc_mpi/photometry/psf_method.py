@@ -236,8 +236,8 @@ def why_unsolved(scene: Scene, saturation: float) -> str:
     lost = share[pixels.mean >= saturation].sum()
     if lost > 1.0 - LEAST:
         return (
-            f"Saturated pixels hold {lost:.0%} of the weight of the star, and PSF photometry cannot use them: "
-            "take the aperture or halo photometry."
+            f"Saturated pixels hold {lost:.0%} of the weight of the star, and PSF photometry cannot use "
+            "them: take the aperture or halo photometry."
         )
     known = np.isfinite(pixels.images) & (pixels.errors > 0) & pixels.used[:, :, None]
     most = np.tensordot(share, known, 2).max(initial=0.0)

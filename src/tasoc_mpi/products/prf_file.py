@@ -1,7 +1,7 @@
 """The effective pixel response of one CCD, and its file `prf_sectorSSS_cameraC_ccdD.hdf5`.
 
 The response is a cubic B-spline (`kernels.spline_prf`) whose coefficients change over the CCD and with time:
-at nodes on the CCD a value and its slopes in row and column, blended bilinearly between the nodes; in time
+at nodes on the CCD a value and its slopes in row and column, blended half way between the nodes; in time
 one such set at each of a few epochs, linear between the epochs of one segment (an orbit, say).
 """
 
@@ -26,7 +26,7 @@ from .hdf5_read import HDF5Reader
 
 __all__ = ["SCALE", "EffectivePRF", "join_epochs", "read_prf", "spline_table", "write_prf"]
 
-FORMAT, FORMAT_VERSION = "tasoc-mpi effective PRF", 2
+FORMAT, FORMAT_VERSION = "tasoc-mpi effective PRF", 3
 _WAY_OUT = "remove it and run tasoc-mpi prf"
 #: Types and shapes of the datasets: epochs, nodes in row and in column, segments, knots.
 _SHAPES = {
