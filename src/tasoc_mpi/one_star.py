@@ -208,7 +208,8 @@ def _find_star(
     if not found:
         raise MissingInput(
             f"{folder.absolute()}: TIC {starid} is neither in a target pixel file "
-            f"({tpf_pattern(starid, sector)}, in any sub-folder) nor in a catalog (catalog_sectorSSS_cameraC_ccdD.sqlite)"
+            f"({tpf_pattern(starid, sector)}, in any sub-folder) nor in a catalog "
+            "(catalog_sectorSSS_cameraC_ccdD.sqlite)"
         )
     if len(found) > 1:
         ways = "; ".join(f"sector {s.sector}, camera {s.camera}, CCD {s.ccd}" for s in found)
