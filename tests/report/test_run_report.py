@@ -35,6 +35,8 @@ def folder(tmp_path_factory) -> Path:
     with sqlite3.connect(folder / "todo.sqlite") as conn:
         conn.execute("UPDATE diagnostics SET errors = ? WHERE priority = 5", (f"ValueError: {EVIL} 17",))
         conn.execute("UPDATE todolist SET tile = 33")
+        conn.execute("UPDATE todolist SET status = 5 WHERE priority = 6")
+        conn.execute("INSERT INTO photometry_skipped VALUES (6, 1)")
         conn.execute("UPDATE diagnostics SET pos_row = 99.0, pos_column = 100.0 WHERE priority < 4")
     conn.close()
     ranks = Ranks([0, 0, 0], ["n1"] * 3, [Usage(), Usage(3e8, 1.0), Usage(2e8)])
@@ -43,6 +45,10 @@ def folder(tmp_path_factory) -> Path:
     record.times.add([1, 2], 4.0, np.array([2.0, 3.0]), np.array([0.5, 0.0]), np.array([3, 5]))
     record.end_computing()
     record.end("complete")
+    pages = folder / "curves" / "pages"
+    pages.mkdir()
+    for name in ("tic00000001000.html", "tic<b>.html", "other.html"):
+        (pages / name).touch()
     assert cli.main(["report", str(folder)]) == 0
     return folder
 
@@ -84,13 +90,61 @@ def test_page_shows_the_numbers_and_nothing_untrusted(folder, numbers):
     assert failure["command"].endswith("--starid 1004 --overwrite")
 
 
+def test_maps_and_lists_are_those_of_the_work_list(folder, numbers):
+    conn = sqlite3.connect(folder / "todo.sqlite")
+    rows = conn.execute(
+        "SELECT starid, COALESCE(status, 0), mask_size FROM todolist LEFT JOIN diagnostics USING (priority)"
+        " ORDER BY priority"
+    ).fetchall()
+    conn.close()
+    (one,) = numbers["maps"]
+    stars = one["stars"]
+    assert stars["starid"] == [row[0] for row in rows]
+    assert stars["status"] == [row[1] for row in rows]
+    assert stars["mask"] == [row[2] for row in rows]
+    assert sum(one["cells"]["stars"]) == len(rows)
+    ok = sum(
+        share * count for share, count in zip(one["cells"]["status"], one["cells"]["stars"], strict=True)
+    )
+    assert ok == pytest.approx(numbers["counts"]["OK"], abs=1e-3)
+    assert numbers["skipped"]["stars"] == 1
+    assert [(one["starid"], one["stars"]) for one in numbers["skipped"]["by"]] == [(1000, [1005])]
+    ratios = [one["ratio"] for one in numbers["noisiest"]]
+    assert ratios == sorted(ratios, reverse=True)
+    assert len(ratios) == numbers["counts"]["OK"]
+    assert numbers["pages"] == {"1000": "pages/tic00000001000.html"}
+    (run,) = numbers["runs"]
+    assert run["by_rank"]["memory"] == [300_000_000, 200_000_000]
+    assert run["by_rank"]["compiling"] == [1.0, 0.0]
+    assert run["computed"] == 8
+    assert set(run["stages"]) == {"compiling", "starting", "reading", "computing"} | {"publishing"}
+
+
+def test_page_without_javascript_has_the_same(folder, numbers):
+    page = (folder / "curves" / "report.html").read_text()
+    assert '<a href="pages/tic00000001000.html">1000</a>' in page
+    assert "<td>300</td></tr>" in page
+    assert page.count("<noscript><img") == 3  # noise, maps, timeline
+
+
+def test_many_stars_are_cells_and_skipped_ones_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasoc_mpi.report.run_report.MOST_POINTS", 3)
+    folder = make_folder(tmp_path, files=False)
+    (folder / "curves").mkdir(exist_ok=True)
+    assert cli.main(["report", str(folder)]) == 0
+    numbers = json.loads((folder / "curves" / "report.json").read_text())
+    assert numbers["maps"][0]["stars"] is None
+    page = (folder / "curves" / "report.html").read_text()
+    assert 'value="stars">number of stars' in page
+
+
 def test_unknown_is_no_number(numbers):
     unknown = [one for one in numbers["groups"][0]["magnitudes"] if one["tmag"] is None]
     assert unknown[0]["rms_hour"] is None
     assert "NaN" not in json.dumps(numbers)
 
 
-def test_page_in_a_browser(folder):
+def test_page_in_a_browser(folder, numbers):
     """No errors, no horizontal scrolling, controls that work; an accessibility check finds nothing."""
     playwright = pytest.importorskip("playwright.sync_api")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -118,8 +172,22 @@ def test_page_in_a_browser(folder):
             page.wait_for_function(
                 "document.querySelector('#star').textContent.includes('not in the work list')"
             )
+            page.fill("#tic", "1005")
+            page.click("#search button")
+            page.wait_for_function(
+                "document.querySelector('#star').textContent.includes('light curve of TIC 1000')"
+            )
+            assert "tasoc-mpi show 1005" in page.inner_text("#star")
+            page.fill("#tic", "1000")
+            page.click("#search button")
+            link = page.locator("#star a")
+            assert link.get_attribute("href") == "pages/tic00000001000.html"
             page.select_option("#quantity", "ratio")
-            assert page.is_hidden("#status-key")
+            glyph = "JSON.parse(document.getElementById('choices').textContent).maps[0].glyph"
+            shown = f"Bokeh.documents[0].get_model_by_id({glyph}).data_source.data.word.length"
+            assert page.evaluate(shown) == 9
+            page.uncheck("#status-key input[value=OK]")
+            assert page.evaluate(shown) == 9 - numbers["counts"]["OK"]
             context.close()
         browser.close()
     assert problems == []

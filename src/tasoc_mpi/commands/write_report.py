@@ -17,22 +17,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_input(parser, "the work list")
     add_output(parser, "that of the last run", Path)
     add_photometry_option(parser)
+    pages = "also write the pages of the N stars that are noisiest for their magnitude (default: none)"
+    parser.add_argument("--pages", type=int, default=0, metavar="N", help=pages)
 
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..core.errors import MissingInput
+    from ..core.errors import MissingInput, UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder
-    from ..report.report_page import write_report
+    from ..report.report_page import write_report, write_star_pages
     from ..report.results import read_run
     from ..report.run_report import collect_report
 
+    if args.pages < 0:
+        raise UsageError(f"--pages {args.pages}: must not be negative")
     folder, method = input_folder(args.input), choose_method(args.photometry).name
     run = read_run(folder, args.output, method)
     if not run.output.is_dir():
         raise MissingInput(f"{run.output}: no such folder; name the --output of the run")
     options = f" --photometry {method}" if method else ""
-    for path in write_report(collect_report(run, folder, options), run.output):
+    report = collect_report(run, folder, options)
+    if args.pages:
+        write_star_pages(report, folder, args.pages)
+    for path in write_report(report, run.output):
         print(f"report: {path}", flush=True)
     return 0

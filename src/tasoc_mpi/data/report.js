@@ -31,6 +31,10 @@
     found.starid = numbers(found.starid, stars.count);
     found.tmag = new Uint16Array(found.tmag.buffer);
     found.ccd = new Uint16Array(found.ccd.buffer);
+    // The stars that skip others, by row: the four bytes of each number lie apart.
+    const by = found.by, place = new Int32Array(stars.count).fill(-1), many = by.length / 4;
+    for (let k = 0, n = 0; k < stars.count; k++) if (found.skipped[k >> 3] >> (k & 7) & 1) { place[k] = by[n] + 256 * by[n + many] + 65536 * by[n + 2 * many] + 16777216 * by[n + 3 * many]; n++; }
+    found.by = place;
     if (found.noise) found.noise = new Float32Array(found.noise.buffer);
     columns = found;
     return found;
@@ -45,27 +49,52 @@
     return parts.join(", ");
   }
 
+  function link_to(starid) {
+    const link = document.createElement("a");
+    link.textContent = starid;
+    link.href = words.pages[starid] || "#star";
+    if (!words.pages[starid]) link.addEventListener("click", (event) => { event.preventDefault(); find(String(starid)); });
+    return link;
+  }
+
   async function find(starid) {
-    show(panel);
     panel.replaceChildren();
-    const say = (tag, text) => { const e = document.createElement(tag); e.textContent = text; panel.append(e, " "); return e; };
-    if (!/^\d+$/.test(String(starid))) { say("span", "A TIC number has digits only."); return; }
-    const found = await load();
+    panel.classList.add("chosen");
+    const say = (tag, ...content) => { const e = document.createElement(tag); e.append(...content); panel.append(e, " "); return e; };
+    const close = say("button", "Close");
+    close.addEventListener("click", () => panel.classList.remove("chosen"));
+    if (!/^\d+$/.test(starid)) { say("span", "A TIC number has digits only."); return; }
+    const found = await load(), number = Number(starid);
     let low = 0, high = stars.count;
-    while (low < high) { const middle = (low + high) >> 1; if (found.starid[middle] < Number(starid)) low = middle + 1; else high = middle; }
-    if (low === stars.count || found.starid[low] !== Number(starid)) { say("span", `TIC ${starid} is not in the work list.`); return; }
-    const name = `tic${String(starid).padStart(11, "0")}`;
-    const page = words.pages.find((one) => one.startsWith(name));
-    if (page) { const link = say("a", `TIC ${starid}`); link.href = `pages/${encodeURIComponent(page)}`; } else say("b", `TIC ${starid}`);
-    for (let k = low; k < stars.count && found.starid[k] === Number(starid); k++) say("span", `${describe(found, k)};`);
-    if (!page) say("code", words.show.replace("TIC", starid));
+    while (low < high) { const middle = (low + high) >> 1; if (found.starid[middle] < number) low = middle + 1; else high = middle; }
+    if (low === stars.count || found.starid[low] !== number) { say("span", `TIC ${starid} is not in the work list.`); return; }
+    say("b", `TIC ${number}`);
+    const page = words.pages[number];
+    if (page) say("a", "its page").href = page;
+    const list = say("ul");
+    for (let k = low; k < stars.count && found.starid[k] === number; k++) {
+      const row = document.createElement("li");
+      row.append(describe(found, k));
+      if (found.by[k] >= 0) row.append(": its light is in the light curve of TIC ", link_to(found.starid[found.by[k]]));
+      list.append(row);
+    }
+    if (!page) {
+      const text = document.createElement("code"), link = document.createElement("a");
+      text.textContent = words.show.replace("TIC", number);
+      link.href = `pages/tic${String(number).padStart(11, "0")}.html`;
+      link.textContent = "its page";
+      say("span", "This command writes ", link, ": ", text);
+    }
   }
 
   document.querySelector("#search form").addEventListener("submit", (event) => {
     event.preventDefault();
     find(document.getElementById("tic").value.trim());
   });
-  for (const link of document.querySelectorAll("a.tic")) link.addEventListener("click", () => find(link.dataset.tic));
+  for (const link of document.querySelectorAll("a.tic")) {
+    link.href = "#star";
+    link.addEventListener("click", (event) => { event.preventDefault(); find(link.dataset.tic); });
+  }
   show(document.getElementById("search"));
   show(panel);
   show(document.getElementById("map-controls"));
@@ -76,25 +105,39 @@
   }
 
   const quantity = document.getElementById("quantity"), ccd = document.getElementById("ccd"), key = document.getElementById("status-key");
-  for (const [name, colour] of Object.entries(words.colours)) {
-    const one = document.createElement("span");
-    one.textContent = name === "UNKNOWN" ? "to do" : name;
+  const has_points = choices.maps[0].points;
+  for (const [name, colour] of has_points ? Object.entries(words.colours) : []) {
+    const one = document.createElement("label"), box = document.createElement("input");
+    box.type = "checkbox";
+    box.checked = true;
+    box.value = name;
+    box.addEventListener("change", exchange);
+    one.append(box, name === "UNKNOWN" ? "to do" : name);
     one.style.setProperty("--c", colour);
     key.append(one);
   }
+  key.hidden = !has_points;
   function draw() {
     for (const map of choices.maps) {
       const glyph = model(map.glyph), mapper = model(map.mappers[quantity.value]);
       if (!glyph || !mapper) return;
       glyph.glyph.fill_color = { field: quantity.value, transform: mapper };
       const words_are_shown = map.points && quantity.value === "status";
-      if (map.points) key.hidden = !words_are_shown;
       if (map.bar) { const bar = model(map.bar); bar.color_mapper = mapper; bar.visible = !words_are_shown; }
     }
   }
+  // The stars of the chosen CCD, and of these the ones with a chosen status.
   function exchange() {
     const map = choices.maps[0], source = model(map.sources[Number(ccd.value)]);
-    if (source) model(map.glyph).data_source.data = source.data;
+    if (source) {
+      const off = new Set([...key.querySelectorAll("input:not(:checked)")].map((box) => box.value));
+      let data = source.data;
+      if (off.size) {
+        const word = Array.from(data.word), kept = word.map((_, k) => k).filter((k) => !off.has(word[k]));
+        data = Object.fromEntries(Object.entries(data).map(([name, column]) => [name, kept.map((k) => column[k])]));
+      }
+      model(map.glyph).data_source.data = data;
+    }
     document.querySelectorAll(".ccd-series").forEach((one, k) => { one.hidden = choices.series > 1 && k !== choices.series_of[Number(ccd.value)]; });
   }
 
@@ -135,6 +178,10 @@
     exchange();
     choose_by_tap();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+    // Paper is white.
+    const on_paper = (yes) => { document.documentElement.classList.toggle("paper", yes); paint(); };
+    addEventListener("beforeprint", () => on_paper(true));
+    addEventListener("afterprint", () => on_paper(false));
     quantity.addEventListener("change", draw);
     ccd.addEventListener("change", exchange);
     document.documentElement.dataset.ready = "yes";

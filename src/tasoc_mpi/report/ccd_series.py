@@ -41,6 +41,16 @@ class CCDSeries:
         """Frames without a flag that makes them bad."""
         return TESSQualityFlags.filter(self.quality)
 
+    def columns(self) -> dict[str, list[float]]:
+        """The series by name; ``good`` is 1 or 0."""
+        values = {"time": (self.time, 6), "background": (self.background, 3)}
+        values |= {"column": (self.column, 5), "row": (self.row, 5)}
+        return {
+            **{name: np.round(series, digits).tolist() for name, (series, digits) in values.items()},
+            "quality": self.quality.tolist(),
+            "good": self.good.astype(int).tolist(),
+        }
+
 
 def read_series(folder: Path, ccd: CCD) -> CCDSeries | None:
     """Read the log of the frames and the pointing of a cube; None where there is no cube.

@@ -18,26 +18,26 @@ from ..worklist.work_list import CCD, ccd_name
 from .ccd_series import CCDSeries
 from .figures import COLOURS
 from .noise import noise_parts
-from .run_report import RunReport
-from .star_map import CELL, QUANTITIES
+from .run_report import MOST_POINTS, RunReport
+from .star_map import CELL, CELL_QUANTITIES, QUANTITIES
 
 if TYPE_CHECKING:
     from bokeh.models import ColorMapper
     from bokeh.plotting import figure as Figure
 
 __all__ = [
-    "MOST_POINTS",
     "STATUS_COLOURS",
     "focal_plane_plot",
     "map_plot",
     "noise_plot",
+    "rate_plot",
     "ratio_plot",
     "series_plot",
     "timeline_plot",
 ]
 
-#: Stars that are drawn as points, and outliers that are drawn above densities.
-MOST_POINTS, _OUTLIERS = 20_000, 1_000
+#: Outliers that are drawn above densities.
+_OUTLIERS = 1_000
 #: Points of a time series at most.
 _MOST_FRAMES = 1_500
 _TOOLS = "pan,box_zoom,wheel_zoom,tap,reset,save"
@@ -50,6 +50,19 @@ STATUS_COLOURS = {
     STATUS.UNKNOWN: COLOURS["sky"],
     STATUS.STARTED: COLOURS["orange"],
 }
+
+
+_CELL_FIELDS = [
+    ("stars", "@stars{0}"),
+    ("share that is OK", "@status{0.00}"),
+    ("WARNING", "@warning{0.00}"),
+    ("failed", "@failed{0.00}"),
+    ("SKIPPED", "@skipped{0.00}"),
+    ("to do", "@todo{0.00}"),
+    ("median noise / expected", "@ratio{0.00}"),
+    ("median contamination", "@contamination{0.000}"),
+    ("median mask", "@mask{0} px"),
+]
 
 
 def _figure(height: int, **options: Any) -> Figure:
@@ -181,12 +194,12 @@ def _mappers(columns: Sequence[dict[str, NDArray[Any]]], points: bool) -> dict[s
     from bokeh.palettes import Cividis256
 
     mappers: dict[str, ColorMapper] = {}
-    for name in QUANTITIES:
+    for name in QUANTITIES if points else CELL_QUANTITIES:
         if name == "status" and points:
             palette = [STATUS_COLOURS.get(STATUS(k), COLOURS["black"]) for k in range(max(STATUS) + 1)]
             mappers[name] = LinearColorMapper(palette=palette, low=-0.5, high=max(STATUS) + 0.5)
             continue
-        values = np.concatenate([one[name] for one in columns])
+        values = np.concatenate([one[name] for one in columns] or [np.zeros(0)])
         known = values[np.isfinite(values)]
         low, high = np.percentile(known, [2, 98]) if known.size else (0.0, 1.0)
         mappers[name] = LinearColorMapper(
@@ -202,7 +215,7 @@ def map_plot(columns: list[dict[str, NDArray[Any]]], points: bool) -> tuple[Figu
     Parameters
     ----------
     columns : list of dict
-        As of `map_columns`, of each CCD.
+        As of `map_points` or `map_cells`, of each CCD.
     points : bool
         Whether they are of stars, not of cells.
 
@@ -221,7 +234,7 @@ def map_plot(columns: list[dict[str, NDArray[Any]]], points: bool) -> tuple[Figu
         match_aspect=True, max_width=700,
     )  # fmt: skip
     sources = [ColumnDataSource(one) for one in columns]
-    shown = ColumnDataSource(dict(columns[0]) if columns else {})
+    shown = ColumnDataSource(dict(columns[0]) if columns else dict.fromkeys(("x", "y", "status"), ()))
     colour = {"field": "status", "transform": mappers["status"]}
     if points:
         glyph = plot.scatter(
@@ -232,12 +245,7 @@ def map_plot(columns: list[dict[str, NDArray[Any]]], points: bool) -> tuple[Figu
         fields += [("mask", "@mask{0} px")]
     else:
         glyph = plot.rect("x", "y", width=CELL, height=CELL, source=shown, fill_color=colour, line_color=None)
-        fields = [("stars", "@stars{0}"), ("share that is OK", "@status{0.00}")]
-        fields += [
-            ("median noise / expected", "@ratio{0.00}"),
-            ("median contamination", "@contamination{0.000}"),
-        ]
-        fields += [("median mask", "@mask{0} px")]
+        fields = _CELL_FIELDS
     _hover(plot, glyph, *fields)
     mapper = mappers["ratio" if points else "status"]
     bar = ColorBar(color_mapper=mapper, visible=not points, background_fill_color=None)
@@ -248,8 +256,8 @@ def map_plot(columns: list[dict[str, NDArray[Any]]], points: bool) -> tuple[Figu
 def focal_plane_plot(
     ccds: Sequence[CCD], cells: Sequence[dict[str, NDArray[Any]]]
 ) -> tuple[Figure, dict[str, Any]]:
-    """All CCDs side by side, as cells (of `map_columns`); a schematic, not as they lie on the sky."""
-    from bokeh.models import ColumnDataSource, Range1d
+    """All CCDs side by side, as cells (of `map_cells`); a schematic, not as they lie on the sky."""
+    from bokeh.models import ColorBar, ColumnDataSource, Range1d
 
     step = 2400
     parts: list[dict[str, NDArray[Any]]] = []
@@ -266,10 +274,9 @@ def focal_plane_plot(
         "x", "y", width=CELL, height=CELL, source=ColumnDataSource(columns), line_color=None,
         fill_color={"field": "status", "transform": mappers["status"]},
     )  # fmt: skip
-    _hover(
-        plot, glyph, ("", "@name"), ("stars", "@stars{0}"), ("share that is OK", "@status{0.00}"),
-        ("median noise / expected", "@ratio{0.00}"), ("median contamination", "@contamination{0.000}"),
-    )  # fmt: skip
+    _hover(plot, glyph, ("", "@name"), *_CELL_FIELDS)
+    bar = ColorBar(color_mapper=mappers["status"], background_fill_color=None)
+    plot.add_layout(bar, "right")
     centres = [
         (step * (c - 1) * 2.1 + step * ((d - 1) % 2) + 1068, -step * ((d - 1) // 2) + 2140, f"{c}-{d}")
         for _, c, d in ccds
@@ -287,7 +294,7 @@ def focal_plane_plot(
     plot.axis.visible = False
     plot.grid.visible = False
     plot.y_range = Range1d(-step - 100, 2500)
-    return plot, {"mappers": mappers, "glyph": glyph}
+    return plot, {"mappers": mappers, "glyph": glyph, "bar": bar}
 
 
 def series_plot(series: CCDSeries, what: str) -> Figure:
@@ -332,6 +339,30 @@ def _means(values: NDArray[np.float64], good: NDArray[np.bool_], count: int) -> 
     return np.divide(total, number, out=np.full(len(rows), np.nan), where=number > 0)
 
 
+def rate_plot(record: dict[str, Any]) -> Figure:
+    """Rows that all ranks finished a second, over the run."""
+    times = record["timeline"]
+    interval, counts = times["interval"] or 1.0, np.array(times["stars"], float)
+    # Of some intervals together: a rank sends results twice a second at most.
+    some = max(1, min(len(counts) // 8, int(np.ceil(2.0 / interval))))
+    count = -(-len(counts) // some)
+    sums = np.bincount(np.arange(len(counts)) // some, counts, count)
+    widths = np.bincount(np.arange(len(counts)) // some, minlength=count) * interval
+    edges = np.append(0.0, np.cumsum(widths))
+    plot = _figure(
+        200, x_axis_label="time since the first star was handed out (s)", y_axis_label="rows a second",
+        x_range=(0, edges[-1]),
+    )  # fmt: skip
+    bars = plot.quad(
+        left="left", right="right", top="rate", bottom=0, color=COLOURS["blue"], line_color=None,
+        source={"left": edges[:-1], "right": edges[1:], "rate": sums / widths, "rows": sums},
+    )  # fmt: skip
+    _hover(
+        plot, bars, ("time", "@left{0.0} to @right{0.0} s"), ("rows", "@rows{0}"), ("rate", "@rate{0.0}/s")
+    )
+    return plot
+
+
 def timeline_plot(record: dict[str, Any]) -> Figure:
     """The share of time that each rank computed, over the run."""
     from bokeh.models import ColorBar, LinearColorMapper
@@ -340,7 +371,10 @@ def timeline_plot(record: dict[str, Any]) -> Figure:
     times = record["timeline"]
     interval = times["interval"] or 1.0
     computing = np.clip(np.array(times["computing"], ndmin=2) / interval, 0, 1).astype("f4")
-    waiting = np.clip(np.array(times["waiting"], ndmin=2) / interval, 0, 1).astype("f4")
+    waiting, compiling = (
+        np.clip(np.array(times[name], ndmin=2) / interval, 0, 1).astype("f4")
+        for name in ("waiting", "compiling")
+    )
     rows, bins = computing.shape
     first = times["ranks"][0][0]
     plot = _figure(
@@ -348,15 +382,17 @@ def timeline_plot(record: dict[str, Any]) -> Figure:
         y_axis_label="rank", x_range=(0, interval * bins), y_range=(first - 0.5, times["ranks"][-1][1] + 0.5),
     )  # fmt: skip
     mapper = LinearColorMapper(palette=Cividis256, low=0, high=1)
+    shares = {"computing": [computing], "waiting": [waiting], "compiling": [compiling]}
     image = plot.image(
         image="computing", x=0, y=first - 0.5, dw=interval * bins, dh=times["ranks"][-1][1] - first + 1,
-        color_mapper=mapper, source={"computing": [computing], "waiting": [waiting]},
+        color_mapper=mapper, source=shares,
     )  # fmt: skip
     _hover(
         plot,
         image,
         ("time", "$x{0.0} s"),
         ("computing", "@computing{0.00}"),
+        ("compiling", "@compiling{0.00}"),
         ("waiting for stars", "@waiting{0.00}"),
     )
     plot.add_layout(ColorBar(color_mapper=mapper, title="computing", background_fill_color=None), "right")

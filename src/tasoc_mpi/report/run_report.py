@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,19 +18,23 @@ from ..core.names import catalog_name, cube_name, prf_name
 from ..core.status import STATUS
 from ..core.tables import json_values
 from ..products.cube import open_cube
-from ..worklist.failures import read_causes
+from ..worklist.failures import Cause, read_causes
 from ..worklist.run_record import read_records, utc_time
 from ..worklist.work_list import CCD, status_counts
 from .ccd_series import CCDSeries, read_series
 from .noise import expected_noise
 from .noise_picture import running_quantiles
 from .results import Run, sky_level
+from .skipped import most_skipping, skipping_rows
+from .star_map import map_cells, map_points
 from .summary import magnitude_bins, star_groups
 
-__all__ = ["RunReport", "collect_report"]
+__all__ = ["MOST_POINTS", "RunReport", "collect_report", "star_pages"]
 
 #: Slowest stars that are listed, and causes of failures.
 _SLOWEST, _CAUSES = 15, 50
+#: Stars that are shown as points; of more the plots show densities.
+MOST_POINTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class RunReport:
     run: Run
     #: Shape of ``run.stars``: the 1-hour noise over the expected one; NaN where either is not known.
     ratio: NDArray[np.float64]
+    ccds: list[CCD]
+    #: Of each of `ccds`: columns of `map_cells`, and of `map_points`; none of the latter for too many stars.
+    cells: list[dict[str, NDArray[Any]]]
+    points: list[dict[str, NDArray[Any]]]
+    skipping: NDArray[np.int64]  #: As of `skipping_rows`
     series: list[CCDSeries]  #: Of the CCDs whose cube is there
     data: dict[str, Any]  #: All numbers, of the types of JSON; None where one is not known
 
@@ -60,6 +70,59 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
         If a file of the run is damaged.
     """
     stars = run.stars
+    groups, ratio = _groups(run)
+    ccds, ccd_of = _ccds(stars)
+    here = [np.flatnonzero(ccd_of == k) for k in range(len(ccds))]
+    cells = [map_cells(stars[rows], ratio[rows]) for rows in here]
+    points = [map_points(stars[rows], ratio[rows]) for rows in here] if len(stars) <= MOST_POINTS else []
+    skipping = skipping_rows(run.path, stars["priority"])
+    series = [one for ccd in ccds if (one := read_series(folder, ccd)) is not None]
+    causes = read_causes(run.path)
+    records = read_records(run.output)
+    data = {
+        "format": "tasoc-mpi report",
+        "program": version("tasoc-mpi"),
+        "made": utc_time(time.time()),
+        "work_list": str(run.path),
+        "output": str(run.output),
+        "rows": len(stars),
+        "stars": len(np.unique(stars["starid"])),
+        "counts": status_counts(stars["status"]),
+        "ccds": [
+            {"ccd": list(ccd), "stars": len(rows), "counts": status_counts(stars["status"][rows])}
+            for ccd, rows in zip(ccds, here, strict=True)
+        ],
+        "methods": _methods(stars),
+        "groups": groups,
+        "failures": [_failure(cause, folder, options) for cause in causes[:_CAUSES]],
+        "causes": len(causes),
+        "skipped": {
+            "stars": int(np.count_nonzero(skipping >= 0)),
+            "by": most_skipping(stars, skipping, _SLOWEST),
+        },
+        "noisiest": _noisiest(stars, ratio),
+        "slowest": _slowest(stars),
+        "seconds": _seconds(stars["elaptime"]),
+        "frames": list(map(_frames, series)),
+        "maps": [
+            {
+                "ccd": list(ccd),
+                "cells": _rounded(cell),
+                "stars": _rounded(points[k]) if points else None,
+            }
+            for k, (ccd, cell) in enumerate(zip(ccds, cells, strict=True))
+        ],
+        "runs": records,
+        "inputs": list(_inputs(run, folder, ccds)),
+        "show": f"tasoc-mpi show TIC {shlex.quote(str(folder))}{options}",
+        "pages": star_pages(run.output),
+    }
+    return RunReport(run, ratio, ccds, cells, points, skipping, series, json_values(data))
+
+
+def _groups(run: Run) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
+    """Precision of each kind of data and cadence, and of each star the noise over the expected one."""
+    stars = run.stars
     ratio = np.full(len(stars), np.nan)
     groups = []
     for title, chosen in star_groups(stars):
@@ -77,51 +140,69 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
                 "ratio": _running_ratio(stars["tmag"][ok], ratio[ok]),
             }
         )
-    ccds = _ccds(stars)
-    series = [one for ccd in ccds if (one := read_series(folder, ccd)) is not None]
-    causes = read_causes(run.path)
-    records = read_records(run.output)
-    data = {
-        "format": "tasoc-mpi report",
-        "program": version("tasoc-mpi"),
-        "made": utc_time(time.time()),
-        "work_list": str(run.path),
-        "output": str(run.output),
-        "rows": len(stars),
-        "stars": len(np.unique(stars["starid"])),
-        "counts": status_counts(stars["status"]),
-        "ccds": [{"ccd": list(ccd), **_counts_of(stars, ccd)} for ccd in ccds],
-        "methods": _methods(stars),
-        "groups": groups,
-        "failures": [
-            {
-                "status": cause.status.name,
-                "cause": cause.text,
-                "count": cause.count,
-                "stars": cause.stars,
-                "message": cause.message,
-                "command": cause.command(folder, options),
-            }
-            for cause in causes[:_CAUSES]
-        ],
-        "causes": len(causes),
-        "slowest": _slowest(stars),
-        "seconds": _seconds(stars["elaptime"]),
-        "frames": [{"ccd": list(one.ccd), "good": int(one.good.sum()), **one.frames} for one in series],
-        "runs": records,
-        "inputs": list(_inputs(run, folder, ccds)),
-        "show": f"tasoc-mpi show TIC {folder}{options}",
+    return groups, ratio
+
+
+def _failure(cause: Cause, folder: Path, options: str) -> dict[str, Any]:
+    return {
+        "status": cause.status.name,
+        "cause": cause.text,
+        "count": cause.count,
+        "stars": cause.stars,
+        "message": cause.message,
+        "command": cause.command(folder, options),
     }
-    return RunReport(run, ratio, series, json_values(data))
 
 
-def _ccds(stars: NDArray[np.void]) -> list[CCD]:
-    return [tuple(ccd) for ccd in np.unique(stars[["sector", "camera", "ccd"]]).tolist()]
+def _frames(series: CCDSeries) -> dict[str, Any]:
+    """Numbers of frames of a CCD, and their series."""
+    return {
+        "ccd": list(series.ccd),
+        "good": int(series.good.sum()),
+        "decisions": series.frames,
+        "series": series.columns(),
+    }
 
 
-def _counts_of(stars: NDArray[np.void], ccd: CCD) -> dict[str, Any]:
-    chosen = (stars["sector"] == ccd[0]) & (stars["camera"] == ccd[1]) & (stars["ccd"] == ccd[2])
-    return {"stars": int(chosen.sum()), "counts": status_counts(stars["status"][chosen])}
+def star_pages(output: Path) -> dict[str, str]:
+    """The pages of stars that are there: their names in the folder of light curves, by TIC number."""
+    pages = output / "pages"
+    names = sorted(path.name for path in pages.glob("tic*.html")) if pages.is_dir() else []
+    return {str(int(name[3:-5])): f"pages/{name}" for name in names if name[3:-5].isdecimal()}
+
+
+def _ccds(stars: NDArray[np.void]) -> tuple[list[CCD], NDArray[np.intp]]:
+    """The CCDs, and which of them each star is on."""
+    # Numbers are sorted ten times faster than rows.
+    keys = (stars["sector"].astype("i8") * 16 + stars["camera"]) * 16 + stars["ccd"]
+    found, which = np.unique(keys, return_inverse=True)
+    return [(key // 256, key // 16 % 16, key % 16) for key in found.tolist()], which
+
+
+def _rounded(columns: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:
+    """Columns of a map for JSON; TIC numbers whole, the others to four digits behind the point."""
+    return {
+        name: (
+            values.tolist()
+            if values.dtype == object
+            else values.astype("i8").tolist()
+            if name == "starid"
+            else np.round(values.astype("f8"), 4).tolist()
+        )
+        for name, values in columns.items()
+    }
+
+
+def _noisiest(stars: NDArray[np.void], ratio: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """The OK stars whose noise is highest over the expected one."""
+    order = np.argsort(-np.nan_to_num(ratio, nan=-1.0), kind="stable")[:_SLOWEST]
+    names = ["starid", "sector", "camera", "ccd", "cadence", "datasource", "tmag", "rms_hour"]
+    names += ["mask_size", "contamination"]
+    return [
+        {**{name: stars[i][name] for name in names}, "ratio": ratio[i]}
+        for i in order
+        if np.isfinite(ratio[i])
+    ]
 
 
 def _methods(stars: NDArray[np.void]) -> list[dict[str, Any]]:

@@ -8,21 +8,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.status import STATUS
-from ..worklist.work_list import CCD
-from .run_report import RunReport
 
-__all__ = ["CELL", "QUANTITIES", "map_columns", "star_positions"]
+__all__ = ["CELL", "CELL_QUANTITIES", "QUANTITIES", "map_cells", "map_points", "star_positions"]
 
 #: Pixels of a side of a cell: that of a tile of the work list, from the first science column on.
 CELL = 64
 #: Science columns before the first one in a full frame image.
 _FIRST_COLUMN = 44
-#: What a map can show, and its name.
+#: What a map of stars can show, and its name.
 QUANTITIES = {
     "status": "status",
     "ratio": "noise over expected",
     "contamination": "contamination",
     "mask": "size of the mask",
+}
+#: What a map of cells can show: numbers, shares and medians of their stars.
+CELL_QUANTITIES = {
+    "status": "share that is OK",
+    "warning": "share with a WARNING",
+    "failed": "share that failed (ERROR, ABORT)",
+    "skipped": "share that is SKIPPED",
+    "todo": "share to do",
+    "stars": "number of stars",
+    "ratio": "median noise over expected",
+    "contamination": "median contamination",
+    "mask": "median size of the mask",
+}
+_SHARES = {
+    "status": (STATUS.OK,),
+    "warning": (STATUS.WARNING,),
+    "failed": (STATUS.ERROR, STATUS.ABORT),
+    "skipped": (STATUS.SKIPPED,),
+    "todo": (STATUS.UNKNOWN, STATUS.STARTED),
 }
 
 
@@ -39,47 +56,58 @@ def star_positions(stars: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArra
     return column, row
 
 
-def map_columns(report: RunReport, ccd: CCD, points: bool) -> dict[str, NDArray[Any]]:
-    """Columns of a plot of one CCD; columns and rows of pixels are counted from 1.
+def map_points(stars: NDArray[np.void], ratio: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """Columns of a map of stars, a row a star; columns and rows of pixels are counted from 1.
 
     Parameters
     ----------
-    report : RunReport
-    ccd : (int, int, int)
-    points : bool
-        A row a star (x, y, size, starid, tmag, word, and the `QUANTITIES`; ``status`` is the number). Else a
-        row a cell with stars: their number and medians; ``status`` is the share that is OK.
+    stars : ndarray of RESULT_DTYPE
+        Of one CCD.
+    ratio : ndarray of float64
+        Their noise over the expected one.
+
+    Returns
+    -------
+    dict
+        x, y, size, starid, tmag, word, and the `QUANTITIES`; ``status`` is the number.
     """
-    stars = report.run.stars
-    here = (stars["sector"] == ccd[0]) & (stars["camera"] == ccd[1]) & (stars["ccd"] == ccd[2])
-    stars, ratio = stars[here], report.ratio[here]
     column, row = star_positions(stars)
-    if points:
-        word = np.array([STATUS(int(value)).name for value in stars["status"]], dtype=object)
-        return {
-            "x": (column + 1).astype("f4"),
-            "y": (row + 1).astype("f4"),
-            "size": np.clip(13.0 - 0.7 * np.nan_to_num(stars["tmag"], nan=14.0), 3, 14).astype("f4"),
-            "starid": stars["starid"].astype("f8"),
-            "tmag": stars["tmag"].astype("f4"),
-            "word": word,
-            "status": stars["status"].astype("f4"),
-            "ratio": ratio.astype("f4"),
-            "contamination": stars["contamination"].astype("f4"),
-            "mask": stars["mask_size"].astype("f4"),
-        }
+    return {
+        "x": (column + 1).astype("f4"),
+        "y": (row + 1).astype("f4"),
+        "size": np.clip(13.0 - 0.7 * np.nan_to_num(stars["tmag"], nan=14.0), 3, 14).astype("f4"),
+        "starid": stars["starid"].astype("f8"),
+        "tmag": stars["tmag"].astype("f4"),
+        "word": np.array([STATUS(int(value)).name for value in stars["status"]], dtype=object),
+        "status": stars["status"].astype("f4"),
+        "ratio": ratio.astype("f4"),
+        "contamination": stars["contamination"].astype("f4"),
+        "mask": stars["mask_size"].astype("f4"),
+    }
+
+
+def map_cells(stars: NDArray[np.void], ratio: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """Columns of a map of cells, a row a cell with stars: x, y and the `CELL_QUANTITIES`.
+
+    Parameters as of `map_points`.
+    """
+    column, row = star_positions(stars)
     known = np.isfinite(column) & np.isfinite(row)
     cell_column = np.clip((column[known] - _FIRST_COLUMN) // CELL, 0, 32).astype("i8")
     cell = 64 * np.clip(row[known] // CELL, 0, 32).astype("i8") + cell_column
     cells, group = np.unique(cell, return_inverse=True)
-    ok = (stars["status"][known] == STATUS.OK).astype("f8")
     number = np.bincount(group, minlength=len(cells))
     values = {"ratio": ratio, "contamination": stars["contamination"], "mask": stars["mask_size"]}
+    status = stars["status"][known]
+    shares = {
+        name: np.bincount(group, np.isin(status, some), len(cells)) / np.maximum(number, 1)
+        for name, some in _SHARES.items()
+    }
     return {
         "x": (_FIRST_COLUMN + CELL * (cells % 64) + CELL / 2 + 1).astype("f4"),
         "y": (CELL * (cells // 64) + CELL / 2 + 1).astype("f4"),
         "stars": number.astype("f4"),
-        "status": (np.bincount(group, ok, len(cells)) / np.maximum(number, 1)).astype("f4"),
+        **{name: share.astype("f4") for name, share in shares.items()},
         **{name: _medians(v[known], group, len(cells)).astype("f4") for name, v in values.items()},
     }
 

@@ -43,7 +43,10 @@ _NO_OPTIONS = ("options", "command", "main", "function", "compiling")
 #: Seconds between two writes while a run computes.
 _REFRESH = 2.0
 #: What records of runs under way, or of older versions, may be without.
-_LATER = ("ended", "outcome", "seconds", "computed", "by_rank", "stages", "memory_rank_0", "timeline", "left")
+_LATER = (
+    *("ended", "outcome", "seconds", "computed", "by_rank", "stages", "memory_rank_0", "timeline", "left"),
+    "hosts",
+)
 #: A record has some 100 kB.
 _MOST_BYTES = 16 << 20
 
