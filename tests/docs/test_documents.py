@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -69,3 +70,28 @@ def test_every_extra_is_described():
     text = (ROOT / "docs" / "start.md").read_text()
     for extra in set(extras) - {"test", "docs", "lint"}:
         assert f"| `{extra}` |" in text, extra
+
+
+def descriptions(source: str) -> list[str]:
+    """The entries of the docstrings of a module, and its comments that describe fields."""
+    found = re.findall(r"#: (.*)", source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            found += re.split(r"\n\s*\n|\n(?=\S)", ast.get_docstring(node) or "")
+    return found
+
+
+def test_pixels_are_counted_from_0_or_from_1():
+    """Wherever a docstring names a place in the full frame image, and on every axis of rows or columns."""
+    place = re.compile(r"full frame image (\(?row|\(?column|pixel|position)", re.IGNORECASE)
+    counted = re.compile(r"0-based|1-based|from [01]\b", re.IGNORECASE)
+    label = re.compile(r"label\w*(?:\(|=)\s*\"((?:column|row)\b[^\"]*)\"")
+    axes = 0
+    for name, path in modules().items():
+        source = path.read_text()
+        for text in descriptions(source):
+            assert counted.search(text) or not place.search(text), f"{name}: {text}"
+        for text in label.findall(source):
+            axes += 1
+            assert re.search(r"from ([01]|the star)", text), f"{name}: {text}"
+    assert axes > 10

@@ -84,7 +84,7 @@ class StampPixels:
 
     @property
     def stamp(self) -> Stamp:
-        """The stamp as (row_min, row_max, col_min, col_max): half open, full frame image pixels."""
+        """The stamp as (row_min, row_max, col_min, col_max): half open, 0-based full frame image pixels."""
         return self._stamp
 
     def resize_stamp(

@@ -76,7 +76,7 @@ def stamp_outline(wcs: FrameWCS, frame: int, stamp: tuple[int, int, int, int]) -
     frame : int
         A good one.
     stamp : (int, int, int, int)
-        (row_min, row_max, col_min, col_max), half open, full frame image pixels.
+        (row_min, row_max, col_min, col_max), half open, 0-based full frame image pixels.
 
     Returns
     -------

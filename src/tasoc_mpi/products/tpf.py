@@ -75,12 +75,12 @@ class TPF:
     #: row_offset, column_offset: full frame image pixel (0-based) of the stamp's first pixel.
     row_offset: int
     column_offset: int
-    wcs: FrameWCS  #: One frame, of full frame image pixels; not good where the file has no usable one
+    wcs: FrameWCS  #: One frame; positions are 0-based. Not good where the file has no usable one
     wcs_header: fits.Header  #: The same for the stamp's own pixels, as cards of an image
 
     @property
     def stamp(self) -> tuple[int, int, int, int]:
-        """(row_min, row_max, col_min, col_max), half open, full frame image pixels."""
+        """(row_min, row_max, col_min, col_max), half open, 0-based full frame image pixels."""
         rows, columns = self.aperture.shape
         return self.row_offset, self.row_offset + rows, self.column_offset, self.column_offset + columns
 
