@@ -167,8 +167,10 @@ def test_a_folder_that_can_be_written_is_left_to_numba(monkeypatch, tmp_path):
 PROGRAM = [str(Path(__file__).parents[1] / "helpers" / "faulty.py")]
 
 
-def expected_of(folder: Path) -> dict:
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> dict:
     """What a run leaves elsewhere."""
+    folder = tmp_path_factory.mktemp("plain") / "input"
     make_input(folder, 20)
     assert run(*PROGRAM, str(folder)).returncode == 0
     return content(folder)
@@ -176,9 +178,8 @@ def expected_of(folder: Path) -> dict:
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
 @pytest.mark.parametrize("name", [b"\xff\xfe", "übung \u2265".encode()])
-def test_folders_whose_names_are_not_text(tmp_path, name, locale):
+def test_folders_whose_names_are_not_text(tmp_path, name, locale, expected):
     """Input, output, and the messages about them."""
-    expected = expected_of(tmp_path / "plain")
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in" + name))
     output = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out" + name))
     make_input(folder, 20)
@@ -220,8 +221,7 @@ def test_a_current_folder_that_was_deleted(tmp_path):
         assert line in done.stderr
 
 
-def test_a_temporary_folder_that_is_not_there(tmp_path):
-    expected = expected_of(tmp_path / "plain")
+def test_a_temporary_folder_that_is_not_there(tmp_path, expected):
     make_input(tmp_path / "input", 20)
     done = run(*PROGRAM, str(tmp_path / "input"), TMPDIR=str(tmp_path / "nowhere"))
     assert done.returncode == 0, done.stderr
@@ -229,12 +229,11 @@ def test_a_temporary_folder_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["/proc", "/dev/shm"])
-def test_systems_without_proc_and_shared_memory(tmp_path, place):
+def test_systems_without_proc_and_shared_memory(tmp_path, place, expected):
     """As some containers are."""
     hide = ["unshare", "--mount", "bash", "-c", f'mount -t tmpfs -o ro none {place} && exec "$@"', "bash"]
     if subprocess.run([*hide, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no name space of its own here")
-    expected = expected_of(tmp_path / "plain")
     make_input(tmp_path / "input", 20)
     command = [*hide, sys.executable, *PROGRAM, str(tmp_path / "input")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -242,9 +241,8 @@ def test_systems_without_proc_and_shared_memory(tmp_path, place):
     assert content(tmp_path / "input")["todolist"] == expected["todolist"]
 
 
-def test_an_input_folder_that_cannot_be_written(tmp_path):
+def test_an_input_folder_that_cannot_be_written(tmp_path, expected):
     """With the work list and the output elsewhere."""
-    expected = expected_of(tmp_path / "plain")
     folder = tmp_path / "input"
     make_input(folder, 20)
     shutil.copy(folder / "todo.sqlite", tmp_path / "todo.sqlite")
