@@ -211,7 +211,7 @@ def _take_result(
         # Where the run looks for it again does not depend on where the output folder is today.
         if job.packed:
             pho.lightcurve_writer = pack_writer(job.output_folder)
-        path = os.path.relpath(pho.save_lightcurve(), job.output_folder)
+        path = _below(job.output_folder, pho.save_lightcurve())
         if not is_listed_name(path):
             raise InputError(
                 f"TIC {task['starid']}: save_lightcurve returned a name that no light curve in the output"
@@ -219,6 +219,12 @@ def _take_result(
             )
     row["status"] = status
     return path, method, messages, skips
+
+
+def _below(folder: str, path: str) -> str:
+    """The relative path of a light curve, which is nearly always the output folder with a name behind it."""
+    name = path[len(folder) + 1 :]
+    return name if f"{folder}{os.sep}{name}" == path else os.path.relpath(path, folder)
 
 
 def _skip_list(result: Any, task: np.void) -> list[int]:

@@ -13,7 +13,8 @@ from scipy import interpolate
 
 from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
-from tasoc_mpi.kernels.statistics import light_curve_statistics
+from tasoc_mpi.kernels.median import median
+from tasoc_mpi.kernels.statistics import centroid_medians, light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, sum_pixels
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
@@ -293,3 +294,25 @@ def test_noise_needs_four_hours_and_variability_five_points_and_a_spread():
     assert np.isnan(constant[4])
     error = np.where(np.arange(40) < 4, 1.0, np.nan)
     assert np.isnan(light_curve_statistics(time, flux, error, np.ones(40, dtype=bool))[4])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 24, 25, 26, 1001, 1002])
+def test_median(size):
+    """That of numpy, also for values far apart, equal ones, sorted ones and the largest numbers."""
+    rng = np.random.default_rng(size)
+    for values in (
+        rng.normal(size=size),
+        np.sort(rng.normal(1e4, 1, size)),
+        rng.integers(0, 3, size).astype("f8"),
+        np.full(size, -7.0),
+        np.exp(rng.normal(0, 50, size)) * rng.choice([-1, 1], size),
+        rng.choice([-1e308, 1e308, 5e-324, 0.0], size) * 0.5,
+    ):
+        expected = np.median(values) if size else np.nan
+        np.testing.assert_array_equal(median(values), expected)
+
+
+def test_centroid_medians_are_of_good_points_that_have_both():
+    centroid = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 7.0], [100.0, 100.0]])
+    assert centroid_medians(centroid, np.array([True, True, True, False])) == (2.0, 6.0)
+    assert np.isnan(centroid_medians(centroid, np.zeros(4, dtype=bool))).all()

@@ -8,6 +8,7 @@ from astropy.io import fits
 
 from tasoc_mpi.core.errors import UsageError
 from tasoc_mpi.products.extra_hdu import ExtraHDU, check_card
+from tasoc_mpi.products.fits_bytes import cards_bytes
 
 WCS_CARDS = [("CRPIX1", 2.5, "")]
 
@@ -17,7 +18,7 @@ def read(hdu, stamp=(4, 5)):
     primary = fits.PrimaryHDU()
     file = io.BytesIO()
     primary.writeto(file)
-    file.write(hdu.to_bytes(stamp, WCS_CARDS))
+    file.write(hdu.to_bytes(stamp, cards_bytes(WCS_CARDS)))
     file.seek(0)
     hdus = fits.open(file, checksum=True)
     hdus.verify("exception")

@@ -11,8 +11,9 @@ import difflib
 import functools
 import html
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .methods import method_file
@@ -31,10 +32,7 @@ __all__ = [
 
 #: Comments in files of settings, on lines of their own and behind values.
 _COMMENTS = (";", "#")
-#: Files of settings have some kB.
-_MOST_BYTES = 1 << 20
-
-
+_MOST_BYTES = 1 << 20  #: Files of settings have some kB
 _TMAG = (-10.0, 40.0)
 #: Sections of the settings of the TASOC pipeline (settings.ini), and what they are called here.
 _OTHER_NAMES = {"todolist": "todo"}
@@ -243,14 +241,30 @@ class Settings(configparser.ConfigParser):
 
     def __init__(self) -> None:
         super().__init__(interpolation=None)
-        self._unusual: tuple[str, ...] | None = None
+        self._remembered: dict[Hashable, Any] = {}
         for section, known in _BY_SECTION.items():
             self[section] = {key: setting.shown for key, setting in known.items()}
 
     def set(self, section: str, option: str, value: str | None = None) -> None:
         """As `configparser.ConfigParser.set`."""
-        self._unusual = None
+        self._remembered.clear()
         super().set(section, option, value)
+
+    def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` returns, which depends on settings alone: made again when one is set."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        return self._remembered[key]
+
+    def getfloat(self, section: str, option: str, **options: Any) -> float:
+        """As `configparser.ConfigParser.getfloat`, which takes 4 us each time."""
+        read = functools.partial(super().getfloat, section, option, **options)
+        return read() if options else self.remembered((float, section, option), read)
+
+    def getint(self, section: str, option: str, **options: Any) -> int:
+        """See `getfloat`."""
+        read = functools.partial(super().getint, section, option, **options)
+        return read() if options else self.remembered((int, section, option), read)
 
     def unusual(self) -> tuple[str, ...]:
         """Settings that differ from their defaults and that light curves may depend on.
@@ -258,12 +272,9 @@ class Settings(configparser.ConfigParser):
         Returns
         -------
         tuple of str
-            ``'[SECTION] KEY = VALUE'`` of each, in the order of `SETTINGS`.
+            ``'[SECTION] KEY = VALUE'`` of each.
         """
-        # Every light curve file lists them: 50 us a star, if they were looked for each time.
-        if self._unusual is None:
-            self._unusual = tuple(self._differing(_WITHOUT_EFFECT))
-        return self._unusual
+        return self.remembered("unusual", lambda: tuple(self._differing(_WITHOUT_EFFECT)))
 
     def _differing(self, without: Iterable[str] = ()) -> list[str]:
         found = []

@@ -48,7 +48,9 @@ def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
            [0., 0., 1.]])
     """
     ra, dec = np.deg2rad(np.asarray(ra, dtype="f8")), np.deg2rad(np.asarray(dec, dtype="f8"))
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+    out = np.empty((*np.broadcast(ra, dec).shape, 3))
+    out[..., 0], out[..., 1], out[..., 2] = np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)
+    return out
 
 
 def directions(vectors: ArrayLike) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ import math
 import numba
 import numpy as np
 
-from .sorted_values import median, order_of
+from .median import median
+from .sorted_values import order_of
 
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
 
@@ -97,9 +98,9 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     steps = np.empty(n - 1)
     for k in range(n - 1):
         steps[k] = values[k + 1] - values[k]
-    if not abs(median(steps, n - 1)) / image[peak, column] < ratio:
+    if not abs(median(steps[: n - 1])) / image[peak, column] < ratio:
         return 0, 0
-    if not median(values, n) >= 0.5 * highest:
+    if not median(values[:n]) >= 0.5 * highest:
         return 0, 0
     first = peak
     while first > 0 and significant[first - 1, column]:

@@ -1,16 +1,14 @@
-"""Order and medians of values, compiled once for all kernels.
+"""Order of values, compiled once for all kernels.
 
-np.sort, np.argsort, np.median and np.searchsorted take a second to compile at each place.
+np.sort, np.argsort and np.searchsorted take a second to compile at each place.
 """
 
 from __future__ import annotations
 
-import math
-
 import numba
 import numpy as np
 
-__all__ = ["first_from", "median", "order_of", "sort"]
+__all__ = ["first_from", "order_of", "sort"]
 
 
 @numba.njit(cache=True)
@@ -94,42 +92,6 @@ def sort(values):
         n -= 1
         low = waiting[n, 0]
         high = waiting[n, 1]
-
-
-@numba.njit(cache=True)
-def median(values, count):
-    """Median of the first values of an array, as of ``np.median``; their order changes.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (N,)
-    count : int
-        How many; NaN of none.
-
-    Examples
-    --------
-    >>> median(np.array([5.0, 1.0, 2.0, 9.0]), 3)
-    2.0
-    """
-    if count < 1:
-        return math.nan
-    middle = count // 2
-    low, high = np.int64(0), count - 1
-    while low < high:
-        last, first = _divide(values, low, high)
-        if middle <= last:
-            high = last
-        elif middle >= first:
-            low = first
-        else:
-            break
-    upper = values[middle]
-    if count % 2 == 1:
-        return upper
-    lower = values[0]
-    for k in range(1, middle):
-        lower = max(lower, values[k])
-    return (lower + upper) / 2
 
 
 @numba.njit(cache=True)

@@ -7,9 +7,9 @@ import math
 import numba
 import numpy as np
 
-from .sorted_values import median
+from .median import median
 
-__all__ = ["light_curve_statistics"]
+__all__ = ["centroid_medians", "light_curve_statistics"]
 
 #: The scatter of fewer one-hour means is unknown.
 _FEWEST_HOURS = 4
@@ -20,43 +20,53 @@ _FEWEST_POINTS = 5
 @numba.njit(cache=True)
 def _cubic_residual_std(x, y, weight):
     """Standard deviation about the weighted least-squares cubic polynomial of y over x in [-1, 1]."""
-    degree = min(3, x.size - 1)
-    m = degree + 1
-    # Legendre polynomials keep the normal equations well conditioned.
-    basis = np.ones((m, x.size))
-    for k in range(1, m):
-        for t in range(x.size):
-            before = basis[k - 2, t] if k > 1 else 0.0
-            basis[k, t] = ((2 * k - 1) * x[t] * basis[k - 1, t] - (k - 1) * before) / k
-    normal = np.zeros((m, m))
-    right = np.zeros(m)
-    for i in range(m):
-        for t in range(x.size):
-            right[i] += basis[i, t] * weight[t] * y[t]
-        for j in range(m):
-            for t in range(x.size):
-                normal[i, j] += basis[i, t] * weight[t] * basis[j, t]
+    # Legendre polynomials keep the normal equations well conditioned. All sums grow in one pass over the
+    # points: one by one, each would wait for its own last addition at every point.
+    normal = np.zeros((4, 4))
+    right = np.zeros(4)
+    basis = np.ones(4)
+    weighted = np.empty(4)
+    for t in range(x.size):
+        _legendre(x[t], basis)
+        for i in range(4):
+            weighted[i] = basis[i] * weight[t]
+            right[i] += weighted[i] * y[t]
+        for i in range(4):
+            for j in range(4):
+                normal[i, j] += weighted[i] * basis[j]
     # Gauss-Jordan with a guard: a time axis with too few distinct values has a singular system.
-    for i in range(m):
+    for i in range(4):
         if normal[i, i] <= 1e-12 * max(normal[0, 0], 1e-300):
-            for j in range(m):
+            for j in range(4):
                 normal[i, j] = 0.0
                 normal[j, i] = 0.0
             normal[i, i] = 1.0
             right[i] = 0.0
             continue
-        for j in range(m):
+        for j in range(4):
             if j != i:
                 f = normal[j, i] / normal[i, i]
-                for k in range(m):
+                for k in range(4):
                     normal[j, k] -= f * normal[i, k]
                 right[j] -= f * right[i]
-    residual = y.copy()
-    for i in range(m):
-        factor = right[i] / normal[i, i]
-        for t in range(x.size):
-            residual[t] -= factor * basis[i, t]
+    residual = np.empty(x.size)
+    for i in range(4):
+        right[i] /= normal[i, i]
+    for t in range(x.size):
+        _legendre(x[t], basis)
+        rest = y[t]
+        for i in range(4):
+            rest -= right[i] * basis[i]
+        residual[t] = rest
     return math.sqrt(_square_sum(residual, x.size) / x.size)
+
+
+@numba.njit(cache=True, inline="always")
+def _legendre(x, basis):
+    """Legendre polynomials of the orders 1 to 3, behind that of the order 0."""
+    basis[1] = x
+    basis[2] = (3.0 * x * x - 1.0) / 2.0
+    basis[3] = (5.0 * x * basis[2] - 2.0 * x) / 3.0
 
 
 @numba.njit(cache=True)
@@ -91,10 +101,10 @@ def _rms_hour(x, y, buffer):
         n_means += 1
     if n_means < _FEWEST_HOURS:
         return math.nan
-    middle = median(buffer, n_means)
+    middle = median(buffer[:n_means])
     for k in range(n_means):
         buffer[k] = abs(buffer[k] - middle)
-    return 1.4826 * median(buffer, n_means)
+    return 1.4826 * median(buffer[:n_means])
 
 
 @numba.njit(cache=True)
@@ -122,7 +132,7 @@ def _variability(x, y, error, buffer):
         square = error[t] * error[t]
         # Of the smallest errors it is zero.
         error[t] = 1.0 / square if square > 0.0 else math.inf
-    return _cubic_residual_std(x[:n], y[:n], error[:n]) / median(buffer, n)
+    return _cubic_residual_std(x[:n], y[:n], error[:n]) / median(buffer[:n])
 
 
 @numba.njit(cache=True)
@@ -170,7 +180,7 @@ def light_curve_statistics(time, flux, error, good):
             e[n] = error[t]
             buffer[n] = flux[t]
             n += 1
-    mean_flux = median(buffer, n)
+    mean_flux = median(buffer[:n])
     if not (mean_flux > 0.0):
         return mean_flux, math.nan, math.nan, math.nan, math.nan
     # Differences of adjacent points of the series: a missing point takes both of its own along.
@@ -182,7 +192,7 @@ def light_curve_statistics(time, flux, error, good):
                 buffer[pairs] = abs((flux[t] / mean_flux - 1.0) - (flux[last] / mean_flux - 1.0))
                 pairs += 1
             last = t
-    ptp = median(buffer, pairs)
+    ptp = median(buffer[:pairs])
     x, y, e = x[:n], y[:n], e[:n]
     for t in range(n):
         y[t] = y[t] / mean_flux - 1.0
@@ -191,3 +201,28 @@ def light_curve_statistics(time, flux, error, good):
     rms_hour = _rms_hour(x, y, buffer)
     variability = _variability(x, y, e, buffer)
     return mean_flux, variance, rms_hour, ptp, variability
+
+
+@numba.njit(cache=True)
+def centroid_medians(centroid, good):
+    """Medians of column and row over the good points that have both.
+
+    Parameters
+    ----------
+    centroid : ndarray of float64, shape (T, 2)
+        (column, row), pixels; NaN where unknown.
+    good : ndarray of bool, shape (T,)
+
+    Returns
+    -------
+    (float, float)
+        NaN where no point has a centroid.
+    """
+    columns, rows = np.empty(centroid.shape[0]), np.empty(centroid.shape[0])
+    n = 0
+    for t in range(centroid.shape[0]):
+        column, row = centroid[t, 0], centroid[t, 1]
+        if good[t] and math.isfinite(column) and math.isfinite(row):
+            columns[n], rows[n] = column, row
+            n += 1
+    return median(columns[:n]), median(rows[:n])

@@ -54,30 +54,37 @@ def pack_projection(crval: NDArray[np.float64], cd: NDArray[np.float64]) -> NDAr
 
 
 @numba.njit(cache=True, inline="always")
-def _polynomial(c, u, v):
-    """Value and both derivatives of sum c[p, q] u^p v^q, by Horner's scheme in u and in v."""
-    order = c.shape[0] - 1
-    f = 0.0
-    fu = 0.0
-    fv = 0.0
+def _polynomials(a, b, t, u, v):
+    """Values and both derivatives of sum a[t, p, q] u^p v^q and of that of b, by Horner's scheme in u and v.
+
+    Both in one loop: the processor computes them at once.
+    """
+    order = a.shape[1] - 1
+    f = fu = fv = 0.0
+    h = hu = hv = 0.0
     for p in range(order, -1, -1):
-        g = 0.0
-        gv = 0.0
+        g = gv = 0.0
+        k = kv = 0.0
         for q in range(order - p, -1, -1):
             gv = gv * v + g
-            g = g * v + c[p, q]
+            g = g * v + a[t, p, q]
+            kv = kv * v + k
+            k = k * v + b[t, p, q]
         fu = fu * u + f
         f = f * u + g
         fv = fv * u + gv
-    return f, fu, fv
+        hu = hu * u + h
+        h = h * u + k
+        hv = hv * u + kv
+    return f, fu, fv, h, hu, hv
 
 
-@numba.njit(cache=True)
-def _invert_sip(target_u, target_v, a, b, u, v):
-    """Solve u + A(u, v) = U, v + B(u, v) = V by Newton's method from (u, v)."""
+@numba.njit(cache=True, inline="always")
+def _invert_sip(target_u, target_v, a, b, t, u, v):
+    """Solve u + A(u, v) = U, v + B(u, v) = V in frame t by Newton's method from (u, v)."""
+    found = False
     for _ in range(_MAX_STEPS):
-        fa, fau, fav = _polynomial(a, u, v)
-        fb, fbu, fbv = _polynomial(b, u, v)
+        fa, fau, fav, fb, fbu, fbv = _polynomials(a, b, t, u, v)
         ru = u + fa - target_u
         rv = v + fb - target_v
         j00 = 1.0 + fau
@@ -90,8 +97,9 @@ def _invert_sip(target_u, target_v, a, b, u, v):
         u -= du
         v -= dv
         if abs(du) < _SMALL_STEP and abs(dv) < _SMALL_STEP:
-            return u, v
-    return math.nan, math.nan
+            found = True
+            break
+    return (u, v) if found else (math.nan, math.nan)
 
 
 @numba.njit(cache=True)
@@ -129,19 +137,18 @@ def sky_to_pixel_frames(ra, dec, projection, crpix, sip_a, sip_b, good):
             out[t, 0] = math.nan
             out[t, 1] = math.nan
             continue
-        p = projection[t]
-        w = p[2, 0] * sx + p[2, 1] * sy + p[2, 2] * sz
+        w = projection[t, 2, 0] * sx + projection[t, 2, 1] * sy + projection[t, 2, 2] * sz
         if not (w > 0.0):
             out[t, 0] = math.nan
             out[t, 1] = math.nan
             continue
-        tu = (p[0, 0] * sx + p[0, 1] * sy + p[0, 2] * sz) / w
-        tv = (p[1, 0] * sx + p[1, 1] * sy + p[1, 2] * sz) / w
+        tu = (projection[t, 0, 0] * sx + projection[t, 0, 1] * sy + projection[t, 0, 2] * sz) / w
+        tv = (projection[t, 1, 0] * sx + projection[t, 1, 1] * sy + projection[t, 1, 2] * sz) / w
         # The last frame's answer is some 0.01 px away: one step is then enough.
         if not (abs(u - tu) < 200.0 and abs(v - tv) < 200.0):
             u = tu
             v = tv
-        u, v = _invert_sip(tu, tv, sip_a[t], sip_b[t], u, v)
+        u, v = _invert_sip(tu, tv, sip_a, sip_b, t, u, v)
         out[t, 0] = u + crpix[t, 0] - 1.0
         out[t, 1] = v + crpix[t, 1] - 1.0
     return out
@@ -168,6 +175,7 @@ def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
         (column, row), 0-based; NaN where a star has no place in the frame's plane.
     """
     n = ra.shape[0]
+    a, b = sip_a.reshape((1, *sip_a.shape)), sip_b.reshape((1, *sip_b.shape))
     out = np.empty((n, 2))
     for i in range(n):
         cos_dec = math.cos(math.radians(dec[i]))
@@ -181,7 +189,7 @@ def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
         if w > 0.0:
             tu = (p[0, 0] * sx + p[0, 1] * sy + p[0, 2] * sz) / w
             tv = (p[1, 0] * sx + p[1, 1] * sy + p[1, 2] * sz) / w
-            u, v = _invert_sip(tu, tv, sip_a, sip_b, tu, tv)
+            u, v = _invert_sip(tu, tv, a, b, 0, tu, tv)
         out[i, 0] = u + crpix[0] - 1.0
         out[i, 1] = v + crpix[1] - 1.0
     return out
@@ -204,12 +212,12 @@ def pixel_to_plane(column, row, crpix, sip_a, sip_b):
     ndarray, shape (N, 2)
     """
     n = column.shape[0]
+    a, b = sip_a.reshape((1, *sip_a.shape)), sip_b.reshape((1, *sip_b.shape))
     out = np.empty((n, 2))
     for i in range(n):
         u = column[i] + 1.0 - crpix[0]
         v = row[i] + 1.0 - crpix[1]
-        fa, _, _ = _polynomial(sip_a, u, v)
-        fb, _, _ = _polynomial(sip_b, u, v)
+        fa, _, _, fb, _, _ = _polynomials(a, b, 0, u, v)
         out[i, 0] = u + fa
         out[i, 1] = v + fb
     return out

@@ -83,6 +83,8 @@ class ImageMovementKernel:
         self.series_times: NDArray[np.float64] | None = None
         self.series_kernels: NDArray[np.float64] | FrameWCS | None = None
         self._good: NDArray[np.intp] = np.empty(0, dtype=np.intp)
+        #: The times as they were given, to recognise them when they come again.
+        self._given: ArrayLike | None = None
         self._reference = None if image_ref is None else prepare_image(image_ref)
 
     def __repr__(self) -> str:
@@ -105,6 +107,7 @@ class ImageMovementKernel:
             If times and kernels do not match, times do not increase, no kernel is usable, or the
             reference frame's WCS is not good.
         """
+        self._given = times
         times = np.array(times, dtype="f8", ndmin=1)
         if times.ndim != 1 or not np.all(np.diff(times) > 0) or not np.all(np.isfinite(times)):
             raise InputError("image movement: frame times have to be known and increase")
@@ -387,7 +390,8 @@ class ImageMovementKernel:
         """Changes in every usable frame, shape (G, 2), at given times, shape ``time.shape + (2,)``."""
         assert self.series_times is not None
         placed = np.isfinite(change[:, 0])
-        if placed.all() and len(placed) == len(self.series_times) and np.array_equal(time, self.series_times):
+        same = time is self._given or np.array_equal(time, self.series_times)
+        if same and len(placed) == len(self.series_times) and placed.all():
             return change  # the usual case
         self._check_times(time)
         # A star may have no position in the plane of a frame that is fine for others.

@@ -71,9 +71,9 @@ class AperturePhotometry(BasePhotometry):
         self.report_details(skip_targets=np.sort(others).tolist())
 
         sums = self.sum_mask(mask)
-        self.set_lightcurve(
-            sums.flux, sums.flux_err, sums.background, np.stack([sums.column, sums.row], axis=1)
-        )
+        centroid = np.empty((len(sums.flux), 2))
+        centroid[:, 0], centroid[:, 1] = sums.column, sums.row
+        self.set_lightcurve(sums.flux, sums.flux_err, sums.background, centroid)
         self.final_phot_mask = mask
         self.final_position_mask = mask.copy()
         return status

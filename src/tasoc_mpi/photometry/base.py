@@ -15,7 +15,7 @@ from ..core.errors import UsageError
 from ..core.methods import method_name
 from ..core.quality import TESSQualityFlags
 from ..core.status import STATUS
-from ..products.extra_hdu import ExtraHDU, check_card
+from ..products.extra_hdu import ExtraHDU
 from ..products.lightcurve import LightCurve, Writer, write_lightcurve
 from .columns import check_columns, corrector_flags
 from .header import primary_cards, table_cards, wcs_cards
@@ -339,18 +339,12 @@ class BasePhotometry(ShownStar):
         self._check_saving()
         folder = self.output_folder if output_folder is None else os.fspath(output_folder)
         file = self._lightcurve_file(self.version if version is None else int(version))
-        self.result.lightcurve = write_lightcurve(Path(folder), file, self.lightcurve_writer)
+        self.result.lightcurve = write_lightcurve(folder, file, self.lightcurve_writer)
         return os.path.join(folder, self.result.lightcurve)
 
     def _lightcurve_file(self, version: int) -> LightCurve:
         source, columns = self._source, self._columns.arrays
-        for keyword, entry in self.additional_headers.items():
-            check_card(keyword, entry)
         cards = primary_cards(source, self.target, self.method, version, self.additional_headers)
-        keywords = [keyword for keyword, _, _ in cards]
-        if len(set(keywords)) < len(keywords):
-            twice = min(keyword for keyword in keywords if keywords.count(keyword) > 1)
-            raise UsageError(f"header card {twice!r}: the file sets it itself; choose another keyword")
         aperture = self.aperture.copy()
         for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):
             if mask is not None:

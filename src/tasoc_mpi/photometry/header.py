@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, UsageError
 from ..core.quality import TESSQualityFlags
 from ..core.times import BTJD_ZERO
-from ..products.fits_bytes import CardTuple
+from ..products.extra_hdu import check_card
+from ..products.fits_bytes import CardTuple, cards_bytes, known_cards
 from .sources import Source
 from .stamp import Stamp
 
@@ -41,41 +42,79 @@ def primary_cards(
     method: str,
     version: int,
     additional: Mapping[str, tuple[Any, str]],
-) -> list[CardTuple]:
-    """Cards of the primary header after the structural ones; `additional` are those of the method."""
-    pm = math.hypot(target["pm_ra"], target["pm_decl"])
-    facts = source.facts
+) -> list[CardTuple | bytes]:
+    """Cards of the primary header after the structural ones; `additional` are those of the method.
+
+    Those that the stars of a source have in common are formatted once.
+
+    Raises
+    ------
+    UsageError
+        If an additional card cannot be one, or is one of the file's own.
+    """
+    first, between, behind, keywords = source.formatted(
+        ("primary", method, version), lambda: _common_cards(source, method, version)
+    )
+    for keyword, entry in additional.items():
+        check_card(keyword, entry)
+        if keyword in keywords:
+            raise UsageError(f"header card {keyword!r}: the file sets it itself; choose another keyword")
     return [
-        ("TELESCOP", "TESS", "telescope"),
-        ("INSTRUME", "TESS Photometer", "detector type"),
-        ("FILTER", "TESS", "photometric bandpass"),
+        first,
         ("OBJECT", f"TIC {target['starid']}", "string version of TICID"),
         ("TICID", target["starid"], "unique TESS target identifier"),
-        ("CAMERA", source.camera, "camera number"),
-        ("CCD", source.ccd, "CCD number"),
-        ("SECTOR", source.sector, "observing sector"),
-        ("PROCVER", facts["PROCVER"], "version of the processing of the pixels"),
-        *([("SIMULATD", True, "light curve of simulated pixels")] if facts["SIMULATD"] else []),
-        ("FILEVER", "1.5", "file format version"),
-        ("DATA_REL", facts["DATA_REL"], "data release number"),
-        ("VERSION", version, "version of the light curve"),
-        ("PHOTMET", method, "photometric method used"),
-        ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
-        ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
+        between,
         ("RA_OBJ", target["ra_J2000"], "[deg] right ascension (J2000)"),
         ("DEC_OBJ", target["decl_J2000"], "[deg] declination (J2000)"),
         ("PMRA", target["pm_ra"], "[mas/yr] RA proper motion"),
         ("PMDEC", target["pm_decl"], "[mas/yr] Dec proper motion"),
-        ("PMTOTAL", pm, "[mas/yr] total proper motion"),
+        ("PMTOTAL", math.hypot(target["pm_ra"], target["pm_decl"]), "[mas/yr] total proper motion"),
         ("TESSMAG", target["tmag"], "[mag] TESS magnitude"),
         ("TEFF", target["teff"], "[K] effective temperature"),
-        ("TICVER", source.catalog.settings.ticver or None, "version of the TESS input catalog"),
-        ("CRMITEN", facts["CRMITEN"], "spacecraft cosmic ray mitigation enabled"),
-        ("CRBLKSZ", facts["CRBLKSZ"], "[exposures] s/c cosmic ray mitigation block size"),
-        ("CRSPOC", facts["CRSPOC"], "SPOC cosmic ray cleaning enabled"),
+        behind,
         *((key, value, comment) for key, (value, comment) in additional.items()),
         ("DATAVAL", 0, "data validation flags"),
     ]
+
+
+#: Keywords of the cards of `primary_cards` that differ from star to star.
+_OWN_KEYWORDS = {
+    "OBJECT", "TICID", "RA_OBJ", "DEC_OBJ", "PMRA", "PMDEC", "PMTOTAL", "TESSMAG", "TEFF", "DATAVAL",
+}  # fmt: skip
+
+
+def _common_cards(source: Source, method: str, version: int) -> tuple[bytes, bytes, bytes, set[str]]:
+    """The cards of `primary_cards` that the stars of a source have in common, and all keywords."""
+    facts = source.facts
+    parts: list[list[CardTuple]] = [
+        [
+            ("TELESCOP", "TESS", "telescope"),
+            ("INSTRUME", "TESS Photometer", "detector type"),
+            ("FILTER", "TESS", "photometric bandpass"),
+        ],
+        [
+            ("CAMERA", source.camera, "camera number"),
+            ("CCD", source.ccd, "CCD number"),
+            ("SECTOR", source.sector, "observing sector"),
+            ("PROCVER", facts["PROCVER"], "version of the processing of the pixels"),
+            *([("SIMULATD", True, "light curve of simulated pixels")] if facts["SIMULATD"] else []),
+            ("FILEVER", "1.5", "file format version"),
+            ("DATA_REL", facts["DATA_REL"], "data release number"),
+            ("VERSION", version, "version of the light curve"),
+            ("PHOTMET", method, "photometric method used"),
+            ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
+            ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
+        ],
+        [
+            ("TICVER", source.catalog.settings.ticver or None, "version of the TESS input catalog"),
+            ("CRMITEN", facts["CRMITEN"], "spacecraft cosmic ray mitigation enabled"),
+            ("CRBLKSZ", facts["CRBLKSZ"], "[exposures] s/c cosmic ray mitigation block size"),
+            ("CRSPOC", facts["CRSPOC"], "SPOC cosmic ray cleaning enabled"),
+        ],
+    ]
+    keywords = {keyword for part in parts for keyword, _, _ in part} | _OWN_KEYWORDS
+    first, between, behind = (cards_bytes(known_cards(part)) for part in parts)
+    return first, between, behind, keywords
 
 
 @functools.lru_cache(maxsize=64)
@@ -100,21 +139,21 @@ def _calendar(btjd: float) -> str:
     return f"{date.isoformat(timespec='milliseconds')}Z"
 
 
-def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[CardTuple]:
-    """Cards of the light curve table after the structural ones."""
-    int_time, frame_time = _INT_TIME, _FRAME_TIME
-    facts = source.facts
-    dead_time = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], int_time / frame_time)
+def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[CardTuple | bytes]:
+    """Cards of the light curve table after the structural ones.
+
+    Those that the stars of a source have in common are formatted once.
+    """
+    first, dead, behind, dead_time, exposure = source.formatted("table", lambda: _exposure_cards(source))
     step = source.cadence / 86400.0
     time = columns["time"]
     start, stop = time[0].item() - step / 2, time[-1].item() + step / 2
-    used = np.isfinite(columns["flux"]) & TESSQualityFlags.filter(columns["quality"])
-    n_frames = facts["NUM_FRM"] or round(source.cadence / frame_time)
-    exposure = None if dead_time is None else n_frames * frame_time * dead_time
-    live_time = None if dead_time is None else (stop - start) * dead_time
-    on_source = None if exposure is None else int(used.sum()) * exposure / 86400.0
+    on_source = None
+    if exposure is not None:
+        used = np.isfinite(columns["flux"]) & TESSQualityFlags.filter(columns["quality"])
+        on_source = int(np.count_nonzero(used)) * exposure / 86400.0
     return [
-        *TIME_CARDS,
+        first,
         ("TSTART", start, "observation start time in BTJD"),
         ("TSTOP", stop, "observation stop time in BTJD"),
         ("DATE-OBS", _calendar(start), "TSTART as UTC calendar date"),
@@ -122,12 +161,29 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
         ("MJD-BEG", start + _JD_EPOCH - 2400000.5, "observation start time in MJD (TDB)"),
         ("MJD-END", stop + _JD_EPOCH - 2400000.5, "observation stop time in MJD (TDB)"),
         ("TELAPSE", stop - start, "[d] TSTOP - TSTART"),
-        ("LIVETIME", live_time, "[d] TELAPSE multiplied by DEADC"),
-        ("DEADC", dead_time, "deadtime correction"),
+        (
+            "LIVETIME",
+            None if dead_time is None else (stop - start) * dead_time,
+            "[d] TELAPSE multiplied by DEADC",
+        ),
+        dead,
         ("EXPOSURE", on_source, "[d] time on source"),
+        behind,
+    ]
+
+
+def _exposure_cards(source: Source) -> tuple[bytes, bytes, bytes, float | None, float | None]:
+    """The cards of `table_cards` that all stars of a source have; DEADC and XPOSURE as numbers."""
+    int_time, frame_time = _INT_TIME, _FRAME_TIME
+    facts = source.facts
+    dead_time = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], int_time / frame_time)
+    n_frames = facts["NUM_FRM"] or round(source.cadence / frame_time)
+    exposure = None if dead_time is None else n_frames * frame_time * dead_time
+    dead: list[CardTuple] = [("DEADC", dead_time, "deadtime correction")]
+    behind: list[CardTuple] = [
         ("XPOSURE", exposure, "[s] duration of exposure"),
         ("TIMEPIXR", 0.5, "bin time beginning=0 middle=0.5 end=1"),
-        ("TIMEDEL", step, "[d] time resolution of data"),
+        ("TIMEDEL", source.cadence / 86400.0, "[d] time resolution of data"),
         ("INT_TIME", int_time, "[s] photon accumulation time per frame"),
         ("READTIME", round(frame_time - int_time, 2), "[s] readout time per frame"),
         ("FRAMETIM", frame_time, "[s] frame time (INT_TIME + READTIME)"),
@@ -135,6 +191,8 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
         ("NREADOUT", facts["NREADOUT"], "number of reads per cadence"),
         ("EPHEM", source.ephemeris or None, "what the barycentric times are from"),
     ]
+    first, middle, last = (cards_bytes(known_cards(part)) for part in (TIME_CARDS, dead, behind))
+    return first, middle, last, dead_time, exposure
 
 
 def exposure_seconds(source: Source) -> float:
@@ -158,7 +216,7 @@ def _live_fraction(mitigated: bool | None, block: int | None, read: float) -> fl
 
 
 @functools.lru_cache(maxsize=16)
-def _wcs_template(header: str) -> tuple[tuple[CardTuple, ...], float, float]:
+def _wcs_template(header: str) -> tuple[bytes, float, float]:
     """Cards of a WCS without the reference pixel, and the reference pixel (column, row), 1-based."""
     from astropy.io import fits
 
@@ -167,15 +225,37 @@ def _wcs_template(header: str) -> tuple[tuple[CardTuple, ...], float, float]:
         "WCSAXES", "CTYPE", "CRVAL", "CUNIT", "CD1_", "CD2_", "PC1_", "PC2_", "CDELT",
         "A_", "B_", "AP_", "BP_", "RADESYS", "EQUINOX", "LONPOLE", "LATPOLE",
     )  # fmt: skip
-    cards = tuple(
+    cards = [
         (c.keyword, c.value, c.comment)
         for c in parsed.cards
         if c.keyword.startswith(keep) and not (c.keyword[-1] == "P" and c.keyword[-2:-1].isdigit())
+    ]
+    return cards_bytes(cards), float(parsed["CRPIX1"]), float(parsed["CRPIX2"])
+
+
+#: The cards of `wcs_cards` that all stamps have, between those of the columns and of the rows of the CCD.
+_CCD_CARDS = tuple(
+    cards_bytes(cards)
+    for cards in (
+        [
+            ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
+            ("WCSAXESP", 2, "number of WCS physical axes"),
+            ("CTYPE1P", "RAWX", "physical WCS axis 1 type CCD col"),
+            ("CUNIT1P", "PIXEL", "physical WCS axis 1 unit"),
+            ("CRPIX1P", 1, "reference CCD column"),
+        ],
+        [
+            ("CDELT1P", 1.0, "physical WCS axis 1 step"),
+            ("CTYPE2P", "RAWY", "physical WCS axis 2 type CCD row"),
+            ("CUNIT2P", "PIXEL", "physical WCS axis 2 unit"),
+            ("CRPIX2P", 1, "reference CCD row"),
+        ],
+        [("CDELT2P", 1.0, "physical WCS axis 2 step")],
     )
-    return cards, float(parsed["CRPIX1"]), float(parsed["CRPIX2"])
+)
 
 
-def wcs_cards(source: Source, stamp: Stamp) -> list[CardTuple]:
+def wcs_cards(source: Source, stamp: Stamp) -> list[CardTuple | bytes]:
     """World coordinates of a stamp's images, celestial and of the CCD (1-based, alternate P)."""
     row_min, _, col_min, _ = stamp
     try:
@@ -185,19 +265,12 @@ def wcs_cards(source: Source, stamp: Stamp) -> list[CardTuple]:
             f"{source.path}: the header of its world coordinates has no reference pixel; make it again"
         ) from None
     return [
-        *cards,
+        cards,
         ("CRPIX1", column - col_min, "[pixel] reference pixel along image axis 1"),
         ("CRPIX2", row - row_min, "[pixel] reference pixel along image axis 2"),
-        ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
-        ("WCSAXESP", 2, "number of WCS physical axes"),
-        ("CTYPE1P", "RAWX", "physical WCS axis 1 type CCD col"),
-        ("CUNIT1P", "PIXEL", "physical WCS axis 1 unit"),
-        ("CRPIX1P", 1, "reference CCD column"),
+        _CCD_CARDS[0],
         ("CRVAL1P", col_min + 1, "value at reference CCD column"),
-        ("CDELT1P", 1.0, "physical WCS axis 1 step"),
-        ("CTYPE2P", "RAWY", "physical WCS axis 2 type CCD row"),
-        ("CUNIT2P", "PIXEL", "physical WCS axis 2 unit"),
-        ("CRPIX2P", 1, "reference CCD row"),
+        _CCD_CARDS[1],
         ("CRVAL2P", row_min + 1, "value at reference CCD row"),
-        ("CDELT2P", 1.0, "physical WCS axis 2 step"),
+        _CCD_CARDS[2],
     ]

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.settings import default
+from ..core.settings import Settings, default
 from ..kernels.mask_cluster import core_clusters
 from ..kernels.mask_density import flux_threshold
 from ..kernels.mask_saturated import extend_columns, tidy_segments
@@ -56,8 +56,12 @@ class K2P2Parameters:
     @classmethod
     def from_settings(cls, settings: configparser.ConfigParser) -> K2P2Parameters:
         """The parameters of the section [k2p2]."""
-        section = dict(settings.items("k2p2"))
-        return cls(**{name: type(value)(section[name]) for name, value in vars(cls()).items()})
+
+        def read() -> K2P2Parameters:
+            section = dict(settings.items("k2p2"))
+            return cls(**{name: type(value)(section[name]) for name, value in vars(cls()).items()})
+
+        return settings.remembered("k2p2", read) if isinstance(settings, Settings) else read()
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,9 @@ class K2P2Result:
     def mask(self, label: int) -> NDArray[np.bool_]:
         """The mask of a number from 1 to `count`; shape (R, C)."""
         mask = self.labels == label
-        own = self.extension[self.extension[:, 0] == label]
-        mask[own[:, 1], own[:, 2]] = True
+        if len(self.extension):
+            own = self.extension[self.extension[:, 0] == label]
+            mask[own[:, 1], own[:, 2]] = True
         return mask
 
     def labels_at(self, row: int, column: int) -> list[int]:
@@ -106,8 +111,10 @@ class K2P2Result:
         if not (0 <= row < n_row and 0 <= column < n_col):
             return []
         found = {int(self.labels[row, column])} - {0}
-        at = (self.extension[:, 1] == row) & (self.extension[:, 2] == column)
-        return sorted(found | {int(label) for label in self.extension[at, 0]})
+        if len(self.extension):
+            at = (self.extension[:, 1] == row) & (self.extension[:, 2] == column)
+            found.update(self.extension[at, 0].tolist())
+        return sorted(found)
 
     @property
     def masks(self) -> NDArray[np.bool_]:

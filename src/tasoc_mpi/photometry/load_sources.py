@@ -96,18 +96,25 @@ def keep_ffi(folder: Path, source: CubeSource) -> None:
     source : CubeSource
     """
     ccd = (source.sector, source.camera, source.ccd)
-    path, catalog = folder / cube_name(*ccd), folder / catalog_name(*ccd)
+    path, catalog = _ccd_files(folder, *ccd)
     _keep((path, modification_time(path), modification_time(catalog), "basic"), lambda: source, "basic")
+
+
+@functools.lru_cache(maxsize=_KEEP)
+def _ccd_files(folder: str | Path, sector: int, camera: int, ccd: int) -> tuple[Path, Path]:
+    """The cube and the catalog of a CCD, the same paths at every call."""
+    folder = Path(folder)
+    return folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
 
 
 def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> CubeSource | None:
     """The source that `load_ffi` would return, if it is in memory."""
-    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
+    path, catalog = _ccd_files(folder, sector, camera, ccd)
     source = _kept.get((path, modification_time(path), modification_time(catalog), cache))
     return source if isinstance(source, CubeSource) else None
 
 
-def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
+def load_ffi(folder: str | Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
     """The pixels of one CCD; the whole cube is read into memory with the cache ``'full'``.
 
     Raises
@@ -117,7 +124,7 @@ def load_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "bas
     InputError
         If one of them cannot be used, or does not fit into memory.
     """
-    path, catalog = folder / cube_name(sector, camera, ccd), folder / catalog_name(sector, camera, ccd)
+    path, catalog = _ccd_files(folder, sector, camera, ccd)
     opened = modification_time(path), modification_time(catalog)
 
     def make() -> Source:
@@ -269,7 +276,7 @@ def _cube_of(folder: Path, tpf: TPF) -> Cube | None:
 
 
 def load_source(
-    folder: Path,
+    folder: str | Path,
     starid: int,
     datasource: str,
     sector: int | None,
@@ -286,4 +293,4 @@ def load_source(
     kind, _, owner = datasource.partition(":")
     if kind != "tpf" or (owner and not owner.isdecimal()) or datasource.endswith(":"):
         raise UsageError(f"TIC {starid}: datasource {datasource!r}: ffi, tpf or tpf:STARID")
-    return load_tpf(folder, int(owner or starid), sector, cadence, cache)
+    return load_tpf(Path(folder), int(owner or starid), sector, cadence, cache)

@@ -43,7 +43,7 @@ def prefetch(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> int
     source = kept_ffi(folder, sector, camera, ccd, cache)
     if source is None:
         return 0
-    known = source.catalog.stars["starid"]
+    known = source.catalog.starids
     index = np.minimum(np.searchsorted(known, stars["starid"]), len(known) - 1)
     index = index[known[index] == stars["starid"]].tolist()
     asked, cube = 0, source.cube

@@ -44,12 +44,11 @@ class MessageCollector(logging.Handler):
     """Collects the messages of one star, from level WARNING on."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        # Not as Handler does it: that makes a lock, and keeps each handler in a list of the module, behind
+        # another lock, which takes longer than all messages of a star. A list of lines needs neither.
+        logging.Filterer.__init__(self)
+        self.level, self.lock = logging.WARNING, None
         self.lines: list[str] = []
-
-    def createLock(self) -> None:
-        """No lock: a list needs none, and making it takes longer than all messages of a star."""
-        self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one message."""

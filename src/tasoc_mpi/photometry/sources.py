@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +98,13 @@ class Source(ABC):
         self.cadenceno, self.quality = file.cadenceno, file.quality
         self.catalog, self.star_positions = catalog, star_positions
         self.cube = cube
+        self._formatted: dict[Hashable, Any] = {}
+
+    def formatted(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Header cards that all stars of this source have, made once and kept under a key."""
+        if key not in self._formatted:
+            self._formatted[key] = make()
+        return self._formatted[key]
 
     @abstractmethod
     def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:

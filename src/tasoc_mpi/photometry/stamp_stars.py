@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,10 +55,10 @@ class StampStars(StampPixels):
         cache: str,
     ) -> None:
         self.input_folder = os.fspath(input_folder)
-        source = load_source(Path(self.input_folder), int(starid), datasource, *where, cache)
+        source = load_source(self.input_folder, int(starid), datasource, *where, cache)
         i = source.catalog.index(int(starid))
         star = source.catalog.stars[i]
-        self.target: dict[str, Any] = {name: star[name].item() for name in star.dtype.names}
+        self.target: dict[str, Any] = dict(zip(star.dtype.names, star.item(), strict=True))
         column, row = source.star_positions[i].tolist()
         super().__init__(source, int(starid), row, column, cache)
         self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
@@ -94,8 +93,8 @@ class StampStars(StampPixels):
         )
         known, positions = source.catalog.stars[inside], source.star_positions[inside]
         stars = np.empty(len(inside), dtype=STAMP_STAR_DTYPE)
-        for name in ("starid", "tmag", "ra", "dec"):
-            stars[name] = known["decl" if name == "dec" else name]
+        for name, column in (("starid", "starid"), ("tmag", "tmag"), ("ra", "ra"), ("dec", "decl")):
+            stars[name] = known[column]
         stars["column"], stars["row"] = positions[:, 0], positions[:, 1]
         stars["row_stamp"] = stars["row"] - row_min
         stars["column_stamp"] = stars["column"] - col_min

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError, one_line
-from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards, known_cards
+from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards, known_cards, split_cards
 
 __all__ = ["ExtraHDU", "check_card"]
 
@@ -48,16 +49,20 @@ def check_card(keyword: str, entry: tuple[Any, str]) -> None:
         ...
     tasoc_mpi.core.errors.UsageError: header card 'halo obj': capitals, digits, - and _, 8 characters at most
     """
-    if reason := _wrong_card(keyword, entry):
+    if reason := _wrong_keyword(keyword) or _wrong_entry(entry):
         raise UsageError(f"header card {one_line(repr(keyword))}: {reason}")
 
 
-def _wrong_card(keyword: Any, entry: Any) -> str:
-    """What is wrong with a header card, in words; '' where nothing is."""
+@functools.lru_cache(maxsize=256)
+def _wrong_keyword(keyword: Any) -> str:
+    """What is wrong with the keyword of a card, in words; '' where nothing is."""
     if not isinstance(keyword, str) or not _KEYWORD.fullmatch(keyword):
         return "capitals, digits, - and _, 8 characters at most"
-    if _STRUCTURE.fullmatch(keyword):
-        return "the file sets it itself; choose another keyword"
+    return "the file sets it itself; choose another keyword" if _STRUCTURE.fullmatch(keyword) else ""
+
+
+def _wrong_entry(entry: Any) -> str:
+    """What is wrong with the value and the comment of a card, in words; '' where nothing is."""
     if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[1], str):
         return f"(value, comment) is needed, not {one_line(repr(entry))[:60]}"
     value, comment = entry
@@ -141,15 +146,16 @@ class ExtraHDU:
         """Shape of the image, or of the rows of the table."""
         return self._data.shape
 
-    def to_bytes(self, stamp_shape: tuple[int, ...], wcs_cards: Sequence[CardTuple]) -> bytes:
+    def to_bytes(self, stamp_shape: tuple[int, ...], wcs_cards: bytes) -> bytes:
         """The HDU with its checksums.
 
         An image of the shape of the stamp gets the cards of its world coordinates.
         """
         is_image = self._data.dtype.names is None
-        wcs = wcs_cards if is_image and self._data.shape[-2:] == tuple(stamp_shape) else []
+        wcs = wcs_cards if is_image and self._data.shape[-2:] == tuple(stamp_shape) else b""
         own = {keyword for keyword, _, _ in self._cards}
-        cards = [*self._structure, *(c for c in wcs if c[0] not in own), *self._cards]
+        others = [card for card in split_cards(wcs) if card[:8].decode().rstrip() not in own]
+        cards: list[CardTuple | bytes] = [*self._structure, *others, *self._cards]
         return hdu_bytes(cards, image_bytes(self._data) if is_image else self._data.tobytes())
 
 

@@ -10,25 +10,30 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "CardTuple",
+    "Cards",
     "card",
     "cards_bytes",
     "checksummed_header",
     "checksums_hold",
     "hdu_bytes",
     "known_cards",
+    "split_cards",
 ]
 
 #: Keyword, value (None for an undefined one), comment.
 CardTuple = tuple[str, Any, str]
+#: Cards, and bytes of cards that were formatted before.
+Cards = Iterable[CardTuple | bytes]
 
 _BLOCK = 2880
+_CARD = 80
 #: The characters that the checksum must not hold (punctuation between the digits and letters).
 _EXCLUDED = frozenset([*range(0x3A, 0x41), *range(0x5B, 0x61)])
 
@@ -93,7 +98,7 @@ def _unusual(keyword: str, value: Any, comment: str) -> bytes:
     return fits.Card(keyword, value, comment).image.encode("ascii")
 
 
-def _sum32(data: bytes | bytearray) -> int:
+def _sum32(data: bytes | bytearray | NDArray[Any]) -> int:
     """Ones' complement sum of big-endian 32-bit words (FITS standard 4.0, appendix J)."""
     total = int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
     while total >> 32:
@@ -111,8 +116,9 @@ def checksums_hold(content: bytes) -> bool:
 
 def _encode_sum(value: int) -> str:
     """The complement of a 32-bit sum as 16 printable characters (FITS standard 4.0, appendix J)."""
-    text = "".join(map("".join, zip(*map(_four_characters, (0xFFFFFFFF - value).to_bytes(4)), strict=True)))
-    return text[-1] + text[:-1]
+    a, b, c, d = map(_four_characters, (0xFFFFFFFF - value).to_bytes(4))
+    first, second, third, (w, x, y, z) = zip(a, b, c, d, strict=True)
+    return "".join((z, *first, *second, *third, w, x, y))
 
 
 @functools.cache
@@ -129,12 +135,27 @@ def _four_characters(byte: int) -> str:
     return "".join(map(chr, four))
 
 
-def cards_bytes(cards: Iterable[CardTuple]) -> bytes:
+def cards_bytes(cards: Cards) -> bytes:
     """Some header cards, a multiple of 80 bytes."""
-    return b"".join([card(*c) for c in cards])
+    return b"".join([one if isinstance(one, bytes) else card(*one) for one in cards])
 
 
-def known_cards(cards: Iterable[CardTuple]) -> list[CardTuple]:
+def split_cards(cards: bytes) -> list[bytes]:
+    """The cards of `cards_bytes`, 80 bytes each.
+
+    Examples
+    --------
+    >>> [one.split()[0] for one in split_cards(card("CRPIX1", 5.5) + card("CRPIX2", 7.5))]
+    [b'CRPIX1', b'CRPIX2']
+    """
+    return [cards[start : start + _CARD] for start in range(0, len(cards), _CARD)]
+
+
+@overload
+def known_cards(cards: Iterable[CardTuple]) -> list[CardTuple]: ...
+@overload
+def known_cards(cards: Cards) -> list[CardTuple | bytes]: ...
+def known_cards(cards: Cards) -> list[Any]:
     """The cards whose values are known: not None and no NaN.
 
     Checkers of FITS files complain of cards without a value.
@@ -144,19 +165,19 @@ def known_cards(cards: Iterable[CardTuple]) -> list[CardTuple]:
     >>> known_cards([("TEFF", None, "unknown"), ("TMAG", float("nan"), ""), ("SECTOR", 1, "")])
     [('SECTOR', 1, '')]
     """
-    return [
-        one
-        for one in cards
-        if one[1] is not None and not (isinstance(one[1], float | np.floating) and not math.isfinite(one[1]))
-    ]
+    return [one for one in cards if isinstance(one, bytes) or _is_known(one[1])]
 
 
-def hdu_bytes(cards: Iterable[CardTuple] | bytes, data: bytes = b"") -> bytes:
+def _is_known(value: Any) -> bool:
+    return value is not None and not (isinstance(value, float | np.floating) and not math.isfinite(value))
+
+
+def hdu_bytes(cards: Cards | bytes, data: bytes = b"") -> bytes:
     """One header and data unit with valid DATASUM and CHECKSUM.
 
     Parameters
     ----------
-    cards : iterable of (keyword, value, comment), or bytes
+    cards : iterable of (keyword, value, comment) or bytes, or bytes
         All cards but DATASUM, CHECKSUM and END, the structural ones (SIMPLE or XTENSION, BITPIX, NAXIS,
         ...) first; bytes as of `cards_bytes`.
     data : bytes
@@ -171,14 +192,18 @@ def hdu_bytes(cards: Iterable[CardTuple] | bytes, data: bytes = b"") -> bytes:
     return checksummed_header(cards if isinstance(cards, bytes) else cards_bytes(cards), data) + data
 
 
-def checksummed_header(cards: bytes, data: bytes | bytearray) -> bytes:
+#: The last cards of a header; the digits of the checksum begin at byte 11.
+_LAST_CARDS = card("CHECKSUM", "0" * 16, "HDU checksum") + b"%-80s" % b"END"
+
+
+def checksummed_header(cards: bytes, data: bytes | bytearray | NDArray[Any]) -> bytes:
     """A header of some cards, and behind them DATASUM, CHECKSUM and END.
 
     Parameters
     ----------
     cards : bytes
         A multiple of 80.
-    data : bytes
+    data : bytes, or contiguous ndarray
         The data unit, padded.
 
     Returns
@@ -187,13 +212,12 @@ def checksummed_header(cards: bytes, data: bytes | bytearray) -> bytes:
         A multiple of 2880.
     """
     data_sum = _sum32(data)
-    head = cards + card("DATASUM", str(data_sum), "data unit checksum")
-    place = len(head) + 11
-    head += card("CHECKSUM", "0" * 16, "HDU checksum") + b"%-80s" % b"END"
-    head += b" " * (-len(head) % _BLOCK)
+    place = len(cards) + 91
+    head = b"%s%s%s" % (cards, card("DATASUM", str(data_sum), "data unit checksum"), _LAST_CARDS)
+    head = head.ljust(-(-len(head) // _BLOCK) * _BLOCK)
     total = _sum32(head) + data_sum
     total = (total & 0xFFFFFFFF) + (total >> 32)
-    return head[:place] + _encode_sum(total).encode() + head[place + 16 :]
+    return b"%s%s%s" % (head[:place], _encode_sum(total).encode(), head[place + 16 :])
 
 
 def image_cards(extname: str, image: NDArray[Any]) -> list[CardTuple]:

@@ -19,7 +19,15 @@ from ..core.names import lightcurve_name
 from ..core.settings import load_settings
 from ..core.version import creator
 from .extra_hdu import ExtraHDU
-from .fits_bytes import CardTuple, cards_bytes, hdu_bytes, image_bytes, image_cards, known_cards
+from .fits_bytes import (
+    CardTuple,
+    cards_bytes,
+    checksummed_header,
+    hdu_bytes,
+    image_bytes,
+    image_cards,
+    known_cards,
+)
 
 __all__ = [
     "COLUMNS",
@@ -91,6 +99,8 @@ COLUMNS = (
 _DTYPES = {"D": ">f8", "E": ">f4", "J": ">i4"}
 _BUNIT: CardTuple = ("BUNIT", FLUX_UNIT, "unit of the pixels: electrons/s")
 _ROW = np.dtype([(column.name, _DTYPES[column.format]) for column in COLUMNS])
+#: Data units of FITS files are multiples of this.
+_BLOCK = 2880
 
 
 @dataclass(repr=False)
@@ -102,8 +112,9 @@ class LightCurve:
     starid, sector, camera, ccd, cadence, data_rel, version : int
     columns : mapping
         Array of every attribute in `COLUMNS`, shape (T,) or (T, 2).
-    primary_cards, table_cards, wcs_cards : sequence of (keyword, value, comment)
-        Cards after the structural ones of the primary header, the table, and both images.
+    primary_cards, table_cards, wcs_cards : sequence of (keyword, value, comment) or bytes
+        Cards after the structural ones of the primary header, the table, and both images; bytes are cards
+        that were formatted before.
     sumimage : ndarray of float32, shape (R, C)
     aperture : ndarray of int32, shape (R, C)
     extra_hdus : sequence of ExtraHDU
@@ -120,9 +131,9 @@ class LightCurve:
     columns: Mapping[str, NDArray[Any]]
     sumimage: NDArray[np.float32]
     aperture: NDArray[np.int32]
-    primary_cards: Sequence[CardTuple] = field(default_factory=list)
-    table_cards: Sequence[CardTuple] = field(default_factory=list)
-    wcs_cards: Sequence[CardTuple] = field(default_factory=list)
+    primary_cards: Sequence[CardTuple | bytes] = field(default_factory=list)
+    table_cards: Sequence[CardTuple | bytes] = field(default_factory=list)
+    wcs_cards: Sequence[CardTuple | bytes] = field(default_factory=list)
     extra_hdus: Sequence[ExtraHDU] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -132,12 +143,14 @@ class LightCurve:
         )
 
 
-def write_lightcurve(folder: Path, lightcurve: LightCurve, writer: Writer | None = None) -> str:
+def write_lightcurve(
+    folder: str | os.PathLike[str], lightcurve: LightCurve, writer: Writer | None = None
+) -> str:
     """Write a light curve file.
 
     Parameters
     ----------
-    folder : Path
+    folder : path-like
         The output folder; sub-folders are made.
     lightcurve : LightCurve
     writer : callable, optional
@@ -161,11 +174,11 @@ def write_lightcurve(folder: Path, lightcurve: LightCurve, writer: Writer | None
     data = igzip.compress(lightcurve_bytes(lc), 1, mtime=0)
     if writer is not None:
         return writer(name, data)
-    keep_lightcurve(folder / name, data)
+    keep_lightcurve(os.path.join(folder, name), data)
     return name
 
 
-def keep_lightcurve(path: Path, data: bytes) -> None:
+def keep_lightcurve(path: str | os.PathLike[str], data: bytes) -> None:
     """Write the bytes of a light curve to a file that is there whole or not at all; its folder is made.
 
     Raises
@@ -200,42 +213,69 @@ def below(folder: str | os.PathLike[str], name: str) -> Path:
 
 def lightcurve_bytes(lc: LightCurve) -> bytes:
     """The uncompressed FITS file; raises InputError as `creation_date`."""
-    primary: list[CardTuple] = [
-        ("SIMPLE", True, "conforms to FITS standards"),
-        ("BITPIX", 8, "array data type"),
-        ("NAXIS", 0, "number of array dimensions"),
-        ("EXTEND", True, "file contains extensions"),
-        ("NEXTEND", 3 + len(lc.extra_hdus), "number of standard extensions"),
-        ("EXTNAME", "PRIMARY", "name of extension"),
-        ("EXTVER", 1, "extension version number"),
-        *origin_cards(),
-        *known_cards(lc.primary_cards),
-    ]
+    primary = _primary_start(3 + len(lc.extra_hdus)) + cards_bytes(known_cards(lc.primary_cards))
     sumimage = np.asarray(lc.sumimage, dtype=np.float32)
     aperture = np.asarray(lc.aperture, dtype=np.int32)
     table_cards = _table_cards(len(lc.columns["time"])) + cards_bytes(known_cards(lc.table_cards))
     wcs_cards = cards_bytes(lc.wcs_cards)
+    # The table is most of the file: it is copied once, into the whole.
+    table = _table(lc.columns)
     return b"".join(
         [
             hdu_bytes(primary),
-            hdu_bytes(table_cards, _table_bytes(lc.columns)),
-            hdu_bytes(
-                cards_bytes([*image_cards("SUMIMAGE", sumimage), _BUNIT]) + wcs_cards, image_bytes(sumimage)
-            ),
-            hdu_bytes(cards_bytes(image_cards("APERTURE", aperture)) + wcs_cards, image_bytes(aperture)),
-            *(hdu.to_bytes(sumimage.shape, lc.wcs_cards) for hdu in lc.extra_hdus),
+            checksummed_header(table_cards, table),
+            table.data,
+            hdu_bytes(_sumimage_cards(*sumimage.shape) + wcs_cards, image_bytes(sumimage)),
+            hdu_bytes(_aperture_cards(*aperture.shape) + wcs_cards, image_bytes(aperture)),
+            *(hdu.to_bytes(sumimage.shape, wcs_cards) for hdu in lc.extra_hdus),
         ]
     )
+
+
+def _primary_start(n_extensions: int) -> bytes:
+    """The first cards of the primary header, which are the same for all stars of a day."""
+    settings = load_settings()
+    facts = settings.get("files", "origin"), creation_date(), creator(), settings.unusual()
+    return _formatted_start(n_extensions, *facts)
+
+
+@functools.lru_cache(maxsize=8)
+def _formatted_start(n_extensions: int, *origin: Any) -> bytes:
+    cards: list[CardTuple] = [
+        ("SIMPLE", True, "conforms to FITS standards"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 0, "number of array dimensions"),
+        ("EXTEND", True, "file contains extensions"),
+        ("NEXTEND", n_extensions, "number of standard extensions"),
+        ("EXTNAME", "PRIMARY", "name of extension"),
+        ("EXTVER", 1, "extension version number"),
+    ]
+    return cards_bytes(cards + _origin(*origin))
+
+
+@functools.lru_cache(maxsize=64)
+def _sumimage_cards(n_rows: int, n_columns: int) -> bytes:
+    """Structural cards of the sum image and its unit; stamps have few sizes."""
+    return cards_bytes([*image_cards("SUMIMAGE", np.empty((n_rows, n_columns), dtype="f4")), _BUNIT])
+
+
+@functools.lru_cache(maxsize=64)
+def _aperture_cards(n_rows: int, n_columns: int) -> bytes:
+    """Structural cards of the image of flags."""
+    return cards_bytes(image_cards("APERTURE", np.empty((n_rows, n_columns), dtype="i4")))
 
 
 def origin_cards() -> list[CardTuple]:
     """What made a file, and when: ORIGIN, DATE, CREATOR and the settings that differ from their defaults."""
     settings = load_settings()
-    unusual = settings.unusual()
+    return _origin(settings.get("files", "origin"), creation_date(), creator(), settings.unusual())
+
+
+def _origin(origin: str, date: str, program: str, unusual: Sequence[str]) -> list[CardTuple]:
     cards: list[CardTuple] = [
-        ("ORIGIN", settings.get("files", "origin"), "institution responsible for creating this file"),
-        ("DATE", creation_date(), "date the file was created"),
-        ("CREATOR", creator(), "program that made this file"),
+        ("ORIGIN", origin, "institution responsible for creating this file"),
+        ("DATE", date, "date the file was created"),
+        ("CREATOR", program, "program that made this file"),
         ("NSETTING", len(unusual), "settings that differ from their defaults"),
     ]
     return cards + [(f"SET{i}", text, "") for i, text in enumerate(unusual, 1)]
@@ -287,12 +327,24 @@ def _table_cards(n_rows: int) -> bytes:
     return cards_bytes(cards)
 
 
-def _table_bytes(columns: Mapping[str, NDArray[Any]]) -> bytes:
-    table = np.zeros(len(columns["time"]), dtype=_ROW)
+def _table(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """The data unit of the table, padded, as bytes."""
+    n_rows = len(columns["time"])
+    unit = _empty_table(n_rows).copy()
+    table = unit[: n_rows * _ROW.itemsize].view(_ROW)
+    for column in COLUMNS:
+        if column.attribute:
+            values = columns[column.attribute]
+            table[column.name] = values if column.part is None else values[:, column.part]
+    return unit
+
+
+@functools.lru_cache(maxsize=2)
+def _empty_table(n_rows: int) -> NDArray[np.uint8]:
+    """The data unit of a table whose columns without an attribute are NaN, and the others 0."""
+    unit = np.zeros(-(-n_rows * _ROW.itemsize // _BLOCK) * _BLOCK, dtype=np.uint8)
+    table = unit[: n_rows * _ROW.itemsize].view(_ROW)
     for column in COLUMNS:
         if not column.attribute:
             table[column.name] = np.nan
-            continue
-        values = columns[column.attribute]
-        table[column.name] = values if column.part is None else values[:, column.part]
-    return table.tobytes()
+    return unit

@@ -6,6 +6,7 @@ Positions are those at the epoch of observation; the positions at J2000 are kept
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import urllib.parse
@@ -100,10 +101,14 @@ class StarCatalog:
         """Whether the stars are those of target pixel files, without the others in the field."""
         return self.settings.source == FROM_HEADERS
 
+    @functools.cached_property
+    def starids(self) -> NDArray[np.int64]:
+        """`starid` of all stars by itself, shape (N,): a search in the field of `stars` would copy it."""
+        return np.ascontiguousarray(self.stars["starid"])
+
     def __contains__(self, starid: int) -> bool:
-        starids = self.stars["starid"]
-        i = np.searchsorted(starids, starid)
-        return bool(i < len(starids) and starids[i] == starid)
+        i = self.starids.searchsorted(starid)
+        return bool(i < len(self.starids) and self.starids[i] == starid)
 
     def index(self, starid: int) -> int:
         """Place of a star in `stars`.
@@ -117,7 +122,7 @@ class StarCatalog:
             raise InputError(
                 f"TIC {starid} is not in {self.path}; tasoc-mpi catalog takes it from a table with the star"
             )
-        return int(np.searchsorted(self.stars["starid"], starid))
+        return int(self.starids.searchsorted(starid))
 
 
 def write_catalog(path: str | os.PathLike[str], settings: CatalogSettings, stars: NDArray[np.void]) -> None:
