@@ -85,7 +85,7 @@ def test_pixels_are_counted_from_0_or_from_1():
     """Wherever a docstring names a place in the full frame image, and on every axis of rows or columns."""
     place = re.compile(r"full frame image (\(?row|\(?column|pixel|position)", re.IGNORECASE)
     counted = re.compile(r"0-based|1-based|from [01]\b", re.IGNORECASE)
-    label = re.compile(r"label\w*(?:\(|=)\s*\"((?:column|row)\b[^\"]*)\"")
+    label = re.compile(r"[xy](?:_axis_)?label(?:\(|=)\s*\"((?:column|row)\b[^\"]*)\"")
     axes = 0
     for name, path in modules().items():
         source = path.read_text()
