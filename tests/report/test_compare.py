@@ -81,7 +81,7 @@ def test_identical_runs_agree(runs, capsys):
             assert set(star["differences"].values()) == {0}
     assert compare(*runs) == 0
     text = capsys.readouterr().out
-    assert f"agree within 0: {ROWS} of {ROWS} stars" in text
+    assert f"agree within 0: {ROWS} of {ROWS}\n" in text
     assert "largest differences" not in text
 
 
@@ -213,7 +213,7 @@ def test_status_that_differs(runs, capsys):
     (star,) = [star for star in found["stars"] if not star["same"]]
     assert (star["starid"], star["status_a"], star["status_b"]) == (1003, "WARNING", "ERROR")
     assert compare(*runs) == 1
-    assert "status WARNING in A, ERROR in B: 1 stars" in capsys.readouterr().out
+    assert "status WARNING in A, ERROR in B: 1\n" in capsys.readouterr().out
 
 
 def test_missing_and_damaged_files_are_counted_and_named(runs, capsys):
@@ -309,7 +309,7 @@ def test_of_several_versions_the_last_counts(runs):
     assert (len(source.entries), source.repeated) == (CURVES, 1)
     assert source.entries["file"][0].endswith(newer.name)
     lines = list(comparison_text(compare_sources(source, source)))
-    assert lines[0].endswith(f": {CURVES} stars, 1 of them left out for a later one")
+    assert lines[0].endswith(f": {CURVES} light curves, 1 of them left out for a later one")
 
 
 def test_picture(runs, capsys, tmp_path):

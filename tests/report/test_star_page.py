@@ -6,6 +6,7 @@ import html
 import re
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from known_results import make_folder, write_curve
 import tasoc_mpi
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import UsageError
+from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
 from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from tasoc_mpi.report.results import read_run
 from tasoc_mpi.report.star_facts import collect_star
+from tasoc_mpi.report.star_neighbours import pixel_positions
+from tasoc_mpi.report.star_page import StarPage, draw_page
 from tasoc_mpi.report.star_signal import fit_sine, folded_medians, power_spectrum
 
 CHROMIUM = shutil.which("chromium")
@@ -111,6 +115,19 @@ def test_neighbours_are_those_of_the_catalog_and_of_the_list(facts):
     assert second.signal.amplitude < 5 * second.signal.error
 
 
+def test_positions_are_those_of_the_kernel():
+    """Of a distorted image, on both sides of RA = 0, and not on the other half of the sky."""
+    header = dict(card[:2] for card in WCS) | {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
+    header |= {"CRVAL1": 0.05, "CRVAL2": -70.0, "CD1_2": 1e-4, "A_ORDER": 2, "B_ORDER": 2}
+    header |= {"A_2_0": 3e-5, "A_1_1": -1e-5, "B_0_2": 2e-5, "B_1_1": 1e-5}
+    wcs = FrameWCS.from_headers([header], (100, 200))
+    ra, dec = np.array([0.05, 359.9, 0.4, 180.0]), np.array([-70.0, -69.5, -70.3, 70.0])
+    places = pixel_positions(wcs, ra, dec)
+    np.testing.assert_allclose(places, wcs.stars(ra, dec, 0), atol=1e-7)
+    assert np.isnan(places[3]).all()
+    assert (np.ptp(places[:3], axis=0) > 30).all()
+
+
 def test_diagnostics_are_those_of_the_work_list(folder, facts):
     (one,) = facts.curves
     numbers = {row.name: row for row in one.diagnostics}
@@ -189,6 +206,22 @@ def test_page_in_a_notebook(folder, tmp_path):
     assert len(page.draw().axes) == 8
     with pytest.raises(UsageError, match=r"ends with \.html, \.png, \.pdf"):
         page.save(tmp_path / "star.jpg")
+
+
+def test_all_sectors_are_in_one_picture(facts):
+    """An overview with axes for each sector, and the panels of each light curve."""
+    (one,) = facts.curves
+    second = one.star.copy()
+    second["sector"], second["cadence"] = 2, 120
+    later = replace(one, star=second, curve=replace(one.curve, time=one.curve.time + 27))
+    both = replace(facts, curves=[one, later])
+    figure = draw_page(both)
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["sector 1", "sector 2"]
+    assert len(figure.axes) == 2 + 2 * 8
+    assert figure.axes[1].get_xlim()[0] > figure.axes[0].get_xlim()[1] - 2
+    page = StarPage(both)._repr_html_()
+    assert "All 2 light curves of 2 sectors" in page
+    assert page.count("data:image/png") == 1 + 2 * 5
 
 
 def test_pictures(folder):

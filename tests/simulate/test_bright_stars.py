@@ -5,8 +5,9 @@ import pytest
 
 from tasoc_mpi.core.errors import UsageError
 from tasoc_mpi.core.settings import mag2flux
+from tasoc_mpi.kernels.prf import add_wings
 from tasoc_mpi.simulate import SimulationOptions
-from tasoc_mpi.simulate.bright import BrightStar, add_wings, parse_bright_star
+from tasoc_mpi.simulate.bright import BrightStar, parse_bright_star
 from tasoc_mpi.simulate.render import FULL_WELL, bleed
 from tasoc_mpi.simulate.response import draw
 from tasoc_mpi.simulate.scene import make_scene

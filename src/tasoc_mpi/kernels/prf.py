@@ -18,6 +18,7 @@ __all__ = [
     "WING_SIGMA",
     "WING_WEIGHT",
     "add_stars",
+    "add_wings",
     "prf_image",
     "prf_radius",
     "sigma_scale",
@@ -29,6 +30,9 @@ CORE_WEIGHT = 0.85
 #: The same of the wings.
 WING_SIGMA = 1.60
 WING_WEIGHT = 0.15
+#: Far wings, which bright stars have, are flat inside of this radius, pixels, and are drawn until they fall
+#: below this, e-/s a pixel.
+FAR_CORE, FAR_LIMIT = 4.0, 0.02
 #: Both widths grow by this share at `GROWTH_RADIUS` pixels from the camera centre, quadratically.
 SIGMA_GROWTH = 0.20
 GROWTH_RADIUS = 3000.0
@@ -162,3 +166,31 @@ def prf_image(shape, origin, rows, columns, fluxes, scales, radius):
     radii = np.full(rows.shape[0], radius)
     add_stars(image, origin, rows, columns, fluxes, scales, radii)
     return image
+
+
+@numba.njit(cache=True)
+def add_wings(image, origin, rows, columns, fluxes):
+    """Add the wings of stars to an image: F b / (2 pi (b^2 + r^2)^(3/2)) with b = `FAR_CORE`.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+        Changed in place.
+    origin : (int, int)
+        0-based full frame image (row, column) of the image's first pixel.
+    rows, columns : ndarray, shape (N,)
+        Full frame image positions, 0-based.
+    fluxes : ndarray, shape (N,)
+        Light in the wings, e-/s.
+    """
+    n_rows, n_columns = image.shape
+    for k in range(rows.shape[0]):
+        y, x = rows[k] - origin[0], columns[k] - origin[1]
+        if not (math.isfinite(y) and math.isfinite(x) and fluxes[k] > 0.0):
+            continue
+        scale = fluxes[k] * FAR_CORE / (2.0 * math.pi)
+        reach = math.ceil((scale / FAR_LIMIT) ** (1.0 / 3.0))
+        for r in range(max(math.floor(y) - reach, 0), min(math.floor(y) + reach + 1, n_rows)):
+            for c in range(max(math.floor(x) - reach, 0), min(math.floor(x) + reach + 1, n_columns)):
+                square = FAR_CORE * FAR_CORE + (r - y) ** 2 + (c - x) ** 2
+                image[r, c] += scale / (square * math.sqrt(square))

@@ -99,6 +99,7 @@ class ShownStar(StampStars):
         style: dict[str, Any] = {"linestyle": "none", "marker": ".", "markersize": 3}
         ax.plot(time[~good], flux[~good], color="#56B4E9", label="flagged", **style)
         ax.plot(time[good], flux[good], color="black", label="good", **style)
+        ax.ticklabel_format(useOffset=False)
         ax.set_xlabel("time (BJD $-$ 2457000, days)")
         ax.set_ylabel("flux (e$^-$/s)")
         ax.set_title(f"{self.facts()['star']}, sector {self.sector}, {self.method}")
@@ -125,6 +126,7 @@ class ShownStar(StampStars):
         """
         ax = _axes(ax, (5.5, 5.0))
         from matplotlib.colors import AsinhNorm
+        from matplotlib.ticker import SymmetricalLogLocator
 
         row_min, row_max, col_min, col_max = self.stamp
         sky = np.nanmedian(np.abs(self.sumimage)) if np.isfinite(self.sumimage).any() else 1.0
@@ -132,7 +134,10 @@ class ShownStar(StampStars):
             self.sumimage, origin="lower", cmap="viridis", norm=AsinhNorm(float(sky) or 1.0),
             extent=(col_min - 0.5, col_max - 0.5, row_min - 0.5, row_max - 0.5),
         )  # fmt: skip
-        ax.figure.colorbar(image, ax=ax, label="mean flux (e$^-$/s), asinh scale")
+        # Below the width of the linear part only zero has room for a number.
+        ticks = SymmetricalLogLocator(base=10, linthresh=10 * float(sky) or 1.0)
+        label = "mean flux (e$^-$/s), asinh scale"
+        ax.figure.colorbar(image, ax=ax, label=label, ticks=ticks, format="%g").minorticks_off()
         if self.final_phot_mask is not None:
             rows, columns = np.nonzero(self.final_phot_mask)
             for row, column in zip(rows + row_min, columns + col_min, strict=True):

@@ -1,7 +1,8 @@
 """The world coordinates of frames as plain numbers, read from FITS headers.
 
 Positions are 0-based (column, row) in the pixels of the full frame image file (column 44 is the
-first science column), whatever region of it a file holds.
+first science column), whatever region of it a file holds. The methods that compute positions import their
+kernels: pages and summaries, which only read catalogs, start without numba.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.sphere import from_tangent_plane
-from ..kernels import wcs as kernel
 
 __all__ = ["COLUMN_CARDS", "FrameWCS", "wcs_problem"]
 
@@ -50,6 +50,8 @@ class FrameWCS:
     @functools.cached_property
     def projection(self) -> NDArray[np.float64]:
         """Matrices of `kernels.wcs.pack_projection`, shape (T, 3, 3)."""
+        from ..kernels import wcs as kernel
+
         return kernel.pack_projection(self.crval, self.cd)
 
     @classmethod
@@ -111,12 +113,16 @@ class FrameWCS:
 
     def positions(self, ra: float, dec: float) -> NDArray[np.float64]:
         """0-based (column, row) of a star in every frame, shape (T, 2); NaN in bad frames."""
+        from ..kernels import wcs as kernel
+
         return kernel.sky_to_pixel_frames(
             float(ra), float(dec), self.projection, self.crpix, self.sip_a, self.sip_b, self.good
         )
 
     def stars(self, ra: NDArray[np.float64], dec: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
         """0-based (column, row) of many stars in one frame, shape (N, 2)."""
+        from ..kernels import wcs as kernel
+
         return kernel.sky_to_pixel_stars(
             np.ascontiguousarray(ra, dtype="f8"),
             np.ascontiguousarray(dec, dtype="f8"),
@@ -128,6 +134,8 @@ class FrameWCS:
 
     def sky(self, column: NDArray[np.float64], row: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
         """(ra, dec) in degrees of pixel positions in one frame, shape (N, 2); ra in [0, 360)."""
+        from ..kernels import wcs as kernel
+
         plane = kernel.pixel_to_plane(
             np.ascontiguousarray(np.atleast_1d(column), dtype="f8"),
             np.ascontiguousarray(np.atleast_1d(row), dtype="f8"),

@@ -176,17 +176,18 @@ def comparison_text(comparison: Comparison, count: int = 10) -> Iterator[str]:
         ("B", comparison.b, comparison.only_b),
     ):
         repeated = f", {source.repeated} of them left out for a later one" if source.repeated else ""
-        yield f"{letter}: {source.path}: {len(stars) + len(only)} stars{repeated}"
+        kind = "row" if source.has_status else "light curve"
+        yield f"{letter}: {source.path}: {_count(len(stars) + len(only), kind)}{repeated}"
     states = [int((stars["state"] == n).sum()) for n in range(len(_STATES))]
     alone = f"{len(comparison.only_a)} only in A, {len(comparison.only_b)} only in B"
-    yield f"stars in both: {len(stars)}, {alone}"
+    yield f"in both, by star, CCD and cadence: {len(stars)}; {alone}"
     if len(stars):
         yield "their light curves: " + ", ".join(
             f"{n} {s}" for n, s in zip(states, _STATES, strict=True) if n
         )
-    yield f"agree within {comparison.tolerance:g}: {int(stars['same'].sum())} of {len(stars)} stars"
+    yield f"agree within {comparison.tolerance:g}: {int(stars['same'].sum())} of {len(stars)}"
     for (first, second), number_of in sorted(_status_changes(comparison).items()):
-        yield f"status {first} in A, {second} in B: {number_of} stars"
+        yield f"status {first} in A, {second} in B: {number_of}"
     for letter, only in (("A", comparison.only_a), ("B", comparison.only_b)):
         if len(only):
             yield f"only in {letter}: {_names(only, count)}"
@@ -197,6 +198,10 @@ def comparison_text(comparison: Comparison, count: int = 10) -> Iterator[str]:
         yield ""
         yield from text_table(_magnitude_rows(compared))
         yield from _difference_lines(compared, count)
+
+
+def _count(number_of: int, kind: str) -> str:
+    return f"{number_of} {kind}" + ("" if number_of == 1 else "s")
 
 
 def _names(entries: NDArray[np.void], count: int) -> str:

@@ -91,7 +91,7 @@ def draw_lightcurves(run: Run, variables: dict[int, Variable], path: Path) -> Pa
         if span is not None:
             axes.set_xlim(*span)
         if row == rows - 1 or k == len(chosen) - 1:
-            axes.set_xlabel("BJD $-$ 2457000 (days)", fontsize=8)
+            axes.set_xlabel("BJD \N{MINUS SIGN} 2457000 (days)", fontsize=8)
             if beside is not None:
                 beside.set_xlabel("phase", fontsize=8)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

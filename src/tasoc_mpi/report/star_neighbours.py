@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval2d
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, TasocError, one_line
 from ..core.names import catalog_name
-from ..core.sphere import separation, unit_vectors
 from ..core.status import STATUS
 from ..products.frame_wcs import FrameWCS, wcs_problem
 from ..products.star_catalog import open_catalog
@@ -19,12 +19,22 @@ from ..worklist.listed_lightcurves import OpenPacks
 from .results import Curve, Run, read_curve
 from .star_signal import SineFit, fit_sine, folded_medians
 
-__all__ = ["NEAR", "Neighbour", "catalog_stars", "corrected_flux", "find_neighbours", "status_word"]
+__all__ = [
+    "NEAR",
+    "Neighbour",
+    "catalog_stars",
+    "corrected_flux",
+    "find_neighbours",
+    "pixel_positions",
+    "status_word",
+]
 
 logger = logging.getLogger(__name__)
 
 #: Neighbours are within this distance, pixels; light curves of so many are read, of so many rows are shown.
 NEAR, _READ, _SHOWN = 10.0, 25, 25
+#: Steps in which the distortion of an image is inverted.
+_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -89,16 +99,44 @@ def catalog_stars(folder: Path, star: np.void, curve: Curve) -> dict[int, tuple[
     if problem:
         raise InputError(f"{curve.path}: its world coordinates are damaged ({problem}); compute it again")
     wcs = FrameWCS.from_headers([curve.header], (column, row))
-    centre = wcs.sky(np.array([column + (columns - 1) / 2]), np.array([row + (rows - 1) / 2]), 0)[0]
     stars = open_catalog(path).stars
-    # A pixel has 21 arcseconds.
-    reach = (NEAR + 0.75 * max(rows, columns)) * 21 / 3600
-    stars = stars[separation(unit_vectors(stars["ra"], stars["decl"]), unit_vectors(*centre)) < reach]
-    places = wcs.stars(stars["ra"], stars["decl"], 0)
+    places = pixel_positions(wcs, stars["ra"], stars["decl"])
+    away = np.abs(places - (column + (columns - 1) / 2, row + (rows - 1) / 2))
+    near = (away < (NEAR + columns, NEAR + rows)).all(axis=1)
     return {
         int(starid): (float(tmag), float(x), float(y))
-        for starid, tmag, (x, y) in zip(stars["starid"], stars["tmag"], places, strict=True)
+        for starid, tmag, (x, y) in zip(stars["starid"][near], stars["tmag"][near], places[near], strict=True)
     }
+
+
+def pixel_positions(wcs: FrameWCS, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places of stars in the first frame of a WCS, as `FrameWCS.stars`, whose kernel takes a second to load.
+
+    Parameters
+    ----------
+    wcs : FrameWCS
+    ra, dec : ndarray, shape (N,)
+        Degrees.
+
+    Returns
+    -------
+    ndarray, shape (N, 2)
+        0-based column and row; NaN for stars on the other half of the sky.
+    """
+    ra0, dec0 = np.deg2rad(wcs.crval[0])
+    turn, height = np.deg2rad(ra) - ra0, np.deg2rad(dec)
+    depth = np.sin(dec0) * np.sin(height) + np.cos(dec0) * np.cos(height) * np.cos(turn)
+    # The gnomonic projection (Calabretta & Greisen 2002, section 5.1.3).
+    depth = np.where(depth > 0, depth, np.nan)
+    xi = np.cos(height) * np.sin(turn) / depth
+    eta = (np.cos(dec0) * np.sin(height) - np.sin(dec0) * np.cos(height) * np.cos(turn)) / depth
+    plane = np.linalg.solve(wcs.cd[0], np.rad2deg(np.stack([xi, eta])))
+    # The distortion is a small part of the distance: each step divides its error by a hundred.
+    place = plane.copy()
+    for _ in range(_STEPS):
+        u, v = place[0], place[1]
+        place = plane - np.stack([polyval2d(u, v, wcs.sip_a[0]), polyval2d(u, v, wcs.sip_b[0])])
+    return (place + wcs.crpix[0][:, None] - 1).T
 
 
 def find_neighbours(
@@ -122,14 +160,7 @@ def find_neighbours(
     period, epoch : float
         Of the star's signal, days; NaN where there is none.
     """
-    stars = run.stars
-    same = np.all([stars[name] == star[name] for name in ("sector", "camera", "ccd")], axis=0)
-    same &= stars["starid"] != star["starid"]
-    # Of several light curves of a star that of the same cadence comes first.
-    listed: dict[int, np.void] = {}
-    for other in stars[same][np.argsort(stars["cadence"][same] != star["cadence"], kind="stable")]:
-        if (starid := int(other["starid"])) not in listed or not listed[starid]["lightcurve"]:
-            listed[starid] = other
+    listed = _listed_stars(run, star)
     places = {
         starid: (float(other["tmag"]), float(other["pos_column"]) - 1, float(other["pos_row"]) - 1)
         for starid, other in listed.items()
@@ -153,6 +184,19 @@ def find_neighbours(
                 one = _with_signal(one, run, listed[starid], packs, period, epoch)
             neighbours.append(one)
     return neighbours
+
+
+def _listed_stars(run: Run, star: np.void) -> dict[int, np.void]:
+    """Rows of the other stars of a star's CCD, one of each star, by TIC number."""
+    stars = run.stars
+    same = np.all([stars[name] == star[name] for name in ("sector", "camera", "ccd")], axis=0)
+    same &= stars["starid"] != star["starid"]
+    # Of several light curves of a star that of the same cadence comes first.
+    listed: dict[int, np.void] = {}
+    for other in stars[same][np.argsort(stars["cadence"][same] != star["cadence"], kind="stable")]:
+        if (starid := int(other["starid"])) not in listed or not listed[starid]["lightcurve"]:
+            listed[starid] = other
+    return listed
 
 
 def _with_signal(

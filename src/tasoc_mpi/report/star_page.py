@@ -186,11 +186,11 @@ def draw_page(facts: StarFacts) -> Figure:
 
 
 def _diagnostics_text(one: ShownCurve) -> str:
-    lines = [f"{'':<33}{'star':>10}{'median':>10}"]
+    lines = [f"{'':<38}{'star':>11}{'median':>11}"]
     for row in one.diagnostics:
         name = f"{row.name} ({row.unit})" if row.unit else row.name
         lines.append(
-            f"{name:<33.33}{number(row.value, row.decimals):>10}{number(row.median, row.decimals):>10}"
+            f"{name:<38.38}{number(row.value, row.decimals):>11}{number(row.median, row.decimals):>11}"
         )
     lines.append(f"median of {one.peers} stars of Tmag \N{PLUS-MINUS SIGN} {SAME_MAGNITUDE}")
     return "\n".join(lines)

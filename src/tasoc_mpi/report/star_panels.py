@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .curve_plots import draw_folded, draw_points, draw_series, write_in
+from .curve_plots import draw_folded, draw_points, draw_series, log_numbers, write_in
 from .figures import COLOURS, panel_axes, relative_unit, robust_limits
 from .html_page import number
 from .mask_plots import decades, outline, show_image
@@ -28,6 +28,8 @@ _MICROHERTZ = 1e6 / 86400.0
 _SURE = 1.0
 #: Relative width of the windows of the smoothed power spectrum.
 _SMOOTH = 0.05
+#: Dots of an axis: more than a picture has.
+_DOTS = 2000
 #: Neighbours whose folded light curves are drawn: colours.
 _FOLDED = ("blue", "orange", "green", "pink", "sky")
 
@@ -49,7 +51,7 @@ def draw_overview(figure: Figure | SubFigure, facts: StarFacts) -> str:
         axes.set_title(f"sector {sector}", fontsize=9)
         axes.locator_params(axis="x", nbins=max(2, 10 // len(sectors)))
         axes.ticklabel_format(useOffset=False)
-        axes.set_xlabel("BJD $-$ 2457000 (days)")
+        axes.set_xlabel("BJD \N{MINUS SIGN} 2457000 (days)")
     panels[0].set_ylabel(f"relative flux ({unit})")
     if (limits := robust_limits(np.concatenate([factor * one.values for one in facts.curves]))) is not None:
         panels[0].set_ylim(*limits)
@@ -70,8 +72,6 @@ def draw_overview(figure: Figure | SubFigure, facts: StarFacts) -> str:
 
 def draw_stamp(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The sum image with the mask and the stars around."""
-    from matplotlib.patheffects import withStroke
-
     ((axes,),) = panel_axes(figure, margins=(0.95, 1.35, 0.6, 0.35))
     row, column = one.curve.corner
     rows, columns = one.curve.mask.shape
@@ -81,18 +81,9 @@ def draw_stamp(figure: Figure | SubFigure, one: ShownCurve) -> str:
     stars = [(near.column, near.row, near.tmag, "blue") for near in one.neighbours]
     stars.append((one.column, one.row, float(one.star["tmag"]), "red"))
     for x, y, tmag, colour in stars:
-        if not (column - 2 < x < column + columns + 1 and row - 2 < y < row + rows + 1):
-            continue
-        size = 5.0 + 1.3 * np.clip(16.0 - (tmag if np.isfinite(tmag) else 16.0), 0.0, 12.0)
-        halo = [withStroke(linewidth=3, foreground="white")]
-        edge: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": COLOURS[colour]}
-        axes.plot(x, y, "o", markersize=size, path_effects=halo, **edge)
-        side = -1 if x > column + 0.7 * columns else 1
-        axes.annotate(
-            number(tmag, 1), (x, y), xytext=(side * (0.5 * size + 3), 0), textcoords="offset points",
-            color=COLOURS[colour], fontsize=9, va="center", ha="left" if side > 0 else "right",
-            path_effects=halo,
-        )  # fmt: skip
+        if column - 2 < x < column + columns + 1 and row - 2 < y < row + rows + 1:
+            side = -1 if x > column + 0.7 * columns else 1
+            _mark_star(axes, x, y, tmag, COLOURS[colour], side)
     source, error = one.source
     if np.all(error < _SURE):
         axes.errorbar(
@@ -108,9 +99,24 @@ def draw_stamp(figure: Figure | SubFigure, one: ShownCurve) -> str:
     axes.set_title("Sum image, mask (orange), Tmag of stars", fontsize=10, loc="left")
     ticks = decades(*image.get_clim(), image.norm.linear_width)  # type: ignore[attr-defined]
     beside = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
-    figure.colorbar(image, cax=beside, label="mean flux (e$^-$/s), asinh scale", ticks=ticks, format="%g")
+    figure.colorbar(
+        image, cax=beside, label="mean flux (e\N{SUPERSCRIPT MINUS}/s), asinh scale", ticks=ticks, format="%g"
+    )
     near = f"{len(one.neighbours)} other stars within {NEAR:g} pixels"
     return f"Sum image of {rows} x {columns} pixels with a mask of {int(one.curve.mask.sum())}; {near}."
+
+
+def _mark_star(axes: Axes, x: float, y: float, tmag: float, colour: str, side: int) -> None:
+    """A circle by the magnitude of a star, with the magnitude on its right (1) or left (-1)."""
+    from matplotlib.patheffects import withStroke
+
+    size = 5.0 + 1.3 * np.clip(16.0 - (tmag if np.isfinite(tmag) else 16.0), 0.0, 12.0)
+    halo = [withStroke(linewidth=3, foreground="white")]
+    axes.plot(x, y, "o", markersize=size, path_effects=halo, markerfacecolor="none", markeredgecolor=colour)
+    axes.annotate(
+        number(tmag, 1), (x, y), xytext=(side * (0.5 * size + 3), 0), textcoords="offset points",
+        color=colour, fontsize=9, va="center", ha="left" if side > 0 else "right", path_effects=halo,
+    )  # fmt: skip
 
 
 def draw_curve(figure: Figure | SubFigure, one: ShownCurve) -> str:
@@ -124,10 +130,10 @@ def draw_curve(figure: Figure | SubFigure, one: ShownCurve) -> str:
         draw_series(axes, curve, values, factor)
         axes.set_ylabel(f"{name} relative flux ({unit})")
     panels[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 0.99), fontsize=9, frameon=False, ncols=5)
-    panels[-1, 0].set_xlabel("time (BJD $-$ 2457000, days)")
+    panels[-1, 0].set_xlabel("time (BJD \N{MINUS SIGN} 2457000, days)")
     words = "raw and corrected" if corrected else "raw; it is not corrected"
     flagged = len(good) - int(good.sum())
-    return f"Light curve of {len(good)} points, {words}; {flagged} have flags or no flux."
+    return f"Light curve of {len(good)} points, {words}; without {flagged} that are flagged or have no flux."
 
 
 def draw_signal(figure: Figure | SubFigure, one: ShownCurve) -> str:
@@ -140,7 +146,7 @@ def draw_signal(figure: Figure | SubFigure, one: ShownCurve) -> str:
             axes.set_axis_off()
         return "There are too few good points for a power spectrum."
     frequency, power = _MICROHERTZ * spectrum.frequency, 1e12 * spectrum.power
-    left.loglog(frequency, power, color="0.6", linewidth=0.5, rasterized=True)
+    left.loglog(*_extremes(frequency, power), color="0.6", linewidth=0.5, rasterized=True)
     left.plot(*_smoothed(frequency, power), color=COLOURS["black"], linewidth=1.2)
     left.plot(
         [_MICROHERTZ / spectrum.period],
@@ -151,8 +157,10 @@ def draw_signal(figure: Figure | SubFigure, one: ShownCurve) -> str:
     )
     left.set_ylim(max(1e-3 * float(np.median(power)), 1e-300), 4 * float(power.max()))
     left.set_xlim(frequency[0], _MICROHERTZ * spectrum.nyquist)
+    log_numbers(left.xaxis, float(np.log10(frequency[-1] / frequency[0])))
+    log_numbers(left.yaxis, float(np.log10(left.get_ylim()[1] / left.get_ylim()[0])))
     left.set_xlabel("frequency (\N{MICRO SIGN}Hz), up to the Nyquist frequency")
-    left.set_ylabel("power density (ppm$^2$/\N{MICRO SIGN}Hz)")
+    left.set_ylabel("power density (ppm\N{SUPERSCRIPT TWO}/\N{MICRO SIGN}Hz)")
     kind = "corrected" if one.corrected else "raw"
     left.set_title(f"Power spectrum of the {kind} flux, and smoothed (bold)", fontsize=10, loc="left")
     factor, unit = relative_unit(one.values)
@@ -164,6 +172,16 @@ def draw_signal(figure: Figure | SubFigure, one: ShownCurve) -> str:
         f"Power spectrum to {_MICROHERTZ * spectrum.nyquist:,.1f} microhertz, and the light curve folded"
         f" at its strongest period, {period_text(one)}: amplitude {1e6 * signal.amplitude:,.1f} ppm."
     )
+
+
+def _extremes(
+    frequency: NDArray[np.float64], power: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least and largest power of every dot on a logarithmic axis: what a line through all points covers."""
+    dot = (np.log(frequency / frequency[0]) / np.log(frequency[-1] / frequency[0]) * _DOTS).astype(int)
+    first = np.flatnonzero(np.diff(dot, prepend=-1))
+    both = np.stack([np.minimum.reduceat(power, first), np.maximum.reduceat(power, first)], axis=1)
+    return np.repeat(frequency[first], 2), both.ravel()
 
 
 def _smoothed(
@@ -205,7 +223,7 @@ def draw_centroid(figure: Figure | SubFigure, one: ShownCurve) -> str:
         for limits, limit in ((robust_limits(flux), axes.set_xlim), (robust_limits(moved), axes.set_ylim)):
             if limits is not None:
                 limit(*limits)
-        axes.set_ylabel(f"{name} $-$ {middle - 1:.3f} (1/1000 pixel)")
+        axes.set_ylabel(f"{name} \N{MINUS SIGN} {middle - 1:.3f} (1/1000 pixel)")
         offset, error = one.offset[axis]
         if one.spectrum is not None and one.spectrum.significant and np.isfinite(offset):
             moves.append(f"{offset:+.2f} \N{PLUS-MINUS SIGN} {error:.2f} pixels in {name}")
@@ -222,9 +240,9 @@ def draw_neighbours(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The best period in the light curves around: amplitudes, and folded light curves."""
     ((left, right),) = panel_axes(figure, 1, 2, margins=(0.85, 2.3, 0.55, 0.3))
     left.set_xlabel("distance (pixels)")
-    left.set_ylabel("amplitude (e$^-$/s)")
+    left.set_ylabel("amplitude (e\N{SUPERSCRIPT MINUS}/s)")
     right.set_xlabel("phase, 0 at the minimum of the star's sine")
-    right.set_ylabel("flux $-$ median (e$^-$/s)")
+    right.set_ylabel("flux \N{MINUS SIGN} median (e\N{SUPERSCRIPT MINUS}/s)")
     left.set_title(f"The period {period_text(one)} in the light curves around", fontsize=10, loc="left")
     good = one.curve.flux[one.curve.good]
     flux = float(np.median(good)) if good.size else float("nan")
@@ -236,6 +254,7 @@ def draw_neighbours(figure: Figure | SubFigure, one: ShownCurve) -> str:
     if not stars:
         for axes in (left, right):
             write_in(axes, "no light curve with enough good points")
+            axes.set_axis_off()
         return "No light curve has enough good points to look for the period."
     for k, near in enumerate(stars):
         _draw_neighbour(left, right, near, ("red", *_FOLDED)[k] if k <= len(_FOLDED) else "grey")

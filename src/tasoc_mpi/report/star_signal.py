@@ -235,7 +235,11 @@ def source_offset(flux: SineFit, centroid: SineFit) -> tuple[float, float]:
 
 
 def folded_medians(
-    time: NDArray[np.float64], values: NDArray[np.float64], period: float, epoch: float, bins: int = 40
+    time: NDArray[np.float64],
+    values: NDArray[np.float64],
+    period: float,
+    epoch: float,
+    bins: int | None = None,
 ) -> NDArray[np.float64]:
     """Medians of a folded light curve in bins of its phase.
 
@@ -246,6 +250,7 @@ def folded_medians(
     period, epoch : float
         Days; the phase is 0 at the epoch.
     bins : int, optional
+        Default: one for ten points, 5 to 40.
 
     Returns
     -------
@@ -259,6 +264,7 @@ def folded_medians(
     """
     known = np.isfinite(time) & np.isfinite(values)
     values = values[known]
+    bins = bins or int(np.clip(len(values) // 10, 5, 40))
     place = ((time[known] - epoch) / period % 1.0 * bins).astype(int) % bins
     medians = [np.median(values[place == k]) if (place == k).any() else np.nan for k in range(bins)]
     return np.array(medians)

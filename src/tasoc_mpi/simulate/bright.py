@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,10 +13,8 @@ from ..core.errors import UsageError
 __all__ = [
     "SIGNALS",
     "WINGS_TMAG",
-    "WING_CORE",
     "WING_SHARE",
     "BrightStar",
-    "add_wings",
     "check_bright_star",
     "parse_bright_star",
     "wing_shares",
@@ -27,10 +24,8 @@ __all__ = [
 SIGNALS = ("constant", "solar-like", "delta-scuti", "transit", "eclipse")
 #: Stars brighter than this have wings where there are bright stars (TESS magnitude).
 WINGS_TMAG = 9.0
-#: Share of the light in the wings, and the radius inside of which they are flat, pixels.
-WING_SHARE, WING_CORE = 0.03, 4.0
-#: Wings are drawn until they fall below this, e-/s a pixel.
-WING_LIMIT = 0.02
+#: Share of the light in the wings.
+WING_SHARE = 0.03
 
 
 @dataclass(frozen=True)
@@ -104,31 +99,3 @@ def wing_shares(stars: tuple[BrightStar, ...], tmag: NDArray[np.float64]) -> NDA
     [0.03, 0.0]
     """
     return np.where(tmag < WINGS_TMAG, WING_SHARE, 0.0) if stars else np.zeros(len(tmag))
-
-
-@numba.njit(cache=True)
-def add_wings(image, origin, rows, columns, fluxes):
-    """Add the wings of stars to an image: F b / (2 pi (b^2 + r^2)^(3/2)) with b = `WING_CORE`.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (R, C)
-        Changed in place.
-    origin : (int, int)
-        0-based full frame image (row, column) of the image's first pixel.
-    rows, columns : ndarray, shape (N,)
-        Full frame image positions, 0-based.
-    fluxes : ndarray, shape (N,)
-        Light in the wings, e-/s.
-    """
-    n_rows, n_columns = image.shape
-    for k in range(rows.shape[0]):
-        y, x = rows[k] - origin[0], columns[k] - origin[1]
-        if not (math.isfinite(y) and math.isfinite(x) and fluxes[k] > 0.0):
-            continue
-        scale = fluxes[k] * WING_CORE / (2.0 * math.pi)
-        reach = math.ceil((scale / WING_LIMIT) ** (1.0 / 3.0))
-        for r in range(max(math.floor(y) - reach, 0), min(math.floor(y) + reach + 1, n_rows)):
-            for c in range(max(math.floor(x) - reach, 0), min(math.floor(x) + reach + 1, n_columns)):
-                square = WING_CORE * WING_CORE + (r - y) ** 2 + (c - x) ** 2
-                image[r, c] += scale / (square * math.sqrt(square))

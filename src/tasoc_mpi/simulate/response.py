@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from ..kernels.prf import CORE_SIGMA, add_stars
+from ..kernels.prf import CORE_SIGMA, add_stars, add_wings
 from ..kernels.prf_table import add_blended_stars
 from ..models.prf_files import SAMPLES, SIZE, PRFGrid, find_folder, read_grid
-from .bright import add_wings, wing_shares
+from .bright import wing_shares
 from .options import SimulationOptions
 from .stars import Stars
 
