@@ -14,6 +14,7 @@ from run_program import content, fresh
 from todo_rows import load_todo
 
 from tasoc_mpi import cli
+from tasoc_mpi.worklist.run_record import read_records
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,14 @@ def test_same_light_curves_on_any_number_of_ranks(blank, expected, tmp_path, ran
     folder = fresh(blank, tmp_path, link=True)
     subprocess.run(command(ranks, folder, "--batch", batch), timeout=200, check=True)
     assert result(folder) == expected
+    (record,) = read_records(folder / "output")
+    workers = record["by_rank"]
+    assert workers["rank"] == list(range(1, ranks)) or ranks == 1
+    assert sum(workers["stars"]) == record["computed"] >= len(expected["files"])
+    # Two interpreters with numpy; the pages of the cube do not count.
+    assert all(3e7 < memory < 2e9 for memory in workers["memory"])
+    assert sum(record["timeline"]["stars"]) == record["computed"]
+    assert sum(record["stages"].values()) < 200
 
 
 @pytest.mark.timeout(300)

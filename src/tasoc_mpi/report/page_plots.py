@@ -104,13 +104,14 @@ def noise_plot(report: RunReport) -> Figure:
         "contamination": shown["contamination"],
     }
     is_tpf = np.char.startswith(shown["datasource"], "tpf")
+    most = "" if len(shown) == len(stars) else "most over expected: "
     kinds = ((~is_tpf, "full frame images", "blue"), (is_tpf, "target pixel files", "orange"))
     for mine, name, colour in kinds:
         if mine.any():
             points = plot.scatter(
                 "tmag", "noise", source={key: column[mine] for key, column in columns.items()}, size=5,
-                color=COLOURS[colour], line_color=None, alpha=0.7, legend_label=f"{name} ({mine.sum()})",
-                name="stars",
+                color=COLOURS[colour], line_color=None, alpha=0.7,
+                legend_label=f"{most}{name} ({mine.sum()})", name="stars",
             )  # fmt: skip
             _hover(
                 plot, points, ("TIC", "@starid{0}"), ("Tmag", "@tmag{0.00}"), ("noise", "@noise{0.0} ppm"),

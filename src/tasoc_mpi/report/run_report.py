@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +19,7 @@ from ..core.names import catalog_name, cube_name, prf_name
 from ..core.status import STATUS
 from ..core.tables import json_values
 from ..products.cube import open_cube
+from ..products.tpf_files import read_tpf_list
 from ..worklist.failures import Cause, read_causes
 from ..worklist.run_record import read_records, utc_time
 from ..worklist.work_list import CCD, status_counts
@@ -256,7 +258,22 @@ def _inputs(run: Run, folder: Path, ccds: Iterable[CCD]) -> Iterable[dict[str, A
             path = folder / name(*ccd)
             if path.is_file():
                 yield _input(path, digest)
+    files = read_tpf_list(folder, run.output)
+    if files:
+        # Of thousands of files, some of them of 50 MB, the names and sizes.
+        sizes = [(str(file.path.relative_to(folder)), _size(file.path)) for file in files]
+        together = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+        known = [size for _, size in sizes if size is not None]
+        title = f"{len(files)} target pixel files"
+        yield {"name": title, "bytes": sum(known), "modified": None, "sha256": together}
     yield _input(run.path, lambda _: None)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _input(path: Path, digest: Callable[[Path], str | None]) -> dict[str, Any]:
