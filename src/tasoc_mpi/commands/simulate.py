@@ -17,13 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--ccd", type=int, default=1, help="1 to 4 (default: %(default)s)")
     add("--frames", type=int, default=1282, help="number of full frame images (default: %(default)s)")
     add("--cadence", type=int, default=1800, help="1800, 600 or 200 s (default: %(default)s)")
-    add(
-        "--first-frame",
-        type=int,
-        default=0,
-        metavar="N",
-        help="frame of the sector to begin with (default: 0)",
-    )
+    words = "frame of the sector to begin with (default: 0)"
+    add("--first-frame", type=int, default=0, metavar="N", help=words)
     add("--rows", type=int, default=512, help="height of the region, pixels (default: %(default)s)")
     add("--columns", type=int, default=512, help="width of the region, pixels (default: %(default)s)")
     add("--row0", type=int, metavar="ROW", help="its first row, 0 to 2047 (default: in the middle)")
@@ -31,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--full-frame", action="store_true", help="the whole CCD with its collateral pixels, 2136 x 2078")
     words = "stars with a target pixel file (default: %(default)s)"
     add("--tpfs", type=int, default=20, metavar="N", help=words)
+    words = "cadence of the target pixel files, 120 or 20 s (default: %(default)s)"
+    add("--tpf-cadence", type=int, choices=(120, 20), default=120, metavar="SECONDS", help=words)
     add("--seed", type=int, default=1, help="the same seed gives the same files (default: %(default)s)")
     faint = "magnitude of the faintest stars (default: %(default)s)"
     add("--faint-limit", dest="tmag_max", type=float, default=18.0, metavar="TMAG", help=faint)

@@ -13,12 +13,12 @@ from ..products.fits_bytes import CardTuple
 from .timeline import CAMERA_DELAY, CCD_DELAY
 
 __all__ = [
-    "COSMIC_RAY_CARDS",
     "GAIN",
     "INT_TIME",
     "READ_NOISE",
     "SCCONFIG",
     "calendar",
+    "cosmic_ray_cards",
     "detector_cards",
     "exposure_cards",
     "extension_cards",
@@ -42,21 +42,28 @@ DATA_REL = 42
 PROCVER = "tasoc-mpi-simulate-1"
 SCCONFIG = 120
 OUTPUTS = "ABCD"
-#: The end of every primary header.
-COSMIC_RAY_CARDS: tuple[CardTuple, ...] = (
-    ("CRMITEN", True, "spacecraft cosmic ray mitigation enabled"),
-    ("CRBLKSZ", CRBLKSZ, "[exposures] s/c cosmic ray mitigation block siz"),
-    ("CRSPOC", False, "SPOC cosmic ray cleaning enabled"),
-)
+
+
+def cosmic_ray_cards(seconds: int) -> tuple[CardTuple, ...]:
+    """The end of every primary header. Exposures of 20 s have no mitigation on board."""
+    return (
+        ("CRMITEN", seconds >= 120, "spacecraft cosmic ray mitigation enabled"),
+        ("CRBLKSZ", CRBLKSZ, "[exposures] s/c cosmic ray mitigation block siz"),
+        ("CRSPOC", False, "SPOC cosmic ray cleaning enabled"),
+    )
 
 
 def reads(seconds: int) -> tuple[int, int]:
     """Reads in an exposure, and those of them that are added up.
 
-    >>> reads(1800)
-    (900, 720)
+    The others have the highest and lowest values, cosmic rays among them; of 20 s all are added up.
+
+    >>> reads(1800), reads(20)
+    ((900, 720), (10, 10))
     """
     frames = round(seconds / FRAME_TIME)
+    if seconds < 120:
+        return frames, frames
     return frames, frames * (CRBLKSZ - 2) // CRBLKSZ
 
 

@@ -45,7 +45,9 @@ class SimulationOptions:
     full_frame : bool
         The whole CCD with its collateral pixels, 2078 rows x 2136 columns; `rows` to `column0` are not used.
     tpfs : int
-        Number of stars with a target pixel file at 120 s.
+        Number of stars with a target pixel file.
+    tpf_cadence : int
+        Of target pixel files, seconds: 120 or 20.
     seed : int
         Not negative. The same options give the same files.
     cadence : int
@@ -99,6 +101,7 @@ class SimulationOptions:
     column0: int | None = None
     full_frame: bool = False
     tpfs: int = 20
+    tpf_cadence: int = 120
     seed: int = 1
     cadence: int = 1800
     first_frame: int = 0
@@ -135,6 +138,8 @@ class SimulationOptions:
         _within("--systematics", self.systematics, 0.0, 10.0)
         if self.cadence not in (200, 600, 1800):
             raise UsageError(f"--cadence {self.cadence}: full frame images have 1800, 600 or 200 s")
+        if self.tpf_cadence not in (20, 120):
+            raise UsageError(f"--tpf-cadence {self.tpf_cadence}: target pixel files have 120 or 20 s")
         if not self.full_frame:
             _within("--rows", self.rows, 16, CCD_ROWS)
             _within("--columns", self.columns, 16, CCD_COLUMNS)

@@ -29,7 +29,7 @@ from .sky import sky_levels, sky_patterns
 from .stamps import Stamp, choose_stamps
 from .stars import MARGIN, j2000
 from .systematics import scattered_pattern
-from .timeline import stamp_times
+from .timeline import STEP, stamp_times
 from .write_ffi import ffi_bytes, ffi_name, ffi_size
 from .write_tpf import tpf_bytes, tpf_name, tpf_size
 from .write_truth import write_truth
@@ -155,7 +155,9 @@ def _with_collateral(
 def _write_tpfs(folder: Path, scene: Scene, stamps: list[Stamp], written: list[Path]) -> list[Path]:
     if not stamps:
         return []
-    observation = observe(scene.pointing, scene.timeline, stamp_times(scene.timeline))
+    observation = observe(
+        scene.pointing, scene.timeline, stamp_times(scene.timeline, scene.options.tpf_cadence)
+    )
     date = mission.calendar(observation.exposures.begin[:1])[0]
     paths = []
     for stamp in progress(stamps, len(stamps), "target pixel files", "files"):
@@ -181,7 +183,7 @@ def _earlier(folder: Path, options: SimulationOptions) -> Iterator[Path]:
             yield path
     pattern = f"tess*-s{options.sector:04d}-{options.camera}-{options.ccd}-*-s_ffic.fits*"
     yield from sorted((folder / "ffi").glob(pattern))
-    for path in sorted((folder / "tpf").glob(f"tess*-s{options.sector:04d}-*-s_tp.fits*")):
+    for path in sorted((folder / "tpf").glob(f"tess*-s{options.sector:04d}-*tp.fits*")):
         if _tpf_ccd(path) in (None, (options.camera, options.ccd)):
             yield path
 
@@ -196,7 +198,7 @@ def _tpf_ccd(path: Path) -> tuple[int, int] | None:
 
 def _check_disk(folder: Path, scene: Scene, tpfs: int) -> None:
     options = scene.options
-    exposures = len(scene.timeline.roll) * 40 // 120
+    exposures = len(scene.timeline.roll) * STEP // options.tpf_cadence
     need = options.frames * (ffi_size(options) + 1000) + tpfs * tpf_size(exposures)
     need += 200 * len(scene.stars) + 2_000_000
     existing = folder.absolute()

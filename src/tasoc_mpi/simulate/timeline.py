@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ DUMP_FIRST, DUMP_SPACING, DUMP_LENGTH = 1.25, 2.5, 10.0 / 1440.0
 FOCUS_DAYS = 4.0
 #: Spacecraft time and number of the cadence that numbers are counted from (first frame of sector 1).
 CADENCE_ZERO = 1325.313100604524
-CADENCENO_ZERO = {1800: 4697, 120: 70458}
+CADENCENO_ZERO = {1800: 4697, 120: 70458, 20: 422748}
 #: Reads are delayed by this much in each camera, and by `CCD_DELAY` for each CCD before it, seconds.
 CAMERA_DELAY = (0.0, 1.5, 0.5, 1.0)
 CCD_DELAY = 0.02
@@ -166,14 +167,18 @@ def frame_times(timeline: Timeline) -> Exposures:
     return _exposures(timeline, timeline.cadence, first)
 
 
-def stamp_times(timeline: Timeline) -> Exposures:
-    """The exposures of target pixel files (120 s) over the same stretch, the gap among them."""
-    size = 120 // STEP
-    return _exposures(timeline, 120, np.arange(len(timeline.roll) // size) * size)
+def stamp_times(timeline: Timeline, seconds: int = 120) -> Exposures:
+    """The exposures of target pixel files over the same stretch, the gap among them.
+
+    Those of 20 s have the attitude of the sample that they are a half of.
+    """
+    size = seconds / STEP
+    return _exposures(timeline, seconds, np.arange(int(len(timeline.roll) / size)) * size)
 
 
-def _exposures(timeline: Timeline, seconds: int, first: NDArray[np.int64]) -> Exposures:
-    samples = first[:, None] + np.arange(seconds // STEP)
+def _exposures(timeline: Timeline, seconds: int, first: NDArray[Any]) -> Exposures:
+    """Exposures that begin at samples of the timeline."""
+    samples = first.astype("i8")[:, None] + np.arange(max(1, seconds // STEP))
     begin = timeline.start + first.astype("f8") * (STEP / DAY)
     zero = CADENCENO_ZERO.get(seconds, CADENCENO_ZERO[1800])
     cadenceno = zero + np.rint((begin - CADENCE_ZERO) * DAY / seconds)

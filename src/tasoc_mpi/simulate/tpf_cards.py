@@ -53,7 +53,7 @@ class Target:
     """A star and the facts in the headers of its target pixel file."""
 
     scene: Scene
-    exposures: Exposures  #: T of 120 s
+    exposures: Exposures  #: T of the files
     stamp: Stamp
     correction: NDArray[np.float64]  #: Shape (T,): barycentric correction of each, days
     wcs: tuple[CardTuple, ...]  #: As cards of an image
@@ -110,7 +110,7 @@ def primary(target: Target) -> list[CardTuple]:
         ("MH", None, "[log10([M/H])] metallicity"),
         ("RADIUS", None, "[solar radii] stellar radius"),
         ("TICVER", "simulated", "TIC version"),
-        *mission.COSMIC_RAY_CARDS,
+        *mission.cosmic_ray_cards(target.exposures.seconds),
     ]
 
 

@@ -53,7 +53,7 @@ def ffi_bytes(scene: Scene, t: int, image: NDArray[np.float32], error: NDArray[n
     begin = float(exposures.begin[t])
     end = begin + exposures.seconds / DAY
     dates = scene.frame_dates[t]
-    parts = [hdu_bytes(_primary((begin, end), dates[:2], int(exposures.cadenceno[t])))]
+    parts = [hdu_bytes(_primary((begin, end), dates[:2], int(exposures.cadenceno[t]), exposures.seconds))]
     barycorr = float(scene.barycorr[t])
     shared = _time_and_detector(scene.options, (begin + barycorr, end + barycorr), dates[2:], barycorr)
     shared += _where(scene, t)
@@ -67,7 +67,9 @@ def ffi_bytes(scene: Scene, t: int, image: NDArray[np.float32], error: NDArray[n
     return b"".join(parts)
 
 
-def _primary(span: tuple[float, float], dates: Sequence[str], cadenceno: int) -> list[CardTuple]:
+def _primary(
+    span: tuple[float, float], dates: Sequence[str], cadenceno: int, seconds: int
+) -> list[CardTuple]:
     return [
         *mission.primary_cards(2, "tasoc-mpi simulate FfiExporter", span, dates),
         ("ASTATE", True, "archive state F indicates single orbit processing"),
@@ -75,7 +77,7 @@ def _primary(span: tuple[float, float], dates: Sequence[str], cadenceno: int) ->
         ("FFIINDEX", cadenceno, "number of FFI cadence interval"),
         ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
         ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
-        *mission.COSMIC_RAY_CARDS,
+        *mission.cosmic_ray_cards(seconds),
     ]
 
 

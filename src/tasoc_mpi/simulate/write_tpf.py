@@ -1,4 +1,4 @@
-"""Target pixel files as the mission writes them: stamps of single stars at 120 s."""
+"""Target pixel files as the mission writes them: stamps of single stars at 120 or 20 s."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ SATURATED_PADDING = 60
 def tpf_name(options: SimulationOptions, starid: int, date: str) -> str:
     """File name of the target pixel file of a star; `date` is the UTC date of the first exposure."""
     date = mission.file_date(date)
-    name = f"tess{date}-s{options.sector:04d}-{starid:016d}-{mission.SCCONFIG:04d}-s_tp.fits"
+    kind = "a_fast-tp" if options.tpf_cadence == 20 else "s_tp"
+    name = f"tess{date}-s{options.sector:04d}-{starid:016d}-{mission.SCCONFIG:04d}-{kind}.fits"
     return f"{name}.gz" if options.gzip else name
 
 
@@ -46,7 +47,7 @@ def tpf_bytes(scene: Scene, observation: Observation, stamp: Stamp) -> bytes:
     ----------
     scene : Scene
     observation : Observation
-        At 120 s.
+        At the cadence of the files.
     stamp : Stamp
     """
     stars, k = scene.stars, stamp.star
