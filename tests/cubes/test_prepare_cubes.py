@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.units import Unit
 from ffi_files import ffi_name, series, write_ffi
 from prepared import FRAMES, LOG, NAME, SHAPE, SMALL_MEMORY, contents, kill_prepare
 from scipy import ndimage
@@ -127,6 +128,19 @@ def test_other_programs_read_it(made) -> None:
             assert file[name].chunks is None
             assert file[name].id.get_offset() % 4096 == 0
             np.testing.assert_array_equal(file[name][3:5], getattr(cube, name)[3:5])
+        described: dict[str, str] = {}
+
+        def describe(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset):
+                described[name] = f"{Unit(item.attrs.get('units', ''))}: {item.attrs['long_name']}"
+
+        file.visititems(describe)
+        assert described["images"] == "electron / s: flux without background"
+        assert "(r + 0.5) / box" in file["background"].attrs["note"]
+        # Numbers of the world coordinates are those of the cards: counted from 1.
+        header = fits.Header.fromstring(file["wcs/headers"].asstr()[0])
+        assert file["wcs/crpix"][0].tolist() == [header["CRPIX1"], header["CRPIX2"]]
+        assert described["wcs/crpix"].endswith("counted from 1")
 
 
 def test_nothing_else_stays_behind(made) -> None:

@@ -65,7 +65,7 @@ SERIES = {
     "cadenceno": "i4",
     "quality": "i4",
 }
-#: Attributes `units` (of astropy and UDUNITS; '' for none) and `long_name` of datasets.
+#: Attributes `units` (of astropy; '' for none) and `long_name` of datasets.
 _DESCRIPTIONS = {
     "images": ("electron / s", "flux without background"),
     "images_err": ("electron / s", "one-sigma error of the flux"),
@@ -80,11 +80,15 @@ _DESCRIPTIONS = {
     "sumimage": ("electron / s", "mean of the images of good quality"),
     "backgrounds_pixels_used": ("", "1 where a pixel was used for the background in most frames"),
     "frames": ("", "file names of the frames"),
-    "ephemeris": ("lightday", "barycentric ICRS position of TESS (x, y, z) at time - timecorr"),
+    # Light-days, for which astropy has no name.
+    "ephemeris": (
+        "25902068371200 m",
+        "barycentric ICRS position of TESS (x, y, z) at time - timecorr, light-days",
+    ),
     "movement_kernel": ("", "image movement against the reference frame"),
     "wcs/headers": ("", "world coordinates as FITS cards, for pixels counted from 1"),
     "wcs/crval": ("deg", "right ascension and declination of the reference pixel"),
-    "wcs/crpix": ("pixel", "column and row of the reference pixel, counted from 0"),
+    "wcs/crpix": ("pixel", "column and row of the reference pixel, counted from 1"),
     "wcs/cd": ("deg / pixel", "matrix CD of the world coordinates"),
     "wcs/sip_a": ("", "SIP distortion of columns"),
     "wcs/sip_b": ("", "SIP distortion of rows"),
