@@ -1,0 +1,342 @@
+"""A CCD at full size: runs on a cube of 2048 x 2048 px and 1,282 frames (or more), and on long lists.
+
+`cube FOLDER` simulates a band of rows, and puts it into a cube of full size with the catalog of a whole CCD.
+The cube has 9 bytes a pixel and frame, 48 GB at 1,282 frames; only the band is on the disk, the rest of the
+file is sparse. The frames of the band repeat, with other times. Then it computes the stars of the band under
+mpiexec, and as many of a small field (a cube of the band alone).
+
+`lists FOLDER --rows N` makes a work list with results, and times the commands that read or write it.
+`tpfs FOLDER --files N` times a run over target pixel files among many.
+`catalog FOLDER --stars N` times `todo` with a catalog of a crowded CCD.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+from processes import descendants, memory_of
+
+from tasoc_mpi import cli
+from tasoc_mpi.core.names import catalog_name, cube_name
+from tasoc_mpi.products import cube as cubes
+from tasoc_mpi.products.cube import open_cube
+from tasoc_mpi.products.star_catalog import CatalogSettings, footprint_text, open_catalog, write_catalog
+from tasoc_mpi.worklist.schema import TODO_DTYPE
+from tasoc_mpi.worklist.todo_file import create_todo
+
+BIN = Path(sys.executable).parent
+KEY = (1, 1, 1)
+#: Rows and columns of a CCD, and its first science column.
+SIDE, FIRST_COLUMN = 2048, 44
+
+
+def command(*words: object) -> None:
+    """A command of this program in this process; ends the script if it fails."""
+    if status := cli.main(["--quiet", *map(str, words)]):
+        raise SystemExit(status)
+
+
+def timed(label: str, words: Sequence[object]) -> None:
+    """A command of this program in a process of its own: seconds, processor time and memory."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", _PEAK, *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    peak = done.stderr.rpartition("peak ")[2].strip()
+    print(
+        f"{label:<24}{wall:8.1f} s {cpu:8.1f} s of processor time {peak:>8} MB, exit status {done.returncode}"
+    )
+    sys.stdout.flush()
+
+
+_PEAK = """
+import resource, sys
+from tasoc_mpi import cli
+status = cli.main(["--quiet", *sys.argv[1:]])
+print("peak", round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def make_band(folder: Path, rows: int, columns: int, density: float, frames: int) -> None:
+    """A cube of some rows of the CCD, and the catalog of their stars."""
+    shutil.rmtree(folder, ignore_errors=True)
+    size = ("--rows", rows, "--columns", columns, "--frames", frames)
+    where = ("--row0", 896, "--column0", FIRST_COLUMN)
+    command("simulate", folder, *size, *where, "--density", density, "--tpfs", 0, "--faint-limit", 17)
+    command("prepare", folder)
+    shutil.rmtree(folder / "ffi")
+
+
+def repeated(values: np.ndarray, frames: int) -> np.ndarray:
+    """The first `frames` of values that repeat along the last axis."""
+    return np.concatenate([values] * -(-frames // values.shape[-1]), axis=-1)[..., :frames]
+
+
+def write_cube(path: Path, band: cubes.Cube, frames: int, whole: bool) -> int:
+    """A cube with a band's rows, repeated in time, of a whole CCD or of the band alone; bytes on the disk."""
+    first = band.row_offset if whole else 0
+    shape = (SIDE, SIDE, frames) if whole else (*band.shape[:2], frames)
+    attributes = {**dict.fromkeys(cubes.ATTRIBUTES), **band.attributes}
+    if whole:
+        attributes["PIXEL_OFFSET_ROW"] = 0
+    reserve, os.posix_fallocate = os.posix_fallocate, lambda *_: None  # sparse
+    try:
+        cubes.allocate_cube(path, shape, attributes)
+    finally:
+        os.posix_fallocate = reserve
+    step = np.median(np.diff(band.time))
+    times = step * np.arange(frames)
+    of_frame = np.arange(frames) % len(band.time)
+    model = band.background
+    assert isinstance(model, cubes.BackgroundModel)
+    mesh = repeated(model.mesh, frames)
+    if whole:
+        # A sky without slopes beyond the band; the band's own begins at a multiple of a box.
+        mesh = np.tile(mesh[:1, :1], (SIDE // model.box, SIDE // model.box, 1))
+    with h5py.File(path, "r+") as file:
+        for name in ("time", "time_start", "time_stop"):
+            file.create_dataset(name, data=getattr(band, name)[0] + times)
+        file.create_dataset("timecorr", data=np.full(frames, band.timecorr[0]))
+        file.create_dataset("cadenceno", data=band.cadenceno[0] + np.arange(frames, dtype="i4"))
+        file.create_dataset("quality", data=np.zeros(frames, "i4"))
+        file.create_dataset("ephemeris", data=band.ephemeris[of_frame])
+        file["ephemeris"].attrs["source"] = band.ephemeris_source
+        names = np.array([f"frame{t}" for t in range(frames)], dtype=object)
+        file.create_dataset("frames", data=names, dtype=h5py.string_dtype())
+        sums = np.full(shape[:2], np.nan, "f4")
+        sums[first : first + band.shape[0], : band.shape[1]] = band.sumimage
+        file.create_dataset("sumimage", data=sums)
+        file.create_dataset("backgrounds_pixels_used", data=np.ones(shape[:2], "u1"))
+        headers = band.wcs_headers
+        cubes.write_wcs(file, band.wcs.take(of_frame), [headers[t] for t in of_frame], band.ref_frame)
+        cubes.write_background(file, model._replace(mesh=mesh, radial=repeated(model.radial, frames)))
+        cubes.describe_cube(file)
+        cubes.finish_cube(file)
+        places = {name: file[name].id.get_offset() for name in ("images", "images_err", "pixel_flags")}
+    with open(path, "r+b") as raw:
+        for row in range(band.shape[0]):
+            for name, place in places.items():
+                data = repeated(getattr(band, name)[row], frames)
+                raw.seek(place + (first + row) * shape[1] * data[0].nbytes)
+                raw.write(np.ascontiguousarray(data))
+    return path.stat().st_blocks * 512
+
+
+def whole_catalog(band: cubes.Cube, folder: Path, target: Path, stars: int) -> np.ndarray:
+    """The catalog of a CCD: a band's stars, and others beside it; TIC numbers of those well in the band."""
+    catalog = open_catalog(folder / catalog_name(*KEY))
+    own, rng = catalog.stars, np.random.default_rng(1)
+    (bright,) = np.nonzero(own["tmag"] <= 15)
+    there = band.wcs.stars(own["ra"], own["decl"], band.ref_frame)
+    inside = (there[:, 1] > band.row_offset + 15) & (there[:, 1] < band.row_offset + band.shape[0] - 15)
+    inside &= (there[:, 0] > FIRST_COLUMN + 15) & (there[:, 0] < FIRST_COLUMN + band.shape[1] - 15)
+    others = np.zeros(max(0, stars - len(bright)), own.dtype)
+    rows = rng.uniform(0, SIDE - band.shape[0] - 60, len(others))
+    rows = np.where(rows < band.row_offset - 30, rows, rows + band.shape[0] + 60)
+    columns = rng.uniform(FIRST_COLUMN, FIRST_COLUMN + SIDE, len(others))
+    sky = band.wcs.sky(columns, rows, band.ref_frame)
+    others["ra"], others["decl"] = others["ra_J2000"], others["decl_J2000"] = sky.T
+    others["starid"] = own["starid"].max() + 1 + np.arange(len(others))
+    others["tmag"], others["teff"] = rng.choice(own["tmag"][bright], len(others)), 5000.0
+    edges = np.array([FIRST_COLUMN - 0.5, FIRST_COLUMN + SIDE - 0.5])
+    corners = band.wcs.sky(
+        edges[[0, 1, 1, 0]], np.array([-0.5, -0.5, SIDE - 0.5, SIDE - 0.5]), band.ref_frame
+    )
+    settings: CatalogSettings = replace(catalog.settings, footprint=footprint_text(corners))
+    write_catalog(target / catalog_name(*KEY), settings, np.concatenate([own, others]))
+    return own["starid"][inside & (own["tmag"] <= 15)]
+
+
+def run_and_report(label: str, folder: Path, stars: Path, ranks: int, *options: str) -> None:
+    """A run of some stars from an empty output folder: rate, and memory of each kind of process."""
+    output = folder / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    words = [str(BIN / "mpiexec"), "-n", str(ranks), str(BIN / "tasoc-mpi"), "--quiet", "run", str(folder)]
+    words += ["--output", str(output), "--starid-file", str(stars), "--overwrite", *options]
+    start, peak = time.perf_counter(), {}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            for pid in descendants(process.pid):
+                size = memory_of(pid)
+                for kind in ("Anonymous", "Pss"):
+                    peak[kind] = max(peak.get(kind, 0), size.get(kind, 0))
+            time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit status {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = time.perf_counter() - start
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    summary = json.loads((output / "summary.json").read_text())
+    n = summary["tasks_run"]
+    print(
+        f"{label:<28}{n:>6} stars {n / summary['seconds']:>6.0f} stars/s, {n / wall:>5.0f} with the start; "
+        f"{1e3 * cpu / n:.2f} ms of processor time a star; largest process {peak['Anonymous'] / 1e6:.0f} MB, "
+        f"{peak['Pss'] / 1e6:.0f} MB with its share of mapped files",
+        flush=True,
+    )
+
+
+def run_cube(options: argparse.Namespace) -> None:
+    """The part `cube`."""
+    band_folder = options.folder / "band"
+    if not (band_folder / cube_name(*KEY)).exists():
+        make_band(band_folder, options.band, options.columns, options.density, options.simulated)
+    band = open_cube(band_folder / cube_name(*KEY))
+    for frames in options.frames:
+        for name, whole in (("full", True), ("small", False)):
+            folder = options.folder / f"{name}{frames}"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            size = write_cube(folder / cube_name(*KEY), band, frames, whole)
+            logical = (folder / cube_name(*KEY)).stat().st_size
+            print(f"{name}, {frames} frames: {logical / 1e9:.1f} GB, {size / 1e9:.1f} GB of them on the disk")
+            if whole:
+                own = whole_catalog(band, band_folder, folder, options.stars)
+            else:
+                shutil.copy(band_folder / catalog_name(*KEY), folder)
+            starids = options.folder / "starids.txt"
+            starids.write_text("\n".join(map(str, own[: options.most])))
+            timed("todo", ("todo", folder))
+            run_and_report(f"{name}, {frames} frames", folder, starids, options.ranks)
+            shutil.rmtree(folder)
+    if not options.keep:
+        shutil.rmtree(band_folder)
+
+
+def make_list(folder: Path, n: int) -> None:
+    """A work list of n rows, 70% of them with a light curve."""
+    rng = np.random.default_rng(1)
+    rows = np.zeros(n, TODO_DTYPE)
+    rows["priority"] = np.arange(1, n + 1)
+    rows["starid"] = rng.choice(2_000_000_000, n, replace=False)
+    rows["sector"], rows["datasource"], rows["cadence"], rows["cbv_area"] = 1, "ffi", 1800, 111
+    rows["camera"], rows["ccd"] = rng.integers(1, 5, n), rng.integers(1, 5, n)
+    rows["tmag"] = np.sort(15 - rng.exponential(1.2, n).clip(0, 12))
+    status = rng.choice([1, 1, 1, 1, 1, 1, 1, 3, 2, 5], n)
+    row, column = rng.uniform(0, SIDE, n), rng.uniform(FIRST_COLUMN, FIRST_COLUMN + SIDE, n)
+    folder.mkdir(parents=True)
+    (folder / "output").mkdir()
+    tiles = (32 * (row // 64) + (column - FIRST_COLUMN) // 64).astype(int)
+    create_todo(folder / "todo.sqlite", rows, tiles)
+    noise = 10 ** (0.22 * (rows["tmag"] - 10)) * 200e-6 * rng.lognormal(0, 0.2, n)
+    name = "c1800/00000/tess{:011d}-s001-1-1-c1800-dr01-v06-tasoc_lc.fits.gz"
+    with sqlite3.connect(folder / "todo.sqlite") as connection:
+        connection.execute("INSERT INTO photometry_output VALUES ('output', 6)")
+        connection.executemany(
+            "UPDATE todolist SET status=? WHERE priority=?",
+            zip(status.tolist(), range(1, n + 1), strict=True),
+        )
+        connection.executemany(
+            "INSERT INTO diagnostics (priority, lightcurve, method_used, elaptime, worker_wait_time, "
+            "rms_hour, ptp, mask_size, contamination, pos_row, pos_column, errors) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                (
+                    i + 1, name.format(int(rows["starid"][i])) if status[i] in (1, 3) else None, "aperture",
+                    0.003, 0.0, float(noise[i]), float(noise[i]), 9.0, 0.02, float(row[i]), float(column[i]),
+                    f"ValueError: {i} bad" if status[i] == 2 else None,
+                )
+                for i in range(n)
+                if status[i] != 5
+            ),
+        )  # fmt: skip
+
+
+def run_lists(options: argparse.Namespace) -> None:
+    """The part `lists`."""
+    if not options.folder.exists():
+        make_list(options.folder, options.rows)
+    for name in ("status", "summary", "report", "publish"):
+        timed(name, (name, options.folder))
+    timed("run --dry-run", ("run", options.folder, "--dry-run"))
+
+
+def run_catalog(options: argparse.Namespace) -> None:
+    """The part `catalog`: a CCD in a crowded field."""
+    shutil.rmtree(options.folder, ignore_errors=True)
+    options.folder.mkdir(parents=True)
+    make_band(options.folder / "band", 64, SIDE, 1.0, 8)
+    band = open_cube(options.folder / "band" / cube_name(*KEY))
+    target = options.folder / "whole"
+    target.mkdir()
+    write_cube(target / cube_name(*KEY), band, 8, whole=True)
+    start = time.perf_counter()
+    own = whole_catalog(band, options.folder / "band", target, options.stars)
+    print(f"{options.stars} stars: writing the catalog {time.perf_counter() - start:.1f} s", flush=True)
+    timed("todo", ("todo", target))
+    starids = options.folder / "starids.txt"
+    starids.write_text("\n".join(map(str, own)))
+    run_and_report(f"catalog of {options.stars}", target, starids, 3)
+    shutil.rmtree(options.folder)
+
+
+def run_tpfs(options: argparse.Namespace) -> None:
+    """The part `tpfs`: files of a few stars, linked under the names of many others."""
+    shutil.rmtree(options.folder, ignore_errors=True)
+    command("simulate", options.folder, "--rows", 128, "--columns", 128, "--frames", 48, "--tpfs", 10)
+    command("prepare", options.folder)
+    files = sorted((options.folder / "tpf").rglob("*_tp.fits*"))
+    for k in range(options.files - len(files)):
+        folder = options.folder / "tpf" / f"{k // 1000:03d}"
+        folder.mkdir(exist_ok=True)
+        head, _, tail = files[k % len(files)].name.partition("-s0001-")
+        os.link(files[k % len(files)], folder / f"{head}-s0001-{9_000_000_000 + k:016d}{tail[16:]}")
+    timed("todo", ("todo", options.folder))
+    timed("run --dry-run", ("run", options.folder, "--dry-run"))
+    starids = options.folder / "starids.txt"
+    starids.write_text("\n".join(str(int(path.name.split("-")[2])) for path in files))
+    run_and_report(f"among {options.files} files", options.folder, starids, 3, "--datasource", "tpf")
+    shutil.rmtree(options.folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = parser.add_subparsers(required=True)
+    one = parts.add_parser("cube")
+    one.add_argument("--frames", type=int, nargs="+", default=[1282], help="several: a run for each")
+    one.add_argument("--simulated", type=int, default=32, help="frames that are simulated, and repeated")
+    one.add_argument("--band", type=int, default=256, help="rows on the disk (default: %(default)s)")
+    one.add_argument("--columns", type=int, default=SIDE, help="columns on the disk (default: all)")
+    one.add_argument("--density", type=float, default=3.0)
+    one.add_argument("--stars", type=int, default=60_000, help="of Tmag 15 at most, on the CCD")
+    one.add_argument("--most", type=int, default=5500, help="stars that are computed")
+    one.add_argument("--ranks", type=int, default=3)
+    one.add_argument("--keep", action="store_true", help="keep the simulated band")
+    one.set_defaults(part=run_cube)
+    for name, part, option, number in (
+        ("lists", run_lists, "--rows", 2_000_000),
+        ("catalog", run_catalog, "--stars", 500_000),
+        ("tpfs", run_tpfs, "--files", 20_000),
+    ):
+        one = parts.add_parser(name)
+        one.add_argument(option, type=int, default=number)
+        one.set_defaults(part=part)
+    for one in parts.choices.values():
+        one.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    options.part(options)
+
+
+if __name__ == "__main__":
+    main()
