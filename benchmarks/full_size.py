@@ -248,7 +248,8 @@ def make_list(folder: Path, n: int) -> None:
         )
         connection.executemany(
             "INSERT INTO diagnostics (priority, lightcurve, method_used, elaptime, worker_wait_time, "
-            "rms_hour, ptp, mask_size, contamination, pos_row, pos_column, errors) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            "rms_hour, ptp, mask_size, contamination, pos_row, pos_column, errors) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 (
                     i + 1, name.format(int(rows["starid"][i])) if status[i] in (1, 3) else None, "aperture",

@@ -141,17 +141,31 @@ def test_rings() -> None:
     pixels = rng.permutation(2000)[:500]
     smooth = rng.uniform(90, 200, (40, 48)).astype("f4")
     inside = pixels[(pixels % 50) >= 2]
-    values = rings.ring_values(image, inside, smooth, (0, 2), 50.0)
+    places = inside // 50 * 48 + inside % 50 - 2
+    values = rings.ring_values(image, inside.astype("u4"), smooth, places.astype("u4"), 50.0)
     expected = image[:, 2:] - smooth + 50
     expected[expected <= 0] = np.nan
     np.testing.assert_allclose(values, expected[inside // 50, inside % 50 - 2], rtol=1e-5)
     radii = rng.uniform(2400, 2450, 500)
     profile = rng.uniform(0, 9, 11).astype("f4")
     rest = image.copy()
-    rings.less_profile(image, pixels, radii, profile, 2400.0, 5.0, rest)
+    rings.less_profile(image, pixels.astype("u4"), radii, profile, 2400.0, 5.0, rest)
     expected = image.astype("f8").ravel()
     expected[pixels] -= np.interp(radii, 2400 + 5.0 * np.arange(11), profile)
     np.testing.assert_allclose(rest.ravel(), expected, rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5000), st.sampled_from([0.0, 1e-3, 1.0, 1e4]), st.booleans())
+def test_values_of_ranks(seed: int, n: int, width: float, sparse: bool) -> None:
+    """Of equal values, of both signs, with far outliers on both sides."""
+    rng = np.random.default_rng(seed)
+    values = (rng.choice([0.0, 100.0]) + width * rng.normal(size=n)).astype("f4")
+    values[rng.random(n) < 0.05] *= np.float32(1e6)
+    if sparse:
+        values = np.round(values)
+    ranks = rng.integers(0, n, 4)
+    np.testing.assert_array_equal(sky.values_of_ranks(values, ranks), np.sort(values)[ranks])
 
 
 def central_mean(values: np.ndarray) -> float:

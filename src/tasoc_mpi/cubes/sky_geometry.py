@@ -32,7 +32,7 @@ class SkyGeometry:
     origin: tuple[int, int]  #: 0-based full frame image (row, column) of its first pixel
     centre: tuple[float, float]  #: 0-based full frame image (row, column) of the camera's centre
     mesh_shape: tuple[int, int]  #: Number of boxes
-    pixels: NDArray[np.int64]  #: Shape (P,): flat indices of the pixels from 2400 px on, ring after ring
+    pixels: NDArray[np.uint32]  #: Shape (P,): flat indices of the pixels from 2400 px on, ring after ring
     radii: NDArray[np.float64]  #: Shape (P,): their distances from the centre, pixels
     starts: NDArray[np.int64]  #: Shape (K + 1,): first of `pixels` of every ring, and P
     #: Shape (K,): mean distance of a ring's pixels; NaN for rings without any.
@@ -40,6 +40,7 @@ class SkyGeometry:
     ring_boxes: NDArray[np.bool_]  #: Shape `mesh_shape`: boxes with pixels of a ring
     #: Rows and columns, half open, that hold all pixels of the rings.
     ring_rectangle: tuple[tuple[int, int], tuple[int, int]]
+    places: NDArray[np.uint32]  #: Shape (P,): flat indices of `pixels` in that rectangle
     #: Shape (N,): distances of the profile's nodes, pixels; none where the region has no such pixels.
     nodes: NDArray[np.float64]
 
@@ -80,16 +81,18 @@ def sky_geometry(shape: tuple[int, int], origin: tuple[int, int], camera: int, c
     if count:
         length = int(np.ceil((radius.max() - RADIAL_FIRST) / NODE_STEP)) + 1
         nodes = RADIAL_FIRST + NODE_STEP * np.arange(max(length, 2), dtype="f8")
+    rows, columns = _range(row_of), _range(column_of)
     return SkyGeometry(
         shape=shape,
         origin=origin,
         centre=centre,
         mesh_shape=mesh_shape,
-        pixels=pixels,
+        pixels=pixels.astype("u4"),
         radii=radius[pixels],
         starts=starts,
         ring_boxes=ring_boxes,
-        ring_rectangle=(_range(row_of), _range(column_of)),
+        ring_rectangle=(rows, columns),
+        places=((row_of - rows[0]) * (columns[1] - columns[0]) + column_of - columns[0]).astype("u4"),
         ring_radii=_mean_radii(radius[pixels], ring, starts),
         nodes=nodes,
     )

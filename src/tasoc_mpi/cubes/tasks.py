@@ -70,7 +70,8 @@ class FitStep:
     ) -> tuple[int, NDArray[np.float32] | None, NDArray[np.float32] | None]:
         """Verdict, levels (M, N) and profile (K,); None for both where there are none."""
         image = self.frames.flux(first)
-        if not np.any(np.isfinite(image) & (image != 0)):
+        # Row by row: where there is light the first rows have some.
+        if not any(np.any(np.isfinite(row) & (row != 0)) for row in image):
             return LEFT_OUT, None, None
         geometry = self.frames.geometry
         if self.frames.background_applied:

@@ -209,10 +209,17 @@ def add_background(frames, model, first, corner, factor):
     k_nodes = model.radial.shape[0]
     wx = np.empty((4, width))
     places = np.empty(width, dtype=np.int64)
+    # Columns between the middles of two boxes have the same four coefficients: first columns of such runs.
+    runs = np.empty(width + 1, dtype=np.int64)
+    n_runs = 0
     w = np.empty(4)
     for c in range(width):
         places[c] = _axis_weights(c + corner[1], model.box, n, w)
         wx[:, c] = w
+        if c == 0 or places[c] != places[c - 1]:
+            runs[n_runs] = c
+            n_runs += 1
+    runs[n_runs] = width
     last = min(places[width - 1] + 4, n)
     nodes = np.empty(width, dtype=np.int64)
     fractions = np.empty(width)
@@ -243,19 +250,14 @@ def add_background(frames, model, first, corner, factor):
             for i in range(min(4, m)):
                 for j in range(places[0], last):
                     line[j] += w[i] * model.mesh[i0 + i, j, t]
-            c0 = 0
-            while c0 < width:
-                # Columns between the middles of two boxes have the same four coefficients.
+            for q in range(n_runs):
+                c0, c1 = runs[q], runs[q + 1]
                 j0 = places[c0]
-                c1 = c0 + 1
-                while c1 < width and places[c1] == j0:
-                    c1 += 1
                 a0, a1, a2, a3 = line[j0], line[j0 + 1], line[j0 + 2], line[j0 + 3]
                 w0, w1, w2, w3 = wx[0, c0:c1], wx[1, c0:c1], wx[2, c0:c1], wx[3, c0:c1]
                 part = values[c0:c1]
                 for c in range(c1 - c0):
                     part[c] = w0[c] * a0 + w1[c] * a1 + w2[c] * a2 + w3[c] * a3
-                c0 = c1
             for c in range(low, high):
                 j = nodes[c]
                 if j >= 0:

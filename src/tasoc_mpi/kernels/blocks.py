@@ -23,6 +23,8 @@ __all__ = [
 _TILE = 16
 #: Columns that are sorted at once: 32 frames of them fill half of the processor's nearest cache.
 _LANES = 128
+#: Columns whose windows are left out together where too few of their values are beyond a limit.
+_SPAN = 64
 
 
 @numba.njit(cache=True)
@@ -197,28 +199,38 @@ def window_flags(values, half, limit):
             _count_row(values, r + half, limit, 1, high, low, valid)
         if r - half - 1 >= 0:
             _count_row(values, r - half - 1, limit, -1, high, low, valid)
-        beyond = 0
-        for c in range(n_columns):
-            beyond += high[c] + low[c]
-        if beyond == 0:
-            continue
-        a = 0
-        b = 0
-        n = 0
-        for c in range(min(half, n_columns)):
-            a += high[c]
-            b += low[c]
-            n += valid[c]
-        for c in range(n_columns):
-            enter = c + half
-            leave = c - half - 1
-            if enter < n_columns:
-                a += high[enter]
-                b += low[enter]
-                n += valid[enter]
-            if leave >= 0:
-                a -= high[leave]
-                b -= low[leave]
-                n -= valid[leave]
-            out[r, c] = 2 * a > n or 2 * b > n
+        rows = min(n_rows - 1, r + half) - max(0, r - half) + 1
+        for c0 in range(0, n_columns, _SPAN):
+            c1 = min(c0 + _SPAN, n_columns)
+            first = max(0, c0 - half)
+            last = min(n_columns, c1 + half)
+            beyond = 0
+            there = 0
+            for c in range(first, last):
+                beyond += high[c] + low[c]
+                there += valid[c]
+            narrowest = 2 * half + 1 if last - first == c1 - c0 + 2 * half else min(half + 1, n_columns)
+            # No window of these columns can have more than half of its values beyond a limit.
+            missing = rows * (last - first) - there
+            if 2 * beyond <= rows * narrowest - missing:
+                continue
+            a = 0
+            b = 0
+            n = 0
+            for c in range(first, min(c0 + half, n_columns)):
+                a += high[c]
+                b += low[c]
+                n += valid[c]
+            for c in range(c0, c1):
+                enter = c + half
+                leave = c - half - 1
+                if enter < n_columns:
+                    a += high[enter]
+                    b += low[enter]
+                    n += valid[enter]
+                if leave >= first:
+                    a -= high[leave]
+                    b -= low[leave]
+                    n -= valid[leave]
+                out[r, c] = 2 * a > n or 2 * b > n
     return out

@@ -7,10 +7,12 @@ import math
 import numba
 import numpy as np
 
-__all__ = ["box_levels", "box_means", "central_mean", "sort"]
+__all__ = ["box_levels", "box_means", "central_mean", "sort", "values_of_ranks"]
 
 #: Bits of one pass of the radix sort; three passes sort 32 bits.
 _RADIX = 11
+#: Bins that values are counted in to find the one of a rank, and how many values are sorted in the end.
+_BINS, _FEW = 1024, 32
 
 
 @numba.njit(cache=True)
@@ -59,18 +61,156 @@ def sort(values):
 
 
 @numba.njit(cache=True)
-def _clipped_level(values, n, sums, squares, sigma, rounds):
+def _key_of_rank(keys, rank):
+    """The key that would be at a place if all were sorted."""
+    n = keys.shape[0]
+    members = np.empty(n, dtype=np.int32)
+    bins = np.empty(n, dtype=np.uint16)
+    counts = np.empty(_BINS, dtype=np.int32)
+    while n > _FEW:
+        low = np.int64(keys[0])
+        high = low
+        for i in range(n):
+            low = min(low, np.int64(keys[i]))
+            high = max(high, np.int64(keys[i]))
+        if low == high:
+            return low
+        shift = _bin_shift(low, high)
+        counts[:] = 0
+        for i in range(n):
+            bins[i] = (keys[i] - low) >> shift
+        for i in range(n):
+            counts[bins[i]] += 1
+        j, rank = _bin_of_rank(counts, rank)
+        k = 0
+        for i in range(n):
+            if bins[i] == j:
+                members[k] = keys[i]
+                k += 1
+        keys = members
+        n = k
+    for i in range(n):
+        members[i] = keys[i]
+    for i in range(1, n):
+        key = members[i]
+        j = i
+        while j > 0 and members[j - 1] > key:
+            members[j] = members[j - 1]
+            j -= 1
+        members[j] = key
+    return np.int64(members[rank])
+
+
+@numba.njit(cache=True)
+def _middle(keys):
+    """A range that most of the keys are in, from a few of them."""
+    n = keys.shape[0]
+    step = max(1, n // _FEW)
+    sample = np.sort(keys[::step])
+    low = np.int64(sample[sample.shape[0] // 8])
+    high = np.int64(sample[(7 * sample.shape[0]) // 8])
+    return low - (high - low), high + (high - low)
+
+
+@numba.njit(cache=True, inline="always")
+def _bin_shift(low, high):
+    """By how many bits keys are shifted to tell their bin."""
+    shift = 0
+    while (high - low) >> shift >= _BINS:
+        shift += 1
+    return shift
+
+
+@numba.njit(cache=True, inline="always")
+def _bin_of_rank(counts, rank):
+    """The bin of a rank, and the rank in it."""
+    j = 0
+    while rank >= counts[j]:
+        rank -= counts[j]
+        j += 1
+    return j, rank
+
+
+@numba.njit(cache=True)
+def values_of_ranks(values, ranks):
+    """Values that would be at some places if all were sorted.
+
+    The boxes of a frame without stars need three of their 4,096 values in order, and no others.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (N,)
+        At least one, all finite.
+    ranks : ndarray of int64, shape (K,)
+        0 is that of the smallest value.
+
+    Returns
+    -------
+    ndarray, shape (K,)
+    """
+    n = values.shape[0]
+    keys = np.empty(n, dtype=np.int32)
+    members = np.empty(n, dtype=np.int32)
+    bins = np.empty(n, dtype=np.uint16)
+    counts = np.zeros(_BINS, dtype=np.int32)
+    bits = values.view(np.int32)
+    for i in range(n):
+        # The bits of IEEE numbers sort like the numbers once all but the sign are flipped in negative ones.
+        keys[i] = bits[i] ^ ((bits[i] >> 31) & 0x7FFFFFFF)
+    # The bins are those of the middle of the values; the first and the last one have all that is beyond.
+    low, high = _middle(keys)
+    shift = _bin_shift(low, high)
+    for i in range(n):
+        bins[i] = min(max((keys[i] - low) >> shift, 0), _BINS - 1)
+    for i in range(n):
+        counts[bins[i]] += 1
+    found = np.empty(ranks.shape[0], dtype=np.int32)
+    last = -1
+    k = 0
+    for q in range(ranks.shape[0]):
+        j, rank = _bin_of_rank(counts, ranks[q])
+        if j != last:
+            k = 0
+            for i in range(n):
+                if bins[i] == j:
+                    members[k] = keys[i]
+                    k += 1
+            last = j
+        key = _key_of_rank(members[:k], rank)
+        found[q] = key ^ ((key >> 31) & 0x7FFFFFFF)
+    return found.view(np.float32).astype(np.float64)
+
+
+@numba.njit(cache=True)
+def _clipped_level(values, n, sigma, rounds):
     """SExtractor's mode of n sorted values after sigma clipping, and how many values are left.
 
-    Sums are of differences from the median: they stay exact enough to take partial sums' differences.
+    Sums are of differences from the median, which are exact enough to take out what is clipped.
     """
     shift = np.float64(values[n // 2])
-    sums[0] = 0.0
-    squares[0] = 0.0
-    for i in range(n):
+    s0 = s1 = s2 = s3 = 0.0
+    q0 = q1 = q2 = q3 = 0.0
+    whole = n - n % 4
+    # Four sums that do not wait for each other.
+    for i in range(0, whole, 4):
+        d0 = values[i] - shift
+        d1 = values[i + 1] - shift
+        d2 = values[i + 2] - shift
+        d3 = values[i + 3] - shift
+        s0 += d0
+        s1 += d1
+        s2 += d2
+        s3 += d3
+        q0 += d0 * d0
+        q1 += d1 * d1
+        q2 += d2 * d2
+        q3 += d3 * d3
+    for i in range(whole, n):
         d = values[i] - shift
-        sums[i + 1] = sums[i] + d
-        squares[i + 1] = squares[i] + d * d
+        s0 += d
+        q0 += d * d
+    total = (s0 + s1) + (s2 + s3)
+    squares = (q0 + q1) + (q2 + q3)
     low = 0
     high = n
     median = 0.0
@@ -82,16 +222,22 @@ def _clipped_level(values, n, sums, squares, sigma, rounds):
         median = np.float64(values[middle])
         if count % 2 == 0:
             median = 0.5 * (median + values[middle - 1])
-        mean = (sums[high] - sums[low]) / count
-        std = math.sqrt(max((squares[high] - squares[low]) / count - mean * mean, 0.0))
+        mean = total / count
+        std = math.sqrt(max(squares / count - mean * mean, 0.0))
         mean += shift
         if k == rounds:
             break
         before = count
         while low < high - 1 and values[low] < median - sigma * std:
+            d = values[low] - shift
+            total -= d
+            squares -= d * d
             low += 1
         while high > low + 1 and values[high - 1] > median + sigma * std:
             high -= 1
+            d = values[high] - shift
+            total -= d
+            squares -= d * d
         if high - low == before:
             break
     if std == 0.0:
@@ -104,51 +250,77 @@ def _clipped_level(values, n, sums, squares, sigma, rounds):
 
 
 @numba.njit(cache=True)
-def central_mean(values, n, sigma):
-    """Mean of those of n sorted values within `sigma` standard deviations of the median.
+def central_mean(values, sigma):
+    """Mean of those values, in any order, that are within `sigma` standard deviations of the median.
 
     The standard deviation is that of a normal distribution with the same quartiles.
     """
-    middle = np.float64(values[n // 2])
-    if n % 2 == 0:
-        middle = 0.5 * (middle + values[n // 2 - 1])
-    reach = sigma * (np.float64(values[(3 * n) // 4]) - np.float64(values[n // 4])) / 1.349
-    total = 0.0
+    n = values.shape[0]
+    ranks = np.array([(n - 1) // 2, n // 2, n // 4, (3 * n) // 4])
+    lower, upper, first, third = values_of_ranks(values, ranks)
+    middle = 0.5 * (lower + upper)
+    reach = sigma * (third - first) / 1.349
     count = 0
-    for i in range(n):
+    # Four sums that do not wait for each other.
+    whole = n - n % 4
+    t0 = t1 = t2 = t3 = 0.0
+    for i in range(0, whole, 4):
+        d0 = values[i] - middle
+        d1 = values[i + 1] - middle
+        d2 = values[i + 2] - middle
+        d3 = values[i + 3] - middle
+        t0 += d0 if abs(d0) <= reach else 0.0
+        t1 += d1 if abs(d1) <= reach else 0.0
+        t2 += d2 if abs(d2) <= reach else 0.0
+        t3 += d3 if abs(d3) <= reach else 0.0
+        count += (abs(d0) <= reach) + (abs(d1) <= reach) + (abs(d2) <= reach) + (abs(d3) <= reach)
+    for i in range(whole, n):
         d = values[i] - middle
         if abs(d) <= reach:
-            total += d
+            t0 += d
             count += 1
-    return middle + total / count
+    return middle + ((t0 + t1) + (t2 + t3)) / count
 
 
 @numba.njit(cache=True)
 def _box_values(image, box, i, j, values):
     """Put the finite values of a box one after the other, and count them."""
     k = 0
+    c0 = j * box
+    c1 = min(c0 + box, image.shape[1])
     for r in range(i * box, min((i + 1) * box, image.shape[0])):
-        for c in range(j * box, min((j + 1) * box, image.shape[1])):
-            v = image[r, c]
-            if math.isfinite(v):
-                values[k] = v
+        row = image[r, c0:c1]
+        finite = 0
+        for c in range(c1 - c0):
+            finite += 1 if abs(row[c]) < np.float32(np.inf) else 0
+        if finite == c1 - c0:
+            for c in range(c1 - c0):
+                values[k + c] = row[c]
+            k += finite
+            continue
+        for c in range(c1 - c0):
+            if math.isfinite(row[c]):
+                values[k] = row[c]
                 k += 1
     return k
 
 
 @numba.njit(cache=True)
-def _box_place(image, box, i, j):
-    """Mean row and column (0-based, in the box) of the finite values of a box."""
+def _box_place(image, box, i, j, count):
+    """Mean row and column (0-based, of the frame) of the `count` finite values of a box."""
+    r0, c0 = i * box, j * box
+    r1, c1 = min(r0 + box, image.shape[0]), min(c0 + box, image.shape[1])
     rows = 0
     columns = 0
-    count = 0
-    for r in range(i * box, min((i + 1) * box, image.shape[0])):
-        before = count
-        for c in range(j * box, min((j + 1) * box, image.shape[1])):
+    if count == (r1 - r0) * (c1 - c0):
+        rows = (c1 - c0) * ((r0 + r1 - 1) * (r1 - r0) // 2)
+        columns = (r1 - r0) * ((c0 + c1 - 1) * (c1 - c0) // 2)
+        return rows / count, columns / count
+    for r in range(r0, r1):
+        for c in range(c0, c1):
             if math.isfinite(image[r, c]):
+                rows += r
                 columns += c
-                count += 1
-        rows += r * (count - before)
     return rows / count, columns / count
 
 
@@ -182,8 +354,6 @@ def box_levels(image, box, wanted, fewest, sigma, rounds):
     n = (image.shape[1] + box - 1) // box
     out = np.empty((m, n))
     values = np.empty(box * box, dtype=np.float32)
-    sums = np.empty(box * box + 1)
-    squares = np.empty(box * box + 1)
     for i in range(m):
         for j in range(n):
             out[i, j] = math.nan
@@ -192,7 +362,7 @@ def box_levels(image, box, wanted, fewest, sigma, rounds):
             k = _box_values(image, box, i, j, values)
             if k > fewest:
                 sort(values[:k])
-                level, left = _clipped_level(values, k, sums, squares, sigma, rounds)
+                level, left = _clipped_level(values, k, sigma, rounds)
                 if left > fewest:
                     out[i, j] = level
     return out
@@ -224,9 +394,8 @@ def box_means(image, box, wanted, fewest, sigma):
                 continue
             k = _box_values(image, box, i, j, values)
             if k > fewest:
-                sort(values[:k])
-                out[0, i, j] = central_mean(values, k, sigma)
-                row, column = _box_place(image, box, i, j)
+                out[0, i, j] = central_mean(values[:k], sigma)
+                row, column = _box_place(image, box, i, j, k)
                 out[1, i, j] = (row + 0.5) / box - (i + 0.5)
                 out[2, i, j] = (column + 0.5) / box - (j + 0.5)
     return out

@@ -66,31 +66,30 @@ def _mode(values, n, density, smooth):
 
 
 @numba.njit(cache=True)
-def ring_values(image, pixels, smooth, corner, level):
+def ring_values(image, pixels, smooth, places, level):
     """Pixels of the rings with a level in place of their smooth sky; NaN where that is not positive.
 
     Parameters
     ----------
     image : ndarray of float32, shape (R, C)
         NaN where a pixel is not to be used.
-    pixels : ndarray of int64, shape (P,)
+    pixels : ndarray of uint32, shape (P,)
         Flat indices.
     smooth : ndarray of float32, shape (H, W)
         The smooth sky in a rectangle that holds all of `pixels`.
-    corner : (int, int)
-        0-based row and column of the rectangle's first pixel.
+    places : ndarray of uint32, shape (P,)
+        0-based flat indices of the pixels in the rectangle.
     level : float
 
     Returns
     -------
     ndarray of float32, shape (P,)
     """
-    width = image.shape[1]
+    values = image.ravel()
+    sky = smooth.ravel()
     out = np.empty(pixels.shape[0], dtype=np.float32)
     for i in range(pixels.shape[0]):
-        r = pixels[i] // width
-        c = pixels[i] - r * width
-        v = image[r, c] - smooth[r - corner[0], c - corner[1]] + level
+        v = values[pixels[i]] - sky[places[i]] + level
         out[i] = v if v > 0.0 else np.nan
     return out
 
@@ -102,7 +101,7 @@ def less_profile(image, pixels, radii, profile, first, step, out):
     Parameters
     ----------
     image : ndarray of float32, shape (R, C)
-    pixels : ndarray of int64, shape (P,)
+    pixels : ndarray of uint32, shape (P,)
         Flat indices of the pixels with a profile.
     radii : ndarray, shape (P,)
         Their distances from the centre.
@@ -155,6 +154,9 @@ def ring_levels(values, starts, fewest, sigma, starless):
         n = ring.shape[0]
         if n < max(fewest, 2):
             continue
-        sort(ring)
-        out[k] = central_mean(ring, n, sigma) if starless else _mode(ring, n, density, smooth)
+        if starless:
+            out[k] = central_mean(ring, sigma)
+        else:
+            sort(ring)
+            out[k] = _mode(ring, n, density, smooth)
     return out
