@@ -100,7 +100,7 @@ def lightkurve_prf(field: Field) -> Result:
 
 
 def photutils_psf(field: Field) -> Result:
-    """An effective PSF from the median frame's isolated stars, and fluxes at the known positions."""
+    """An effective PSF from isolated stars of the median frame; positions free within a pixel."""
     from astropy.nddata import NDData
     from astropy.table import Table
     from photutils.background import Background2D
@@ -114,14 +114,13 @@ def photutils_psf(field: Field) -> Result:
     inside = ((field.middle > 8) & (field.middle < np.array(median.shape) - 9)).all(axis=1)
     alone = inside & (light < 0.02 * field.catalog) & (field.tmag > 7.5) & (field.tmag < 13)
     stars = Table({"x": field.middle[alone, 1], "y": field.middle[alone, 0]})
-    cuts = extract_stars(NDData(median), stars, size=15)
+    cuts = extract_stars(NDData(median), stars, size=11)
     response = EPSFBuilder(oversampling=2, maxiters=10, progress_bar=False)(cuts)
     response = getattr(response, "epsf", response[0] if isinstance(response, tuple) else response)
     once = time.process_time() - start
-    response.x_0.fixed = response.y_0.fixed = True
     near = np.flatnonzero((distance[field.chosen] < 6).any(axis=0))
     of = {int(star): k for k, star in enumerate(near)}
-    fit = PSFPhotometry(response, (5, 5), grouper=SourceGrouper(4), aperture_radius=3)
+    fit = PSFPhotometry(response, (5, 5), grouper=SourceGrouper(4), aperture_radius=3, xy_bounds=1.0)
     fluxes = np.full((len(field.chosen), len(field.flux)), np.nan)
     spent = 0.0
     for t in np.flatnonzero(field.good):
