@@ -84,7 +84,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/dispatch.py --workers 64 1024 2048 4096 4096 4096
 	@# Where there are PRF files of TESS (PRF=FOLDER).
 	$(if $(PRF),$(BIN)/python benchmarks/psf_truth.py bench/psf $(PRF))
-	$(if $(PRF),$(BIN)/python benchmarks/psf_pairs.py bench/psf $(PRF) --pairs 8)
+	$(if $(PRF),$(BIN)/python benchmarks/psf_pairs.py bench/psf $(PRF))
 
 clean:
 	rm -rf demo bench build docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
