@@ -93,8 +93,8 @@ def test_page_shows_the_numbers_and_nothing_untrusted(folder, numbers):
 def test_maps_and_lists_are_those_of_the_work_list(folder, numbers):
     conn = sqlite3.connect(folder / "todo.sqlite")
     rows = conn.execute(
-        "SELECT starid, COALESCE(status, 0), mask_size FROM todolist LEFT JOIN diagnostics USING (priority)"
-        " ORDER BY priority"
+        "SELECT starid, COALESCE(status, 0), mask_size, rms_hour"
+        " FROM todolist LEFT JOIN diagnostics USING (priority) ORDER BY priority"
     ).fetchall()
     conn.close()
     (one,) = numbers["maps"]
@@ -102,6 +102,7 @@ def test_maps_and_lists_are_those_of_the_work_list(folder, numbers):
     assert stars["starid"] == [row[0] for row in rows]
     assert stars["status"] == [row[1] for row in rows]
     assert stars["mask"] == [row[2] for row in rows]
+    assert stars["rms_hour"] == [row[3] for row in rows]
     assert sum(one["cells"]["stars"]) == len(rows)
     ok = sum(
         share * count for share, count in zip(one["cells"]["status"], one["cells"]["stars"], strict=True)

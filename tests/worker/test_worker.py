@@ -222,9 +222,12 @@ def test_readings_are_of_one_moment():
         deadline = time.monotonic() + 60
         while recorder.read().priority < 0:
             assert time.monotonic() < deadline
-        readings: list[Reading] = [recorder.read() for _ in range(100_000)]
+        readings: list[Reading] = []
+        # On a busy machine the writer may wait for long.
+        while len({reading.priority for reading in readings}) <= 100 or len(readings) < 100_000:
+            assert time.monotonic() < deadline
+            readings += [recorder.read() for _ in range(10_000)]
         writer.kill()
-    assert len({reading.priority for reading in readings}) > 100
     assert {reading.grace - reading.priority for reading in readings if reading.grace} == {0.0}
     of_sequence: dict[int, set[int]] = {}
     for reading in readings:

@@ -110,7 +110,12 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
             {
                 "ccd": list(ccd),
                 "cells": _rounded(cell),
-                "stars": _rounded(points[k]) if points else None,
+                "stars": {
+                    **_rounded(points[k]),
+                    "rms_hour": stars["rms_hour"][here[k]].tolist(),
+                }
+                if points
+                else None,
             }
             for k, (ccd, cell) in enumerate(zip(ccds, cells, strict=True))
         ],
