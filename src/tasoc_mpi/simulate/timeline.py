@@ -178,7 +178,7 @@ def stamp_times(timeline: Timeline, seconds: int = 120) -> Exposures:
 
 def _exposures(timeline: Timeline, seconds: int, first: NDArray[Any]) -> Exposures:
     """Exposures that begin at samples of the timeline."""
-    samples = first.astype("i8")[:, None] + np.arange(max(1, seconds // STEP))
+    samples: NDArray[np.int64] = first.astype("i8")[:, None] + np.arange(max(1, seconds // STEP))
     begin = timeline.start + first.astype("f8") * (STEP / DAY)
     zero = CADENCENO_ZERO.get(seconds, CADENCENO_ZERO[1800])
     cadenceno = zero + np.rint((begin - CADENCE_ZERO) * DAY / seconds)
