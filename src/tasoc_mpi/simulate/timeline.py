@@ -178,7 +178,7 @@ def stamp_times(timeline: Timeline, seconds: int = 120) -> Exposures:
 
 def _exposures(timeline: Timeline, seconds: int, first: NDArray[Any]) -> Exposures:
     """Exposures that begin at samples of the timeline."""
-    samples: NDArray[np.int64] = first.astype("i8")[:, None] + np.arange(max(1, seconds // STEP))
+    samples = first.astype("i8")[:, None] + np.arange(max(1, seconds // STEP))
     begin = timeline.start + first.astype("f8") * (STEP / DAY)
     zero = CADENCENO_ZERO.get(seconds, CADENCENO_ZERO[1800])
     cadenceno = zero + np.rint((begin - CADENCE_ZERO) * DAY / seconds)
@@ -187,7 +187,7 @@ def _exposures(timeline: Timeline, seconds: int, first: NDArray[Any]) -> Exposur
     phase = timeline.dva_phase[samples].mean(axis=1)
     c, s = np.cos(roll), np.sin(roll)
     rotation = np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)
-    gap = timeline.gap[samples].any(axis=1)
+    gap = np.logical_or.reduce(timeline.gap[samples], axis=1)
     quality = np.where(timeline.dump[samples].any(axis=1), TESSQualityFlags.Desat, 0)
     # The antenna points at the Earth while the data are sent down.
     quality = quality | np.where(gap, TESSQualityFlags.EarthPoint, 0)
