@@ -119,22 +119,6 @@ def test_the_corrected_columns_are_filled_and_nothing_else(run, expected):
                 assert str(new[hdu].header) == str(old[hdu].header)
 
 
-def test_lightkurve_shows_the_corrected_light_curve(expected, tmp_path):
-    lightkurve = pytest.importorskip("lightkurve")
-    name = expected["corrections"][0][1]
-    path = tmp_path / os.path.basename(name)
-    path.write_bytes(expected["files"][name])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        curve = lightkurve.read(path)
-        table = fits.getdata(path, "LIGHTCURVE")
-    assert curve["flux"].unit.to("") == pytest.approx(1e-6)
-    assert np.count_nonzero(np.isfinite(np.ma.filled(curve.flux.value, np.nan))) > 40
-    corrected = dict(zip(table["CADENCENO"].tolist(), table["FLUX_CORR"].tolist(), strict=True))
-    shown = zip(curve["cadenceno"].tolist(), np.ma.filled(curve.flux.value, np.nan).tolist(), strict=True)
-    assert all(np.isclose(value, corrected[number], equal_nan=True) for number, value in shown)
-
-
 def test_a_second_correction_gives_the_same_bytes(run, expected, tmp_path, capfd):
     folder = fresh(run, tmp_path)
     assert call(folder) == 0

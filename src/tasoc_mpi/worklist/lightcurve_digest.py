@@ -13,8 +13,8 @@ __all__ = ["DIGESTED", "lightcurve_digest"]
 
 #: The numbers of a result that the digest is made of.
 DIGESTED = ("elaptime", "worker_wait_time", "mean_flux", "variance", "variability", "rms_hour", "ptp")
-#: Multiplier of the hash function FNV-1a of 64 bits.
-_PRIME = np.uint64(0x100000001B3)
+#: An odd number without a pattern for each of them: powers of the multiplier of SplitMix64.
+_FACTORS = np.array([pow(0xBF58476D1CE4E5B9, k, 2**64) for k in range(1, len(DIGESTED) + 1)], np.uint64)
 
 
 def lightcurve_digest(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -37,8 +37,7 @@ def lightcurve_digest(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     # One pattern of bits for all NaN, and for both zeros.
     bits = np.ascontiguousarray(np.where(np.isnan(numbers), np.inf, numbers) + 0.0).view(np.uint64)
-    total = np.full(len(bits), len(DIGESTED), np.uint64)
-    for column in bits.T:
-        total = (total ^ column) * _PRIME
-        total ^= total >> np.uint64(32)
+    # Products and sums modulo 2**64, of which the upper bits depend on all bits.
+    total = (bits * _FACTORS).sum(axis=1)
+    total = (total ^ (total >> np.uint64(32))) * _FACTORS[0]
     return (total >> np.uint64(16)).astype(np.float64)
