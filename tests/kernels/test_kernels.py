@@ -15,7 +15,7 @@ from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
 from tasoc_mpi.kernels.median import median
 from tasoc_mpi.kernels.statistics import centroid_medians, light_curve_statistics
-from tasoc_mpi.kernels.sums import flagged_frames, sum_pixels
+from tasoc_mpi.kernels.sums import flagged_frames, mean_image, sum_pixels
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
 # --- Positions ---------------------------------------------------------------------------------------
@@ -316,3 +316,11 @@ def test_centroid_medians_are_of_good_points_that_have_both():
     centroid = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 7.0], [100.0, 100.0]])
     assert centroid_medians(centroid, np.array([True, True, True, False])) == (2.0, 6.0)
     assert np.isnan(centroid_medians(centroid, np.zeros(4, dtype=bool))).all()
+
+
+def test_mean_image_leaves_out_what_is_not_finite():
+    images = np.ones((1, 2, 4), dtype="f4")
+    images[0, 0] = [1.0, np.nan, 5.0, 100.0]
+    images[0, 1] = np.nan
+    found = mean_image(images, np.array([True, True, True, False]))
+    np.testing.assert_array_equal(found, np.array([[3.0, np.nan]], dtype="f4"))

@@ -7,7 +7,7 @@ import math
 import numba
 import numpy as np
 
-__all__ = ["flagged_frames", "sum_pixels"]
+__all__ = ["flagged_frames", "mean_image", "sum_pixels"]
 
 
 @numba.njit(cache=True)
@@ -90,3 +90,32 @@ def flagged_frames(flags, row_min, row_max, col_min, col_max, bit):
             for t in range(n_time):
                 seen[t] |= line[t]
     return (seen & np.uint8(bit)) != 0
+
+
+@numba.njit(cache=True)
+def mean_image(images, used):
+    """Mean over frames of the pixels that are finite, NaN where there are none.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (R, C, T)
+    used : ndarray of bool, shape (T,)
+        The frames.
+
+    Returns
+    -------
+    ndarray of float32, shape (R, C)
+    """
+    n_rows, n_columns, n_time = images.shape
+    out = np.empty((n_rows, n_columns), dtype=np.float32)
+    for r in range(n_rows):
+        for c in range(n_columns):
+            line = images[r, c]
+            total = 0.0
+            count = 0
+            for t in range(n_time):
+                if used[t] and math.isfinite(line[t]):
+                    total += np.float64(line[t])
+                    count += 1
+            out[r, c] = total / count if count > 0 else math.nan
+    return out

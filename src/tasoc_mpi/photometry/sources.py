@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags, exposures_reached
+from ..kernels.sums import mean_image
 from ..models.barycentre import ephemeris, light_time
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
@@ -236,7 +237,7 @@ class TPFSource(Source):
         if not good.any():
             logger.warning("%s: no cadence of good quality; the sum image is the mean of all", tpf.path)
             good = np.ones_like(good)
-        self.sumimage = _mean(tpf.images, good)
+        self.sumimage = mean_image(tpf.images, good)
         header = tpf.wcs_header.copy()
         header["CRPIX1"] += tpf.column_offset
         header["CRPIX2"] += tpf.row_offset
@@ -289,16 +290,3 @@ def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:
         ) from None
     copy.setflags(write=False)
     return copy
-
-
-def _mean(images: NDArray[np.float32], used: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Mean over the used frames without the NaN ones, NaN where there are only such; shape (R, C)."""
-    mean = np.empty(images.shape[:2], dtype="f4")
-    # A row at a time: all at once is three copies of the pixels.
-    for row, out in zip(images, mean, strict=True):
-        row = row[:, used]
-        finite = np.isfinite(row)
-        count = finite.sum(axis=-1)
-        total = np.where(finite, row, 0).sum(axis=-1, dtype="f8")
-        out[:] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean
