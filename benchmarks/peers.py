@@ -48,8 +48,6 @@ NOT_RUN = {
     "tglc, the whole program": "it takes its stars from the archives of Gaia and MAST by network",
 }
 OURS = {"aperture": AperturePhotometry, "linpsf": LinPSFPhotometry, "psf": PSFPhotometry}
-#: Frames of a sector at 1800 s, which times are scaled to.
-SECTOR = 1282
 #: Faintest stars that PSF programs are told of.
 FAINTEST = 16.0
 
@@ -202,9 +200,8 @@ def run_peer(
 
 def line(name: str, sample: Sample, fluxes: np.ndarray, seconds: float, once: float) -> str:
     """A line of the table: bias and noise by kind of star, medians."""
-    scale = SECTOR / fluxes.shape[1]
     cells = [name, str(int(np.isfinite(fluxes[:, sample.good]).any(axis=1).sum()))]
-    cells += [f"{1e3 * seconds * scale:.3g}", f"{once * scale:.3g}" if once else "-"]
+    cells += [f"{1e3 * seconds:.3g}", f"{once:.3g}" if once else "-"]
     for kind in range(len(KINDS)):
         own = np.flatnonzero((sample.kinds == kind) & np.isfinite(fluxes[:, sample.good]).any(axis=1))
         if not len(own):
