@@ -157,8 +157,10 @@ def _plots(report: RunReport, run: dict[str, Any] | None) -> tuple[dict[str, Fig
     """All plots by their names, and what the page's controls set in them."""
     from .page_plots import noise_plot, rate_plot, ratio_plot, series_plot, timeline_plot
 
-    plots = {"noise": noise_plot(report), "ratio": ratio_plot(report)}
-    plots["noise"].x_range = plots["ratio"].x_range
+    plots: dict[str, Figure] = {}
+    if (report.run.stars["rms_hour"][report.run.ok] > 0).any():
+        plots |= {"noise": noise_plot(report), "ratio": ratio_plot(report)}
+        plots["noise"].x_range = plots["ratio"].x_range
     choices: dict[str, Any] = {"maps": _add_maps(report, plots)}
     with_series = [series.ccd for series in report.series]
     choices["series"] = len(with_series)
