@@ -1,76 +1,153 @@
-"""Write the list of kernels that `tasoc-mpi compile` compiles, from small runs of every method.
+"""Write the list of kernels that `tasoc-mpi compile` compiles, from small runs of all steps with kernels.
 
     python benchmarks/record_kernels.py [FOLDER]
 
-To be run after a change of the kernels or of the types of their arguments.
+To be run after a change of the kernels or of the types of their arguments. It takes some minutes, because
+everything is compiled anew: numba does not show the functions that a kernel from its cache calls.
+
+    python benchmarks/record_kernels.py --use FOLDER NAME...
+
+prints the kernels that each of some steps uses, as JSON; FOLDER has been prepared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+
+from made_curves import make_area
+from made_run import write_run
+
 from tasoc_mpi import cli, tessphot
+from tasoc_mpi.commands import correct
 from tasoc_mpi.core.methods import METHODS
+from tasoc_mpi.correction.corrected_star import correct_star
 from tasoc_mpi.worker.kernel_list import recorded
 
 LIST = Path(__file__).parents[1] / "src/tasoc_mpi/data/kernels.json"
-#: Methods, with the options of the commands that use their kernels.
-RUNS = {
-    "simulate": [
-        ("simulate", "--frames", "120", "--rows", "96", "--columns", "96", "--tpfs", "2", "--seed", "7")
-    ],
-    "prepare": [("prepare", "--overwrite")],
-    **{method: [] for method in METHODS},
-}
+SIMULATION = ("--frames", "120", "--rows", "96", "--columns", "96", "--tpfs", "2", "--seed", "7")
+#: Stars of each kind of data; those with the largest stamps take long.
+STARS = {"halo": 2, "psf": 4, "linpsf": 8, "aperture": 40}
+
+
+def command(name: str, folder: Path, *options: str) -> None:
+    """Run a command in this process."""
+    if cli.main(["-q", name, str(folder), *options]):
+        sys.exit(1)
+
+
+def photometry(name: str, folder: Path) -> None:
+    """Compute some stars of frames and of target pixel files."""
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        columns = "starid, datasource, sector, camera, ccd, cadence"
+        query = (
+            f"SELECT {columns} FROM todolist WHERE datasource LIKE ? ORDER BY priority LIMIT {STARS[name]}"
+        )
+        rows = [row for kind in ("ffi", "tpf%") for row in conn.execute(query, (kind,)).fetchall()]
+    for starid, datasource, sector, camera, ccd, cadence in rows:
+        pho = tessphot(
+            method=name, starid=starid, input_folder=str(folder), output_folder=str(folder / name),
+            datasource=datasource, sector=sector, camera=camera, ccd=ccd, cadence=cadence,
+        )  # fmt: skip
+        if pho.status.has_lightcurve:
+            pho.save_lightcurve()
+        pho.close()
 
 
 def use(name: str, folder: Path) -> None:
-    """Use the kernels of one method in this process, and print them."""
-    for command, *options in RUNS[name]:
-        if cli.main(["-q", command, str(folder), *options]):
-            sys.exit(1)
-    if name in METHODS:
-        import sqlite3
+    """Use the kernels of one step in this process."""
+    if name == "simulate":
+        command(name, folder, *SIMULATION)
+        # Options whose kernels the others do not need.
+        other = folder.with_name(f"{folder.name}-bright")
+        bright = ("--bright-star", "1020,1070,5", "--focus", "0.03", "--systematics", "1", "--overwrite")
+        command(name, other, *SIMULATION, "--frames", "40", *bright)
+    elif name == "prepare":
+        command(name, folder, "--overwrite")
+    elif name == "prf":
+        command(name, folder)
+    elif name in METHODS:
+        photometry(name, folder)
+    else:
+        curves = folder / "curves"
+        if not curves.exists():
+            write_run(curves, make_area(80, 7200))
+        if name == "cbv":
+            command(name, curves)
+        else:
+            for method in ("map", "cbv"):
+                options = cli.parse(["correct", str(curves), "--method", method, "--overwrite", "--partial"])
+                if correct.main(options, correct_star):
+                    sys.exit(1)
 
-        with sqlite3.connect(folder / "todo.sqlite") as conn:
-            columns = "starid, datasource, sector, camera, ccd, cadence"
-            rows = conn.execute(f"SELECT {columns} FROM todolist ORDER BY priority LIMIT 60").fetchall()
-        for starid, datasource, sector, camera, ccd, cadence in rows if name != "halo" else rows[:3]:
-            pho = tessphot(
-                method=name, starid=starid, input_folder=str(folder), output_folder=str(folder / name),
-                datasource=datasource, sector=sector, camera=camera, ccd=ccd, cadence=cadence,
-            )  # fmt: skip
-            if pho.status.has_lightcurve:
-                pho.save_lightcurve()
-            pho.close()
-    print(json.dumps(list(recorded())))
+
+def used(name: str, folder: Path, cold: bool) -> list[object]:
+    """The kernels that a step uses, from a process of its own; `cold`: nothing is compiled before."""
+    with tempfile.TemporaryDirectory() as cache:
+        env = {**os.environ, "NUMBA_CACHE_DIR": cache} if cold else None
+        call = [sys.executable, __file__, "--use", str(folder), name]
+        done = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True, env=env)
+    return json.loads(done.stdout.splitlines()[-1])[name]
 
 
 def main(folder: Path) -> None:
-    found = {}
-    for name in RUNS:
-        command = [sys.executable, __file__, str(folder), name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        lines = done.stdout.splitlines()
-        found[name] = sorted(json.loads(lines[-1]), key=json.dumps)
-        print(f"{name}: {len(found[name])} kernels")
+    # All methods before `prf`, too: without the response of the CCD they use others.
+    steps = ("simulate", "prepare", *METHODS, "prf", *METHODS, "cbv", "correct")
+    found: dict[str, list[object]] = {}
+    for name in steps:
+        for kernel in used(name, folder, True):
+            if kernel not in found.setdefault(name, []):
+                found[name].append(kernel)
+        print(f"{name}: {len(found[name])} kernels", flush=True)
         if name == "prepare":
-            for command in ("todo", "prf"):
-                cli.main(["-q", command, str(folder)])
+            command("todo", folder)
     text = ",\n".join(
-        f' "{name}": [\n' + ",\n".join(f"  {json.dumps(one)}" for one in kernels) + "\n ]"
+        f' "{name}": [\n'
+        + ",\n".join(f"  {json.dumps(one)}" for one in sorted(kernels, key=json.dumps))
+        + "\n ]"
         for name, kernels in found.items()
     )
     LIST.write_text(f"{{\n{text}\n}}\n")
 
 
+def print_used(folder: Path, names: list[str]) -> None:
+    """Print the kernels that some steps use; each begins without those of the others."""
+    found = {}
+    for name in names:
+        reads, writes = os.pipe()
+        if (pid := os.fork()) == 0:
+            status = 1
+            try:
+                os.dup2(2, 1)
+                use(name, folder)
+                with os.fdopen(writes, "w") as file:
+                    json.dump(list(recorded()), file)
+                status = 0
+            except BaseException:  # noqa: BLE001 - the end of this process
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        os.close(writes)
+        with os.fdopen(reads) as file:
+            text = file.read()
+        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+            sys.exit(f"{name} failed")
+        found[name] = json.loads(text)
+    print(json.dumps(found))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        use(sys.argv[2], Path(sys.argv[1]))
+    if sys.argv[1:2] == ["--use"]:
+        print_used(Path(sys.argv[2]), sys.argv[3:])
     elif len(sys.argv) == 2:
         main(Path(sys.argv[1]))
     else:

@@ -135,7 +135,7 @@ def _check(options: RunOptions, method: str) -> None:
     check_output(output, method)
     worklist = load_worklist(path, check_write=not options.dry)
     if not options.constraints.mask(worklist.rows).any():
-        raise InputError(f"{path}: none of its {len(worklist.rows)} stars fulfils the filters; loosen them")
+        raise InputError(f"{path}: none of its {len(worklist.rows)} rows fulfils the filters; loosen them")
 
 
 def _check_disk(options: RunOptions, count: int) -> None:

@@ -140,6 +140,9 @@ def schedule(
             del queue
             results.flush()
     if progress is not None:
+        if not stop:
+            # The others were skipped.
+            progress.total, progress.work_left = progress.done, 0.0
         progress.finish()
     if record is not None:
         record.end_computing()

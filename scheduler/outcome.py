@@ -41,6 +41,7 @@ class Outcome:
     stars: int  #: Number of stars; a star may have several rows
     totals: RunTotals
     causes: Sequence[Cause]  #: Of the rows that failed
+    skipped: Sequence[str]  #: Lines about the chosen rows that are skipped
     repeat: str  #: Options of the command that computes a star again, with a space in front
 
     @property
@@ -85,6 +86,7 @@ def _report(options: RunOptions, outcome: Outcome) -> Iterator[str]:
     yield from status_lines(status, "not computed")
     if unit == "rows":
         yield f"{len(status)} rows of the work list, of {outcome.stars} stars"
+    yield from outcome.skipped
     yield from _failures(options, outcome)
     if totals.computed:
         rate = totals.computed / max(totals.seconds, 1e-9)

@@ -172,7 +172,7 @@ def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: lis
         if count:
             cube = source / cube_name(*ccd)
             size = f"cube {_bytes(cube.stat().st_size)}" if cube.is_file() else "no cube: errors"
-            yield f"  {ccd_name(ccd)}  {count:9d} stars ({files} from target pixel files), {size}"
+            yield f"  {ccd_name(ccd)}  {count:9d} rows ({files} from target pixel files), {size}"
     workers = max(1, len(node) - 1)
     queue = Queue(worklist.rows, np.flatnonzero(wanted), BatchSize(workers), worklist.tile)
     names = sorted(set(node[1:] or node))
@@ -204,8 +204,8 @@ def _time(results: RunResults, wanted: NDArray[np.bool_], workers: int) -> str:
         else:
             without += stars
     if not used:
-        return "time: not known before some stars have results; run a few of them (--starid, --tmag-min)"
-    rest = f", and the time of {without} stars of other kinds, which is not known" if without else ""
+        return "time: not known before some rows have results; run a few of them (--starid, --tmag-min)"
+    rest = f", and the time of {without} rows of other kinds, which is not known" if without else ""
     return (
         f"time: about {duration(total / workers)} ({total / 3600:.3g} core-hours, by {used} results so far), "
         f"without start and end of the run{rest}"

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +26,13 @@ from ..worklist.publish import publish
 from ..worklist.rank_times import Ranks
 from ..worklist.result_log import log_path
 from ..worklist.run_record import RunRecord
+from ..worklist.skip_lines import skipped_lines
 from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist
 from .dispatcher import ComputeQueue, schedule
 from .outcome import Outcome, report_end, write_summary
-from .plan import check_requirements, plan, plan_values, requirements
+from .plan import plan, plan_values, requirements
 from .queue import BatchSize
+from .refusals import check_needs, check_writable
 from .run_options import RunOptions, repeat_options, run_options
 from .run_results import RunResults, open_results
 from .signals import Stop
@@ -40,6 +40,9 @@ from .signals import Stop
 __all__ = ["run"]
 
 logger = logging.getLogger(__name__)
+
+#: Stars that skip others which the end of a run names.
+_SKIPPING = 3
 
 
 def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Ranks) -> int:
@@ -73,15 +76,16 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
     # Those are of the work list's own methods.
     worklist.has_old_results &= not options.method
     check_output(output, options.method)
+    check_writable(options, path)
     chosen = options.constraints.mask(worklist.rows)
     if not chosen.any():
         if options.constraints.only_ccds:
             print(f"Nothing to do: no star of {path} is there.")
             return 0
-        raise InputError(f"{path}: none of its {len(chosen)} stars fulfils the filters; loosen them")
+        raise InputError(f"{path}: none of its {len(chosen)} rows fulfils the filters; loosen them")
     if options.dry:
         return _dry_run(options, worklist, chosen, ranks.node)
-    _make_folder(output)
+    output.mkdir(parents=True, exist_ok=True)
     claim_output(output, options.method)
     if options.method:
         worklist = load_worklist(refresh_list(options.todo, options.method, output), check_write=True)
@@ -95,7 +99,8 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
         if options.overwrite:
             wanted |= _compute_again(results, chosen, options.version)
         needed = _to_compute(results, wanted, False)
-        check_requirements(requirements(results, needed, output, ranks.node))
+        needs = requirements(results, needed, output, ranks.node)
+        check_needs(options, results, needed, needs, ranks.node)
         if (needed & worklist.in_file).any():
             write_tpf_list(options.source, output)
         size = BatchSize(max(1, len(ranks) - 1), options.batch)
@@ -107,13 +112,16 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
         failed = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT))
         causes = logged_causes(output, worklist, failed) if failed.any() else []
         stars = len(np.unique(worklist.rows["starid"][chosen]))
+        name = f" --photometry {options.method}" if options.method else ""
+        by = np.where(chosen, decision.skipped_by, -1)
+        skipped = list(skipped_lines(worklist.rows, by, options.source, _SKIPPING, name))
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds
     del worklist, results
     status = _publish(options, ccds, decision)
     record.end(stop.reason or "complete")
     write_summary(status, totals, output, options.version)
-    outcome = Outcome(status[chosen], stars, totals, causes, repeat_options(args))
+    outcome = Outcome(status[chosen], stars, totals, causes, skipped, repeat_options(args))
     return report_end(options, outcome, stop)
 
 
@@ -129,11 +137,12 @@ def _dry_run(options: RunOptions, worklist: WorkList, chosen: NDArray[np.bool_],
         needs = requirements(results, wanted, options.output, node)
         if options.as_json:
             print(json_text(plan_values(results, wanted, chosen, options.source, node, needs)))
-            check_requirements(needs)
-            return 0
-        print(f"{wanted.sum()} of {len(wanted)} stars would be computed ({chosen.sum()} fulfil the filters)")
-        print("\n".join((*plan(results, wanted, options.source, node), *map(str, needs))))
-        check_requirements(needs)
+        else:
+            stars = len(np.unique(worklist.rows["starid"][wanted]))
+            chosen_rows = f"{chosen.sum()} fulfil the filters"
+            print(f"{wanted.sum()} of {len(wanted)} rows ({chosen_rows}), {stars} stars, would be computed")
+            print("\n".join((*plan(results, wanted, options.source, node), *map(str, needs))))
+        check_needs(options, results, wanted, needs, node)
     return 0
 
 
@@ -176,21 +185,13 @@ def _publish(options: RunOptions, ccds: list[CCD], decision: Decision) -> NDArra
     return publish(path, options.output, options.todo if options.method else None).decision.status
 
 
-def _make_folder(output: Path) -> None:
-    """Make the output folder; raises InputError if it cannot be made or written."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be made ({error.strerror}); choose another --output") from None
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise InputError(f"{output}: not writable; change its permissions or choose another --output")
-
-
 def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int, record: RunRecord) -> Progress:
     """Log the number of stars, CCDs and workers, and the cubes that are missing; begin the record."""
     ccds = np.unique(rows[["sector", "camera", "ccd"]])
     on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
-    logger.info("%d stars of %d CCD(s) on %s; light curves in %s", len(rows), len(ccds), on, options.output)
+    stars = len(np.unique(rows["starid"]))
+    text = f"{len(rows)} rows of {stars} stars" if stars < len(rows) else f"{stars} stars"
+    logger.info("%s of %d CCD(s) on %s; light curves in %s", text, len(ccds), on, options.output)
     names = [cube_name(*ccd) for ccd in ccds.tolist()]
     missing = [name for name in names if not (options.source / name).is_file()]
     if missing:
@@ -202,4 +203,4 @@ def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int, record: R
             more,
         )
     record.begin(len(rows))
-    return Progress(len(rows))
+    return Progress(len(rows), "stars" if stars == len(rows) else "rows")

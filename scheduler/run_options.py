@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..core.copy_space import copies_folder
 from ..core.errors import UsageError
 from ..core.methods import choose_method, method_file
 from ..core.settings import input_folder, output_folder
@@ -55,6 +56,8 @@ class RunOptions:
         Name of the method that computes all stars; '' where the work list chooses.
     as_json : bool
         Print the plan of a dry run as JSON.
+    copies : Path or None
+        Folder of the copies of cubes; None where cubes are read in place.
     """
 
     todo: Path
@@ -68,6 +71,7 @@ class RunOptions:
     dry: bool = False
     method: str = ""
     as_json: bool = False
+    copies: Path | None = None
 
 
 def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
@@ -138,6 +142,8 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     ------
     UsageError
         If a value is impossible.
+    InputError
+        If cubes cannot be copied as they are to be.
     """
     for name, (least, most) in _LIMITS.items():
         value = getattr(args, name, None)
@@ -172,4 +178,5 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         dry=args.dry_run,
         method=method,
         as_json=getattr(args, "json", False),
+        copies=copies_folder(getattr(args, "cube", "mapped"), getattr(args, "scratch", None)),
     )

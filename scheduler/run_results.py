@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..core.locks import exclusive
+from ..core.locks import exclusive, refuse_locked
 from ..core.messages import Bundle, ProtocolError, unpack_many, unpack_results
 from ..core.status import STATUS
 from ..products.durable import make_durable
@@ -272,7 +272,9 @@ def open_results(
     old = read_old_results(worklist) if dry and worklist.has_old_results else {}
     for ccd in ccds:
         path = log_of(output, ccd)
-        if not dry:
+        if dry:
+            refuse_locked(path)
+        else:
             stack.enter_context(exclusive(path))
         log = LogReader(path, worklist, ccd)
         last.read(log)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError, MissingInput, TasocError
@@ -23,7 +24,7 @@ from .jobs import SubmittedJob, active, find_system, read_jobs, write_jobs
 from .scripts import SCRIPT_FOLDER, render
 from .site import STEPS, Site
 
-__all__ = ["Planned", "array_size", "plan", "scripts", "submit"]
+__all__ = ["Planned", "array_size", "plan", "scripts", "submission_lines", "submission_values", "submit"]
 
 #: Steps that wait for the end of another one and not for its success: results can always be published, and
 #: light curves without a correction reported.
@@ -142,6 +143,24 @@ def scripts(
                 Planned(step, part, name, render(site, step, folder, output, version, part, photometry))
             )
     return planned
+
+
+def submission_lines(planned: Sequence[Planned], jobs: Sequence[SubmittedJob]) -> Iterator[str]:
+    """A submission for the user: the jobs, or the scripts of a dry run, which has none."""
+    for item in () if jobs else planned:
+        yield f"# {'-' * 20} {item.name} {'-' * 20}\n{item.text}\n"
+    for job in jobs:
+        yield f"{job.step}: job {job.job}" + (f", {len(job.ccds)} task(s)" if job.ccds else "")
+
+
+def submission_values(planned: Sequence[Planned], jobs: Sequence[SubmittedJob]) -> dict[str, Any]:
+    """A submission for programs: the scripts, and the numbers of the jobs; none of a dry run."""
+    return {
+        "scripts": [
+            {"step": one.step, "name": one.name, "ccds": one.ccds, "text": one.text} for one in planned
+        ],
+        "jobs": [{"step": one.step, "job": one.job, "ccds": one.ccds} for one in jobs],
+    }
 
 
 def submit(site: Site, folder: Path, planned: Sequence[Planned]) -> list[SubmittedJob]:

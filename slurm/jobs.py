@@ -141,7 +141,7 @@ def queue_lines(
     folder : path-like
         The input folder.
     counts : mapping, optional
-        Stars that are done and all stars, by (sector, camera, CCD).
+        Rows that are done and all rows, by (sector, camera, CCD).
     """
     try:
         rows = queue_table(folder)
@@ -151,7 +151,7 @@ def queue_lines(
         return
     if rows is None:
         return
-    cells = [("queue", "CCD", "job", "state", "time", "left", "node", "stars", "reason")]
+    cells = [("queue", "CCD", "job", "state", "time", "left", "node", "rows", "reason")]
     for row in rows:
         ccd, stars = "", ""
         if row.ccd:

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..core.errors import InputError, MissingInput
+from ..core.methods import METHODS
 from .jobs import find_system
 from .site import LAUNCHES, Site
 
@@ -22,6 +23,9 @@ SCRIPT_FOLDER = "slurm"
 ARRAYS = ("prepare", "run")
 #: The steps that are of one method where one computes all stars.
 _OF_METHOD = ("run", "publish", "cbv", "correct", "report")
+
+#: The steps whose kernels are compiled by a line of their own.
+_KERNELS = ("prepare", "run", "cbv", "correct")
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 #: Seconds before the time limit at which a task asks for a requeue, even if its ranks still save.
@@ -78,12 +82,19 @@ def render(
         "ccds": " ".join(f'"{sector} {camera} {ccd}"' for sector, camera, ccd in ccds),
         "launch": launch,
         "command": shlex.join(site.command or (sys.executable, "-m", "tasoc_mpi.cli")),
+        "compile": "",
         "input": shlex.quote(str(folder)),
         "output": shlex.quote(str(output)),
         "version": str(version),
         "cube": f"--cube {site.cube}" + (f" --scratch {_scratch(site.scratch)}" if site.scratch else ""),
         "options": shlex.join(options),
     }
+    if step in _KERNELS:
+        kernels = photometry if photometry in METHODS else "aperture"
+        values["compile"] = (
+            "# Once for an installation; jobs that begin at the same time share it.\n"
+            f"{values['command']} compile --only {kernels if step == 'run' else step}"
+        )
     values["common"] = _fill(site, site.system, values) + _fill(site, "common", values)
     values["fresh"] = _fill(site, "fresh", values) if launch.startswith("srun") else ""
     script = _fill(site, step, values)

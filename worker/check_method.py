@@ -6,14 +6,18 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+from ..core.copy_space import copies_folder
 from ..core.errors import InputError, TasocError
 from ..core.locks import use_folder
-from ..core.methods import ChosenMethod, choose_method
-from ..core.settings import load_settings
+from ..core.methods import METHODS, ChosenMethod, choose_method
+from ..core.settings import input_folder, load_settings
+from ..worklist.todo_file import TODO_NAME
+from ..worklist.work_list import listed_methods
 from .compute_options import ComputeOptions, compute_environment
 
-__all__ = ["check_method", "check_run"]
+__all__ = ["check_method", "check_run", "kernels_of_run"]
 
 #: Seconds in which a class has to be imported; numerical libraries on a slow file system take a minute.
 _SECONDS = 300.0
@@ -22,7 +26,7 @@ _LONGEST = 4000
 
 
 def check_run(args: argparse.Namespace) -> None:
-    """Check settings, the folder of locks and a chosen method before anything is written.
+    """Check settings, the folders of locks and copies, and a chosen method before anything is written.
 
     Parameters
     ----------
@@ -36,7 +40,34 @@ def check_run(args: argparse.Namespace) -> None:
     """
     load_settings()
     use_folder(args.lock_folder)
+    if (cube := getattr(args, "cube", None)) is not None:
+        copies_folder(cube, args.scratch)
     check_method(choose_method(getattr(args, "photometry", None), computes=True))
+
+
+def kernels_of_run(args: argparse.Namespace, command: str, function: object | None) -> list[str]:
+    """Names in the list of kernels that the stars of a command need.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        As of `check_run`.
+    command : str
+        Its name.
+    function : str, callable or None
+        What works on one star where that is not photometry.
+
+    Raises
+    ------
+    MissingInput, InputError
+        If the work list cannot be read.
+    """
+    if function is not None:
+        return [command] if command == "correct" else []
+    if args.photometry:
+        return [args.photometry if args.photometry in METHODS else "aperture"]
+    todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
+    return ["aperture", *sorted((listed_methods(todo) & METHODS.keys()) - {"aperture"})]
 
 
 def check_method(method: ChosenMethod) -> None:

@@ -195,9 +195,9 @@ def _copy_of(cube: Path, folder: Path) -> Path:
 
 
 def _not_of_one_star(record: logging.LogRecord) -> bool:
-    """Whether a log record is to be shown: warnings of one star stand in its diagnostics."""
-    of_one_star = record.name.startswith(("tasoc_mpi.photometry", "tasoc_mpi.correction"))
-    return record.levelno != logging.WARNING or not of_one_star
+    """Whether a log record is to be shown: what concerns one star stands in its diagnostics."""
+    names = ("tasoc_mpi.photometry", "tasoc_mpi.correction", "tasoc_mpi.one_star")
+    return record.levelno not in (logging.INFO, logging.WARNING) or not record.name.startswith(names)
 
 
 def _prefetch(job: Job, tasks: NDArray[np.void]) -> None:

@@ -14,58 +14,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
-import tempfile
 import time
 from pathlib import Path
 
 from ..core.atomic import remove_unfinished, replacing
+from ..core.copy_space import SHARED_FOLDER, check_copy, copies_folder, copy_name, copy_prefix
 from ..core.errors import InputError
 from ..core.locks import is_current, open_lock, try_lock
-from ..core.resources import available_memory
 
 __all__ = ["SHARED_FOLDER", "Copies", "copies_folder", "copy_name", "remove_stale"]
 
-#: Where files are kept in memory (POSIX shared memory on Linux).
-SHARED_FOLDER = Path("/dev/shm")
-
 #: Bytes that are read at once: large enough for any striped file system, and some ms of a disk.
 _PIECE = 1 << 24
-#: Of the free space, what a copy may take: a full disk (or memory) hurts everyone on the node.
-_PART = 0.95
-
-
-def copies_folder(mode: str, scratch: str | os.PathLike[str] | None = None) -> Path | None:
-    """Folder of the copies of a way to read cubes: 'mapped' (None), 'staged' or 'shared'.
-
-    Raises
-    ------
-    InputError
-        If the folder is not there or cannot be written.
-    """
-    if mode == "mapped":
-        return None
-    folder = SHARED_FOLDER if mode == "shared" else Path(scratch or tempfile.gettempdir())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        way = "--cube staged" if mode == "shared" else "another --scratch"
-        raise InputError(
-            f"{folder}: not a folder in which cubes can be copied; choose {way} or --cube mapped"
-        )
-    return folder
-
-
-def copy_name(cube: Path) -> str:
-    """Name of the copy of a cube; a cube that was made anew gets another one."""
-    status = cube.stat()
-    key = f"{cube.resolve()} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
-    return f"{_prefix()}{cube.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.hdf5"
-
-
-def _prefix() -> str:
-    return f"tasoc-mpi-{os.getuid()}-"
 
 
 class Copies:
@@ -176,17 +139,7 @@ def _remove_unused(copy: Path, fd: int) -> bool:
 def _copy(cube: Path, copy: Path) -> None:
     size = cube.stat().st_size
     remove_unfinished(copy)
-    free = shutil.disk_usage(copy.parent).free
-    where = "free on the disk of"
-    if copy.parent == SHARED_FOLDER:
-        memory = available_memory()
-        if memory is not None and memory < free:
-            free, where = memory, "of memory free for"
-    if size > _PART * free:
-        raise InputError(
-            f"{cube}: its {_gigabytes(size)} do not fit into the {_gigabytes(free)} {where} {copy.parent}; "
-            "choose another --scratch or --cube mapped"
-        )
+    check_copy(cube, copy.parent)
     try:
         with (
             replacing(copy, durable=False) as unfinished,
@@ -203,15 +156,11 @@ def _copy(cube: Path, copy: Path) -> None:
         ) from None
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.3g} GB"
-
-
 def remove_stale(folder: Path) -> int:
     """Delete the copies in a folder whose users were all killed; how many others hold."""
     held = 0
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.name.startswith(_prefix()) and e.name.endswith(".lock")]
+        names = [e.name for e in entries if e.name.startswith(copy_prefix()) and e.name.endswith(".lock")]
     for name in names:
         # Another process has removed it meanwhile, or it is another user's.
         with contextlib.suppress(PermissionError):

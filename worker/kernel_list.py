@@ -23,7 +23,8 @@ from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
-from ..core.compiled import marker_path
+from ..core.compiled import cache_folder, marker_path
+from ..core.errors import TasocError, one_line
 from ..core.locks import open_lock, try_lock
 from ..core.progress import Progress
 
@@ -41,6 +42,8 @@ _SCALARS = {
     "float32": types.float32,
     "float64": types.float64,
 }
+#: A kernel and the types of its arguments.
+_Kernel = tuple[Any, tuple[Any, ...]]
 _NAMES = {kind: name for name, kind in _SCALARS.items()}
 
 
@@ -68,10 +71,10 @@ def _type(described: Any) -> Any:
     return types.Array(_SCALARS[dtype], ndim, layout, readonly=not mutable)
 
 
-def kernels_of(methods: list[str]) -> list[tuple[Any, tuple[Any, ...]]]:
+def kernels_of(methods: list[str]) -> list[_Kernel]:
     """The kernels of some methods, each with the types of its arguments; each once."""
     listed = json.loads((resources.files("tasoc_mpi.data") / "kernels.json").read_text("utf-8"))
-    found: dict[str, tuple[Any, tuple[Any, ...]]] = {}
+    found: dict[str, _Kernel] = {}
     for method in methods:
         for module, name, arguments in listed[method]:
             key = json.dumps([module, name, arguments])
@@ -102,40 +105,68 @@ def compile_kernels(methods: list[str]) -> int:
         If the folder of compiled kernels cannot be written.
     """
     kernels = kernels_of(methods)
-    folder = Path(kernels[0][0].stats.cache_path)
+    folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    # Every process begins elsewhere, so that few wait for each other.
-    turn = os.getpid() % len(kernels)
-    waiting = kernels[turn:] + kernels[:turn]
     with contextlib.ExitStack() as stack:
         # One process of those that compile shows what is done.
         shown: Progress | None = None
         if _lock(stack, folder, "progress"):
             shown = Progress(len(kernels), "kernels", "compiling, once for an installation")
             stack.callback(shown.erase)
-        while waiting:
-            left = []
-            for kernel, arguments in waiting:
-                with contextlib.ExitStack() as held:
-                    if _lock(held, folder, _key(kernel, arguments)):
-                        try:
-                            kernel.compile(arguments)
-                        except NumbaError as error:
-                            logger.debug("%s is not compiled in advance: %s", kernel, error)
-                        if shown is not None:
-                            shown.update()
-                    else:
-                        left.append((kernel, arguments))
-            if len(left) == len(waiting):
-                time.sleep(0.05)
-            waiting = left
+        for level in _levels(kernels):
+            _compile_level(level, folder, shown)
     for method in methods:
         marker_path(method).touch()
     return len(kernels)
 
 
-def _key(kernel: Any, arguments: tuple[Any, ...]) -> str:
-    text = f"{kernel.py_func.__module__}.{kernel.py_func.__name__}{arguments}"
+def _levels(kernels: list[_Kernel]) -> list[list[_Kernel]]:
+    """Kernels by level: a kernel comes after those that it calls.
+
+    A kernel is compiled together with those that it calls, unless they are compiled already: two processes
+    would compile them at once.
+    """
+    depths: dict[int, int] = {}
+
+    def depth(kernel: Dispatcher) -> int:
+        if id(kernel) not in depths:
+            names = [kernel.py_func.__globals__.get(name) for name in kernel.py_func.__code__.co_names]
+            called = [one for one in names if isinstance(one, Dispatcher) and one is not kernel]
+            depths[id(kernel)] = 1 + max(map(depth, called), default=-1)
+        return depths[id(kernel)]
+
+    levels: dict[int, list[_Kernel]] = {}
+    for one in kernels:
+        levels.setdefault(depth(one[0]), []).append(one)
+    return [levels[number] for number in sorted(levels)]
+
+
+def _compile_level(kernels: list[_Kernel], folder: Path, shown: Progress | None) -> None:
+    """Compile kernels that do not call each other; wait for those that other processes compile."""
+    # Every process begins elsewhere, so that few wait for each other.
+    turn = os.getpid() % len(kernels)
+    waiting = kernels[turn:] + kernels[:turn]
+    while waiting:
+        left = []
+        for kernel, arguments in waiting:
+            with contextlib.ExitStack() as held:
+                if _lock(held, folder, _key(kernel)):
+                    try:
+                        kernel.compile(arguments)
+                    except NumbaError as error:
+                        logger.debug("%s is not compiled in advance: %s", kernel, error)
+                    if shown is not None:
+                        shown.update()
+                else:
+                    left.append((kernel, arguments))
+        if len(left) == len(waiting):
+            time.sleep(0.05)
+        waiting = left
+
+
+def _key(kernel: Dispatcher) -> str:
+    # One for all types of arguments: numba keeps them in one file.
+    text = f"{kernel.py_func.__module__}.{kernel.py_func.__name__}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -161,5 +192,9 @@ def recorded() -> Iterator[tuple[str, str, list[Any]]]:
 if __name__ == "__main__":
     from ..core.logs import logs
 
-    with logs(int(sys.argv[1])):
-        compile_kernels(sys.argv[2:])
+    try:
+        with logs(int(sys.argv[1])):
+            compile_kernels(sys.argv[2:])
+    except (TasocError, OSError) as error:
+        print(one_line(error))
+        sys.exit(1)

@@ -6,6 +6,7 @@
 ccds=({{ccds}})
 read -r sector camera ccd <<< "${ccds[$task]}"
 {{fresh}}
+{{compile}}
 supervise {{launch}}{{command}} prepare {{input}} \
     --sector "$sector" --camera "$camera" --ccd "$ccd" {{options}}
 finish $?

@@ -6,6 +6,7 @@
 ccds=({{ccds}})
 read -r sector camera ccd <<< "${ccds[$task]}"
 {{fresh}}
+{{compile}}
 supervise {{launch}}{{command}} run {{input}} --sector "$sector" --camera "$camera" --ccd "$ccd" \
     --output {{output}} --version {{version}} {{cube}} {{options}}
 finish $?

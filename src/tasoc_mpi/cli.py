@@ -70,7 +70,13 @@ def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
     SystemExit
         With status 2 if the options are wrong, 0 after ``--help`` and ``--version``.
     """
-    args = build_parser().parse_args(options)
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        # A shell asks for the words that may follow, and this ends the process.
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    args = parser.parse_args(options)
     # For a command that starts the program again.
     args.options = list(sys.argv[1:] if options is None else options)
     return args

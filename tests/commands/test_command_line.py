@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import shutil
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from unprivileged import unprivileged
 
 from tasoc_mpi import cli
+from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.products.star_catalog import open_catalog
 
 
@@ -139,15 +146,101 @@ def test_a_log_file_has_times_and_ranks(simulated, tmp_path):
     assert cli.main(["status", str(tmp_path), "--log-file", str(tmp_path / "no" / "log")]) == 1
 
 
-def test_the_list_of_kernels_is_that_of_the_program():
-    """The kernels of every method are listed, and those of a run with apertures are there.
+# --- Completion, and what is asked before a run
 
-    `python benchmarks/record_kernels.py` writes the list.
-    """
-    from tasoc_mpi.core.methods import METHODS
-    from tasoc_mpi.worker.kernel_list import kernels_of
 
-    for name in ("simulate", "prepare", *METHODS):
-        assert kernels_of([name])
-    names = {kernel.py_func.__name__ for kernel, _ in kernels_of(["aperture"])}
-    assert {"sum_pixels", "sky_to_pixel_frames", "light_curve_statistics"} <= names
+def complete(line: str, folder) -> list[str]:
+    """What bash offers after a line, by the function that a user's start file makes."""
+    script = (
+        'eval "$(register-python-argcomplete tasoc-mpi)"; COMP_LINE=$1; COMP_POINT=${#1}; COMP_TYPE=9\n'
+        'read -ra COMP_WORDS <<< "$1"; [[ "$1" == *" " ]] && COMP_WORDS+=("")\n'
+        "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); function=$(complete -p tasoc-mpi)\n"
+        'function=${function##*-F }; ${function%% *} tasoc-mpi "${COMP_WORDS[COMP_CWORD]}"\n'
+        "printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script, "bash", line],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        cwd=folder, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    return [word.strip() for word in done.stdout.splitlines()]
+
+
+def test_bash_completes_commands_options_values_and_files(tmp_path):
+    (tmp_path / "sector1").mkdir()
+    assert complete("tasoc-mpi pre", tmp_path) == ["prepare"]
+    assert complete("tasoc-mpi run --cube ", tmp_path) == ["mapped", "staged", "shared"]
+    assert "--starid-file" in complete("tasoc-mpi run --star", tmp_path)
+    assert complete("tasoc-mpi status sec", tmp_path) == ["sector1/"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_scripts_of_other_shells(shell):
+    call = [str(Path(sys.executable).with_name("register-python-argcomplete")), "--shell", shell, "tasoc-mpi"]
+    script = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    assert "_ARGCOMPLETE" in script
+    if program := shutil.which(shell):
+        subprocess.run([program, "-n"], input=script, text=True, check=True)
+
+
+def refusal(capsys, *words) -> str:
+    """The one line with which a command ends."""
+    capsys.readouterr()
+    assert cli.main(["-q", *map(str, words)]) in (1, 2), words
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@unprivileged
+def test_a_dry_run_refuses_what_the_run_refuses(simulated, tmp_path, monkeypatch, capsys):
+    (tmp_path / "input").mkdir()
+    folder = simulated.copy(tmp_path / "input")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    (tmp_path / "file").touch()
+    cases = [
+        (["--output", closed], "not writable"),
+        (["--output", closed / "inner"], "cannot be made"),
+        (["--output", tmp_path / "file" / "inner"], "no folder"),
+        (["--cube", "staged", "--scratch", tmp_path / "nowhere"], "--scratch"),
+        (["--version", "100"], "--version"),
+        (["--ranks", "1"], "--ranks"),
+    ]
+    assert cli.main(["-q", "run", str(folder), "--tmag-max", "9"]) == 0
+    cases.append((["--version", "7"], "version 6"))
+    small = shutil.disk_usage(folder)._replace(free=1000)
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: small if str(p) == "/dev/shm" else usage(p))
+    cases.append((["--cube", "shared"], "do not fit"))
+    for options, reason in cases:
+        lines = [refusal(capsys, "run", folder, *options, *dry) for dry in ((), ("--dry-run",))]
+        assert lines[0] == lines[1]
+        assert reason in lines[0]
+    with exclusive(folder / "output" / "results" / "s001-1-1.log"):
+        assert "in use by process" in refusal(capsys, "run", folder, "--dry-run")
+
+
+def test_who_skips_a_star_is_said(simulated, tmp_path, capsys):
+    folder = simulated.copy(tmp_path)
+    assert cli.main(["-q", "run", str(folder)]) == 0
+    end = capsys.readouterr().out
+    assert cli.main(["status", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["skipped"]) == found["counts"]["SKIPPED"] > 0
+    assert cli.main(["status", str(folder), "--stars", "100"]) == 0
+    status = capsys.readouterr().out
+    for text in (end, status):
+        assert f"SKIPPED: the light of {len(found['skipped'])} row(s)" in text
+        assert re.search(rf"`tasoc-mpi show \d+ {folder}` shows the first", text)
+    lines = dict(re.findall(r"  by TIC (\d+) \(Tmag [\d.]+\): (.*)", status))
+    for one in found["skipped"]:
+        assert str(one["by"]) in lines
+    assert any(f"TIC {one['starid']}" in lines[str(one["by"])] for one in found["skipped"])
+    rows, stars = found["rows"], found["stars"]
+    assert rows > stars
+    for command in ("summary", "publish"):
+        assert cli.main([command, str(folder)]) == 0
+        out = capsys.readouterr().out
+        assert re.search(rf"{rows} rows of (the work list, of )?{stars} stars", out)
+        assert f"`tasoc-mpi status {folder}` names it" in out
+    assert re.search(rf"s001-1-1 .* {rows} +{stars}\n", status)

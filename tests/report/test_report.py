@@ -114,6 +114,7 @@ def test_the_summary_says_the_numbers(tmp_path, capsys):
     quantiles = [f"{q:.0f}" for q in np.percentile([100, 140, 900], [16, 84])]
     counts = ["8", "-", "9", "3", "1", ".", ".", "."]
     assert line.split() == [*counts, "140", *quantiles, "79", "70", "22", "3.5"]
+    assert f"`tasoc-mpi status {tmp_path}` names it" in out
     assert max(map(len, (x for x in out.splitlines() if str(tmp_path) not in x))) <= 110
 
 

@@ -385,7 +385,7 @@ def broken(folder: Path, how: str) -> list[str]:
         ("no results", r"run is not finished on s001-1-1 .\d+ stars to do.; finish it .*--partial"),
         ("no folder", "elsewhere: no such folder"),
         ("version", "no light curves of version 7, but of 6; name another"),
-        ("no star", "none of its .* stars fulfils the filters"),
+        ("no star", "none of its .* rows fulfils the filters"),
     ],
 )
 def test_bad_input_is_one_line_and_changes_no_light_curve(run, tmp_path, capfd, how, message):

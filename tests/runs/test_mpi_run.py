@@ -56,7 +56,7 @@ def test_a_user_s_error_is_said_once_and_ends_all_ranks(launcher, blank, tmp_pat
     folder = fresh(blank, tmp_path)
     done = launch(PROGRAM, str(folder), "--starid", "3", ranks=ranks, launcher=launcher)
     assert done.returncode == 1
-    assert done.stderr.count("none of its 150 stars fulfils the filters") == 1
+    assert done.stderr.count("none of its 150 rows fulfils the filters") == 1
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_an_error_of_ranks_that_the_program_started_is_said_once(launcher, blank
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.count("none of its 150 stars fulfils the filters") == 1
+    assert done.stderr.count("none of its 150 rows fulfils the filters") == 1
 
 
 @pytest.mark.parametrize("form", ["lib", "lib64"])

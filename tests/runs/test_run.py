@@ -221,7 +221,7 @@ def test_disk_full_ends_the_job_with_its_reason(blank, expected, tmp_path):
     [
         (["--camera", "5"], 2, "--camera: 5: must be from 1 to 4"),
         (["--tmag-min", "9", "--tmag-max", "8"], 2, "no star is both"),
-        (["--starid", "3"], 1, "none of its 120 stars fulfils the filters"),
+        (["--starid", "3"], 1, "none of its 120 rows fulfils the filters"),
     ],
 )
 def test_errors_of_the_user_are_said_once(blank, tmp_path, ranks, options, exit_status, message):

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from mpi_launch import launch, mpiexec
+from mpi_launch import environment, launch, mpiexec
 from old_worklist import make_older
 from run_program import PROGRAM, call, content, make_input
 from todo_rows import load_todo
@@ -42,7 +42,7 @@ def test_the_time_left_is_that_of_the_work_and_not_of_the_number_of_stars(monkey
     now = 101.0
     shown.update(10, 1, 2.5)
     assert caplog.text == ""
-    assert shown.line() == "10/1010 stars  10 stars/s  1 s left  1 errors"
+    assert shown.line() == "10/1010 stars  10 stars/s  1 s left (the rest is faster)  1 errors"
     now = 110.5
     shown.show()
     assert "10 s left" in caplog.text
@@ -57,7 +57,7 @@ def test_a_dry_run_changes_nothing(folder, capsys):
     before = (folder / "todo.sqlite").read_bytes()
     assert call([str(folder), "--dry-run", "--ccd", "2", "--ranks", "3"]) == 0
     out = capsys.readouterr().out
-    assert "60 of 120 stars would be computed" in out
+    assert "60 of 120 rows (60 fulfil the filters), 60 stars, would be computed" in out
     assert "s001-1-2" in out
     assert "s001-1-1" not in out
     assert "2 worker(s) on 1 node(s)" in out
@@ -67,7 +67,7 @@ def test_a_dry_run_changes_nothing(folder, capsys):
 
 def test_a_dry_run_says_how_long_it_will_take(folder, capsys):
     assert call([str(folder), "--dry-run"]) == 0
-    assert "time: not known before some stars have results" in capsys.readouterr().out
+    assert "time: not known before some rows have results" in capsys.readouterr().out
     assert call([str(folder), "--ccd", "1"]) == 0
     capsys.readouterr()
     assert call([str(folder), "--dry-run", "--ranks", "3"]) == 0
@@ -76,7 +76,7 @@ def test_a_dry_run_says_how_long_it_will_take(folder, capsys):
     mean, count = summary["mean_elaptime"], summary["tasks_run"]
     found = re.search(r"time: about (\d+) s \(([\d.e+-]+) core-hours, by (\d+) results so far\)", out)
     assert found, out
-    stars = int(re.search(r"(\d+) of 120 stars would be computed", out)[1])
+    stars = int(re.search(r"(\d+) of 120 rows ", out)[1])
     assert int(found[3]) == count
     assert abs(float(found[2]) * 3600 - stars * mean) <= 0.01 * stars * mean
     assert int(found[1]) == round(stars * mean / 2)
@@ -85,7 +85,7 @@ def test_a_dry_run_says_how_long_it_will_take(folder, capsys):
 def test_a_dry_run_under_mpi(folder):
     done = launch(PROGRAM, str(folder), "--dry-run", ranks=3)
     assert done.returncode == 0, done.stderr
-    assert "120 of 120 stars would be computed" in done.stdout
+    assert "120 of 120 rows" in done.stdout
     assert "node 0: 2 worker(s), from s001-1-1 on" in done.stdout
     assert set(status_of(folder)) == {None}
 
@@ -135,7 +135,7 @@ def test_ranks_are_started_here(folder):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("stars would be computed") == 1
+    assert done.stdout.count("stars, would be computed") == 1
     assert "2 worker(s) on 1 node(s)" in done.stdout
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert "2 worker(s)" in done.stdout
@@ -228,3 +228,21 @@ def test_a_killed_run_leaves_its_results_in_the_logs(folder, capsys):
     assert call([str(folder)]) == 0
     assert int(capsys.readouterr().out.split(" stars computed")[0].split()[-1]) <= left
     assert content(folder) == expected
+
+
+def test_a_terminal_shows_a_bar_under_a_plain_mpiexec(folder):
+    """Rank 0 writes into a pipe of an mpiexec whose errors go to the terminal; the report ends the output."""
+    master, slave = os.openpty()
+    variables = {name: value for name, value in environment().items() if name != "TASOC_MPI_TERMINAL"}
+    call = [*mpiexec(2), *PROGRAM, str(folder)]
+    job = subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=variables)
+    os.close(slave)
+    shown = b""
+    # The end of a terminal is an error.
+    with contextlib.suppress(OSError):
+        while piece := os.read(master, 65536):
+            shown += piece
+    os.close(master)
+    assert job.wait(60) == 0, shown
+    assert re.search(rb"\r\[#{24}\] (\d+)/\1 stars", shown)
+    assert shown.rstrip().splitlines()[-1].startswith(b"light curves: ")

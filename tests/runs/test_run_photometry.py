@@ -184,7 +184,7 @@ def test_all_commands_find_them(computed, example, tmp_path, capsys):
     assert cli.main(["unpack", str(computed / "output-gauss"), "--to", str(tmp_path / "own")]) == 0
     assert len(list((tmp_path / "own").rglob("*.fits.gz"))) == 38
     assert run(computed, "--photometry", example, "--dry-run", "--overwrite") == 0
-    assert "38 of 38 stars would be computed" in capsys.readouterr().out
+    assert "38 of 38 rows" in capsys.readouterr().out
 
 
 def test_a_folder_holds_the_results_of_one_method(computed, example, capsys):

@@ -181,7 +181,10 @@ def test_names_with_spaces_and_quotes_reach_the_program(tmp_path):
     text = render(site, "run", folder, folder / "out put", 6, [(1, 1, 1), (56, 4, 3)])
     done = bash(text, SLURM_JOB_ID="1", SLURM_ARRAY_TASK_ID="1", SLURM_ARRAY_JOB_ID="1")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1:13] == [
+    assert done.stdout.splitlines()[1:16] == [
+        "compile",
+        "--only",
+        "aperture",
         "run",
         str(folder),
         "--sector",
@@ -388,7 +391,7 @@ def test_the_queue_as_squeue_says_it(tmp_path, monkeypatch):
     ]
     assert rows[1].now[2:5] == ("1:02", "58:58", "node7")
     lines = list(queue_lines(tmp_path))
-    assert lines[0].split() == ["queue", "CCD", "job", "state", "time", "left", "node", "stars", "reason"]
+    assert lines[0].split() == ["queue", "CCD", "job", "state", "time", "left", "node", "rows", "reason"]
     assert lines[2].split() == ["run", "s001-1-2", "12_1", "RUNNING", "1:02", "58:58", "node7"]
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from mpi_launch import launch
 from run_program import content
 
+from tasoc_mpi.core import copy_space
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.messages import TASK_DTYPE
 from tasoc_mpi.core.names import cube_name
@@ -158,7 +160,7 @@ def test_many_processes_make_one_copy(cube, scratch):
 
 def test_a_disk_that_is_too_small(cube, scratch, monkeypatch):
     usage = shutil.disk_usage(scratch)
-    monkeypatch.setattr(copies.shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000))
     user = Copies(scratch)
     with pytest.raises(InputError, match=rf"{CUBE}: its 0.003 GB do not fit .* choose another --scratch"):
         user.provide(cube)
@@ -168,7 +170,7 @@ def test_a_disk_that_is_too_small(cube, scratch, monkeypatch):
 
 
 def test_a_memory_that_is_too_small(cube, monkeypatch):
-    monkeypatch.setattr(copies, "available_memory", lambda: 3_000_000)
+    monkeypatch.setattr(copy_space, "available_memory", lambda: 3_000_000)
     with pytest.raises(InputError, match=r"0\.003 GB of memory free for /dev/shm"):
         Copies(SHARED_FOLDER).provide(cube)
     remove_stale(SHARED_FOLDER)
@@ -189,7 +191,7 @@ def test_folders_of_copies(scratch, monkeypatch, tmp_path):
     assert copies_folder("mapped") is None
     assert copies_folder("shared") == SHARED_FOLDER
     assert copies_folder("staged", scratch) == scratch
-    monkeypatch.setattr(copies.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert copies_folder("staged") == tmp_path
     with pytest.raises(InputError, match="choose another --scratch"):
         copies_folder("staged", tmp_path / "nowhere")

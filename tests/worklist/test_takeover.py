@@ -123,7 +123,7 @@ def test_they_can_be_looked_at_before(done, tmp_path, capsys):
     before = everything_below(folder)
     for command in (["status"], ["run", "--dry-run"]):
         assert cli.main(["--quiet", command[0], str(folder), *command[1:]]) == 0
-    assert "0 of 80 stars would be computed" in capsys.readouterr().out
+    assert "0 of 80 rows" in capsys.readouterr().out
     assert everything_below(folder) == before
 
 

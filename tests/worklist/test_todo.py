@@ -270,8 +270,8 @@ def test_a_list_that_is_being_replaced_names_who_does_it(todo, monkeypatch):
 def test_status_of_a_new_list(todo, capsys):
     assert status_command.main(parse(["status", str(todo.parent)])) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0].split() == ["CCD", "to", "do", "stars"]
-    assert out.splitlines()[-2].split() == ["all", "6", "6"]
+    assert out.splitlines()[0].split() == ["CCD", "to", "do", "rows", "stars"]
+    assert out.splitlines()[-2].split() == ["all", "6", "6", "6"]
 
 
 def test_status_of_results(todo, capsys):
@@ -286,7 +286,7 @@ def test_status_of_results(todo, capsys):
         )
     assert status_command.main(parse(["status", str(todo.parent), "--stars", "2"])) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["all", "2", "1", "3", "6"] in lines
+    assert ["all", "2", "1", "3", "6", "6"] in lines
     assert ["halo", "1", "1500.0", "1500.0", "0.0%"] in lines
     slowest = lines[next(i for i, line in enumerate(lines) if line[:1] == ["slowest"]) + 1]
     assert slowest[:2] == ["TIC", "1004"]

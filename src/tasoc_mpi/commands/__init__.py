@@ -194,17 +194,25 @@ def work_on_stars(
     int
         Exit status, on all ranks.
     """
-    from ..core.compiled import compile_first, kernels_for
-    from ..core.mpi import check_first, check_ranks, start_ranks, world
-    from ..worker.check_method import check_run
+    from ..core.compiled import compile_first
+    from ..core.mpi import check_first, check_ranks, check_start, from_first, start_ranks, world
+    from ..worker.check_method import check_run, kernels_of_run
 
     comm = world()
     check_ranks(comm)
-    if status := check_first(comm, lambda: check_run(args)):
+    kernels: list[str] = []
+
+    def check() -> None:
+        check_run(args)
+        if args.ranks is not None and comm is None:
+            check_start(args.ranks)
+        kernels.extend(kernels_of_run(args, command, function))
+
+    if status := check_first(comm, check):
         return status
-    if function is None and not args.dry_run and (comm is not None or args.ranks is None):
+    if not args.dry_run and (comm is not None or args.ranks is None):
         # All ranks share the work; rank 0 hands out stars when it is done.
-        args.compiling = compile_first(kernels_for(args.photometry))
+        args.compiling = compile_first(*from_first(comm, lambda: kernels))
     if comm is not None and comm.Get_rank():
         from ..worker.launch import run_worker
 

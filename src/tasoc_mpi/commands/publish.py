@@ -31,6 +31,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.tables import json_text
     from ..worklist.output_folder import check_output, find_output
     from ..worklist.publish import publish
+    from ..worklist.skip_lines import skip_hint
     from ..worklist.todo_file import TODO_NAME
     from ..worklist.work_list import ccd_name, status_counts, status_lines
 
@@ -45,10 +46,14 @@ def main(args: argparse.Namespace) -> int:
     published = publish(path, output.resolve(), todo if method else None)
     if args.json:
         counts = status_counts(published.decision.status)
-        found = {"worklist": path, "output": output, "rows": sum(counts.values()), "counts": counts}
-        print(json_text({**found, "running": published.running, "removed": published.removed}))
+        found = {"worklist": path, "output": output, "rows": sum(counts.values()), "stars": published.stars}
+        rest = {"counts": counts, "running": published.running, "removed": published.removed}
+        print(json_text(found | rest))
         return 0
     print(*status_lines(published.decision.status, "to do"), sep="\n")
+    print(f"{len(published.decision.status)} rows of the work list, of {published.stars} stars")
+    if (published.decision.skipped_by >= 0).any():
+        print(skip_hint(todo.parent, f" --photometry {method}" if method else ""))
     if published.running:
         print(f"still running: {', '.join(map(ccd_name, published.running))}")
     if published.removed:

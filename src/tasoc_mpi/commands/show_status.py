@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_input(parser, "the work list")
     add_output(parser, "that of the last run")
     add_photometry_option(parser)
-    stars = "how many slowest stars and errors to show (default: %(default)s)"
+    stars = "how many slowest stars, errors and skipping stars to show (default: %(default)s)"
     parser.add_argument("--stars", type=int, default=5, metavar="N", help=stars)
     watch = "show it in full screen (line by line where there is no terminal) until the run ends, or Ctrl-C"
     parser.add_argument("--watch", action="store_true", help=watch)

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 HELP = "the light curve of one star, from a file around it"
+EXIT_STATUSES = {1: "an error, or the star has no light curve"}
 
-__all__ = ["HELP", "configure", "main"]
+__all__ = ["EXIT_STATUSES", "HELP", "configure", "main"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..core.compiled import compile_first
     from ..core.errors import InputError
+    from ..core.methods import METHODS
     from ..one_star import open_star
     from ..products.lightcurve import keep_lightcurve
     from ..report.star_sheet import draw_sheet, write_table
@@ -34,6 +37,7 @@ def main(args: argparse.Namespace) -> int:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{args.output}: cannot be made ({error.strerror}); name another --output") from None
+    compile_first(args.photometry if args.photometry in METHODS else "aperture")
     pho = open_star(
         args.star,
         args.photometry,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import add_input, add_output, words
+from . import add_input, add_json_option, add_output, words
 
 HELP = "submit a sector to SLURM, from frames to a summary"
 
@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--correct", action="store_true", help=correct)
     parser.add_argument("--resume", action="store_true", help="leave out what is finished")
     parser.add_argument("--dry-run", action="store_true", help="print the scripts and submit nothing")
+    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -40,7 +41,8 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import MissingInput, UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder, output_folder
-    from ..slurm.chain import array_size, plan, scripts, submit
+    from ..core.tables import json_text
+    from ..slurm.chain import array_size, plan, scripts, submission_lines, submission_values, submit
     from ..slurm.jobs import find_system
     from ..slurm.site import example_text, find_site
     from ..worker.check_method import check_method
@@ -60,17 +62,18 @@ def main(args: argparse.Namespace) -> int:
     find_system(site)
     correct = args.correct or not {"cbv", "correct"}.isdisjoint(args.only or ())
     steps = plan(folder, args.only or (), args.resume, output, method.name, correct)
-    if not steps:
+    if not steps and not args.json:
         print("Nothing to do: all is finished.")
         return 0
     largest = array_size(site, args.dry_run)
     planned = scripts(site, folder, output, args.version, steps, largest, method.source)
-    if args.dry_run:
-        for item in planned:
-            print(f"# {'-' * 20} {item.name} {'-' * 20}\n{item.text}")
+    jobs = submit(site, folder, planned) if planned and not args.dry_run else []
+    if args.json:
+        print(json_text(submission_values(planned, jobs)))
         return 0
-    for job in submit(site, folder, planned):
-        print(f"{job.step}: job {job.job}" + (f", {len(job.ccds)} task(s)" if job.ccds else ""))
+    print("\n".join(submission_lines(planned, jobs)))
+    if args.dry_run:
+        return 0
     option = f" --photometry {method.name}" if method.name else ""
     print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi status {folder}{option}` tells how far it is")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_input, add_output, add_photometry_option
+from . import add_input, add_json_option, add_output, add_photometry_option
 
 HELP = "write a page about a run: counts, maps, noise, frames, failures, times, inputs"
 
@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_photometry_option(parser)
     pages = "also write the pages of the N stars that are noisiest for their magnitude (default: none)"
     parser.add_argument("--pages", type=int, default=0, metavar="N", help=pages)
+    add_json_option(parser, "print the numbers of the page as JSON in place of the names of its files")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -26,6 +27,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import MissingInput, UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder
+    from ..core.tables import json_text
     from ..report.report_page import write_report, write_star_pages
     from ..report.results import read_run
     from ..report.run_report import collect_report
@@ -41,5 +43,8 @@ def main(args: argparse.Namespace) -> int:
     if args.pages:
         write_star_pages(report, folder, args.pages)
     for path in write_report(report, run.output):
-        print(f"report: {path}", flush=True)
+        if not args.json:
+            print(f"report: {path}", flush=True)
+    if args.json:
+        print(json_text(report.data))
     return 0

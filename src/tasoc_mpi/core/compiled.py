@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -15,14 +16,16 @@ from importlib import metadata
 from pathlib import Path
 
 from .errors import InputError
-from .logs import terminal_level
-from .methods import METHODS
+from .locks import open_lock, try_lock
+from .logs import rank_name, terminal_level
 
-__all__ = ["cache_folder", "compile_first", "kernels_for", "marker_path", "provide_cache"]
+__all__ = ["cache_folder", "compile_first", "marker_path", "provide_cache"]
 
 logger = logging.getLogger(__name__)
 
 _VARIABLE = "NUMBA_CACHE_DIR"
+#: Seconds between two looks of a process that waits for others to compile.
+_PAUSE = 0.2
 
 
 def provide_cache(package: Path) -> None:
@@ -101,7 +104,9 @@ def cache_folder() -> Path:
 
 def marker_path(method: str) -> Path:
     """The file that says that the kernels of a method are compiled; another one for other kernels."""
-    sources = sorted((Path(__file__).parents[1] / "kernels").glob("*.py"))
+    package = Path(__file__).parents[1]
+    patterns = "kernels/*.py", "simulate/*.py", "correction/*.py", "data/kernels.json"
+    sources = sorted(path for pattern in patterns for path in package.glob(pattern))
     state = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
     made_by = (sys.version, metadata.version("numba"), platform.machine(), _processor(), state)
     digest = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
@@ -117,17 +122,10 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("model name", "CPU part"))), "")
 
 
-def kernels_for(photometry: str | None) -> str:
-    """The method whose kernels a run needs: its own, or the one that most stars of a work list get.
-
-    >>> kernels_for("linpsf"), kernels_for(None)
-    ('linpsf', 'aperture')
-    """
-    return photometry if photometry in METHODS else "aperture"
-
-
 def compile_first(*methods: str) -> float:
-    """Compile the kernels of some methods in a process of its own, unless that is done.
+    """Compile the kernels of some methods, in processes of their own, unless that is done.
+
+    All processes that need them may call it at once: it returns when they are compiled.
 
     Parameters
     ----------
@@ -139,15 +137,47 @@ def compile_first(*methods: str) -> float:
     float
         Seconds that it took; 0 where it was done.
     """
-    if all(marker_path(method).exists() for method in methods):
-        return 0.0
     start = time.monotonic()
+    markers = [marker_path(method) for method in methods]
+    if all(marker.exists() for marker in markers):
+        return 0.0
+    while not all(marker.exists() for marker in markers):
+        # Some ranks of a node compile, as many as it has processors; the others wait for them.
+        with contextlib.ExitStack() as stack:
+            if _take_processor(stack):
+                _compile(methods)
+                break
+        time.sleep(_PAUSE)
+    return time.monotonic() - start
+
+
+def _take_processor(stack: contextlib.ExitStack) -> bool:
+    """Lock one of the processors of this node until the stack ends; whether one is free."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(os.cpu_count() or 1):
+            path = folder / f"tasoc-mpi-{platform.node()}-{number}.lock"
+            descriptor = open_lock(path, 0o600)
+            stack.callback(os.close, descriptor)
+            if try_lock(descriptor, path):
+                return True
+    except (OSError, InputError) as error:
+        # `_compile` warns that this folder cannot be used.
+        logger.debug("%s", error)
+        return True
+    return False
+
+
+def _compile(methods: tuple[str, ...]) -> None:
+    """Compile the kernels of some methods in a process of its own."""
     words = [str(terminal_level()), *methods]
     command = [sys.executable, "-P", "-m", "tasoc_mpi.worker.kernel_list", *words]
     # It is no rank, though it is started by one.
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI_", "PRTE_"))
     }
-    if subprocess.run(command, stdin=subprocess.DEVNULL, env=env, check=False).returncode:
-        logger.warning("%s: kernels were not compiled in advance; stars will wait for them", cache_folder())
-    return time.monotonic() - start
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env, check=False)
+    if done.returncode and rank_name() == "0":
+        reason = done.stdout.decode(errors="replace").strip() or f"exit status {done.returncode}"
+        logger.warning("kernels are not compiled in advance, and stars will wait for them: %s", reason)

@@ -29,6 +29,7 @@ __all__ = [
     "is_current",
     "lock_path",
     "open_lock",
+    "refuse_locked",
     "try_lock",
     "use_folder",
 ]
@@ -143,7 +144,7 @@ def exclusive(path: str | os.PathLike[str], patience: float | None = None) -> It
         try:
             while not try_lock(descriptor, lock):
                 if time.monotonic() >= deadline:
-                    raise Locked(f"{path}: in use by {_name(descriptor)}; wait for it or end it")
+                    raise _locked(path, _name(descriptor))
                 time.sleep(0.05)
             if is_current(descriptor, lock):
                 _write_holder(descriptor, lock)
@@ -151,6 +152,16 @@ def exclusive(path: str | os.PathLike[str], patience: float | None = None) -> It
                 return
         finally:
             os.close(descriptor)
+
+
+def refuse_locked(path: str | os.PathLike[str]) -> None:
+    """Raise Locked, as `exclusive` would, if a file has an exclusive user now; nothing is locked."""
+    if name := holder(path):
+        raise _locked(path, name)
+
+
+def _locked(path: str | os.PathLike[str], name: str) -> Locked:
+    return Locked(f"{path}: in use by {name}; wait for it or end it")
 
 
 def holder(path: str | os.PathLike[str]) -> str | None:

@@ -15,6 +15,8 @@ __all__ = [
     "abort",
     "check_first",
     "check_ranks",
+    "check_start",
+    "from_first",
     "is_terminal",
     "nodes",
     "receive",
@@ -113,10 +115,65 @@ def receive(
 _STARTED = "TASOC_MPI_RANKS"
 _TERMINAL = "TASOC_MPI_TERMINAL"
 
+#: Names of launchers, how their options begin that change what ranks print, and how many generations of
+#: processes lie between one and its ranks at most (proxies, wrappers in scripts).
+_MPIEXECS = (b"mpiexec", b"mpirun", b"mpiexec.hydra", b"prterun", b"orterun")
+_LABELS = (b"-prepend", b"--prepend", b"--tag-output", b"--timestamp", b"--output", b"-outfile", b"-errfile")
+_GENERATIONS = 6
+
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a terminal shows a stream, be it through an mpiexec that this program has started."""
-    return stream.isatty() or (stream is sys.stderr and os.environ.get(_TERMINAL) == "1")
+    """Whether a terminal shows a stream, be it through an mpiexec."""
+    if stream.isatty():
+        return True
+    return stream is sys.stderr and (os.environ.get(_TERMINAL) == "1" or _launcher_has_terminal())
+
+
+def _launcher_has_terminal() -> bool:
+    """Whether an mpiexec on this machine started this process, and passes its errors to a terminal.
+
+    One on another machine, and a daemon of a batch system, cannot be seen from here.
+    """
+    if not any(name in os.environ for name in _LAUNCHERS):
+        return False
+    process = os.getppid()
+    for _ in range(_GENERATIONS):
+        try:
+            with open(f"/proc/{process}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+            with open(f"/proc/{process}/stat", "rb") as file:
+                # Behind the name, which may contain anything: the state, and the parent.
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+            if os.path.basename(words[0]) in _MPIEXECS:
+                # Labels in front of lines, and files, would get the pieces of the bar.
+                if any(word.startswith(_LABELS) or word == b"-l" for word in words):
+                    return False
+                return os.readlink(f"/proc/{process}/fd/2").startswith(("/dev/pts/", "/dev/tty"))
+        except (OSError, ValueError):
+            # Of another user, or gone.
+            return False
+        process = parent
+    return False
+
+
+def check_start(ranks: int) -> str:
+    """The mpiexec that would start ranks on this machine.
+
+    Raises
+    ------
+    UsageError
+        If it is not a number of ranks.
+    MissingInput
+        If there is no mpiexec.
+    """
+    if not 2 <= ranks <= 4096:
+        raise UsageError(
+            f"--ranks {ranks}: must be from 2 (rank 0 and a worker) to 4096; without it one process"
+        )
+    mpiexec = _find_mpiexec()
+    if mpiexec is None:
+        raise MissingInput("mpiexec: not found; pip install tasoc-mpi[mpich], or load the module of an MPI")
+    return mpiexec
 
 
 def start_ranks(ranks: int, options: Sequence[str]) -> int:
@@ -131,20 +188,12 @@ def start_ranks(ranks: int, options: Sequence[str]) -> int:
 
     Raises
     ------
-    UsageError
-        If it is not a number of ranks.
-    MissingInput
-        If there is no mpiexec.
+    UsageError, MissingInput
+        As `check_start`.
     """
     import subprocess
 
-    if not 2 <= ranks <= 4096:
-        raise UsageError(
-            f"--ranks {ranks}: must be from 2 (rank 0 and a worker) to 4096; without it one process"
-        )
-    mpiexec = _find_mpiexec()
-    if mpiexec is None:
-        raise MissingInput("mpiexec: not found; pip install tasoc-mpi[mpich], or load the module of an MPI")
+    mpiexec = check_start(ranks)
     command = [mpiexec, "-n", str(ranks)]
     said = subprocess.run([mpiexec, "--version"], capture_output=True, text=True, timeout=60, check=False)
     if "Open MPI" in said.stdout or "OpenRTE" in said.stdout or "PRRTE" in said.stdout:
@@ -214,6 +263,21 @@ def check_first(comm: Any | None, check: Callable[[], object]) -> int:
     if failed is not None:
         raise failed
     return status
+
+
+def from_first(comm: Any | None, value: Callable[[], Any]) -> Any:
+    """A value of rank 0, which finds it, on all ranks; to be called by all of them.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+        None for a single process.
+    value : callable
+        Called on rank 0; must not raise.
+    """
+    if comm is None:
+        return value()
+    return comm.bcast(value() if comm.Get_rank() == 0 else None)
 
 
 def abort(comm: Any, command: str, error: BaseException) -> NoReturn:

@@ -21,6 +21,8 @@ _TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 10.0
 #: An mpiexec passes on two streams in no order: what is printed next would come before the last line.
 _LAUNCHER_SECONDS = 0.1
 _BAR = 24
+#: By what factor the rest may differ in speed without a remark.
+_OTHER = 1.2
 
 
 def duration(seconds: float) -> str:
@@ -83,8 +85,13 @@ class Progress:
         seconds = time.monotonic() - self._start
         rate = self.done / seconds if seconds > 0 else 0.0
         left = self.seconds_left
-        remaining = "?" if left is None else duration(left)
-        text = f"{self.done}/{self.total} {self.unit}  {rate:.3g} {self.unit}/s  {remaining} left"
+        text = f"{self.done}/{self.total} {self.unit}  {rate:.3g} {self.unit}/s  "
+        text += f"{'?' if left is None else duration(left)} left"
+        if left is not None and self.done and self.work_left is not None:
+            # The time left then is not what this rate would need.
+            by_number = seconds * (self.total - self.done) / self.done
+            text += " (the rest is slower)" if left > _OTHER * by_number else ""
+            text += " (the rest is faster)" if left * _OTHER < by_number else ""
         text = f"{self.title}: {text}" if self.title else text
         text += f"  {self.errors} errors" if self.errors else ""
         if not self._terminal:

@@ -144,11 +144,11 @@ def _ccds(look: Look) -> Table:
 
     table = _table("CCD", "", "done", "rows", "failed")
     table.columns[1].ratio = 1
-    order = sorted(look.ccds, key=lambda one: (one.runner is None, one.done == one.stars, one.ccd))
+    order = sorted(look.ccds, key=lambda one: (one.runner is None, one.done == one.rows, one.ccd))
     for one in order[:8]:
         failed = one.counts.get(STATUS.ERROR, 0) + one.counts.get(STATUS.ABORT, 0)
-        bar = ProgressBar(total=max(one.stars, 1), completed=one.done)
-        table.add_row(ccd_name(one.ccd), bar, f"{one.done:,}", f"{one.stars:,}", f"{failed:,}")
+        bar = ProgressBar(total=max(one.rows, 1), completed=one.done)
+        table.add_row(ccd_name(one.ccd), bar, f"{one.done:,}", f"{one.rows:,}", f"{failed:,}")
     return table
 
 

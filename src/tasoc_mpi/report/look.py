@@ -66,7 +66,7 @@ class Look:
     @property
     def rows(self) -> int:
         """Number of rows of the work list."""
-        return sum(one.stars for one in self.ccds)
+        return sum(one.rows for one in self.ccds)
 
     @property
     def done(self) -> int:
@@ -79,7 +79,7 @@ class Look:
         told = [record["left"] for record in self.records]
         if told and None not in told:
             return max(told)
-        left = sum(one.stars - one.done for one in self.ccds if one.runner)
+        left = sum(one.rows - one.done for one in self.ccds if one.runner)
         return left / self.rate if left and self.rate else None
 
     def is_over(self, seen: bool) -> bool:
@@ -148,7 +148,7 @@ class Looks:
         decision = status.update()
         ccds = status.ccds(decision)
         if jobs:
-            jobs = list(self._queue_lines(self.folder, {one.ccd: (one.done, one.stars) for one in ccds}))
+            jobs = list(self._queue_lines(self.folder, {one.ccd: (one.done, one.rows) for one in ccds}))
         records = records_under_way(status.output, {one.runner for one in ccds if one.runner})
         rate = self._rate.add(status.results, time.monotonic())
         return Look(str(self.folder), jobs, to_come, status, decision, ccds, records, rate)

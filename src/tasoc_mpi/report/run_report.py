@@ -26,10 +26,10 @@ from ..worklist.work_list import CCD, status_counts
 from .ccd_series import CCDSeries, read_series
 from .noise import expected_noise
 from .noise_picture import running_quantiles
-from .results import Run, sky_level
+from .results import Run
 from .skipped import most_skipping, skipping_rows
 from .star_map import map_cells, map_points
-from .summary import magnitude_bins, star_groups
+from .summary import measured_groups
 
 __all__ = ["MOST_POINTS", "RunReport", "collect_report", "star_pages"]
 
@@ -132,21 +132,11 @@ def _groups(run: Run) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
     stars = run.stars
     ratio = np.full(len(stars), np.nan)
     groups = []
-    for title, chosen in star_groups(stars):
-        ok = chosen & run.ok
-        sky, files = sky_level(run, stars[ok])
-        expected = expected_noise(stars["tmag"][ok], stars["mask_size"][ok], sky)
+    for group in measured_groups(run):
+        ok = group.chosen & run.ok
+        expected = expected_noise(stars["tmag"][ok], stars["mask_size"][ok], group.sky)
         ratio[ok] = stars["rms_hour"][ok] / expected
-        groups.append(
-            {
-                "title": title,
-                "stars": int(chosen.sum()),
-                "sky": sky,
-                "sky_measured": files > 0,
-                "magnitudes": [_bin(one) for one in magnitude_bins(stars[chosen], sky)],
-                "ratio": _running_ratio(stars["tmag"][ok], ratio[ok]),
-            }
-        )
+        groups.append({**group.values, "ratio": _running_ratio(stars["tmag"][ok], ratio[ok])})
     return groups, ratio
 
 
@@ -217,12 +207,6 @@ def _methods(stars: NDArray[np.void]) -> list[dict[str, Any]]:
     methods = stars["method"]
     names = sorted({name for name in methods if name})
     return [{"method": name, "counts": status_counts(stars["status"][methods == name])} for name in names]
-
-
-def _bin(one: Any) -> dict[str, Any]:
-    counts = {status.name: count for status, count in one.counts.items() if count}
-    names = ("tmag", "rms_hour", "rms_hour_corr", "expected", "ptp", "mask_size", "elaptime")
-    return {**{name: getattr(one, name) for name in names}, "counts": counts}
 
 
 def _running_ratio(tmag: NDArray[np.float64], ratio: NDArray[np.float64]) -> dict[str, list[float]]:

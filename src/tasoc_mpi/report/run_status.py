@@ -12,6 +12,7 @@ from ..core.status import STATUS
 from ..core.tables import number, text_table
 from ..worklist.ccd_status import CCDStatus, WorkListStatus
 from ..worklist.last_results import Decision
+from ..worklist.skip_lines import skipped_lines, skipped_values
 from ..worklist.work_list import ccd_name, status_counts
 
 __all__ = ["status_tables", "status_values"]
@@ -31,11 +32,14 @@ def status_tables(
     stars : int
         How many slowest stars and errors.
     """
-    yield from _ccd_table(ccds)
+    rows = status.worklist.rows
+    yield from _ccd_table(ccds, len(np.unique(rows["starid"])))
     lines = [f"light curves: {status.output}"] if decision.listed.any() else []
     lines += [*_corrections(status.corrections(decision)), *_runs(ccds)]
     yield from [*lines, ""] if lines else []
     yield from _methods(status, decision)
+    skipped = list(skipped_lines(rows, decision.skipped_by, status.worklist.path.parent, stars))
+    yield from [*skipped, ""] if skipped else []
     yield from _slowest(status, decision, stars)
     yield from _errors(status, decision, stars)
 
@@ -54,7 +58,8 @@ def status_values(status: WorkListStatus, decision: Decision, ccds: Sequence[CCD
         "ccds": [
             {
                 **dict(zip(("sector", "camera", "ccd"), one.ccd, strict=True)),
-                "rows": one.stars,
+                "rows": one.rows,
+                "stars": one.stars,
                 "done": one.done,
                 "again": one.again,
                 "counts": {names[number]: count for number, count in one.counts.items()},
@@ -63,6 +68,7 @@ def status_values(status: WorkListStatus, decision: Decision, ccds: Sequence[CCD
             for one in ccds
         ],
         "corrections": {names[number]: count for number, count in corrections.items()},
+        "skipped": skipped_values(status.worklist.rows, decision.skipped_by),
         "failures": [
             {"starid": starid[row], "time": when or None, "message": text}
             for row, (when, text) in sorted(status.failures.items())
@@ -78,19 +84,19 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[s
         yield ""
 
 
-def _ccd_table(ccds: Sequence[CCDStatus]) -> Iterator[str]:
-    """Counts by CCD and status, with their sum."""
+def _ccd_table(ccds: Sequence[CCDStatus], stars: int) -> Iterator[str]:
+    """Rows by CCD and status, with their sum, and the number of different stars."""
     names = {one.value: one.name for one in STATUS} | {STATUS.UNKNOWN: "to do"}
     shown = sorted({status for one in ccds for status in one.counts}, key=lambda s: (s == 0, s))
-    counts = [[*(one.counts.get(status, 0) for status in shown), one.stars] for one in ccds]
-    rows = [(ccd_name(one.ccd), *numbers) for one, numbers in zip(ccds, counts, strict=True)]
+    counts = [[*(one.counts.get(status, 0) for status in shown), one.rows] for one in ccds]
+    rows = [(ccd_name(one.ccd), *numbers, one.stars) for one, numbers in zip(ccds, counts, strict=True)]
     if len(rows) != 1:
-        rows.append(("all", *map(sum, zip(*counts, strict=True))))
-    yield from _table(("CCD", *(names[status] for status in shown), "stars"), rows)
+        rows.append(("all", *map(sum, zip(*counts, strict=True)), stars))
+    yield from _table(("CCD", *(names[status] for status in shown), "rows", "stars"), rows)
 
 
 def _runs(ccds: Sequence[CCDStatus]) -> Iterator[str]:
-    """The runs that are under way, and the stars that are left where there is none."""
+    """The runs that are under way, and the rows that are left where there is none."""
     runners: dict[str, list[str]] = {}
     for one in ccds:
         if one.runner:
@@ -99,11 +105,11 @@ def _runs(ccds: Sequence[CCDStatus]) -> Iterator[str]:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         yield f"a run is under way on {', '.join(names[:3])}{more} ({runner})"
     again = sum(one.again for one in ccds)
-    left = sum(one.stars - one.done for one in ccds if not one.runner)
+    left = sum(one.rows - one.done for one in ccds if not one.runner)
     if again:
-        yield f"{again} stars are to be computed again"
-    if left and left < sum(one.stars for one in ccds):
-        yield f"{left} stars are to do where no run is under way (`tasoc-mpi run` continues it)"
+        yield f"{again} rows are to be computed again"
+    if left and left < sum(one.rows for one in ccds):
+        yield f"{left} rows are to do where no run is under way (`tasoc-mpi run` continues it)"
 
 
 def _corrections(counts: dict[int, int]) -> Iterator[str]:
@@ -114,7 +120,7 @@ def _corrections(counts: dict[int, int]) -> Iterator[str]:
 
 
 def _methods(status: WorkListStatus, decision: Decision) -> Iterator[str]:
-    """Stars and seconds by method."""
+    """Rows and seconds by method."""
     index = np.flatnonzero(decision.listed)
     names, which = np.unique(
         np.array([name or "" for name in status.method[index]], dtype=str), return_inverse=True
@@ -133,7 +139,7 @@ def _methods(status: WorkListStatus, decision: Decision) -> Iterator[str]:
         times = (_ms(timed.mean()), _ms(timed.max())) if timed.size else ("-", "-")
         total = elapsed[both].sum() + waited[both].sum()
         rows.append((name, int(some.sum()), *times, f"{waited[both].sum() / total:.1%}" if total else "-"))
-    yield from _table(("method", "stars", "mean ms", "max ms", "waiting"), rows)
+    yield from _table(("method", "rows", "mean ms", "max ms", "waiting"), rows)
 
 
 def _slowest(status: WorkListStatus, decision: Decision, stars: int) -> Iterator[str]:

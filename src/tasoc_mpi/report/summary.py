@@ -11,11 +11,20 @@ from numpy.typing import NDArray
 
 from ..core.status import STATUS
 from ..core.tables import number, text_table
+from ..worklist.skip_lines import skip_hint
 from ..worklist.work_list import status_counts
 from .noise import expected_noise
 from .results import Run, sky_level
 
-__all__ = ["MagnitudeBin", "magnitude_bins", "star_groups", "summary_lines", "summary_values"]
+__all__ = [
+    "Group",
+    "MagnitudeBin",
+    "magnitude_bins",
+    "measured_groups",
+    "star_groups",
+    "summary_lines",
+    "summary_values",
+]
 
 #: Order and names of the columns of counts.
 _SHOWN = (
@@ -46,6 +55,50 @@ class MagnitudeBin:
     expected: float
     mask_size: float  #: Median, pixels
     elaptime: float  #: Median over the stars that were computed, seconds
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one kind of data and cadence."""
+
+    title: str
+    chosen: NDArray[np.bool_]  #: Of the rows of the run
+    stars: int  #: Number of different stars
+    sky: float  #: e-/s a pixel
+    sky_measured: bool  #: From light curves; else a typical one is assumed
+    magnitudes: list[MagnitudeBin]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The group for programs; noise and ptp are relative, times in seconds."""
+        bins = [asdict(one) for one in self.magnitudes]
+        for one in bins:
+            one["counts"] = {status.name: count for status, count in one["counts"].items() if count}
+        return {
+            "title": self.title,
+            "rows": int(self.chosen.sum()),
+            "stars": self.stars,
+            "sky": self.sky,
+            "sky_measured": self.sky_measured,
+            "magnitudes": bins,
+        }
+
+
+def measured_groups(run: Run, variables: Collection[int] = ()) -> list[Group]:
+    """The groups of a run with their sky and their magnitudes; `variables` as of `magnitude_bins`.
+
+    Raises
+    ------
+    InputError
+        If a light curve that the sky's level is read from is damaged.
+    """
+    groups = []
+    for title, chosen in star_groups(run.stars):
+        rows = run.stars[chosen]
+        sky, files = sky_level(run, rows[rows["status"] == STATUS.OK])
+        stars = len(np.unique(rows["starid"]))
+        groups.append(Group(title, chosen, stars, sky, files > 0, magnitude_bins(rows, sky, variables)))
+    return groups
 
 
 def magnitude_bins(
@@ -115,24 +168,21 @@ def summary_lines(run: Run, variables: Collection[int] = ()) -> list[str]:
     count = len(np.unique(stars["starid"]))
     lines = [f"{len(stars)} rows of {count} stars in {run.path}: {_counts(stars['status'])}"]
     skies: list[str] = []
-    for title, chosen in star_groups(stars):
-        group = stars[chosen]
-        sky, files = sky_level(run, group[group["status"] == STATUS.OK])
-        skies.append(f"{sky:.0f} e-/s a pixel{'' if files else ' (assumed)'}")
-        lines += [
-            "",
-            f"{title}: {_counts(group['status'])}",
-            *_bin_table(magnitude_bins(group, sky, variables)),
-        ]
+    for group in measured_groups(run, variables):
+        skies.append(f"{group.sky:.0f} e-/s a pixel{'' if group.sky_measured else ' (assumed)'}")
+        counts = _counts(stars["status"][group.chosen])
+        lines += ["", f"{group.title}: {counts}", *_bin_table(group.magnitudes)]
     elapsed = stars["elaptime"][np.isfinite(stars["elaptime"])]
     lines.append("")
     if elapsed.size:
         lines.append(
-            f"time a star: median {1e3 * np.median(elapsed):.1f} ms, mean {1e3 * elapsed.mean():.1f} ms, "
+            f"time a row: median {1e3 * np.median(elapsed):.1f} ms, mean {1e3 * elapsed.mean():.1f} ms, "
             f"longest {1e3 * elapsed.max():.1f} ms, all {elapsed.sum():.1f} s"
         )
+    if (stars["status"] == STATUS.SKIPPED).any():
+        lines.append(skip_hint(run.path.parent))
     lines += [
-        "1-h noise (and its 16% and 84% quantiles), point to point (ptp) and mask: medians of the OK stars.",
+        "1-h noise (and its 16% and 84% quantiles), point to point (ptp) and mask: medians of the OK rows.",
         "Expected: photon, sky and read noise of the same magnitudes and masks, and of",
         f"a sky of {' and '.join(skies)}.",
         *_left_out(stars, variables),
@@ -164,14 +214,6 @@ def summary_values(run: Run, variables: Collection[int] = ()) -> dict[str, Any]:
     InputError
         If a light curve that the sky's level is read from is damaged.
     """
-    groups = []
-    for title, chosen in star_groups(run.stars):
-        group = run.stars[chosen]
-        sky, files = sky_level(run, group[group["status"] == STATUS.OK])
-        bins = [asdict(one) for one in magnitude_bins(group, sky, variables)]
-        for one in bins:
-            one["counts"] = {status.name: count for status, count in one["counts"].items() if count}
-        groups.append({"data": title, "sky": sky, "sky_is_assumed": not files, "magnitudes": bins})
     elapsed = run.stars["elaptime"][np.isfinite(run.stars["elaptime"])]
     return {
         "worklist": run.path,
@@ -181,7 +223,7 @@ def summary_values(run: Run, variables: Collection[int] = ()) -> dict[str, Any]:
         "counts": status_counts(run.stars["status"]),
         "injected_variables": _injected(run.stars, variables),
         "seconds_of_photometry": float(elapsed.sum()),
-        "groups": groups,
+        "groups": [one.values for one in measured_groups(run, variables)],
     }
 
 

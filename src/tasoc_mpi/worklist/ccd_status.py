@@ -38,20 +38,21 @@ class CCDStatus:
     """Counts of one CCD."""
 
     ccd: CCD
-    counts: dict[int, int]  #: Stars by status; UNKNOWN is to do
-    again: int  #: Stars with a result that are to be computed again
+    counts: dict[int, int]  #: Rows by status; UNKNOWN is to do
+    again: int  #: Rows with a result that are to be computed again
     finished: bool  #: Whether something was computed, and nothing is left to do
     runner: str | None  #: Host and process of the run that is under way
+    stars: int  #: Number of stars; one may have several rows
 
     @property
-    def stars(self) -> int:
-        """Number of all stars."""
+    def rows(self) -> int:
+        """Number of all rows of the work list."""
         return sum(self.counts.values())
 
     @property
     def done(self) -> int:
-        """Number of stars that are not to be computed."""
-        return self.stars - self.counts.get(STATUS.UNKNOWN, 0) - self.again
+        """Number of rows that are not to be computed."""
+        return self.rows - self.counts.get(STATUS.UNKNOWN, 0) - self.again
 
 
 class WorkListStatus:
@@ -143,6 +144,7 @@ class WorkListStatus:
                     int(np.count_nonzero(todo & (decision.status[here] != STATUS.UNKNOWN))),
                     self._logged[number] and not todo.any(),
                     holder(self.logs[number].path),
+                    self.worklist.stars_of[number],
                 )
             )
         return found

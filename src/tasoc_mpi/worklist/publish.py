@@ -64,6 +64,7 @@ class Published:
     decision: Decision
     running: list[CCD]  #: CCDs of which a run is under way
     removed: int  #: Light curves on disk that nothing lists and that were deleted
+    stars: int  #: Number of stars; one may have several rows
 
 
 def publish(path: Path, output: Path, rows: Path | None = None) -> Published:
@@ -129,7 +130,7 @@ def publish(path: Path, output: Path, rows: Path | None = None) -> Published:
                 (output_name(path, output), versions.pop() if len(versions) == 1 else None),
             )
         removed = _remove_unlisted(path, output, worklist, decision, logs, idle)
-        return Published(decision, running, removed)
+        return Published(decision, running, removed, len(np.unique(worklist.rows["starid"])))
 
 
 def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision, schema: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import sqlite3
@@ -19,7 +20,7 @@ from .schema import OLD_TABLES, columns_of, todolist_columns
 from .skip_rule import StarIndex, groups, primaries
 from .todo_file import SQLITE_ERRORS, explain, open_todo
 
-__all__ = ["CCD", "WorkList", "ccd_name", "load_worklist", "read_published", "status_lines"]
+__all__ = ["CCD", "WorkList", "ccd_name", "listed_methods", "load_worklist", "read_published", "status_lines"]
 
 #: (sector, camera, ccd).
 CCD = tuple[int, int, int]
@@ -110,6 +111,13 @@ class WorkList:
         self.primary = primaries(rows)
         self.star_index = StarIndex(self.group, rows["starid"])
 
+    @functools.cached_property
+    def stars_of(self) -> list[int]:
+        """Number of stars on each CCD; one may have several rows."""
+        return [
+            len(np.unique(self.rows["starid"][self.ccd_of == number])) for number in range(len(self.ccds))
+        ]
+
     def find(self, priorities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the given priorities, -1 where there is none."""
         known = self.priority
@@ -157,6 +165,19 @@ def load_worklist(path: str | os.PathLike[str], check_write: bool = False) -> Wo
         except SQLITE_ERRORS as error:
             raise explain(path, error) from None
     return WorkList(path, rows, status, tile, output, version, has_old_results)
+
+
+def listed_methods(path: str | os.PathLike[str]) -> set[str]:
+    """The methods that a work list names for some of its stars; raises as `open_todo`."""
+    path = Path(path)
+    with contextlib.closing(open_todo(path)) as conn:
+        try:
+            source, expressions = todolist_columns(conn)
+            query = f"SELECT DISTINCT {expressions['method']} FROM {source} LIMIT 100"
+            found = conn.execute(query).fetchall()
+        except SQLITE_ERRORS as error:
+            raise explain(path, error) from None
+    return {name for (name,) in found if isinstance(name, str)}
 
 
 def _read_rows(

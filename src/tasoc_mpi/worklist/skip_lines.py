@@ -1,0 +1,75 @@
+"""Why rows are SKIPPED, in lines for the user: which star is in the way, and how to look at it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.tables import number
+
+__all__ = ["skip_hint", "skipped_lines", "skipped_values"]
+
+#: Skipped stars of one line.
+_NAMED = 3
+
+
+def skip_hint(folder: str | PathLike[str], options: str = "") -> str:
+    """One line where the stars are not named.
+
+    >>> skip_hint("sector1")
+    'SKIPPED: the star is in the mask of a brighter one; `tasoc-mpi status sector1` names it'
+    """
+    command = f"tasoc-mpi status {shlex.quote(fspath(folder))}{options}"
+    return f"SKIPPED: the star is in the mask of a brighter one; `{command}` names it"
+
+
+def skipped_lines(
+    rows: NDArray[np.void],
+    skipped_by: NDArray[np.int64],
+    folder: str | PathLike[str],
+    most: int,
+    options: str = "",
+) -> Iterator[str]:
+    """The stars that skip others, those with the most first, and the command that shows one of them.
+
+    Parameters
+    ----------
+    rows : ndarray
+        The work list.
+    skipped_by : ndarray of int64
+        Row of the star that skips each row, -1 for none.
+    folder : path-like
+        The input folder.
+    most : int
+        How many stars.
+    options : str, optional
+        Options of the command, with a space in front.
+    """
+    skipped = np.flatnonzero(skipped_by >= 0)
+    if not skipped.size or most < 1:
+        return
+    skipping, first, count = np.unique(skipped_by[skipped], return_index=True, return_counts=True)
+    order = np.lexsort((first, -count))
+    yield f"SKIPPED: the light of {len(skipped)} row(s) is in the light curve of a brighter star"
+    for place in order[:most].tolist():
+        star = rows[skipping[place]]
+        names = [f"TIC {starid}" for starid in rows["starid"][skipped_by == skipping[place]][:_NAMED]]
+        more = f" and {count[place] - len(names)} more" if count[place] > len(names) else ""
+        yield f"  by TIC {star['starid']} (Tmag {number(star['tmag'], 2)}): {', '.join(names)}{more}"
+    if len(order) > most:
+        yield f"  and {int(count[order[most:]].sum())} rows by {len(order) - most} other stars"
+    starid = rows["starid"][skipping[order[0]]]
+    yield f"  `tasoc-mpi show {starid} {shlex.quote(fspath(folder))}{options}` shows the first of these stars"
+
+
+def skipped_values(rows: NDArray[np.void], skipped_by: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The same for programs: the TIC numbers of each skipped row's star and of the one that skips it."""
+    skipped = np.flatnonzero(skipped_by >= 0)
+    starid = rows["starid"]
+    pairs = zip(starid[skipped].tolist(), starid[skipped_by[skipped]].tolist(), strict=True)
+    return [{"starid": star, "by": other} for star, other in pairs]
