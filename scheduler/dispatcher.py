@@ -140,14 +140,19 @@ def schedule(
             del queue
             results.flush()
     if progress is not None:
-        if not stop:
-            # The others were skipped.
-            progress.total, progress.work_left = progress.done, 0.0
-        progress.finish()
+        _finish(progress, stop)
     if record is not None:
         record.end_computing()
     totals.seconds = time.monotonic() - start
     return totals
+
+
+def _finish(progress: Progress, stop: Stop) -> None:
+    """Show the last line of the progress."""
+    if not stop:
+        # The others were skipped.
+        progress.total, progress.work_left = progress.done, 0.0
+    progress.finish()
 
 
 def _tick(results: RunResults, queue: Queue, progress: Progress, record: RunRecord | None) -> None:

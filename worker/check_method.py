@@ -45,15 +45,13 @@ def check_run(args: argparse.Namespace) -> None:
     check_method(choose_method(getattr(args, "photometry", None), computes=True))
 
 
-def kernels_of_run(args: argparse.Namespace, command: str, function: object | None) -> list[str]:
+def kernels_of_run(args: argparse.Namespace, function: object | None) -> list[str]:
     """Names in the list of kernels that the stars of a command need.
 
     Parameters
     ----------
     args : argparse.Namespace
         As of `check_run`.
-    command : str
-        Its name.
     function : str, callable or None
         What works on one star where that is not photometry.
 
@@ -63,7 +61,7 @@ def kernels_of_run(args: argparse.Namespace, command: str, function: object | No
         If the work list cannot be read.
     """
     if function is not None:
-        return [command] if command == "correct" else []
+        return []
     if args.photometry:
         return [args.photometry if args.photometry in METHODS else "aperture"]
     todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME

@@ -4,6 +4,5 @@
 {{setup}}
 {{common}}
 {{fresh}}
-{{compile}}
 supervise {{launch}}{{command}} cbv {{input}} --output {{output}} {{options}}
 finish $?

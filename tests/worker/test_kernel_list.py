@@ -25,7 +25,7 @@ def test_what_a_step_uses_is_compiled_before_it(simulated, tmp_path):
     (tmp_path / "input").mkdir()
     folder = simulated.copy(tmp_path / "input")
     script = Path(__file__).parents[2] / "benchmarks" / "record_kernels.py"
-    names = ["aperture", "linpsf", "halo", "cbv", "correct"]
+    names = ["aperture", "linpsf", "halo"]
     call = [sys.executable, str(script), "--use", str(folder), *names]
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=250)
     assert done.returncode == 0, done.stderr
@@ -67,7 +67,7 @@ def test_ranks_wait_for_those_that_compile(tmp_path, monkeypatch):
 
 def test_the_list_names_kernels_of_the_program():
     """`python benchmarks/record_kernels.py` writes the list."""
-    for name in ("simulate", "prepare", "prf", *METHODS, "cbv", "correct"):
+    for name in ("simulate", "prepare", *METHODS):
         assert len(kernels_of([name])) > 3
     names = {kernel.py_func.__name__ for kernel, _ in kernels_of(["aperture"])}
     assert {"sum_pixels", "sky_to_pixel_frames", "light_curve_statistics"} <= names

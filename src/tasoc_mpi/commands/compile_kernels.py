@@ -12,7 +12,7 @@ from . import words
 
 HELP = "compile the kernels, once for an installation"
 
-_NAMES = ("simulate", "prepare", "prf", *METHODS, "cbv", "correct")
+_NAMES = ("simulate", "prepare", *METHODS)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
-    from ..core.compiled import compile_first
     from ..core.ranks import Ranks, run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.make_prf import make_prfs
@@ -33,5 +32,4 @@ def main(args: argparse.Namespace) -> int:
             if args.pictures:
                 print(draw_prf(path))
 
-    compile_first("prf")
     return run_on_ranks("prf", args.lock_folder, work)
