@@ -57,14 +57,17 @@ def kernels_of_run(args: argparse.Namespace, function: object | None) -> list[st
 
     Raises
     ------
-    MissingInput, InputError
-        If the work list cannot be read.
+    InputError
+        If the work list cannot be used.
     """
     if function is not None:
         return []
     if args.photometry:
         return [args.photometry if args.photometry in METHODS else "aperture"]
     todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
+    if not todo.exists():
+        # Rank 0 reports it after the options, which may be what is wrong.
+        return []
     return ["aperture", *sorted((listed_methods(todo) & METHODS.keys()) - {"aperture"})]
 
 
