@@ -243,12 +243,13 @@ def _sources(
     if len(missing) == len(keys):
         raise MissingInput(
             f"{output / CBV_FOLDER}: no vectors of the {len(keys)} area(s) of the light curves"
-            f" ({_some(missing)}); make them with `tasoc-mpi cbv`"
+            f" ({_some(missing)}); make them with `tasoc-mpi cbv`, which names areas with too few stars"
         )
     if missing:
         logger.warning(
-            "%s: no %s; FLUX_CORR of their light curves stays NaN", output / CBV_FOLDER, _some(missing)
-        )
+            "%s: no %s; FLUX_CORR of their light curves stays NaN; `tasoc-mpi cbv` makes vectors where there"
+            " are enough stars", output / CBV_FOLDER, _some(missing),
+        )  # fmt: skip
     source[chosen] = found[which.reshape(-1)]
     return source
 
@@ -288,7 +289,7 @@ def _announce(rows: NDArray[np.void], output: Path, ranks: int, record: RunRecor
 def _report(status: NDArray[np.int8], totals: RunTotals, output: Path) -> Iterator[str]:
     """Counts of the statuses of the chosen light curves, and the rate, line by line."""
     if not totals.computed and (status != STATUS.UNKNOWN).all():
-        yield f"Nothing to do: all {len(status)} light curves are corrected; --overwrite does it again."
+        yield f"Nothing to do: all {len(status)} light curves are done; --overwrite corrects them again."
     yield from status_lines(status, "to do")
     if totals.computed:
         rate = totals.computed / max(totals.seconds, 1e-9)

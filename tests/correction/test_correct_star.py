@@ -11,7 +11,8 @@ from trends import made_curve, made_vectors
 import tasoc_mpi
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.names import cbv_name
-from tasoc_mpi.products.cbv_file import read_vectors, write_vectors
+from tasoc_mpi.products.cbv_file import Vectors, read_vectors, write_vectors
+from tasoc_mpi.products.raw_curve import RawCurve
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,22 @@ def test_vectors_come_back_from_their_file(vectors, tmp_path):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(vectors, field.name))
 
 
+def short_curve(vectors: Vectors, cadence: int, time: np.ndarray, relative: np.ndarray) -> RawCurve:
+    """A light curve of a shorter cadence (s) at times of the spacecraft (days)."""
+    frames = len(time)
+    return dataclasses.replace(
+        made_curve(vectors, np.ones(len(vectors.time))),
+        cadence=cadence,
+        time=time + 0.002,
+        timecorr=np.full(frames, 0.002),
+        cadenceno=np.arange(70000, 70000 + frames, dtype=np.int32),
+        flux=1000 * relative,
+        **dict.fromkeys(("flux_err", "background", "column", "row"), np.full(frames, 0.1)),
+        **{name: np.zeros(frames) for name in ("column_shift", "row_shift")},
+        **{name: np.zeros(frames, np.int32) for name in ("corrector_quality", "quality")},
+    )
+
+
 @pytest.mark.parametrize("cadence", [120, 600])
 def test_vectors_of_a_longer_cadence_are_interpolated(vectors, cadence):
     """Slow parts linearly; a spike is that of its long exposure."""
@@ -67,18 +84,7 @@ def test_vectors_of_a_longer_cadence_are_interpolated(vectors, cadence):
     trend += np.repeat(0.01 * vectors.spikes[:, 1], count)
     rng = np.random.default_rng(3)
     noise = 1e-4 * np.sqrt(count) * rng.standard_normal(frames)
-    ones = np.ones(frames)
-    curve = dataclasses.replace(
-        made_curve(vectors, np.ones(len(vectors.time))),
-        cadence=cadence,
-        time=time + 0.002,
-        timecorr=0.002 * ones,
-        cadenceno=np.arange(70000, 70000 + frames, dtype=np.int32),
-        flux=1000 * (1 + trend + noise),
-        **dict.fromkeys(("flux_err", "background", "column", "row"), 0.1 * ones),
-        **{name: np.zeros(frames) for name in ("column_shift", "row_shift")},
-        **{name: np.zeros(frames, np.int32) for name in ("corrector_quality", "quality")},
-    )
+    curve = short_curve(vectors, cadence, time, 1 + trend + noise)
     result = tasoc_mpi.correct(curve, vectors, method="cbv")
     known = np.isfinite(result.flux)
     assert known.mean() == pytest.approx(vectors.good.mean(), abs=0.01)
@@ -89,6 +95,32 @@ def test_vectors_of_a_longer_cadence_are_interpolated(vectors, cadence):
     shorter = dataclasses.replace(vectors, cadence=cadence)
     with pytest.raises(InputError, match="its light curve is of cadence 1800"):
         tasoc_mpi.correct(made_curve(vectors, np.ones(len(vectors.time))), shorter)
+
+
+def test_the_stars_before_make_no_difference_to_interpolated_vectors():
+    """The barycentric correction is single precision in files: each star's times are rounded differently."""
+    vectors = made_vectors()
+    rng = np.random.default_rng(6)
+    frames = 3 * len(vectors.time)
+    trend = np.repeat(0.02 * vectors.slow[:, 0], 3)
+    time = (vectors.time - vectors.timecorr)[0] + np.arange(frames) * 600 / 86400
+    first, second = (
+        dataclasses.replace(
+            short_curve(vectors, 600, time, 1 + trend + 1e-3 * rng.standard_normal(frames)),
+            time=time + correction,
+            timecorr=correction.astype(np.float32).astype(float),
+        )
+        for correction in (np.linspace(0.002, 0.0021, frames), np.linspace(0.0031, 0.003, frames))
+    )
+    tasoc_mpi.correct(first, vectors)
+    after = tasoc_mpi.correct(second, vectors)
+    alone = tasoc_mpi.correct(second, made_vectors())
+    assert after.flux.tobytes() == alone.flux.tobytes()
+    assert len(vectors.designs) == 1
+    # Of other times there is another design.
+    later = dataclasses.replace(second, time=second.time + 300 / 86400)
+    assert tasoc_mpi.correct(later, vectors).flux.tobytes() != alone.flux.tobytes()
+    assert len(vectors.designs) == 2
 
 
 def test_background_and_position_are_further_vectors(vectors):

@@ -19,7 +19,7 @@ import tasoc_mpi
 from tasoc_mpi.cli import main
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.ranks import Ranks
-from tasoc_mpi.correction.candidates import read_areas
+from tasoc_mpi.correction.candidates import digest, read_areas
 from tasoc_mpi.correction.make_vectors import VectorOptions, make_vectors
 from tasoc_mpi.correction.star_matrix import read_listed
 from tasoc_mpi.products.cbv_file import read_vectors
@@ -147,7 +147,7 @@ def test_bad_requests_are_one_line(run, tmp_path, capsys):
         conn.execute("UPDATE todolist SET status = NULL WHERE priority = 5")
         conn.execute("DELETE FROM diagnostics WHERE priority = 5")
     assert main(["cbv", str(unfinished)]) == 1
-    assert "not finished (area 112 of sector 1 at 1800 s)" in capsys.readouterr().err
+    assert "not finished: area 112 of sector 1 at 1800 s; run" in capsys.readouterr().err
 
 
 def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, caplog):
@@ -166,7 +166,7 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
         conn.execute("DELETE FROM diagnostics WHERE priority > 25")
     with pytest.raises(InputError, match="no area has enough stars"):
         make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), VectorOptions(overwrite=True))
-    assert "vectors need 30; only those of a longer cadence can correct" in caplog.text
+    assert "vectors need 30; `tasoc-mpi correct` uses vectors of a longer cadence if" in caplog.text
 
 
 def test_light_curves_of_several_versions_are_not_mixed(run, tmp_path):
@@ -184,6 +184,21 @@ def test_light_curves_of_several_versions_are_not_mixed(run, tmp_path):
     first, second = (read_areas(folder / "todo.sqlite", version)[0].stars for version in (1, 2))
     assert len(second) == 20
     assert not set(first["starid"].tolist()) & set(second["starid"].tolist())
+
+
+def test_which_pack_holds_a_star_makes_no_difference(run, tmp_path):
+    """Packs have names of processes; the stars in one differ with the number of ranks."""
+    shutil.copy(run / "todo.sqlite", tmp_path)
+    todo = tmp_path / "todo.sqlite"
+    before = digest(read_areas(todo))
+    pack = "'packed/lightcurves-node1-' || (priority % 3) || '-0.hdf5#'"
+    with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
+        conn.execute(f"UPDATE diagnostics SET lightcurve = {pack} || lightcurve")
+    assert "#" in read_areas(todo)[0].stars["lightcurve"][0]
+    assert digest(read_areas(todo)) == before
+    with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
+        conn.execute("UPDATE todolist SET tmag = tmag + 1 WHERE priority = 1")
+    assert digest(read_areas(todo)) != before
 
 
 def test_pictures(run):

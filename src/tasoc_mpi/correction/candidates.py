@@ -159,9 +159,11 @@ def quiet_stars(stars: NDArray[np.void]) -> tuple[NDArray[np.bool_], NDArray[np.
 
 
 def digest(areas: list[Area]) -> str:
-    """A digest of everything in the work list that vectors depend on."""
+    """A digest of everything in the work list that vectors depend on; not of which packs hold the stars."""
     total = hashlib.sha256()
     for area in areas:
         total.update(repr((area.number, area.cadence)).encode())
-        total.update(area.stars.tobytes())
+        stars = area.stars.copy()
+        stars["lightcurve"] = [split_name(name)[1] for name in stars["lightcurve"].tolist()]
+        total.update(stars.tobytes())
     return total.hexdigest()

@@ -26,6 +26,10 @@ WIDTHS = (0.5, 1.0, 2.0, 4.0, 6.5)
 COMPARED = 0.25
 #: Orbits between which vectors are not interpolated, and the longest gap that is interpolated over, days.
 LONGEST_GAP = 0.1
+#: Times are rounded to this for the interpolation, days.
+CLOCK = 1e-5
+#: Designs that are kept for the next stars.
+MOST_DESIGNS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,15 +133,31 @@ def design_of(curve: RawCurve, vectors: Vectors) -> Design:
             f"TIC {curve.starid}: its light curve is of {name} {getattr(curve, name)}, the vectors of "
             f"area {vectors.area} are of {name} {getattr(vectors, name)}; take those of its own"
         )
-    key = curve.cadence, curve.cadenceno.tobytes()
+    clock = None if curve.cadence == vectors.cadence else _clock(curve)
+    # A design depends on nothing else of a star: which star comes first makes no difference.
+    key = curve.cadence, curve.cadenceno.tobytes(), b"" if clock is None else clock.tobytes()
     found = vectors.designs.get(key)
     if found is None:
-        if curve.cadence == vectors.cadence:
+        if clock is None:
             parts = _matched(curve.cadenceno, vectors)
         else:
-            parts = _interpolated(curve.time - curve.timecorr, curve.cadence, vectors)
+            parts = _interpolated(clock, curve.cadence, vectors)
+        if len(vectors.designs) >= MOST_DESIGNS:
+            vectors.designs.clear()
         found = vectors.designs[key] = _make_design(vectors, curve.cadenceno, curve.cadence, *parts)
     return found
+
+
+def _clock(curve: RawCurve) -> NDArray[np.float64]:
+    """Times without the barycentric correction, days, shape (T,), equal for the stars of a CCD.
+
+    The correction is single precision in a file, so its rounding differs between stars. What remains after
+    the cadence numbers hardly changes, and rounding it removes this difference.
+    """
+    expected = curve.cadenceno * (curve.cadence / DAY)
+    clock = expected + CLOCK * np.rint((curve.time - curve.timecorr - expected) / CLOCK)
+    clock[~np.isfinite(clock)] = np.nan
+    return clock
 
 
 def vectors_design(vectors: Vectors) -> Design:

@@ -124,7 +124,7 @@ def make_vectors(
                 failed.append(str(error))
     warn_each(failed)
     if not made:
-        raise InputError(f"{output}: no area has enough stars; the light curves stay as they are")
+        raise InputError(f"{output}: no area has enough stars for vectors; the light curves stay as they are")
     return made
 
 
@@ -135,11 +135,19 @@ def _chosen(todo: Path, areas: list[Area], options: VectorOptions) -> list[Area]
     if not chosen:
         raise InputError(f"{todo}: no light curves of such a CCD; loosen --sector, --camera or --ccd")
     if not options.partial and (names := [_name(area) for area in chosen if area.unfinished]):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise InputError(
-            f"{todo}: {len(names)} areas are not finished ({', '.join(names[:3])}); run `tasoc-mpi run`"
-            " again, or take the light curves that there are with --partial"
+            f"{todo}: not finished: {', '.join(names[:3])}{more}; run `tasoc-mpi run` again, or take the"
+            " light curves that there are with --partial"
         )
     return chosen
+
+
+#: What follows where an area has too few stars.
+_WITHOUT = (
+    f"but vectors need {FEWEST_STARS}; `tasoc-mpi correct` uses vectors of a longer cadence if there are any,"
+    " otherwise FLUX_CORR stays NaN"
+)
 
 
 class _TooFewStars(InputError):
@@ -175,8 +183,8 @@ def _make(request: _Request, ranks: Ranks, options: VectorOptions) -> Path:
             logger.warning("%s", error)
     if request.quiet.sum() < FEWEST_STARS:
         raise _TooFewStars(
-            f"{request.todo}: {_name(area)} and its neighbours have {request.quiet.sum()} usable stars, "
-            f"vectors need {FEWEST_STARS}; only those of a longer cadence can correct their light curves"
+            f"{request.todo}: {_name(area)} and its neighbours have {request.quiet.sum()} usable stars,"
+            f" {_WITHOUT}"
         )
     if len(request.areas) > 1:
         others = ", ".join(str(a.number) for a in request.areas[1:])
@@ -292,8 +300,7 @@ class _Maker:
         stars = np.flatnonzero(use == 0)
         if len(stars) < FEWEST_STARS:
             raise _TooFewStars(
-                f"{request.todo}: {_name(self.area)} has {len(stars)} stars with enough points, vectors need "
-                f"{FEWEST_STARS}; only those of a longer cadence can correct its light curves"
+                f"{request.todo}: {_name(self.area)} has {len(stars)} stars with enough points, {_WITHOUT}"
             )
         step = NormaliseCurves(
             self.matrix, self.normal, stars, frames, good, self.time[good], self.orbit[good]
