@@ -227,3 +227,12 @@ def test_many_times_are_interpolated_to_nanoseconds():
     np.testing.assert_allclose(
         barycentre.earth_position(times)[::250] * 86400, alone * 86400, rtol=0, atol=2e-8
     )
+
+
+def test_series_of_other_days_are_interpolated_anew():
+    """Series of the same days have their interpolation in common, in any order of the calls."""
+    for first in (1325.3, 1400.1, 1325.3):
+        for days in (1.0, 3.0):
+            time = np.linspace(first, first + days, 100)
+            direct = np.array([barycentre.earth_position(t) for t in time])
+            assert np.abs(barycentre.earth_position(time) - direct).max() * 86400 < 1e-8

@@ -8,11 +8,12 @@ mission's own corrections either). Times are TDB, as BJD or JD minus 2457000.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from ..core.errors import InputError, MissingInput
 from ..core.sphere import unit_vectors
 from ..core.times import BTJD_ZERO, DAY
 from ..products.spk import check_kernel
+
+if TYPE_CHECKING:
+    from scipy.interpolate import CubicSpline
 
 __all__ = ["earth_position", "ephemeris", "light_time", "spice_position"]
 
@@ -75,14 +79,18 @@ def _earth_and_sun(time: NDArray[np.float64] | float) -> tuple[NDArray[np.float6
     when = time[known]
     if not when.size:
         return out[..., :3], out[..., 3:]
-    nodes = np.arange(np.floor(when.min() / _STEP) - 2, np.ceil(when.max() / _STEP) + 3) * _STEP
-    if when.size <= len(nodes):
-        out[known] = _epv00(when)
-    else:
-        from scipy.interpolate import CubicSpline
-
-        out[known] = CubicSpline(nodes, _epv00(nodes))(when)
+    first, stop = np.floor(when.min() / _STEP) - 2, np.ceil(when.max() / _STEP) + 3
+    out[known] = _epv00(when) if when.size <= stop - first else _spline(first, stop)(when)
     return out[..., :3], out[..., 3:]
+
+
+@functools.lru_cache(maxsize=8)
+def _spline(first: float, stop: float) -> CubicSpline:
+    """`_epv00` by multiples of `_STEP`; the target pixel files of a sector have it in common."""
+    from scipy.interpolate import CubicSpline
+
+    nodes = np.arange(first, stop) * _STEP
+    return CubicSpline(nodes, _epv00(nodes))
 
 
 def _epv00(time: NDArray[np.float64]) -> NDArray[np.float64]:
