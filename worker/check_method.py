@@ -54,21 +54,18 @@ def kernels_of_run(args: argparse.Namespace, function: object | None) -> list[st
         As of `check_run`.
     function : str, callable or None
         What works on one star where that is not photometry.
-
-    Raises
-    ------
-    InputError
-        If the work list cannot be used.
     """
     if function is not None:
         return []
     if args.photometry:
         return [args.photometry if args.photometry in METHODS else "aperture"]
     todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
-    if not todo.exists():
-        # Rank 0 reports it after the options, which may be what is wrong.
+    try:
+        listed = listed_methods(todo)
+    except TasocError:
+        # Rank 0 reads the work list after all options are checked, and has the reason then.
         return []
-    return ["aperture", *sorted((listed_methods(todo) & METHODS.keys()) - {"aperture"})]
+    return ["aperture", *sorted((listed & METHODS.keys()) - {"aperture"})]
 
 
 def check_method(method: ChosenMethod) -> None:

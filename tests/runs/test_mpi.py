@@ -17,6 +17,7 @@ from tasoc_mpi.core.messages import (
     ProtocolError,
     Results,
     Tag,
+    Usage,
     pack_number,
     pack_results,
     pack_tasks,
@@ -172,10 +173,17 @@ class AtOnce:
 
     def __init__(self) -> None:
         self.batches: list[np.ndarray] = []
+        self.memory = 0
 
     @property
     def held(self) -> int:
         return len(self.batches)
+
+    @property
+    def usage(self) -> Usage:
+        """Memory that grows with every look."""
+        self.memory += 1
+        return Usage(self.memory)
 
     def submit(self, tasks: np.ndarray) -> None:
         self.batches.append(tasks)
