@@ -1,6 +1,9 @@
 """Write the list of kernels that `tasoc-mpi compile` compiles, from small runs of all steps with kernels.
 
     python benchmarks/record_kernels.py [FOLDER]
+    python benchmarks/record_kernels.py FOLDER NAME...
+
+The second form records some steps anew and keeps the others; FOLDER has been prepared and has a work list.
 
 To be run after a change of the kernels or of the types of their arguments. It takes some minutes, because
 everything is compiled anew: numba does not show the functions that a kernel from its cache calls.
@@ -28,8 +31,8 @@ from made_curves import make_area
 from made_run import write_run
 
 from tasoc_mpi import cli, tessphot
-from tasoc_mpi.commands import correct
-from tasoc_mpi.core.methods import METHODS
+from tasoc_mpi.core.methods import CORRECTION_METHODS, METHODS
+from tasoc_mpi.core.names import CBV_FOLDER
 from tasoc_mpi.correction.corrected_star import correct_star
 from tasoc_mpi.worker.kernel_list import recorded
 
@@ -63,6 +66,18 @@ def photometry(name: str, folder: Path) -> None:
         pho.close()
 
 
+def correction(folder: Path) -> None:
+    """Correct some light curves by all methods."""
+    where = {"input_folder": str(folder), "output_folder": str(folder / "output"), "datasource": "ffi"}
+    for method in CORRECTION_METHODS:
+        for starid in range(1000, 1010):
+            star = correct_star(
+                method=method, starid=starid, sector=1, camera=1, ccd=1, cadence=7200, **where
+            )  # fmt: skip
+            star.save_lightcurve()
+            star.close()
+
+
 def use(name: str, folder: Path) -> None:
     """Use the kernels of one step in this process."""
     if name == "simulate":
@@ -78,16 +93,18 @@ def use(name: str, folder: Path) -> None:
     elif name in METHODS:
         photometry(name, folder)
     else:
+        # The simulated CCD has too few stars for vectors.
         curves = folder / "curves"
         if not curves.exists():
             write_run(curves, make_area(80, 7200))
         if name == "cbv":
-            command(name, curves)
+            command(name, curves, "--overwrite")
         else:
-            for method in ("map", "cbv"):
-                options = cli.parse(["correct", str(curves), "--method", method, "--overwrite", "--partial"])
-                if correct.main(options, correct_star):
-                    sys.exit(1)
+            if not (curves / "output" / CBV_FOLDER).exists():
+                # In a process of its own: the kernels of the correction alone are looked for.
+                vectors = [sys.executable, "-m", "tasoc_mpi.cli", "-q", "cbv", str(curves)]
+                subprocess.run(vectors, stdout=subprocess.DEVNULL, check=True)
+            correction(curves)
 
 
 def used(name: str, folder: Path, cold: bool) -> list[object]:
@@ -99,17 +116,25 @@ def used(name: str, folder: Path, cold: bool) -> list[object]:
     return json.loads(done.stdout.splitlines()[-1])[name]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, only: list[str]) -> None:
     # All methods before `prf`, too: without the response of the CCD they use others.
-    steps = ("simulate", "prepare", *METHODS, "prf", *METHODS, "cbv", "correct")
-    found: dict[str, list[object]] = {}
+    steps = only or ("simulate", "prepare", *METHODS, "prf", *METHODS, "cbv", "correct")
+    found: dict[str, list[object]] = json.loads(LIST.read_text("utf-8")) if only else {}
+    found.update({name: [] for name in steps})
+    # What a command compiles in advance would hide what its kernels call.
+    write_list(found)
     for name in steps:
         for kernel in used(name, folder, True):
-            if kernel not in found.setdefault(name, []):
+            if kernel not in found[name]:
                 found[name].append(kernel)
         print(f"{name}: {len(found[name])} kernels", flush=True)
         if name == "prepare":
             command("todo", folder)
+    write_list(found)
+
+
+def write_list(found: dict[str, list[object]]) -> None:
+    """Write the list, a kernel a line."""
     text = ",\n".join(
         f' "{name}": [\n'
         + ",\n".join(f"  {json.dumps(one)}" for one in sorted(kernels, key=json.dumps))
@@ -148,8 +173,8 @@ def print_used(folder: Path, names: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--use"]:
         print_used(Path(sys.argv[2]), sys.argv[3:])
-    elif len(sys.argv) == 2:
-        main(Path(sys.argv[1]))
+    elif len(sys.argv) > 1:
+        main(Path(sys.argv[1]), sys.argv[2:])
     else:
         with tempfile.TemporaryDirectory() as folder:
-            main(Path(folder))
+            main(Path(folder), [])

@@ -25,7 +25,7 @@ ARRAYS = ("prepare", "run")
 _OF_METHOD = ("run", "publish", "cbv", "correct", "report")
 
 #: The steps whose kernels are compiled by a line of their own.
-_KERNELS = ("prepare", "run")
+_KERNELS = ("prepare", "run", "cbv", "correct")
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 #: Seconds before the time limit at which a task asks for a requeue, even if its ranks still save.

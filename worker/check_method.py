@@ -45,16 +45,20 @@ def check_run(args: argparse.Namespace) -> None:
     check_method(choose_method(getattr(args, "photometry", None), computes=True))
 
 
-def kernels_of_run(args: argparse.Namespace, function: object | None) -> list[str]:
+def kernels_of_run(command: str, args: argparse.Namespace, function: object | None) -> list[str]:
     """Names in the list of kernels that the stars of a command need.
 
     Parameters
     ----------
+    command : str
+        Its name.
     args : argparse.Namespace
         As of `check_run`.
     function : str, callable or None
         What works on one star where that is not photometry.
     """
+    if command == "correct":
+        return [command]
     if function is not None:
         return []
     if args.photometry:

@@ -4,5 +4,6 @@
 {{setup}}
 {{common}}
 {{fresh}}
+{{compile}}
 supervise {{launch}}{{command}} correct {{input}} --output {{output}} {{options}}
 finish $?

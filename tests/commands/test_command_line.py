@@ -16,6 +16,7 @@ import pytest
 from unprivileged import unprivileged
 
 from tasoc_mpi import cli
+from tasoc_mpi.core import names
 from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.products.star_catalog import open_catalog
 
@@ -72,6 +73,19 @@ def test_filters_are_lists_and_the_folder_may_follow():
     args = cli.parse(["run", "--camera", "1,2", "--camera", "4", "--datasource", "ffi,tpf", "sector1"])
     assert (args.input, args.camera, args.datasource) == ("sector1", [1, 2, 4], ["ffi", "tpf"])
     assert cli.parse(["prepare", "--sector", "1234,9999", "x"]).sector == [1234, 9999]
+
+
+@pytest.mark.parametrize("sector", [1, 999, 1000, 9999])
+def test_files_of_every_sector_are_found_by_their_names(tmp_path, sector):
+    for name in (names.cube_name, names.catalog_name):
+        (tmp_path / name(sector, 2, 3)).touch()
+    assert list(names.find_cubes(tmp_path)) == list(names.find_catalogs(tmp_path)) == [(sector, 2, 3)]
+    vectors = tmp_path / names.cbv_name(sector, 1800, 231)
+    vectors.touch()
+    assert names.find_cbv(tmp_path, sector, 1800, 231) == (vectors, 1800)
+    curve = {"starid": 471011145, "sector": sector, "camera": 2, "ccd": 3, "cadence": 1800}
+    curve |= {"data_rel": 1, "version": 6}
+    assert names.parse_lightcurve_name(names.lightcurve_name(**curve)) == curve
 
 
 @pytest.mark.parametrize(

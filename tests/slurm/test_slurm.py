@@ -516,6 +516,7 @@ def test_the_correction_is_two_more_jobs(folder, tmp_path, monkeypatch, capsys):
     output = folder / "output"
     for step in both:
         assert f"-m tasoc_mpi.cli {step} {folder} --output {output}\n" in text
+        assert f"-m tasoc_mpi.cli compile --only {step}\n" in text
     number = f'n=$(grep -c parsable {tmp_path}/log); echo "$*" >> {tmp_path}/log; '
     fake_slurm(
         tmp_path,

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tasoc_mpi import cli
+from tasoc_mpi.commands.correct import CORRECT_STAR
 from tasoc_mpi.core import compiled
 from tasoc_mpi.core.methods import METHODS
+from tasoc_mpi.worker.check_method import kernels_of_run
 from tasoc_mpi.worker.kernel_list import kernels_of
 
 pytestmark = pytest.mark.timeout(300)
@@ -25,7 +28,7 @@ def test_what_a_step_uses_is_compiled_before_it(simulated, tmp_path):
     (tmp_path / "input").mkdir()
     folder = simulated.copy(tmp_path / "input")
     script = Path(__file__).parents[2] / "benchmarks" / "record_kernels.py"
-    names = ["aperture", "linpsf", "halo"]
+    names = ["aperture", "linpsf", "halo", "cbv", "correct"]
     # Functions that a kernel calls are not seen any more when it comes from the cache.
     subprocess.run([sys.executable, "-m", "tasoc_mpi.worker.kernel_list", "30", *names], check=True)
     call = [sys.executable, str(script), "--use", str(folder), *names]
@@ -35,6 +38,13 @@ def test_what_a_step_uses_is_compiled_before_it(simulated, tmp_path):
     for name, kernels in json.loads(done.stdout.splitlines()[-1]).items():
         assert kernels
         assert not [kernel for kernel in kernels if kernel not in listed[name]], name
+
+
+def test_a_correction_asks_for_its_kernels():
+    """`correct` compiles them before its first star, whatever function corrects one."""
+    args = cli.parse(["correct", "nowhere"])
+    for function in (CORRECT_STAR, len):
+        assert kernels_of_run("correct", args, function) == ["correct"]
 
 
 def test_processes_that_begin_cold_compile_each_kernel_once(tmp_path):
@@ -69,7 +79,7 @@ def test_ranks_wait_for_those_that_compile(tmp_path, monkeypatch):
 
 def test_the_list_names_kernels_of_the_program():
     """`python benchmarks/record_kernels.py` writes the list."""
-    for name in ("simulate", "prepare", *METHODS):
+    for name in ("simulate", "prepare", *METHODS, "prf", "cbv", "correct"):
         assert len(kernels_of([name])) > 3
     names = {kernel.py_func.__name__ for kernel, _ in kernels_of(["aperture"])}
     assert {"sum_pixels", "sky_to_pixel_frames", "light_curve_statistics"} <= names

@@ -206,7 +206,7 @@ def work_on_stars(
         check_run(args)
         if args.ranks is not None and comm is None:
             check_start(args.ranks)
-        kernels.extend(kernels_of_run(args, function))
+        kernels.extend(kernels_of_run(command, args, function))
 
     if status := check_first(comm, check):
         return status

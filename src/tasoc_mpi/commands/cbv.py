@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
+    from ..core.compiled import compile_first
     from ..core.methods import choose_method
     from ..core.ranks import Ranks, run_on_ranks
     from ..core.settings import input_folder
@@ -51,4 +52,5 @@ def main(args: argparse.Namespace) -> int:
             for path in paths:
                 draw_vectors(path)
 
+    compile_first("cbv")
     return run_on_ranks("cbv", args.lock_folder, work)

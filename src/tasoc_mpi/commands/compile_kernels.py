@@ -12,7 +12,7 @@ from . import words
 
 HELP = "compile the kernels, once for an installation"
 
-_NAMES = ("simulate", "prepare", *METHODS)
+_NAMES = ("simulate", "prepare", *METHODS, "prf", "cbv", "correct")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

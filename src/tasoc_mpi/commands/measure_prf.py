@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
+    from ..core.compiled import compile_first
     from ..core.ranks import Ranks, run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.make_prf import make_prfs
@@ -32,4 +33,5 @@ def main(args: argparse.Namespace) -> int:
             if args.pictures:
                 print(draw_prf(path))
 
+    compile_first("prf")
     return run_on_ranks("prf", args.lock_folder, work)
