@@ -26,9 +26,6 @@ __all__ = ["write_truth"]
 #: Rows and columns between the nodes at which the truth keeps the sky.
 SKY_STEP = 16
 
-#: Arrays of the frames that are those of their exposures.
-_OF_EXPOSURES = ("cadenceno", "quality", "shift", "roll", "dva_phase", "matrix")
-
 
 def write_truth(
     path: Path,
