@@ -14,12 +14,13 @@ import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .locks import open_lock, try_lock
 from .logs import rank_name, terminal_level
 
-__all__ = ["cache_folder", "compile_first", "marker_path", "provide_cache"]
+__all__ = ["cache_folder", "compile_first", "load_compiled", "marker_path", "provide_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,36 @@ def _own_folder(package: Path) -> Path:
             f"no folder for compiled kernels can be written ({error}); set {_VARIABLE} to one"
         ) from None
     return folder
+
+
+def load_compiled(package: str) -> None:
+    """Let numba load the compiled kernels of a package without what it needs only to compile.
+
+    Before numba loads a kernel, it imports and registers all functions that it could compile a call of,
+    with the linear algebra of scipy: 0.3 s of a process's start. A compiled kernel needs none of them. A
+    kernel that has to be compiled registers them then.
+
+    Parameters
+    ----------
+    package : str
+        Its name; kernels of others are loaded as ever.
+    """
+    from llvmlite.binding import add_symbol
+    from numba.core.caching import FunctionCache
+    from numba.core.runtime import _nrt_python
+
+    ordinary = FunctionCache.load_overload
+
+    def load_overload(self: Any, sig: Any, target_context: Any) -> Any:
+        if not self._py_func.__module__.startswith(f"{package}."):
+            return ordinary(self, sig, target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+    # The functions by which kernels allocate arrays.
+    for name, address in _nrt_python.c_helpers.items():
+        add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+    FunctionCache.load_overload = load_overload
 
 
 def cache_folder() -> Path:

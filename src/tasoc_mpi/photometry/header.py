@@ -16,6 +16,7 @@ from ..core.quality import TESSQualityFlags
 from ..core.times import BTJD_ZERO
 from ..products.extra_hdu import check_card
 from ..products.fits_bytes import CardTuple, cards_bytes, known_cards
+from ..products.fits_read import header_cards
 from .sources import Source
 from .stamp import Stamp
 
@@ -215,22 +216,24 @@ def _live_fraction(mitigated: bool | None, block: int | None, read: float) -> fl
     return read * (block - 2) / block if mitigated and block else read
 
 
+#: How the keywords begin that describe the world coordinates of an image; CRPIX is each stamp's own.
+_WCS_KEYWORDS = (
+    "WCSAXES", "CTYPE", "CRVAL", "CUNIT", "CD1_", "CD2_", "PC1_", "PC2_", "CDELT",
+    "A_", "B_", "AP_", "BP_", "RADESYS", "EQUINOX", "LONPOLE", "LATPOLE",
+)  # fmt: skip
+
+
 @functools.lru_cache(maxsize=16)
 def _wcs_template(header: str) -> tuple[bytes, float, float]:
     """Cards of a WCS without the reference pixel, and the reference pixel (column, row), 1-based."""
-    from astropy.io import fits
-
-    parsed = fits.Header.fromstring(header)
-    keep = (
-        "WCSAXES", "CTYPE", "CRVAL", "CUNIT", "CD1_", "CD2_", "PC1_", "PC2_", "CDELT",
-        "A_", "B_", "AP_", "BP_", "RADESYS", "EQUINOX", "LONPOLE", "LATPOLE",
-    )  # fmt: skip
-    cards = [
-        (c.keyword, c.value, c.comment)
-        for c in parsed.cards
-        if c.keyword.startswith(keep) and not (c.keyword[-1] == "P" and c.keyword[-2:-1].isdigit())
+    found = list(header_cards(header))
+    keep = [
+        one
+        for one in found
+        if one[0].startswith(_WCS_KEYWORDS) and not (one[0][-1] == "P" and one[0][-2:-1].isdigit())
     ]
-    return cards_bytes(cards), float(parsed["CRPIX1"]), float(parsed["CRPIX2"])
+    values = {keyword: value for keyword, value, _ in found}
+    return cards_bytes(keep), float(values["CRPIX1"]), float(values["CRPIX2"])
 
 
 #: The cards of `wcs_cards` that all stamps have, between those of the columns and of the rows of the CCD.

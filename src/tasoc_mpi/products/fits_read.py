@@ -27,6 +27,7 @@ __all__ = [
     "FITSReader",
     "card_value",
     "float_image",
+    "header_cards",
     "image_extension",
     "is_integer",
     "is_number",
@@ -48,6 +49,8 @@ MAX_SIDE = 4096
 _MAX_REST, _REST = 1 << 28, 1 << 20
 #: Numbers as FITS writes them (standard 4.0, section 4.2); Python also takes 1_000, nan and infinity.
 _NUMBER = re.compile(r"[+-]?(\d+(?P<real>\.\d*)?|(?P<fraction>\.\d+))(?P<power>[EeDd][+-]?\d+)?", re.ASCII)
+#: The text of a card from column 11 on, as far as a slash in it belongs to a string.
+_VALUE = re.compile(r" *'(?:[^']|'')*'")
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,23 @@ def _block_cards(block: bytes) -> tuple[Mapping[str, str], bool]:
         if card[8:10] == "= " and key not in cards and (clean or (card.isascii() and card.isprintable())):
             cards[key] = card
     return cards, False
+
+
+def header_cards(header: str) -> Iterator[tuple[str, Any, str]]:
+    """Keyword, value and comment of the cards of a header that have a value; None for an undefined one.
+
+    Examples
+    --------
+    >>> list(header_cards("CRPIX1  =                  5.5 / [pixel] column".ljust(80) + "END".ljust(80)))
+    [('CRPIX1', 5.5, '[pixel] column')]
+    """
+    for start in range(0, len(header), _CARD):
+        text = header[start : start + _CARD]
+        if text.rstrip() == "END":
+            return
+        if text[8:10] == "= ":
+            comment = _VALUE.sub("", text[10:], count=1).partition("/")[2]
+            yield text[:8].rstrip(), card_value(text[10:]), comment.strip()
 
 
 def card_value(text: str) -> Any:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -31,37 +31,49 @@ _MAX_PACKING, _SMALL = 1032, 1 << 20
 _SHOWN = 200
 #: Bytes at each end of a file in which heaps are looked for: the pixels of cubes lie between.
 _ENDS = 16 << 20
+_PIECE = 1 << 18
 #: Signature, version and reserved bytes of a global heap collection (HDF5 File Format Specification, III.E).
 _HEAP = b"GCOL\x01\0\0\0"
 
 
 def _heaps_are_whole(path: Path) -> bool:
     """Whether the texts of variable length can be walked through: the library runs for ever where not."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        parts = [file.read(_ENDS)]
-        if size > _ENDS:
-            file.seek(max(size - _ENDS, _ENDS))
-            parts.append(file.read(_ENDS))
-    for data in parts:
-        at = data.find(_HEAP)
+        ends = ((0, _ENDS), (max(size - _ENDS, _ENDS), size))
+        return all(_heap_is_whole(file, at, stop) for start, stop in ends for at in _heaps(file, start, stop))
+
+
+def _heaps(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
+    """Where heaps begin between two places of a file."""
+    # Small pieces stay in the processor's cache: to read them takes a third of the time of a large one.
+    piece = bytearray(_PIECE)
+    while start < stop:
+        file.seek(start)
+        count = min(file.readinto(piece), stop - start)
+        at = piece.find(_HEAP, 0, count)
         while at >= 0:
-            if not _heap_is_whole(data, at):
-                return False
-            at = data.find(_HEAP, at + 1)
-    return True
+            yield start + at
+            at = piece.find(_HEAP, at + 1, count)
+        if count < _PIECE:
+            return
+        # A heap may begin at the end of a piece.
+        start += count - len(_HEAP) + 1
 
 
-def _heap_is_whole(data: bytes, start: int) -> bool:
+def _heap_is_whole(file: BinaryIO, start: int, stop: int) -> bool:
     """Walk through one heap: each object is an index, a count, a size and as many bytes, in steps of 8."""
-    (size,) = struct.unpack_from("<Q", data.ljust(start + 16, b"\0"), start + 8)
-    at, end = start + 16, start + size
+    file.seek(start)
+    (size,) = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))
+    file.seek(start)
+    data = file.read(min(size, stop - start))
+    at = 16
     # One that is cut off by what is looked at is not for us to judge.
-    while at + 16 <= min(end, len(data)):
+    while at + 16 <= len(data):
         index, _, length = struct.unpack_from("<HH4xQ", data, at)
         if index == 0:
             # The rest is free, and its size counts from here.
-            return 16 <= length <= end - at
+            return 16 <= length <= size - at
         at += 16 + -(-length // 8) * 8
     return True
 
