@@ -106,7 +106,7 @@ def load_compiled(package: str) -> None:
     """
     from llvmlite.binding import add_symbol
     from numba.core.caching import FunctionCache
-    from numba.core.runtime import _nrt_python
+    from numba.core.runtime import _nrt_python  # type: ignore[attr-defined]
 
     ordinary = FunctionCache.load_overload
 
@@ -119,7 +119,7 @@ def load_compiled(package: str) -> None:
     # The functions by which kernels allocate arrays.
     for name, address in _nrt_python.c_helpers.items():
         add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
-    FunctionCache.load_overload = load_overload
+    FunctionCache.load_overload = load_overload  # type: ignore[method-assign]
 
 
 def cache_folder() -> Path:

@@ -11,8 +11,9 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -44,7 +45,7 @@ def _heaps_are_whole(path: Path) -> bool:
         return all(_heap_is_whole(file, at, stop) for start, stop in ends for at in _heaps(file, start, stop))
 
 
-def _heaps(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
+def _heaps(file: FileIO, start: int, stop: int) -> Iterator[int]:
     """Where heaps begin between two places of a file."""
     # Small pieces stay in the processor's cache: to read them takes a third of the time of a large one.
     piece = bytearray(_PIECE)
@@ -61,7 +62,7 @@ def _heaps(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
         start += count - len(_HEAP) + 1
 
 
-def _heap_is_whole(file: BinaryIO, start: int, stop: int) -> bool:
+def _heap_is_whole(file: FileIO, start: int, stop: int) -> bool:
     """Walk through one heap: each object is an index, a count, a size and as many bytes, in steps of 8."""
     file.seek(start)
     (size,) = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))
