@@ -30,12 +30,16 @@ import numpy as np
 from processes import descendants, memory_of
 
 from tasoc_mpi import cli
-from tasoc_mpi.core.names import catalog_name, cube_name
+from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
+from tasoc_mpi.core.names import catalog_name, cube_name, lightcurve_name
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.products import cube as cubes
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.star_catalog import CatalogSettings, footprint_text, open_catalog, write_catalog
+from tasoc_mpi.worklist.result_log import LogReader, LogWriter, log_path
 from tasoc_mpi.worklist.schema import TODO_DTYPE
-from tasoc_mpi.worklist.todo_file import create_todo
+from tasoc_mpi.worklist.todo_file import TODO_NAME, create_todo
+from tasoc_mpi.worklist.work_list import load_worklist
 
 BIN = Path(sys.executable).parent
 KEY = (1, 1, 1)
@@ -67,11 +71,13 @@ def timed(label: str, words: Sequence[object]) -> None:
     sys.stdout.flush()
 
 
+#: The largest memory is VmHWM: ru_maxrss counts that of the process which started it, too.
 _PEAK = """
-import resource, sys
+import sys
 from tasoc_mpi import cli
 status = cli.main(["--quiet", *sys.argv[1:]])
-print("peak", round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3), file=sys.stderr)
+words = next(line.split() for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print("peak", round(int(words[1]) * 1024 / 1e6), file=sys.stderr)
 sys.exit(status)
 """
 
@@ -188,9 +194,11 @@ def run_and_report(label: str, folder: Path, stars: Path, ranks: int, *options: 
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     summary = json.loads((output / "summary.json").read_text())
     n = summary["tasks_run"]
+    with sqlite3.connect(folder / TODO_NAME) as connection:
+        median = np.median([row[0] for row in connection.execute("SELECT elaptime FROM diagnostics")])
     print(
         f"{label:<28}{n:>6} stars {n / summary['seconds']:>6.0f} stars/s, {n / wall:>5.0f} with the start; "
-        f"{1e3 * cpu / n:.2f} ms of processor time a star; largest process {peak['Anonymous'] / 1e6:.0f} MB, "
+        f"a star {1e3 * median:.2f} ms in the median, {1e3 * cpu / n:.2f} ms of processor time; largest process {peak['Anonymous'] / 1e6:.0f} MB, "
         f"{peak['Pss'] / 1e6:.0f} MB with its share of mapped files",
         flush=True,
     )
@@ -201,30 +209,43 @@ def run_cube(options: argparse.Namespace) -> None:
     band_folder = options.folder / "band"
     if not (band_folder / cube_name(*KEY)).exists():
         make_band(band_folder, options.band, options.columns, options.density, options.simulated)
-    band = open_cube(band_folder / cube_name(*KEY))
+    starids = options.folder / "starids.txt"
     for frames in options.frames:
         for name, whole in (("full", True), ("small", False)):
             folder = options.folder / f"{name}{frames}"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            size = write_cube(folder / cube_name(*KEY), band, frames, whole)
-            logical = (folder / cube_name(*KEY)).stat().st_size
-            print(f"{name}, {frames} frames: {logical / 1e9:.1f} GB, {size / 1e9:.1f} GB of them on the disk")
-            if whole:
-                own = whole_catalog(band, band_folder, folder, options.stars)
-            else:
-                shutil.copy(band_folder / catalog_name(*KEY), folder)
-            starids = options.folder / "starids.txt"
-            starids.write_text("\n".join(map(str, own[: options.most])))
-            timed("todo", ("todo", folder))
+            if not (folder / TODO_NAME).exists():
+                make_cube(options, band_folder, folder, frames, whole)
+                timed("todo", ("todo", folder))
             run_and_report(f"{name}, {frames} frames", folder, starids, options.ranks)
-            shutil.rmtree(folder)
+            if not options.keep:
+                shutil.rmtree(folder)
     if not options.keep:
         shutil.rmtree(band_folder)
 
 
+def make_cube(options: argparse.Namespace, band_folder: Path, folder: Path, frames: int, whole: bool) -> None:
+    """The cube and the catalog of one run."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    band = open_cube(band_folder / cube_name(*KEY))
+    size = write_cube(folder / cube_name(*KEY), band, frames, whole)
+    logical = (folder / cube_name(*KEY)).stat().st_size
+    print(
+        f"{folder.name}: a cube of {logical / 1e9:.1f} GB, {size / 1e9:.1f} GB of them on the disk",
+        flush=True,
+    )
+    if whole:
+        own = whole_catalog(band, band_folder, folder, options.stars)
+        (options.folder / "starids.txt").write_text("\n".join(map(str, own[: options.most])))
+    else:
+        shutil.copy(band_folder / catalog_name(*KEY), folder)
+
+
 def make_list(folder: Path, n: int) -> None:
-    """A work list of n rows, 70% of them with a light curve."""
+    """A work list of n rows on 16 CCDs, and the logs of a run that has computed nine tenths of them.
+
+    A tenth of the light curves names a fainter star of its CCD to be skipped; a tenth of the rows failed.
+    """
     rng = np.random.default_rng(1)
     rows = np.zeros(n, TODO_DTYPE)
     rows["priority"] = np.arange(1, n + 1)
@@ -232,43 +253,63 @@ def make_list(folder: Path, n: int) -> None:
     rows["sector"], rows["datasource"], rows["cadence"], rows["cbv_area"] = 1, "ffi", 1800, 111
     rows["camera"], rows["ccd"] = rng.integers(1, 5, n), rng.integers(1, 5, n)
     rows["tmag"] = np.sort(15 - rng.exponential(1.2, n).clip(0, 12))
-    status = rng.choice([1, 1, 1, 1, 1, 1, 1, 3, 2, 5], n)
     row, column = rng.uniform(0, SIDE, n), rng.uniform(FIRST_COLUMN, FIRST_COLUMN + SIDE, n)
-    folder.mkdir(parents=True)
-    (folder / "output").mkdir()
+    (folder / "output").mkdir(parents=True)
     tiles = (32 * (row // 64) + (column - FIRST_COLUMN) // 64).astype(int)
-    create_todo(folder / "todo.sqlite", rows, tiles)
+    path = folder / "todo.sqlite"
+    create_todo(path, rows, tiles)
+    worklist = load_worklist(path)
+    status = rng.choice([*7 * [STATUS.OK], STATUS.WARNING, STATUS.ERROR, STATUS.UNKNOWN], n)
     noise = 10 ** (0.22 * (rows["tmag"] - 10)) * 200e-6 * rng.lognormal(0, 0.2, n)
-    name = "c1800/00000/tess{:011d}-s001-1-1-c1800-dr01-v06-tasoc_lc.fits.gz"
-    with sqlite3.connect(folder / "todo.sqlite") as connection:
-        connection.execute("INSERT INTO photometry_output VALUES ('output', 6)")
-        connection.executemany(
-            "UPDATE todolist SET status=? WHERE priority=?",
-            zip(status.tolist(), range(1, n + 1), strict=True),
-        )
-        connection.executemany(
-            "INSERT INTO diagnostics (priority, lightcurve, method_used, elaptime, worker_wait_time, "
-            "rms_hour, ptp, mask_size, contamination, pos_row, pos_column, errors) "
-            "VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                (
-                    i + 1, name.format(int(rows["starid"][i])) if status[i] in (1, 3) else None, "aperture",
-                    0.003, 0.0, float(noise[i]), float(noise[i]), 9.0, 0.02, float(row[i]), float(column[i]),
-                    f"ValueError: {i} bad" if status[i] == 2 else None,
+    values = dict(elaptime=0.003, rms_hour=noise, ptp=noise, mask_size=9, contamination=0.02)
+    values |= dict(status=status, pos_row=row, pos_column=column, priority=rows["priority"])
+    for number, ccd in enumerate(worklist.ccds):
+        here = np.flatnonzero((worklist.ccd_of == number) & (status != STATUS.UNKNOWN))
+        writer = LogWriter(LogReader(log_path(folder / "output", ccd), worklist, ccd), 6)
+        for at in range(0, len(here), 500):
+            part = here[at : at + 500]
+            numbers = np.zeros(len(part), RESULT_DTYPE)
+            for name in DIAGNOSTICS:
+                numbers[name] = np.nan
+            for name, value in values.items():
+                numbers[name] = np.broadcast_to(value, n)[part]
+            numbers["skip_count"][:-1] = (rng.random(len(part) - 1) < 0.1) & (numbers["status"][:-1] != 2)
+            names = [
+                None if failed else lightcurve_name(starid, *ccd, 1800, 1, 6)
+                for starid, failed in zip(
+                    rows["starid"][part].tolist(), (numbers["status"] == STATUS.ERROR).tolist(), strict=True
                 )
-                for i in range(n)
-                if status[i] != 5
-            ),
-        )  # fmt: skip
+            ]
+            errors = [f"Traceback\nValueError: {star} bad" if not x else None for star, x in enumerate(names)]
+            skips = rows["starid"][part[1:][numbers["skip_count"][:-1] > 0]]
+            message = pack_results(Results(numbers, names, ["aperture"] * len(part), errors, skips))
+            writer.append([(time.time(), message)])
+        writer.close()
+
+
+def make_files(folder: Path) -> int:
+    """Empty files in place of the published light curves; their number."""
+    with sqlite3.connect(folder / "todo.sqlite") as connection:
+        found = connection.execute("SELECT lightcurve FROM diagnostics WHERE lightcurve IS NOT NULL")
+        names = [folder / "output" / name for (name,) in found]
+    for parent in {path.parent for path in names}:
+        parent.mkdir(parents=True, exist_ok=True)
+    for path in names:
+        path.touch()
+    return len(names)
 
 
 def run_lists(options: argparse.Namespace) -> None:
     """The part `lists`."""
     if not options.folder.exists():
         make_list(options.folder, options.rows)
-    for name in ("status", "summary", "report", "publish"):
+    for name in ("publish", "status", "summary", "report"):
         timed(name, (name, options.folder))
     timed("run --dry-run", ("run", options.folder, "--dry-run"))
+    number = make_files(options.folder)
+    timed(f"publish, {number} files", ("publish", options.folder))
+    if not options.keep:
+        shutil.rmtree(options.folder)
 
 
 def run_catalog(options: argparse.Namespace) -> None:
@@ -323,7 +364,6 @@ def main() -> None:
     one.add_argument("--stars", type=int, default=60_000, help="of Tmag 15 at most, on the CCD")
     one.add_argument("--most", type=int, default=5500, help="stars that are computed")
     one.add_argument("--ranks", type=int, default=3)
-    one.add_argument("--keep", action="store_true", help="keep the simulated band")
     one.set_defaults(part=run_cube)
     for name, part, option, number in (
         ("lists", run_lists, "--rows", 2_000_000),
@@ -335,6 +375,7 @@ def main() -> None:
         one.set_defaults(part=part)
     for one in parts.choices.values():
         one.add_argument("folder", type=Path)
+        one.add_argument("--keep", action="store_true", help="keep what was made")
     options = parser.parse_args()
     options.part(options)
 

@@ -20,7 +20,7 @@ from .photometry.method_class import photometry_class
 from .photometry.sources import CubeSource
 from .products.cube import Cube, open_cube
 from .products.fits_read import FITSReader
-from .products.star_catalog import StarCatalog, header_catalog, open_catalog
+from .products.star_catalog import StarCatalog, catalog_settings, header_catalog, is_listed, open_catalog
 from .products.tesscut import is_cutout
 from .products.tpf import read_tpf
 from .products.tpf_files import find_tpfs, tpf_pattern
@@ -202,9 +202,9 @@ def _find_star(
         return starid, {"input_folder": folder, "datasource": "tpf", "sector": sector, "cadence": cadence}
     found = []
     for path in sorted(folder.glob("catalog_sector*_camera*_ccd*.sqlite")):
-        catalog = open_catalog(path)
-        if starid in catalog and sector in (None, catalog.settings.sector):
-            found.append(catalog.settings)
+        settings = catalog_settings(path)
+        if sector in (None, settings.sector) and is_listed(path, starid):
+            found.append(settings)
     if not found:
         raise MissingInput(
             f"{folder.absolute()}: TIC {starid} is neither in a target pixel file "

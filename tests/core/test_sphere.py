@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.sphere import (
+    SkyIndex,
     cone_centres,
     convex_hull,
     directions,
@@ -183,3 +184,30 @@ def test_cones_cover_the_field(ra, dec, width, seed):
     centres = unit_vectors(*cone_centres(corners, 0.2, 1.0).T)
     nearest = (unit_vectors(inside.ra.deg, inside.dec.deg) @ centres.T).max(axis=1)
     assert (nearest >= np.cos(np.deg2rad(1.0))).all()
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(0.1, 0.0), (359.95, 60.0), (200.0, 89.9), (80.0, -89.95)])
+@pytest.mark.parametrize("radius", [0.2, 3.0, 180.0])
+def test_a_sky_index_finds_the_positions_within_a_radius(ra, dec, radius):
+    rng = np.random.default_rng(4)
+    ras, decs = rng.uniform(0, 360, 4000), np.degrees(np.arcsin(rng.uniform(-1, 1, 4000)))
+    ras[:500], decs[:500] = ra + rng.normal(0, 1, 500), np.clip(dec + rng.normal(0, 0.3, 500), -90, 90)
+    distance = SkyCoord(ras, decs, unit="deg").separation(SkyCoord(ra, dec, unit="deg")).deg
+    found = SkyIndex(ras, decs).within(ra, dec, radius)
+    assert len(found) > 5
+    np.testing.assert_array_equal(found, np.flatnonzero(distance <= radius))
+
+
+def test_a_search_compares_the_positions_of_its_declinations_alone():
+    index = SkyIndex(np.linspace(0, 90, 1000), np.linspace(-45, 45, 1000))
+    compared = []
+
+    class Counted(np.ndarray):
+        def __getitem__(self, key):
+            found = super().__getitem__(key)
+            compared.append(len(found))
+            return np.asarray(found)
+
+    index._vectors = index._vectors.view(Counted)
+    assert len(index.within(45.0, 0.0, 0.2)) == 4
+    assert compared == [4]

@@ -20,6 +20,7 @@ from tasoc_mpi.core.sphere import unit_vectors
 from tasoc_mpi.models.barycentre import ephemeris
 from tasoc_mpi.photometry.stamp import default_size
 from tasoc_mpi.products.cube import open_cube
+from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.star_catalog import open_catalog, write_catalog
 from tasoc_mpi.report.results import read_curve
 
@@ -603,6 +604,31 @@ def test_a_target_pixel_file_alone(simulated, tmp_path, caplog):
         pho.save_lightcurve()
     assert "taken from the header" in caplog.text
     assert "without pixel flags" in caplog.text
+
+
+def test_a_target_pixel_file_does_not_look_at_all_stars_of_its_ccd(simulated, tmp_path, monkeypatch):
+    folder = simulated.copy(tmp_path)
+    path = folder / "catalog_sector001_camera1_ccd1.sqlite"
+    known = open_catalog(path)
+    todo = load_todo(folder / "todo.sqlite")
+    starid = int(todo[todo["datasource"] == "tpf"]["starid"][0])
+    with Box(starid, folder, tmp_path, datasource="tpf") as pho:
+        before = pho.catalog
+    far = known.stars.copy()
+    far["starid"] += known.stars["starid"].max()
+    far["decl"] += 3.0
+    write_catalog(path, known.settings, np.concatenate([known.stars, far]))
+    asked = []
+    place = FrameWCS.stars
+    monkeypatch.setattr(FrameWCS, "stars", lambda wcs, *args: asked.append(len(args[0])) or place(wcs, *args))
+    with Box(starid, folder, tmp_path, datasource="tpf") as pho:
+        assert len(before) > 3
+        assert list(pho.catalog["starid"]) == list(before["starid"])
+        np.testing.assert_array_equal(pho.catalog["row"], before["row"])
+    assert len(asked) == 1
+    assert asked[0] <= len(known)
+    with pytest.raises(InputError, match="far outside of the pixels"):
+        Box(int(far["starid"][0]), folder, tmp_path, datasource=f"tpf:{starid}")
 
 
 def test_short_cadences_inherit_the_flags_of_their_frame(simulated, tmp_path):

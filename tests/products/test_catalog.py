@@ -17,6 +17,7 @@ from tasoc_mpi.products.star_catalog import (
     STAR_DTYPE,
     CatalogSettings,
     footprint_text,
+    is_listed,
     julian_epoch,
     move_stars,
     open_catalog,
@@ -53,6 +54,7 @@ def test_catalog_comes_back_sorted_and_others_can_read_it(tmp_path):
     assert 7 * 13 in catalog
     assert 7 * 13 + 1 not in catalog
     assert 10**9 not in catalog
+    assert [is_listed(path, starid) for starid in (7 * 13, 7 * 13 + 1)] == [True, False]
     with sqlite3.connect(path) as plain:
         names = [row[1] for row in plain.execute("PRAGMA table_info(catalog)")]
         assert tuple(names) == STAR_DTYPE.names

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InputError
 
 __all__ = [
+    "SkyIndex",
     "cone_centres",
     "convex_hull",
     "directions",
@@ -51,6 +52,35 @@ def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
     out = np.empty((*np.broadcast(ra, dec).shape, 3))
     out[..., 0], out[..., 1], out[..., 2] = np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)
     return out
+
+
+class SkyIndex:
+    """Finds the positions around a place on the sky; a search looks at those of its declinations alone.
+
+    Parameters
+    ----------
+    ra, dec : array_like, shape (N,)
+        Degrees.
+
+    Examples
+    --------
+    >>> SkyIndex([10, 20, 350], [0, 0, 0.5]).within(355, 0, 15.1)
+    array([0, 2])
+    """
+
+    def __init__(self, ra: ArrayLike, dec: ArrayLike) -> None:
+        self._order = np.argsort(dec, kind="stable")
+        self._dec = np.asarray(dec, dtype="f8")[self._order]
+        self._vectors = unit_vectors(np.asarray(ra)[self._order], self._dec)
+
+    def within(self, ra: float, dec: float, radius: float) -> NDArray[np.intp]:
+        """Indices of the positions within a radius of a place, in order; all in degrees."""
+        first = np.searchsorted(self._dec, dec - radius, "left")
+        last = np.searchsorted(self._dec, dec + radius, "right")
+        chords = self._vectors[first:last] - unit_vectors(ra, dec)
+        longest = 2 * np.sin(np.deg2rad(min(radius, 180.0)) / 2)
+        near = np.einsum("ij,ij->i", chords, chords) <= longest**2
+        return np.sort(self._order[first:last][near])
 
 
 def directions(vectors: ArrayLike) -> NDArray[np.float64]:

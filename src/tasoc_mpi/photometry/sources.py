@@ -6,6 +6,7 @@ import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 #: Header cards that are the same for all stars. Of the last five, cubes store 0 or '' for an unknown value.
 _FACTS = ("CRMITEN", "CRSPOC", "PROCVER", "DATA_REL", "CRBLKSZ", "NUM_FRM", "NREADOUT")
 _NEVER_ZERO = _FACTS[2:]
+#: Stars up to so many pixels beyond a target pixel file's belong to its catalog: a CCD may have half a
+#: million others. No method looks farther: halo's masks have a radius of 55 pixels at Tmag -1.5.
+_REACH = 60
 
 
 class Source(ABC):
@@ -62,6 +66,7 @@ class Source(ABC):
     ephemeris : str
         Origin of `tess_positions`.
     catalog : StarCatalog
+        Of the CCD; of a target pixel file only the stars in it and around it.
     star_positions : ndarray, shape (N, 2)
         0-based (column, row) of every catalog star in the reference frame.
     wcs_header : str
@@ -120,6 +125,16 @@ class Source(ABC):
         self, flagged: NDArray[np.bool_], spacecraft_time: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         """Cadences of the light curve, shape (T,), that fall into flagged frames of `cube`, shape (F,)."""
+
+    def index(self, starid: int) -> int:
+        """Place of a star in `catalog.stars` and `star_positions`.
+
+        Raises
+        ------
+        InputError
+            If the star is not there.
+        """
+        return self.catalog.index(starid)
 
     @functools.cached_property
     def _movement(self) -> ImageMovementKernel:
@@ -221,14 +236,19 @@ class TPFSource(Source):
                 f"{tpf.path}: its world coordinates cannot be inverted; no star can be placed on it"
             )
         ccd = (tpf.sector, tpf.camera, tpf.ccd)
-        positions = tpf.wcs.stars(catalog.stars["ra"], catalog.stars["decl"], 0)
+        self._whole = catalog
+        pixel = float(np.linalg.norm(tpf.wcs.cd[0], 2))  # degrees, along its longest direction
+        reach = pixel * (float(np.hypot(*tpf.aperture.shape)) / 2 + _REACH)
+        stars = catalog.stars[catalog.positions.within(*tpf.middle, reach)]
+        catalog = replace(catalog, stars=stars)
+        positions = tpf.wcs.stars(stars["ra"], stars["decl"], 0)
         super().__init__(tpf.path, tpf, tpf.header, ccd, catalog, positions, cube)
         self.cadence, self._tpf = tpf.cadence, tpf
         self.facts = _facts({**tpf.table_header, **tpf.header})
         self.background = PixelBackground(tpf.backgrounds)
         # The pixels that SPOC used for its own flux and positions do not matter here.
         self.collected = (tpf.aperture & ~(2 | 8)).astype(np.int32)
-        star = catalog.stars[catalog.index(tpf.starid)]
+        star = catalog.stars[self.index(tpf.starid)]
         spacecraft_time = self.time - self.timecorr
         self.tess_positions, self.ephemeris = ephemeris(
             spacecraft_time, self.timecorr, star["ra"], star["decl"]
@@ -242,6 +262,12 @@ class TPFSource(Source):
         header["CRPIX1"] += tpf.column_offset
         header["CRPIX2"] += tpf.row_offset
         self.wcs_header = header.tostring()
+
+    def index(self, starid: int) -> int:
+        """As `Source.index`; stars far outside of the pixels have no place."""
+        if starid not in self.catalog and starid in self._whole:
+            raise InputError(f"TIC {starid} is far outside of the pixels of {self.path}")
+        return super().index(starid)
 
     def times(self, starid: int, ra: float, dec: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """As `Source.times`; those in the file are right for its own star."""

@@ -56,7 +56,7 @@ class StampStars(StampPixels):
     ) -> None:
         self.input_folder = os.fspath(input_folder)
         source = load_source(self.input_folder, int(starid), datasource, *where, cache)
-        i = source.catalog.index(int(starid))
+        i = source.index(int(starid))
         star = source.catalog.stars[i]
         self.target: dict[str, Any] = dict(zip(star.dtype.names, star.item(), strict=True))
         column, row = source.star_positions[i].tolist()

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.atomic import replacing
 from ..core.errors import InputError, MissingInput, one_line
 from ..core.input_files import InputFile
-from ..core.sphere import convex_hull, from_tangent_plane
+from ..core.sphere import SkyIndex, convex_hull, from_tangent_plane
 from ..core.times import BTJD_ZERO
 from .ccd_outline import camera_centre_sky, stamp_outline
 from .star_values import check_stars
@@ -40,6 +40,7 @@ __all__ = [
     "catalog_settings",
     "footprint_text",
     "header_catalog",
+    "is_listed",
     "julian_epoch",
     "move_stars",
     "open_catalog",
@@ -105,6 +106,11 @@ class StarCatalog:
     def starids(self) -> NDArray[np.int64]:
         """`starid` of all stars by itself, shape (N,): a search in the field of `stars` would copy it."""
         return np.ascontiguousarray(self.stars["starid"])
+
+    @functools.cached_property
+    def positions(self) -> SkyIndex:
+        """Finds stars by `ra` and `decl`."""
+        return SkyIndex(self.stars["ra"], self.stars["decl"])
 
     def __contains__(self, starid: int) -> bool:
         i = self.starids.searchsorted(starid)
@@ -207,6 +213,13 @@ def open_catalog(path: str | os.PathLike[str]) -> StarCatalog:
         stars = np.fromiter(cursor, dtype=STAR_DTYPE)
     check_stars(path, stars, "remove it and run tasoc-mpi catalog")
     return StarCatalog(path, settings, stars)
+
+
+def is_listed(path: str | os.PathLike[str], starid: int) -> bool:
+    """Whether a catalog has a star, without reading the others; errors are those of `open_catalog`."""
+    with _reading(Path(path)) as connection:
+        found = connection.execute("SELECT 1 FROM catalog WHERE starid = ?", (starid,))
+        return found.fetchone() is not None
 
 
 def catalog_settings(path: str | os.PathLike[str]) -> CatalogSettings:

@@ -84,6 +84,14 @@ class TPF:
         rows, columns = self.aperture.shape
         return self.row_offset, self.row_offset + rows, self.column_offset, self.column_offset + columns
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """(ra, dec) of the middle of the stamp, degrees; only with a good `wcs`."""
+        row_min, row_max, col_min, col_max = self.stamp
+        column, row = np.array([(col_min + col_max - 1) / 2]), np.array([(row_min + row_max - 1) / 2])
+        ra, dec = self.wcs.sky(column, row, 0)[0].tolist()
+        return ra, dec
+
 
 def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Camera and CCD of a target pixel file; only its first header is read.

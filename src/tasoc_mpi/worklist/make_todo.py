@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, UsageError
 from ..core.names import CCDKey, catalog_name, cube_name, find_cubes
 from ..core.settings import load_settings
-from ..core.sphere import separation, unit_vectors
+from ..core.sphere import SkyIndex, separation, unit_vectors
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.cube import Cube, open_cube
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS, find_ffis
@@ -244,7 +244,7 @@ def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit
     secondaries, edges = [np.zeros(0, dtype=_DTYPE)], [np.zeros(0)]
     stars = np.zeros(0, dtype=STAR_DTYPE) if catalog is None else catalog.stars
     stars = stars[stars["tmag"] < faint_limit]
-    vectors = unit_vectors(stars["ra"], stars["decl"])
+    positions = SkyIndex(stars["ra"], stars["decl"])
     for info in infos:
         tpf = read_tpf(info.path, rows=False)
         key = (tpf.sector, tpf.camera, tpf.ccd)
@@ -256,8 +256,8 @@ def _tpf_rows(infos: Sequence[TPFInfo], catalog: StarCatalog | None, faint_limit
         if not tpf.wcs.good[0]:
             logger.warning("%s has no usable WCS: the other stars in it are not listed", tpf.path)
             continue
-        near = stars[vectors @ _middle(tpf) > np.cos(_reach(tpf))]
-        rows, edge = _secondaries(tpf, near, _centre(catalog))
+        near = positions.within(*tpf.middle, _reach(tpf))
+        rows, edge = _secondaries(tpf, stars[near], _centre(catalog))
         secondaries.append(rows)
         edges.append(edge)
     targets = [info.starid for info in infos]
@@ -289,16 +289,9 @@ def _primary(tpf: TPF, catalog: StarCatalog | None) -> NDArray[np.void]:
     return rows
 
 
-def _middle(tpf: TPF) -> NDArray[np.float64]:
-    """Unit vector of the middle of a stamp."""
-    row_min, row_max, col_min, col_max = tpf.stamp
-    column, row = np.array([(col_min + col_max - 1) / 2]), np.array([(row_min + row_max - 1) / 2])
-    return unit_vectors(*tpf.wcs.sky(column, row, 0)[0])
-
-
 def _reach(tpf: TPF) -> float:
-    """A radius around the middle of a stamp that is sure to hold it, radians."""
-    return np.deg2rad(2 * _PIXEL) * (float(np.hypot(*tpf.aperture.shape)) / 2 + 1)
+    """A radius around the middle of a stamp that is sure to hold it, degrees."""
+    return 2 * _PIXEL * (float(np.hypot(*tpf.aperture.shape)) / 2 + 1)
 
 
 def _secondaries(
