@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sqlite3
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,10 +24,11 @@ from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.report import run_status
 from tasoc_mpi.report.chosen_stars import choose_stars, find_period
 from tasoc_mpi.report.noise import expected_noise, mixture_sigma, noise_parts
+from tasoc_mpi.report.page_plots import noise_plot
 from tasoc_mpi.report.pictures import draw_pictures
 from tasoc_mpi.report.recovery import box_period, fit_scale, wave_period
-from tasoc_mpi.report.results import TYPICAL_SKY, read_curve, read_run, sky_level
-from tasoc_mpi.report.summary import magnitude_bins, summary_lines
+from tasoc_mpi.report.results import RESULT_DTYPE, TYPICAL_SKY, Run, read_curve, read_run, sky_level
+from tasoc_mpi.report.summary import magnitude_bins, measured_groups, summary_lines
 from tasoc_mpi.report.truth_comparison import compare, isolated_stars
 from tasoc_mpi.report.truth_report import comparison_lines, draw_comparisons
 from tasoc_mpi.report.variables import Variable
@@ -83,8 +85,8 @@ def test_bins_hold_the_medians_of_stars_that_are_ok(tmp_path):
     run = read_run(make_folder(tmp_path))
     assert run.output == tmp_path / "curves"
     assert sky_level(run) == (90.0, 3)
-    ffi = run.stars[run.stars["datasource"] == "ffi"]
-    first, second, third, last = magnitude_bins(ffi, 90.0)
+    ffi = run.stars["datasource"] == "ffi"
+    first, second, third, last = magnitude_bins(run.stars, ffi, 90.0)
     assert [b.tmag for b in (first, second, third)] == [8.0, 11.0, 14.0]
     assert np.isnan(last.tmag)
     assert {s: n for s, n in first.counts.items() if n} == {OK: 3, WARNING: 1}
@@ -96,9 +98,30 @@ def test_bins_hold_the_medians_of_stars_that_are_ok(tmp_path):
     assert np.isnan(second.rms_hour)
     assert second.elaptime == 0.001
     # The variation of an injected variable is no noise, but the star counts.
-    (first, *_) = magnitude_bins(ffi, 90.0, {1002})
+    (first, *_) = magnitude_bins(run.stars, ffi, 90.0, {1002})
     assert (first.rms_hour, first.mask_size, first.counts[OK]) == (pytest.approx(120e-6), 25, 3)
     assert (first.rms_hour_low, first.rms_hour_high) == pytest.approx((106.4e-6, 133.6e-6))
+
+
+def test_long_lists_are_not_copied(tmp_path):
+    stars = np.zeros(40_000, RESULT_DTYPE)
+    stars["starid"] = stars["priority"] = np.arange(len(stars))
+    stars["status"], stars["datasource"], stars["lightcurve"], stars["method"] = OK, "ffi", "", "aperture"
+    stars["tmag"], stars["rms_hour"], stars["mask_size"] = np.arange(len(stars)) % 8 + 8, 1e-3, 9
+    run = Run(tmp_path / "todo.sqlite", tmp_path, stars)
+    report = SimpleNamespace(run=run, ratio=np.ones(len(stars)), data={"groups": []})
+
+    def read() -> None:
+        report.data["groups"] = [group.values for group in measured_groups(run)]
+        noise_plot(report)
+
+    read()  # imports
+    tracemalloc.start()
+    read()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.data["groups"][0]["stars"] == len(stars)
+    assert peak < 0.5 * stars.nbytes
 
 
 def test_the_summary_says_the_numbers(tmp_path, capsys):

@@ -84,7 +84,9 @@ def noise_figure(run: Run, variables: dict[int, Variable]) -> Figure:
     _draw_stars(axes, stars, injected)
     ratio = np.full(len(stars), np.nan)
     for number, (title, group) in enumerate(star_groups(stars)):
-        sky, _ = sky_level(run, stars[group])
+        rows = chosen.copy()
+        rows[chosen] = group
+        sky, _ = sky_level(run, rows)
         ratio[group] = stars["rms_hour"][group] / expected_noise(
             stars["tmag"][group], stars["mask_size"][group], sky
         )
@@ -117,9 +119,14 @@ def noise_figure(run: Run, variables: dict[int, Variable]) -> Figure:
 
 def run_title(run: Run) -> str:
     """The CCDs and numbers of a run: stars once, and rows of the work list where there are more."""
-    ccds = np.unique(run.stars[["sector", "camera", "ccd"]])
+    stars = run.stars
+    # Numbers are sorted ten times faster than rows.
+    _, first = np.unique(
+        (stars["sector"].astype("i8") * 16 + stars["camera"]) * 16 + stars["ccd"], return_index=True
+    )
+    ccds = stars[first][["sector", "camera", "ccd"]].tolist()
     if len(ccds) == 1:
-        sector, camera, ccd = ccds[0].tolist()
+        ((sector, camera, ccd),) = ccds
         where = f"sector {sector}, camera {camera}, CCD {ccd}"
     else:
         where = f"{len(ccds)} CCDs"

@@ -88,13 +88,15 @@ def noise_plot(report: RunReport) -> Figure:
     """1-hour noise against magnitude, with the expected noise."""
     stars, run = report.run.stars, report.run
     chosen = run.ok & np.isfinite(stars["tmag"]) & (stars["rms_hour"] > 0)
-    stars, ratio = stars[chosen], report.ratio[chosen]
+    ratio = report.ratio[chosen]
+    tmag, noise = stars["tmag"][chosen], stars["rms_hour"][chosen]
     plot = _figure(420, y_axis_type="log", x_axis_label="TESS magnitude", y_axis_label="1-hour noise (ppm)")
-    shown = stars
-    if len(stars) > MOST_POINTS:
-        _density(plot, stars["tmag"], np.log10(1e6 * stars["rms_hour"]))
-        shown = stars[np.sort(np.argsort(-np.nan_to_num(ratio), kind="stable")[:_OUTLIERS])]
-        ratio = shown["rms_hour"] / (stars["rms_hour"] / ratio)[np.isin(stars["priority"], shown["priority"])]
+    rows = np.flatnonzero(chosen)
+    if len(rows) > MOST_POINTS:
+        _density(plot, tmag, np.log10(1e6 * noise))
+        outliers = np.sort(np.argsort(-np.nan_to_num(ratio), kind="stable")[:_OUTLIERS])
+        rows, ratio = rows[outliers], ratio[outliers]
+    shown = stars[rows]
     columns = {
         "starid": shown["starid"].astype("f8"),
         "tmag": shown["tmag"],
@@ -104,7 +106,7 @@ def noise_plot(report: RunReport) -> Figure:
         "contamination": shown["contamination"],
     }
     is_tpf = np.char.startswith(shown["datasource"], "tpf")
-    most = "" if len(shown) == len(stars) else "most over expected: "
+    most = "" if len(shown) == len(tmag) else "most over expected: "
     kinds = ((~is_tpf, "full frame images", "blue"), (is_tpf, "target pixel files", "orange"))
     for mine, name, colour in kinds:
         if mine.any():
@@ -118,7 +120,7 @@ def noise_plot(report: RunReport) -> Figure:
                 ("over expected", "@ratio{0.00}"), ("mask", "@mask{0} px"),
                 ("contamination", "@contamination{0.000}"),
             )  # fmt: skip
-    _expected(plot, report, stars)
+    _expected(plot, report, tmag)
     plot.legend.location = "top_left"
     plot.legend.click_policy = "hide"
     return plot
@@ -143,12 +145,12 @@ def _density(plot: Figure, x: NDArray[Any], log_y: NDArray[Any]) -> None:
     _hover(plot, cells, ("stars", "@count{0}"))
 
 
-def _expected(plot: Figure, report: RunReport, stars: NDArray[np.void]) -> None:
+def _expected(plot: Figure, report: RunReport, tmag: NDArray[np.float64]) -> None:
     """Curves of the expected noise for masks of the median size at each magnitude."""
     groups = report.data["groups"]
-    if not len(stars) or not groups:
+    if not len(tmag) or not groups:
         return
-    grid = np.arange(np.floor(stars["tmag"].min()), np.ceil(stars["tmag"].max()) + 0.01, 0.1)
+    grid = np.arange(np.floor(tmag.min()), np.ceil(tmag.max()) + 0.01, 0.1)
     bins = [one for one in groups[0]["magnitudes"] if one["mask_size"] and one["tmag"] is not None]
     if not bins:
         return

@@ -217,11 +217,13 @@ def _map_choices(plot: Figure, made: dict[str, Any], points: bool) -> dict[str, 
 
 def _search_columns(report: RunReport) -> dict[str, Any]:
     """All rows in order of their TIC numbers, packed: what the search box looks in."""
-    order = np.argsort(report.run.stars["starid"], kind="stable")
-    stars = report.run.stars[order]
+    rows = report.run.stars
+    order = np.argsort(rows["starid"], kind="stable")
+    names = ("starid", "sector", "camera", "ccd", "tmag", "status", "datasource", "rms_hour")
+    stars = {name: rows[name][order] for name in names}
     ccd = {ccd: place for place, ccd in enumerate(report.ccds)}
     keys = np.array([*ccd, (0, 0, 0)])
-    place = np.zeros(len(stars), int)
+    place = np.zeros(len(rows), int)
     for k in range(len(ccd)):
         same = [stars[name] == key for name, key in zip(("sector", "camera", "ccd"), keys[k], strict=True)]
         place[np.logical_and.reduce(same)] = k
@@ -239,10 +241,10 @@ def _search_columns(report: RunReport) -> dict[str, Any]:
         "skipped": np.packbits(by >= 0, bitorder="little").tobytes(),
         "by": rank[by[by >= 0]].astype("<u4").view("u1").reshape(-1, 4).T.tobytes(),
     }
-    if len(stars) <= _MOST_WITH_NOISE:
+    if len(rows) <= _MOST_WITH_NOISE:
         columns["noise"] = (1e6 * stars["rms_hour"]).astype("<f4").tobytes()
     packed = {name: base64.b64encode(zlib.compress(data, 6)).decode() for name, data in columns.items()}
-    return {"count": len(stars), "ccds": [list(one) for one in report.ccds], "columns": packed}
+    return {"count": len(rows), "ccds": [list(one) for one in report.ccds], "columns": packed}
 
 
 def _varints(values: NDArray[np.uint64]) -> bytes:

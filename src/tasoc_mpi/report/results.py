@@ -7,6 +7,7 @@ import gzip
 import math
 import os
 import sqlite3
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -215,7 +216,12 @@ def _stars(conn: sqlite3.Connection, around: int | None) -> NDArray[np.void]:
     done = 0
     # The rows of a whole sector as Python objects would be gigabytes.
     while some := rows.fetchmany(_ROWS):
-        stars[done : done + len(some)] = [tuple(np.nan if x is None else x for x in row) for row in some]
+        part = stars[done : done + len(some)]
+        for name, column in zip(RESULT_DTYPE.names or (), zip(*some, strict=True), strict=True):
+            # None becomes NaN. Millions of rows share the names of a few methods.
+            part[name] = np.array(
+                [*map(sys.intern, column)] if name == "method" else column, part[name].dtype
+            )
         done += len(some)
     return stars
 
@@ -315,25 +321,27 @@ def _reason(path: Path, error: InputError) -> str:
     return str(error).removeprefix(f"{path}: ").removesuffix(f"; {WAY_OUT}")
 
 
-def sky_level(run: Run, stars: NDArray[np.void] | None = None) -> tuple[float, int]:
+def sky_level(run: Run, chosen: NDArray[np.bool_] | None = None) -> tuple[float, int]:
     """The sky in e-/s a pixel: median over the masks of up to 25 light curves, spread over the work list.
 
     Parameters
     ----------
     run : Run
-    stars : ndarray of RESULT_DTYPE, optional
-        Which stars. Default: those of the run that are OK.
+    chosen : ndarray of bool, optional
+        Which of the run's stars. Default: those that are OK.
 
     Returns
     -------
     (float, int)
         The level, and how many light curves it is from; 0 where there is none and the level is `TYPICAL_SKY`.
     """
-    stars = run.stars[run.ok] if stars is None else stars
-    stars = stars[(stars["lightcurve"] != "") & (stars["mask_size"] > 0)]
-    chosen = stars[np.unique(np.linspace(0, len(stars) - 1, 25).round().astype(int))] if len(stars) else stars
+    stars = run.stars
+    rows = np.flatnonzero(
+        (run.ok if chosen is None else chosen) & (stars["lightcurve"] != "") & (stars["mask_size"] > 0)
+    )
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, 25).round().astype(int))] if len(rows) else rows
     levels = []
-    for star in chosen:
+    for star in stars[rows]:
         try:
             curve = read_curve(run.file(star))
         except MissingInput:

@@ -94,21 +94,24 @@ def measured_groups(run: Run, variables: Collection[int] = ()) -> list[Group]:
     """
     groups = []
     for title, chosen in star_groups(run.stars):
-        rows = run.stars[chosen]
-        sky, files = sky_level(run, rows[rows["status"] == STATUS.OK])
-        stars = len(np.unique(rows["starid"]))
-        groups.append(Group(title, chosen, stars, sky, files > 0, magnitude_bins(rows, sky, variables)))
+        sky, files = sky_level(run, chosen & run.ok)
+        stars = len(np.unique(run.stars["starid"][chosen]))
+        bins = magnitude_bins(run.stars, chosen, sky, variables)
+        groups.append(Group(title, chosen, stars, sky, files > 0, bins))
     return groups
 
 
 def magnitude_bins(
-    stars: NDArray[np.void], sky: float, variables: Collection[int] = ()
+    stars: NDArray[np.void], chosen: NDArray[np.bool_], sky: float, variables: Collection[int] = ()
 ) -> list[MagnitudeBin]:
     """Sort stars into bins of one magnitude, brightest first.
 
     Parameters
     ----------
     stars : ndarray of RESULT_DTYPE
+        Of a run: gigabytes of a few million rows, so only columns are copied.
+    chosen : ndarray of bool
+        Which of them.
     sky : float
         e-/s a pixel.
     variables : collection of int, optional
@@ -117,23 +120,23 @@ def magnitude_bins(
     steady = ~np.isin(stars["starid"], list(variables))
     lower = np.floor(stars["tmag"])
     bins = []
-    for tmag in np.unique(lower):  # NaN is one bin, the last
-        chosen = np.isnan(lower) if np.isnan(tmag) else lower == tmag
-        here = stars[chosen]
-        ok = here[(here["status"] == STATUS.OK) & steady[chosen]]
-        low, median, high = _quantiles(ok["rms_hour"])
+    for tmag in np.unique(lower[chosen]):  # NaN is one bin, the last
+        here = np.flatnonzero(chosen & (np.isnan(lower) if np.isnan(tmag) else lower == tmag))
+        status = stars["status"][here]
+        ok = here[(status == STATUS.OK) & steady[here]]
+        low, median, high = _quantiles(stars["rms_hour"][ok])
         bins.append(
             MagnitudeBin(
                 float(tmag),
-                {status: int((here["status"] == status).sum()) for status in STATUS},
+                {one: int((status == one).sum()) for one in STATUS},
                 median,
                 low,
                 high,
-                _median(ok["rms_hour_corr"]),
-                _median(ok["ptp"]),
-                _median(expected_noise(ok["tmag"], ok["mask_size"], sky)),
-                _median(ok["mask_size"]),
-                _median(here["elaptime"]),
+                _median(stars["rms_hour_corr"][ok]),
+                _median(stars["ptp"][ok]),
+                _median(expected_noise(stars["tmag"][ok], stars["mask_size"][ok], sky)),
+                _median(stars["mask_size"][ok]),
+                _median(stars["elaptime"][here]),
             )
         )
     return bins
