@@ -164,9 +164,9 @@ def find_cbv(folder: Path, sector: int, cadence: int, area: int) -> tuple[Path, 
     >>> found[0].name, found[1]
     ('cbv-s0001-c1800-a231.hdf5', 1800)
     """
-    own = folder / cbv_name(sector, cadence, area)
-    if own.exists():
-        return own, cadence
+    own = os.path.join(folder, cbv_name(sector, cadence, area))
+    if os.path.exists(own):
+        return Path(own), cadence
     matches = ((path, _CBV.fullmatch(path.name)) for path in folder.glob(f"cbv-s{sector:04d}-*.hdf5"))
     found = [(int(m[1]), path) for path, m in matches if m and int(m[2]) == area and int(m[1]) >= cadence]
     return (min(found)[1], min(found)[0]) if found else None

@@ -167,8 +167,10 @@ def _describe(result: CorrectionResult, curve: RawCurve, correction: Correction)
     """Fill in the numbers of a correction."""
     quality = curve.corrector_quality | correction.quality
     good = TESSQualityFlags.filter(curve.quality) & CorrectorQualityFlags.filter(quality)
-    flux, error = 1.0 + 1e-6 * correction.flux, 1e-6 * correction.flux_err
-    _, variance, rms_hour, ptp, _ = light_curve_statistics(curve.time, flux, error, good)
+    flux = 1.0 + 1e-6 * correction.flux
+    # Errors are of use for the variability alone, which a correction has not.
+    unknown = np.full_like(flux, np.nan)
+    _, variance, rms_hour, ptp, _ = light_curve_statistics(curve.time, flux, unknown, good)
     numbers = {
         "variance": variance,
         "rms_hour": rms_hour,

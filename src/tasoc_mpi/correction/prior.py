@@ -46,20 +46,44 @@ def neighbour_prior(
         Mean and variance, shape (C,); None where there are too few neighbours.
     """
     known = vectors.neighbours
-    squares = ((known.row - row) ** 2 + (known.column - column) ** 2) * DISTANCE**-2
-    if np.isfinite(tmag):
-        squares += ((known.tmag - tmag) / MAGNITUDES) ** 2
-    squares[(known.starid == starid) | ~np.isfinite(squares)] = np.inf
-    count = min(MOST, int(np.isfinite(squares).sum()))
-    if count < FEWEST:
+    nearest, squares = _nearest(
+        known.starid, known.row, known.column, known.tmag, starid, row, column, tmag, MOST
+    )
+    if len(nearest) < FEWEST:
         return None
-    # By place in the list where distances are equal: the order is always the same.
-    nearest = np.sort(np.argpartition(squares, count - 1)[:count])
-    squares = squares[nearest]
     # The nearest one has weight 1, however far it is.
     weight = np.exp(-0.5 * np.minimum(squares - squares.min(), 50.0))
     values, variances = known.coefficients[nearest], known.variances[nearest]
     return _mean_and_scatter(values, variances, weight, ROUNDS)
+
+
+@numba.njit(cache=True)
+def _nearest(starids, rows, columns, tmags, starid, row, column, tmag, most):
+    """Places of the nearest stars in their order, and the squares of their distances; not the star itself.
+
+    Of stars at the same distance the first ones count, so the result is always the same.
+    """
+    places, squares = np.empty(most, dtype=np.int64), np.empty(most)
+    count = 0
+    for i in range(starids.size):
+        square = ((rows[i] - row) ** 2 + (columns[i] - column) ** 2) * DISTANCE**-2
+        if math.isfinite(tmag):
+            square += ((tmags[i] - tmag) / MAGNITUDES) ** 2
+        if starids[i] == starid or not math.isfinite(square):
+            continue
+        if count == most:
+            if square >= squares[most - 1]:
+                continue
+        else:
+            count += 1
+        # In order of the distance, the farthest one last.
+        k = count - 1
+        while k > 0 and squares[k - 1] > square:
+            places[k], squares[k] = places[k - 1], squares[k - 1]
+            k -= 1
+        places[k], squares[k] = i, square
+    order = np.argsort(places[:count])
+    return places[:count][order], squares[:count][order]
 
 
 @numba.njit(cache=True, error_model="numpy")

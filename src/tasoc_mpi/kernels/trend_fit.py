@@ -108,21 +108,35 @@ def _remove_rows(columns, values, used, before, normal, right):
 # processor computes several turns at once and the result does not depend on how many.
 
 
+@numba.njit(cache=True, inline="always")
+def _subtract_four(row, rows, factors, first, start):
+    """Subtract four rows from `first` on, each times its factor, from a row, from element `start` on."""
+    a, b, c, d = factors[first], factors[first + 1], factors[first + 2], factors[first + 3]
+    if a == 0.0 and b == 0.0 and c == 0.0 and d == 0.0:
+        return
+    one, two, three, four = rows[first], rows[first + 1], rows[first + 2], rows[first + 3]
+    for j in range(start, row.size):
+        row[j] = row[j] - a * one[j] - b * two[j] - c * three[j] - d * four[j]
+
+
 @numba.njit(cache=True, error_model="numpy")
 def _factor(matrix):
     """Cholesky factor U of a symmetric matrix U^T U, of which the upper triangle counts; in place."""
     size = matrix.shape[0]
-    for k in range(size):
-        row = matrix[k]
-        scale = 1.0 / math.sqrt(max(row[k], 1e-300))
-        for j in range(k, size):
-            row[j] *= scale
-        for i in range(k + 1, size):
-            factor = row[i]
-            if factor != 0.0:
-                other = matrix[i]
+    for first in range(0, size, 4):
+        last = min(first + 4, size)
+        for k in range(first, last):
+            row = matrix[k]
+            scale = 1.0 / math.sqrt(max(row[k], 1e-300))
+            for j in range(k, size):
+                row[j] *= scale
+            for i in range(k + 1, last):
+                other, factor = matrix[i], row[i]
                 for j in range(i, size):
                     other[j] -= factor * row[j]
+        # Four rows in a loop: most of the time of a short loop is its beginning and its end.
+        for i in range(last, size):
+            _subtract_four(matrix[i], matrix, matrix[:, i], first, i)
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -153,10 +167,14 @@ def _inverse_rows(upper, first):
     size = upper.shape[0] - first
     inverse = np.zeros((size, size))
     for i in range(size - 1, -1, -1):
-        row = inverse[i]
+        row, factors = inverse[i], upper[first + i, first:]
         row[i] = 1.0
-        for k in range(i + 1, size):
-            factor, other = upper[first + i, first + k], inverse[k]
+        # The rows of an inverse are 0 before their diagonal element.
+        fours = (size - i - 1) // 4
+        for k in range(i + 1, i + 1 + 4 * fours, 4):
+            _subtract_four(row, inverse, factors, k, k)
+        for k in range(i + 1 + 4 * fours, size):
+            factor, other = factors[k], inverse[k]
             for j in range(k, size):
                 row[j] -= factor * other[j]
         scale = 1.0 / upper[first + i, first + i]

@@ -7,7 +7,8 @@ corrected again, or whose correction is taken out, has the bytes that it would h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
 from ..core.quality import CorrectorQualityFlags
-from .fits_bytes import CardTuple, card, checksummed_header, known_cards
-from .fits_read import HDU, FITSReader
+from .fits_bytes import CardTuple, card, checksummed_header, known_cards, split_cards
+from .fits_read import HDU, FITSReader, is_integer
 from .fits_table import table_columns
 
 __all__ = ["TABLE", "LightCurveTable", "corrected_bytes"]
@@ -27,13 +28,14 @@ __all__ = ["TABLE", "LightCurveTable", "corrected_bytes"]
 TABLE = "LIGHTCURVE"
 #: Cards whose keywords begin so belong to the correction.
 _PREFIXES = (b"CBV_", b"CORR")
-#: Cards that every correction replaces, because they depend on all others.
-_SUMS = (b"DATASUM ", b"CHECKSUM")
-_CARD = 80
-#: Cards that describe the columns of a table begin so, or with a part of it.
-_STRUCTURE = ("XTENSION", "BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "TF", "TT", "TD", "TS", "TZ")
+#: Every correction replaces them, and the checksums, which depend on all others.
+_REPLACED = (*_PREFIXES, b"DATASUM ", b"CHECKSUM")
+_END = b"END     "
+#: Cards that a table has once, and for each of its columns, of which the type of its rows depends.
+_TABLE_CARDS = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
+_COLUMN_CARDS = ("TFORM", "TTYPE", "TDIM", "TSCAL", "TZERO")
 #: Types of rows that are known, by these cards, and how many there can be.
-_ROW_TYPES: dict[tuple[str, ...], np.dtype[np.void]] = {}
+_ROW_TYPES: dict[tuple[str | None, ...], np.dtype[np.void]] = {}
 _MOST_TYPES = 16
 #: The columns that are written, with their types in the file.
 _WRITTEN = {"FLUX_CORR": ">f8", "FLUX_CORR_ERR": ">f8", "QUALITY": ">i4"}
@@ -67,44 +69,46 @@ class LightCurveTable:
     def __init__(self, path: Path, content: bytes) -> None:
         self.path, self.content = path, content
         with FITSReader(path, content) as reader:
-            found, end, extensions = None, 0, -1
             # All of them: a file that is broken behind its table is not written anew as a whole one.
-            for hdu in reader.hdus():
-                extensions += 1
-                if not end:
-                    self.primary = hdu
-                start, end = end, reader.end(hdu)
-                if hdu.values.get("EXTNAME") == TABLE:
-                    found, self.start, self.end = hdu, start, end
-            if found is None:
+            hdus = list(reader.hdus())
+            tables = [n for n, hdu in enumerate(hdus) if hdu.values.get("EXTNAME") == TABLE]
+            if not tables or tables[-1] == 0:
                 raise InputError(f"{path}: has no table {TABLE}; {WAY_OUT}")
+            extensions = len(hdus) - 1
+            self.primary, self.hdu = hdus[0], hdus[tables[-1]]
             if self.primary.values.get("NEXTEND", extensions) != extensions:
                 raise InputError(
                     f"{path}: has {extensions} extensions, unlike NEXTEND in its header; {WAY_OUT}"
                 )
-            self.hdu = hdu = found
+            self.start, self.end = reader.end(hdus[tables[-1] - 1]), reader.end(self.hdu)
+            hdu = self.hdu
             dtype = _row_type(reader, hdu)
         if hdu.values["PCOUNT"] != 0:
             raise InputError(f"{path}: PCOUNT is not that of a light curve; {WAY_OUT}")
         self.rows = np.frombuffer(content, dtype, hdu.values["NAXIS2"], hdu.start)
 
-    def column(self, name: str) -> NDArray[Any]:
-        """A copy of a column in the byte order of the machine; InputError where it is not a plain number."""
-        names = self.rows.dtype.names or ()
-        if name not in names or self.rows.dtype[name].kind not in "if":
+    def column(self, name: str, dtype: str) -> NDArray[Any]:
+        """A copy of a column of numbers of another type; InputError where it is not one number a row."""
+        if name not in (self.rows.dtype.names or ()) or self.rows.dtype[name].kind not in "if":
             raise InputError(f"{self.path}: no column {name} of one number in its table; {WAY_OUT}")
-        values = self.rows[name]
-        return values.astype(values.dtype.newbyteorder("="))
+        return self.rows[name].astype(dtype)
 
-    @property
+    @functools.cached_property
     def photometry_quality(self) -> NDArray[np.int32]:
         """QUALITY without the bits of a correction, shape (T,)."""
-        return self.column("QUALITY") & np.int32(~CorrectorQualityFlags.CORRECTION)
+        return self.column("QUALITY", "i4") & np.int32(~CorrectorQualityFlags.CORRECTION)
+
+
+@functools.cache
+def _structure(columns: Any) -> tuple[str, ...]:
+    """Keywords of the cards of which the type of the rows of a table depends."""
+    count = columns if is_integer(columns) and 0 < columns < 1000 else 0
+    return (*_TABLE_CARDS, *(f"{word}{n}" for n in range(1, count + 1) for word in _COLUMN_CARDS))
 
 
 def _row_type(reader: FITSReader, hdu: HDU) -> np.dtype[np.void]:
     """Type of the rows of a table; found once for all tables with the same cards of columns."""
-    key = tuple([card for card in hdu.cards.values() if card.startswith(_STRUCTURE)])
+    key = tuple(map(hdu.cards.get, _structure(hdu.values.get("TFIELDS"))))
     found = _ROW_TYPES.get(key)
     if found is not None:
         return found
@@ -174,22 +178,12 @@ def corrected_bytes(
 
 def _with_cards(header: bytes, cards: Sequence[bytes]) -> bytes:
     """The cards of a header up to its checksums, with these in place of those of a correction."""
-    parts = []
-    start = 0
-    for place in sorted(place for word in (*_PREFIXES, *_SUMS) for place in _cards_of(header, word)):
-        parts.append(header[start:place])
-        start = place + _CARD
+    kept, own = [], False
+    for one in split_cards(header):
+        if one.startswith(_END):
+            break
         # A long text goes on in cards of its own.
-        while header.startswith(b"CONTINUE", start):
-            start += _CARD
-    end = next(_cards_of(header, b"END     "))
-    return b"".join((*parts, header[start:end], *cards))
-
-
-def _cards_of(header: bytes, word: bytes) -> Iterator[int]:
-    """Places of the cards that begin with a word."""
-    place = header.find(word)
-    while place >= 0:
-        if place % _CARD == 0:
-            yield place
-        place = header.find(word, place + 1)
+        own = one.startswith(_REPLACED) or (own and one.startswith(b"CONTINUE"))
+        if not own:
+            kept.append(one)
+    return b"".join((*kept, *cards))

@@ -149,16 +149,14 @@ class _Values(Mapping[str, Any]):
 
     def __init__(self, cards: Mapping[str, str]) -> None:
         self._cards = cards
-        self._known: dict[str, Any] = {}
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._known:
-            self._known[key] = card_value(self._cards[key][10:])
-        return self._known[key]
+        return _known_value(self._cards[key])
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a card; `default` where there is no such card."""
-        return self[key] if key in self._cards else default
+        found = self._cards.get(key)
+        return default if found is None else _known_value(found)
 
     def __contains__(self, key: object) -> bool:
         return key in self._cards
@@ -265,8 +263,7 @@ class FITSReader:
                     raise self._truncated(stop)
                 found, ends = _block_cards(block)
                 # Of cards with one keyword the first one counts.
-                for key, card in found.items():
-                    cards.setdefault(key, card)
+                cards = {**cards, **found, **cards} if cards else found
                 if ends:
                     return HDU(_Values(cards), cards, stop)
                 block = self._file.read_at(stop, _BLOCK)
@@ -289,7 +286,7 @@ class FITSReader:
 
 
 @functools.lru_cache(maxsize=64)
-def _block_cards(block: bytes) -> tuple[Mapping[str, str], bool]:
+def _block_cards(block: bytes) -> tuple[dict[str, str], bool]:
     """The cards of a block of a header by their keywords, and whether the header ends with it.
 
     Files of one kind have blocks in common, so those of the last files are kept.
@@ -298,13 +295,13 @@ def _block_cards(block: bytes) -> tuple[Mapping[str, str], bool]:
     # A header has printable ASCII only: a card with anything else in it says nothing.
     clean = text.isascii() and text.isprintable()
     cards: dict[str, str] = {}
-    for i in range(0, _BLOCK, _CARD):
-        card = text[i : i + _CARD]
-        key = card[:8].rstrip()
-        if key == "END":
+    for card in [text[i : i + _CARD] for i in range(0, _BLOCK, _CARD)]:
+        if card[8:10] == "= ":
+            key = card[:8].rstrip()
+            if key not in cards and (clean or (card.isascii() and card.isprintable())):
+                cards[key] = card
+        elif card.startswith("END     "):
             return cards, True
-        if card[8:10] == "= " and key not in cards and (clean or (card.isascii() and card.isprintable())):
-            cards[key] = card
     return cards, False
 
 
@@ -323,6 +320,12 @@ def header_cards(header: str) -> Iterator[tuple[str, Any, str]]:
         if text[8:10] == "= ":
             comment = _VALUE.sub("", text[10:], count=1).partition("/")[2]
             yield text[:8].rstrip(), card_value(text[10:]), comment.strip()
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_value(card: str) -> Any:
+    """`card_value` of a card; files of one kind have most cards in common."""
+    return card_value(card[10:])
 
 
 def card_value(text: str) -> Any:

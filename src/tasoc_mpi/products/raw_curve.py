@@ -25,7 +25,6 @@ _COLUMNS = {
     "flux": ("FLUX_RAW", "f8"),
     "flux_err": ("FLUX_RAW_ERR", "f8"),
     "background": ("FLUX_BKG", "f8"),
-    "corrector_quality": ("QUALITY", "i4"),
     "quality": ("PIXEL_QUALITY", "i4"),
     "column": ("MOM_CENTR1", "f8"),
     "row": ("MOM_CENTR2", "f8"),
@@ -113,10 +112,7 @@ def open_table(path: str | os.PathLike[str], data: bytes) -> LightCurveTable:
 def raw_curve(table: LightCurveTable) -> RawCurve:
     """The raw columns of the table of a light curve file; InputError where they are not those of one."""
     path = table.path
-    facts: dict[str, Any] = {
-        key: table.column(name).astype(dtype, copy=False) for key, (name, dtype) in _COLUMNS.items()
-    }
-    # Of a file that has been corrected before.
+    facts: dict[str, Any] = {key: table.column(name, dtype) for key, (name, dtype) in _COLUMNS.items()}
     facts["corrector_quality"] = table.photometry_quality
     for key, card in _CARDS.items():
         facts[key] = table.primary.values.get(card)

@@ -31,7 +31,7 @@ class Replacements:
 
     def __init__(self, output: str | os.PathLike[str]) -> None:
         self.output = Path(output)
-        self._waiting: list[tuple[str, Path]] = []
+        self._waiting: list[tuple[str, str]] = []
 
     def __call__(self, name: str, data: bytes) -> str:
         """Write new bytes for a file.
@@ -52,8 +52,8 @@ class Replacements:
         OSError
             If they cannot be written; the file stays as it is.
         """
-        path = below(self.output, name)
-        descriptor, temporary = new_file(os.fspath(path))
+        path = os.fspath(below(self.output, name))
+        descriptor, temporary = new_file(path)
         try:
             with open(descriptor, "wb") as file:
                 file.write(data)
@@ -74,7 +74,8 @@ class Replacements:
         """
         waiting, self._waiting = self._waiting, []
         try:
-            make_durable(self.output, [os.path.relpath(temporary, self.output) for temporary, _ in waiting])
+            root = os.path.join(os.path.normpath(self.output), "")
+            make_durable(self.output, [temporary.removeprefix(root) for temporary, _ in waiting])
             for temporary, path in waiting:
                 os.replace(temporary, path)
         except BaseException as error:
