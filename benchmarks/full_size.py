@@ -7,7 +7,7 @@ mpiexec, and as many of a small field (a cube of the band alone).
 
 `lists FOLDER --rows N` makes a work list with results, and times the commands that read or write it.
 `tpfs FOLDER --files N` times a run over target pixel files among many.
-`catalog FOLDER --stars N` times `todo` with a catalog of a crowded CCD.
+`catalog FOLDER --stars N ...` times `catalog`, `todo` and runs with the catalogs of crowded CCDs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ from tasoc_mpi import cli
 from tasoc_mpi.core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from tasoc_mpi.core.names import catalog_name, cube_name, lightcurve_name
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.photometry.load_sources import load_ffi
 from tasoc_mpi.products import cube as cubes
 from tasoc_mpi.products.cube import open_cube
+from tasoc_mpi.products.fits_read import FITSReader
 from tasoc_mpi.products.star_catalog import CatalogSettings, footprint_text, open_catalog, write_catalog
 from tasoc_mpi.worklist.result_log import LogReader, LogWriter, log_path
 from tasoc_mpi.worklist.schema import TODO_DTYPE
@@ -316,41 +318,92 @@ def run_lists(options: argparse.Namespace) -> None:
 
 
 def run_catalog(options: argparse.Namespace) -> None:
-    """The part `catalog`: a CCD in a crowded field."""
+    """The part `catalog`: CCDs in crowded fields; a run of the same stars for each number of others."""
     shutil.rmtree(options.folder, ignore_errors=True)
     options.folder.mkdir(parents=True)
-    make_band(options.folder / "band", 64, SIDE, 1.0, 8)
-    band = open_cube(options.folder / "band" / cube_name(*KEY))
-    target = options.folder / "whole"
+    band_folder, target = options.folder / "band", options.folder / "whole"
+    make_band(band_folder, 64, SIDE, 1.0, 8)
+    band = open_cube(band_folder / cube_name(*KEY))
     target.mkdir()
     write_cube(target / cube_name(*KEY), band, 8, whole=True)
-    start = time.perf_counter()
-    own = whole_catalog(band, options.folder / "band", target, options.stars)
-    print(f"{options.stars} stars: writing the catalog {time.perf_counter() - start:.1f} s", flush=True)
-    timed("todo", ("todo", target))
-    starids = options.folder / "starids.txt"
-    starids.write_text("\n".join(map(str, own)))
-    run_and_report(f"catalog of {options.stars}", target, starids, 3)
+    starids, table = options.folder / "starids.txt", options.folder / "stars.csv"
+    for stars in options.stars:
+        own = whole_catalog(band, band_folder, target, stars)
+        starids.write_text("\n".join(map(str, own)))
+        write_table(target / catalog_name(*KEY), table)
+        timed(f"catalog of {stars} stars", ("catalog", target, "--from", table, "--overwrite"))
+        timed("todo", ("todo", target, "--overwrite"))
+        start = time.process_time()
+        source = load_ffi(target, *KEY)
+        opened = time.process_time()
+        rows = np.linspace(20, SIDE - 20, 2000)
+        found = sum(len(source.stars_within(row - 15, row + 15, 1000, 1030)) for row in rows)
+        query = (time.process_time() - opened) / len(rows)
+        print(
+            f"opening cube and catalog {opened - start:.2f} s of processor time, the stars of a stamp of "
+            f"30 x 30 px {1e6 * query:.0f} us ({found / len(rows):.1f} stars)",
+            flush=True,
+        )
+        run_and_report(f"catalog of {stars}", target, starids, 3)
     shutil.rmtree(options.folder)
+
+
+def write_table(catalog: Path, table: Path) -> None:
+    """The stars of a catalog as a table that `tasoc-mpi catalog` reads."""
+    stars = open_catalog(catalog).stars
+    with table.open("w") as file:
+        file.write("ID,ra,dec,Tmag,pmRA,pmDEC,Teff\n")
+        for star in stars.tolist():
+            starid, _, _, ra, dec, pm_ra, pm_dec, tmag, teff = star
+            file.write(f"{starid},{ra!r},{dec!r},{tmag!r},{pm_ra!r},{pm_dec!r},{teff!r}\n".replace("nan", ""))
 
 
 def run_tpfs(options: argparse.Namespace) -> None:
-    """The part `tpfs`: files of a few stars, linked under the names of many others."""
+    """The part `tpfs`: ten files that are computed among many whose pixels are holes of their files."""
     shutil.rmtree(options.folder, ignore_errors=True)
     command("simulate", options.folder, "--rows", 128, "--columns", 128, "--frames", 48, "--tpfs", 10)
     command("prepare", options.folder)
-    files = sorted((options.folder / "tpf").rglob("*_tp.fits*"))
-    for k in range(options.files - len(files)):
-        folder = options.folder / "tpf" / f"{k // 1000:03d}"
-        folder.mkdir(exist_ok=True)
-        head, _, tail = files[k % len(files)].name.partition("-s0001-")
-        os.link(files[k % len(files)], folder / f"{head}-s0001-{9_000_000_000 + k:016d}{tail[16:]}")
-    timed("todo", ("todo", options.folder))
-    timed("run --dry-run", ("run", options.folder, "--dry-run"))
+    shutil.rmtree(options.folder / "ffi")
+    files = sorted((options.folder / "tpf").rglob("*_tp.fits"))
+    run = ("run", options.folder, "--datasource", "tpf")
     starids = options.folder / "starids.txt"
     starids.write_text("\n".join(str(int(path.name.split("-")[2])) for path in files))
-    run_and_report(f"among {options.files} files", options.folder, starids, 3, "--datasource", "tpf")
-    shutil.rmtree(options.folder)
+    timed("todo, 10 files", ("todo", options.folder))
+    run_and_report("10 files", options.folder, starids, 3, "--datasource", "tpf")
+    catalog = open_catalog(options.folder / catalog_name(*KEY))
+    others = np.repeat(catalog.stars[:1], options.files - len(files))
+    others["starid"] = catalog.stars["starid"].max() + 1 + np.arange(len(others))
+    # Not on the ten stamps.
+    others["decl"] += 5 * others["decl"][0] / abs(others["decl"][0]) + np.arange(len(others)) * 1e-4
+    write_catalog(catalog.path, catalog.settings, np.concatenate([catalog.stars, others]))
+    for k, starid in enumerate(others["starid"].tolist()):
+        folder = options.folder / "tpf" / f"{k // 1000:03d}"
+        folder.mkdir(exist_ok=True)
+        write_hollow_file(files[k % len(files)], folder, starid)
+    timed(f"todo, {options.files} files", ("todo", options.folder, "--overwrite"))
+    shutil.rmtree(options.folder / "output")  # its results are of the list before
+    timed("run --dry-run", (*run, "--dry-run"))
+    run_and_report(f"10 of {options.files} files", options.folder, starids, 3, "--datasource", "tpf")
+    if not options.keep:
+        shutil.rmtree(options.folder)
+
+
+def write_hollow_file(original: Path, folder: Path, starid: int) -> None:
+    """The target pixel file of another star: headers and aperture of an original, and a hole between them."""
+    with FITSReader(original) as reader:
+        hdus = reader.hdus()
+        next(hdus)
+        table = next(hdus)
+        head, end = reader.read(0, table.start), reader.end(table)
+        size = original.stat().st_size
+        tail = reader.read(end, size - end)
+    number = original.name.split("-")[2]
+    head = head.replace(f"TICID   = {int(number):>20}".encode(), f"TICID   = {starid:>20}".encode())
+    path = folder / original.name.replace(number, f"{starid:016d}")
+    with path.open("wb") as file:
+        file.write(head)
+        file.seek(end)
+        file.write(tail)
 
 
 def main() -> None:
@@ -370,11 +423,12 @@ def main() -> None:
     one.set_defaults(part=run_cube)
     for name, part, option, number in (
         ("lists", run_lists, "--rows", 2_000_000),
-        ("catalog", run_catalog, "--stars", 500_000),
+        ("catalog", run_catalog, "--stars", [60_000, 500_000]),
         ("tpfs", run_tpfs, "--files", 20_000),
     ):
         one = parts.add_parser(name)
-        one.add_argument(option, type=int, default=number)
+        many = {"nargs": "+"} if isinstance(number, list) else {}
+        one.add_argument(option, type=int, default=number, **many)
         one.set_defaults(part=part)
     for one in parts.choices.values():
         one.add_argument("folder", type=Path)

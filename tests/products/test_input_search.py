@@ -13,6 +13,7 @@ from tasoc_mpi.core.errors import MissingInput
 from tasoc_mpi.core.input_files import files_below
 from tasoc_mpi.photometry import load_sources as load
 from tasoc_mpi.products.tpf_files import (
+    TPFInfo,
     find_tpfs,
     parse_tpf_name,
     read_tpf_list,
@@ -109,7 +110,8 @@ def test_a_run_searches_the_folder_once_for_all_its_processes(folder, tmp_path, 
     output.mkdir()
     infos = find_tpfs(folder)
     write_tpf_list(folder, output)
-    assert read_tpf_list(folder, output) == infos
+    found = read_tpf_list(output)
+    assert [TPFInfo(folder / name, *rest) for name, *rest in found] == infos
     searches = []
     monkeypatch.setattr(load, "find_tpfs", lambda path: (searches.append(path), find_tpfs(path))[1])
     load.use_tpf_list(folder, output)
@@ -144,7 +146,7 @@ def test_a_run_searches_the_folder_once_for_all_its_processes(folder, tmp_path, 
 def test_a_list_that_is_damaged_or_of_elsewhere_is_not_used(content, tmp_path):
     tpf_list_path(tmp_path).parent.mkdir()
     tpf_list_path(tmp_path).write_text(content)
-    found = read_tpf_list(tmp_path, tmp_path)
+    found = read_tpf_list(tmp_path)
     assert not found
 
 
@@ -155,4 +157,5 @@ def test_names_that_are_no_text_are_kept_in_the_list(tmp_path):
     path.parent.mkdir()
     path.touch()
     write_tpf_list(folder, tmp_path)
-    assert read_tpf_list(folder, tmp_path) == [parse_tpf_name(path)]
+    ((name, *rest),) = read_tpf_list(tmp_path)
+    assert TPFInfo(folder / name, *rest) == parse_tpf_name(path)

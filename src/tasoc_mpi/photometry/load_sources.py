@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from ..core.names import catalog_name, cube_name
 from ..products.cube import Cube, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
 from ..products.tpf import TPF, read_tpf
-from ..products.tpf_files import TPFInfo, find_tpfs, read_tpf_list, tpf_pattern
+from ..products.tpf_files import find_tpfs, read_tpf_list, tpf_pattern
 from .sources import CubeSource, Source, TPFSource
 
 __all__ = [
@@ -137,8 +138,8 @@ def load_ffi(folder: str | Path, sector: int, camera: int, ccd: int, cache: str 
 class _TPFs:
     """The target pixel files of a folder when it was searched last."""
 
-    #: (sector, cadence, path) of every star's.
-    files: dict[int, list[tuple[int, int, Path]]]
+    #: (sector, cadence, path below the folder) of every star's.
+    files: dict[int, list[tuple[int, int, str]]]
     #: Time (`time.monotonic`) from which on the folder may be searched again.
     again: float
 
@@ -154,22 +155,24 @@ def use_tpf_list(folder: Path, output: Path) -> None:
     """
     if folder in _found:
         return
-    infos = read_tpf_list(folder, output)
-    if infos is not None:
-        _found[folder] = _TPFs(_by_star(infos), time.monotonic())
+    files = read_tpf_list(output)
+    if files is not None:
+        _found[folder] = _TPFs(_by_star(files), time.monotonic())
 
 
-def _by_star(infos: Iterable[TPFInfo]) -> dict[int, list[tuple[int, int, Path]]]:
-    files: dict[int, list[tuple[int, int, Path]]] = {}
-    for info in infos:
-        files.setdefault(info.starid, []).append((info.sector, info.cadence, info.path))
-    return files
+def _by_star(files: Iterable[tuple[str, int, int, int]]) -> dict[int, list[tuple[int, int, str]]]:
+    """Files by their TIC numbers; they are given as `read_tpf_list` returns them."""
+    found: dict[int, list[tuple[int, int, str]]] = {}
+    for name, starid, sector, cadence in files:
+        found.setdefault(starid, []).append((sector, cadence, name))
+    return found
 
 
 def _tpfs(folder: Path) -> _TPFs:
     """Look through a folder."""
     start = time.monotonic()
-    files = _by_star(find_tpfs(folder))
+    infos = find_tpfs(folder)
+    files = _by_star((os.path.relpath(i.path, folder), i.starid, i.sector, i.cadence) for i in infos)
     now = time.monotonic()
     return _TPFs(files, now + _LOOK_AGAIN * (now - start))
 
@@ -202,8 +205,8 @@ def _of_star(
     folder: Path, starid: int, sector: int | None, cadence: int | None
 ) -> list[tuple[int, int, Path]]:
     return [
-        (s, c, path)
-        for s, c, path in _found[folder].files.get(starid, [])
+        (s, c, folder / name)
+        for s, c, name in _found[folder].files.get(starid, [])
         if sector in (None, s) and cadence in (None, c)
     ]
 

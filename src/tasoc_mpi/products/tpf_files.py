@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..core.atomic import write_whole
@@ -63,12 +63,18 @@ def parse_tpf_name(path: str | os.PathLike[str]) -> TPFInfo | None:
     (25155310, 1, 120)
     """
     path = Path(path)
+    found = _parse(path.name)
+    return None if found is None else TPFInfo(path, *found)
+
+
+def _parse(name: str) -> tuple[int, int, int] | None:
+    """TIC number, sector and cadence of the name of a file; None for another kind of name."""
     for pattern in _NAMES:
-        match = pattern.fullmatch(path.name)
+        match = pattern.fullmatch(name)
         if match:
             words = match.groupdict()
             cadence = 0 if "header" in words else 20 if words["fast"] else 120
-            return TPFInfo(path, int(match["starid"]), int(match["sector"]), cadence)
+            return int(match["starid"]), int(match["sector"]), cadence
     return None
 
 
@@ -206,21 +212,26 @@ def write_tpf_list(folder: Path, output: Path) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}); make room and run again") from None
 
 
-def read_tpf_list(folder: Path, output: Path) -> list[TPFInfo] | None:
+def read_tpf_list(output: Path) -> list[tuple[str, int, int, int]] | None:
     """The target pixel files that `write_tpf_list` found.
+
+    Each worker reads the list: of some 20,000 files it makes no paths.
 
     Returns
     -------
-    list of TPFInfo or None
-        None where there is no list, or it does not name files of this folder: then the folder has to be
-        searched.
+    list of (str, int, int, int) or None
+        Path below the input folder, TIC number, sector and cadence of each file. None where there is no list,
+        or it does not name files below a folder: then the folder has to be searched.
     """
     try:
-        files = [(PurePath(name), int(s)) for name, s in json.loads(tpf_list_path(output).read_bytes())]
+        files = [(str(name), int(s)) for name, s in json.loads(tpf_list_path(output).read_bytes())]
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
-    if any(name.is_absolute() or ".." in name.parts for name, _ in files):
-        return None
-    found = [(parse_tpf_name(folder / name), cadence) for name, cadence in files]
-    infos = [replace(info, cadence=cadence) for info, cadence in found if info is not None]
-    return infos if len(infos) == len(files) else None
+    infos = []
+    for name, cadence in files:
+        parts = name.split("/")
+        found = _parse(parts[-1])
+        if found is None or ".." in parts or name.startswith("/") or "\0" in name:
+            return None
+        infos.append((name, *found[:2], cadence))
+    return infos

@@ -247,10 +247,10 @@ def _inputs(run: Run, folder: Path, ccds: Iterable[CCD]) -> Iterable[dict[str, A
             path = folder / name(*ccd)
             if path.is_file():
                 yield _input(path, digest)
-    files = read_tpf_list(folder, run.output)
+    files = read_tpf_list(run.output)
     if files:
         # Of thousands of files, some of them of 50 MB, the names and sizes.
-        sizes = [(str(file.path.relative_to(folder)), _size(file.path)) for file in files]
+        sizes = [(name, _size(folder / name)) for name, *_ in files]
         together = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
         known = [size for _, size in sizes if size is not None]
         title = f"{len(files)} target pixel files"
