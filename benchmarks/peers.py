@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from psf_truth import FREE, RADIUS, TrueResponse, _bound, _hourly, make
+from psf_truth import FREE, RADIUS, TrueResponse, _bound, _hours, _width, make
 
 from tasoc_mpi.core.names import catalog_name, cube_name, truth_name
 from tasoc_mpi.core.quality import TESSQualityFlags
@@ -209,7 +209,7 @@ def line(name: str, sample: Sample, fluxes: np.ndarray, seconds: float, once: fl
             continue
         curves = fluxes[own][:, sample.good]
         bias = 100 * (np.nanmedian(curves, axis=1) / sample.fluxes[own] - 1)
-        noise = np.array([_hourly(curve) for curve in curves]) / sample.bounds[own]
+        noise = np.array([_width(_hours(curve)) for curve in curves]) / sample.bounds[own]
         low, middle, high = np.percentile(bias, [16, 50, 84])
         cells += [f"{middle:+.2f}% ({low:+.2f}, {high:+.2f})", f"{np.nanmedian(noise):.2f}"]
     return "| " + " | ".join(cells) + " |"

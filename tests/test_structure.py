@@ -139,6 +139,37 @@ def loaded_after(statement: str) -> set[str]:
     return set(run.stdout.split())
 
 
+def _names(path: Path) -> set[str]:
+    """The names that a module defines or imports outside of its functions and classes."""
+    found = set()
+    todo: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        else:
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_names_that_are_there(path):
+    files = {f"tasoc_mpi.{name}".removesuffix("."): file for name, file in modules().items()}
+    files |= {file.stem: file for file in (ROOT / "benchmarks").glob("*.py")}
+    missing = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (file := files.get(node.module or "")) is not None
+        for alias in node.names
+        if alias.name not in _names(file) and f"{node.module}.{alias.name}" not in files
+    ]
+    assert missing == []
+
+
 def test_importing_the_package_loads_nothing_heavy():
     heavy = {"numba", "matplotlib", "astropy", "scipy", "h5py", "mpi4py", "numpy"}
     assert not heavy & loaded_after("import tasoc_mpi")
