@@ -24,6 +24,15 @@ print(twice(values).tolist(), float(module.median.py_func(values.copy())))
 print(numba.njit(module.median.py_func)(values.astype(np.float32)))
 """
 
+#: A numba in which the method by which compiled kernels are loaded has another name.
+_OTHER_NUMBA = """
+from numba.core.caching import Cache
+
+load = Cache._load_overload
+Cache.load_overload = lambda self, sig, context: (context.refresh(), load(self, sig, context))[1]
+del Cache._load_overload
+"""
+
 
 def _run(program: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -39,3 +48,7 @@ def test_others_are_compiled_after_it() -> None:
     _, own, other = _run(_PROGRAM + _THEN_COMPILE)
     assert own == "[2.0, 4.0, 6.0] 2.0"
     assert float(other) == 2.0
+
+
+def test_another_numba_loads_kernels_the_ordinary_way() -> None:
+    assert _run(_OTHER_NUMBA + _PROGRAM)[0] == "2.0 numba.np.linalg scipy.linalg"

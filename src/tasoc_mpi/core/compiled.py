@@ -104,20 +104,26 @@ def load_compiled(package: str) -> None:
     package : str
         Its name; kernels of others are loaded as ever.
     """
-    from llvmlite.binding import add_symbol
-    from numba.core.caching import FunctionCache
-    from numba.core.runtime import _nrt_python  # type: ignore[attr-defined]
+    try:
+        from llvmlite.binding import add_symbol
+        from numba.core.caching import FunctionCache
+        from numba.core.runtime import _nrt_python  # type: ignore[attr-defined]
 
-    ordinary = FunctionCache.load_overload
+        ordinary, load = FunctionCache.load_overload, FunctionCache._load_overload
+        guard, helpers = FunctionCache._guard_against_spurious_io_errors, _nrt_python.c_helpers
+    except (ImportError, AttributeError) as exc:
+        # They are numba's own matter (0.61 to 0.68 have them), and save no more than time.
+        logger.debug("Kernels are loaded the ordinary way: %s", exc)
+        return
 
     def load_overload(self: Any, sig: Any, target_context: Any) -> Any:
         if not self._py_func.__module__.startswith(f"{package}."):
             return ordinary(self, sig, target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+        with guard(self):
+            return load(self, sig, target_context)
 
     # The functions by which kernels allocate arrays.
-    for name, address in _nrt_python.c_helpers.items():
+    for name, address in helpers.items():
         add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
     FunctionCache.load_overload = load_overload  # type: ignore[method-assign]
 
