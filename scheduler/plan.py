@@ -192,6 +192,8 @@ def _time(results: RunResults, wanted: NDArray[np.bool_], workers: int) -> str:
 
     A star of a target pixel file takes up to a hundred times as long as one of the images.
     """
+    if not wanted.any():
+        return "time: none, no row is left to compute"
     rows, seconds = results.worklist.rows, results.last.seconds
     kinds = np.where(results.worklist.in_file, -1, 1) * rows["cadence"]
     known = np.isfinite(seconds)

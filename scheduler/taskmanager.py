@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.atomic import replacing
 from ..core.diagnostics import Diagnostics
-from ..core.errors import InputError
+from ..core.errors import InputError, MissingInput
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from ..core.methods import choose_method, method_file
 from ..core.status import STATUS
@@ -89,6 +89,8 @@ class TaskManager:
         photometry: str | None = None,
     ) -> None:
         todo = Path(todo_file)
+        if not todo.exists() and todo.suffix != ".sqlite":
+            raise MissingInput(f"{todo}: no such folder; name the one that holds the work list")
         if todo.is_dir():
             todo = todo / TODO_NAME
         self._method = choose_method(photometry, computes=True)

@@ -136,7 +136,6 @@ def open_star(
         ...
     tasoc_mpi.core.errors.MissingInput: tess2018206045859-s0001-0000000025155310-0120-s_tp.fits: no such file
     """
-    options: dict[str, Any] = {"output_folder": output_folder, "version": version}
     cube: tempfile.TemporaryDirectory[str] | None = None
     if isinstance(star, int) or (isinstance(star, str) and star.isdecimal() and not Path(star).exists()):
         folder = Path(input_folder or os.environ.get("TESSPHOT_INPUT") or ".")
@@ -144,7 +143,7 @@ def open_star(
     else:
         starid, where, cube = _open_file(Path(star), starid or 0)
     try:
-        pho = tessphot(photometry, starid, **options, **where)
+        pho = tessphot(photometry, starid, output_folder=output_folder, version=version, **where)
     except BaseException:
         if cube is not None:
             cube.cleanup()
@@ -152,6 +151,7 @@ def open_star(
     if cube is not None:
         # It is there as long as the star is.
         weakref.finalize(pho, cube.cleanup)
+        pho.cutout = Path(str(star))
     if pho.stars_unknown:
         _warn_of_unknown_stars(pho)
     return pho
@@ -161,7 +161,12 @@ def _warn_of_unknown_stars(pho: BasePhotometry) -> None:
     """Say that there is no catalog of the field."""
     name = catalog_name(pho.sector, pho.camera, pho.ccd)
     text = f"only the star itself is known: contamination is unknown; put {name} beside the file"
-    logger.warning("%s: %s", pho.facts()["star"], text)
+    if pho.starid:
+        text += " (`tasoc-mpi catalog` makes it)"
+    else:
+        # Which of the stars of a catalog it is, would not be known either.
+        text += " and name the star (--starid, starid=)"
+    logger.warning("%s: %s", pho.star_name, text)
     pho.report_details(error=text)
 
 
@@ -171,6 +176,11 @@ def _open_file(
     """Number of the star in a file, the arguments of `BasePhotometry`, and the folder of a cut-out's cube."""
     if not path.exists():
         raise MissingInput(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(
+            f"{path}: a folder; name a target pixel file or a cut-out, or the TIC number of a star with the "
+            "folder as input"
+        )
     if not _is_cutout(path):
         starid = read_tpf(path, pixels=False, rows=False, any_name=True).starid
         return starid, {"input_folder": path, "datasource": "tpf"}, None
@@ -184,9 +194,17 @@ def _open_file(
 
 
 def _is_cutout(path: Path) -> bool:
-    """Whether a FITS file is a cut-out of full frame images."""
+    """Whether a FITS file is a cut-out and not a target pixel file; raises InputError if it is neither."""
     with FITSReader(path) as reader:
-        return is_cutout(reader.hdu(reader.hdu().start))
+        table = reader.hdu(reader.hdu().start)
+        if is_cutout(table):
+            return True
+        columns = {table.values.get(f"TTYPE{n}") for n in range(1, 1 + len(table.values))}
+    if "FLUX" not in columns:
+        raise InputError(
+            f"{path}: neither a target pixel file nor a cut-out (no table with the column FLUX); name one"
+        )
+    return False
 
 
 def _find_star(

@@ -64,7 +64,7 @@ def expected(archive: Archive) -> dict[str, bytes]:
 def test_frames_of_a_ccd_and_nothing_the_second_time(archive, tmp_path, capsys, source):
     add_frames(archive, [*NAMES, frame_name(0, camera=2)])
     folder = tmp_path / "in"
-    assert run(folder, "--from", source, "--camera", "1", "--ccd", "1") == 0
+    assert run(folder, "--from", source, "--camera", "1,3", "--ccd", "1", "--ccd", "2") == 0
     assert frames(folder) == expected(archive)
     size = len(archive.files[URI + NAMES[0]])
     printed = capsys.readouterr().out
@@ -218,14 +218,18 @@ def test_the_real_names_of_sector_2_have_298_frames_twice(real):
     assert len(paths) - len(kept) == 16 * 298
 
 
-def test_target_pixel_files_of_chosen_stars(archive, tmp_path, capsys):
+def test_target_pixel_files_of_chosen_stars(archive, tmp_path, capsys, caplog):
     names = [f"tess2018206045859-s0001-{star:016d}-0120-s_tp.fits" for star in (5, 6, 7)]
     script = "/missions/tess/download_scripts/sector/tesscurl_sector_1_tp.sh"
     archive.files[script] = "".join(f"curl {URI}{name}\n" for name in names).encode()
     for name in names:
         archive.files[URI + name] = fits_bytes(1)
-    assert run(tmp_path / "in", "--starid", "5,7") == 0
+    (tmp_path / "stars.txt").write_text("TIC\n7\n99\n")
+    assert run(tmp_path / "in", "--starid", "5", "--starid-file", str(tmp_path / "stars.txt")) == 0
     assert sorted(path.name for path in (tmp_path / "in" / "tpf").iterdir()) == [names[0], names[2]]
+    assert "sector 1: the archive has no tpf of 1 of 3 chosen stars: TIC 99" in caplog.text
+    assert run(tmp_path / "in", "--starid", "99") == 1
+    assert "the archive has no tpf of the chosen stars" in capsys.readouterr().err
     assert run(tmp_path / "in", "--what", "fast-tpf") == 1
     assert "the list of sector 1 (fast-tpf) is not there" in capsys.readouterr().err
     for options in (["--starid", "5", "--what", "ffi"], ["--what", "tpf", "--ccd", "1"], ["--what", "all"]):

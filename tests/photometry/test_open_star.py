@@ -40,7 +40,10 @@ def test_a_file_of_any_name_gives_what_the_folder_gives(simulated, tpf, pho, cap
     with caplog.at_level(logging.WARNING), tasoc_mpi.open_star(str(tpf)) as again:
         assert again.status == STATUS.OK
         assert np.isnan(again.result.contamination)
-    assert "contamination is unknown; put catalog_sector001_camera1_ccd1.sqlite" in caplog.text
+    words = (
+        "contamination is unknown; put catalog_sector001_camera1_ccd1.sqlite beside the file (`tasoc-mpi cat"
+    )
+    assert words in caplog.text
     assert "contamination is unknown" in again.result.errors[-1]
     # The name of another star's file does not count.
     misnamed = tpf.parent / "tess2018206192942-s0009-0000000000000007-0120-s_tp.fits"
@@ -80,6 +83,26 @@ def test_what_is_missing_is_named_with_its_pattern(simulated, tmp_path):
     text.write_text("no FITS")
     with pytest.raises(InputError, match="text: "):
         tasoc_mpi.open_star(text)
+    with pytest.raises(MissingInput, match="nowhere: no such folder"):
+        tasoc_mpi.TaskManager(tmp_path / "nowhere")
+
+
+def test_a_file_of_another_kind_is_named_for_what_it_is(simulated, tpf, pho, tmp_path):
+    """None of these is damaged, so nobody is told to remove it."""
+    lightcurve = pho.save_lightcurve(tmp_path)
+    frame = sorted((simulated.folder / "ffi").iterdir())[0]
+    for path in (lightcurve, frame):
+        with pytest.raises(InputError, match=r"neither a target pixel file nor a cut-out.*name one$"):
+            tasoc_mpi.open_star(path)
+    with pytest.raises(InputError, match=r": a folder; name a target pixel file"):
+        tasoc_mpi.open_star(tpf.parent)
+    with pytest.raises(InputError, match=r"not a light curve of tasoc-mpi; lightkurve.read reads"):
+        tasoc_mpi.read_lightcurve(tpf)
+    cut = tmp_path / "cut"
+    cut.write_bytes(tpf.read_bytes()[:30000])
+    with pytest.raises(InputError) as caught:
+        tasoc_mpi.open_star(cut)
+    assert str(caught.value).count("cut: ") == str(caught.value).count("fetch it again") == 1
 
 
 def test_objects_show_themselves(pho):
@@ -152,12 +175,21 @@ def test_the_command_writes_a_light_curve_a_table_and_a_picture(tpf, tmp_path, c
 
 
 @pytest.mark.real
-def test_real_files(real, tmp_path):
+def test_real_files(real, tmp_path, capsys):
     with tasoc_mpi.open_star(real / "tpf" / "tess25155310-s01-first-cadences.fits.gz") as pho:
         assert (pho.starid, pho.cadence, pho.status) == (25155310, 120, STATUS.OK)
         # SPOC's flux of the same star, 9267 e-/s without neighbours, of which its aperture holds less.
         assert 7900 < pho.result.mean_flux < 10200
+    # The header of a cut-out does not name its star: its file name does not either, and is kept.
     (cutout,) = (real / "cutout").glob("*s0018*")
+    assert cli.main(["star", str(cutout), "--output", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert f"source  cut-out ({cutout})" in shown
+    assert "1 point\n" in shown
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        f"{cutout.name[:-5].split('.')[0]}_lc{suffix}" for suffix in (".ecsv", ".fits.gz", ".png")
+    }
     renamed = shutil.copy(cutout, tmp_path / "cutout.fits")
     with tasoc_mpi.open_star(renamed, starid=5, output_folder=tmp_path) as pho:
         folder = Path(pho.input_folder)

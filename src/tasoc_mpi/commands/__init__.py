@@ -25,6 +25,7 @@ __all__ = [
     "add_star_options",
     "add_starid_options",
     "add_worker_options",
+    "chosen_starids",
     "integers",
     "words",
     "work_on_stars",
@@ -150,6 +151,15 @@ def add_starid_options(parser: Any) -> None:
     parser.add_argument("--starid", type=integers(0, 2**63 - 1), action="extend", metavar="N", help=help)
     help = "only the TIC numbers in a file, the first word of each line (default: all)"
     parser.add_argument("--starid-file", metavar="FILE", help=help)
+
+
+def chosen_starids(args: argparse.Namespace) -> list[int] | None:
+    """The numbers that --starid and --starid-file choose; None without these options."""
+    if not args.starid_file:
+        return args.starid
+    from ..worklist.starid_file import read_starids
+
+    return [*(args.starid or ()), *read_starids(args.starid_file)]
 
 
 def add_star_options(parser: argparse.ArgumentParser) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_input, integers
+from . import add_input, add_starid_options, chosen_starids, integers
 
 HELP = "fetch the data of a sector from the archives"
 EXIT_STATUSES = {1: "an error, or a file is missing"}
@@ -24,14 +24,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_input(parser, "the data; it is made")
     add("--sector", type=int, required=True, metavar="N", help="the sector")
-    add("--camera", type=int, choices=range(1, 5), metavar="N", help="only this camera (default: all)")
-    add("--ccd", type=int, choices=range(1, 5), metavar="N", help="only this CCD (default: all)")
+    for name, label in (("camera", "cameras"), ("ccd", "CCDs")):
+        which = f"only these {label}: N[,N ...], may be repeated (default: all)"
+        add(f"--{name}", type=integers(1, 4), action="extend", metavar="N", help=which)
     what = f"what to fetch, separated by commas: {', '.join(_KINDS)} (default: ffi; with --starid: tpf)"
     add("--what", metavar="KIND[,KIND...]", help=what)
     where = "where frames and target pixel files come from (default: mast)"
     add("--from", dest="source", choices=("mast", "cloud"), default="mast", help=where)
-    stars = "only target pixel files of these stars: N[,N ...], may be repeated (default: all)"
-    add("--starid", type=integers(0, 2**63 - 1), action="extend", metavar="N", help=stars)
+    add_starid_options(parser)
     add("--jobs", type=int, default=8, metavar="N", help="transfers at once (default: %(default)s)")
     forms = "write a list of the missing files to standard output, for a host with a network: "
     forms += "aria2, curl or urls (default: fetch)"
@@ -39,16 +39,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="only say which files and bytes are missing")
 
 
-def _kinds(args: argparse.Namespace) -> list[str]:
+def _kinds(args: argparse.Namespace, starids: list[int]) -> list[str]:
     from ..core.errors import UsageError
 
-    kinds = [word.strip() for word in (args.what or ("tpf" if args.starid else "ffi")).split(",")]
-    for kind in kinds:
-        if kind not in _KINDS:
-            raise UsageError(f"--what {kind}: one or more of {','.join(_KINDS)}")
+    kinds = [word.strip() for word in (args.what or ("tpf" if starids else "ffi")).split(",")]
+    if unknown := [kind for kind in kinds if kind not in _KINDS]:
+        raise UsageError(f"--what {unknown[0]}: one or more of {','.join(_KINDS)}")
     targets = [kind for kind in kinds if kind in ("tpf", "fast-tpf")]
-    if args.starid and len(targets) < len(kinds):
-        raise UsageError("--starid chooses target pixel files: give it with --what tpf or fast-tpf alone")
+    if starids and len(targets) < len(kinds):
+        raise UsageError(
+            "--starid and --starid-file choose target pixel files: take --what tpf or fast-tpf with them"
+        )
     if targets and not (args.camera is args.ccd is None):
         raise UsageError(
             "names of target pixel files do not tell the CCD: choose them by --starid, in their own download"
@@ -66,12 +67,13 @@ def main(args: argparse.Namespace) -> int:
     from ..download.fetch_sector import fetch_sector
     from ..download.remote_file import Choice
 
-    kinds = _kinds(args)
-    choice = Choice(args.sector, args.camera, args.ccd, frozenset(args.starid or ()))
+    starids = chosen_starids(args) or []
+    kinds = _kinds(args, starids)
+    choice = Choice(args.sector, args.camera, args.ccd, frozenset(starids))
     strips = None
     if "catalog" in kinds:
         from ..stars.footprints import declinations, predicted_fields
 
-        strips = declinations(predicted_fields(args.sector, args.camera, args.ccd))
+        strips = [declinations([ccd]) for ccd in predicted_fields(args.sector, args.camera, args.ccd)]
     folder = Path(input_folder(args.input))
     return fetch_sector(folder, kinds, choice, args.source, strips, args.jobs, args.form, args.dry_run)

@@ -21,7 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--photometry", metavar="METHOD", help=methods)
     add("--input", type=Path, metavar="DIR", help="folder of the star with a TIC number (default: this one)")
     add("--starid", type=int, metavar="N", help="TIC number of the star in a cut-out (default: the header's)")
-    add("--sector", type=int, metavar="N", help="sector, where there are several (default: the only one)")
+    for name, what in (("sector", "sector"), ("cadence", "cadence in seconds")):
+        which = f"{what}, where there are several (default: the only one)"
+        add(f"--{name}", type=int, metavar="N", help=which)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -45,6 +47,7 @@ def main(args: argparse.Namespace) -> int:
         output_folder=args.output,
         starid=args.starid,
         sector=args.sector,
+        cadence=args.cadence,
     )
     with pho:
         for key, value in pho.facts().items():
@@ -54,8 +57,11 @@ def main(args: argparse.Namespace) -> int:
 
         def keep(name: str, data: bytes) -> str:
             """All files of one star are beside each other."""
-            keep_lightcurve(args.output / Path(name).name, data)
-            return Path(name).name
+            # Without the number of its star each cut-out would have the same name.
+            unknown = pho.cutout is not None and not pho.starid
+            name = f"{pho.cutout.name.split('.')[0]}_lc.fits.gz" if unknown else Path(name).name
+            keep_lightcurve(args.output / name, data)
+            return name
 
         pho.lightcurve_writer = keep
         lightcurve = Path(pho.save_lightcurve())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_photometry_option, add_starid_options
+from . import add_photometry_option, add_starid_options, chosen_starids
 
 HELP = "unpack light curves into a file a star"
 
@@ -40,16 +40,13 @@ def chosen_lightcurves(args: argparse.Namespace) -> tuple[Path, list[str]]:
     from ..core.methods import choose_method, method_file
     from ..worklist.listed_lightcurves import listed_lightcurves
     from ..worklist.output_folder import output_method
-    from ..worklist.starid_file import read_starids
 
     output, method = Path(args.output), choose_method(args.photometry).name
     if method and output_method(output) != method:
         output = method_file(output, method)
     if not output.is_dir():
         raise MissingInput(f"{output}: no such folder; name the --output of the run")
-    starids = args.starid
-    if args.starid_file:
-        starids = [*(starids or ()), *read_starids(args.starid_file)]
+    starids = chosen_starids(args)
     listed = [
         name for path in args.todo or [_find_todo(output)] for name in listed_lightcurves(path, starids)
     ]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["json_text", "json_values", "number", "text_table"]
+__all__ = ["counted", "json_text", "json_values", "number", "text_table"]
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -17,6 +17,15 @@ def number(value: float, digits: int = 0) -> str:
     ('3.14', '-')
     """
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "file"), counted(1282, "frame")
+    ('1 file', '1,282 frames')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def text_table(rows: Sequence[Sequence[object]], indent: str = "", left: int = 0) -> list[str]:

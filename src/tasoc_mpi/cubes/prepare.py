@@ -21,6 +21,7 @@ from ..core.locks import exclusive, lock_path
 from ..core.names import catalog_name, cube_name, is_chosen
 from ..core.quality import TESSQualityFlags
 from ..core.ranks import Ranks
+from ..core.tables import counted
 from ..core.times import BTJD_ZERO
 from ..models.motion import WARPMODES
 from ..products.cube import open_cube
@@ -246,7 +247,8 @@ def make_cube(
     _make(path, series, quality, options, ranks, label, log)
     shape = (*series.shape, len(series))
     seconds = time.monotonic() - start
-    logger.info("%s: %d frames of %d x %d pixels in %s, %.1f s", label, shape[2], *shape[:2], path, seconds)
+    frames = counted(shape[2], "frame")
+    logger.info("%s: %s of %d x %d pixels in %s, %.1f s", label, frames, *shape[:2], path, seconds)
     return CubeSummary(path, shape, True, seconds)
 
 
@@ -410,9 +412,9 @@ def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label:
     there = part.stat().st_blocks * 512 if part.exists() else 0
     free = shutil.disk_usage(part.parent).free
     logger.info(
-        "%s: %d frames; the cube needs %.2f GB of the %.1f GB that are free",
+        "%s: %s; the cube needs %.2f GB of the %.1f GB that are free",
         label,
-        len(series),
+        counted(len(series), "frame"),
         needed / 1e9,
         free / 1e9,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
 from ..core.streams import print_report
+from ..core.tables import counted
 from .listing import find_files, with_sizes
 from .remote_file import Choice, RemoteFile
 from .transfer_state import TransferState
@@ -28,7 +29,7 @@ def fetch_sector(
     kinds: Sequence[str],
     choice: Choice,
     source: str,
-    strips: tuple[float, float] | None,
+    strips: Sequence[tuple[float, float]] | None,
     jobs: int,
     form: str | None = None,
     dry_run: bool = False,
@@ -79,14 +80,14 @@ def _plan(session: Session, folder: Path, files: Sequence[RemoteFile]) -> int:
     total = 0
     for kind, (count, size, exact) in with_sizes(session, missing).items():
         shown = "size unknown" if size < 0 else f"{'' if exact else 'about '}{_bytes(size)}"
-        print(f"{kind}: {count} files, {shown}")
+        print(f"{kind}: {counted(count, 'file')}, {shown}")
         total = -1 if size < 0 or total < 0 else total + size
     parts = arrived_parts(folder, missing)
     needed = max(total - parts, 0)
     free, enough = check_disk(folder, needed)
     said = "an unknown number of bytes" if total < 0 else _bytes(needed)
     print(
-        f"{len(missing)} of {len(files)} files to fetch, {said}"
+        f"{len(missing)} of {counted(len(files), 'file')} to fetch, {said}"
         f"{f' ({_bytes(parts)} of them have arrived)' if parts else ''}; {there} are there; "
         f"{folder}: {_bytes(free)} free",
         flush=True,
@@ -106,11 +107,14 @@ def _bytes(size: int) -> str:
 
 def _fetch(folder: Path, files: Sequence[RemoteFile], total: int, jobs: int) -> int:
     outcome = download(folder, files, total, jobs)
-    print(f"{outcome.whole} files fetched, {_bytes(outcome.size)}; {len(outcome.failed)} failed", flush=True)
+    print(
+        f"{counted(outcome.whole, 'file')} fetched, {_bytes(outcome.size)}; {len(outcome.failed)} failed",
+        flush=True,
+    )
     _report(outcome.failed)
     if outcome.left:
-        text = "the server is not reached: %d files were not tried; run the same command again later"
-        logger.error(text, outcome.left)
+        text = "the server is not reached: %s not tried; run the same command again later"
+        logger.error(text, counted(outcome.left, "file"))
     return 1 if outcome.failed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,8 @@ from isal import igzip
 
 from ..core.errors import InputError, MissingInput, UsageError
 from ..core.settings import load_settings
+from ..core.tables import counted
+from ..products.tpf_files import parse_tpf_name
 from .remote_file import Choice, RemoteFile, newest_frames, place
 from .web import Refused, TryAgain, ask, persist, read_all
 
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from requests import Session
 
 __all__ = ["find_files", "strip_range", "with_sizes"]
+
+logger = logging.getLogger(__name__)
+
+#: Chosen stars without a file that a warning names.
+_NAMED = 5
 
 #: What the lists of MAST are called after.
 _SCRIPTS = {"ffi": "ffic", "tpf": "tp", "fast-tpf": "fast-tp"}
@@ -43,7 +51,11 @@ _EACH = ("catalog", "spice")
 
 
 def find_files(
-    session: Session, kinds: Sequence[str], choice: Choice, source: str, strips: tuple[float, float] | None
+    session: Session,
+    kinds: Sequence[str],
+    choice: Choice,
+    source: str,
+    strips: Sequence[tuple[float, float]] | None,
 ) -> list[RemoteFile]:
     """The files of a sector that the archives have.
 
@@ -55,8 +67,8 @@ def find_files(
     choice : Choice
     source : str
         ``mast`` or ``cloud``: where frames and target pixel files come from.
-    strips : (float, float), optional
-        For the catalog: the declinations (degrees) between which stars are wanted.
+    strips : sequence of (float, float), optional
+        For the catalog: pairs of declinations (degrees) between which stars are wanted.
 
     Returns
     -------
@@ -87,13 +99,30 @@ def find_files(
             found[kind] = _kernels(session, choice)
     if "ffi" in found:
         found["ffi"] = newest_frames(found["ffi"])
-    for kind, files in found.items():
-        if not files:
-            raise MissingInput(
-                f"sector {choice.sector}: the archive has no file of the kind {kind} that is wanted"
-            )
+    _check_found(found, choice)
     unique = ({file.path: file for file in found[kind]} for kind in kinds)
     return [files[path] for files in unique for path in sorted(files)]
+
+
+def _check_found(found: dict[str, list[RemoteFile]], choice: Choice) -> None:
+    """Raise MissingInput where a kind has no file at all; warn of chosen stars that have none."""
+    sector = f"sector {choice.sector}"
+    if choice.starids:
+        if not any(found.values()):
+            raise MissingInput(f"{sector}: the archive has no {' or '.join(found)} of the chosen stars")
+        for kind, files in found.items():
+            have = {info.starid for file in files if (info := parse_tpf_name(file.name))}
+            if lacking := sorted(choice.starids - have):
+                some = ", ".join(f"TIC {starid}" for starid in lacking[:_NAMED])
+                text = "%s: the archive has no %s of %d of %s: %s%s"
+                stars = counted(len(choice.starids), "chosen star")
+                logger.warning(
+                    text, sector, kind, len(lacking), stars, some, ", ..." * (len(lacking) > _NAMED)
+                )
+        return
+    for kind, files in found.items():
+        if not files:
+            raise MissingInput(f"{sector}: the archive has no {kind} of the chosen CCDs")
 
 
 def _archive() -> str:
@@ -181,7 +210,7 @@ def strip_range(name: str) -> tuple[float, float] | None:
     return min(ends), max(ends)
 
 
-def _strips(session: Session, choice: Choice, wanted: tuple[float, float]) -> Iterator[RemoteFile]:
+def _strips(session: Session, choice: Choice, wanted: Sequence[tuple[float, float]]) -> Iterator[RemoteFile]:
     folder = f"{_archive()}/missions/tess/catalogs/tic_v82"
     text = read_all(session, f"{folder}/md5sum.txt", _MOST_BYTES, "the list of the files of the TIC")
     for line in text.splitlines():
@@ -190,7 +219,7 @@ def _strips(session: Session, choice: Choice, wanted: tuple[float, float]) -> It
             continue
         span = strip_range(match[2])
         path = place("catalog", f"{match[2]}.gz", choice)
-        if span and path and span[1] >= wanted[0] and span[0] <= wanted[1]:
+        if span and path and any(span[1] >= south and span[0] <= north for south, north in wanted):
             yield RemoteFile("catalog", f"{folder}/{match[2]}.gz", path, md5=match[1])
     yield RemoteFile("catalog", f"{folder}/header.csv", "tic/header.csv")
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..core import names
 from ..products.ffi_info import is_tica_name, name_time, parse_ffi_name
 from ..products.tpf_files import parse_tpf_name
 
@@ -48,8 +49,8 @@ class Choice:
     """Which files of a sector are wanted."""
 
     sector: int
-    camera: int | None = None  #: None for all
-    ccd: int | None = None  #: None for all
+    camera: names.Choice = None  #: None for all
+    ccd: names.Choice = None  #: None for all
     starids: frozenset[int] = field(default_factory=frozenset)  #: Of target pixel files; empty for all
 
     def ccds(self) -> list[tuple[int, int]]:
@@ -60,9 +61,8 @@ class Choice:
         >>> Choice(1, camera=2).ccds()
         [(2, 1), (2, 2), (2, 3), (2, 4)]
         """
-        cameras = range(1, 5) if self.camera is None else [self.camera]
-        ccds = range(1, 5) if self.ccd is None else [self.ccd]
-        return [(camera, ccd) for camera in cameras for ccd in ccds]
+        keys = [(self.sector, camera, ccd) for camera in range(1, 5) for ccd in range(1, 5)]
+        return [key[1:] for key in keys if names.is_chosen(key, None, self.camera, self.ccd)]
 
 
 def place(kind: str, name: str, choice: Choice) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import TasocError, one_line
 from ..core.locks import exclusive
 from ..core.progress import Progress
+from ..core.tables import counted
 from .remote_file import RemoteFile
 from .transfer import fetch, is_whole, part_path
 from .transfer_state import STATE_NAME, TransferState
@@ -245,6 +246,6 @@ def failure_lines(failed: Sequence[tuple[RemoteFile, str]]) -> list[str]:
         short = reason.replace(file.url, "").replace(file.path, file.name).lstrip(": ")
         groups.setdefault(short.replace(file.name, "*"), []).append(file)
     return [
-        f"{len(files)} file{'s' * (len(files) > 1)}: {reason} (such as {files[0].path})"
+        f"{counted(len(files), 'file')}: {reason} ({'such as ' * (len(files) > 1)}{files[0].path})"
         for reason, files in groups.items()
     ]

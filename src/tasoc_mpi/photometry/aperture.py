@@ -96,7 +96,7 @@ class AperturePhotometry(BasePhotometry):
             growing = touched - ended
             if not growing:
                 if touched & self.cut_sides:
-                    self.logger.info("TIC %d: the mask is cut off by the edge of the cut-out", self.starid)
+                    self.logger.info("%s: the mask is cut off by the edge of the cut-out", self.star_name)
                 return mask
             if resizes >= most:
                 self.halo_advised = self._may_be_halo()

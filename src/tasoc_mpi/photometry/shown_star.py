@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.errors import InputError, UsageError
 from ..core.quality import TESSQualityFlags
+from ..core.tables import counted
 from .result import PhotometryResult
 from .stamp_stars import StampStars
 
@@ -31,6 +33,12 @@ class ShownStar(StampStars):
     result: PhotometryResult
     method: str
     datasource: str
+    cutout: Path | None = None  #: The cut-out from which the star was opened; its cube is a temporary file
+
+    @property
+    def star_name(self) -> str:
+        """The star in words."""
+        return f"TIC {self.starid}" if self.starid else "without a TIC number"
 
     @property
     def stars_unknown(self) -> bool:
@@ -40,16 +48,17 @@ class ShownStar(StampStars):
     def facts(self) -> dict[str, str]:
         """The star, its pixels and the outcome of its photometry, in words; '-' for what is not known."""
         result, (row_min, row_max, col_min, col_max) = self.result, self.stamp
+        mask, source = self.final_phot_mask, "cut-out" if self.cutout else self.datasource
         return {
-            "star": f"TIC {self.starid}" if self.starid else "without a TIC number",
+            "star": self.star_name,
             "TESS magnitude": _number(self.target["tmag"], 2),
             "observed in": f"sector {self.sector}, camera {self.camera}, CCD {self.ccd}",
-            "cadence": f"{self.cadence} s, {len(self._source.time)} points",
-            "source": f"{self.datasource} ({self._source.path})",
+            "cadence": f"{self.cadence} s, {counted(len(self._source.time), 'point')}",
+            "source": f"{source} ({self.cutout or self._source.path})",
             "method": self.method,
             "status": result.status.name if result.status.value else "no photometry yet",
             "stamp": f"rows {row_min} to {row_max - 1}, columns {col_min} to {col_max - 1} (from 0)",
-            "mask": "-" if self.final_phot_mask is None else f"{int(self.final_phot_mask.sum())} pixels",
+            "mask": "-" if mask is None else counted(int(mask.sum()), "pixel"),
             "median flux": _number(result.mean_flux, 2, " e-/s"),
             "1-hour noise": _number(result.rms_hour * 1e6, 1, " ppm"),
             "point-to-point noise": _number(result.ptp * 1e6, 1, " ppm"),
@@ -102,7 +111,7 @@ class ShownStar(StampStars):
         ax.ticklabel_format(useOffset=False)
         ax.set_xlabel("time (BJD $-$ 2457000, days)")
         ax.set_ylabel("flux (e$^-$/s)")
-        ax.set_title(f"{self.facts()['star']}, sector {self.sector}, {self.method}")
+        ax.set_title(f"{self.star_name}, sector {self.sector}, {self.method}")
         ax.legend(fontsize=8)
         return ax
 

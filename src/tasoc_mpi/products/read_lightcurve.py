@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.errors import InputError
 from ..core.input_files import InputFile
 from ..core.times import BTJD_ZERO
 from .fits_read import FITSReader
@@ -67,7 +68,12 @@ def read_lightcurve(path: str | os.PathLike[str]) -> TimeSeries:
 
     path = Path(path)
     with InputFile(path) as file:
-        table = open_table(path, file.read())
+        content = file.read()
+    try:
+        table = open_table(path, content)
+    except InputError:
+        _check_columns(path)
+        raise
     with FITSReader(path, table.content) as reader:
         columns = read_table(reader, table.hdu)
     header = table.hdu.values
@@ -81,3 +87,16 @@ def read_lightcurve(path: str | os.PathLike[str]) -> TimeSeries:
     for cards in (table.primary.values, header):
         series.meta |= {key: value for key, value in cards.items() if not key.startswith(structure)}
     return series
+
+
+def _check_columns(path: Path) -> None:
+    """Raise InputError for a light curve of another program, which is not damaged."""
+    with FITSReader(path) as reader:
+        names = {
+            value for hdu in reader.hdus() for key, value in hdu.values.items() if key.startswith("TTYPE")
+        }
+    if names and "FLUX_RAW" not in names:
+        raise InputError(
+            f"{path}: no column FLUX_RAW, so not a light curve of tasoc-mpi; lightkurve.read reads those of "
+            "other programs"
+        )

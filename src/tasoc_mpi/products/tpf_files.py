@@ -177,6 +177,8 @@ def read_file(path: Path, read: Callable[[FITSReader], T]) -> T:
         with FITSReader(path) as reader:
             return read(reader)
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        if isinstance(error, TasocError) and str(error).startswith(f"{path}: "):
+            raise
         reason = one_line(str(error))
         raise InputError(f"{path}: cannot be read as a target pixel file ({reason}); {WAY_OUT}") from None
 
