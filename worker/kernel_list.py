@@ -7,6 +7,7 @@ has compiled; a kernel that is not in the list is compiled when it is first call
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import importlib
 import json
@@ -81,9 +82,14 @@ def kernels_of(methods: list[str]) -> list[_Kernel]:
             if key not in found:
                 # One that has changed since the list was written is compiled when it is first called.
                 kernel = getattr(importlib.import_module(f"tasoc_mpi.{module}"), name, None)
-                if isinstance(kernel, Dispatcher):
+                if _is_kernel(kernel):
                     found[key] = kernel, tuple(map(_type, arguments))
     return list(found.values())
+
+
+def _is_kernel(value: object) -> bool:
+    """Whether Python calls it; what only kernels call is compiled with them."""
+    return isinstance(value, Dispatcher) and not value.targetoptions.get("no_cpython_wrapper")
 
 
 def compile_kernels(methods: list[str]) -> int:
@@ -108,6 +114,10 @@ def compile_kernels(methods: list[str]) -> int:
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        if gc.isenabled():
+            # The compiler makes millions of objects that stay, and would look for garbage too often.
+            gc.disable()
+            stack.callback(gc.enable)
         # One process of those that compile shows what is done.
         shown: Progress | None = None
         if _lock(stack, folder, "progress"):
@@ -182,7 +192,7 @@ def recorded() -> Iterator[tuple[str, str, list[Any]]]:
     """Kernels that this process has used, as the list has them: module, name and types of the arguments."""
     for module in [one for name, one in sys.modules.items() if name.startswith("tasoc_mpi.")]:
         for name, value in vars(module).items():
-            if isinstance(value, Dispatcher) and value.py_func.__module__ == module.__name__:
+            if _is_kernel(value) and value.py_func.__module__ == module.__name__:
                 for signature in value.nopython_signatures:
                     arguments = [describe(kind) for kind in signature.args]
                     if None not in arguments:

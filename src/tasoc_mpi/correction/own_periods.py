@@ -6,12 +6,12 @@ would subtract a part of it. Sines of the star's own periods beside the vectors 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 
 from ..core.peaks import peak_place
+from ..kernels.jit import kernel
 from ..kernels.median import median
 
 __all__ = ["own_sines"]
@@ -69,7 +69,7 @@ def own_sines(
     return _waves(days, found)
 
 
-@numba.njit(cache=True)
+@kernel
 def _bin_means(days, values, used, width):
     """Numbers of the bins with used values, and the means of these, less the mean of the means."""
     sums, counts = np.zeros(int(days[-1] / width) + 1), np.zeros(int(days[-1] / width) + 1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernels.jit import kernel
 from ..kernels.median import median
 from ..products.cbv_file import Vectors
 
@@ -57,7 +57,7 @@ def neighbour_prior(
     return _mean_and_scatter(values, variances, weight, ROUNDS)
 
 
-@numba.njit(cache=True)
+@kernel
 def _nearest(starids, rows, columns, tmags, starid, row, column, tmag, most):
     """Places of the nearest stars in their order, and the squares of their distances; not the star itself.
 
@@ -86,7 +86,7 @@ def _nearest(starids, rows, columns, tmags, starid, row, column, tmag, most):
     return places[:count][order], squares[:count][order]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _mean_and_scatter(values, errors, weight, rounds):
     """Weighted mean, and variance less that of the errors, of each column; both of shape (C,)."""
     stars, count = values.shape

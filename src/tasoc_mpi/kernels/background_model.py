@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from .jit import helper, kernel
 
 __all__ = ["BackgroundModel", "add_background", "mesh_weights", "radial_weights"]
 
@@ -74,7 +75,7 @@ class BackgroundModel(NamedTuple):
         return total
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _spline(x):
     """Weights of the four B-spline coefficients around the fractional place x in [0, 1)."""
     y = 1.0 - x
@@ -85,7 +86,7 @@ def _spline(x):
     return w0, w1, w2, w3
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _place(pixel, box):
     """First of the four coefficients that a pixel needs, and the fractional place."""
     x = (pixel + 0.5) / box - 0.5
@@ -93,7 +94,7 @@ def _place(pixel, box):
     return int(i) - 1, x - i
 
 
-@numba.njit(cache=True)
+@helper
 def _axis_weights(pixel, box, n, weights):
     """Weights of up to four coefficients in a row, and the first of them.
 
@@ -121,7 +122,7 @@ def _axis_weights(pixel, box, n, weights):
     return start
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _node(radius, first, step, n):
     """Lower node and fraction of a radius between linear nodes; node -1 outside of them."""
     x = (radius - first) / step
@@ -131,7 +132,7 @@ def _node(radius, first, step, n):
     return j, x - j
 
 
-@numba.njit(cache=True)
+@kernel
 def mesh_weights(rows, columns, box, shape):
     """Summed weights of the mesh coefficients over pixels.
 
@@ -161,7 +162,7 @@ def mesh_weights(rows, columns, box, shape):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def radial_weights(radii, first, step, n):
     """Summed weights of the radial nodes over pixels at the given radii; zero outside the nodes.
 
@@ -189,7 +190,7 @@ def radial_weights(radii, first, step, n):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def add_background(frames, model, first, corner, factor):
     """Add a multiple of the model to a rectangle of pixels of some frames.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import helper, kernel
 
 __all__ = [
     "frame_medians",
@@ -27,7 +28,7 @@ _LANES = 128
 _SPAN = 64
 
 
-@numba.njit(cache=True)
+@kernel
 def scatter(frames, out, first):
     """Put frames at their place in time.
 
@@ -49,7 +50,7 @@ def scatter(frames, out, first):
                     part[c, k] = line[c]
 
 
-@numba.njit(cache=True)
+@kernel
 def means(images, flags, good):
     """Mean over the good frames, and how often a pixel was used for the background.
 
@@ -111,7 +112,7 @@ def sorting_network(n):
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-@numba.njit(cache=True)
+@kernel
 def frame_medians(frames, network, out):
     """Median over frames of every pixel.
 
@@ -156,7 +157,7 @@ def frame_medians(frames, network, out):
                     out[r, c0 + c] = np.float32(0.5) * (lanes[half - 1, c] + lanes[half, c])
 
 
-@numba.njit(cache=True, inline="always")
+@helper
 def _count_row(values, r, limit, sign, high, low, valid):
     """Add (sign 1) or take away (-1) a row's pixels beyond the limits in the columns' counts."""
     for c in range(values.shape[1]):
@@ -166,7 +167,7 @@ def _count_row(values, r, limit, sign, high, low, valid):
         valid[c] += sign if d == d else 0
 
 
-@numba.njit(cache=True)
+@kernel
 def window_flags(values, half, limit):
     """Pixels around which the median of a window is beyond a limit.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import helper, kernel
 
 __all__ = ["box_levels", "box_means", "central_mean", "sort", "values_of_ranks"]
 
@@ -15,7 +16,7 @@ _RADIX = 11
 _BINS, _FEW = 1024, 32
 
 
-@numba.njit(cache=True)
+@kernel
 def sort(values):
     """Sort float32 values in place: three counting passes over their bits.
 
@@ -60,7 +61,7 @@ def sort(values):
         bits[i] = key ^ sign if key & sign else key ^ full
 
 
-@numba.njit(cache=True)
+@helper
 def _key_of_rank(keys, rank):
     """The key that would be at a place if all were sorted."""
     n = keys.shape[0]
@@ -91,28 +92,38 @@ def _key_of_rank(keys, rank):
         n = k
     for i in range(n):
         members[i] = keys[i]
-    for i in range(1, n):
-        key = members[i]
-        j = i
-        while j > 0 and members[j - 1] > key:
-            members[j] = members[j - 1]
-            j -= 1
-        members[j] = key
+    _sort_few(members, n)
     return np.int64(members[rank])
 
 
-@numba.njit(cache=True)
+@helper
+def _sort_few(keys, n):
+    """Sort the first `n` keys by insertion."""
+    for i in range(1, n):
+        key = keys[i]
+        j = i
+        while j > 0 and keys[j - 1] > key:
+            keys[j] = keys[j - 1]
+            j -= 1
+        keys[j] = key
+
+
+@helper
 def _middle(keys):
     """A range that most of the keys are in, from a few of them."""
     n = keys.shape[0]
     step = max(1, n // _FEW)
-    sample = np.sort(keys[::step])
-    low = np.int64(sample[sample.shape[0] // 8])
-    high = np.int64(sample[(7 * sample.shape[0]) // 8])
+    count = (n + step - 1) // step
+    sample = np.empty(count, dtype=np.int32)
+    for i in range(count):
+        sample[i] = keys[i * step]
+    _sort_few(sample, count)
+    low = np.int64(sample[count // 8])
+    high = np.int64(sample[(7 * count) // 8])
     return low - (high - low), high + (high - low)
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _bin_shift(low, high):
     """By how many bits keys are shifted to tell their bin."""
     shift = 0
@@ -121,7 +132,7 @@ def _bin_shift(low, high):
     return shift
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _bin_of_rank(counts, rank):
     """The bin of a rank, and the rank in it."""
     j = 0
@@ -131,7 +142,7 @@ def _bin_of_rank(counts, rank):
     return j, rank
 
 
-@numba.njit(cache=True)
+@kernel
 def values_of_ranks(values, ranks):
     """Values that would be at some places if all were sorted.
 
@@ -181,7 +192,7 @@ def values_of_ranks(values, ranks):
     return found.view(np.float32).astype(np.float64)
 
 
-@numba.njit(cache=True)
+@helper
 def _clipped_level(values, n, sigma, rounds):
     """SExtractor's mode of n sorted values after sigma clipping, and how many values are left.
 
@@ -249,7 +260,7 @@ def _clipped_level(values, n, sigma, rounds):
     return level, high - low
 
 
-@numba.njit(cache=True)
+@kernel
 def central_mean(values, sigma):
     """Mean of those values, in any order, that are within `sigma` standard deviations of the median.
 
@@ -282,7 +293,7 @@ def central_mean(values, sigma):
     return middle + ((t0 + t1) + (t2 + t3)) / count
 
 
-@numba.njit(cache=True)
+@helper
 def _box_values(image, box, i, j, values):
     """Put the finite values of a box one after the other, and count them."""
     k = 0
@@ -305,7 +316,7 @@ def _box_values(image, box, i, j, values):
     return k
 
 
-@numba.njit(cache=True)
+@helper
 def _box_place(image, box, i, j, count):
     """Mean row and column (0-based, of the frame) of the `count` finite values of a box."""
     r0, c0 = i * box, j * box
@@ -324,7 +335,7 @@ def _box_place(image, box, i, j, count):
     return rows / count, columns / count
 
 
-@numba.njit(cache=True)
+@kernel
 def box_levels(image, box, wanted, fewest, sigma, rounds):
     """Level of the sky in every box of a frame.
 
@@ -368,7 +379,7 @@ def box_levels(image, box, wanted, fewest, sigma, rounds):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def box_means(image, box, wanted, fewest, sigma):
     """Mean of what is not far from the median, in every box of a frame without stars; see `central_mean`.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numba
+from .jit import kernel
 
 __all__ = ["frames_of_cube"]
 
@@ -10,7 +10,7 @@ __all__ = ["frames_of_cube"]
 _COLUMNS = 16
 
 
-@numba.njit(cache=True)
+@kernel
 def frames_of_cube(cube, first, kind, out):
     """Some frames of big-endian values that lie (row, column, time, kind).
 

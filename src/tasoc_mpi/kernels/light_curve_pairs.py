@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import kernel
 from .median import median
 
 __all__ = ["binned_correlation", "masked_median", "median_step"]
@@ -15,7 +15,7 @@ __all__ = ["binned_correlation", "masked_median", "median_step"]
 _FEWEST_BINS = 10
 
 
-@numba.njit(cache=True)
+@kernel
 def masked_median(values, mask):
     """Median of the values where `mask` is True; NaN where there are none.
 
@@ -27,7 +27,7 @@ def masked_median(values, mask):
     return median(values[mask])
 
 
-@numba.njit(cache=True)
+@kernel
 def median_step(values, mask):
     """Median absolute difference of neighbouring values of which `mask` is True of both; NaN of none.
 
@@ -45,7 +45,7 @@ def median_step(values, mask):
     return median(steps[:count])
 
 
-@numba.njit(cache=True)
+@kernel
 def binned_correlation(one, other, bins, mask):
     """Correlation coefficient of the means of two series in bins.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .linear_psf import TERMS
 
 __all__ = ["CHUNK", "read_frames", "solve_frames"]
@@ -21,7 +21,7 @@ CHUNK = 64
 NEGLIGIBLE = 1e-6
 
 
-@numba.njit(cache=True)
+@kernel
 def solve_frames(
     images, errors, used, series, fixed, weights, shifts, gradients, offsets, prior, precision, least
 ):
@@ -65,8 +65,9 @@ def solve_frames(
     n_pixels = n_rows * n_columns + n_rows * n_columns % 2
     n_stars = series.shape[0]
     # Fluxes, background, error of the first flux and chi-square.
-    table = np.full((n_stars + 3, n_time), math.nan)
+    table = np.empty((n_stars + 3, n_time))
     residual = np.zeros(n_pixels)
+    image = np.empty((n_rows, n_columns))
     total = 0
     data = np.empty((n_pixels, CHUNK))
     weight = np.empty((n_pixels, CHUNK))
@@ -75,33 +76,45 @@ def solve_frames(
     faint = np.empty((n_pixels, CHUNK))
     factors = np.zeros((series.shape[1] * TERMS + 1, CHUNK))
     lines, sizes = _terms(series, fixed, n_pixels)
-    places = np.zeros((n_stars + 1, 2))
-    places[:n_stars] = offsets
+    solved = np.empty(CHUNK, dtype=np.bool_)
     for start in range(0, n_time, CHUNK):
         size = min(CHUNK, n_time - start)
         read_frames(images, errors, used, start, data, weight)
         for k in range(n_stars + 1):
-            _powers(shifts, gradients, places[k], weights, start, size, factors)
+            row, column = (offsets[k, 0], offsets[k, 1]) if k < n_stars else (0.0, 0.0)
+            _powers(shifts, gradients, row, column, weights, start, size, factors)
             _draw(lines[k], sizes[k], factors, design[k] if k < n_stars else faint)
-        data -= faint
-        solved = np.zeros(CHUNK, dtype=np.bool_)
-        for t in range(size):
-            solved[t] = math.isfinite(shifts[start + t, 0]) and math.isfinite(shifts[start + t, 1])
+        for p in range(n_pixels):
+            for t in range(CHUNK):
+                data[p, t] -= faint[p, t]
+        for t in range(CHUNK):
+            there = t < size and math.isfinite(shifts[start + t, 0]) and math.isfinite(shifts[start + t, 1])
+            solved[t] = there
         solution, left = _solve_chunk(design, data, weight, prior, precision, least, solved)
+        for i in range(n_stars + 3):
+            for t in range(size):
+                table[i, start + t] = solution[i, t] if solved[t] else math.nan
         for t in range(size):
             if solved[t]:
                 total += 1
-                table[:, start + t] = solution[:, t]
-                residual += left[:, t]
-    if total > 0:
-        residual /= total
+                for p in range(n_pixels):
+                    residual[p] += left[p, t]
     results = np.empty((n_time, 4))
-    for i, k in enumerate((0, n_stars + 1, n_stars, n_stars + 2)):
-        results[:, i] = table[k]
-    return results, table[:n_stars].T.copy(), residual[: n_rows * n_columns].reshape(n_rows, n_columns)
+    fluxes = np.empty((n_time, n_stars))
+    for t in range(n_time):
+        results[t, 0] = table[0, t]
+        results[t, 1] = table[n_stars + 1, t]
+        results[t, 2] = table[n_stars, t]
+        results[t, 3] = table[n_stars + 2, t]
+        for k in range(n_stars):
+            fluxes[t, k] = table[k, t]
+    for r in range(n_rows):
+        for c in range(n_columns):
+            image[r, c] = residual[r * n_columns + c] / max(total, 1)
+    return results, fluxes, image
 
 
-@numba.njit(cache=True, error_model="numpy")
+@helper(error_model="numpy")
 def read_frames(images, errors, used, start, data, weight):
     """Pixels of some frames and their weights, of shape (R * C, `CHUNK`); 0 beyond the last ones."""
     n_rows, n_columns, n_time = images.shape
@@ -122,17 +135,17 @@ def read_frames(images, errors, used, start, data, weight):
             weight[p, t] = 1.0 / (error * error) if good else 0.0
 
 
-@numba.njit(cache=True)
-def _powers(shifts, gradients, offset, weights, start, size, out):
+@helper
+def _powers(shifts, gradients, row, column, weights, start, size, out):
     """Factors of a series' terms in some frames: products of powers of a star's shift, for each epoch."""
     dy = np.zeros(CHUNK)
     dx = np.zeros(CHUNK)
     for t in range(size):
-        y, x = shifts[start + t]
+        y, x = shifts[start + t, 0], shifts[start + t, 1]
         if math.isfinite(y) and math.isfinite(x):
             g = gradients[start + t]
-            dy[t] = y + g[0, 0] * offset[0] + g[0, 1] * offset[1]
-            dx[t] = x + g[1, 0] * offset[0] + g[1, 1] * offset[1]
+            dy[t] = y + g[0, 0] * row + g[0, 1] * column
+            dx[t] = x + g[1, 0] * row + g[1, 1] * column
     out[:] = 0.0
     for e in range(weights.shape[1]):
         for t in range(size):
@@ -147,30 +160,35 @@ def _powers(shifts, gradients, offset, weights, start, size, out):
                 power_y *= dy[t]
 
 
-@numba.njit(cache=True)
+@helper
 def _terms(series, fixed, n_pixels):
     """Terms of all series by pixel, those of `fixed` last, and their largest values over that of the image.
 
     Pixels are added up to `n_pixels`, and a term that is zero.
     """
-    n_stars, n_terms = series.shape[0], fixed.shape[0] * fixed.shape[1]
-    lines = np.zeros((n_stars + 1, n_pixels, n_terms + 1))
-    sizes = np.zeros((n_stars + 1, n_terms))
+    n_stars, n_epochs, _, size = series.shape
+    lines = np.zeros((n_stars + 1, n_pixels, n_epochs * TERMS + 1))
+    sizes = np.zeros((n_stars + 1, n_epochs * TERMS))
     for k in range(n_stars + 1):
-        terms = (series[k] if k < n_stars else fixed).reshape((n_terms, -1))
-        lines[k, : terms.shape[1], :n_terms] = terms.T
-        for i in range(n_terms):
-            sizes[k, i] = np.abs(terms[i]).max()
-        if sizes[k, 0] > 0.0:
-            sizes[k] /= sizes[k, 0]
+        terms = series[k] if k < n_stars else fixed
+        for e in range(n_epochs):
+            for m in range(TERMS):
+                i = e * TERMS + m
+                for p in range(size):
+                    lines[k, p, i] = terms[e, m, p]
+                    sizes[k, i] = max(sizes[k, i], abs(terms[e, m, p]))
+        largest = sizes[k, 0]
+        if largest > 0.0:
+            for i in range(sizes.shape[1]):
+                sizes[k, i] /= largest
     return lines, sizes
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def _draw(lines, sizes, factors, out):
     """Images of a series in some frames, without the terms that are `NEGLIGIBLE`."""
     n_terms = sizes.shape[0]
-    chosen = np.full(n_terms + 3, n_terms)
+    chosen = np.empty(n_terms + 3, dtype=np.int64)
     count = 0
     for i in range(n_terms):
         largest = 0.0
@@ -179,6 +197,8 @@ def _draw(lines, sizes, factors, out):
         if largest * sizes[i] > NEGLIGIBLE:
             chosen[count] = i
             count += 1
+    for i in range(count, count + 3):
+        chosen[i] = n_terms
     # Two pixels and four terms at once: half of the time goes into reading and writing otherwise.
     for p in range(0, out.shape[0], 2):
         for t in range(CHUNK):
@@ -194,7 +214,7 @@ def _draw(lines, sizes, factors, out):
                 out[p + 1, t] += e * w + f * x + g * y + h * z
 
 
-@numba.njit(cache=True)
+@helper
 def _solve_chunk(design, data, weight, prior, precision, least, solved):
     """Solve some frames; `solved` becomes False for those without a solution.
 
@@ -206,12 +226,13 @@ def _solve_chunk(design, data, weight, prior, precision, least, solved):
     matrix = np.zeros((n, n, CHUNK))
     solution = np.zeros((n + 2, CHUNK))
     _equations(design, data, weight, matrix, solution)
-    for k in range(n - 1):
-        matrix[k, k] += precision[k]
-        solution[k] += precision[k] * prior[k]
     scale, pivots = np.empty((n, CHUNK)), np.empty((n, CHUNK))
     for i in range(n):
-        scale[i] = matrix[i, i]
+        for t in range(CHUNK):
+            if i < n - 1:
+                matrix[i, i, t] += precision[i]
+                solution[i, t] += precision[i] * prior[i]
+            scale[i, t] = matrix[i, i, t]
     _solve_positive(matrix, solution, pivots)
     for t in range(CHUNK):
         if not (usable[t] >= least * whole[t] and count[t] > n):
@@ -228,7 +249,7 @@ def _solve_chunk(design, data, weight, prior, precision, least, solved):
     return solution, left
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def _usable(profile, weight):
     """Weight of the target in pixels that can be used and in all, and the number of the former, by frame."""
     usable = np.zeros(CHUNK)
@@ -243,7 +264,7 @@ def _usable(profile, weight):
     return usable, whole, count
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def _equations(design, data, weight, matrix, vector):
     """Add pixels to the normal equations of each frame, of which `matrix` is the lower triangle."""
     n, n_pixels, _ = design.shape
@@ -260,7 +281,7 @@ def _equations(design, data, weight, matrix, vector):
                     matrix[i, j, t] += first[t] * design[j, p, t] + second[t] * design[j, q, t]
 
 
-@numba.njit(cache=True, fastmath=True, error_model="numpy")
+@helper(fastmath=True, error_model="numpy")
 def _solve_positive(matrix, solution, pivots):
     """Solve each frame in place by Cholesky's method.
 
@@ -301,7 +322,7 @@ def _solve_positive(matrix, solution, pivots):
             solution[i, t] *= matrix[i, i, t]
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def _residuals(design, data, weight, solution, left):
     """Data less model in the pixels with a weight, and chi-square, which is the last row of `solution`."""
     n, n_pixels, _ = design.shape

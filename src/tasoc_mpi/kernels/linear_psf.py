@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .spline_prf import HALF, KNOTS, SIDE
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 TERMS = 10
 
 
-@numba.njit(cache=True)
+@helper
 def spline_derivatives(s, out):
     """First knot of four, and their weights in the value and three derivatives (by pixels), shape (4, 4)."""
     below = math.floor(s)
@@ -56,7 +56,7 @@ def spline_derivatives(s, out):
     return int(below) - 1 + HALF
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def _add_series(coefficients, y, x, flux, height, width, out):
     """Add the series of one star to `out`, shape (E, TERMS, height * width)."""
     wy = np.empty((4, 4))
@@ -92,7 +92,7 @@ def _add_series(coefficients, y, x, flux, height, width, out):
                         term += 1
 
 
-@numba.njit(cache=True)
+@kernel
 def series_of_stars(coefficients, rows, columns, fluxes, height, width, together):
     """Series of the images of stars.
 
@@ -121,7 +121,7 @@ def series_of_stars(coefficients, rows, columns, fluxes, height, width, together
     return out
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def evaluate_series(series, weights, dy, dx, out):
     """Image of a series at a shift, at a blend of epochs."""
     out[:] = 0.0
@@ -141,7 +141,7 @@ def evaluate_series(series, weights, dy, dx, out):
             power_y *= dy
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def solve_positive(matrix, vector, n):
     """Solve in place by Cholesky's method; the first element of the inverse, or -1 without a solution."""
     for i in range(n):
@@ -177,14 +177,14 @@ def solve_positive(matrix, vector, n):
     return variance
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def multiply(a, b, out):
     """The product of two vectors, element by element."""
     for p in range(out.shape[0]):
         out[p] = a[p] * b[p]
 
 
-@numba.njit(cache=True, fastmath=True)
+@helper(fastmath=True)
 def dot(a, b):
     """The scalar product of two vectors."""
     value = 0.0

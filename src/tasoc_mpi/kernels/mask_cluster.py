@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import helper, kernel
 
 __all__ = ["core_clusters", "disc", "label_connected"]
 
 
-@numba.njit(cache=True)
+@helper
 def disc(radius):
     """Offsets (row, column) of the pixels within `radius` of a pixel, itself not among them."""
     reach = math.floor(radius + 1e-9)
@@ -25,7 +26,7 @@ def disc(radius):
     return out[:n]
 
 
-@numba.njit(cache=True)
+@helper
 def label_connected(selected, offsets):
     """Connected groups of pixels, numbered from 1 in the order of their first pixels.
 
@@ -68,7 +69,7 @@ def label_connected(selected, offsets):
     return labels, count
 
 
-@numba.njit(cache=True)
+@kernel
 def core_clusters(significant, min_points, radius):
     """Clusters of the core points of DBSCAN; its border points belong to none.
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .sorted_values import first_from, sort
 
 __all__ = ["density_mode", "flux_threshold", "scott_bandwidth"]
@@ -33,7 +33,7 @@ _MARGIN = 0.02
 _TAIL = 9.0
 
 
-@numba.njit(cache=True)
+@helper
 def _percentile(flux, fraction):
     """Percentile of a sorted sample, linear between its values."""
     position = fraction * (flux.shape[0] - 1)
@@ -41,7 +41,7 @@ def _percentile(flux, fraction):
     return flux[k] + (position - k) * (flux[k + 1] - flux[k])
 
 
-@numba.njit(cache=True)
+@kernel
 def scott_bandwidth(flux):
     """Bandwidth of the density estimate of a sorted sample.
 
@@ -74,7 +74,7 @@ def scott_bandwidth(flux):
     return _FACTOR * spread * n**-0.2
 
 
-@numba.njit(cache=True)
+@helper
 def _density(flux, x, h):
     """Density (times n h sqrt(2 pi)) of a sorted sample at `x`; its 1st and 2nd derivative in x/h."""
     first = first_from(flux, x - _TAIL * h)
@@ -89,7 +89,7 @@ def _density(flux, x, h):
     return f, f1, f2
 
 
-@numba.njit(cache=True)
+@helper
 def _climb(flux, x, h):
     """The maximum of the density next to `x`, by Newton steps kept inside a bracket."""
     step = h / _GRID
@@ -115,7 +115,7 @@ def _climb(flux, x, h):
     return x
 
 
-@numba.njit(cache=True)
+@helper
 def _closed_up(flux, h):
     """Positions of a sorted sample on the grid, in steps of h / _GRID, with wide gaps closed up.
 
@@ -129,7 +129,7 @@ def _closed_up(flux, h):
     return positions
 
 
-@numba.njit(cache=True)
+@helper
 def _grid_density(positions):
     """The density at the grid's points from 0 on, from linearly binned positions."""
     n = int(positions[-1]) + 2
@@ -150,7 +150,7 @@ def _grid_density(positions):
     return out[_REACH:-_REACH]
 
 
-@numba.njit(cache=True)
+@helper
 def _flux_at(flux, positions, i, h):
     """The flux at a point of the grid, counted from the nearest of the sample's positions."""
     k = min(first_from(positions, float(i)), positions.shape[0] - 1)
@@ -159,7 +159,7 @@ def _flux_at(flux, positions, i, h):
     return min(max(flux[k] + (i - positions[k]) * h / _GRID, flux[0]), flux[-1])
 
 
-@numba.njit(cache=True)
+@kernel
 def density_mode(flux):
     """Where the Gaussian kernel density estimate of a sample with `scott_bandwidth` is highest.
 
@@ -203,7 +203,7 @@ def density_mode(flux):
     return mode
 
 
-@numba.njit(cache=True)
+@kernel
 def flux_threshold(image, trim, ceiling, sigmas):
     """Mode, spread and threshold of the positive flux of an image.
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .median import median
 from .sorted_values import order_of
 
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
 
 
-@numba.njit(cache=True)
+@kernel
 def summed_tmag(labels, count, rows, columns, tmags):
     """Magnitude of all stars together whose rounded pixel has a label.
 
@@ -47,7 +47,7 @@ def summed_tmag(labels, count, rows, columns, tmags):
     return out
 
 
-@numba.njit(cache=True)
+@helper
 def highest_pixels(image, labels, count):
     """The largest value of the image in each label from 1 to `count`; shape (count,)."""
     out = np.full(count, -np.inf)
@@ -59,7 +59,7 @@ def highest_pixels(image, labels, count):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def saturated_run(image, significant, labels, label, column, highest, ratio):
     """Rows of a column that a saturated star of one label fills.
 
@@ -111,7 +111,7 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     return first, last
 
 
-@numba.njit(cache=True)
+@kernel
 def tidy_segments(image, segments, count, min_pixels):
     """Drop small segments, number the others anew, fill single holes.
 
@@ -156,7 +156,7 @@ def tidy_segments(image, segments, count, min_pixels):
     return labels, number
 
 
-@numba.njit(cache=True)
+@kernel
 def extend_columns(image, significant, labels, count, rows, columns, tmags, bright_tmag, ratio):
     """Pixels that bright masks gain by following their saturated columns.
 

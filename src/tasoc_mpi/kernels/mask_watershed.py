@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .mask_cluster import disc, label_connected
 from .mask_saturated import highest_pixels, saturated_run, summed_tmag
 from .sorted_values import first_from, order_of
@@ -14,7 +14,7 @@ from .sorted_values import first_from, order_of
 __all__ = ["flood", "smooth", "watershed_markers"]
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _mirror(i, n):
     """Index mirrored at the outer edges of the first and last pixel (c b a | a b c | c b a)."""
     while i < 0 or i >= n:
@@ -22,7 +22,7 @@ def _mirror(i, n):
     return i
 
 
-@numba.njit(cache=True)
+@kernel
 def smooth(image, sigma):
     """Image smoothed by a Gaussian, cut at 4 sigma, the image continued by its mirror image.
 
@@ -67,7 +67,7 @@ def smooth(image, sigma):
     return out
 
 
-@numba.njit(cache=True)
+@helper
 def _boxes(clusters, count):
     """First row, end row, first column and end column of each cluster; shape (count, 4)."""
     n_row, n_col = clusters.shape
@@ -85,7 +85,7 @@ def _boxes(clusters, count):
     return box
 
 
-@numba.njit(cache=True)
+@helper
 def _lowest(image):
     """The lowest pixel; NaN if one is."""
     lowest = image[0, 0]
@@ -96,7 +96,7 @@ def _lowest(image):
     return lowest
 
 
-@numba.njit(cache=True)
+@helper
 def _local_maxima(image, lowest):
     """Pixels above `lowest` that none of their eight neighbours exceeds, shape (N, 2), and their heights."""
     n_row, n_col = image.shape
@@ -121,7 +121,7 @@ def _local_maxima(image, lowest):
     return position[:n], height[:n]
 
 
-@numba.njit(cache=True)
+@helper
 def _nearest(position, height, row, column, reach):
     """Index of the candidate nearest to a star within `reach`, else -1. The higher of two as near."""
     best = -1
@@ -144,7 +144,7 @@ def _nearest(position, height, row, column, reach):
     return best
 
 
-@numba.njit(cache=True)
+@helper
 def _alone(image, clusters, cluster, r0, r1, c0, c1):
     """A part of the image with nothing in it but one cluster."""
     out = np.zeros((r1 - r0, c1 - c0))
@@ -155,7 +155,7 @@ def _alone(image, clusters, cluster, r0, r1, c0, c1):
     return out
 
 
-@numba.njit(cache=True)
+@helper
 def _saturated(image, significant, clusters, cluster, highest, ratio):
     """Saturated pixels of one cluster, and those that they run into."""
     out = np.zeros(image.shape, dtype=np.bool_)
@@ -166,7 +166,7 @@ def _saturated(image, significant, clusters, cluster, highest, ratio):
     return out
 
 
-@numba.njit(cache=True)
+@helper
 def _keep_highest(position, height, chosen, patches):
     """Of the chosen candidates in one patch only the highest stays (the first of equally high ones)."""
     n = position.shape[0]
@@ -181,7 +181,7 @@ def _keep_highest(position, height, chosen, patches):
                 break
 
 
-@numba.njit(cache=True)
+@helper
 def _by_row(rows, columns, tmags):
     """Stars in order of their rows."""
     order = order_of(rows)
@@ -193,7 +193,7 @@ def _by_row(rows, columns, tmags):
     return ordered[0], ordered[1], ordered[2]
 
 
-@numba.njit(cache=True)
+@kernel
 def watershed_markers(
     image, significant, clusters, count, rows, columns, tmags, blur, reach, reach_bright, bright_tmag, ratio
 ):
@@ -274,20 +274,20 @@ def watershed_markers(
     return markers, number, candidates, patches
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _before(heights, ages, i, j):
     """Whether entry `i` of the heap comes before entry `j`: lower first, then older."""
     return heights[i] < heights[j] or (heights[i] == heights[j] and ages[i] < ages[j])
 
 
-@numba.njit(cache=True)
+@helper
 def _swap(heights, ages, pixels, i, j):
     heights[i], heights[j] = heights[j], heights[i]
     ages[i], ages[j] = ages[j], ages[i]
     pixels[i], pixels[j] = pixels[j], pixels[i]
 
 
-@numba.njit(cache=True)
+@helper
 def _push(heights, ages, pixels, n, height, pixel, age):
     """Add an entry to a binary heap of `n` entries."""
     heights[n] = height
@@ -299,7 +299,7 @@ def _push(heights, ages, pixels, n, height, pixel, age):
         i = (i - 1) // 2
 
 
-@numba.njit(cache=True)
+@helper
 def _pop(heights, ages, pixels, n):
     """Move the first entry of a binary heap of `n` entries behind the others."""
     _swap(heights, ages, pixels, 0, n - 1)
@@ -315,7 +315,7 @@ def _pop(heights, ages, pixels, n):
         i = first
 
 
-@numba.njit(cache=True)
+@kernel
 def flood(image, inside, markers):
     """Watershed by flooding from markers (Meyer 1991), the highest pixels first.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import helper, kernel
 
 __all__ = ["median"]
 
@@ -16,7 +17,7 @@ _BINS = 256
 _CLOSE = 1e-290
 
 
-@numba.njit(cache=True)
+@kernel
 def median(values):
     """Median of values that are not NaN.
 
@@ -82,7 +83,7 @@ def median(values):
     return (low + high) / 2
 
 
-@numba.njit(cache=True)
+@helper
 def _sort(values, n):
     """Sort the first `n` values by insertion."""
     for i in range(1, n):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+from numpy.typing import NDArray
 
+from .jit import helper, kernel
 from .linear_frames import CHUNK, read_frames
 from .linear_psf import evaluate_series, solve_positive
 from .newton_psf import draw_frame, newton
 from .psf_likelihood import likelihood
 from .spline_prf import SIDE, draw_star
 
-__all__ = ["newton_frames", "newton_image"]
+__all__ = ["fit_frame", "newton_frames", "workspace"]
 
 #: The third-order series of the faint stars holds to this shift, pixels; beyond it they are drawn anew.
 _SERIES = 0.35
@@ -22,7 +23,7 @@ _SERIES = 0.35
 _UNUSUAL, _EXCURSION = 2.0, 0.5
 
 
-@numba.njit(cache=True)
+@helper
 def _faint_image(theta, n, coefficients, series, weights, faint_stars, dy, dx, height, width, out):
     """Light of the stars that are subtracted, at the shift of a state."""
     dy += theta[n + 1]
@@ -33,13 +34,31 @@ def _faint_image(theta, n, coefficients, series, weights, faint_stars, dy, dx, h
     out[:] = 0.0
     image = out.reshape((height, width))
     for k in range(faint_stars.shape[0]):
-        row, column, flux = faint_stars[k]
-        draw_star(coefficients, row + dy, column + dx, 0.0, 0.0, flux, image)
+        row, column = faint_stars[k, 0] + dy, faint_stars[k, 1] + dx
+        draw_star(coefficients, row, column, 0.0, 0.0, faint_stars[k, 2], image)
 
 
-@numba.njit(cache=True)
-def _fit(theta, frame, problem, work):
-    """Fit one frame, the faint stars moving along; see `_newton`."""
+@kernel
+def fit_frame(theta, frame, problem, work):
+    """Fit one frame, the faint stars moving along.
+
+    Parameters
+    ----------
+    theta : ndarray, shape (P,)
+        Start and result; see `kernels.newton_psf`.
+    frame : tuple
+        Data and their variance (0 for pixels that are not used), shape (R * C,); coefficients of the
+        response, shape (S, S); 0-based (row, column) of the stars, shape (K, 2); the light that is
+        subtracted: its series, the weights of the epochs, shape (E,), and its stars (see `newton_frames`);
+        its shift, shape (2,); an array of shape (R * C,) to be written over.
+    problem, work : tuple
+        See `newton_frames`.
+
+    Returns
+    -------
+    float
+        Negative logarithm of the likelihood, infinite without a solution.
+    """
     data, variance, coefficients, places, faint_light, shift, faint = frame
     series, weights, faint_stars = faint_light
     n = places.shape[0]
@@ -56,7 +75,13 @@ def _fit(theta, frame, problem, work):
     return cost
 
 
-@numba.njit(cache=True)
+@helper
+def _copy(values, out):
+    for i in range(out.shape[0]):
+        out[i] = values[i]
+
+
+@helper
 def _best_shift(frame, problem, work, out):
     """A start: the usual stars at the shift by whole pixels that fits best."""
     data, variance, coefficients, places, _, _, faint = frame
@@ -73,27 +98,10 @@ def _best_shift(frame, problem, work, out):
             cost = likelihood(kind, data, variance, model, seconds, slope, curvature)
             if cost < best:
                 best = cost
-                out[:] = trial
+                _copy(trial, out)
 
 
-@numba.njit(cache=True)
-def _from_all_starts(theta, cost, frame, problem, work):
-    """Fit a frame again from the usual state and from the best shift; keeps the best of all; its cost."""
-    trial = problem[1].copy()
-    for start in range(2):
-        if start == 1:
-            _best_shift(frame, problem, work, trial)
-        new = _fit(trial, frame, problem, work)
-        if new < cost:
-            cost = new
-            theta[:] = trial
-    if cost < math.inf:
-        # The model and the equations are those of the result again.
-        cost = _fit(theta, frame, problem, work)
-    return cost
-
-
-@numba.njit(cache=True)
+@helper
 def _chi_square(data, variance, model, curvature, kind, unknowns):
     """By degree of freedom, and whether there are any."""
     total = 0.0
@@ -106,7 +114,7 @@ def _chi_square(data, variance, model, curvature, kind, unknowns):
     return total / (count - unknowns) if count > unknowns else math.nan
 
 
-@numba.njit(cache=True)
+@helper
 def _enough_light(image, variance, least):
     """Whether the usable pixels hold the given share of a star's weight."""
     usable = 0.0
@@ -118,7 +126,7 @@ def _enough_light(image, variance, least):
     return whole > 0.0 and usable >= least * whole
 
 
-@numba.njit(cache=True)
+@helper
 def _moved(theta, home, n):
     """Largest difference of a position from the usual one."""
     most = 0.0
@@ -127,76 +135,66 @@ def _moved(theta, home, n):
     return most
 
 
-@numba.njit(cache=True)
-def _workspace(n, size, n_pixels):
-    """Images of the stars, model, slope and curvature of the likelihood, design, matrix and gradient."""
-    return (
-        np.empty((n, 3, n_pixels)), np.empty(n_pixels), np.empty(n_pixels), np.empty(n_pixels),
-        np.empty((size, n_pixels)), np.empty((size, size)), np.empty(size),
-    )  # fmt: skip
+def workspace(stars: int, unknowns: int, pixels: int) -> tuple[NDArray[np.float64], ...]:
+    """Arrays to be written over by fits of frames.
+
+    Parameters
+    ----------
+    stars, unknowns, pixels : int
+        Numbers of those that are fitted, K, P and R * C.
+
+    Returns
+    -------
+    tuple of ndarray
+        Images of the stars, model, slope and curvature of the likelihood, design, matrix and gradient.
+    """
+    shapes = (stars, 3, pixels), pixels, pixels, pixels, (unknowns, pixels), (unknowns, unknowns), unknowns
+    return tuple(np.empty(shape) for shape in shapes)
 
 
-@numba.njit(cache=True)
-def _fit_frame(theta, data, variance, coefficients, places, faint_light, shift, usual, least, problem, work):
+@helper
+def _fit_well(theta, frame, usual, least, problem, work):
     """Fit a frame from `theta`, and from other starts if the result is unusual.
 
     Returns the chi-square, NaN without a solution, the variance of the target's flux, and how far the stars
     are from where they usually are.
     """
+    data, variance, _, places, _, _, _ = frame
     home, kind = problem[1], problem[3]
     n, size = places.shape[0], theta.shape[0]
-    faint = np.empty(data.shape[0])
-    frame = data, variance, coefficients, places, faint_light, shift, faint
-    cost = _fit(theta, frame, problem, work)
-    chi_square = _chi_square(data, variance, work[1], work[3], kind, size)
-    usual_one = chi_square <= _UNUSUAL * usual and _moved(theta, home, n) <= _EXCURSION
-    if not (cost < math.inf and usual_one):
-        cost = _from_all_starts(theta, cost, frame, problem, work)
-        chi_square = _chi_square(data, variance, work[1], work[3], kind, size)
+    trial = theta.copy()
+    cost = math.inf
+    chi_square = math.nan
+    # From where it is, from the usual state, from the best shift; a last time from the best result, so that
+    # the model and the equations are those of the result.
+    for start in range(4):
+        if start == 1:
+            _copy(home, trial)
+        elif start == 2:
+            _best_shift(frame, problem, work, trial)
+        elif start == 3:
+            if not cost < math.inf:
+                break
+            _copy(theta, trial)
+        new = fit_frame(trial, frame, problem, work)
+        if start == 0 or start == 3 or new < cost:
+            cost = new
+            _copy(trial, theta)
+        if start == 0 or start == 3:
+            chi_square = _chi_square(data, variance, work[1], work[3], kind, size)
+        near = _moved(theta, home, n) <= _EXCURSION
+        if start == 0 and cost < math.inf and chi_square <= _UNUSUAL * usual and near:
+            break
     if not (cost < math.inf and _enough_light(work[0][0, 0], variance, least)):
         chi_square = math.nan
     spread = solve_positive(work[5].copy(), np.zeros(size), size)
     return chi_square if spread > 0.0 else math.nan, spread, _moved(theta, home, n)
 
 
-@numba.njit(cache=True)
-def newton_image(
-    data, variance, coefficients, weights, positions, series, faint_stars, free, home, precision, kind, size
-):
-    """Fit one image, of frames whose mean has the stars at their positions.
-
-    Parameters
-    ----------
-    data, variance : ndarray, shape (R * C,)
-        Flux, and its variance, 0 for pixels that are not used.
-    coefficients : ndarray, shape (S, S)
-        Of the response.
-    weights : ndarray, shape (E,)
-        Of the epochs of the series.
-    positions, series, faint_stars, free, home, precision, kind
-        See `newton_frames`; the kind is that of a Gaussian with the data's variance.
-    size : (int, int)
-        Rows and columns of the image.
-
-    Returns
-    -------
-    ndarray, shape (P,)
-        The unknowns; NaN without a solution.
-    """
-    theta = home.copy()
-    problem = (free, home, precision, kind, 1.0, size[0], size[1])
-    work = _workspace(positions.shape[0], theta.shape[0], data.shape[0])
-    faint_light = (series, weights, faint_stars)
-    frame = data, variance, coefficients, positions, faint_light, np.zeros(2), np.empty(data.shape[0])
-    if not _fit(theta, frame, problem, work) < math.inf:
-        theta[:] = math.nan
-    return theta
-
-
-@numba.njit(cache=True)
+@kernel
 def newton_frames(
-    images, errors, used, response, weights, positions, shifts, gradients, series, faint_stars, free, home,
-    precision, kind, seconds, least,
+    images, errors, used, response, weights, positions, shifts, gradients, series, faint_stars, least,
+    problem, work,
 ):  # fmt: skip
     """Fit every frame, beginning with the solution of the last good one.
 
@@ -212,14 +210,13 @@ def newton_frames(
         Of the light that is subtracted; see `linear_psf.series_of_stars`.
     faint_stars : ndarray, shape (M, 3)
         0-based (row, column), and flux, of the stars that it is of.
-    free : ndarray of int64, shape (n,)
-        Stars with offsets of their own, the target first.
-    home, precision : ndarray, shape (P,)
-        What is expected of the unknowns, where the first frame starts, too, and its inverse variance.
-    kind : int
-        Likelihood; see `psf_likelihood.likelihood`.
-    seconds : float
-        During which light was collected in a frame.
+    problem : tuple
+        Stars with offsets of their own, the target first, ndarray of int64, shape (n,); what is expected of
+        the unknowns, where the first frame starts, too, and its inverse variance, ndarrays of shape (P,);
+        the likelihood, an int (see `psf_likelihood`); during how many seconds light was collected in a
+        frame, float; rows and columns of a frame.
+    work : tuple
+        See `workspace`.
 
     Returns
     -------
@@ -231,64 +228,73 @@ def newton_frames(
         Mean over the frames with a solution of data less model.
     """
     height, width, n_time = images.shape
-    n_pixels, n = height * width, positions.shape[0]
-    states = np.full((n_time, home.shape[0]), math.nan)
-    results = np.full((n_time, 4), math.nan)
-    residual = np.zeros(n_pixels)
-    data = np.empty((n_pixels, CHUNK))
-    weight = np.empty((n_pixels, CHUNK))
+    home = problem[1]
+    n_pixels, n, size = height * width, positions.shape[0], home.shape[0]
+    states = np.empty((n_time, size))
+    results = np.empty((n_time, 4))
+    residual = np.zeros((height, width))
+    data, weight = np.empty((n_pixels, CHUNK)), np.empty((n_pixels, CHUNK))
+    pixels, variance, faint = np.empty(n_pixels), np.empty(n_pixels), np.empty(n_pixels)
     coefficients = np.empty((SIDE, SIDE))
     places = np.empty((n, 2))
-    work = _workspace(n, home.shape[0], n_pixels)
-    problem = (free, home, precision, kind, seconds, height, width)
-    start = home.copy()
+    theta, start = np.empty(size), home.copy()
     usual = 0.0
+    solved = 0
     for t in range(n_time):
+        states[t] = math.nan
+        results[t] = math.nan
         if t % CHUNK == 0:
             read_frames(images, errors, used, t, data, weight)
         if not (math.isfinite(shifts[t, 0]) and math.isfinite(shifts[t, 1])):
             continue
-        frame, variance = data[:, t % CHUNK].copy(), weight[:, t % CHUNK].copy()
-        _invert(variance)
+        _frame(data, weight, t % CHUNK, pixels, variance)
         _blend(response, weights[t], coefficients)
         _place(positions, shifts[t], gradients[t], places)
-        theta = start.copy()
-        chi_square, spread, moved = _fit_frame(
-            theta, frame, variance, coefficients, places, (series, weights[t], faint_stars), shifts[t], usual,
-            least, problem, work,
+        _copy(start, theta)
+        frame = (
+            pixels, variance, coefficients, places, (series, weights[t], faint_stars), shifts[t], faint,
         )  # fmt: skip
+        chi_square, spread, moved = _fit_well(theta, frame, usual, least, problem, work)
         if not math.isfinite(chi_square):
             continue
-        states[t] = theta
-        results[t] = theta[0], math.sqrt(spread), theta[n], chi_square
+        solved += 1
+        _copy(theta, states[t])
+        results[t, 0] = theta[0]
+        results[t, 1] = math.sqrt(spread)
+        results[t, 2] = theta[n]
+        results[t, 3] = chi_square
         for p in range(n_pixels):
-            residual[p] += frame[p] - work[1][p]
+            residual[p // width, p % width] += pixels[p] - work[1][p]
         usual = chi_square if usual == 0.0 else usual
         if chi_square <= _UNUSUAL * usual and moved <= _EXCURSION:
-            start[:] = theta
+            _copy(theta, start)
         usual = 0.9 * usual + 0.1 * min(chi_square, _UNUSUAL * usual)
-    residual /= max(np.isfinite(results[:, 0]).sum(), 1)
-    return states, results, residual.reshape(height, width)
+    for r in range(height):
+        for c in range(width):
+            residual[r, c] /= max(solved, 1)
+    return states, results, residual
 
 
-@numba.njit(cache=True)
-def _invert(weight):
-    """Variances from weights, in place; 0 stays."""
-    for p in range(weight.shape[0]):
-        if weight[p] > 0.0:
-            weight[p] = 1.0 / weight[p]
+@helper
+def _frame(data, weight, t, pixels, variance):
+    """Pixels of one of some frames, and their variances from their weights; 0 stays."""
+    for p in range(pixels.shape[0]):
+        pixels[p] = data[p, t]
+        variance[p] = 1.0 / weight[p, t] if weight[p, t] > 0.0 else 0.0
 
 
-@numba.njit(cache=True)
+@helper
 def _blend(response, weights, out):
     """Response of a frame: the epochs by their weights."""
     out[:] = 0.0
     for e in range(response.shape[0]):
         if weights[e] != 0.0:
-            out += weights[e] * response[e]
+            for i in range(SIDE):
+                for j in range(SIDE):
+                    out[i, j] += weights[e] * response[e, i, j]
 
 
-@numba.njit(cache=True)
+@helper
 def _place(positions, shift, gradient, out):
     """Positions of the stars in a frame by the world coordinates."""
     for k in range(positions.shape[0]):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .linear_psf import dot, multiply, solve_positive, spline_derivatives
 from .psf_likelihood import likelihood
 from .spline_prf import KNOTS, SIDE
@@ -28,7 +28,7 @@ _MILD = 0.1
 _MOST, _STEP, _FAR = 50, 0.5, 4.0
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def draw_with_slopes(coefficients, y, x, height, width, out):
     """Image of a star of flux 1, and its derivatives by the star's row and column.
 
@@ -79,7 +79,7 @@ def draw_with_slopes(coefficients, y, x, height, width, out):
             out[2, p] = dx
 
 
-@numba.njit(cache=True)
+@helper
 def draw_frame(theta, coefficients, places, free, faint, height, width, stars, model):
     """All stars (`stars`, shape (K, 3, R * C), of flux 1) and the whole model of a frame."""
     n = places.shape[0]
@@ -97,7 +97,7 @@ def draw_frame(theta, coefficients, places, free, faint, height, width, stars, m
             model[p] += theta[k] * stars[k, 0, p]
 
 
-@numba.njit(cache=True)
+@helper
 def _wing(theta, home, precision, n):
     """Half the square of the shift in units of its error."""
     return 0.5 * (
@@ -106,7 +106,7 @@ def _wing(theta, home, precision, n):
     )
 
 
-@numba.njit(cache=True)
+@helper
 def _prior_cost(theta, home, precision, n):
     """Negative logarithm of the priors: (t - home)^2 precision / 2, of the shift log(1 + this)."""
     cost = math.log1p(_wing(theta, home, precision, n))
@@ -116,7 +116,7 @@ def _prior_cost(theta, home, precision, n):
     return cost
 
 
-@numba.njit(cache=True)
+@helper
 def _add_priors(theta, home, precision, n, matrix, gradient):
     """Add the derivatives of the priors to the equations."""
     wing = _wing(theta, home, precision, n)
@@ -134,19 +134,19 @@ def _add_priors(theta, home, precision, n, matrix, gradient):
                 matrix[i, j] -= along * product / (2.0 * wing)
 
 
-@numba.njit(cache=True)
+@helper
 def _equations(theta, home, precision, free, stars, slope, curvature, design, matrix, gradient):
     """Hessian (as expected for the model) and gradient of the negative logarithm of the likelihood."""
     n, _, n_pixels = stars.shape
     size = theta.shape[0]
+    design[n:] = 0.0
+    for p in range(n_pixels):
+        design[n, p] = 1.0
     for k in range(n):
-        design[k] = stars[k, 0]
-    design[n] = 1.0
-    design[n + 1 :] = 0.0
-    for k in range(n):
-        for a in range(2):
-            for p in range(n_pixels):
-                design[n + 1 + a, p] += theta[k] * stars[k, 1 + a, p]
+        for p in range(n_pixels):
+            design[k, p] = stars[k, 0, p]
+            design[n + 1, p] += theta[k] * stars[k, 1, p]
+            design[n + 2, p] += theta[k] * stars[k, 2, p]
     for i in range(free.shape[0]):
         k = free[i]
         for a in range(2):
@@ -161,7 +161,7 @@ def _equations(theta, home, precision, free, stars, slope, curvature, design, ma
     _add_priors(theta, home, precision, n, matrix, gradient)
 
 
-@numba.njit(cache=True)
+@helper
 def _step(theta, n, matrix, gradient, damping, step):
     """A damped step that keeps fluxes positive; the improvement that it promises, -1 without a solution."""
     size = theta.shape[0]
@@ -195,7 +195,7 @@ def _step(theta, n, matrix, gradient, damping, step):
     return max(improvement, 0.0)
 
 
-@numba.njit(cache=True)
+@helper
 def newton(theta, data, variance, coefficients, places, faint, problem, work):
     """Fit one frame; `theta` is the start and the result.
 
@@ -223,16 +223,17 @@ def newton(theta, data, variance, coefficients, places, faint, problem, work):
                 draw_frame(theta, coefficients, places, free, faint, height, width, stars, model)
                 likelihood(kind, data, variance, model, seconds, slope, curvature)
             return cost
-        trial[:] = theta + step
-        for i in range(n + 1, trial.shape[0]):
-            if abs(trial[i]) > _FAR:
+        for i in range(trial.shape[0]):
+            trial[i] = theta[i] + step[i]
+            if i > n and abs(trial[i]) > _FAR:
                 return math.inf
         draw_frame(trial, coefficients, places, free, faint, height, width, stars, model)
         new = likelihood(kind, data, variance, model, seconds, slope, curvature)
         new += _prior_cost(trial, home, precision, n)
         fresh = new <= cost
         if fresh:
-            theta[:] = trial
+            for i in range(trial.shape[0]):
+                theta[i] = trial[i]
             cost = new
             damping = 0.1 * damping if damping > 1e-4 else 0.0
         else:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from .jit import helper, kernel
 
 __all__ = [
     "CORE_SIGMA",
@@ -85,7 +86,7 @@ def prf_radius(
     return np.clip(np.ceil(radius), 4, _MAX_SIDE // 2).astype("i8")
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _profile(first, n, position, sigma, out):
     """Share of a Gaussian in each of `n` pixels from the pixel `first` on, along one axis."""
     scale = 1.0 / (sigma * math.sqrt(2.0))
@@ -96,7 +97,7 @@ def _profile(first, n, position, sigma, out):
         low = high
 
 
-@numba.njit(cache=True)
+@kernel
 def add_stars(image, origin, rows, columns, fluxes, scales, radii):
     """Add stars to an image.
 
@@ -142,7 +143,7 @@ def add_stars(image, origin, rows, columns, fluxes, scales, radii):
                 image[r, c] += core * core_x[c - c0] + wing * wing_x[c - c0]
 
 
-@numba.njit(cache=True)
+@kernel
 def prf_image(shape, origin, rows, columns, fluxes, scales, radius):
     """Image of stars.
 
@@ -168,7 +169,7 @@ def prf_image(shape, origin, rows, columns, fluxes, scales, radius):
     return image
 
 
-@numba.njit(cache=True)
+@kernel
 def add_wings(image, origin, rows, columns, fluxes):
     """Add the wings of stars to an image: F b / (2 pi (b^2 + r^2)^(3/2)) with b = `FAR_CORE`.
 

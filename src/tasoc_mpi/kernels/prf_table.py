@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
-import numba
+from .jit import helper, kernel
 
 __all__ = ["add_blended_stars", "add_table_stars", "draw_table_star"]
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _weights(s):
     """First of four samples around `s` and their weights in Catmull and Rom's cubic interpolation."""
     first = math.floor(s)
@@ -25,7 +25,7 @@ def _weights(s):
     return first - 1, w0, w1, w2, w3
 
 
-@numba.njit(cache=True)
+@kernel
 def add_table_stars(image, table, samples, rows, columns, fluxes, cutoff):
     """Add stars to an image.
 
@@ -79,7 +79,7 @@ def add_table_stars(image, table, samples, rows, columns, fluxes, cutoff):
                 image[r, c] += fluxes[k] * value
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _slopes(s):
     """Derivatives of the four weights of `_weights` by `s`."""
     f = s - math.floor(s)
@@ -90,7 +90,7 @@ def _slopes(s):
     return d0, d1, d2, d3
 
 
-@numba.njit(cache=True)
+@kernel
 def draw_table_star(table, samples, y, x, out):
     """Image of a star of flux 1, and its derivatives by the star's row and column.
 
@@ -135,7 +135,7 @@ def draw_table_star(table, samples, y, x, out):
                 out[2, r, c] -= samples * u[m] * slope
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def add_blended_stars(image, phases, rows, columns, fluxes, corners, shares):
     """Add stars whose response is a blend of four tables.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-import numba
+from .jit import kernel
 
 __all__ = ["DATA_VARIANCE", "MODEL_VARIANCE", "POISSON", "likelihood"]
 
@@ -14,7 +14,7 @@ DATA_VARIANCE, MODEL_VARIANCE, POISSON = 0, 1, 2
 _LEAST = 0.02
 
 
-@numba.njit(cache=True)
+@kernel
 def likelihood(kind, data, variance, model, seconds, slope, curvature):
     """Negative logarithm of the likelihood, less that of a perfect model, and its derivatives by the model.
 

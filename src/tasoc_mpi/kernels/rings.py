@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from .boxes import central_mean, sort
+from .jit import helper, kernel
 
 __all__ = ["less_profile", "ring_levels", "ring_values"]
 
 
-@numba.njit(cache=True)
+@helper
 def _mode(values, n, density, smooth):
     """Mode of n sorted values: the maximum of a Gaussian kernel density estimate on a grid."""
     quarter = np.float64(values[n // 4])
@@ -65,7 +65,7 @@ def _mode(values, n, density, smooth):
     return low + (best + top) * step
 
 
-@numba.njit(cache=True)
+@kernel
 def ring_values(image, pixels, smooth, places, level):
     """Pixels of the rings with a level in place of their smooth sky; NaN where that is not positive.
 
@@ -94,7 +94,7 @@ def ring_values(image, pixels, smooth, places, level):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def less_profile(image, pixels, radii, profile, first, step, out):
     """Take a radial profile out of the pixels that have one.
 
@@ -120,7 +120,7 @@ def less_profile(image, pixels, radii, profile, first, step, out):
         flat[pixels[i]] = values[pixels[i]] - ((1.0 - f) * profile[j] + f * profile[j + 1])
 
 
-@numba.njit(cache=True)
+@kernel
 def ring_levels(values, starts, fewest, sigma, starless):
     """Level of every ring: the mode of its values, or of a frame without stars a mean (`boxes.central_mean`).
 

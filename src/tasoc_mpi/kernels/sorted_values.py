@@ -5,13 +5,14 @@ np.sort, np.argsort and np.searchsorted take a second to compile at each place.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from .jit import helper, kernel
 
 __all__ = ["first_from", "order_of", "sort"]
 
 
-@numba.njit(cache=True)
+@helper
 def first_from(values, value):
     """Index of the first value that is not below another one, as of ``np.searchsorted``.
 
@@ -36,7 +37,7 @@ def first_from(values, value):
     return first
 
 
-@numba.njit(cache=True)
+@helper
 def _divide(values, low, high):
     """Move the values of ``[low, high]`` (inclusive) that are below a pivot in front of those above it.
 
@@ -58,7 +59,7 @@ def _divide(values, low, high):
     return high, low
 
 
-@numba.njit(cache=True)
+@kernel
 def sort(values):
     """Sort values without NaN in their array, shape (N,), smallest first.
 
@@ -94,7 +95,7 @@ def sort(values):
         high = waiting[n, 1]
 
 
-@numba.njit(cache=True)
+@helper
 def order_of(values):
     """Indices that sort values, as of ``np.argsort``: smallest first, NaN last, by Shell's method.
 

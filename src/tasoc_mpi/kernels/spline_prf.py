@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import helper, kernel
 
 __all__ = [
     "HALF",
@@ -44,7 +45,7 @@ RINGS = np.array([4.5, 5.5, 6.5, 7.5, 9.0, 11.0, 14.0])
 PATCH = 2 * ((HALF + 2) // KNOTS + 1) + 1
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _cubic(f):
     """The four B-splines that are not zero at a distance `f` behind a knot."""
     g = 1.0 - f
@@ -56,7 +57,7 @@ def _cubic(f):
     )
 
 
-@numba.njit(cache=True)
+@helper
 def _weights(s, variance, out):
     """First knot of the four around `s` and their weights, smeared by jitter (variance in knots squared)."""
     below = math.floor(s)
@@ -71,7 +72,7 @@ def _weights(s, variance, out):
     return int(below) - 1 + HALF
 
 
-@numba.njit(cache=True)
+@kernel
 def blend(coefficients, node_rows, node_columns, scale, row, column, out):
     """Coefficients at a place of the CCD.
 
@@ -104,7 +105,7 @@ def blend(coefficients, node_rows, node_columns, scale, row, column, out):
                     out[p, q] += weight * node[0, p, q] + a * node[1, p, q] + b * node[2, p, q]
 
 
-@numba.njit(cache=True)
+@helper
 def _bracket(nodes, x):
     """Index of the node below `x`, and the weight of the next one, 0 beyond the outer nodes."""
     last = nodes.shape[0] - 1
@@ -112,13 +113,15 @@ def _bracket(nodes, x):
         return 0, 0.0
     if x >= nodes[last]:
         return last, 0.0
-    i = np.searchsorted(nodes, x, side="right") - 1
+    i = 0
+    while nodes[i + 1] <= x:
+        i += 1
     # Most of the way a node's own function holds: a blend from node to node would round off its slopes.
     u = 0.5 + (x - 0.5 * (nodes[i] + nodes[i + 1])) / (BLENDED * (nodes[i + 1] - nodes[i]))
     return i, min(max(u, 0.0), 1.0)
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def draw_star(coefficients, y, x, variance_y, variance_x, factor, image):
     """Add a star to an image.
 
@@ -161,7 +164,7 @@ def draw_star(coefficients, y, x, variance_y, variance_x, factor, image):
             image[r, c] += value
 
 
-@numba.njit(cache=True)
+@kernel
 def star_patches(coefficients, node_rows, node_columns, scale, rows, columns, variances):
     """Images of stars of flux 1, each by itself.
 
@@ -193,7 +196,7 @@ def star_patches(coefficients, node_rows, node_columns, scale, rows, columns, va
     return patches, corners
 
 
-@numba.njit(cache=True)
+@kernel
 def draw_patches(patches, corners, fluxes, image):
     """Add stars to an image.
 
@@ -213,7 +216,7 @@ def draw_patches(patches, corners, fluxes, image):
                 image[r, c] += fluxes[k] * patches[k, r - corners[k, 0], c - corners[k, 1]]
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def flux_equations(patches, corners, planes, image, weight):
     """Normal equations of the fluxes of stars and of a background.
 
@@ -264,7 +267,7 @@ def flux_equations(patches, corners, planes, image, weight):
     return matrix, vector
 
 
-@numba.njit(cache=True)
+@kernel
 def add_equations(
     normal, mixed, own, right, residual, weight, stars, images, index, rings, plane, row0, column0
 ):
@@ -338,7 +341,7 @@ def add_equations(
                 dense[chosen[a]] = 0.0
 
 
-@numba.njit(cache=True)
+@helper
 def _pixel(stars, images, index, row, column, dense, active, values, reached):
     """A pixel's line of the design: coefficients in `dense` and `active`, stars in `values` and `reached`.
 
@@ -374,7 +377,7 @@ def _pixel(stars, images, index, row, column, dense, active, values, reached):
     return count, n
 
 
-@numba.njit(cache=True)
+@kernel
 def blend_all(coefficients, node_rows, node_columns, scale, rows, columns):
     """Coefficients at several places, shape (K, S, S); see `blend`."""
     out = np.empty((rows.shape[0], SIDE, SIDE))
@@ -383,7 +386,7 @@ def blend_all(coefficients, node_rows, node_columns, scale, rows, columns):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def add_rings(images, rows, columns, fluxes, radii):
     """Add rings around stars to images: the k-th is 1 at radius k and 0 at the radii beside it.
 
@@ -407,7 +410,9 @@ def add_rings(images, rows, columns, fluxes, radii):
                 distance = math.hypot(r - rows[s], c - columns[s])
                 if distance <= radii[0] or distance >= radii[last]:
                     continue
-                k = np.searchsorted(radii, distance, side="right") - 1
+                k = 0
+                while radii[k + 1] <= distance:
+                    k += 1
                 share = (distance - radii[k]) / (radii[k + 1] - radii[k])
                 if k > 0:
                     images[k - 1, r, c] += fluxes[s] * (1.0 - share)

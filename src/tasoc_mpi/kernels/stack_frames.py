@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import kernel
 
 __all__ = ["stack_frames"]
 
 
-@numba.njit(cache=True)
+@kernel
 def stack_frames(images, chosen):
     """Mean of some frames and its variance, by the scatter between them.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .median import median
 
 __all__ = ["centroid_medians", "light_curve_statistics"]
@@ -17,7 +17,7 @@ _FEWEST_HOURS = 4
 _FEWEST_POINTS = 5
 
 
-@numba.njit(cache=True)
+@helper
 def _cubic_residual_std(x, y, weight):
     """Standard deviation about the weighted least-squares cubic polynomial of y over x in [-1, 1]."""
     # Legendre polynomials keep the normal equations well conditioned. All sums grow in one pass over the
@@ -61,7 +61,7 @@ def _cubic_residual_std(x, y, weight):
     return math.sqrt(_square_sum(residual, x.size) / x.size)
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _legendre(x, basis):
     """Legendre polynomials of the orders 1 to 3, behind that of the order 0."""
     basis[1] = x
@@ -69,7 +69,7 @@ def _legendre(x, basis):
     basis[3] = (5.0 * x * basis[2] - 2.0 * x) / 3.0
 
 
-@numba.njit(cache=True)
+@helper
 def _square_sum(values, count):
     """Sum of the squares of the first `count` values less their mean."""
     mean = 0.0
@@ -82,7 +82,7 @@ def _square_sum(values, count):
     return total
 
 
-@numba.njit(cache=True)
+@helper
 def _rms_hour(x, y, buffer):
     """1.4826 times the median absolute deviation of one-hour means of y; `buffer` is written over."""
     n = x.size
@@ -107,7 +107,7 @@ def _rms_hour(x, y, buffer):
     return 1.4826 * median(buffer[:n_means])
 
 
-@numba.njit(cache=True)
+@helper
 def _variability(x, y, error, buffer):
     """Scatter about a cubic polynomial over the median error, of points with an error; writes over all."""
     n = np.int64(0)
@@ -135,7 +135,7 @@ def _variability(x, y, error, buffer):
     return _cubic_residual_std(x[:n], y[:n], error[:n]) / median(buffer[:n])
 
 
-@numba.njit(cache=True)
+@kernel
 def light_curve_statistics(time, flux, error, good):
     """Diagnostics of a light curve over its good points.
 
@@ -203,7 +203,7 @@ def light_curve_statistics(time, flux, error, good):
     return mean_flux, variance, rms_hour, ptp, variability
 
 
-@numba.njit(cache=True)
+@kernel
 def centroid_medians(centroid, good):
     """Medians of column and row over the good points that have both.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import kernel
 
 __all__ = ["flagged_frames", "mean_image", "sum_pixels"]
 
 
-@numba.njit(cache=True)
+@kernel
 def sum_pixels(images, errors, rows, columns):
     """Flux, its error and the centroid of a mask in every frame.
 
@@ -66,7 +67,7 @@ def sum_pixels(images, errors, rows, columns):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def flagged_frames(flags, row_min, row_max, col_min, col_max, bit):
     """Frames in which any pixel of a stamp has a flag.
 
@@ -92,7 +93,7 @@ def flagged_frames(flags, row_min, row_max, col_min, col_max, bit):
     return (seen & np.uint8(bit)) != 0
 
 
-@numba.njit(cache=True)
+@kernel
 def mean_image(images, used):
     """Mean over frames of the pixels that are finite, NaN where there are none.
 

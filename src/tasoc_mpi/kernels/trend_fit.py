@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from .jit import helper, kernel
 from .median import median
 
 __all__ = ["column_spans", "combine", "exclude_outliers", "fit_trend"]
@@ -19,7 +19,7 @@ _STEPS = 3
 _LEAST_RATIO = 1e-4
 
 
-@numba.njit(cache=True)
+@helper
 def _running_means(sums, counts, width, means, there):
     """Fill in means of `width` points, NaN where there are not more than half of them; returns some of them.
 
@@ -38,7 +38,7 @@ def _running_means(sums, counts, width, means, there):
     return there[:size]
 
 
-@numba.njit(cache=True)
+@kernel
 def exclude_outliers(residual, used, clip, widths, out):
     """Points whose running mean, over any of some widths, is far from the median of these means.
 
@@ -81,7 +81,7 @@ def exclude_outliers(residual, used, clip, widths, out):
                 out[t : t + width] = False
 
 
-@numba.njit(cache=True)
+@helper
 def _remove_rows(columns, values, used, before, normal, right):
     """Bring normal matrix and right side of the points `before` to those of the points `used`."""
     size = columns.shape[0]
@@ -108,7 +108,7 @@ def _remove_rows(columns, values, used, before, normal, right):
 # processor computes several turns at once and the result does not depend on how many.
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _subtract_four(row, rows, factors, first, start):
     """Subtract four rows from `first` on, each times its factor, from a row, from element `start` on."""
     a, b, c, d = factors[first], factors[first + 1], factors[first + 2], factors[first + 3]
@@ -119,7 +119,7 @@ def _subtract_four(row, rows, factors, first, start):
         row[j] = row[j] - a * one[j] - b * two[j] - c * three[j] - d * four[j]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@helper(error_model="numpy")
 def _factor(matrix):
     """Cholesky factor U of a symmetric matrix U^T U, of which the upper triangle counts; in place."""
     size = matrix.shape[0]
@@ -139,7 +139,7 @@ def _factor(matrix):
             _subtract_four(matrix[i], matrix, matrix[:, i], first, i)
 
 
-@numba.njit(cache=True, error_model="numpy")
+@helper(error_model="numpy")
 def _solve(upper, right):
     """Solution for one right side, from a Cholesky factor."""
     size = upper.shape[0]
@@ -158,7 +158,7 @@ def _solve(upper, right):
     return out
 
 
-@numba.njit(cache=True, error_model="numpy")
+@helper(error_model="numpy")
 def _inverse_rows(upper, first):
     """Inverse of a Cholesky factor from row and column `first` on.
 
@@ -183,7 +183,7 @@ def _inverse_rows(upper, first):
     return inverse
 
 
-@numba.njit(cache=True)
+@helper
 def _posterior(matrix, right, noise, own, count, variance):
     """Solution with the prior, and the next variance of the own variations (expectation maximisation)."""
     size = matrix.shape[0]
@@ -197,7 +197,7 @@ def _posterior(matrix, right, noise, own, count, variance):
     return solution, total / (size - count)
 
 
-@numba.njit(cache=True)
+@helper
 def _data_errors(matrix, noise, own, count):
     """Standard deviations of the systematics' coefficients without their prior."""
     size = matrix.shape[0]
@@ -212,7 +212,7 @@ def _data_errors(matrix, noise, own, count):
     return errors
 
 
-@numba.njit(cache=True, fastmath={"reassoc"})
+@helper(fastmath={"reassoc"})
 def _sum_of_products(one, other, first, last):
     """Sum over the elements from `first` to `last` - 1."""
     total = 0.0
@@ -221,7 +221,7 @@ def _sum_of_products(one, other, first, last):
     return total
 
 
-@numba.njit(cache=True)
+@helper
 def _less(columns, spans, values, solution, first, usable, out):
     """Values less columns from `first` on times the solution; 0 where not usable."""
     out[:] = values
@@ -234,7 +234,7 @@ def _less(columns, spans, values, solution, first, usable, out):
             out[t] = 0.0
 
 
-@numba.njit(cache=True)
+@kernel
 def column_spans(columns):
     """First point at which each column is not 0, and the one behind the last such; int64, shape (P, 2)."""
     size, total = columns.shape
@@ -249,7 +249,7 @@ def column_spans(columns):
     return spans
 
 
-@numba.njit(cache=True)
+@kernel
 def combine(columns, spans, factors, first, last):
     """Sum of the columns from `first` to `last` - 1, each times its factor; shape (T,)."""
     out = np.zeros(columns.shape[1])
@@ -259,7 +259,7 @@ def combine(columns, spans, factors, first, last):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def fit_trend(columns, spans, normal, values, usable, count, mean, variance, clip, widths, with_errors):
     """Systematics of a light curve, with a Gaussian prior, beside slow variations of the star itself.
 

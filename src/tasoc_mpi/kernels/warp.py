@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from .jit import helper, kernel
 
 __all__ = ["warp_moments"]
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _cubic(f, w, d):
     """Weights `w` of four neighbours and of their derivative `d` in Catmull and Rom's cubic interpolation."""
     w[0] = ((-0.5 * f + 1.0) * f - 0.5) * f
@@ -27,7 +28,7 @@ def _cubic(f, w, d):
     d[3] = (1.5 * f - 1.0) * f
 
 
-@numba.njit(cache=True)
+@kernel
 def warp_moments(reference, image, matrix, basis, centre):
     """Sums of the products of Jacobian, warped image and reference image.
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from .jit import helper, kernel
 
 __all__ = ["pack_projection", "pixel_to_plane", "sky_to_pixel_frames", "sky_to_pixel_stars"]
 
@@ -53,7 +54,7 @@ def pack_projection(crval: NDArray[np.float64], cd: NDArray[np.float64]) -> NDAr
     return np.ascontiguousarray(np.stack([u, v, pole], axis=1))
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _polynomials(a, b, t, u, v):
     """Values and both derivatives of sum a[t, p, q] u^p v^q and of that of b, by Horner's scheme in u and v.
 
@@ -79,7 +80,7 @@ def _polynomials(a, b, t, u, v):
     return f, fu, fv, h, hu, hv
 
 
-@numba.njit(cache=True, inline="always")
+@helper(inline="always")
 def _invert_sip(target_u, target_v, a, b, t, u, v):
     """Solve u + A(u, v) = U, v + B(u, v) = V in frame t by Newton's method from (u, v)."""
     found = False
@@ -102,7 +103,7 @@ def _invert_sip(target_u, target_v, a, b, t, u, v):
     return (u, v) if found else (math.nan, math.nan)
 
 
-@numba.njit(cache=True)
+@kernel
 def sky_to_pixel_frames(ra, dec, projection, crpix, sip_a, sip_b, good):
     """Position of one star in every frame.
 
@@ -154,7 +155,7 @@ def sky_to_pixel_frames(ra, dec, projection, crpix, sip_a, sip_b, good):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
     """Positions of many stars in one frame.
 
@@ -195,7 +196,7 @@ def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def pixel_to_plane(column, row, crpix, sip_a, sip_b):
     """Undistorted pixel offsets (U, V) from the reference pixel of 0-based pixel positions.
 

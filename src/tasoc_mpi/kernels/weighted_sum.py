@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from .jit import kernel
 
 __all__ = ["row_products", "weighted_sum"]
 
@@ -11,7 +12,7 @@ __all__ = ["row_products", "weighted_sum"]
 _BLOCK = 1024
 
 
-@numba.njit(cache=True)
+@kernel
 def weighted_sum(rows, weights):
     """Sum of the rows of a matrix times their weights.
 
@@ -57,7 +58,7 @@ def weighted_sum(rows, weights):
     return out
 
 
-@numba.njit(cache=True, fastmath={"reassoc"})
+@kernel(fastmath={"reassoc"})
 def row_products(rows, weights):
     """Sums over the columns of a matrix times their weights: the product with its transpose, without a copy.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.newton_frames import newton_frames, newton_image
+from ..kernels.newton_frames import fit_frame, newton_frames, workspace
 from ..kernels.psf_likelihood import DATA_VARIANCE, MODEL_VARIANCE, POISSON
 from .header import exposure_seconds
 from .psf_method import FrameFits, PSFMethod
@@ -93,14 +95,17 @@ def fit_positions(
     series = scene.faint_series()
 
     place = [offset_error if choice.inseparable else PLACE] * len(free)
-    home[k:] = _usual_places(
-        scene, series, faint_stars, free, home, _precision(choice.precision, SHIFT, place)
-    )[k:]
+    work = workspace(k, len(home), pixels.used.size)
+    # The mean image tells where the stars usually are.
+    precision = _precision(choice.precision, SHIFT, place)
+    problem = (free, home.copy(), precision, DATA_VARIANCE, 1.0, *pixels.used.shape)
+    home[k:] = _fit_mean(scene, positions, (series, faint_stars), problem, work)[k:]
     own = [offset_error] if len(free) == 1 else [FREE] * len(free)
+    precision = _precision(choice.precision, POINTING, own)
     states, results, residual = newton_frames(
         pixels.images, pixels.errors, pixels.used, scene.response, scene.weights, positions, scene.shift,
-        scene.gradient, series, faint_stars, free, home, _precision(choice.precision, POINTING, own),
-        LIKELIHOODS[likelihood], seconds, LEAST,
+        scene.gradient, series, faint_stars, LEAST,
+        (free, home, precision, LIKELIHOODS[likelihood], seconds, *pixels.used.shape), work,
     )  # fmt: skip
     moved = states[:, k + 1 : k + 3] + states[:, k + 3 : k + 5]
     slopes, focus = take_out_slopes(results, scene.shift + moved, scene)
@@ -109,25 +114,25 @@ def fit_positions(
     return FrameFits(results, fluxes, residual, moved, slopes, focus), states
 
 
-def _usual_places(
+def _fit_mean(
     scene: Scene,
-    series: NDArray[np.float64],
-    faint_stars: NDArray[np.float64],
-    free: NDArray[np.intp],
-    home: NDArray[np.float64],
-    precision: NDArray[np.float64],
+    positions: NDArray[np.float64],
+    faint: tuple[NDArray[np.float64], NDArray[np.float64]],
+    problem: tuple[Any, ...],
+    work: tuple[NDArray[np.float64], ...],
 ) -> NDArray[np.float64]:
-    """The unknowns fitted to the mean image, which tells where the stars usually are, shape (P,)."""
-    pixels = scene.pixels
+    """The unknowns fitted to the mean image, or what is expected of them, shape (P,)."""
+    pixels, home = scene.pixels, problem[1]
     variance = np.zeros(scene.weight.shape)
     np.divide(1.0 / pixels.good.sum(), scene.weight, out=variance, where=scene.weight > 0)
     weights = scene.weights[pixels.good].mean(axis=0)
-    state = newton_image(
+    frame = (
         np.nan_to_num(pixels.mean).ravel(), variance.ravel(), np.tensordot(weights, scene.response, 1),
-        weights, np.ascontiguousarray(scene.positions[scene.choice.fitted]), series, faint_stars, free, home,
-        precision, DATA_VARIANCE, pixels.mean.shape,
+        positions, (faint[0], weights, faint[1]), np.zeros(2), np.empty(pixels.mean.size),
     )  # fmt: skip
-    return state if np.isfinite(state).all() else home
+    state = home.copy()
+    cost = fit_frame(state, frame, problem, work)
+    return state if cost < np.inf and np.isfinite(state).all() else home
 
 
 def _precision(flux: NDArray[np.float64], shift: float, own: list[float]) -> NDArray[np.float64]:

@@ -108,7 +108,8 @@ class PSFMethod(BasePhotometry):
         collected = (self._source.collected[window] & 1) > 0
         saturated = sums >= self.settings.getfloat("k2p2", "saturation_flux")
         pixels = Pixels(
-            self._source.images[window], self._source.images_err[window], sums,
+            # Copies: one layout in memory, for which the kernels are compiled, for frames and target pixels.
+            np.array(self._source.images[window]), np.array(self._source.images_err[window]), sums,
             collected & ~saturated & np.isfinite(sums), good,
         )  # fmt: skip
         positions = np.stack([stars["row"] + mean[0] - box[0], stars["column"] + mean[1] - box[2]], axis=1)

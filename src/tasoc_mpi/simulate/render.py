@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ..kernels.jit import kernel
 
 __all__ = ["FULL_WELL", "add_cosmics", "add_noise", "add_sky", "add_sky_series", "bleed"]
 
@@ -18,7 +19,7 @@ COSMIC_RATE = 1e-5 / 1800.0
 COSMIC_CHARGE = 4.0e4
 
 
-@numba.njit(cache=True)
+@kernel
 def add_sky(image, patterns, levels):
     """Add the sky to an image.
 
@@ -38,7 +39,7 @@ def add_sky(image, patterns, levels):
             image[r, c] += value
 
 
-@numba.njit(cache=True)
+@kernel
 def bleed(image, full_well):
     """Spread charge above the full well along the columns, half of it up and half of it down.
 
@@ -80,7 +81,7 @@ def bleed(image, full_well):
     return lost
 
 
-@numba.njit(cache=True)
+@kernel
 def _add_noise(image, error, normal, exposure, read_variance):
     for r in range(image.shape[0]):
         for c in range(image.shape[1]):
@@ -153,7 +154,7 @@ def add_cosmics(image: NDArray[np.float32], rng: np.random.Generator, seconds: f
     return n
 
 
-@numba.njit(cache=True)
+@kernel
 def add_sky_series(images, patterns, levels, full_well):
     """Sky and bleeding in a series of small images.
 

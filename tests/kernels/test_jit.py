@@ -1,0 +1,69 @@
+"""Functions that only kernels call: Python has no way into them, and would crash."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from house import ROOT
+
+
+def decorators(node: ast.AST) -> set[str]:
+    """Names of the decorators of a function, without their arguments."""
+    if not isinstance(node, ast.FunctionDef):
+        return set()
+    return {ast.unparse(one).split("(")[0] for one in node.decorator_list}
+
+
+def called_by_python(sources: dict[str, str]) -> set[str]:
+    """Helpers, as module.name, that something else than a compiled function names; sources by module."""
+    trees = {module: ast.parse(text) for module, text in sources.items()}
+    helpers = {
+        (module, node.name)
+        for module, tree in trees.items()
+        for node in tree.body
+        if "helper" in decorators(node)
+    }
+    found = set()
+    for module, tree in trees.items():
+        known = {name: (of, name) for of, name in helpers if of == module}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                of = (node.module or "").split(".")[-1]
+                known |= {
+                    one.asname or one.name: (of, one.name) for one in node.names if (of, one.name) in helpers
+                }
+        for part in tree.body:
+            if decorators(part) & {"kernel", "helper"}:
+                continue
+            found |= {
+                ".".join(known[node.id])
+                for node in ast.walk(part)
+                if isinstance(node, ast.Name) and node.id in known
+            }
+    return found
+
+
+def test_only_compiled_functions_call_helpers():
+    sources = {}
+    for part in ("src", "worker", "scheduler", "tests", "benchmarks"):
+        for path in (ROOT / part).rglob("*.py"):
+            # Modules of kernels have names that no other module has.
+            sources[path.stem if path.parent.name == "kernels" else str(path)] = path.read_text()
+    assert called_by_python(sources) == set()
+
+
+def test_a_helper_that_python_calls_is_found():
+    sums = (
+        "@helper\ndef _add(a):\n    return a\n\n\n@kernel(fastmath=True)\ndef total(a):\n    return _add(a)\n"
+    )
+    assert called_by_python({"sums": sums}) == set()
+    assert called_by_python({"sums": sums + "\n\ndef python():\n    return _add(1)\n"}) == {"sums._add"}
+    assert called_by_python({"sums": sums, "x": "from .sums import _add\nprint(_add(1))\n"}) == {"sums._add"}
+
+
+def test_kernels_are_decorated_with_kernel_or_helper():
+    """`numba.njit` alone would compile what nothing uses."""
+    for path in (ROOT / "src").rglob("*.py"):
+        if path != Path(ROOT, "src/tasoc_mpi/kernels/jit.py"):
+            assert "njit" not in path.read_text(), path
