@@ -20,7 +20,7 @@ from tasoc_mpi.kernels import median as module
 def twice(x):
     return np.sort(x) * 2.0
 
-print(twice(values).tolist(), float(module.median.py_func(values.copy())))
+print(twice(values).tolist(), float(median(values.copy())))
 print(numba.njit(module.median.py_func)(values.astype(np.float32)))
 """
 
