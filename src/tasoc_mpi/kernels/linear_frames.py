@@ -67,7 +67,6 @@ def solve_frames(
     # Fluxes, background, error of the first flux and chi-square.
     table = np.empty((n_stars + 3, n_time))
     residual = np.zeros(n_pixels)
-    image = np.empty((n_rows, n_columns))
     total = 0
     data = np.empty((n_pixels, CHUNK))
     weight = np.empty((n_pixels, CHUNK))
@@ -99,6 +98,16 @@ def solve_frames(
                 total += 1
                 for p in range(n_pixels):
                     residual[p] += left[p, t]
+    for p in range(n_pixels):
+        residual[p] /= max(total, 1)
+    results, fluxes = _by_frame(table)
+    return results, fluxes, residual[: n_rows * n_columns].reshape(n_rows, n_columns)
+
+
+@helper
+def _by_frame(table):
+    """Results and fluxes by frame, of the table that `solve_frames` makes, shape (K + 3, T)."""
+    n_stars, n_time = table.shape[0] - 3, table.shape[1]
     results = np.empty((n_time, 4))
     fluxes = np.empty((n_time, n_stars))
     for t in range(n_time):
@@ -108,10 +117,7 @@ def solve_frames(
         results[t, 3] = table[n_stars + 2, t]
         for k in range(n_stars):
             fluxes[t, k] = table[k, t]
-    for r in range(n_rows):
-        for c in range(n_columns):
-            image[r, c] = residual[r * n_columns + c] / max(total, 1)
-    return results, fluxes, image
+    return results, fluxes
 
 
 @helper(error_model="numpy")

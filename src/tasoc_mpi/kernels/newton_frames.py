@@ -235,8 +235,7 @@ def newton_frames(
     residual = np.zeros((height, width))
     data, weight = np.empty((n_pixels, CHUNK)), np.empty((n_pixels, CHUNK))
     pixels, variance, faint = np.empty(n_pixels), np.empty(n_pixels), np.empty(n_pixels)
-    coefficients = np.empty((SIDE, SIDE))
-    places = np.empty((n, 2))
+    coefficients, places = np.empty((SIDE, SIDE)), np.empty((n, 2))
     theta, start = np.empty(size), home.copy()
     usual = 0.0
     solved = 0
@@ -251,9 +250,8 @@ def newton_frames(
         _blend(response, weights[t], coefficients)
         _place(positions, shifts[t], gradients[t], places)
         _copy(start, theta)
-        frame = (
-            pixels, variance, coefficients, places, (series, weights[t], faint_stars), shifts[t], faint,
-        )  # fmt: skip
+        faint_light = series, weights[t], faint_stars
+        frame = pixels, variance, coefficients, places, faint_light, shifts[t], faint
         chi_square, spread, moved = _fit_well(theta, frame, usual, least, problem, work)
         if not math.isfinite(chi_square):
             continue
