@@ -3,16 +3,20 @@
 import contextlib
 import shutil
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from run_program import call, content, everything_below, fresh, make_input
 from todo_rows import read_logs
 
 from tasoc_mpi import cli
+from tasoc_mpi.worklist.old_results import read_old_results
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.result_log import LogReader, ResultGroup, log_path
-from tasoc_mpi.worklist.schema import columns_of
+from tasoc_mpi.worklist.schema import TODO_DTYPE, columns_of
+from tasoc_mpi.worklist.todo_file import create_todo
 from tasoc_mpi.worklist.work_list import load_worklist
 
 STARS = 80
@@ -199,3 +203,26 @@ def test_what_cannot_be_taken_over_is_said_in_one_line(done, tmp_path, capsys, n
     left.pop(folder / "todo.sqlite.lock")
     before.pop(folder / "todo.sqlite.lock")
     assert left == before
+
+
+def test_results_of_long_lists_are_read_by_columns(tmp_path):
+    count = 15_000
+    rows = np.zeros(count, TODO_DTYPE)
+    rows["priority"] = rows["starid"] = np.arange(1, count + 1)
+    rows["sector"], rows["camera"], rows["ccd"], rows["datasource"], rows["cadence"] = 1, 1, 1, "ffi", 1800
+    create_todo(tmp_path / "todo.sqlite", rows)
+    with contextlib.closing(sqlite3.connect(tmp_path / "todo.sqlite")) as conn, conn:
+        conn.execute("UPDATE todolist SET status = 1")
+        conn.executemany(
+            "INSERT INTO diagnostics (priority, lightcurve, method_used, elaptime, rms_hour, ptp, pos_row)"
+            " VALUES (?, ?, 'aperture', 0.1 + ?1, 0.2 + ?1, 0.3 + ?1, 0.4 + ?1)",
+            ((k, f"c1800/{k}.fits.gz") for k in range(1, count + 1)),
+        )
+    worklist = load_worklist(tmp_path / "todo.sqlite")
+    tracemalloc.start()
+    results = read_old_results(worklist)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sum(len(group.index) for group in results[1, 1, 1]) == count
+    # With a dictionary for each row it was 1100.
+    assert peak / count < 950

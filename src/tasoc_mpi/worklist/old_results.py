@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 500
 _ENDS = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
 _STRINGS = ("lightcurve", "method_used", "errors")
+_SECONDS = ("elaptime", "worker_wait_time")
+_ROWS_AT_ONCE = 20_000
 
 
 def move_to_logs(worklist: WorkList, output: Path) -> Path:
@@ -125,25 +128,17 @@ def _messages(conn: sqlite3.Connection, worklist: WorkList) -> Iterator[tuple[fl
         for priority, status in conn.execute("SELECT priority, status FROM photometry_results"):
             own_status[_row(worklist, priority)] = status
     targets = _skip_targets(conn, worklist)
-    diagnostics = _diagnostics(conn, worklist)
+    numbers, strings = _diagnostics(conn, worklist)
+    numbers["priority"], numbers["status"] = worklist.priority, own_status
     for number in range(len(worklist.ccds)):
         done = np.flatnonzero((worklist.ccd_of == number) & np.isin(own_status, _ENDS))
         for start in range(0, len(done), _AT_ONCE):
-            part = done[start : start + _AT_ONCE].tolist()
-            numbers = np.zeros(len(part), RESULT_DTYPE)
-            for name in DIAGNOSTICS:
-                numbers[name] = np.nan
-            strings = {name: [None] * len(part) for name in _STRINGS} | {"method_used": [""] * len(part)}
-            for at, index in enumerate(part):
-                numbers["priority"][at], numbers["status"][at] = worklist.priority[index], own_status[index]
-                numbers["skip_count"][at] = len(targets[index])
-                for name, value in diagnostics.get(index, {}).items():
-                    if name in strings:
-                        strings[name][at] = value
-                    elif value is not None:
-                        numbers[name][at] = value
-            skips = np.array([starid for index in part for starid in targets[index]], np.int64)
-            yield 0.0, pack_results(Results(numbers, **strings, skips=skips))
+            part = done[start : start + _AT_ONCE]
+            some, skipped = numbers[part], [targets.get(index, []) for index in part.tolist()]
+            some["skip_count"] = [len(starids) for starids in skipped]
+            texts = {name: values[part].tolist() for name, values in strings.items()}
+            skips = np.array([starid for starids in skipped for starid in starids], np.int64)
+            yield 0.0, pack_results(Results(some, **texts, skips=skips))
     if columns_of(conn, "photometry_journal"):
         yield from conn.execute("SELECT time, results FROM photometry_journal ORDER BY rowid")
 
@@ -164,19 +159,37 @@ def _skip_targets(conn: sqlite3.Connection, worklist: WorkList) -> dict[int, lis
     return found
 
 
-def _diagnostics(conn: sqlite3.Connection, worklist: WorkList) -> dict[int, dict]:
-    """The table `diagnostics` by row of the work list."""
-    wanted = {*_STRINGS, "elaptime", "worker_wait_time", *DIAGNOSTICS}
+def _diagnostics(
+    conn: sqlite3.Connection, worklist: WorkList
+) -> tuple[NDArray[np.void], dict[str, NDArray[np.object_]]]:
+    """The table `diagnostics` as results of all rows of the work list: numbers and strings.
+
+    Columns: as an object each, the values of a few million rows would be gigabytes.
+    """
+    numbers = np.zeros(len(worklist.rows), RESULT_DTYPE)
+    for name in DIAGNOSTICS:
+        numbers[name] = np.nan
+    strings = {
+        name: np.full(len(numbers), "" if name == "method_used" else None, object) for name in _STRINGS
+    }
+    wanted = {*_STRINGS, *_SECONDS, *DIAGNOSTICS}
     names = [name for name in columns_of(conn, "diagnostics") if name in wanted]
-    if not names:
-        return {}
-    found = {}
-    for priority, *values in conn.execute(f"SELECT priority, {', '.join(names)} FROM diagnostics"):
-        found[_row(worklist, priority)] = row = dict(zip(names, values, strict=True))
-        for name in _STRINGS:
-            if not isinstance(row.get(name), (str, type(None))):
-                raise ValueError(f"{name} of priority {priority}")
-    return found
+    cursor = conn.execute(f"SELECT priority, {', '.join(names)} FROM diagnostics") if names else None
+    while cursor is not None and (block := cursor.fetchmany(_ROWS_AT_ONCE)):
+        priorities, *columns = zip(*block, strict=True)
+        index = worklist.find(np.array(priorities, np.int64))
+        if (index < 0).any():
+            raise ValueError(f"priority {priorities[int(np.argmin(index))]}")
+        for name, column in zip(names, columns, strict=True):
+            if name in strings:
+                wrong = [not isinstance(value, str | None) for value in column]
+                if any(wrong):
+                    raise ValueError(f"{name} of priority {priorities[wrong.index(True)]}")
+                strings[name][index] = column
+            else:
+                values = np.array(column, float)  # None becomes NaN
+                numbers[name][index] = np.nan_to_num(values, nan=0.0) if name in _SECONDS else values
+    return numbers, strings
 
 
 def _row(worklist: WorkList, priority: int) -> int:
