@@ -68,8 +68,7 @@ def solve_frames(
     table = np.empty((n_stars + 3, n_time))
     residual = np.zeros(n_pixels)
     total = 0
-    data = np.empty((n_pixels, CHUNK))
-    weight = np.empty((n_pixels, CHUNK))
+    data, weight = np.empty((n_pixels, CHUNK)), np.empty((n_pixels, CHUNK))
     design = np.empty((n_stars + 1, n_pixels, CHUNK))
     design[n_stars] = 1.0
     faint = np.empty((n_pixels, CHUNK))
