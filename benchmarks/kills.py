@@ -23,6 +23,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasoc_mpi.worker.compute_process import PROCESS_NAME
+
 #: Whom to kill: processes by what they are, or all of a run at once.
 KINDS = ("rank 0", "watching", "computing", "mpiexec", "everything")
 #: Columns that differ between runs of the same stars.
@@ -30,15 +32,15 @@ _TIMES = ("elaptime", "worker_wait_time")
 
 
 def processes() -> dict[int, tuple[int, str]]:
-    """Parent and command line of every process."""
+    """Parent and name of every process."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
                 stat = (entry / "stat").read_text().rpartition(")")[2].split()
-                line = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                name = (entry / "comm").read_text(errors="replace").strip()
                 if stat[0] not in "ZX":
-                    found[int(entry.name)] = (int(stat[1]), line)
+                    found[int(entry.name)] = (int(stat[1]), name)
     return found
 
 
@@ -57,7 +59,7 @@ def victims(job: int) -> dict[str, list[int]]:
                 if b"=" in text
             )
             rank = variables.get(b"PMI_RANK", variables.get(b"OMPI_COMM_WORLD_RANK"))
-            if "tasoc_mpi.worker.compute_process" in known[pid][1]:
+            if known[pid][1] == PROCESS_NAME:
                 found["computing"].append(pid)
             elif rank is not None:
                 found["rank 0" if rank == b"0" else "watching"].append(pid)

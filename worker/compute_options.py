@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass
 
 from ..core.messages import Tag
@@ -15,7 +16,10 @@ __all__ = [
     "ComputeOptions",
     "compute_command",
     "compute_environment",
+    "compute_words",
+    "leave_launcher",
     "pack_answer",
+    "pack_options",
     "parse_options",
     "unpack_answer",
 ]
@@ -61,22 +65,37 @@ class ComputeOptions:
     star_warnings: bool = False
 
 
-def compute_command(descriptors: tuple[int, int, int], job: Job, options: ComputeOptions) -> list[str]:
-    """The command line of the compute process; `descriptors` are of batches, results and the recorder."""
-    told = json.dumps({"job": asdict(job), "options": asdict(options)})
-    words = (*map(str, descriptors), str(os.getpid()), told)
+def compute_words(descriptors: tuple[int, int, int], options: ComputeOptions) -> list[str]:
+    """The arguments of `compute_process.main`; `descriptors` are of batches, results and the recorder."""
+    return [*map(str, descriptors), str(os.getpid()), options.photometry]
+
+
+def compute_command(words: list[str]) -> list[str]:
+    """The command line of a compute process in an interpreter of its own."""
     return [sys.executable, "-P", "-m", "tasoc_mpi.worker.compute_process", *words]
 
 
-def parse_options(text: str) -> tuple[Job, ComputeOptions]:
-    """The last word of `compute_command`."""
-    told = json.loads(text)
+def pack_options(job: Job, options: ComputeOptions) -> bytes:
+    """The first message to a compute process."""
+    return json.dumps({"job": asdict(job), "options": asdict(options)}).encode()
+
+
+def parse_options(message: bytes) -> tuple[Job, ComputeOptions]:
+    """What `pack_options` packed."""
+    told = json.loads(message)
     return Job(**told["job"]), ComputeOptions(**told["options"])
+
+
+def leave_launcher(environment: MutableMapping[str, str]) -> None:
+    """Remove the variables of a launcher: the compute process is no rank of MPI."""
+    for name in [name for name in environment if name.startswith(_LAUNCHER_PREFIXES)]:
+        del environment[name]
 
 
 def compute_environment(options: ComputeOptions) -> dict[str, str]:
     """Environment variables of the compute process."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(_LAUNCHER_PREFIXES)}
+    env = dict(os.environ)
+    leave_launcher(env)
     # A rank is a core; threads of numerical libraries would take those of others.
     env.setdefault("OMP_NUM_THREADS", "1")
     if options.photometry != DEFAULT_PHOTOMETRY:

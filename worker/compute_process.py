@@ -1,13 +1,14 @@
 """The compute process of a worker: photometry, star by star, of the batches that come through a pipe.
 
-The supervisor process starts it (`compute_options.compute_command`) and sends batches. The answers are
-messages with the tags of MPI: RESULTS as stars are done, some of a batch at a time, and FAILED if nothing
+The supervisor process starts it, sends the options as soon as it knows them, and then batches. The answers
+are messages with the tags of MPI: RESULTS as stars are done, some of a batch at a time, and FAILED if nothing
 more can be written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -34,7 +35,7 @@ from .compute_options import ComputeOptions, pack_answer, parse_options
 from .copies import copy_name, remove_stale
 from .recorder import Recorder
 
-__all__ = ["main"]
+__all__ = ["PROCESS_NAME", "main"]
 
 #: Results are sent when the oldest is this old (seconds): so much is lost with the process, and sending
 #: costs nothing beside it.
@@ -46,17 +47,21 @@ _COMPILE_SECONDS = 300.0
 _CLOSE_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 _PARENT_DIED = signal.SIGUSR2
+#: At most 15 characters.
+PROCESS_NAME = "tasoc-compute"
 _LOAD_SOURCES = "tasoc_mpi.photometry.load_sources"
 
 
 class _ComputeProcess:
     """The state of this process: its pipes, its job, and batches that wait."""
 
+    job: Job
+    options: ComputeOptions
+
     def __init__(self, words: list[str]) -> None:
         reads, writes, recorder, self.parent = map(int, words[:4])
         self.batches, self.answers = Connection(reads, writable=False), Connection(writes, readable=False)
         self.recorder = Recorder(recorder)
-        self.job, self.options = parse_options(words[4])
         self.waiting: deque[NDArray[np.void]] = deque()
         self.ccd: tuple[Any, ...] | None = None
         #: Seconds in which kernels were compiled.
@@ -82,6 +87,13 @@ class _ComputeProcess:
     def on_death_of_parent(self, *_: Any) -> None:
         if os.getppid() != self.parent:
             self.leave()
+
+    def receive_options(self) -> None:
+        """Take in the options, which are the first message; leave at the end of the pipe."""
+        try:
+            self.job, self.options = parse_options(self.batches.recv_bytes())
+        except (OSError, EOFError):
+            os._exit(0)
 
     def receive(self) -> None:
         """Take in one batch, waiting for it; leave at the end of the pipe."""
@@ -161,19 +173,27 @@ class _ComputeProcess:
 
         event.register("numba:compile", Compiling())
 
+    def end_with_parent(self, number: signal.Signals) -> None:
+        """Get a signal when the supervisor process ends."""
+        import ctypes
+
+        # Linux's; elsewhere the end of the pipe is noticed between stars.
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != self.parent:
+            os._exit(0)
+
     def handle_signals(self) -> None:
         """Leave the end of the run to rank 0, and end with the supervisor process."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(_PARENT_DIED, self.on_death_of_parent)
-        import ctypes
+        # It also ends a star that never returns to Python.
+        self.end_with_parent(signal.SIGKILL)
 
-        # SIGKILL also ends a star that never returns to Python; to remove copies of cubes takes a handler.
-        number = _PARENT_DIED if self.options.copies else signal.SIGKILL
-        # Linux's; elsewhere the end of the pipe is noticed between stars.
-        with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        self.on_death_of_parent()
+    def remove_copies_at_end(self) -> None:
+        """Remove copies of cubes where the supervisor process has been killed; that takes a handler."""
+        signal.signal(_PARENT_DIED, self.on_death_of_parent)
+        self.end_with_parent(_PARENT_DIED)
 
 
 def _set_up(options: ComputeOptions) -> None:
@@ -222,21 +242,41 @@ def _prefer_for_oom() -> None:
         file.write(str(min(1000, max(score, 0) + 300)))
 
 
+def _name_process() -> None:
+    """Give this process a name in `top` and `ps`: a forked one has the command line of its supervisor."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(PROCESS_NAME)
+
+
 def main(words: list[str]) -> NoReturn:
-    """Compute until the supervisor process is gone."""
+    """Compute until the supervisor process is gone.
+
+    Parameters
+    ----------
+    words : list of str
+        See `compute_words`.
+    """
+    _name_process()
     secure_streams()
     process = _ComputeProcess(words)
     process.handle_signals()
     _prefer_for_oom()
+    # What is imported stays: there is nothing to collect yet, and nothing of it to look at later.
+    gc.disable()
     try:
-        photometry = _load(process.options.photometry)
-        if process.options.memory_limit:
-            limit_memory(process.options.memory_limit)
+        photometry = _load(words[4])
+        process.receive_options()
         options = process.options
+        if options.copies:
+            process.remove_copies_at_end()
+        if options.memory_limit:
+            limit_memory(options.memory_limit)
         with logs(options.log_level, options.log_file, options.rank):
             _set_up(options)
             process.note_compiling()
             process.recorder.idle()
+            gc.freeze()
+            gc.enable()
             process.serve(photometry)
     except TasocError as error:
         # Not of one star: nothing more can be written.

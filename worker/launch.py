@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -22,10 +23,11 @@ from ..core.settings import input_folder, load_settings, output_folder
 from .compute import Job
 from .compute_options import DEFAULT_PHOTOMETRY, ComputeOptions
 from .copies import copies_folder
+from .process_start import can_fork
 from .rank import InProcess, work
 from .supervisor import Supervisor
 
-__all__ = ["open_computer", "run_worker"]
+__all__ = ["early_computer", "open_computer", "run_worker"]
 
 #: Seconds that rank 0, told that a rank cannot go on, needs to write its results and end all ranks.
 _PATIENCE = 30.0
@@ -34,7 +36,7 @@ _PATIENCE = 30.0
 def open_computer(
     args: argparse.Namespace,
     photometry: Callable[..., Any] | str | None,
-    on_node: int = 1,
+    on_node: int | None = 1,
     arguments: dict[str, str] | None = None,
 ) -> AbstractContextManager[Any]:
     """The supervisor of one rank, or its stand-in without a process of its own.
@@ -45,8 +47,8 @@ def open_computer(
         The options of `tasoc-mpi run`.
     photometry : str or callable, optional
         Computes one star: ``MODULE:FUNCTION``, or a function, which is called in this process.
-    on_node : int, optional
-        Number of ranks on this node.
+    on_node : int or None, optional
+        Number of ranks on this node; None where it is not known yet (see `run_worker`).
     arguments : dict of str to str, optional
         Further arguments of the function.
 
@@ -73,7 +75,7 @@ def open_computer(
     limit, timeout = args.memory_limit, args.target_timeout
     options = ComputeOptions(
         target_timeout=load_settings().getfloat("run", "target_timeout") if timeout is None else timeout,
-        memory_limit=memory_share(on_node) if limit is None else int(limit * 1e9),
+        memory_limit=(on_node and memory_share(on_node)) if limit is None else int(limit * 1e9),
         photometry=photometry or DEFAULT_PHOTOMETRY,
         copies=str(copies_folder(args.cube, args.scratch) or "") if hasattr(args, "cube") else "",
         log_level=terminal_level(),
@@ -84,19 +86,49 @@ def open_computer(
     return Supervisor(job, options)
 
 
+def early_computer(
+    args: argparse.Namespace,
+    photometry: Callable[..., Any] | str | None,
+    arguments: dict[str, str] | None = None,
+) -> AbstractContextManager[Supervisor | None]:
+    """The supervisor of a rank before it starts MPI: the compute process imports its modules meanwhile.
+
+    None where this process cannot be forked, or its options are wrong, as rank 0 will find. Arguments as of
+    `open_computer`.
+    """
+    # A rank is a core; threads of numerical libraries would take those of others.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if callable(photometry) or not can_fork():
+        return contextlib.nullcontext()
+    try:
+        computer = open_computer(args, photometry, None, arguments)
+    except TasocError:
+        return contextlib.nullcontext()
+    assert isinstance(computer, Supervisor)
+    computer.fork()
+    return computer
+
+
 def run_worker(
     args: argparse.Namespace,
     comm: Any,
     photometry: Callable[..., Any] | str | None,
     arguments: dict[str, str] | None = None,
     command: str = "run",
+    early: Supervisor | None = None,
 ) -> int:
-    """Compute the batches that rank 0 sends; returns the exit status. Arguments as of `open_computer`."""
+    """Compute the batches that rank 0 sends; returns the exit status.
+
+    Arguments are as of `open_computer`; `early` is what `early_computer` has started.
+    """
     _leave_signals_to_rank_0()
     rank, node = comm.Get_rank(), nodes(comm)
     host_names(comm)  # rank 0 calls it, too
+    on_node = node.count(node[rank])
     try:
-        with open_computer(args, photometry, node.count(node[rank]), arguments) as computer:
+        if early is not None and early.options.memory_limit is None:
+            early.options = replace(early.options, memory_limit=memory_share(on_node))
+        with early or open_computer(args, photometry, on_node, arguments) as computer:
             if isinstance(computer, Supervisor):
                 # It takes as long to be ready as rank 0 needs to read the work list.
                 computer.start()

@@ -13,15 +13,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import signal
 import subprocess
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +36,11 @@ from ..core.names import cube_name
 from ..core.resources import private_memory
 from ..products.durable import make_durable
 from .compute import Job, aborted, join_results
-from .compute_options import ComputeOptions, compute_command, compute_environment, unpack_answer
+from .compute_options import ComputeOptions, pack_options, unpack_answer
 from .copies import Copies, remove_stale
 from .leftovers import remove_parts
 from .process_exit import ProcessExit, explain_exit, oom_kills
+from .process_start import ComputeProcess
 from .recorder import Reading, Recorder
 
 __all__ = ["Supervisor"]
@@ -61,9 +58,6 @@ _LONGEST_LOOK = 2.0
 _START_SECONDS = 600.0
 #: Seconds in which one that is idle, or has closed its pipe, has to end.
 _CLOSE_SECONDS = 20.0
-#: Seconds that a killed process gets to end. One that waits for a file system that does not answer cannot
-#: be ended by anything.
-_END_SECONDS = 30.0
 #: Compute processes that end by themselves this often without a star, one after the other, never work.
 _MOST_IDLE_EXITS = 3
 #: So many that are ended from outside, without a result between them: their cause goes on.
@@ -76,50 +70,6 @@ class _Batch:
 
     pending: NDArray[np.void]
     results: list[Results] = field(default_factory=list)
-
-
-class _Process:
-    """A compute process that runs, and the two pipes to it."""
-
-    def __init__(self, job: Job, options: ComputeOptions, recorder: int) -> None:
-        theirs, batches = Pipe(duplex=False)
-        self.answers, their_answers = Pipe(duplex=False)
-        descriptors = (theirs.fileno(), their_answers.fileno(), recorder)
-        with theirs, their_answers:
-            # Not in this process's group: a launcher that kills a rank kills its group, and the terminal's
-            # Ctrl-C goes to it; rank 0 decides how a run ends.
-            self.popen = subprocess.Popen(
-                compute_command(descriptors, job, options),
-                stdin=subprocess.DEVNULL,
-                pass_fds=descriptors,
-                env=compute_environment(options),
-                process_group=0,
-            )
-        self.begun = time.monotonic()
-        self._queue: SimpleQueue[bytes | None] = SimpleQueue()
-        # A pipe holds 64 kB, and its reader may compute a star for minutes: another thread waits for it.
-        threading.Thread(target=_send_all, args=(batches, self._queue), daemon=True).start()
-
-    def send(self, message: bytes | None) -> None:
-        """Send a batch as soon as the pipe takes it; None closes the pipe behind the batches before."""
-        self._queue.put(message)
-
-    def kill(self) -> int:
-        """End it; returns its exit code."""
-        self.popen.kill()
-        self.send(None)
-        try:
-            return self.popen.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            logger.warning("process %d cannot be ended; is a file system not answering?", self.popen.pid)
-            return -signal.SIGKILL
-
-
-def _send_all(pipe: Connection, queue: SimpleQueue[bytes | None]) -> None:
-    # Where the process has ended, the supervisor finds out why.
-    with pipe, contextlib.suppress(OSError):
-        while (message := queue.get()) is not None:
-            pipe.send_bytes(message)
 
 
 class Supervisor:
@@ -136,7 +86,7 @@ class Supervisor:
         self.job = job
         self.options = options
         self._batches: deque[_Batch] = deque()
-        self._process: _Process | None = None
+        self._process: ComputeProcess | None = None
         try:
             self._recorder = Recorder.create()
         except OSError as error:
@@ -180,13 +130,27 @@ class Supervisor:
         return Usage(self._memory, self._recorder.compiling)
 
     def start(self) -> None:
-        """Start the compute process, if it is not there: it takes a second to import its modules."""
+        """Start the compute process, if it is not there, and give it the options if it has none."""
         if self._process is None:
-            self._oom_kills = oom_kills()
-            self._recorder.idle()
-            self._unready = self._recorder.read().sequence
-            self._process = _Process(self.job, self.options, self._recorder.fd)
-            self._looked = time.monotonic()
+            self._begin(fork=False)
+        assert self._process is not None
+        if not self._process.has_options:
+            self._process.send(pack_options(self.job, self.options))
+            self._process.has_options = True
+
+    def fork(self) -> None:
+        """Start the compute process early: it imports its modules while this one starts MPI.
+
+        It shares what this process has imported. `start` gives it the options.
+        """
+        self._begin(fork=True)
+
+    def _begin(self, fork: bool) -> None:
+        self._oom_kills = oom_kills()
+        self._recorder.idle()
+        self._unready = self._recorder.read().sequence
+        self._process = ComputeProcess(self.options, self._recorder.fd, fork)
+        self._looked = time.monotonic()
 
     def submit(self, tasks: NDArray[np.void]) -> None:
         """Add a batch; the next one may come while this one is computed.

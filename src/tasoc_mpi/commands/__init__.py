@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..scheduler.launch import Program
+    from ..worker.supervisor import Supervisor
 
 __all__ = [
     "INTERRUPTED",
@@ -204,6 +205,25 @@ def work_on_stars(
     int
         Exit status, on all ranks.
     """
+    from ..core.logs import rank_name
+
+    if rank_name() == "0" or args.dry_run:
+        return _work_on_stars(command, args, program, function, arguments)
+    from ..worker.launch import early_computer
+
+    with early_computer(args, function, arguments) as early:
+        return _work_on_stars(command, args, program, function, arguments, early)
+
+
+def _work_on_stars(
+    command: str,
+    args: argparse.Namespace,
+    program: Program,
+    function: Callable[..., Any] | str | None,
+    arguments: dict[str, str] | None,
+    early: Supervisor | None = None,
+) -> int:
+    """`work_on_stars`, where the compute process of a worker may be there already."""
     from ..core.compiled import compile_first
     from ..core.mpi import check_first, check_ranks, check_start, from_first, start_ranks, world
     from ..worker.check_method import check_run, kernels_of_run
@@ -226,7 +246,7 @@ def work_on_stars(
     if comm is not None and comm.Get_rank():
         from ..worker.launch import run_worker
 
-        return run_worker(args, comm, function, arguments, command)
+        return run_worker(args, comm, function, arguments, command, early)
     if args.ranks is not None and comm is None and not args.dry_run:
         return start_ranks(args.ranks, args.options)
     from ..scheduler.launch import run_alone, run_rank_0
