@@ -186,8 +186,11 @@ class Workers:
         Number of workers.
     batches : list of list of float
         For each rank the expected seconds of its batches, of which it computes the first.
+    computed : list of int
+        For each rank the number of batches that it has computed, and whose results it will send when they are
+        on the disk.
     outstanding : int
-        Number of batches that workers have.
+        Number of batches without results.
     usage : list of Usage
         What each rank has said that it uses.
     """
@@ -198,6 +201,7 @@ class Workers:
     stop_timeout: float = 10.0
     count: int = field(init=False)
     batches: list[list[float]] = field(init=False)
+    computed: list[int] = field(init=False)
     outstanding: int = 0
     usage: list[Usage] = field(init=False)
     #: After this time workers that have not answered to a stop are left.
@@ -221,6 +225,7 @@ class Workers:
 
     def __post_init__(self) -> None:
         self.batches = [[] for _ in self.node]
+        self.computed = [0] * len(self.node)
         self.usage = [Usage() for _ in self.node]
         self.count = len(self.node) - 1
 
@@ -287,11 +292,19 @@ class Workers:
         """Note that a worker has finished a batch, and begins the next one if it has one."""
         if tag == Tag.FAILED:
             raise unpack_failure(message, f"rank {rank}: ")
+        if tag in (Tag.RESULTS, Tag.GIVEN_UP) and self.computed[rank]:
+            # It has the next batch already.
+            self.computed[rank] -= 1
+            self.outstanding -= 1
+            return
         batches = self.batches[rank]
-        if tag not in (Tag.RESULTS, Tag.GIVEN_UP) or not batches:
+        if tag not in (Tag.RESULTS, Tag.GIVEN_UP, Tag.COMPUTED) or not batches:
             raise ProtocolError(f"rank {rank} sent a message with the tag {tag}, which nobody has asked for")
+        if tag == Tag.COMPUTED:
+            self.computed[rank] += 1
+        else:
+            self.outstanding -= 1
         seconds = batches.pop(0)
-        self.outstanding -= 1
         self._seconds -= seconds
         self._seconds_begun += (batches[0] if batches else 0.0) - seconds
 

@@ -64,7 +64,7 @@ def run_alone(
                 if stop and not finishing:
                     computer.finish(stop_timeout)
                     finishing = True
-                while len(queue) and not stop and computer.held < _BATCHES:
+                while len(queue) and not stop and computer.held - computer.syncing < _BATCHES:
                     tasks, _ = queue.take()
                     if len(tasks):
                         computer.submit(tasks)

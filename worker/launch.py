@@ -96,8 +96,6 @@ def early_computer(
     None where this process cannot be forked, or its options are wrong, as rank 0 will find. Arguments as of
     `open_computer`.
     """
-    # A rank is a core; threads of numerical libraries would take those of others.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if callable(photometry) or not can_fork():
         return contextlib.nullcontext()
     try:

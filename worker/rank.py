@@ -34,6 +34,8 @@ __all__ = ["InProcess", "work"]
 #: Seconds between looks for a message of rank 0 while a batch is computed. The next batch is at hand by then;
 #: what comes is the one after it, or nothing.
 _LOOK = 0.02
+#: Batches that are computed and not on the disk at most. Their results are lost with the node.
+_MOST_SYNCING = 16
 
 
 class InProcess:
@@ -60,6 +62,11 @@ class InProcess:
     def held(self) -> int:
         """Number of batches that are not computed."""
         return len(self._batches)
+
+    @property
+    def syncing(self) -> int:
+        """None: `poll` returns when its batch is on the disk."""
+        return 0
 
     @property
     def usage(self) -> Usage:
@@ -114,6 +121,8 @@ def work(comm: Any, computer: Supervisor | InProcess) -> int:
     from mpi4py import MPI
 
     sent = Usage()
+    # Batches of which rank 0 knows that they are computed, and has no results yet.
+    announced = 0
     while True:
         received = receive(comm, 0, timeout=0 if computer.held else None)
         if received is not None:
@@ -126,7 +135,10 @@ def work(comm: Any, computer: Supervisor | InProcess) -> int:
                 computer.submit(unpack_tasks(message))
             else:
                 raise ProtocolError(f"rank {comm.Get_rank()} got a message with the unknown tag {tag}")
-        if computer.held and (results := computer.poll(_LOOK)) is not None:
+        if not computer.held:
+            continue
+        computed = computer.syncing
+        if (results := computer.poll(_LOOK)) is not None:
             if (usage := computer.usage).has_grown(sent):
                 sent = usage
                 comm.Send([pack_usage(usage), MPI.BYTE], 0, Tag.USAGE)
@@ -134,3 +146,8 @@ def work(comm: Any, computer: Supervisor | InProcess) -> int:
                 comm.Send([pack_results(results), MPI.BYTE], 0, Tag.RESULTS)
             else:
                 comm.Send([b"", MPI.BYTE], 0, Tag.GIVEN_UP)
+            announced = max(0, announced - 1)
+        # A disk that takes longer than a look is not waited for.
+        while announced < min(computed, computer.syncing, _MOST_SYNCING):
+            comm.Send([b"", MPI.BYTE], 0, Tag.COMPUTED)
+            announced += 1

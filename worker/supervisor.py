@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,6 @@ from ..core.messages import (
 )
 from ..core.names import cube_name
 from ..core.resources import private_memory
-from ..products.durable import make_durable
 from .compute import Job, aborted, join_results
 from .compute_options import ComputeOptions, pack_options, unpack_answer
 from .copies import Copies, remove_stale
@@ -42,6 +42,7 @@ from .leftovers import remove_parts
 from .process_exit import ProcessExit, explain_exit, oom_kills
 from .process_start import ComputeProcess
 from .recorder import Reading, Recorder
+from .syncing import Syncing
 
 __all__ = ["Supervisor"]
 
@@ -86,6 +87,7 @@ class Supervisor:
         self.job = job
         self.options = options
         self._batches: deque[_Batch] = deque()
+        self._syncing = Syncing(job.output_folder)
         self._process: ComputeProcess | None = None
         try:
             self._recorder = Recorder.create()
@@ -116,8 +118,13 @@ class Supervisor:
 
     @property
     def held(self) -> int:
-        """Number of batches that are not finished."""
-        return len(self._batches)
+        """Number of batches whose results `poll` has not returned."""
+        return len(self._batches) + self._syncing.count
+
+    @property
+    def syncing(self) -> int:
+        """Of these, the number of those that are computed, but not on the disk yet."""
+        return self._syncing.count
 
     @property
     def pid(self) -> int | None:
@@ -195,7 +202,7 @@ class Supervisor:
             self._copies.provide(cube)
 
     def poll(self, timeout: float) -> Results | None:
-        """Results of the oldest batch as soon as it is finished, or None after `timeout` seconds.
+        """Results of the oldest batch as soon as they are on the disk, or None after `timeout` seconds.
 
         Raises
         ------
@@ -207,10 +214,9 @@ class Supervisor:
             self._receive(max(0.0, min(_LOOK, deadline - time.monotonic())))
             if self._deadline is not None and time.monotonic() > self._deadline:
                 self._give_up()
-            if self._batches and not len(self._batches[0].pending):
-                results = join_results(self._batches.popleft().results)
-                # The compute process is at the next batch meanwhile.
-                make_durable(self.job.output_folder, [name for name in results.lightcurve if name])
+            while self._batches and not len(self._batches[0].pending):
+                self._syncing.add(join_results(self._batches.popleft().results))
+            if (results := self._syncing.take()) is not None:
                 return results
             if time.monotonic() >= deadline:
                 return None
@@ -235,8 +241,8 @@ class Supervisor:
     def _receive(self, timeout: float) -> None:
         """Take in an answer of the compute process, or look after it."""
         if self._process is None:
-            time.sleep(timeout)
-        elif self._process.answers.poll(timeout):
+            wait([self._syncing.ready], timeout)
+        elif self._process.answers in wait([self._process.answers, self._syncing.ready], timeout):
             try:
                 message = self._process.answers.recv_bytes()
             except (OSError, EOFError):
@@ -385,6 +391,7 @@ class Supervisor:
                 process.kill()
                 process.answers.close()
         finally:
+            self._syncing.close()
             self._recorder.close()
             if self._copies is not None:
                 self._copies.release()

@@ -174,6 +174,7 @@ class AtOnce:
     def __init__(self) -> None:
         self.batches: list[np.ndarray] = []
         self.memory = 0
+        self.syncing = 0
 
     @property
     def held(self) -> int:
@@ -188,8 +189,51 @@ class AtOnce:
     def submit(self, tasks: np.ndarray) -> None:
         self.batches.append(tasks)
 
-    def poll(self, timeout: float) -> Results:
+    def poll(self, timeout: float) -> Results | None:
         return some_results(self.batches.pop(0))
+
+
+class SlowDisk(AtOnce):
+    """A computer that computes a batch at each poll, and whose disk takes five, the last ones together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.polls = 0
+        self.most = 0
+
+    def poll(self, timeout: float) -> Results | None:
+        self.polls += 1
+        self.syncing = min(self.syncing + 1, len(self.batches))
+        self.most = max(self.most, self.syncing)
+        if self.polls % 6 and self.syncing < 5:
+            return None
+        self.syncing -= 1
+        return some_results(self.batches.pop(0))
+
+
+@pytest.mark.mpi(min_size=2)
+def test_a_worker_goes_on_while_its_disk_is_slow(comm):
+    if comm.Get_rank() > 0:
+        nodes(comm)
+        computer = SlowDisk()
+        assert work(comm, computer) == 0
+        # More than the two batches that it has where the disk is quick.
+        assert computer.most > 2
+        return
+    workers = Workers(Mailbox(comm), Stop(), nodes(comm))
+    rows = np.zeros(400, TASK_DTYPE)
+    rows["priority"], rows["datasource"] = np.arange(1, 401), b"ffi"
+    computed: list[int] = []
+
+    def add_results(messages, ranks) -> None:
+        for message in messages:
+            computed.extend(unpack_results(message).numbers["priority"].tolist())
+
+    workers.compute(Queue(rows, np.arange(400), BatchSize(workers.count, 5)), add_results, lambda: None)
+    assert workers.outstanding == 0
+    assert workers.computed == [0] * comm.Get_size()
+    workers.send_stop(0)
+    assert sorted(computed) == list(range(1, 401))
 
 
 @pytest.mark.mpi(min_size=2)

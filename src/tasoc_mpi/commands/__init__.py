@@ -7,6 +7,8 @@ A module of a command has `HELP` (a line), its docstring as description, `config
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -207,8 +209,10 @@ def work_on_stars(
     """
     from ..core.logs import rank_name
 
-    if rank_name() == "0" or args.dry_run:
+    # The compute process has one thread of linear algebra, which is set when numpy is imported.
+    if rank_name() == "0" or args.dry_run or "numpy" in sys.modules:
         return _work_on_stars(command, args, program, function, arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from ..worker.launch import early_computer
 
     with early_computer(args, function, arguments) as early:

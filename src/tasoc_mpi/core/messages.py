@@ -68,6 +68,8 @@ class Tag(IntEnum):
     """Worker to rank 0: of one batch nothing was computed after `FINISH`. Empty."""
     USAGE = 7
     """Worker to rank 0: what it has used so far, where that has grown."""
+    COMPUTED = 8
+    """Worker to rank 0: one batch is computed; its results follow when they are on the disk. Empty."""
 
 
 class Usage(NamedTuple):
