@@ -57,9 +57,10 @@ def main(args: argparse.Namespace) -> int:
 
         def keep(name: str, data: bytes) -> str:
             """All files of one star are beside each other."""
-            # Without the number of its star each cut-out would have the same name.
-            unknown = pho.cutout is not None and not pho.starid
-            name = f"{pho.cutout.name.split('.')[0]}_lc.fits.gz" if unknown else Path(name).name
+            name = Path(name).name
+            if pho.cutout is not None and not pho.starid:
+                # Without the number of its star each cut-out would have the same name.
+                name = pho.cutout.name.removesuffix(".gz").removesuffix(".fits") + "_lc.fits.gz"
             keep_lightcurve(args.output / name, data)
             return name
 
