@@ -33,6 +33,7 @@ from ..core.streams import secure_streams
 from .compute import Job, Photometry, close_lightcurves, compute_star, flush_lightcurves, join_results
 from .compute_options import ComputeOptions, pack_answer, parse_options
 from .copies import copy_name, remove_stale
+from .first_star import Preparation
 from .recorder import Recorder
 
 __all__ = ["PROCESS_NAME", "main"]
@@ -105,6 +106,7 @@ class _ComputeProcess:
 
     def serve(self, photometry: Photometry) -> NoReturn:
         """Compute batches until the supervisor process closes its pipe."""
+        preparation = Preparation(self.job, photometry)
         while True:
             start = time.perf_counter()
             while not self.waiting:
@@ -112,6 +114,7 @@ class _ComputeProcess:
             waited = time.perf_counter() - start
             tasks = self.waiting.popleft()
             self._prepare_for(tasks)
+            preparation.before(tasks)
             self._compute(photometry, tasks, waited)
 
     def _compute(self, photometry: Photometry, tasks: NDArray[np.void], waited: float) -> None:

@@ -25,6 +25,7 @@ from ..products.durable import make_durable
 from ..products.packed import pack_writer
 from ..products.replacements import replacements
 from .compute import Job, Photometry, compute_star, flush_lightcurves, join_results
+from .first_star import Preparation
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -53,6 +54,7 @@ class InProcess:
         replacements.cache_clear()
         self._job = job
         self._photometry = photometry
+        self._preparation = Preparation(job, photometry)
         self._batches: deque[NDArray[np.void]] = deque()
         # When the last batch was finished; while there are batches, how long the oldest was waited for.
         self._idle_since = time.perf_counter()
@@ -84,6 +86,7 @@ class InProcess:
         if not self._batches:
             time.sleep(timeout)
             return None
+        self._preparation.before(self._batches[0])
         stars = enumerate(self._batches[0])
         results = join_results(
             [compute_star(self._job, self._photometry, task, 0.0 if i else self._waited) for i, task in stars]

@@ -1,0 +1,74 @@
+"""What stars need is loaded before the first of them, so that it is in no star's time."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.methods import METHODS
+from .compute import Job
+
+__all__ = ["Preparation"]
+
+logger = logging.getLogger(__name__)
+
+#: Libraries that functions import when they are first called: for all stars, and for target pixel files.
+_LIBRARIES, _TPF_LIBRARIES = ("erfa",), ("astropy.io.fits", "astropy.wcs", "scipy.interpolate")
+
+
+class Preparation:
+    """Loads the kernels and libraries of stars, once for a process.
+
+    Parameters
+    ----------
+    job : Job
+    photometry : callable
+        What works on one star; nothing is loaded for one that is not of this package.
+    """
+
+    def __init__(self, job: Job, photometry: Callable[..., Any]) -> None:
+        self._job = job
+        self._of = getattr(photometry, "__module__", "")
+        self._done: set[str] = set()
+
+    def before(self, tasks: NDArray[np.void]) -> None:
+        """Load what some stars need and those before them did not.
+
+        Parameters
+        ----------
+        tasks : ndarray of TASK_DTYPE, shape (N,)
+        """
+        new = self._needed(tasks) - self._done
+        self._done |= new
+        try:
+            for name in sorted(new - {"tpf"}):
+                _load_kernels(name)
+            for library in (*_LIBRARIES, *_TPF_LIBRARIES) if "tpf" in new else _LIBRARIES if new else ():
+                importlib.import_module(library)
+        except Exception as error:  # noqa: BLE001 - a star that needs it reports it
+            logger.debug("not loaded before the first star: %s", error)
+
+    def _needed(self, tasks: NDArray[np.void]) -> set[str]:
+        """Names in the list of kernels, and "tpf" if target pixel files are read."""
+        if self._of == "tasoc_mpi.correction.corrected_star":
+            return {"correct"}
+        if self._of != "tasoc_mpi.one_star":
+            return set()
+        listed = [self._job.method_name.encode()] if self._job.method_name else np.unique(tasks["method"])
+        methods = {name.decode() for name in listed}
+        # A user's method reads pixels and makes light curves as the aperture does.
+        needed = {name if name in METHODS else "aperture" for name in methods}
+        return needed | ({"tpf"} if np.any(tasks["datasource"] != b"ffi") else set())
+
+
+def _load_kernels(name: str) -> None:
+    """Have the kernels of a method loaded from the cache."""
+    from .kernel_list import kernels_of
+
+    for kernel, arguments in kernels_of([name]):
+        kernel.compile(arguments)
