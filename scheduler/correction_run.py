@@ -272,7 +272,6 @@ def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task)
         anew=ccds,
         dry=options.dry,
         log_of=correction_log_path,
-        earliest=float(task.photometry.when.max()),
         last=last,
     )
     last.outdate(task.photometry, task.source)

@@ -54,8 +54,6 @@ class RunResults:
     unsynced : Path, optional
         Output folder whose light curves are not on the disk yet when their results are added: they are before
         the results are.
-    earliest : float, optional
-        Results count as added at this time (Unix) or later, whatever the clock of this host says.
 
     Attributes
     ----------
@@ -70,10 +68,8 @@ class RunResults:
         last: LastResults,
         logs: dict[int, LogWriter],
         unsynced: Path | None = None,
-        earliest: float = 0.0,
     ) -> None:
         self.worklist, self.last, self._unsynced = worklist, last, unsynced
-        self._earliest = earliest
         self.skipped_so_far = np.zeros(len(worklist.rows), bool)
         self._logs = logs
         self._thread = ThreadPoolExecutor(1)
@@ -98,6 +94,7 @@ class RunResults:
         ProtocolError
             If a message is damaged, empty, or of stars of two CCDs; then none is added.
         """
+        messages = self.last.complete(messages)
         bundle = unpack_many(messages)
         if (bundle.starts == bundle.ends).any():
             raise ProtocolError("a message of results without one")
@@ -106,7 +103,7 @@ class RunResults:
         first = ccds[bundle.starts]
         if (index < 0).any() or (ccds != first[bundle.message]).any():
             raise ProtocolError("a message of results of stars that are not in the work list, or of two CCDs")
-        now = max(time.time(), self._earliest)
+        now = time.time()
         self.last.add(ResultGroup(index, bundle, np.full(len(messages), now)))
         if len(bundle.skips):
             self._new_targets.append((np.repeat(index, bundle.heads["skip_count"]), bundle.skips))
@@ -226,7 +223,6 @@ def open_results(
     dry: bool = False,
     synced: bool = True,
     log_of: Callable[[Path, CCD], Path] = log_path,
-    earliest: float = 0.0,
     last: LastResults | None = None,
 ) -> RunResults:
     """Lock and read the logs of some CCDs.
@@ -249,8 +245,6 @@ def open_results(
         Whether light curves are on the disk when their results are added.
     log_of : callable, optional
         The log of a CCD in an output folder. Default: that of its photometry.
-    earliest : float, optional
-        See `RunResults`.
     last : LastResults, optional
         Gets the results; without any so far.
 
@@ -286,7 +280,7 @@ def open_results(
         readers.append(log)
         for group in () if log.exists else old.get(ccd, ()):
             last.add(group)
-    results = RunResults(worklist, last, {}, None if synced else output, earliest)
+    results = RunResults(worklist, last, {}, None if synced else output)
     stack.callback(results.close)
     if not dry:
         for log in readers:

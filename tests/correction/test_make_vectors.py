@@ -162,11 +162,18 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
     assert read_vectors(found[0]).areas.tolist() == [111, 112]
     assert read_vectors(found[1]).areas.tolist() == [112]
     assert "those of area 112 are joined" in caplog.text
+    own = folder / "output/cbv/mine-a112.png"
+    pictures = [found[1].with_name(f"{found[1].stem}-{name}.png") for name in ("vectors", "weights", "stars")]
+    for file in (own, *pictures):
+        file.touch()
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
         conn.execute("DELETE FROM diagnostics WHERE priority > 25")
     with pytest.raises(InputError, match="no area has enough stars"):
-        make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), VectorOptions(overwrite=True))
+        make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), VectorOptions())
     assert "vectors need 30; `tasoc-mpi correct` uses vectors of a longer cadence if" in caplog.text
+    # Vectors of stars that are no more are not used for those that are left.
+    assert caplog.text.count("its vectors, of more stars than it has now, are deleted") == 2
+    assert [path for path in (folder / "output/cbv").iterdir() if path.suffix != ".lock"] == [own]
 
 
 def test_light_curves_of_several_versions_are_not_mixed(run, tmp_path):

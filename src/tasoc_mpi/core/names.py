@@ -15,6 +15,7 @@ __all__ = [
     "Choice",
     "catalog_name",
     "cbv_name",
+    "cbv_pictures",
     "cube_name",
     "find_catalogs",
     "find_cbv",
@@ -145,6 +146,17 @@ def cbv_name(sector: int, cadence: int, area: int) -> str:
     'cbv-s0001-c1800-a231.hdf5'
     """
     return f"cbv-s{sector:04d}-c{cadence:04d}-a{area:03d}.hdf5"
+
+
+def cbv_pictures(path: Path) -> dict[str, Path]:
+    """The pictures of the vectors of a file, beside it.
+
+    Examples
+    --------
+    >>> [picture.name for picture in cbv_pictures(Path("cbv-s0001-c1800-a231.hdf5")).values()][0]
+    'cbv-s0001-c1800-a231-vectors.png'
+    """
+    return {name: path.with_name(f"{path.stem}-{name}.png") for name in ("vectors", "weights", "stars")}
 
 
 def find_cbv(folder: Path, sector: int, cadence: int, area: int) -> tuple[Path, int] | None:

@@ -28,7 +28,7 @@ from ..products.packed import PackReader, pack_writer, split_name
 from ..products.raw_curve import RawCurve, open_table, raw_curve
 from ..products.replacements import replacements
 from ..worklist.corrections import correction_source
-from ..worklist.lightcurve_digest import DIGESTED, lightcurve_digest
+from ..worklist.lightcurve_digest import DIGESTED, digest_of_one
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
 from ..worklist.unlisted_lightcurves import is_listed_name
@@ -197,12 +197,11 @@ def _row(todo: str, key: tuple[int | str, ...]) -> tuple[str, int, float]:
     if not isinstance(found[1], int) or not 0 < found[1] < 1000:
         raise InputError(f"{todo}: TIC {key[0]} has no area (cbv_area); make the list with `tasoc-mpi todo`")
     try:
-        numbers = np.array([found[2:]], dtype=np.float64)
-    except (TypeError, ValueError):
+        return found[0], found[1], digest_of_one(found[2:])
+    except (TypeError, OverflowError):
         raise InputError(
             f"{todo}: a number of TIC {key[0]} is of the wrong kind; restore a copy of the list"
         ) from None
-    return found[0], found[1], float(lightcurve_digest(numbers)[0])
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -249,13 +250,10 @@ def _with_prior(
 ) -> _Fit:
     """Fit with a prior beside slow variations and periods of the star itself."""
     columns, spans, normal, count = design.joint
-    # They may explain all of it, or nothing.
-    anything = float(np.var(values[usable])) + 1e-12
     if extra.shape[1]:
         columns, spans, normal = _with_columns(columns, count, extra.T)
         count += extra.shape[1]
-        mean = np.append(mean, np.zeros(extra.shape[1]))
-        variance = np.append(variance, np.full(extra.shape[1], anything))
+        mean, variance = _anything_more(mean, variance, extra.shape[1], values[usable])
     last = count
     for sines in (False, True):
         solution, _, used, noise = fit_trend(
@@ -269,17 +267,24 @@ def _with_prior(
             break
         columns, spans, normal = _with_columns(columns, count, own * design.good)
         last = count + len(own)
-        mean = np.append(mean, np.zeros(len(own)))
-        variance = np.append(variance, np.full(len(own), anything))
-    points = int(used.sum())
+        mean, variance = _anything_more(mean, variance, len(own), values[usable])
+    points = int(np.count_nonzero(used))
     orbits = len(design.orbits)
     slow = solution[1 : 1 + design.significant * orbits].reshape(design.significant, orbits)
     return _Fit(
         trend=combine(columns, spans, solution, 1, count) / (1.0 + solution[0]),
         used=used,
-        bic=float(2 * points * np.log(noise) + last * np.log(points)),
+        bic=2 * points * math.log(noise) + last * math.log(points),
         coefficients=slow.mean(axis=1),
     )
+
+
+def _anything_more(
+    mean: NDArray[np.float64], variance: NDArray[np.float64], count: int, values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A prior with more coefficients, of columns that may explain all of some values, or nothing."""
+    anything = float(np.var(values)) + 1e-12
+    return np.append(mean, np.zeros(count)), np.append(variance, np.full(count, anything))
 
 
 def _with_columns(

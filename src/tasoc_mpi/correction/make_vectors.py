@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, TasocError
 from ..core.input_files import warn_each
 from ..core.locks import exclusive
-from ..core.names import CBV_FOLDER, Choice, cbv_name, is_chosen
+from ..core.names import CBV_FOLDER, Choice, cbv_name, cbv_pictures, is_chosen
 from ..core.ranks import Ranks, Step
 from ..core.resources import one_blas_thread
 from ..products.cbv_file import USES, Vectors, vectors_source, write_vectors
@@ -121,7 +121,7 @@ def make_vectors(
             try:
                 made.append(_make(_request(todo, output, area, areas), ranks, options))
             except _TooFewStars as error:
-                failed.append(str(error))
+                failed.append(str(error) + _remove_vectors(folder, area))
     warn_each(failed)
     if not made:
         raise InputError(f"{output}: no area has enough stars for vectors; the light curves stay as they are")
@@ -148,6 +148,16 @@ _WITHOUT = (
     f"but vectors need {FEWEST_STARS}; `tasoc-mpi correct` uses vectors of a longer cadence if there are any,"
     " otherwise FLUX_CORR stays NaN"
 )
+
+
+def _remove_vectors(folder: Path, area: Area) -> str:
+    """Delete the vectors that an area had when it had more stars; what is to be said of it."""
+    path = folder / cbv_name(area.sector, area.cadence, area.number)
+    if not path.exists():
+        return ""
+    for file in (path, path.with_suffix(".fits"), *cbv_pictures(path).values()):
+        file.unlink(missing_ok=True)
+    return "; its vectors, of more stars than it has now, are deleted"
 
 
 class _TooFewStars(InputError):
@@ -192,6 +202,9 @@ def _make(request: _Request, ranks: Ranks, options: VectorOptions) -> Path:
     with ExitStack() as stack:
         matrix, normal = (stack.enter_context(_scratch(path, kind)) for kind in ("curves", "normal"))
         vectors = _Maker(request, ranks, matrix, normal, options.memory).make()
+    for picture in cbv_pictures(path).values():
+        # Of the vectors before.
+        picture.unlink(missing_ok=True)
     write_vectors(path, vectors, request.source)
     write_fits(path.with_suffix(".fits"), vectors)
     logger.info(

@@ -59,11 +59,13 @@ def own_sines(
     while len(found) < MOST:
         series[places] = means
         # The last one before `first` is the neighbour of a peak.
-        amplitude = np.abs(np.fft.rfft(series, length)[first - 1 : last + 1])
-        best = 1 + int(np.argmax(amplitude[1:]))
-        if not amplitude[best] ** 2 > LIMIT * median(amplitude[1:]) ** 2:
+        transform = np.fft.rfft(series, length)[first - 1 : last + 1]
+        power = transform.real**2 + transform.imag**2
+        best = 1 + int(np.argmax(power[1:]))
+        if not power[best] > LIMIT * median(power[1:]):
             break
-        found.append((first - 1 + peak_place(amplitude, best)) * step)
+        around = np.sqrt(power[best - 1 : best + 2])
+        found.append((first + best - 2 + peak_place(around, 1)) * step)
         wave = _waves(BIN * (places + 0.5), found[-1:])
         means = means - np.linalg.solve(wave @ wave.T, wave @ means) @ wave
     return _waves(days, found)

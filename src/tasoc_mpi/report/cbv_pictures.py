@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.names import cbv_pictures
 from ..products.cbv_file import USES, Vectors, read_vectors
 from .figures import COLOURS, new_figure, save_figure
 
@@ -28,12 +29,11 @@ def draw_vectors(path: Path) -> list[Path]:
         ``...-vectors.png``, ``...-weights.png`` and ``...-stars.png``.
     """
     vectors = read_vectors(path)
-    pictures = {"vectors": _shapes, "weights": _weights, "stars": _stars}
-    out = []
-    for name, draw in pictures.items():
-        out.append(path.with_name(f"{path.stem}-{name}.png"))
-        save_figure(draw(vectors), out[-1])
-    return out
+    draw = {"vectors": _shapes, "weights": _weights, "stars": _stars}
+    pictures = cbv_pictures(path)
+    for name, picture in pictures.items():
+        save_figure(draw[name](vectors), picture)
+    return list(pictures.values())
 
 
 def _title(vectors: Vectors) -> str:

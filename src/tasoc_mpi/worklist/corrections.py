@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.diagnostics import CORRECTED_LIGHTCURVE, CORRECTION_SOURCE
 from ..core.errors import InputError, MissingInput
+from ..core.messages import pack_results, unpack_many, unpack_results
 from ..core.status import STATUS
 from .last_results import LastResults
 from .lightcurve_digest import DIGESTED, lightcurve_digest
@@ -90,16 +91,33 @@ class LastCorrections(LastResults):
     Attributes
     ----------
     lightcurve : ndarray of float64
-        `lightcurve_digest` of what was corrected; NaN of those that ended with an error, and where there is
-        none.
+        `lightcurve_digest` of what was corrected; NaN where there is no correction.
     source : ndarray of float64
-        `correction_source` of each; NaN of those that ended with an error, and where there is none.
+        `correction_source` of each; NaN where there is none.
     """
 
     def __init__(self, worklist: WorkList) -> None:
         super().__init__(worklist)
         self.source = np.full(len(worklist.rows), np.nan)
         self.lightcurve = self.source.copy()
+        self._task = self.lightcurve, self.source
+
+    def complete(self, messages: Sequence[bytes | bytearray]) -> Sequence[bytes | bytearray]:
+        """Messages with the digests of `outdate` in the results that failed.
+
+        A process that crashed does not tell them.
+        """
+        return [self._with_digests(message) for message in messages]
+
+    def _with_digests(self, message: bytes | bytearray) -> bytes | bytearray:
+        failed = np.isin(unpack_many([message]).heads["status"], (STATUS.ERROR, STATUS.ABORT))
+        if not failed.any():
+            return message
+        results = unpack_results(message)
+        index = self.worklist.find(results.numbers["priority"][failed])
+        for name, digest in zip((CORRECTED_LIGHTCURVE, CORRECTION_SOURCE), self._task, strict=True):
+            results.numbers[name][failed] = digest[index]
+        return pack_results(results)
 
     def add(self, group: ResultGroup) -> None:
         """Add results; of several of one star the last one counts."""
@@ -108,14 +126,9 @@ class LastCorrections(LastResults):
         self.source[group.index] = numbers[CORRECTION_SOURCE]
         self.lightcurve[group.index] = numbers[CORRECTED_LIGHTCURVE]
 
-    @property
-    def failed(self) -> NDArray[np.bool_]:
-        """Corrections that ended with an error."""
-        return np.isin(self.own_status, (STATUS.ERROR, STATUS.ABORT))
-
     def of_lightcurves(self, photometry: PhotometryResults) -> NDArray[np.bool_]:
-        """Corrections of the light curves that there are; errors that came after these."""
-        return np.where(self.failed, self.when >= photometry.when, self.lightcurve == photometry.digest)
+        """Corrections of the light curves that there are."""
+        return self.lightcurve == photometry.digest
 
     def outdate(self, photometry: PhotometryResults, source: NDArray[np.float64]) -> None:
         """Have stars corrected again whose light curve, vectors or method are others now.
@@ -124,9 +137,10 @@ class LastCorrections(LastResults):
         ----------
         photometry : PhotometryResults
         source : ndarray of float64
-            What the corrections are to be made with; an error does not go away with it.
+            What the corrections are to be made with.
         """
-        other = ~self.of_lightcurves(photometry) | (~self.failed & (self.source != source))
+        self._task = photometry.digest, source
+        other = ~self.of_lightcurves(photometry) | (self.source != source)
         self.reset(np.flatnonzero(self.done & other))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,6 @@ class LastResults:
         The STATUS of each star's last result, before the skip rule; UNKNOWN = never computed.
     done : ndarray of bool
         Whether there is a result, and no reset of the star came after it.
-    when : ndarray of float64
-        When each star's last result came (Unix time); 0 = never.
     seconds : ndarray of float32
         How long its computation took; NaN = not known.
     """
@@ -52,13 +51,16 @@ class LastResults:
         self.worklist = worklist
         self.own_status = np.zeros(n, np.int8)
         self.done = np.zeros(n, bool)
-        self.when = np.zeros(n)
         self.seconds = np.full(n, np.nan, np.float32)
         # Number of each star's last result: the skip targets of its earlier ones do not count.
         self._number = np.full(n, -1, np.int32)
         self._count = 0
         # Skip targets as flat arrays: row of the star, number of its result, TIC id of the target.
         self._targets: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]] = []
+
+    def complete(self, messages: Sequence[bytes | bytearray]) -> Sequence[bytes | bytearray]:
+        """Messages of results as the logs are to have them: as they are."""
+        return messages
 
     def add(self, group: ResultGroup) -> None:
         """Add results; of several of one star the last one counts."""
@@ -68,7 +70,6 @@ class LastResults:
         self.own_status[index] = heads["status"]
         self.seconds[index] = heads["elaptime"]
         self.done[index] = True
-        self.when[index] = group.times[group.bundle.message]
         self._number[index] = numbers
         if len(group.bundle.skips):
             count = heads["skip_count"]
