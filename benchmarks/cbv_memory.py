@@ -20,7 +20,7 @@ import numpy as np
 from made_curves import ORBIT, ZERO_POINT
 from made_run import made_lightcurve
 
-from tasoc_mpi.products.lightcurve import write_lightcurve
+from tasoc_mpi.products.lightcurve_file import write_lightcurve
 from tasoc_mpi.products.packed import pack_writer
 from tasoc_mpi.simulate.systematics import make_systematics
 from tasoc_mpi.worklist.schema import TODO_DTYPE

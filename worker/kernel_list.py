@@ -40,6 +40,8 @@ _SCALARS = {
     "int8": types.int8,
     "int32": types.int32,
     "int64": types.int64,
+    "uint32": types.uint32,
+    "uint64": types.uint64,
     "float32": types.float32,
     "float64": types.float64,
 }

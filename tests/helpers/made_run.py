@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from made_curves import Area
 
-from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
+from tasoc_mpi.products.lightcurve import LightCurve
+from tasoc_mpi.products.lightcurve_file import write_lightcurve
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
 

@@ -31,8 +31,8 @@ def main() -> None:
                 writer.flush(sync=random.random() < 0.1)
                 print("\n".join(f"{name} {crc}" for name, crc in waiting), flush=True)
                 waiting = []
-    except OSError as error:
-        print(f"failed: {error.strerror}", flush=True)
+    except (OSError, InputError) as error:
+        print(f"failed: {error}", flush=True)
     try:
         writer.flush()
     except InputError as error:

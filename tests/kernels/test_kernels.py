@@ -231,7 +231,12 @@ def test_sums_are_their_definition(images, errors, mask):
 @given(arrays.arrays("u1", (4, 5, 6), elements=st.integers(0, 7)), st.sampled_from([1, 2, 4]))
 def test_flagged_frames(flags, bit):
     expected = ((flags[1:3, 2:5] & bit) != 0).any(axis=(0, 1))
-    np.testing.assert_array_equal(flagged_frames(flags, 1, 3, 2, 5, bit), expected)
+    never = np.zeros((4, 5), dtype=bool)
+    # The second time without the pixels that never have it.
+    for _ in range(2):
+        np.testing.assert_array_equal(flagged_frames(flags, 1, 3, 2, 5, bit, never), expected)
+        np.testing.assert_array_equal(never[1:3, 2:5], ((flags[1:3, 2:5] & bit) == 0).all(axis=-1))
+    assert never.sum() == never[1:3, 2:5].sum()
 
 
 # --- Statistics --------------------------------------------------------------------------------------

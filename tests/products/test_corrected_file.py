@@ -15,7 +15,7 @@ from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.quality import CorrectorQualityFlags
 from tasoc_mpi.products.corrected_file import LightCurveTable, corrected_bytes
 from tasoc_mpi.products.fits_bytes import checksums_hold
-from tasoc_mpi.products.lightcurve import lightcurve_bytes
+from tasoc_mpi.products.lightcurve_file import lightcurve_bytes
 
 RAW = lightcurve_bytes(make_lightcurve())
 _CARDS = st.lists(

@@ -11,7 +11,7 @@ from small_files import make_lightcurve
 
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.products.hlsp import hlsp_bytes, hlsp_name, read_hlsp_settings
-from tasoc_mpi.products.lightcurve import lightcurve_bytes
+from tasoc_mpi.products.lightcurve_file import lightcurve_bytes
 from tasoc_mpi.products.raw_curve import open_table
 
 TEXT = "id: my-survey\nname: My survey\nlead: Jane Doe\nversion: v1.0\ndoi: 10.17909/abcd-1234\n"

@@ -19,7 +19,7 @@ from tasoc_mpi.core.names import lightcurve_name
 from tasoc_mpi.core.settings import load_settings
 from tasoc_mpi.photometry.header import _tdb_minus_utc
 from tasoc_mpi.products import fits_bytes as fitsbytes
-from tasoc_mpi.products.lightcurve import lightcurve_bytes, write_lightcurve
+from tasoc_mpi.products.lightcurve_file import lightcurve_bytes, write_lightcurve
 
 
 def test_name_is_the_published_one():

@@ -18,7 +18,8 @@ import tasoc_mpi
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import UsageError
 from tasoc_mpi.products.frame_wcs import FrameWCS
-from tasoc_mpi.products.lightcurve import LightCurve, write_lightcurve
+from tasoc_mpi.products.lightcurve import LightCurve
+from tasoc_mpi.products.lightcurve_file import write_lightcurve
 from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from tasoc_mpi.report.results import read_run
 from tasoc_mpi.report.star_facts import collect_star

@@ -113,8 +113,12 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
     name = os.fspath(path)
     descriptor, temporary = new_file(name)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(descriptor, data[written:] if written else data)
+        finally:
+            os.close(descriptor)
         rename_whole(temporary, name, durable)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ import numpy as np
 from .jit import helper, kernel
 from .median import median
 
-__all__ = ["centroid_medians", "light_curve_statistics"]
+__all__ = ["centroid_medians", "check_flux", "count_points", "light_curve_statistics"]
 
 #: The scatter of fewer one-hour means is unknown.
 _FEWEST_HOURS = 4
@@ -226,3 +226,43 @@ def centroid_medians(centroid, good):
             columns[n], rows[n] = column, row
             n += 1
     return median(columns[:n]), median(rows[:n])
+
+
+@kernel
+def count_points(flux, error, good):
+    """Good points of a light curve, and those of them with a finite flux and with a finite error.
+
+    Parameters
+    ----------
+    flux, error : ndarray of float64, shape (T,)
+    good : ndarray of bool, shape (T,)
+
+    Returns
+    -------
+    (int, int, int)
+    """
+    n_good = n_flux = n_error = 0
+    for t in range(flux.size):
+        n_good += good[t]
+        n_flux += good[t] and math.isfinite(flux[t])
+        n_error += good[t] and math.isfinite(error[t])
+    return n_good, n_flux, n_error
+
+
+@kernel
+def check_flux(flux, error):
+    """Whether a flux or its error has an infinite value, and whether an error is negative.
+
+    Parameters
+    ----------
+    flux, error : ndarray of float64, shape (T,)
+
+    Returns
+    -------
+    (bool, bool)
+    """
+    infinite = negative = False
+    for t in range(flux.size):
+        infinite |= math.isinf(flux[t]) or math.isinf(error[t])
+        negative |= error[t] < 0.0
+    return infinite, negative

@@ -8,7 +8,7 @@ import numpy as np
 
 from .jit import kernel
 
-__all__ = ["flagged_frames", "mean_image", "sum_pixels"]
+__all__ = ["flagged_frames", "mean_image", "sum_lines", "sum_pixels"]
 
 
 @kernel
@@ -68,7 +68,29 @@ def sum_pixels(images, errors, rows, columns):
 
 
 @kernel
-def flagged_frames(flags, row_min, row_max, col_min, col_max, bit):
+def sum_lines(images, rows, columns):
+    """Sum of some pixels in every frame.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (R, C, T)
+    rows, columns : ndarray of int64, shape (P,)
+        The pixels, at least one.
+
+    Returns
+    -------
+    ndarray of float64, shape (T,)
+    """
+    out = images[rows[0], columns[0]].astype(np.float64)
+    for k in range(1, rows.shape[0]):
+        line = images[rows[k], columns[k]]
+        for t in range(out.size):
+            out[t] += line[t]
+    return out
+
+
+@kernel
+def flagged_frames(flags, row_min, row_max, col_min, col_max, bit, never):
     """Frames in which any pixel of a stamp has a flag.
 
     Parameters
@@ -78,6 +100,8 @@ def flagged_frames(flags, row_min, row_max, col_min, col_max, bit):
         The stamp as indices of the array, half open.
     bit : int
         The flag.
+    never : ndarray of bool, shape (R, C)
+        Pixels that have it in no frame, as far as known: they are not read again. Changed.
 
     Returns
     -------
@@ -87,9 +111,16 @@ def flagged_frames(flags, row_min, row_max, col_min, col_max, bit):
     seen = np.zeros(n_time, dtype=np.uint8)
     for r in range(row_min, row_max):
         for c in range(col_min, col_max):
+            if never[r, c]:
+                continue
             line = flags[r, c]
+            any_flag = np.uint8(0)
             for t in range(n_time):
-                seen[t] |= line[t]
+                any_flag |= line[t]
+            never[r, c] = any_flag & np.uint8(bit) == 0
+            if not never[r, c]:
+                for t in range(n_time):
+                    seen[t] |= line[t]
     return (seen & np.uint8(bit)) != 0
 
 

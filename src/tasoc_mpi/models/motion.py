@@ -383,8 +383,10 @@ class ImageMovementKernel:
         if self.warpmode != "wcs":
             return self.jitter(time, column, row)
         moved = self._wcs().positions(ra, dec)
-        good = moved if len(self._good) == len(moved) else moved[self._good]
-        return self._between_frames(time, good - (column, row))
+        # One after the other: numpy is slow along axes of two.
+        moved[:, 0] -= column
+        moved[:, 1] -= row
+        return self._between_frames(time, moved if len(self._good) == len(moved) else moved[self._good])
 
     def _between_frames(self, time: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.float64]:
         """Changes in every usable frame, shape (G, 2), at given times, shape ``time.shape + (2,)``."""
@@ -407,7 +409,10 @@ class ImageMovementKernel:
             ra, dec = wcs.sky(xy[:1], xy[1:], self._ref())[0]
             moved = wcs.positions(ra, dec)
             return moved if len(self._good) == len(moved) else moved[self._good]
-        m = self.matrices(self.series_kernels[self._good])  # type: ignore[index]
+        kernels = self.series_kernels[self._good]  # type: ignore[index]
+        if self.warpmode == "translation":
+            return xy + kernels
+        m = self.matrices(kernels)
         return m[:, :, :2] @ xy + m[:, :, 2]
 
     def _at(self, time: float, xy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.settings import mag2flux
 from ..core.status import STATUS
+from ..kernels.mask_touches import sides_of, stars_inside
 from .base import BasePhotometry
 from .k2p2 import K2P2Parameters, K2P2Result, k2p2_masks
 from .measurements import SIDES, edge_flux
@@ -65,15 +68,13 @@ class AperturePhotometry(BasePhotometry):
         self.contamination = float("nan")
         if not self._source.catalog.only_targets:
             self.contamination = contamination(stars["tmag"], stars["starid"] == self.starid)
-        known = self.contamination if np.isfinite(self.contamination) else None
+        known = self.contamination if math.isfinite(self.contamination) else None
         self.additional_headers["AP_CONT"] = (known, "AP contamination")
-        others = stars["starid"][stars["starid"] != self.starid]
-        self.report_details(skip_targets=np.sort(others).tolist())
+        others = sorted(starid for starid in stars["starid"].tolist() if starid != self.starid)
+        self.report_details(skip_targets=others)
 
         sums = self.sum_mask(mask)
-        centroid = np.empty((len(sums.flux), 2))
-        centroid[:, 0], centroid[:, 1] = sums.column, sums.row
-        self.set_lightcurve(sums.flux, sums.flux_err, sums.background, centroid)
+        self.set_lightcurve(sums.flux, sums.flux_err, sums.background, sums.centroid)
         self.final_phot_mask = mask
         self.final_position_mask = mask.copy()
         return status
@@ -117,7 +118,7 @@ class AperturePhotometry(BasePhotometry):
         stars = self.stamp_stars
         row, column = round(self.target_pos_row_stamp), round(self.target_pos_column_stamp)
         tmags = stars["tmag"]
-        if np.isnan(self.target["tmag"]):
+        if math.isnan(self.target["tmag"]):
             # A star without a magnitude gets no mask: that of a cut-out has the one of its pixels.
             light = float(np.nansum(image[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]))
             zero_point = self.settings.getfloat("photometry", "zero_point")
@@ -184,7 +185,7 @@ def touched_sides(mask: NDArray[np.bool_]) -> set[str]:
     >>> sorted(touched_sides(np.array([[True, False], [False, False]])))
     ['down', 'left']
     """
-    return {side for side, pixels in SIDES.items() if mask[pixels].any()}
+    return {side for side, touched in zip(SIDES, sides_of(mask), strict=True) if touched}
 
 
 def minimal_mask(aperture: NDArray[np.int32], row: float, column: float) -> NDArray[np.bool_]:
@@ -210,10 +211,7 @@ def stars_in_mask(stars: NDArray[np.void], mask: NDArray[np.bool_]) -> NDArray[n
     >>> stars_in_mask(stars, np.array([[True, False]])).tolist()
     [True, False]
     """
-    row, column = np.rint(stars["row_stamp"]), np.rint(stars["column_stamp"])
-    inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
-    inside[inside] = mask[row[inside].astype(np.intp), column[inside].astype(np.intp)]
-    return inside
+    return stars_inside(stars["row_stamp"], stars["column_stamp"], mask)
 
 
 def contamination(tmags: NDArray[np.float64], target: NDArray[np.bool_]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Mapping
@@ -16,7 +17,8 @@ from ..core.methods import method_name
 from ..core.quality import TESSQualityFlags
 from ..core.status import STATUS
 from ..products.extra_hdu import ExtraHDU
-from ..products.lightcurve import LightCurve, Writer, write_lightcurve
+from ..products.lightcurve import LightCurve, Writer
+from ..products.lightcurve_file import write_lightcurve
 from .columns import check_columns, corrector_flags
 from .header import primary_cards, table_cards, wcs_cards
 from .measurements import edge_flux, fill_statistics
@@ -26,6 +28,9 @@ from .stamp import Stamp
 from .stamp_stars import STAMP_STAR_DTYPE
 
 __all__ = ["STAMP_STAR_DTYPE", "BasePhotometry"]
+
+#: `logging.getLogger` takes a lock each time.
+_logger = functools.cache(logging.getLogger)
 
 
 class BasePhotometry(ShownStar):
@@ -129,7 +134,7 @@ class BasePhotometry(ShownStar):
         self.datasource = datasource
         self.plot = bool(plot)
         self.version = int(version)
-        self.logger = logging.getLogger(f"tasoc_mpi.photometry.{type(self).__name__}")
+        self.logger = _logger(f"tasoc_mpi.photometry.{type(self).__name__}")
         self.method = method_name(type(self).__name__)
 
         self.additional_headers: dict[str, tuple[Any, str]] = {}
@@ -208,7 +213,7 @@ class BasePhotometry(ShownStar):
             self.result = PhotometryResult(method_used=self.method)
         self._measured = None
         messages = MessageCollector()
-        package = logging.getLogger("tasoc_mpi")
+        package = _logger("tasoc_mpi")
         package.addHandler(messages)
         try:
             self.result.status = STATUS.ERROR  # until proven otherwise
@@ -239,7 +244,7 @@ class BasePhotometry(ShownStar):
         fill_statistics(result, time, flux, error, columns["pos_centroid"], good)
         result.contamination = float(self.contamination)
         if self.final_phot_mask is not None:
-            result.mask_size = int(self.final_phot_mask.sum())
+            result.mask_size = int(np.count_nonzero(self.final_phot_mask))
             result.edge_flux = edge_flux(self.sumimage, self.final_phot_mask)
         if not result.mean_flux > 0:
             text = "TIC %d: the median flux is %.4g e-/s: there is no relative light curve"

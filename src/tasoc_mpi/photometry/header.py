@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..core.errors import InputError, UsageError
 from ..core.quality import TESSQualityFlags
 from ..core.times import BTJD_ZERO
-from ..products.extra_hdu import check_card
-from ..products.fits_bytes import CardTuple, cards_bytes, known_cards
+from ..products.extra_hdu import added_card
+from ..products.fits_bytes import CardTuple, NumberCards, card, cards_bytes, known_cards
 from ..products.fits_read import header_cards
 from .sources import Source
 from .stamp import Stamp
@@ -43,7 +43,7 @@ def primary_cards(
     method: str,
     version: int,
     additional: Mapping[str, tuple[Any, str]],
-) -> list[CardTuple | bytes]:
+) -> list[bytes]:
     """Cards of the primary header after the structural ones; `additional` are those of the method.
 
     Those that the stars of a source have in common are formatted once.
@@ -56,28 +56,47 @@ def primary_cards(
     first, between, behind, keywords = source.formatted(
         ("primary", method, version), lambda: _common_cards(source, method, version)
     )
+    pm_ra, pm_dec = target["pm_ra"], target["pm_decl"]
+    cards = [
+        first,
+        _name_cards(target["starid"]),
+        between,
+        _STAR(
+            target["ra_J2000"],
+            target["decl_J2000"],
+            pm_ra,
+            pm_dec,
+            math.hypot(pm_ra, pm_dec),
+            target["tmag"],
+            target["teff"],
+        ),
+        behind,
+    ]
     for keyword, entry in additional.items():
-        check_card(keyword, entry)
+        cards.append(added_card(keyword, entry))
         if keyword in keywords:
             raise UsageError(f"header card {keyword!r}: the file sets it itself; choose another keyword")
-    return [
-        first,
-        ("OBJECT", f"TIC {target['starid']}", "string version of TICID"),
-        ("TICID", target["starid"], "unique TESS target identifier"),
-        between,
-        ("RA_OBJ", target["ra_J2000"], "[deg] right ascension (J2000)"),
-        ("DEC_OBJ", target["decl_J2000"], "[deg] declination (J2000)"),
-        ("PMRA", target["pm_ra"], "[mas/yr] RA proper motion"),
-        ("PMDEC", target["pm_decl"], "[mas/yr] Dec proper motion"),
-        ("PMTOTAL", math.hypot(target["pm_ra"], target["pm_decl"]), "[mas/yr] total proper motion"),
-        ("TESSMAG", target["tmag"], "[mag] TESS magnitude"),
-        ("TEFF", target["teff"], "[K] effective temperature"),
-        behind,
-        *((key, value, comment) for key, (value, comment) in additional.items()),
-        ("DATAVAL", 0, "data validation flags"),
-    ]
+    cards.append(_DATAVAL)
+    return cards
 
 
+def _name_cards(starid: int) -> bytes:
+    """The cards OBJECT and TICID."""
+    word = f"'{f'TIC {starid}':<8}'"
+    name = f"OBJECT  = {word:<20} / string version of TICID"
+    return f"{name:<80}{f'TICID   = {starid:>20} / unique TESS target identifier':<80}".encode("ascii")
+
+
+_STAR = NumberCards(
+    ("RA_OBJ", "[deg] right ascension (J2000)"),
+    ("DEC_OBJ", "[deg] declination (J2000)"),
+    ("PMRA", "[mas/yr] RA proper motion"),
+    ("PMDEC", "[mas/yr] Dec proper motion"),
+    ("PMTOTAL", "[mas/yr] total proper motion"),
+    ("TESSMAG", "[mag] TESS magnitude"),
+    ("TEFF", "[K] effective temperature"),
+)
+_DATAVAL = card("DATAVAL", 0, "data validation flags")
 #: Keywords of the cards of `primary_cards` that differ from star to star.
 _OWN_KEYWORDS = {
     "OBJECT", "TICID", "RA_OBJ", "DEC_OBJ", "PMRA", "PMDEC", "PMTOTAL", "TESSMAG", "TEFF", "DATAVAL",
@@ -118,6 +137,9 @@ def _common_cards(source: Source, method: str, version: int) -> tuple[bytes, byt
     return first, between, behind, keywords
 
 
+_BTJD_START = datetime.datetime(2014, 12, 8, 12)  # JD 2457000.0
+
+
 @functools.lru_cache(maxsize=64)
 def _tdb_minus_utc(day: int) -> float:
     """TDB - UTC in seconds on a day of BTJD, to the millisecond; the leap seconds are ERFA's."""
@@ -135,12 +157,28 @@ def _tdb_minus_utc(day: int) -> float:
 def _calendar(btjd: float) -> str:
     """A time as a UTC calendar date with milliseconds."""
     utc = btjd - _tdb_minus_utc(math.floor(btjd)) / 86400.0
-    start = datetime.datetime(2014, 12, 8, 12)  # JD 2457000.0
-    date = start + datetime.timedelta(milliseconds=round(utc * 86400e3))
+    date = _BTJD_START + datetime.timedelta(milliseconds=round(utc * 86400e3))
     return f"{date.isoformat(timespec='milliseconds')}Z"
 
 
-def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[CardTuple | bytes]:
+_SPAN = NumberCards(("TSTART", "observation start time in BTJD"), ("TSTOP", "observation stop time in BTJD"))
+_DATES = "".join(
+    f"{keyword}= '%s' / {comment}".ljust(80 - len("yyyy-mm-ddThh:mm:ss.sssZ") + len("%s"))
+    for keyword, comment in (
+        ("DATE-OBS", "TSTART as UTC calendar date"),
+        ("DATE-END", "TSTOP as UTC calendar date"),
+    )
+)
+_ELAPSED = NumberCards(
+    ("MJD-BEG", "observation start time in MJD (TDB)"),
+    ("MJD-END", "observation stop time in MJD (TDB)"),
+    ("TELAPSE", "[d] TSTOP - TSTART"),
+    ("LIVETIME", "[d] TELAPSE multiplied by DEADC"),
+)
+_ON_SOURCE = NumberCards(("EXPOSURE", "[d] time on source"))
+
+
+def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[bytes]:
     """Cards of the light curve table after the structural ones.
 
     Those that the stars of a source have in common are formatted once.
@@ -153,22 +191,14 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[Car
     if exposure is not None:
         used = np.isfinite(columns["flux"]) & TESSQualityFlags.filter(columns["quality"])
         on_source = int(np.count_nonzero(used)) * exposure / 86400.0
+    begin, end = start + _JD_EPOCH - 2400000.5, stop + _JD_EPOCH - 2400000.5
     return [
         first,
-        ("TSTART", start, "observation start time in BTJD"),
-        ("TSTOP", stop, "observation stop time in BTJD"),
-        ("DATE-OBS", _calendar(start), "TSTART as UTC calendar date"),
-        ("DATE-END", _calendar(stop), "TSTOP as UTC calendar date"),
-        ("MJD-BEG", start + _JD_EPOCH - 2400000.5, "observation start time in MJD (TDB)"),
-        ("MJD-END", stop + _JD_EPOCH - 2400000.5, "observation stop time in MJD (TDB)"),
-        ("TELAPSE", stop - start, "[d] TSTOP - TSTART"),
-        (
-            "LIVETIME",
-            None if dead_time is None else (stop - start) * dead_time,
-            "[d] TELAPSE multiplied by DEADC",
-        ),
+        _SPAN(start, stop),
+        (_DATES % (_calendar(start), _calendar(stop))).encode("ascii"),
+        _ELAPSED(begin, end, stop - start, None if dead_time is None else (stop - start) * dead_time),
         dead,
-        ("EXPOSURE", on_source, "[d] time on source"),
+        _ON_SOURCE(on_source),
         behind,
     ]
 
@@ -258,7 +288,15 @@ _CCD_CARDS = tuple(
 )
 
 
-def wcs_cards(source: Source, stamp: Stamp) -> list[CardTuple | bytes]:
+_REFERENCE = NumberCards(
+    ("CRPIX1", "[pixel] reference pixel along image axis 1"),
+    ("CRPIX2", "[pixel] reference pixel along image axis 2"),
+)
+_FIRST_COLUMN = NumberCards(("CRVAL1P", "value at reference CCD column"))
+_FIRST_ROW = NumberCards(("CRVAL2P", "value at reference CCD row"))
+
+
+def wcs_cards(source: Source, stamp: Stamp) -> list[bytes]:
     """World coordinates of a stamp's images, celestial and of the CCD (1-based, alternate P)."""
     row_min, _, col_min, _ = stamp
     try:
@@ -269,11 +307,10 @@ def wcs_cards(source: Source, stamp: Stamp) -> list[CardTuple | bytes]:
         ) from None
     return [
         cards,
-        ("CRPIX1", column - col_min, "[pixel] reference pixel along image axis 1"),
-        ("CRPIX2", row - row_min, "[pixel] reference pixel along image axis 2"),
+        _REFERENCE(column - col_min, row - row_min),
         _CCD_CARDS[0],
-        ("CRVAL1P", col_min + 1, "value at reference CCD column"),
+        _FIRST_COLUMN(col_min + 1),
         _CCD_CARDS[1],
-        ("CRVAL2P", row_min + 1, "value at reference CCD row"),
+        _FIRST_ROW(row_min + 1),
         _CCD_CARDS[2],
     ]

@@ -17,7 +17,7 @@ from ..core.input_files import modification_time
 from ..core.names import catalog_name, cube_name
 from ..products.cube import Cube, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
-from ..products.tpf import TPF, read_tpf
+from ..products.tpf import TPF, read_tpf, tpf_place
 from ..products.tpf_files import find_tpfs, read_tpf_list, tpf_pattern
 from .sources import CubeSource, Source, TPFSource
 
@@ -214,8 +214,7 @@ def _of_star(
 @functools.lru_cache(maxsize=_KEEP)
 def _ccd_of(path: Path, modified: int | None) -> tuple[int, int, int]:
     """Sector, camera and CCD of a target pixel file."""
-    tpf = read_tpf(path, pixels=False, rows=False, any_name=True)
-    return tpf.sector, tpf.camera, tpf.ccd
+    return tpf_place(path)
 
 
 def load_tpf(

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.diagnostics import Diagnostics
-from ..kernels.statistics import centroid_medians, light_curve_statistics
+from ..kernels.mask_touches import sides_of
+from ..kernels.statistics import centroid_medians, count_points, light_curve_statistics
 
 __all__ = ["SIDES", "MaskSums", "edge_flux", "fill_statistics"]
 
@@ -40,6 +41,13 @@ class MaskSums:
     column: NDArray[np.float64]
     row: NDArray[np.float64]
 
+    @property
+    def centroid(self) -> NDArray[np.float64]:
+        """Column and row, shape (T, 2)."""
+        centroid = np.empty((len(self.column), 2))
+        centroid[:, 0], centroid[:, 1] = self.column, self.row
+        return centroid
+
 
 def fill_statistics(
     result: Diagnostics,
@@ -67,14 +75,15 @@ def fill_statistics(
     >>> result.mean_flux, round(result.ptp, 9), result.pos_column
     (1000.0, 0.002, 100.5)
     """
-    if not good.any():
-        raise ValueError("no point of the light curve is of good quality")
-    time, flux, error, centroid = (
+    time, flux, error, centroid = [
         np.ascontiguousarray(values, dtype="f8") for values in (time, flux, error, centroid)
-    )
-    for values, name in ((flux, "light curve is"), (error, "errors of the light curve are")):
-        if not np.isfinite(values[good]).any():
-            raise ValueError(f"the {name} all NaN")
+    ]
+    n_good, n_flux, n_error = count_points(flux, error, good)
+    if not n_good:
+        raise ValueError("no point of the light curve is of good quality")
+    if not (n_flux and n_error):
+        name = "errors of the light curve are" if n_flux else "light curve is"
+        raise ValueError(f"the {name} all NaN")
     numbers = light_curve_statistics(time, flux, error, good)
     result.mean_flux, result.variance, result.rms_hour, result.ptp, result.variability = numbers
     result.pos_column, result.pos_row = centroid_medians(centroid, good)
@@ -90,7 +99,8 @@ def edge_flux(
     >>> edge_flux(np.full((3, 3), 2.0, "f4"), np.eye(3, dtype=bool))
     4.0
     """
-    touched = [SIDES[side] for side in sides if mask[SIDES[side]].any()]
+    on_sides = dict(zip(SIDES, sides_of(mask), strict=True))
+    touched = [SIDES[side] for side in sides if on_sides[side]]
     if not touched:
         return 0.0
     edge = np.zeros(mask.shape, dtype=bool)

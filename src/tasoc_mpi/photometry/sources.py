@@ -19,19 +19,30 @@ from ..kernels.sums import mean_image
 from ..models.barycentre import ephemeris, light_time
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
+from ..products.fits_bytes import card
+from ..products.fits_read import header_cards
 from ..products.star_catalog import StarCatalog
 from ..products.tpf import TPF
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-__all__ = ["CubeSource", "Source", "TPFSource"]
+__all__ = ["STAMP_STAR_DTYPE", "CubeSource", "Source", "TPFSource"]
 
 logger = logging.getLogger(__name__)
+
+#: A star of a stamp's catalog: degrees at the time of observation, 0-based pixels of image and stamp.
+STAMP_STAR_DTYPE = np.dtype(
+    [("starid", "i8")]
+    + [(name, "f8") for name in ("tmag", "ra", "dec", "row", "column", "row_stamp", "column_stamp")]
+)
 
 #: Header cards that are the same for all stars. Of the last five, cubes store 0 or '' for an unknown value.
 _FACTS = ("CRMITEN", "CRSPOC", "PROCVER", "DATA_REL", "CRBLKSZ", "NUM_FRM", "NREADOUT")
 _NEVER_ZERO = _FACTS[2:]
+#: Whether the pixels are simulated: the mission's card and the cube's attribute.
+_SIMULATED = ("SIMULATD", "SIMDATA")
+_FACT_CARDS = (*_FACTS, *_SIMULATED)
 #: Stars up to so many pixels beyond a target pixel file's belong to its catalog: a CCD may have half a
 #: million others. No method looks farther: halo's masks have a radius of 55 pixels at Tmag -1.5.
 _REACH = 60
@@ -141,6 +152,15 @@ class Source(ABC):
         return self.movement_kernel(self.time)
 
     @functools.cached_property
+    def field(self) -> NDArray[np.void]:
+        """All catalog stars as `STAMP_STAR_DTYPE`; their places in a stamp are 0."""
+        stars = np.zeros(len(self.catalog.stars), dtype=STAMP_STAR_DTYPE)
+        for name, column in (("starid", "starid"), ("tmag", "tmag"), ("ra", "ra"), ("dec", "decl")):
+            stars[name] = self.catalog.stars[column]
+        stars["column"], stars["row"] = self.star_positions[:, 0], self.star_positions[:, 1]
+        return stars
+
+    @functools.cached_property
     def _by_row(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Catalog stars ordered by row, and their rows (stars without a position last)."""
         order = np.argsort(self.star_positions[:, 1], kind="stable")
@@ -151,9 +171,11 @@ class Source(ABC):
     ) -> NDArray[np.intp]:
         """Indices of the catalog stars whose reference position lies in a rectangle, in order of TIC id."""
         order, rows = self._by_row
-        near = order[np.searchsorted(rows, row_min, "left") : np.searchsorted(rows, row_max, "right")]
+        near = order[rows.searchsorted(row_min) : rows.searchsorted(row_max, "right")]
         columns = self.star_positions[near, 0]
-        return np.sort(near[(columns >= col_min) & (columns <= col_max)])
+        inside = near[(columns >= col_min) & (columns <= col_max)]
+        inside.sort()
+        return inside
 
     def times(self, starid: int, ra: float, dec: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Barycentric times of a star and their corrections, days, shape (T,) each."""
@@ -244,7 +266,8 @@ class TPFSource(Source):
         positions = tpf.wcs.stars(stars["ra"], stars["decl"], 0)
         super().__init__(tpf.path, tpf, tpf.header, ccd, catalog, positions, cube)
         self.cadence, self._tpf = tpf.cadence, tpf
-        self.facts = _facts({**tpf.table_header, **tpf.header})
+        both = (tpf.table_header, tpf.header)
+        self.facts = _facts({key: values[key] for values in both for key in _FACT_CARDS if key in values})
         self.background = PixelBackground(tpf.backgrounds)
         # The pixels that SPOC used for its own flux and positions do not matter here.
         self.collected = (tpf.aperture & ~(2 | 8)).astype(np.int32)
@@ -258,10 +281,7 @@ class TPFSource(Source):
             logger.warning("%s: no cadence of good quality; the sum image is the mean of all", tpf.path)
             good = np.ones_like(good)
         self.sumimage = mean_image(tpf.images, good)
-        header = tpf.wcs_header.copy()
-        header["CRPIX1"] += tpf.column_offset
-        header["CRPIX2"] += tpf.row_offset
-        self.wcs_header = header.tostring()
+        self.wcs_header = _moved(tpf.wcs_header, {"CRPIX1": tpf.column_offset, "CRPIX2": tpf.row_offset})
 
     def index(self, starid: int) -> int:
         """As `Source.index`; stars far outside of the pixels have no place."""
@@ -279,9 +299,10 @@ class TPFSource(Source):
 
     def astropy_wcs(self) -> WCS:
         """World coordinates of the stamp."""
+        from astropy.io import fits
         from astropy.wcs import WCS
 
-        return WCS(self._tpf.wcs_header)
+        return WCS(fits.Header.fromstring(self._tpf.wcs_header))
 
     def at_cadences(
         self, flagged: NDArray[np.bool_], spacecraft_time: NDArray[np.float64]
@@ -297,14 +318,23 @@ class TPFSource(Source):
 def _facts(header: Mapping[str, Any]) -> dict[str, Any]:
     """`_FACTS` of a header or a cube's attributes; None for unknown ones."""
     facts = {key: header.get(key) for key in _FACTS}
-    # The mission's cards and the cube's attribute; None for files that do not say.
-    simulated = header.get("SIMULATD", header.get("SIMDATA"))
+    # None for files that do not say.
+    simulated = header.get(_SIMULATED[0], header.get(_SIMULATED[1]))
     return {"SIMULATD": simulated is True} | {
         key: value
         if isinstance(value, bool | int | float | str) and (value or key not in _NEVER_ZERO)
         else None
         for key, value in facts.items()
     }
+
+
+def _moved(header: str, by: Mapping[str, int]) -> str:
+    """A header whose cards of some keywords have a number more."""
+    cards = [
+        card(keyword, value + by[keyword], comment) if keyword in by else card(keyword, value, comment)
+        for keyword, value, comment in header_cards(header)
+    ]
+    return b"".join(cards).decode("ascii")
 
 
 def _in_memory(path: Path, array: NDArray[np.float32]) -> NDArray[np.float32]:

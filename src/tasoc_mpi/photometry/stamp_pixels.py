@@ -246,14 +246,14 @@ class StampPixels:
         ValueError
             If the mask is empty or has another shape than the stamp.
         """
-        if mask.shape != self.sumimage.shape or not mask.any():
+        rows, columns = mask.nonzero()
+        if mask.shape != self.sumimage.shape or not len(rows):
             raise ValueError(f"TIC {self.starid}: mask of shape {mask.shape} with {int(mask.sum())} pixels")
-        rows, columns = np.nonzero(mask)
-        rows += self._slices[0].start
-        columns += self._slices[1].start
-        flux, error, column, row = sum_pixels(self._source.images, self._source.images_err, rows, columns)
-        background = self._source.background.total(rows, columns)
+        source, (row, column) = self._source, self._source.origin
+        rows += self._stamp[0] - row
+        columns += self._stamp[2] - column
+        flux, error, *centre = sum_pixels(source.images, source.images_err, rows, columns)
+        background = source.background.total(rows, columns)
         background[np.isnan(flux)] = np.nan
-        origin = self._source.origin
         # One more: published pixels are counted from 1.
-        return MaskSums(flux, error, background, column + origin[1] + 1, row + origin[0] + 1)
+        return MaskSums(flux, error, background, centre[0] + column + 1, centre[1] + row + 1)

@@ -13,6 +13,7 @@ from ..core.quality import TESSQualityFlags
 from ..core.settings import load_settings
 from .columns import star_columns
 from .load_sources import load_source
+from .sources import STAMP_STAR_DTYPE
 from .stamp import default_size
 from .stamp_pixels import StampPixels
 
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from ..models.psf import PSF
 
 __all__ = ["STAMP_STAR_DTYPE", "StampStars"]
-
-#: A star of a stamp's catalog: degrees at the time of observation, 0-based pixels of image and stamp.
-STAMP_STAR_DTYPE = np.dtype(
-    [("starid", "i8")]
-    + [(name, "f8") for name in ("tmag", "ra", "dec", "row", "column", "row_stamp", "column_stamp")]
-)
 
 
 class StampStars(StampPixels):
@@ -91,11 +86,7 @@ class StampStars(StampPixels):
         inside = source.stars_within(
             row_min - 0.5 - margin, row_max - 0.5 + margin, col_min - 0.5 - margin, col_max - 0.5 + margin
         )
-        known, positions = source.catalog.stars[inside], source.star_positions[inside]
-        stars = np.empty(len(inside), dtype=STAMP_STAR_DTYPE)
-        for name, column in (("starid", "starid"), ("tmag", "tmag"), ("ra", "ra"), ("dec", "decl")):
-            stars[name] = known[column]
-        stars["column"], stars["row"] = positions[:, 0], positions[:, 1]
+        stars = source.field[inside]
         stars["row_stamp"] = stars["row"] - row_min
         stars["column_stamp"] = stars["column"] - col_min
         return stars

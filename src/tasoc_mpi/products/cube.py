@@ -142,12 +142,12 @@ class Cube:
     warpmode: str
     offsets: Mapping[str, int] = field(repr=False)
 
-    @property
+    @functools.cached_property
     def row_offset(self) -> int:
         """0-based full frame image row of the first row."""
         return int(self.attributes["PIXEL_OFFSET_ROW"])
 
-    @property
+    @functools.cached_property
     def column_offset(self) -> int:
         """0-based full frame image column of the first column."""
         return int(self.attributes["PIXEL_OFFSET_COLUMN"])
@@ -172,6 +172,11 @@ class Cube:
     def pixel_flags(self) -> NDArray[np.uint8]:
         """Pixel quality flags, shape (R, C, T); mapped, read-only."""
         return self._map("pixel_flags", np.uint8)
+
+    @functools.cached_property
+    def never_shenanigans(self) -> NDArray[np.bool_]:
+        """For `kernels.sums.flagged_frames`: pixels that never have `BackgroundShenanigans`, shape (R, C)."""
+        return np.zeros(self.shape[:2], dtype=bool)
 
     @functools.cached_property
     def backgrounds(self) -> NDArray[np.float32] | None:

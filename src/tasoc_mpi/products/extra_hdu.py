@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError, one_line
-from .fits_bytes import CardTuple, hdu_bytes, image_bytes, image_cards, known_cards, split_cards
+from .fits_bytes import CardTuple, cards_bytes, hdu_bytes, image_bytes, image_cards, known_cards, split_cards
 
-__all__ = ["ExtraHDU", "check_card"]
+__all__ = ["ExtraHDU", "added_card", "check_card"]
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]{0,67}", re.ASCII)
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}", re.ASCII)
@@ -29,6 +29,7 @@ _STRUCTURE = re.compile(
 _CODES = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
 #: Types of the values of cards.
 _VALUES = (type(None), bool, int, float, str, np.bool_, np.integer, np.floating)
+_PLAIN = {type(None), bool, int, float, str}
 #: Columns of a table at most (FITS standard 4.0, section 7.3.1).
 _MOST_FIELDS = 999
 
@@ -51,6 +52,32 @@ def check_card(keyword: str, entry: tuple[Any, str]) -> None:
     """
     if reason := _wrong_keyword(keyword) or _wrong_entry(entry):
         raise UsageError(f"header card {one_line(repr(keyword))}: {reason}")
+
+
+def added_card(keyword: str, entry: tuple[Any, str]) -> bytes:
+    """A header card as bytes; none where its value is not known.
+
+    Raises
+    ------
+    UsageError
+        As `check_card`.
+
+    Examples
+    --------
+    >>> added_card("AP_CONT", (0.5, "contamination"))[:30], added_card("AP_CONT", (None, ""))
+    (b'AP_CONT =                  0.5', b'')
+    """
+    # The stars of a CCD have most of their cards in common.
+    if type(entry) is tuple and len(entry) == 2 and type(entry[0]) in _PLAIN and type(entry[1]) is str:
+        return _checked_card(keyword, *entry)
+    check_card(keyword, entry)
+    return cards_bytes(known_cards([(keyword, *entry)]))
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _checked_card(keyword: str, value: Any, comment: str) -> bytes:
+    check_card(keyword, (value, comment))
+    return cards_bytes(known_cards([(keyword, value, comment)]))
 
 
 @functools.lru_cache(maxsize=256)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 __all__ = [
     "CardTuple",
     "Cards",
+    "NumberCards",
     "card",
     "cards_bytes",
     "checksummed_header",
@@ -25,6 +26,7 @@ __all__ = [
     "hdu_bytes",
     "known_cards",
     "split_cards",
+    "unsigned_header",
 ]
 
 #: Keyword, value (None for an undefined one), comment.
@@ -98,6 +100,39 @@ def _unusual(keyword: str, value: Any, comment: str) -> bytes:
     return fits.Card(keyword, value, comment).image.encode("ascii")
 
 
+class NumberCards:
+    """Cards of numbers that are formatted many times.
+
+    Parameters
+    ----------
+    *cards : (str, str)
+        Keyword of at most 8 characters, and comment.
+
+    Examples
+    --------
+    >>> cards = NumberCards(("TESSMAG", "magnitude"), ("TEFF", "temperature"))
+    >>> cards(10.5, None) == card("TESSMAG", 10.5, "magnitude")
+    True
+    """
+
+    def __init__(self, *cards: tuple[str, str]) -> None:
+        self._cards = cards
+        # Of numbers as long as the place for them.
+        self._template = "".join(
+            f"{keyword:<8}= %20s{f' / {comment}'[: _CARD - 30]:<{_CARD - 30}}" for keyword, comment in cards
+        )
+
+    def __call__(self, *values: float | None) -> bytes:
+        """The cards with their values, without those whose value is not known: None or not finite."""
+        texts = tuple(map(repr, values))
+        all_texts = "".join(texts)
+        # An exponent, None, nan or inf; or a number that is too long.
+        if "e" in all_texts or "n" in all_texts or max(map(len, texts)) > 20:
+            cards = zip(self._cards, values, strict=True)
+            return cards_bytes(known_cards([(key, value, comment) for (key, comment), value in cards]))
+        return (self._template % texts).encode("ascii")
+
+
 def _sum32(data: bytes | bytearray | NDArray[Any]) -> int:
     """Ones' complement sum of big-endian 32-bit words (FITS standard 4.0, appendix J)."""
     total = int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))
@@ -137,7 +172,7 @@ def _four_characters(byte: int) -> str:
 
 def cards_bytes(cards: Cards) -> bytes:
     """Some header cards, a multiple of 80 bytes."""
-    return b"".join([one if isinstance(one, bytes) else card(*one) for one in cards])
+    return b"".join([one if type(one) is bytes else card(*one) for one in cards])
 
 
 def split_cards(cards: bytes) -> list[bytes]:
@@ -165,7 +200,7 @@ def known_cards(cards: Cards) -> list[Any]:
     >>> known_cards([("TEFF", None, "unknown"), ("TMAG", float("nan"), ""), ("SECTOR", 1, "")])
     [('SECTOR', 1, '')]
     """
-    return [one for one in cards if isinstance(one, bytes) or _is_known(one[1])]
+    return [one for one in cards if type(one) is bytes or _is_known(one[1])]
 
 
 def _is_known(value: Any) -> bool:
@@ -194,6 +229,20 @@ def hdu_bytes(cards: Cards | bytes, data: bytes = b"") -> bytes:
 
 #: The last cards of a header; the digits of the checksum begin at byte 11.
 _LAST_CARDS = card("CHECKSUM", "0" * 16, "HDU checksum") + b"%-80s" % b"END"
+_UNSIGNED = card("DATASUM", "0", "data unit checksum") + _LAST_CARDS
+
+
+def unsigned_header(cards: bytes) -> bytes:
+    """A header of some cards, and behind them DATASUM and CHECKSUM, to be filled in, and END.
+
+    Examples
+    --------
+    >>> header = unsigned_header(card("SIMPLE", True))
+    >>> len(header), header[80:91]
+    (2880, b"DATASUM = '")
+    """
+    size = len(cards) + len(_UNSIGNED)
+    return b"%s%s%s" % (cards, _UNSIGNED, b" " * (-size % _BLOCK))
 
 
 def checksummed_header(cards: bytes, data: bytes | bytearray | NDArray[Any]) -> bytes:

@@ -8,7 +8,7 @@ kernels: pages and summaries, which only read catalogs, start without numba.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,11 +113,16 @@ class FrameWCS:
 
     def positions(self, ra: float, dec: float) -> NDArray[np.float64]:
         """0-based (column, row) of a star in every frame, shape (T, 2); NaN in bad frames."""
-        from ..kernels import wcs as kernel
-
-        return kernel.sky_to_pixel_frames(
+        return self._follow(
             float(ra), float(dec), self.projection, self.crpix, self.sip_a, self.sip_b, self.good
         )
+
+    @functools.cached_property
+    def _follow(self) -> Callable[..., NDArray[np.float64]]:
+        """The kernel, imported once."""
+        from ..kernels.wcs import sky_to_pixel_frames
+
+        return sky_to_pixel_frames
 
     def stars(self, ra: NDArray[np.float64], dec: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
         """0-based (column, row) of many stars in one frame, shape (N, 2)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,19 +14,10 @@ from numpy.typing import NDArray
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError
-from ..core.names import lightcurve_name
 from ..core.settings import load_settings
 from ..core.version import creator
 from .extra_hdu import ExtraHDU
-from .fits_bytes import (
-    CardTuple,
-    cards_bytes,
-    checksummed_header,
-    hdu_bytes,
-    image_bytes,
-    image_cards,
-    known_cards,
-)
+from .fits_bytes import CardTuple
 
 __all__ = [
     "COLUMNS",
@@ -38,9 +28,7 @@ __all__ = [
     "below",
     "creation_date",
     "keep_lightcurve",
-    "lightcurve_bytes",
     "origin_cards",
-    "write_lightcurve",
 ]
 
 #: Keeps a light curve: takes its name below the output folder and its compressed bytes, and returns the name
@@ -96,11 +84,6 @@ COLUMNS = (
     Column("pos_corr", 0, "POS_CORR1", "D", "pixel", "F14.9", f"{_X};arith.diff", "column motion"),
     Column("pos_corr", 1, "POS_CORR2", "D", "pixel", "F14.9", f"{_Y};arith.diff", "row motion"),
 )  # fmt: skip
-_DTYPES = {"D": ">f8", "E": ">f4", "J": ">i4"}
-_BUNIT: CardTuple = ("BUNIT", FLUX_UNIT, "unit of the pixels: electrons/s")
-_ROW = np.dtype([(column.name, _DTYPES[column.format]) for column in COLUMNS])
-#: Data units of FITS files are multiples of this.
-_BLOCK = 2880
 
 
 @dataclass(repr=False)
@@ -143,41 +126,6 @@ class LightCurve:
         )
 
 
-def write_lightcurve(
-    folder: str | os.PathLike[str], lightcurve: LightCurve, writer: Writer | None = None
-) -> str:
-    """Write a light curve file.
-
-    Parameters
-    ----------
-    folder : path-like
-        The output folder; sub-folders are made.
-    lightcurve : LightCurve
-    writer : callable, optional
-        Keeps the file's bytes in another way than as a file of its own; see `Writer`.
-
-    Returns
-    -------
-    str
-        The name to be listed: the file's path relative to `folder`, or what `writer` returned.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; nothing of it is left then.
-    """
-    # The file is small and there are millions of them: the fast compressor is worth its dependency.
-    from isal import igzip
-
-    lc = lightcurve
-    name = lightcurve_name(lc.starid, lc.sector, lc.camera, lc.ccd, lc.cadence, lc.data_rel, lc.version)
-    data = igzip.compress(lightcurve_bytes(lc), 1, mtime=0)
-    if writer is not None:
-        return writer(name, data)
-    keep_lightcurve(os.path.join(folder, name), data)
-    return name
-
-
 def keep_lightcurve(path: str | os.PathLike[str], data: bytes) -> None:
     """Write the bytes of a light curve to a file that is there whole or not at all; its folder is made.
 
@@ -188,7 +136,7 @@ def keep_lightcurve(path: str | os.PathLike[str], data: bytes) -> None:
     """
     name = os.fspath(path)
     # A listed file may be in its place. New ones are synchronised many at a time, before they are reported.
-    durable = os.path.exists(name)
+    durable = os.access(name, os.F_OK)
     try:
         write_whole(name, data, durable)
     except FileNotFoundError:
@@ -211,71 +159,14 @@ def below(folder: str | os.PathLike[str], name: str) -> Path:
     return Path(path)
 
 
-def lightcurve_bytes(lc: LightCurve) -> bytes:
-    """The uncompressed FITS file; raises InputError as `creation_date`."""
-    primary = _primary_start(3 + len(lc.extra_hdus)) + cards_bytes(known_cards(lc.primary_cards))
-    sumimage = np.asarray(lc.sumimage, dtype=np.float32)
-    aperture = np.asarray(lc.aperture, dtype=np.int32)
-    table_cards = _table_cards(len(lc.columns["time"])) + cards_bytes(known_cards(lc.table_cards))
-    wcs_cards = cards_bytes(lc.wcs_cards)
-    # The table is most of the file: it is copied once, into the whole.
-    table = _table(lc.columns)
-    return b"".join(
-        [
-            hdu_bytes(primary),
-            checksummed_header(table_cards, table),
-            table.data,
-            hdu_bytes(_sumimage_cards(*sumimage.shape) + wcs_cards, image_bytes(sumimage)),
-            hdu_bytes(_aperture_cards(*aperture.shape) + wcs_cards, image_bytes(aperture)),
-            *(hdu.to_bytes(sumimage.shape, wcs_cards) for hdu in lc.extra_hdus),
-        ]
-    )
-
-
-def _primary_start(n_extensions: int) -> bytes:
-    """The first cards of the primary header, which are the same for all stars of a day."""
-    settings = load_settings()
-    facts = settings.get("files", "origin"), creation_date(), creator(), settings.unusual()
-    return _formatted_start(n_extensions, *facts)
-
-
-@functools.lru_cache(maxsize=8)
-def _formatted_start(n_extensions: int, *origin: Any) -> bytes:
-    cards: list[CardTuple] = [
-        ("SIMPLE", True, "conforms to FITS standards"),
-        ("BITPIX", 8, "array data type"),
-        ("NAXIS", 0, "number of array dimensions"),
-        ("EXTEND", True, "file contains extensions"),
-        ("NEXTEND", n_extensions, "number of standard extensions"),
-        ("EXTNAME", "PRIMARY", "name of extension"),
-        ("EXTVER", 1, "extension version number"),
-    ]
-    return cards_bytes(cards + _origin(*origin))
-
-
-@functools.lru_cache(maxsize=64)
-def _sumimage_cards(n_rows: int, n_columns: int) -> bytes:
-    """Structural cards of the sum image and its unit; stamps have few sizes."""
-    return cards_bytes([*image_cards("SUMIMAGE", np.empty((n_rows, n_columns), dtype="f4")), _BUNIT])
-
-
-@functools.lru_cache(maxsize=64)
-def _aperture_cards(n_rows: int, n_columns: int) -> bytes:
-    """Structural cards of the image of flags."""
-    return cards_bytes(image_cards("APERTURE", np.empty((n_rows, n_columns), dtype="i4")))
-
-
 def origin_cards() -> list[CardTuple]:
     """What made a file, and when: ORIGIN, DATE, CREATOR and the settings that differ from their defaults."""
     settings = load_settings()
-    return _origin(settings.get("files", "origin"), creation_date(), creator(), settings.unusual())
-
-
-def _origin(origin: str, date: str, program: str, unusual: Sequence[str]) -> list[CardTuple]:
+    unusual = settings.unusual()
     cards: list[CardTuple] = [
-        ("ORIGIN", origin, "institution responsible for creating this file"),
-        ("DATE", date, "date the file was created"),
-        ("CREATOR", program, "program that made this file"),
+        ("ORIGIN", settings.get("files", "origin"), "institution responsible for creating this file"),
+        ("DATE", creation_date(), "date the file was created"),
+        ("CREATOR", creator(), "program that made this file"),
         ("NSETTING", len(unusual), "settings that differ from their defaults"),
     ]
     return cards + [(f"SET{i}", text, "") for i, text in enumerate(unusual, 1)]
@@ -299,52 +190,3 @@ def creation_date() -> str:
         raise InputError(
             f"SOURCE_DATE_EPOCH={epoch}: not a number of seconds since 1970; correct or unset it"
         ) from None
-
-
-@functools.lru_cache(maxsize=8)
-def _table_cards(n_rows: int) -> bytes:
-    """Structural cards of the table, which are the same for all stars of a CCD."""
-    cards: list[CardTuple] = [
-        ("XTENSION", "BINTABLE", "binary table extension"),
-        ("BITPIX", 8, "array data type"),
-        ("NAXIS", 2, "number of array dimensions"),
-        ("NAXIS1", _ROW.itemsize, "length of first array dimension"),
-        ("NAXIS2", n_rows, "length of second array dimension"),
-        ("PCOUNT", 0, "number of group parameters"),
-        ("GCOUNT", 1, "number of groups"),
-        ("TFIELDS", len(COLUMNS), "number of table fields"),
-    ]
-    for i, column in enumerate(COLUMNS, start=1):
-        cards.append((f"TTYPE{i}", column.name, f"column title: {column.comment}"))
-        cards.append((f"TFORM{i}", column.format, "column format"))
-        if column.unit:
-            cards.append((f"TUNIT{i}", column.unit, "column units"))
-        cards.append((f"TDISP{i}", column.display, "column display format"))
-        cards.append((f"TUCD{i}", column.ucd, "unified content descriptor"))
-    cards.append(("INHERIT", True, "inherit the primary header"))
-    cards.append(("EXTNAME", "LIGHTCURVE", "name of extension"))
-    cards.append(("EXTVER", 1, "extension version number"))
-    return cards_bytes(cards)
-
-
-def _table(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """The data unit of the table, padded, as bytes."""
-    n_rows = len(columns["time"])
-    unit = _empty_table(n_rows).copy()
-    table = unit[: n_rows * _ROW.itemsize].view(_ROW)
-    for column in COLUMNS:
-        if column.attribute:
-            values = columns[column.attribute]
-            table[column.name] = values if column.part is None else values[:, column.part]
-    return unit
-
-
-@functools.lru_cache(maxsize=2)
-def _empty_table(n_rows: int) -> NDArray[np.uint8]:
-    """The data unit of a table whose columns without an attribute are NaN, and the others 0."""
-    unit = np.zeros(-(-n_rows * _ROW.itemsize // _BLOCK) * _BLOCK, dtype=np.uint8)
-    table = unit[: n_rows * _ROW.itemsize].view(_ROW)
-    for column in COLUMNS:
-        if not column.attribute:
-            table[column.name] = np.nan
-    return unit

@@ -124,11 +124,12 @@ class StarCatalog:
         InputError
             If the catalog has no such star.
         """
-        if starid not in self:
+        i = int(self.starids.searchsorted(starid))
+        if i == len(self.starids) or self.starids[i] != starid:
             raise InputError(
                 f"TIC {starid} is not in {self.path}; tasoc-mpi catalog takes it from a table with the star"
             )
-        return int(self.starids.searchsorted(starid))
+        return i
 
 
 def write_catalog(path: str | os.PathLike[str], settings: CatalogSettings, stars: NDArray[np.void]) -> None:

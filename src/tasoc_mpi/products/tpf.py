@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,7 @@ from .fits_table import read_series, table_columns
 from .frame_wcs import COLUMN_CARDS, FrameWCS
 from .tpf_files import TPFInfo, parse_tpf_name, read_file, table_cadence
 
-if TYPE_CHECKING:
-    from astropy.io import fits
-
-__all__ = ["TPF", "group_tpfs", "read_tpf", "tpf_ccd"]
+__all__ = ["TPF", "group_tpfs", "read_tpf", "tpf_ccd", "tpf_place"]
 
 #: The pixels of TESS are 21 arcsec wide. The WCS fitted to a cut-out of one or few pixels can be anything:
 #: one whose pixels are out of these bounds along some direction (degrees) is not used.
@@ -76,7 +73,7 @@ class TPF:
     row_offset: int
     column_offset: int
     wcs: FrameWCS  #: One frame; positions are 0-based. Not good where the file has no usable one
-    wcs_header: fits.Header  #: The same for the stamp's own pixels, as cards of an image
+    wcs_header: str  #: The same for the stamp's own pixels, as cards of an image
 
     @property
     def stamp(self) -> tuple[int, int, int, int]:
@@ -102,6 +99,16 @@ def tpf_ccd(path: str | os.PathLike[str]) -> tuple[int, int]:
         As `read_tpf`, as far as the first header goes.
     """
     return read_file(Path(path), lambda reader: _ccd(reader.hdu().values))
+
+
+def tpf_place(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """Sector, camera and CCD of a target pixel file; as `tpf_ccd`."""
+
+    def place(reader: FITSReader) -> tuple[int, int, int]:
+        header, name = reader.hdu().values, parse_tpf_name(Path(path))
+        return _integer(header, "SECTOR", name.sector if name else 0), *_ccd(header)
+
+    return read_file(Path(path), place)
 
 
 def group_tpfs(infos: Iterable[TPFInfo]) -> dict[CCDKey, list[TPFInfo]]:
@@ -263,12 +270,8 @@ def _ccd(header: Mapping[str, Any]) -> tuple[int, int]:
     return camera, ccd
 
 
-def _wcs(
-    image: HDU, table: Mapping[str, Any], column: int, offset: tuple[int, int]
-) -> tuple[FrameWCS, fits.Header]:
+def _wcs(image: HDU, table: Mapping[str, Any], column: int, offset: tuple[int, int]) -> tuple[FrameWCS, str]:
     """World coordinates from the APERTURE image's cards, or else from the FLUX column's."""
-    from astropy.io import fits
-
     of_image = {name: image.values.get(name) for name in COLUMN_CARDS}
     of_column = {name: table.get(f"{key}{column}") for name, key in COLUMN_CARDS.items()}
     known = [{key: v for key, v in values.items() if v is not None} for values in (of_image, of_column)]
@@ -278,5 +281,7 @@ def _wcs(
             sizes = np.linalg.svd(wcs.cd[0], compute_uv=False)
             wcs.good[0] = _PIXEL_SIZE[0] <= sizes.min() and sizes.max() <= _PIXEL_SIZE[1]
     if results[1].good[0] and not results[0].good[0]:
-        return results[1], fits.Header(known[1])
-    return results[0], fits.Header([fits.Card.fromstring(image.cards[name]) for name in known[0]])
+        from astropy.io import fits
+
+        return results[1], fits.Header(known[1]).tostring(endcard=False, padding=False)
+    return results[0], "".join(image.cards[name] for name in known[0])

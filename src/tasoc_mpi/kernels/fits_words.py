@@ -1,0 +1,153 @@
+"""Tables and checksums of FITS files, word by word: numbers are big-endian, and sums are of 32-bit words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .jit import helper, kernel
+
+__all__ = ["sign_hdus", "store_columns"]
+
+#: Bytes from the end of a header's other cards to the digits of DATASUM, and to those of CHECKSUM behind it.
+_DATASUM, _CHECKSUM = 11, 91
+
+
+@helper(inline="always")
+def _swapped(word):
+    """A 32-bit word with its bytes in the opposite order."""
+    # numba's shifts have 64 bits.
+    return np.uint32(
+        (word >> np.uint32(24))
+        | ((word >> np.uint32(8)) & np.uint32(0xFF00))
+        | ((word & np.uint32(0xFF00)) << np.uint32(8))
+        | (word << np.uint32(24))
+    )
+
+
+@helper(inline="always")
+def _swapped_long(word):
+    """A 64-bit word with its bytes in the opposite order."""
+    bytes_, pairs = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+    word = ((word & bytes_) << np.uint64(8)) | ((word >> np.uint64(8)) & bytes_)
+    word = ((word & pairs) << np.uint64(16)) | ((word >> np.uint64(16)) & pairs)
+    return (word << np.uint64(32)) | (word >> np.uint64(32))
+
+
+@kernel
+def store_columns(rows, doubles, double_places, integers, integer_places, single, single_place):
+    """Write columns into the rows of a table.
+
+    Parameters
+    ----------
+    rows : ndarray of uint64, shape (T, W)
+        The table, big-endian. Changed.
+    doubles : tuple of ndarray of float64, shape (T, P)
+        Columns of doubles; P columns of an array lie side by side.
+    double_places : tuple of int
+        Where each of them begins in a row, as a multiple of 8 bytes.
+    integers : tuple of ndarray of int32, shape (T,)
+    integer_places : tuple of int
+        As a multiple of 4 bytes.
+    single : ndarray of float64, shape (T,)
+        A column that the table has in single precision.
+    single_place : int
+        As a multiple of 4 bytes.
+    """
+    n = rows.shape[0]
+    for k in range(len(doubles)):
+        bits = doubles[k].view(np.uint64)
+        for p in range(bits.shape[1]):
+            values, column = bits[:, p], rows[:, double_places[k] + p]
+            for t in range(n):
+                column[t] = _swapped_long(values[t])
+    halves = rows.view(np.uint32)
+    for k in range(len(integers)):
+        words, place = integers[k].view(np.uint32), halves[:, integer_places[k]]
+        for t in range(n):
+            place[t] = _swapped(words[t])
+    short = np.empty(n, dtype=np.float32)
+    for t in range(n):
+        short[t] = single[t]
+    words, place = short.view(np.uint32), halves[:, single_place]
+    for t in range(n):
+        place[t] = _swapped(words[t])
+
+
+@helper
+def _sum(words, first, last):
+    """Ones' complement sum of big-endian words (FITS standard 4.0, appendix J)."""
+    total = np.uint64(0)
+    part = words[first:last]
+    for i in range(part.size):
+        total += np.uint64(_swapped(part[i]))
+    while total >> np.uint64(32):
+        total = (total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32))
+    return total
+
+
+@kernel
+def sign_hdus(content, hdus):
+    """Fill in DATASUM and CHECKSUM of the HDUs of a file.
+
+    Parameters
+    ----------
+    content : ndarray of uint8, shape (N,)
+        The file, N a multiple of 4, with the cards of `products.fits_bytes.unsigned_header`. Changed.
+    hdus : ndarray of int64, shape (H, 4)
+        Of each HDU the first byte of the header, the end of the cards before DATASUM, and first and last byte
+        (half open) of the data.
+    """
+    words = content.view(np.uint32)
+    for h in range(hdus.shape[0]):
+        start, cards, data, end = hdus[h]
+        total = _sum(words, data >> 2, end >> 2)
+        _write_digits(content, cards + _DATASUM, total)
+        total += _sum(words, start >> 2, data >> 2)
+        total = (total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32))
+        _write_complement(content, cards + _CHECKSUM, np.uint64(0xFFFFFFFF) - total)
+
+
+@helper
+def _write_digits(content, place, value):
+    """Write a number as a word of FITS, whose quote is at least 8 characters behind the first."""
+    digits = np.empty(10, dtype=np.uint8)
+    n = 0
+    while n == 0 or value > np.uint64(0):
+        digits[n] = np.uint8(48 + value % np.uint64(10))
+        value //= np.uint64(10)
+        n += 1
+    # The quote stands behind the place of 8 characters, and moves.
+    content[place + 8] = 32
+    for i in range(n):
+        content[place + i] = digits[n - 1 - i]
+    for i in range(n, 8):
+        content[place + i] = 32
+    content[place + max(n, 8)] = 39
+
+
+@helper
+def _write_complement(content, place, value):
+    """Write a 32-bit number as 16 characters without punctuation (FITS standard 4.0, appendix J)."""
+    for k in range(4):
+        byte = np.int64((value >> np.uint64(24 - 8 * k)) & np.uint64(0xFF))
+        # Two pairs of characters, each of which keeps its sum.
+        first = byte // 4 + 48 + byte % 4
+        second = third = fourth = byte // 4 + 48
+        while _excluded(first) or _excluded(second) or _excluded(third) or _excluded(fourth):
+            if _excluded(first) or _excluded(second):
+                first += 1
+                second -= 1
+            if _excluded(third) or _excluded(fourth):
+                third += 1
+                fourth -= 1
+        # The characters are rotated by one.
+        content[place + k + 1] = first
+        content[place + k + 5] = second
+        content[place + k + 9] = third
+        content[place + (k + 13) % 16] = fourth
+
+
+@helper(inline="always")
+def _excluded(character):
+    """Whether a character is punctuation between digits, capitals and small letters."""
+    return 0x3A <= character <= 0x40 or 0x5B <= character <= 0x60

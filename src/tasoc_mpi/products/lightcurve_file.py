@@ -1,0 +1,194 @@
+"""The bytes of a light curve file, with its checksums, and the writing of it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.names import lightcurve_name
+from ..core.settings import load_settings
+from ..kernels.fits_words import sign_hdus, store_columns
+from .fits_bytes import CardTuple, cards_bytes, image_bytes, image_cards, known_cards, unsigned_header
+from .lightcurve import COLUMNS, FLUX_UNIT, LightCurve, Writer, keep_lightcurve, origin_cards
+
+__all__ = ["lightcurve_bytes", "write_lightcurve"]
+
+_DTYPES = {"D": ">f8", "E": ">f4", "J": ">i4"}
+_BUNIT: CardTuple = ("BUNIT", FLUX_UNIT, "unit of the pixels: electrons/s")
+_ROW = np.dtype([(column.name, _DTYPES[column.format]) for column in COLUMNS])
+#: Data units of FITS files are multiples of this.
+_BLOCK = 2880
+
+
+def write_lightcurve(
+    folder: str | os.PathLike[str], lightcurve: LightCurve, writer: Writer | None = None
+) -> str:
+    """Write a light curve file.
+
+    Parameters
+    ----------
+    folder : path-like
+        The output folder; sub-folders are made.
+    lightcurve : LightCurve
+    writer : callable, optional
+        Keeps the file's bytes in another way than as a file of its own; see `Writer`.
+
+    Returns
+    -------
+    str
+        The name to be listed: the file's path relative to `folder`, or what `writer` returned.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing of it is left then.
+    """
+    # The file is small and there are millions of them: the fast compressor is worth its dependency.
+    from isal import igzip
+
+    lc = lightcurve
+    name = lightcurve_name(lc.starid, lc.sector, lc.camera, lc.ccd, lc.cadence, lc.data_rel, lc.version)
+    data = igzip.compress(_content(lc), 1, mtime=0)
+    if writer is not None:
+        return writer(name, data)
+    keep_lightcurve(os.path.join(folder, name), data)
+    return name
+
+
+def lightcurve_bytes(lc: LightCurve) -> bytes:
+    """The uncompressed FITS file; raises InputError as `creation_date`."""
+    return bytes(_content(lc))
+
+
+def _content(lc: LightCurve) -> bytearray:
+    """See `lightcurve_bytes`."""
+    sumimage = np.asarray(lc.sumimage, dtype=np.float32)
+    aperture = np.asarray(lc.aperture, dtype=np.int32)
+    wcs_cards = cards_bytes(lc.wcs_cards)
+    n_rows = len(lc.columns["time"])
+    extra = b"".join([hdu.to_bytes(sumimage.shape, wcs_cards) for hdu in lc.extra_hdus])
+    # Header and data of each HDU.
+    units: list[tuple[bytes, Any]] = [
+        (_primary_start(3 + len(lc.extra_hdus)) + cards_bytes(known_cards(lc.primary_cards)), b""),
+        (_table_cards(n_rows) + cards_bytes(known_cards(lc.table_cards)), _empty_table(n_rows)),
+        (_sumimage_cards(*sumimage.shape) + wcs_cards, image_bytes(sumimage)),
+        (_aperture_cards(*aperture.shape) + wcs_cards, image_bytes(aperture)),
+    ]
+    headers = [unsigned_header(cards) for cards, _ in units]
+    sizes = [-(-len(data) // _BLOCK) * _BLOCK for _, data in units]
+    content = bytearray(sum(map(len, headers)) + sum(sizes) + len(extra))
+    hdus, place = [], 0
+    for header, (cards, data), size in zip(headers, units, sizes, strict=True):
+        start = place + len(header)
+        hdus.append((place, place + len(cards), start, start + size))
+        content[place:start] = header
+        content[start : start + len(data)] = data
+        place = start + size
+    content[place:] = extra
+    _fill_table(content, hdus[1][2], lc.columns)
+    sign_hdus(np.frombuffer(content, dtype=np.uint8), np.array(hdus))
+    return content
+
+
+@functools.cache
+def _places() -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Columns of doubles, integers and single floats by attribute: their places for `store_columns`."""
+    found: dict[str, dict[str, int]] = {format_: {} for format_ in _DTYPES}
+    unit = {"D": 8, "E": 4, "J": 4}
+    fields: Any = _ROW.fields
+    for column in COLUMNS:
+        if column.attribute and not column.part:
+            place, rest = divmod(fields[column.name][1], unit[column.format])
+            assert rest == 0, f"column {column.name} is not at a multiple of its size"
+            found[column.format][column.attribute] = place
+    return found["D"], found["J"], found["E"]
+
+
+def _fill_table(content: bytearray, start: int, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write the columns into the table that begins at a byte."""
+    doubles, integers, singles = _places()
+    n_rows = len(columns["time"])
+    rows = np.frombuffer(content, np.uint64, n_rows * _ROW.itemsize // 8, start)
+    (single, single_place) = next(iter(singles.items()))
+    store_columns(
+        rows.reshape(n_rows, -1),
+        tuple([np.ascontiguousarray(columns[name], np.float64).reshape(n_rows, -1) for name in doubles]),
+        tuple(doubles.values()),
+        tuple([np.ascontiguousarray(columns[name], np.int32) for name in integers]),
+        tuple(integers.values()),
+        np.ascontiguousarray(columns[single], np.float64),
+        single_place,
+    )
+
+
+def _primary_start(n_extensions: int) -> bytes:
+    """The first cards of the primary header, which are the same for all stars of a day."""
+    key = n_extensions, os.environ.get("SOURCE_DATE_EPOCH"), time.time() // 86400
+    return load_settings().remembered(key, lambda: _formatted_start(n_extensions))
+
+
+def _formatted_start(n_extensions: int) -> bytes:
+    cards: list[CardTuple] = [
+        ("SIMPLE", True, "conforms to FITS standards"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 0, "number of array dimensions"),
+        ("EXTEND", True, "file contains extensions"),
+        ("NEXTEND", n_extensions, "number of standard extensions"),
+        ("EXTNAME", "PRIMARY", "name of extension"),
+        ("EXTVER", 1, "extension version number"),
+    ]
+    return cards_bytes(cards + origin_cards())
+
+
+@functools.lru_cache(maxsize=64)
+def _sumimage_cards(n_rows: int, n_columns: int) -> bytes:
+    """Structural cards of the sum image and its unit; stamps have few sizes."""
+    return cards_bytes([*image_cards("SUMIMAGE", np.empty((n_rows, n_columns), dtype="f4")), _BUNIT])
+
+
+@functools.lru_cache(maxsize=64)
+def _aperture_cards(n_rows: int, n_columns: int) -> bytes:
+    """Structural cards of the image of flags."""
+    return cards_bytes(image_cards("APERTURE", np.empty((n_rows, n_columns), dtype="i4")))
+
+
+@functools.lru_cache(maxsize=8)
+def _table_cards(n_rows: int) -> bytes:
+    """Structural cards of the table, which are the same for all stars of a CCD."""
+    cards: list[CardTuple] = [
+        ("XTENSION", "BINTABLE", "binary table extension"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 2, "number of array dimensions"),
+        ("NAXIS1", _ROW.itemsize, "length of first array dimension"),
+        ("NAXIS2", n_rows, "length of second array dimension"),
+        ("PCOUNT", 0, "number of group parameters"),
+        ("GCOUNT", 1, "number of groups"),
+        ("TFIELDS", len(COLUMNS), "number of table fields"),
+    ]
+    for i, column in enumerate(COLUMNS, start=1):
+        cards.append((f"TTYPE{i}", column.name, f"column title: {column.comment}"))
+        cards.append((f"TFORM{i}", column.format, "column format"))
+        if column.unit:
+            cards.append((f"TUNIT{i}", column.unit, "column units"))
+        cards.append((f"TDISP{i}", column.display, "column display format"))
+        cards.append((f"TUCD{i}", column.ucd, "unified content descriptor"))
+    cards.append(("INHERIT", True, "inherit the primary header"))
+    cards.append(("EXTNAME", "LIGHTCURVE", "name of extension"))
+    cards.append(("EXTVER", 1, "extension version number"))
+    return cards_bytes(cards)
+
+
+@functools.lru_cache(maxsize=2)
+def _empty_table(n_rows: int) -> bytes:
+    """The rows of a table whose columns without an attribute are NaN, and the others 0."""
+    table = np.zeros(n_rows, dtype=_ROW)
+    for column in COLUMNS:
+        if not column.attribute:
+            table[column.name] = np.nan
+    return table.tobytes()
