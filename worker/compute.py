@@ -19,6 +19,7 @@ from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
 from ..core.status import STATUS
 from ..products.packed import pack_writer
 from ..products.replacements import replacements
+from ..products.swaps import swaps
 from ..worklist.unlisted_lightcurves import is_listed_name
 
 __all__ = [
@@ -113,6 +114,7 @@ def flush_lightcurves(job: Job) -> None:
     """
     pack_writer(job.output_folder).flush(sync=False)
     replacements(job.output_folder).flush()
+    swaps(job.output_folder).flush()
 
 
 def close_lightcurves(job: Job) -> None:
@@ -211,6 +213,8 @@ def _take_result(
         # Where the run looks for it again does not depend on where the output folder is today.
         if job.packed:
             pho.lightcurve_writer = pack_writer(job.output_folder)
+        elif getattr(pho, "lightcurve_writer", swaps) is None:
+            pho.lightcurve_writer = swaps(job.output_folder)
         path = _below(job.output_folder, pho.save_lightcurve())
         if not is_listed_name(path):
             raise InputError(

@@ -24,6 +24,7 @@ from ..core.resources import private_memory
 from ..products.durable import make_durable
 from ..products.packed import pack_writer
 from ..products.replacements import replacements
+from ..products.swaps import swaps
 from .compute import Job, Photometry, compute_star, flush_lightcurves, join_results
 from .first_star import Preparation
 
@@ -52,6 +53,7 @@ class InProcess:
         # A pack is of one run; this process may have seen others.
         pack_writer.cache_clear()
         replacements.cache_clear()
+        swaps.cache_clear()
         self._job = job
         self._photometry = photometry
         self._preparation = Preparation(job, photometry)

@@ -203,7 +203,7 @@ def test_a_file_is_on_the_disk_before_it_takes_another_one_s_place(tmp_path, cal
 
 
 def test_light_curves_are_on_the_disk_before_they_are_reported(tmp_path, monkeypatch):
-    from tasoc_mpi.worker import supervisor as module
+    from tasoc_mpi.worker import syncing as module
 
     synced: list[set[str]] = []
     monkeypatch.setattr(
@@ -214,9 +214,11 @@ def test_light_curves_are_on_the_disk_before_they_are_reported(tmp_path, monkeyp
     with supervisor(tmp_path) as computer:
         for first in (1000, 1100):
             computer.submit(tasks(*range(first, first + 40)))
-        for number in (1, 2):
+        for _ in range(2):
             results = wait(computer)
             names = [name for name in results.lightcurve if name]
-            assert len(synced) == number
-            assert synced[-1] == {(tmp_path / "output" / name).stat().st_ino for name in names}
+            # A step of the disk may be for both.
+            assert 0 < len(synced) <= 2
+            files = {(tmp_path / "output" / name).stat().st_ino for name in names}
+            assert files <= set().union(*synced)
             assert len(names) > 10
