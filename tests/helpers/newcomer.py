@@ -35,7 +35,7 @@ STAR, CAMERA = "25155310", "camera=4"
 def call(folder: Path, *words: str) -> None:
     """Run a command, which has to succeed; its time is printed."""
     begin = time.monotonic()
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=900)
     print(f"{time.monotonic() - begin:5.1f} s  {' '.join(words)[:100]}", flush=True)
     if done.returncode:
         sys.exit(f"newcomer: {' '.join(words)}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -80,6 +80,8 @@ def test_a_dry_run_says_how_long_it_will_take(folder, capsys):
     assert int(found[3]) == count
     assert abs(float(found[2]) * 3600 - stars * mean) <= 0.01 * stars * mean
     assert int(found[1]) == round(stars * mean / 2)
+    assert call([str(folder), "--dry-run", "--ccd", "1"]) == 0
+    assert "time: none, no row is left to compute" in capsys.readouterr().out
 
 
 def test_a_dry_run_under_mpi(folder):
