@@ -15,6 +15,7 @@ from tasoc_mpi.photometry.aperture import contamination, minimal_mask, stars_in_
 from tasoc_mpi.photometry.base import STAMP_STAR_DTYPE
 from tasoc_mpi.photometry.columns import Columns
 from tasoc_mpi.photometry.result import PhotometryResult
+from tasoc_mpi.photometry.stamp import _HEIGHT, _TMAG, _WIDTH, default_size
 from tasoc_mpi.photometry.stamp_pixels import StampPixels
 from tasoc_mpi.products.cube import PixelBackground
 from tasoc_mpi.simulate.truth_file import read_truth
@@ -417,3 +418,9 @@ def test_real_target_pixel_file(real, tmp_path):
         assert np.isnan(pho.result.rms_hour)
         header = fits.getheader(pho.save_lightcurve())
         assert "AP_CONT" not in header
+
+
+def test_stamps_between_the_magnitudes_of_the_table():
+    for tmag in np.append(np.linspace(-2.0, 16.0, 361), _TMAG).tolist():
+        sizes = (max(15, int(np.ceil(np.interp(tmag, _TMAG, side)))) for side in (_HEIGHT, _WIDTH))
+        assert default_size(tmag) == tuple(sizes)

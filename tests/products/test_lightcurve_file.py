@@ -17,6 +17,7 @@ from small_files import make_lightcurve
 
 from tasoc_mpi.core.names import lightcurve_name
 from tasoc_mpi.core.settings import load_settings
+from tasoc_mpi.kernels.fits_words import sign_hdus
 from tasoc_mpi.photometry.header import _tdb_minus_utc
 from tasoc_mpi.products import fits_bytes as fitsbytes
 from tasoc_mpi.products.lightcurve_file import lightcurve_bytes, write_lightcurve
@@ -165,3 +166,23 @@ def test_utc_of_a_light_curve_s_times_is_astropy_s(day):
     time = Time(2457000.0 + day, format="jd", scale="tdb")
     expected = ((time.tdb.jd1 - time.utc.jd1) + (time.tdb.jd2 - time.utc.jd2)) * 86400.0
     assert abs(_tdb_minus_utc(day) - expected) <= 0.00051
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 2880, bytes([0, 0, 0, 7]).ljust(2880, b"\0"), bytes(range(256)) * 45]
+)
+def test_hdus_are_signed_as_by_hand(data):
+    """Also sums of fewer than 8 digits, and of none."""
+    cards = fitsbytes.card("SIMPLE", True) + fitsbytes.card("BITPIX", 8)
+    header = fitsbytes.unsigned_header(cards)
+    content = bytearray(header + data)
+    sign_hdus(np.frombuffer(content, dtype=np.uint8), np.array([[0, len(cards), len(header), len(content)]]))
+    assert bytes(content) == fitsbytes.checksummed_header(cards, data) + data
+    assert fitsbytes.checksums_hold(bytes(content))
+
+
+@given(st.lists(st.floats() | st.integers(-(2**60), 2**60) | st.none(), min_size=2, max_size=2))
+def test_cards_of_numbers_are_those_of_cards_one_by_one(values):
+    cards = fitsbytes.NumberCards(("TESSMAG", "magnitude"), ("TEFF", "[K] temperature"))
+    one_by_one = [("TESSMAG", values[0], "magnitude"), ("TEFF", values[1], "[K] temperature")]
+    assert cards(*values) == fitsbytes.cards_bytes(fitsbytes.known_cards(one_by_one))
