@@ -2,8 +2,8 @@
 
 `cube FOLDER` simulates a band of rows, and puts it into a cube of full size with the catalog of a whole CCD.
 The cube has 9 bytes a pixel and frame, 48 GB at 1,282 frames; only the band is on the disk, the rest of the
-file is sparse. The frames of the band repeat, with other times. Then it computes the stars of the band under
-mpiexec, and as many of a small field (a cube of the band alone).
+file is sparse. The frames of the band repeat, with other times and more noise. Then it
+computes the stars of the band under mpiexec, and as many of a small field (a cube of the band alone).
 
 `lists FOLDER --rows N` makes a work list with results, and times the commands that read or write it.
 `tpfs FOLDER --files N` times a run over target pixel files among many.
@@ -140,10 +140,15 @@ def write_cube(path: Path, band: cubes.Cube, frames: int, whole: bool) -> int:
         cubes.describe_cube(file)
         cubes.finish_cube(file)
         places = {name: file[name].id.get_offset() for name in ("images", "images_err", "pixel_flags")}
+    rng = np.random.default_rng(1)
     with open(path, "r+b") as raw:
         for row in range(band.shape[0]):
             for name, place in places.items():
                 data = repeated(getattr(band, name)[row], frames)
+                if name == "images":
+                    # Light curves that repeat would be compressed more and faster than others.
+                    noise = rng.standard_normal(data.shape, "f4")
+                    data = data + noise * repeated(band.images_err[row], frames)
                 raw.seek(place + (first + row) * shape[1] * data[0].nbytes)
                 raw.write(np.ascontiguousarray(data))
     return path.stat().st_blocks * 512

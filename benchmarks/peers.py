@@ -29,11 +29,11 @@ from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.star_catalog import open_catalog
 from tasoc_mpi.simulate.truth_file import read_truth
 
-#: Packages of each environment. Their other requirements are those that pip finds for these.
+#: Packages of each environment, the program first. Requirements that do not compute are those that pip finds.
 ENVIRONMENTS = {
-    "lightkurve": ("lightkurve==2.6.0",),
-    "photutils": ("photutils==3.0.0", "scipy==1.17.1"),
-    "tglc": ("tglc==0.8.1",),
+    "lightkurve": ("lightkurve==2.6.0", "numpy==2.4.6", "scipy==1.17.1", "astropy==8.0.2"),
+    "photutils": ("photutils==3.0.0", "numpy==2.4.6", "scipy==1.17.1", "astropy==8.0.2"),
+    "tglc": ("tglc==0.8.1", "numpy==1.26.4", "scipy==1.17.1", "astropy==6.1.7"),
 }
 #: Functions of `peer_programs.py`, their environments, and what they are called in the table.
 PEERS = (
