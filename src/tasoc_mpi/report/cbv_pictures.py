@@ -77,12 +77,18 @@ def _weights(vectors: Vectors) -> Figure:
         values = vectors.weights[used, k]
         limit = np.percentile(np.abs(values), 95) or 1.0
         points = axis.scatter(
-            vectors.column[used], vectors.row[used], c=values, s=6, cmap="coolwarm", vmin=-limit, vmax=limit
+            vectors.column[used] - 1,
+            vectors.row[used] - 1,
+            c=values,
+            s=6,
+            cmap="coolwarm",
+            vmin=-limit,
+            vmax=limit,
         )
         axis.set_title(f"vector {k + 1}", fontsize=9)
         axis.set_aspect("equal")
         figure.colorbar(points, ax=axis, shrink=0.8)
-    figure.suptitle(f"{_title(vectors)}: weights at column (across) and row (up)")
+    figure.suptitle(f"{_title(vectors)}: weights at column (across) and row (up), counted from 0")
     return figure
 
 
