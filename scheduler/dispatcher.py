@@ -23,7 +23,7 @@ from ..core.messages import (
 from ..core.mpi import Mailbox
 from ..core.progress import Progress
 from ..core.status import STATUS
-from ..worklist.ccd_status import last_line
+from ..worklist.failures import cause_line
 from ..worklist.run_record import RunRecord
 from .queue import BatchSize, Queue
 from .run_results import RunResults
@@ -118,7 +118,7 @@ def schedule(
         progress.update(len(heads), len(failed), float(heads["elaptime"].sum()))
         if len(failed) and max_errors and progress.errors >= max_errors:
             starid = worklist.rows["starid"][index[failed[-1]]]
-            error = last_line(bundle.strings(failed[-1:])[2][0])
+            error = cause_line(bundle.strings(failed[-1:])[2][0])
             stop.request(f"{progress.errors} star(s) have failed, the last one TIC {starid}: {error}", 1)
 
     while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,9 @@ def report_end(options: RunOptions, outcome: Outcome, stop: Stop) -> int:
     if stop:
         print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
     elif outcome.problem:
-        print(f"{path}: {outcome.problem}; `tasoc-mpi status {path.parent}` says why", file=sys.stderr)
+        method = f" --photometry {shlex.quote(options.method)}" if options.method else ""
+        command = f"tasoc-mpi status {shlex.quote(str(path.parent))}{method}"
+        print(f"{path}: {outcome.problem}; `{command}` says why", file=sys.stderr)
         return 1
     return stop.exit_status
 

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
     chosen = options.constraints.mask(worklist.rows)
     if not chosen.any():
         if options.constraints.only_ccds:
-            print(f"Nothing to do: no star of {path} is there.")
+            print(f"Nothing to do: {path} has no star of this sector, camera or CCD.")
             return 0
         raise InputError(f"{path}: none of its {len(chosen)} rows fulfils the filters; loosen them")
     if options.dry:

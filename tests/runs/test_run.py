@@ -291,7 +291,8 @@ def test_a_ccd_without_stars_is_no_error(blank, tmp_path, capsys):
     """An array has a task for each CCD, whether the list has stars on it or not."""
     folder = fresh(blank, tmp_path)
     assert call([str(folder), "--sector", "1", "--camera", "3", "--ccd", "1"]) == 0
-    assert f"Nothing to do: no star of {folder / 'todo.sqlite'} is there." in capsys.readouterr().out
+    expected = f"Nothing to do: {folder / 'todo.sqlite'} has no star of this sector, camera or CCD."
+    assert expected in capsys.readouterr().out
     assert not (folder / "output").exists()
 
 

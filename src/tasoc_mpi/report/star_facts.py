@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError, MissingInput, one_line
+from ..worklist.failures import cause_line
 from ..worklist.schema import columns_of
 from ..worklist.todo_file import SQLITE_ERRORS, explain, open_todo
 from .noise import expected_noise
@@ -148,7 +149,7 @@ def collect_star(run: Run, folder: Path, starid: int) -> StarFacts:
     if not len(able):
         why = "; ".join(
             f"{observation(star)}: {status_word(star)}"
-            + (f" ({text.splitlines()[-1]})" if (text := messages.get(int(star["priority"]), "")) else "")
+            + (f" ({cause_line(text)})" if (text := messages.get(int(star["priority"]), "")) else "")
             for star in mine
         )
         raise MissingInput(f"TIC {starid} has no light curve in {run.path}; {one_line(why)}")

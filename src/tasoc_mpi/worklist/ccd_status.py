@@ -10,6 +10,7 @@ import numpy as np
 from ..core.locks import holder
 from ..core.status import STATUS
 from .corrections import LastCorrections, PhotometryResults, correction_log_path
+from .failures import cause_line
 from .last_results import Decision
 from .method_list import find_list
 from .old_results import read_old_results
@@ -17,20 +18,10 @@ from .output_folder import find_output
 from .result_log import LogReader, Reset, ResultGroup, log_path
 from .work_list import CCD, WorkList, load_worklist
 
-__all__ = ["CCDStatus", "WorkListStatus", "last_line", "open_status"]
+__all__ = ["CCDStatus", "WorkListStatus", "open_status"]
 
 _NUMBERS = ("elaptime", "worker_wait_time", "stamp_height", "stamp_width")
 _FAILED = (STATUS.ERROR, STATUS.ABORT)
-
-
-def last_line(text: str | None) -> str:
-    """The last line of a traceback.
-
-    >>> last_line("Traceback (most recent call last):\\nValueError: no stars")
-    'ValueError: no stars'
-    """
-    lines = (text or "").strip().splitlines()
-    return lines[-1][:200] if lines else "no message"
 
 
 @dataclass(frozen=True)
@@ -162,7 +153,7 @@ class WorkListStatus:
         times = group.times[group.bundle.message[failed]].tolist()
         texts = group.bundle.strings(failed)[2]
         for row, when, text in zip(index[failed].tolist(), times, texts, strict=True):
-            self.failures[row] = (when, last_line(text))
+            self.failures[row] = (when, cause_line(text)[:200])
 
 
 def open_status(todo: Path, method: str = "", output: str | None = None) -> WorkListStatus:

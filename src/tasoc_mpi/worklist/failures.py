@@ -19,7 +19,7 @@ from .schema import columns_of
 from .todo_file import SQLITE_ERRORS, explain, open_todo
 from .work_list import WorkList
 
-__all__ = ["Cause", "cause_of", "logged_causes", "read_causes"]
+__all__ = ["Cause", "cause_line", "cause_of", "logged_causes", "read_causes"]
 
 #: Stars that are named of each cause.
 _EXAMPLES = 5
@@ -44,15 +44,23 @@ class Cause:
     @property
     def line(self) -> str:
         """The line of the first star's message that names the cause."""
-        return _line(self.message)
+        return cause_line(self.message)
 
 
-def _line(message: str | None) -> str:
-    """The line of the exception of a traceback, or else the first line."""
+def cause_line(message: str | None) -> str:
+    """The line of the exception of a traceback, or else the first line.
+
+    >>> cause_line('Traceback (most recent call last):\\n  File "a.py", line 3\\n    c\\nKeyError: d\\nmore')
+    'KeyError: d'
+    """
     lines = (message or "").strip().splitlines()
     if not lines:
         return "no message"
-    return one_line(lines[-1] if lines[0].startswith("Traceback") else lines[0])
+    if lines[0].startswith("Traceback"):
+        # Behind the last place in the code; the message of an exception may have several lines.
+        last = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=0)
+        lines = [line for line in lines[last + 1 :] if not line.startswith(" ")] or lines[-1:]
+    return one_line(lines[0])
 
 
 def cause_of(message: str | None) -> str:
@@ -67,7 +75,7 @@ def cause_of(message: str | None) -> str:
     >>> cause_of(None)
     'no message'
     """
-    return _NUMBER.sub("#", _STAR.sub("TIC #", _line(message)))[:300]
+    return _NUMBER.sub("#", _STAR.sub("TIC #", cause_line(message)))[:300]
 
 
 def group_causes(rows: Iterable[tuple[int, int, str | None]]) -> list[Cause]:
