@@ -30,14 +30,17 @@ PIXELS = 2048 * 2048
 _COUNTED = ("rchar", "wchar")
 
 
-def make_input(folder: Path, frames: int) -> list[Path]:
-    """Simulate, unless that was done before; the frames."""
-    found = sorted(folder.rglob("tess*_ffic.fits"))
+def make_input(folder: Path, frames: int, packed: bool) -> list[Path]:
+    """Simulate and pack, unless that was done before; the frames."""
+    pattern = "tess*_ffic.fits.gz" if packed else "tess*_ffic.fits"
+    found = sorted(folder.rglob(pattern))
     if len(found) != frames:
         shutil.rmtree(folder, ignore_errors=True)
         words = ["simulate", str(folder), "--full-frame", "--frames", str(frames), "--tpfs", "0"]
         subprocess.run([str(BIN / "tasoc-mpi"), *words, "--first-frame", "300"], check=True)
-        found = sorted(folder.rglob("tess*_ffic.fits"))
+        for path in folder.rglob("tess*_ffic.fits") if packed else ():
+            subprocess.run(["gzip", "-1", str(path)], check=True)
+        found = sorted(folder.rglob(pattern))
     return found
 
 
@@ -126,6 +129,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("bench/prepare"))
     parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--gzip", action="store_true", help="frames packed with gzip")
     parser.add_argument("--memory", type=float, default=2.0, help="GB")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeat", type=int, default=3, help="runs of which the fastest counts")
@@ -134,7 +138,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.report:
         return one_rank([str(args.folder), "--memory", str(args.memory), "--overwrite"], args.report)
-    frames = make_input(args.folder, args.frames)
+    frames = make_input(args.folder, args.frames, args.gzip)
     _, digest = measure(args.folder, 1, args.memory)  # compiles
     best: dict[int, list[dict[str, float]]] = {}
     digests = {digest}

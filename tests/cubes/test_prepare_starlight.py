@@ -57,16 +57,16 @@ def test_median_without_nan():
     images[4, :, 3:] = np.nan
     frames = np.arange(9)
 
-    def read(t, first, last):
-        return images[t, first:last]
+    def read(t, first, last, out):
+        out[:] = images[t, first:last]
 
-    rows = median_rows(read, frames, excluded, model, 0, 40)
+    rows = median_rows(read, frames, excluded, model, 0, (40, 6))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = np.nanmedian(images, axis=0) - 90
     assert np.isnan(expected[2, 3])
     np.testing.assert_allclose(rows, np.nan_to_num(expected, nan=0), rtol=1e-5, atol=1e-4)
-    np.testing.assert_array_equal(median_rows(read, frames, excluded, model, 17, 39), rows[17:39])
+    np.testing.assert_array_equal(median_rows(read, frames, excluded, model, 17, (22, 6)), rows[17:39])
 
 
 def test_frames_of_the_image():

@@ -1,4 +1,4 @@
-"""What prepare reads, writes and allocates: one image of the state file a rank, each frame three times."""
+"""What prepare reads, writes and allocates: one image of the state file a rank, each frame twice."""
 
 from __future__ import annotations
 
@@ -66,8 +66,10 @@ def test_steps_need_no_more_where_there_are_more_frames(tmp_path: Path, frames: 
     model = series_of.geometry.model(mesh, radial)
     frame, star_image = path.stat().st_size, 4 * SIDE * SIDE
     for step in (FitStep(series_of, images), FlagsStep(series_of, images, model)):
+        # As rank 0 sends it, before it has read anything itself.
+        message = pickle.dumps(step)
         step.compute(0, 1)  # compiles
-        of_rank = pickle.loads(pickle.dumps(step))
+        of_rank = pickle.loads(message)
         before = bytes_read()
         tracemalloc.start()
         try:
@@ -95,7 +97,7 @@ for folder in sys.argv[1:]:
 
 
 def test_traffic_of_a_frame(tmp_path: Path) -> None:
-    """Each frame more costs its flux three times, its errors once, and its part of the cube once."""
+    """Each frame more costs its flux twice, its errors once, and its part of the cube once."""
     series(tmp_path / "all", 60, (SIDE, SIDE))
     folders = []
     # The first one imports and compiles what the others use.
@@ -110,6 +112,6 @@ def test_traffic_of_a_frame(tmp_path: Path) -> None:
     read, written = (many - few) / 24
     pixels = SIDE * SIDE
     # Three blocks of headers are read with the flux, and again for the errors.
-    assert 16 * pixels < read < 16 * pixels + 10 * 2880
+    assert 12 * pixels < read < 12 * pixels + 10 * 2880
     assert 9 * pixels < written < (9 + 1 / 8) * pixels + 10_000
-    assert read + written < 1.6 * (8 + 9) * pixels
+    assert read + written < 1.4 * (8 + 9) * pixels

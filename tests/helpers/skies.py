@@ -37,7 +37,12 @@ def series_backgrounds(
     model = background_model(geometry, levels, radial)
     n, (rows, columns) = len(frames), geometry.shape
     stars = median_rows(
-        lambda t, a, b: frames[t, a:b], np.arange(n), np.full(n, columns, "i4"), model, 0, rows
+        lambda t, first, last, out: np.copyto(out, frames[t, first:last]),
+        np.arange(n),
+        np.full(n, columns, "i4"),
+        model,
+        0,
+        (rows, columns),
     )
     fits = [
         fit_background(image - stars, good, geometry, starless=True)
@@ -62,4 +67,4 @@ def star_image(
         return None
     levels, radial = (np.stack(parts, axis=-1) for parts in zip(*(fits[t] for t in chosen), strict=True))
     model = background_model(geometry, levels, radial)
-    return median_rows(frames.flux, np.array(chosen), series.excluded[chosen], model, 0, series.shape[0])
+    return median_rows(frames.flux, np.array(chosen), series.excluded[chosen], model, 0, series.shape)

@@ -42,17 +42,34 @@ def test_scatter() -> None:
     assert not out[:, :, 9:].any()
 
 
-def test_means() -> None:
-    images = block(1, (6, 7, 20), 0.3)
-    images[2, 3] = np.nan
+def test_sums_over_frames() -> None:
+    images = block(1, (20, 6, 7), 0.3)
+    images[:, 2, 3] = np.nan
+    images[3, 0, 0] = np.inf
     flags = np.random.default_rng(2).integers(0, 8, images.shape).astype("u1")
     good = np.random.default_rng(3).random(20) < 0.7
-    mean, used = blocks.means(images, flags, good)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        expected = np.nanmean(images[:, :, good], axis=2, dtype="f8")
-    np.testing.assert_allclose(mean, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(used, np.sum((flags & 1) == 0, axis=2))
+    total, (count, used) = np.zeros((6, 7)), np.zeros((2, 6, 7), "i4")
+    for part in (slice(0, 16), slice(16, 20)):
+        blocks.add_frames(images[part], flags[part], good[part], total, count, used)
+    images[3, 0, 0] = np.nan
+    # Frame after frame, so that the sum does not depend on how many are added at once.
+    expected = np.cumsum(np.nan_to_num(images[good]).astype("f8"), axis=0)[-1]
+    np.testing.assert_array_equal(total, expected)
+    np.testing.assert_array_equal(count, np.isfinite(images[good]).sum(axis=0))
+    np.testing.assert_array_equal(used, np.sum((flags & 1) == 0, axis=0))
+
+
+def test_flags_of_pixels() -> None:
+    values = np.array([0.0, -0.0, -1e-30, 8e4, 80000.01, np.nan, np.inf, -np.inf], "f4")
+    frames = np.tile(values, (2, 3, 1))
+    flags = np.full(frames.shape, 9, "u1")
+    blocks.flag_pixels(frames, 8e4, np.array([8, 2], "i4"), 12, flags)
+    shown = np.array([0, 0, 1, 0, 1, 1, 1, 1])
+    assert (flags[0] == shown).all()
+    assert (flags[1] == [0, 0, *(shown[2:] | 12)]).all()
+    np.testing.assert_array_equal(frames[0], np.tile(values, (3, 1)))
+    assert np.isnan(frames[1, :, 2:]).all()
+    assert (frames[1, :, :2] == 0).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -142,30 +159,52 @@ def test_rings() -> None:
     smooth = rng.uniform(90, 200, (40, 48)).astype("f4")
     inside = pixels[(pixels % 50) >= 2]
     places = inside // 50 * 48 + inside % 50 - 2
-    values = rings.ring_values(image, inside.astype("u4"), smooth, places.astype("u4"), 50.0)
+    values = rings.ring_values(image.ravel()[inside], smooth, places.astype("u4"), 50.0)
     expected = image[:, 2:] - smooth + 50
     expected[expected <= 0] = np.nan
     np.testing.assert_allclose(values, expected[inside // 50, inside % 50 - 2], rtol=1e-5)
     radii = rng.uniform(2400, 2450, 500)
     profile = rng.uniform(0, 9, 11).astype("f4")
-    rest = image.copy()
-    rings.less_profile(image, pixels.astype("u4"), radii, profile, 2400.0, 5.0, rest)
+    rest = image.copy().reshape(1, 1, 40, 50)
+    values = image.ravel()[pixels]
+    less = rings.less_profile(values, pixels.astype("u4"), radii, profile, 2400.0, 5.0, rest)
     expected = image.astype("f8").ravel()
     expected[pixels] -= np.interp(radii, 2400 + 5.0 * np.arange(11), profile)
     np.testing.assert_allclose(rest.ravel(), expected, rtol=1e-6)
+    np.testing.assert_array_equal(less, rest.ravel()[pixels])
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5000), st.sampled_from([0.0, 1e-3, 1.0, 1e4]), st.booleans())
-def test_values_of_ranks(seed: int, n: int, width: float, sparse: bool) -> None:
+def test_quartiles(seed: int, n: int, width: float, sparse: bool) -> None:
     """Of equal values, of both signs, with far outliers on both sides."""
     rng = np.random.default_rng(seed)
     values = (rng.choice([0.0, 100.0]) + width * rng.normal(size=n)).astype("f4")
     values[rng.random(n) < 0.05] *= np.float32(1e6)
     if sparse:
         values = np.round(values)
-    ranks = rng.integers(0, n, 4)
-    np.testing.assert_array_equal(sky.values_of_ranks(values, ranks), np.sort(values)[ranks])
+    ordered = np.sort(values)
+    expected = ordered[[n // 4, (n - 1) // 2, n // 2, 3 * n // 4]]
+    np.testing.assert_array_equal(sky.quartiles(values), expected)
+    sky.sort(values)
+    np.testing.assert_array_equal(values, ordered)
+
+
+def in_boxes(image: np.ndarray, usable: np.ndarray | None = None) -> np.ndarray:
+    out = np.empty((-(-image.shape[0] // 64), -(-image.shape[1] // 64), 64, 64), "f4")
+    sky.in_boxes(image, np.ones(image.shape, dtype=bool) if usable is None else usable, out)
+    return out
+
+
+@pytest.mark.parametrize("shape", [(64, 128), (70, 130), (3, 5)])
+def test_order_of_boxes(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(7)
+    image = rng.normal(size=shape).astype("f4")
+    usable = rng.random(shape) < 0.9
+    boxes = in_boxes(image, usable)
+    padded = np.full((64 * boxes.shape[0], 64 * boxes.shape[1]), np.nan, "f4")
+    padded[: shape[0], : shape[1]] = np.where(usable, image, np.nan)
+    np.testing.assert_array_equal(np.block([list(row) for row in boxes]), padded)
 
 
 def central_mean(values: np.ndarray) -> float:
@@ -184,7 +223,7 @@ def test_means_of_boxes_and_where_they_are(seed: int, height: int, width: int, m
     image[rng.random(image.shape) < 0.05] += 1000
     image[rng.random(image.shape) < missing] = np.nan
     wanted = np.ones((-(-height // 64), -(-width // 64)), dtype=bool)
-    measured = sky.box_means(image, 64, wanted, 3.0, 3.0)
+    measured = sky.box_means(in_boxes(image), wanted, 3.0, 3.0)
     for i, j in np.argwhere(wanted):
         box = image[64 * i : 64 * i + 64, 64 * j : 64 * j + 64]
         row, column = np.nonzero(np.isfinite(box))
@@ -194,7 +233,7 @@ def test_means_of_boxes_and_where_they_are(seed: int, height: int, width: int, m
         assert measured[0, i, j] == pytest.approx(central_mean(box[row, column]), rel=1e-6, abs=1e-5)
         offset = [(row.mean() - 31.5) / 64, (column.mean() - 31.5) / 64]
         np.testing.assert_allclose(measured[1:, i, j], offset, atol=1e-12)
-    assert np.isnan(sky.box_means(image, 64, ~wanted, 3.0, 3.0)).all()
+    assert np.isnan(sky.box_means(in_boxes(image), ~wanted, 3.0, 3.0)).all()
 
 
 def test_means_of_rings() -> None:
@@ -216,6 +255,7 @@ def test_levels_need_more_than_the_fewest(count: int) -> None:
     image = np.full((64, 64), np.nan, dtype="f4")
     image.ravel()[:count] = 7.0
     wanted = np.ones((1, 1), dtype=bool)
-    assert np.isnan(sky.box_levels(image, 64, wanted, float(count), 3.0, 5)[0, 0])
-    assert sky.box_levels(image, 64, wanted, count - 0.5, 3.0, 5)[0, 0] == 7.0
-    assert np.isnan(sky.box_levels(image, 64, ~wanted, 0.0, 3.0, 5)[0, 0])
+    boxes = in_boxes(image)
+    assert np.isnan(sky.box_levels(boxes, wanted, float(count), 3.0, 5)[0, 0])
+    assert sky.box_levels(boxes, wanted, count - 0.5, 3.0, 5)[0, 0] == 7.0
+    assert np.isnan(sky.box_levels(boxes, ~wanted, 0.0, 3.0, 5)[0, 0])

@@ -13,21 +13,26 @@ from numpy.typing import NDArray
 
 from ..kernels.background_model import BackgroundModel
 from . import mesh_and_glow as algorithm
-from .sky_geometry import SkyGeometry
+from .sky_geometry import BOX, SkyGeometry, sky_geometry
 
 __all__ = [
     "ALGORITHM",
+    "FLUX_CUTOFF",
     "Coefficients",
     "Fit",
     "average_in_time",
     "background_model",
     "fit_background",
+    "load_kernels",
+    "starless_model",
     "usable_pixels",
     "window_length",
 ]
 
 #: Pixels above this are saturated or close to it, e-/s.
 FLUX_CUTOFF = 8e4
+#: Rows that are compared with it at once.
+_ROWS = 64
 
 
 class Fit(Protocol):
@@ -87,6 +92,14 @@ _coefficients: Coefficients = algorithm.coefficients
 ALGORITHM = algorithm.__name__
 
 
+def load_kernels() -> None:
+    """Fit a box without anything in it, with stars and without: the kernels of the fits are loaded then."""
+    geometry = sky_geometry((BOX, BOX), (0, 0), 1, 1)
+    image = np.zeros((BOX, BOX), "f4")
+    for starless in (False, True):
+        fit_background(image, usable_pixels(image), geometry, starless)
+
+
 def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> NDArray[np.bool_]:
     """Pixels that show the sky: finite, not negative, not above 8e4 e-/s, not left out by hand.
 
@@ -97,8 +110,11 @@ def usable_pixels(image: NDArray[np.float32], excluded: int | None = None) -> ND
     excluded : int, optional
         First column that is left out by hand.
     """
-    # Comparisons with NaN are false.
-    usable = (image >= 0) & (image <= FLUX_CUTOFF)
+    usable = np.empty(image.shape, dtype=bool)
+    # Some rows at a time stay in the processor's cache. Comparisons with NaN are false.
+    for rows in (slice(row, row + _ROWS) for row in range(0, len(image), _ROWS)):
+        np.greater_equal(image[rows], 0, out=usable[rows])
+        usable[rows] &= image[rows] <= FLUX_CUTOFF
     if excluded is not None:
         usable[:, excluded:] = False
     return usable
@@ -126,6 +142,21 @@ def background_model(
     """
     mesh = average_in_time(_coefficients(levels, starless), window)
     return geometry.model(mesh, average_in_time(radial, window))
+
+
+def starless_model(
+    geometry: SkyGeometry, levels: NDArray[np.float32], radial: NDArray[np.float32]
+) -> BackgroundModel:
+    """The background of one frame without stars, as `background_model` gives it in a series.
+
+    Parameters
+    ----------
+    geometry : SkyGeometry
+    levels : ndarray of float32, shape (M, N)
+    radial : ndarray of float32, shape (K,)
+        Both from `fit_background`.
+    """
+    return background_model(geometry, levels[:, :, None], radial[:, None], starless=True)
 
 
 def window_length(cadence: int) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 
-__all__ = ["write_at", "writing"]
+__all__ = ["reserve_space", "write_at", "writing"]
 
 #: Bytes.
 _WRITTEN_AT_ONCE = 1 << 24
@@ -29,6 +29,15 @@ def write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
         written = os.pwrite(descriptor, view[:_WRITTEN_AT_ONCE], place)
         place += written
         view = view[written:]
+
+
+def reserve_space(path: Path, first: int, last: int) -> None:
+    """Take the room for bytes `first` to `last` of a file from the disk; OSError if there is none.
+
+    So a full disk is found before the work on the pixels begins.
+    """
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), first, last - first)
 
 
 @contextmanager

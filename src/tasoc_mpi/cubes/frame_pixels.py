@@ -46,7 +46,10 @@ class Frames:
         info = self.infos[0]
         return sky_geometry(info.shape, (info.row_offset, info.column_offset), info.camera, info.ccd)
 
-    def flux(self, t: int, first: int = 0, last: int | None = None) -> NDArray[np.float32]:
-        """Some rows of frame `t`, e-/s; default: all."""
-        flux, _ = read_rows(self.infos[t], first, self.shape[0] if last is None else last, errors=False)
+    def flux(
+        self, t: int, first: int = 0, last: int | None = None, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Some rows of frame `t`, e-/s, in `out` if that is given; default: all."""
+        last = self.shape[0] if last is None else last
+        flux, _ = read_rows(self.infos[t], first, last, errors=False, out=(out, None))
         return flux

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import boxes as sky
-from .sky_geometry import BOX
+from .sky_geometry import BOX, box_counts
 
 __all__ = [
     "SIGMA",
     "box_levels",
-    "box_means",
     "centred_levels",
     "filled_levels",
+    "in_boxes",
+    "levels_of_boxes",
+    "means_of_boxes",
     "mesh_coefficients",
     "series_mesh",
     "smoothed_levels",
@@ -34,13 +36,51 @@ _NEIGHBOURS = 10
 _PLACINGS = 8
 
 
-def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Level of the sky in every box (`kernels.boxes.box_levels`).
+def in_boxes(
+    image: NDArray[np.float32], usable: NDArray[np.bool_], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """The pixels of a frame box by box (`kernels.boxes.in_boxes`).
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (R, C)
+    usable : ndarray of bool, shape (R, C)
+    out : ndarray of float32, shape (M, N, BOX, BOX), optional
+        Memory for the result.
+
+    Returns
+    -------
+    ndarray of float32, shape (M, N, BOX, BOX)
+        NaN where a pixel is not usable, and beyond the frame's edge.
+    """
+    if out is None:
+        out = np.empty((*box_counts(image.shape), BOX, BOX), dtype="f4")
+    sky.in_boxes(np.ascontiguousarray(image, dtype="f4"), np.ascontiguousarray(usable), out)
+    return out
+
+
+def box_levels(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Level of the sky in every box of a frame; see `levels_of_boxes`.
 
     Parameters
     ----------
     image : ndarray of float32, shape (R, C)
         NaN where a pixel is not to be used.
+    """
+    return levels_of_boxes(in_boxes(image, np.isfinite(image)), image.shape)
+
+
+def levels_of_boxes(
+    boxes: NDArray[np.float32], shape: tuple[int, int], wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Level of the sky in every box (`kernels.boxes.box_levels`).
+
+    Parameters
+    ----------
+    boxes : ndarray of float32, shape (M, N, BOX, BOX)
+        From `in_boxes`.
+    shape : (int, int)
+        Rows and columns of the frame.
     wanted : ndarray of bool, shape (M, N), optional
         Boxes to compute; default: all.
 
@@ -50,29 +90,28 @@ def box_levels(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = No
         NaN where over half of a box's pixels are masked, clipped or beyond the frame's edge, and where a
         box is not wanted.
     """
-    image = np.ascontiguousarray(image, dtype="f4")
-    return sky.box_levels(image, BOX, _wanted(image, wanted), _fewest(image), SIGMA, _CLIP_ROUNDS)
+    return sky.box_levels(boxes, _wanted(boxes, wanted), _fewest(shape), SIGMA, _CLIP_ROUNDS)
 
 
-def box_means(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def means_of_boxes(
+    boxes: NDArray[np.float32], shape: tuple[int, int], wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Level of the sky in every box of a frame without stars, and its place (`kernels.boxes.box_means`).
 
-    Parameters are those of `box_levels`. Without stars a part of a box is as good as the whole, only noisier.
+    Parameters are those of `levels_of_boxes`. Without stars a part of a box is as good as the whole, only
+    noisier.
     """
-    image = np.ascontiguousarray(image, dtype="f4")
     fewest = _SMALLEST_PART * BOX * BOX
-    return sky.box_means(image, BOX, _wanted(image, wanted), min(fewest, _fewest(image)), SIGMA)
+    return sky.box_means(boxes, _wanted(boxes, wanted), min(fewest, _fewest(shape)), SIGMA)
 
 
-def _wanted(image: NDArray[np.float32], wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    if wanted is not None:
-        return wanted
-    return np.ones((-(-image.shape[0] // BOX), -(-image.shape[1] // BOX)), dtype=bool)
+def _wanted(boxes: NDArray[np.float32], wanted: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    return np.ones(boxes.shape[:2], dtype=bool) if wanted is None else wanted
 
 
-def _fewest(image: NDArray[np.float32]) -> float:
+def _fewest(shape: tuple[int, int]) -> float:
     """A box with no more values than this is left out."""
-    return (1 - _LARGEST_MASKED) * min(BOX, image.shape[0]) * min(BOX, image.shape[1])
+    return (1 - _LARGEST_MASKED) * min(BOX, shape[0]) * min(BOX, shape[1])
 
 
 def smoothed_levels(levels: NDArray[np.float64]) -> NDArray[np.float64]:

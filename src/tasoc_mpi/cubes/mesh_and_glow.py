@@ -16,10 +16,11 @@ from scipy import interpolate, ndimage
 from ..kernels import rings
 from .mesh import (
     SIGMA,
-    box_levels,
-    box_means,
     centred_levels,
     filled_levels,
+    in_boxes,
+    levels_of_boxes,
+    means_of_boxes,
     mesh_coefficients,
     series_mesh,
     smoothed_levels,
@@ -49,9 +50,9 @@ def fit(
 
     Without stars the level of a box is a mean, with stars a mode; boxes that are left out are filled.
     """
-    image = np.where(usable, image, np.float32(np.nan))
+    boxes = in_boxes(image, usable)
     radial = np.zeros(len(geometry.nodes), dtype="f4")
-    measured = _measured(image, starless)
+    measured = _measured(boxes, geometry.shape, starless)
     if not np.isfinite(measured).any():
         return None
     if len(geometry.nodes):
@@ -60,7 +61,7 @@ def fit(
         level = float(np.nanmedian(measured[0]))
         pedestal = max(level, _LOWEST_PEDESTAL)
         mesh_of_sky = np.full(geometry.mesh_shape, level, dtype="f4")
-        rest = image
+        pixels = rest = boxes.ravel()[geometry.pixels]
         for _ in range(_ROUNDS):
             # A steep glow is spread over a ring's values, whose mode is then anywhere among them: the next
             # round's rings measure only the residual.
@@ -69,9 +70,10 @@ def fit(
             if np.max(np.abs(more)) <= (0 if starless else _CONVERGED * pedestal):
                 break
             radial = radial + more
-            rest = image.copy() if rest is image else rest
-            rings.less_profile(image, geometry.pixels, geometry.radii, radial, RADIAL_FIRST, NODE_STEP, rest)
-            again = _measured(rest, starless, geometry.ring_boxes)
+            rest = rings.less_profile(
+                pixels, geometry.pixels, geometry.radii, radial, RADIAL_FIRST, NODE_STEP, boxes
+            )
+            again = _measured(boxes, geometry.shape, starless, geometry.ring_boxes)
             measured = np.where(geometry.ring_boxes, again, measured)
             if not np.isfinite(measured).any():
                 return None
@@ -82,14 +84,19 @@ def fit(
 
 
 def _measured(
-    image: NDArray[np.float32], starless: bool, wanted: NDArray[np.bool_] | None = None
+    boxes: NDArray[np.float32],
+    shape: tuple[int, int],
+    starless: bool,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Levels of the boxes; without stars also where they are measured (`kernels.boxes.box_means`)."""
-    return box_means(image, wanted) if starless else box_levels(image, wanted)[None]
+    if starless:
+        return means_of_boxes(boxes, shape, wanted)
+    return levels_of_boxes(boxes, shape, wanted)[None]
 
 
 def _radial_profile(
-    image: NDArray[np.float32],
+    pixels: NDArray[np.float32],
     mesh: NDArray[np.float32],
     pedestal: float,
     geometry: SkyGeometry,
@@ -102,7 +109,7 @@ def _radial_profile(
     rows, columns = geometry.ring_rectangle
     shape = (rows[1] - rows[0], columns[1] - columns[0])
     smooth = geometry.model(mesh[..., None]).frame(shape, 0, (rows[0], columns[0]))
-    values = rings.ring_values(image, geometry.pixels, smooth, geometry.places, pedestal)
+    values = rings.ring_values(pixels, smooth, geometry.places, pedestal)
     if not starless:
         # The mode is that of the logarithms.
         values = np.log(values) * np.float32(1 / np.log(10))

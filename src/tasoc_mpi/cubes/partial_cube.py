@@ -148,7 +148,7 @@ def begin_rows(
 
 
 def allocate_content(content: CubeContent, part: Path) -> None:
-    """Make an unfinished cube in which only the pixels are missing."""
+    """Make an unfinished cube in which only the pixels are missing; their room is not reserved yet."""
     series = content.series
     allocate_cube(part, (*series.shape, len(series)), series.attributes, content.backgrounds)
     with h5py.File(part, "r+") as file:

@@ -20,13 +20,23 @@ from ..core.progress import progress
 from ..core.ranks import Ranks
 from ..kernels.background_model import BackgroundModel
 from ..products.ffi import FFIInfo
-from .background import background_model
+from .background import background_model, starless_model
 from .checkpoint import FITTED, LEFT_OUT, NO_SKY, Checkpoint
 from .frame_headers import FrameFacts, frame_facts
 from .frame_pixels import Frames
 from .frame_series import FrameSeries
 from .star_image import FEWEST_FRAMES
-from .tasks import CHUNK, FitStep, FlagsStep, HeadersStep, MovementStep, RowsStep, StarsStep
+from .tasks import (
+    CHUNK,
+    FitStep,
+    FlagsStep,
+    HeadersStep,
+    LoadStep,
+    MovementStep,
+    ReserveStep,
+    RowsStep,
+    StarsStep,
+)
 
 __all__ = [
     "fit_backgrounds",
@@ -34,6 +44,7 @@ __all__ = [
     "make_stars",
     "measure_movements",
     "read_headers",
+    "reserve",
     "rows_at_once",
     "write_rows",
 ]
@@ -45,11 +56,14 @@ _SYNC_EVERY = 5.0
 #: Blocks larger than this (bytes) gain nothing, unless reading a part of a file costs as much as all of it.
 _LARGEST_BLOCK = 1 << 30
 #: The same for the frames that the image of the stars is made of: they stay in the processor's cache.
-_LARGEST_STARS = 1 << 26
+_LARGEST_STARS = 1 << 24
+#: Bytes of a file that a rank takes from the disk at once: in memory that takes as long as writing a third.
+_RESERVED_AT_ONCE = 1 << 26
 #: Headers that a rank reads at once.
 _HEADERS = 8
-#: Blocks for each rank: the disk writes one while the next one is computed.
-_BLOCKS = 8
+#: Blocks for each rank: the disk writes one while the next one is computed, and few frames stay in the
+#: processor's cache.
+_BLOCKS = 32
 #: Reading fewer rows than this from many files takes longer than it should.
 _FEWEST_ROWS = 32
 
@@ -101,6 +115,8 @@ def read_headers(ranks: Ranks, paths: Sequence[Path | FFIInfo], name: str) -> It
     InputError
         See `frame_headers.frame_facts`.
     """
+    # Rank 0 needs kernels for the headers, too: all ranks load theirs at the same time.
+    ranks.share(LoadStep(), [(rank, rank + 1) for rank in range(ranks.size)], lambda *_: None)
     unread = [path for path in paths if isinstance(path, Path)]
     if ranks.size == 1 or len(unread) < len(paths):
         yield from map(frame_facts, progress(paths, len(paths), f"{name}: headers", "frames"))
@@ -166,7 +182,7 @@ def make_stars(
     index = {int(t): k for k, t in enumerate(chosen)}
 
     def note(first: int, last: int, fit: Any) -> None:
-        checkpoint.set_background("samples", index[first], int(file_digests[first]), *fit)
+        checkpoint.set_background("samples", index[first], int(file_digests[first]), *fit[:3])
 
     todo = chosen[~checkpoint.done("samples", file_digests[chosen])]
     _share(ranks, FitStep(frames, None), _of_frames(todo), note, checkpoint, f"{name}: stars", "frames")
@@ -194,7 +210,7 @@ def fit_backgrounds(
     checkpoint: Checkpoint,
     name: str,
 ) -> None:
-    """Fit the background of every frame that has none in the checkpoint.
+    """Fit the background of every frame that has none in the checkpoint; most get their flags with it.
 
     Parameters
     ----------
@@ -215,7 +231,12 @@ def fit_backgrounds(
             logger.warning("%s: nothing but NaN or zero; the frame is left out", path)
         elif verdict == NO_SKY and frames.excluded[first] > 0:
             logger.warning("%s: not enough usable pixels for its background; the frame is left out", path)
-        checkpoint.set_background("frames", first, int(digests[first]), *fit)
+        *background, flags = fit
+        checkpoint.set_background("frames", first, int(digests[first]), *background)
+        if flags is not None:
+            model = starless_model(frames.geometry, *background[1:])
+            digest = _flags_digests(file_digests[first:last], model, frames, stars)[0]
+            checkpoint.set_flags(first, int(digest), *flags)
 
     step = FitStep(frames, checkpoint.images if stars[1] else None)
     todo = np.flatnonzero(~checkpoint.done("frames", digests))
@@ -235,6 +256,13 @@ def _model_digests(
     )
 
 
+def _flags_digests(
+    file_digests: NDArray[np.uint32], model: BackgroundModel, frames: Frames, stars: tuple[int, bool]
+) -> NDArray[np.uint32]:
+    """Identify what the flags of frames depend on."""
+    return _model_digests(file_digests, model, frames.excluded, stars)
+
+
 def flag_frames(
     ranks: Ranks,
     frames: Frames,
@@ -246,9 +274,11 @@ def flag_frames(
 ) -> NDArray[np.uint32]:
     """Flag the background shenanigans; return the number of flagged pixels in every frame, shape (T,).
 
+    Frames that were flagged together with the fit of their background (`tasks.FitStep`) are not read again.
+
     Parameters are those of `make_stars` and `fit_backgrounds`.
     """
-    digests = _model_digests(file_digests, model, frames.excluded, stars)
+    digests = _flags_digests(file_digests, model, frames, stars)
     there = checkpoint.done("flags", digests)
     there[checkpoint.damaged_flags()] = False
 
@@ -288,6 +318,13 @@ def measure_movements(
     todo = np.flatnonzero(~checkpoint.done("movement", digests))
     _share(ranks, step, _of_frames(todo), note, checkpoint, f"{name}: movement", "frames")
     return checkpoint.movements()
+
+
+def reserve(ranks: Ranks, part: Path) -> None:
+    """Take the room for an unfinished cube from the disk; OSError if there is none."""
+    size = part.stat().st_size
+    pieces = [(first, min(first + _RESERVED_AT_ONCE, size)) for first in range(0, size, _RESERVED_AT_ONCE)]
+    ranks.share(ReserveStep(part), pieces, lambda *_: None)
 
 
 def write_rows(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import shutil
@@ -43,6 +42,7 @@ from .pipeline import (
     make_stars,
     measure_movements,
     read_headers,
+    reserve,
     rows_at_once,
     write_rows,
 )
@@ -326,7 +326,11 @@ def _make(
         series, quality, model, ref_frame, positions, source, movement, kind, options.backgrounds
     )
     flagged = flag_frames(ranks, frames, digests, model, stars, checkpoint, label)
-    allocate = functools.partial(allocate_content, content)
+
+    def allocate(path: Path) -> None:
+        allocate_content(content, path)
+        reserve(ranks, path)
+
     offsets = begin_rows(part, content.digest(), content.pixels, allocate, checkpoint)
     if not np.any(good & there):
         logger.warning("%s: no frame of good quality; the sum image is the mean of all", label)

@@ -57,12 +57,12 @@ def chosen_frames(
 
 
 def median_rows(
-    read: Callable[[int, int, int], NDArray[np.float32]],
+    read: Callable[[int, int, int, NDArray[np.float32]], object],
     frames: NDArray[np.int64],
     excluded: NDArray[np.int32],
     model: BackgroundModel,
     first: int,
-    last: int,
+    shape: tuple[int, int],
     buffers: Buffers | None = None,
 ) -> NDArray[np.float32]:
     """Some rows of the image of the stars.
@@ -70,30 +70,31 @@ def median_rows(
     Parameters
     ----------
     read : callable
-        Gives rows `first` to `last` of a frame, called with (frame, first, last).
+        Reads rows of a frame into an array, called with (frame, first row, last row, array).
     frames : ndarray of int64, shape (K,)
         See `chosen_frames`.
     excluded : ndarray of int32, shape (K,)
         First column of each that is left out.
     model : BackgroundModel
         Their backgrounds.
-    first, last : int
+    first : int
+        The first of them.
+    shape : (int, int)
+        Number of rows, and columns of a frame.
     buffers : Buffers, optional
         Where the frames' rows are kept.
 
     Returns
     -------
-    ndarray of float32, shape (last - first, C)
+    ndarray of float32, shape `shape`
         e-/s; zero where no frame has a value.
     """
-    rows = read(int(frames[0]), first, last)
-    images = (buffers or Buffers()).array("images", (len(frames), *rows.shape), np.float32)
-    images[0] = rows
-    for k in range(1, len(frames)):
-        images[k] = read(int(frames[k]), first, last)
+    images = (buffers or Buffers()).array("images", (len(frames), *shape), np.float32)
+    for image, t in zip(images, frames.tolist(), strict=True):
+        read(t, first, first + shape[0], image)
     model.subtract(images, row=first)
     for image, column in zip(images, excluded, strict=True):
         image[:, column:] = np.nan
-    out = np.empty(rows.shape, dtype="f4")
+    out = np.empty(shape, dtype="f4")
     blocks.frame_medians(images, blocks.sorting_network(len(frames)), out)
     return np.where(np.isfinite(out), out, np.float32(0))

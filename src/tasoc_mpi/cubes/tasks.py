@@ -7,6 +7,7 @@ the rank that computes a piece, nor on how rows are cut into pieces.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,16 +23,26 @@ from ..kernels import blocks
 from ..kernels.background_model import BackgroundModel, add_background
 from ..models.motion import ImageMovementKernel
 from ..products.ffi import read_rows
-from .background import fit_background, usable_pixels
+from .background import FLUX_CUTOFF, fit_background, load_kernels, starless_model, usable_pixels
 from .buffers import Buffers
 from .checkpoint import FITTED, LEFT_OUT, NO_SKY
-from .file_writing import write_at, writing
+from .file_writing import reserve_space, write_at, writing
 from .frame_headers import FrameFacts, frame_facts
 from .frame_pixels import Frames
 from .shared_images import SharedImages
 from .star_image import median_rows
 
-__all__ = ["CHUNK", "FitStep", "FlagsStep", "HeadersStep", "MovementStep", "RowsStep", "StarsStep"]
+__all__ = [
+    "CHUNK",
+    "FitStep",
+    "FlagsStep",
+    "HeadersStep",
+    "LoadStep",
+    "MovementStep",
+    "ReserveStep",
+    "RowsStep",
+    "StarsStep",
+]
 
 #: The median filter's window reaches so far to each side: 15 x 15 pixels.
 _HALF = 7
@@ -54,8 +65,66 @@ class HeadersStep:
 
 
 @dataclass(frozen=True)
+class LoadStep:
+    """The kernels of the fits, loaded from the cache of compiled ones: some tenths of a second."""
+
+    def compute(self, first: int, last: int) -> None:
+        """Use them once."""
+        # All that is made here stays: to look for garbage among it would take half as long again.
+        gc.disable()
+        try:
+            load_kernels()
+        finally:
+            gc.enable()
+
+
+@dataclass(frozen=True)
+class ReserveStep:
+    """The room for an unfinished cube."""
+
+    path: Path
+
+    def compute(self, first: int, last: int) -> None:
+        """Take the room for bytes `first` to `last` from the disk."""
+        reserve_space(self.path, first, last)
+
+
+#: Number of flagged pixels of a frame, and the checksum of the flags, which are in the file if there are any.
+Flags = tuple[int, int]
+
+
+def _flag(
+    rest: NDArray[np.float32], model: BackgroundModel, t: int, excluded: int, images: SharedImages, frame: int
+) -> Flags:
+    """Flag and write the pixels whose neighbourhood is for a time far above or below its usual level.
+
+    By definition: where the 15 x 15 median of (image - sum image) is more than 40 e-/s from its own median
+    over time. The usual level, sum image and median over time together, is the image of the stars: a median
+    over time itself. A median is above a limit where more than half of its window is, so no median is
+    computed.
+
+    Parameters
+    ----------
+    rest : ndarray of float32, shape (R, C)
+        A frame less the image of the stars; changed.
+    model : BackgroundModel
+        Its background is that of frame `t`.
+    excluded : int
+        First column that is left out by hand.
+    images : SharedImages
+    frame : int
+        Number of the frame in `images`.
+    """
+    model.subtract(rest[None], t)
+    rest[:, excluded:] = np.nan
+    flags = blocks.window_flags(rest, _HALF, _LIMIT)
+    count = int(np.count_nonzero(flags))
+    return count, images.write_mask(frame, flags) if count else 0
+
+
+@dataclass(frozen=True)
 class FitStep:
-    """The background of a frame."""
+    """The background of a frame, and its flags, where these depend on nothing but its background."""
 
     frames: Frames
     #: Holds the image of the stars that is taken out before the fit; None for a fit to the frame as it is.
@@ -65,22 +134,40 @@ class FitStep:
     def _stars(self) -> NDArray[np.float32] | None:
         return None if self.images is None else self.images.read_stars()
 
+    @functools.cached_property
+    def _buffers(self) -> Buffers:
+        return Buffers()
+
     def compute(
         self, first: int, last: int
-    ) -> tuple[int, NDArray[np.float32] | None, NDArray[np.float32] | None]:
-        """Verdict, levels (M, N) and profile (K,); None for both where there are none."""
-        image = self.frames.flux(first)
+    ) -> tuple[int, NDArray[np.float32] | None, NDArray[np.float32] | None, Flags | None]:
+        """Verdict, levels (M, N), profile (K,) and flags; None for what there is not."""
+        image = self.frames.flux(first, out=self._buffers.array("image", self.frames.shape, "f4"))
         # Row by row: where there is light the first rows have some.
         if not any(np.any(np.isfinite(row) & (row != 0)) for row in image):
-            return LEFT_OUT, None, None
+            return LEFT_OUT, None, None, None
         geometry = self.frames.geometry
         if self.frames.background_applied:
-            return FITTED, np.zeros(geometry.mesh_shape, "f4"), np.zeros(len(geometry.nodes), "f4")
-        usable = usable_pixels(image, int(self.frames.excluded[first]))
+            return FITTED, np.zeros(geometry.mesh_shape, "f4"), np.zeros(len(geometry.nodes), "f4"), None
+        excluded = int(self.frames.excluded[first])
+        usable = usable_pixels(image, excluded)
         if self._stars is not None:
-            image -= self._stars
+            _less_stars(image, self._stars)
         fitted = fit_background(image, usable, geometry, self._stars is not None)
-        return (NO_SKY, None, None) if fitted is None else (FITTED, *fitted)
+        if fitted is None:
+            return NO_SKY, None, None, None
+        if self.images is None:
+            return FITTED, *fitted, None
+        # Without stars the background of a frame does not depend on other frames (`starless_model`).
+        model = starless_model(geometry, *fitted)
+        return FITTED, *fitted, _flag(image, model, 0, excluded, self.images, first)
+
+
+def _less_stars(image: NDArray[np.float32], stars: NDArray[np.float32]) -> None:
+    """Take the image of the stars out of a frame."""
+    # Damaged pixels may be beyond the largest number.
+    with np.errstate(invalid="ignore", over="ignore"):
+        image -= stars
 
 
 @dataclass(frozen=True)
@@ -99,20 +186,15 @@ class StarsStep:
     def compute(self, first: int, last: int) -> list[int]:
         """Write rows `first` to `last`; return the checksum of each."""
         excluded = self.frames.excluded[self.chosen]
-        rows = median_rows(self.frames.flux, self.chosen, excluded, self.model, first, last, self._buffers)
+        shape = (last - first, self.frames.shape[1])
+        rows = median_rows(self.frames.flux, self.chosen, excluded, self.model, first, shape, self._buffers)
         self.images.write_stars(first, rows)
         return [zlib.crc32(row.tobytes()) for row in rows]
 
 
 @dataclass(frozen=True)
 class FlagsStep:
-    """Pixels of a frame whose neighbourhood is for a time far above or below its usual level.
-
-    By definition: where the 15 x 15 median of (image - sum image) is more than 40 e-/s from its own median
-    over time. The usual level, sum image and median over time together, is the image of the stars: a median
-    over time itself. A median is above a limit where more than half of its window is, so no median is
-    computed.
-    """
+    """The flags of a frame (`_flag`) whose background depends on other frames."""
 
     frames: Frames
     images: SharedImages
@@ -122,17 +204,15 @@ class FlagsStep:
     def _stars(self) -> NDArray[np.float32]:
         return self.images.read_stars()
 
-    def compute(self, first: int, last: int) -> tuple[int, int]:
-        """Number of flagged pixels, and the checksum of the flags, which are in the file if there are any."""
-        image = self.frames.flux(first)
-        # Of damaged pixels both may be infinite.
-        with np.errstate(invalid="ignore", over="ignore"):
-            image -= self._stars
-        self.model.subtract(image[None], first)
-        image[:, self.frames.excluded[first] :] = np.nan
-        flags = blocks.window_flags(image, _HALF, _LIMIT)
-        count = int(np.count_nonzero(flags))
-        return count, self.images.write_mask(first, flags) if count else 0
+    @functools.cached_property
+    def _buffers(self) -> Buffers:
+        return Buffers()
+
+    def compute(self, first: int, last: int) -> Flags:
+        """Flag and write the pixels of a frame."""
+        image = self.frames.flux(first, out=self._buffers.array("image", self.frames.shape, "f4"))
+        _less_stars(image, self._stars)
+        return _flag(image, self.model, first, int(self.frames.excluded[first]), self.images, first)
 
 
 @dataclass(frozen=True)
@@ -198,8 +278,6 @@ class RowsStep:
         for t in np.flatnonzero(self.flagged).tolist():
             row, column = np.nonzero(self.images.read_mask(t, first, last))
             block["pixel_flags"][row, column, t] |= PixelQualityFlags.BackgroundShenanigans
-        block["sumimage"], used = blocks.means(block["images"], block["pixel_flags"], self.good)
-        block["backgrounds_pixels_used"] = (2 * used > len(self.frames)).astype("u1")
         # No more than one block is ever written in vain.
         wait(self._writing)
         with writing(self.path):
@@ -225,24 +303,29 @@ class RowsStep:
             if name in self.offsets
         }
         flux, error = (self._buffers.array(name, (CHUNK, *shape[:2]), "f4") for name in ("flux", "error"))
+        total = np.zeros(shape[:2])
+        count, used = np.zeros((2, *shape[:2]), "i4")
         for t0 in range(0, len(self.frames), CHUNK):
             n = min(CHUNK, len(self.frames) - t0)
+            times = slice(t0, t0 + n)
             for k in range(n):
-                flux[k], error[k] = read_rows(self.frames.infos[t0 + k], first, last)
+                read_rows(self.frames.infos[t0 + k], first, last, out=(flux[k], error[k]))
             blocks.scatter(error[:n], block["images_err"], t0)
             # The errors are in the block: their memory is free for the flags.
-            flags = self._buffers.array("error", flux.shape, "u1")
-            for k in range(n):
-                flags[k] = ~usable_pixels(flux[k])
-                flags[k][:, self.excluded[t0 + k] :] |= _LEFT_OUT
-                flux[k][:, self.excluded[t0 + k] :] = np.nan
-            blocks.scatter(flags[:n], block["pixel_flags"], t0)
+            flags = self._buffers.array("error", flux.shape, "u1")[:n]
+            blocks.flag_pixels(flux[:n], FLUX_CUTOFF, self.excluded[times], _LEFT_OUT, flags)
+            blocks.scatter(flags, block["pixel_flags"], t0)
             self.model.subtract(flux[:n], t0, first)
+            blocks.add_frames(flux[:n], flags, self.good[times], total, count, used)
             blocks.scatter(flux[:n], block["images"], t0)
             if "backgrounds" in block:
                 flux[:n] = 0
                 add_background(flux[:n], self.model, t0, (first, 0), 1.0)
                 blocks.scatter(flux[:n], block["backgrounds"], t0)
+        mean = np.full(shape[:2], np.nan)
+        np.divide(total, count, out=mean, where=count > 0)
+        block["sumimage"] = mean.astype("f4")
+        block["backgrounds_pixels_used"] = (2 * used > len(self.frames)).astype("u1")
         return block
 
 

@@ -26,7 +26,7 @@ from ..core.progress import progress
 from ..core.quality import TESSQualityFlags
 from ..cubes.checkpoint import Checkpoint
 from ..cubes.consistency import one_a_cadence
-from ..cubes.file_writing import write_at
+from ..cubes.file_writing import reserve_space, write_at
 from ..cubes.frame_headers import BTC_PIXEL
 from ..cubes.frame_series import drop_unusable, reference_frame
 from ..cubes.partial_cube import begin_rows, end_cube
@@ -174,6 +174,7 @@ def _allocate(
     time, timecorr = info.series["time"], info.series["timecorr"]
     positions, source = tess_positions(part.parent, time, timecorr, wcs, ref_frame, BTC_PIXEL, options.spice)
     allocate_cube(part, info.shape, info.attributes, backgrounds=True)
+    reserve_space(part, 0, part.stat().st_size)
     with h5py.File(part, "r+") as file:
         for name, values in info.series.items():
             file.create_dataset(name, data=values)

@@ -209,6 +209,31 @@ def radial_weights(radii, first, step, n):
     return out
 
 
+@helper
+def _row_nodes(left, dy, n, first, step, nodes, fractions):
+    """Lower nodes of a row's pixels in a profile of n nodes, and fractions; node n for pixels beyond it.
+
+    Only the columns before the first number that is returned, and those from the second one on, are so far
+    from the centre that they have any. `left` and `dy` are the first column and the row, less the centre.
+    """
+    low = 0
+    high = nodes.shape[0]
+    if n >= 2:
+        while low < high and (left + low) * (left + low) + dy * dy >= first * first:
+            low += 1
+        while high > low and (left + high - 1) * (left + high - 1) + dy * dy >= first * first:
+            high -= 1
+    for a, b in ((0, low), (high, nodes.shape[0])):
+        for c in range(a, b):
+            dx = left + c
+            x = (math.sqrt(dx * dx + dy * dy) - first) / step
+            inside = (x >= 0.0) & (x <= n - 1)
+            j = min(int(x), n - 2) if inside else n
+            nodes[c] = j
+            fractions[c] = x - j if inside else 0.0
+    return low, high
+
+
 @kernel
 def add_background(frames, model, first, corner, factor):
     """Add a multiple of the model to a rectangle of pixels of some frames.
@@ -243,46 +268,42 @@ def add_background(frames, model, first, corner, factor):
     last = min(places[width - 1] + 4, n)
     nodes = np.empty(width, dtype=np.int64)
     fractions = np.empty(width)
+    # Two more nodes, which are zero, for pixels beyond the profile.
+    profiles = np.zeros((n_frames, k_nodes + 2))
+    for k in range(n_frames):
+        profiles[k, :k_nodes] = model.radial[:, first + k]
     # Four columns more than there are: weights of meshes of fewer boxes are zero there.
-    line = np.zeros(n + 4)
+    lines = np.zeros((n_frames, n + 4))
     values = np.empty(width)
     left = corner[1] + model.origin[1] - model.centre[1]
-    farthest = max(left * left, (left + width - 1) ** 2)
     for r in range(height):
         i0 = _axis_weights(r + corner[0], model.box, m, w)
         dy = r + corner[0] + model.origin[0] - model.centre[0]
-        # Columns with a profile, half open.
-        low = width
-        high = 0
-        if k_nodes >= 2 and farthest + dy * dy >= model.radial_first * model.radial_first:
-            for c in range(width):
-                dx = left + c
-                nodes[c] = -1
-                if dx * dx + dy * dy >= model.radial_first * model.radial_first:
-                    radius = math.sqrt(dx * dx + dy * dy)
-                    nodes[c], fractions[c] = _node(radius, model.radial_first, model.radial_step, k_nodes)
-                    if nodes[c] >= 0:
-                        low = min(low, c)
-                        high = c + 1
+        # Columns with a profile: those before `low` and those from `high` on.
+        low, high = _row_nodes(left, dy, k_nodes, model.radial_first, model.radial_step, nodes, fractions)
         for k in range(n_frames):
-            t = first + k
+            line = lines[k]
             line[:] = 0.0
             for i in range(min(4, m)):
                 for j in range(places[0], last):
-                    line[j] += w[i] * model.mesh[i0 + i, j, t]
-            for q in range(n_runs):
-                c0, c1 = runs[q], runs[q + 1]
-                j0 = places[c0]
+                    line[j] += w[i] * model.mesh[i0 + i, j, first + k]
+        # A run's weights stay in the nearest cache for all frames.
+        for q in range(n_runs):
+            c0, c1 = runs[q], runs[q + 1]
+            w0, w1, w2, w3 = wx[0, c0:c1], wx[1, c0:c1], wx[2, c0:c1], wx[3, c0:c1]
+            j0 = places[c0]
+            for k in range(n_frames):
+                line = lines[k]
                 a0, a1, a2, a3 = line[j0], line[j0 + 1], line[j0 + 2], line[j0 + 3]
-                w0, w1, w2, w3 = wx[0, c0:c1], wx[1, c0:c1], wx[2, c0:c1], wx[3, c0:c1]
-                part = values[c0:c1]
+                part = values[: c1 - c0]
                 for c in range(c1 - c0):
                     part[c] = w0[c] * a0 + w1[c] * a1 + w2[c] * a2 + w3[c] * a3
-            for c in range(low, high):
-                j = nodes[c]
-                if j >= 0:
-                    f = fractions[c]
-                    values[c] += (1.0 - f) * model.radial[j, t] + f * model.radial[j + 1, t]
-            row = frames[k, r]
-            for c in range(width):
-                row[c] += factor * values[c]
+                profile = profiles[k]
+                for a, b in ((c0, min(low, c1)), (max(high, c0), c1)):
+                    for c in range(a, b):
+                        j = nodes[c]
+                        f = fractions[c]
+                        part[c - c0] += (1.0 - f) * profile[j] + f * profile[j + 1]
+                row = frames[k, r, c0:c1]
+                for c in range(c1 - c0):
+                    row[c] += factor * part[c]

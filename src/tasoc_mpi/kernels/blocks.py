@@ -6,15 +6,14 @@ Arrays of pixels are (rows, columns, times), and inner loops run over time, whic
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .jit import helper, kernel
 
 __all__ = [
+    "add_frames",
+    "flag_pixels",
     "frame_medians",
-    "means",
     "scatter",
     "sorting_network",
     "window_flags",
@@ -51,39 +50,68 @@ def scatter(frames, out, first):
 
 
 @kernel
-def means(images, flags, good):
-    """Mean over the good frames, and how often a pixel was used for the background.
+def flag_pixels(frames, cutoff, excluded, left_out, flags):
+    """Flag pixels that do not show the sky, and those that are left out by hand, which become NaN.
 
     Parameters
     ----------
-    images : ndarray of float32, shape (R, C, T)
-    flags : ndarray of uint8, shape (R, C, T)
-    good : ndarray of bool, shape (T,)
+    frames : ndarray of float32, shape (K, R, C)
+    cutoff : float
+        Pixels that show the sky are from 0 to this.
+    excluded : ndarray of int32, shape (K,)
+        First column of each frame that is left out.
+    left_out : int
+        Flags of the pixels that are left out.
+    flags : ndarray of uint8, shape (K, R, C)
+        Set to 1 where a pixel does not show the sky, and to `left_out` as well where it is left out.
+    """
+    cutoff = np.float32(cutoff)
+    zero = np.float32(0)
+    for k in range(frames.shape[0]):
+        for r in range(frames.shape[1]):
+            line = frames[k, r]
+            out = flags[k, r]
+            for c in range(line.shape[0]):
+                # Comparisons with NaN are false.
+                out[c] = 0 if (line[c] >= zero) & (line[c] <= cutoff) else 1
+            for c in range(excluded[k], line.shape[0]):
+                out[c] |= left_out
+                line[c] = np.nan
 
-    Returns
-    -------
-    mean : ndarray of float32, shape (R, C)
-        Without NaN frames; NaN where there is nothing else.
-    used : ndarray of int64, shape (R, C)
+
+@kernel
+def add_frames(frames, flags, good, total, count, used):
+    """Add frames to sums over time.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (K, R, C)
+        Values that are not finite do not count.
+    flags : ndarray of uint8, shape (K, R, C)
+    good : ndarray of bool, shape (K,)
+        Frames of which the pixels are added.
+    total : ndarray, shape (R, C)
+        Sum over the good frames.
+    count : ndarray of int32, shape (R, C)
+        Number of its values.
+    used : ndarray of int32, shape (R, C)
         Number of frames (good or not) without flag 1.
     """
-    shape = images.shape[:2]
-    mean = np.empty(shape, dtype=np.float32)
-    used = np.empty(shape, dtype=np.int64)
-    for r in range(shape[0]):
-        for c in range(shape[1]):
-            total = 0.0
-            count = 0
-            n = 0
-            for t in range(images.shape[2]):
-                v = images[r, c, t]
-                if good[t] and math.isfinite(v):
-                    total += v
-                    count += 1
-                n += 1 - (flags[r, c, t] & 1)
-            mean[r, c] = total / count if count else np.nan
-            used[r, c] = n
-    return mean, used
+    infinite = np.float32(np.inf)
+    for r in range(frames.shape[1]):
+        sums = total[r]
+        counts = count[r]
+        uses = used[r]
+        for k in range(frames.shape[0]):
+            bits = flags[k, r]
+            for c in range(bits.shape[0]):
+                uses[c] += 1 - (bits[c] & 1)
+            if good[k]:
+                line = frames[k, r]
+                for c in range(line.shape[0]):
+                    there = abs(line[c]) < infinite
+                    sums[c] += line[c] if there else 0.0
+                    counts[c] += 1 if there else 0
 
 
 def sorting_network(n):
@@ -127,22 +155,24 @@ def frame_medians(frames, network, out):
     """
     n_frames, height, width = frames.shape
     lanes = np.empty((n_frames, _LANES), dtype=np.float32)
-    counts = np.empty(_LANES, dtype=np.int64)
+    counts = np.empty(_LANES, dtype=np.int32)
     infinite = np.float32(np.inf)
     for r in range(height):
         for c0 in range(0, width, _LANES):
             n = min(_LANES, width - c0)
             counts[:] = 0
             for k in range(n_frames):
+                line = frames[k, r, c0 : c0 + n]
+                lane = lanes[k]
                 for c in range(n):
-                    v = frames[k, r, c0 + c]
-                    there = abs(v) < infinite
-                    lanes[k, c] = v if there else infinite
-                    counts[c] += 1 if there else 0
+                    there = abs(line[c]) < infinite
+                    lane[c] = line[c] if there else infinite
+                    counts[c] += np.int32(1) if there else np.int32(0)
             for p in range(network.shape[0]):
                 low = lanes[network[p, 0]]
                 high = lanes[network[p, 1]]
-                for c in range(n):
+                # Also those beyond the last column: a fixed number is faster.
+                for c in range(_LANES):
                     a = low[c]
                     b = high[c]
                     low[c] = a if a < b else b
@@ -158,21 +188,50 @@ def frame_medians(frames, network, out):
 
 
 @helper
-def _count_row(values, r, limit, sign, high, low, valid):
-    """Add (sign 1) or take away (-1) a row's pixels beyond the limits in the columns' counts."""
-    for c in range(values.shape[1]):
-        d = values[r, c]
-        high[c] += sign if d > limit else 0
-        low[c] += sign if d < -limit else 0
-        valid[c] += sign if d == d else 0
+def _flag_span(values, r, half, limit, c0, c1, counts, out):
+    """Set the flags of columns `c0` to `c1` of a row; see `window_flags`.
+
+    `counts` is memory for three numbers of each column.
+    """
+    first = max(0, c0 - half)
+    last = min(values.shape[1], c1 + half)
+    high, low, valid = counts[0], counts[1], counts[2]
+    counts[:, : last - first] = 0
+    for i in range(max(0, r - half), min(values.shape[0], r + half + 1)):
+        line = values[i, first:last]
+        for c in range(line.shape[0]):
+            d = line[c]
+            high[c] += 1 if d > limit else 0
+            low[c] += 1 if d < -limit else 0
+            valid[c] += 1 if d == d else 0
+    a = 0
+    b = 0
+    n = 0
+    for c in range(min(c0 + half, last) - first):
+        a += high[c]
+        b += low[c]
+        n += valid[c]
+    for c in range(c0, c1):
+        enter = c + half
+        leave = c - half - 1
+        if enter < last:
+            a += high[enter - first]
+            b += low[enter - first]
+            n += valid[enter - first]
+        if leave >= first:
+            a -= high[leave - first]
+            b -= low[leave - first]
+            n -= valid[leave - first]
+        out[r, c] = 2 * a > n or 2 * b > n
 
 
 @kernel
 def window_flags(values, half, limit):
     """Pixels around which the median of a window is beyond a limit.
 
-    The median of a window is above a limit where more than half of its values are: counting them with
-    running sums costs the same for every window size, and no median is computed.
+    The median of a window is above a limit where more than half of its values are, so no median is
+    computed. In most of a frame few values are beyond the limit: they are counted in spans of columns, and
+    only where a window could have enough of them also for each window.
 
     Parameters
     ----------
@@ -189,49 +248,40 @@ def window_flags(values, half, limit):
     """
     n_rows, n_columns = values.shape
     out = np.zeros(values.shape, dtype=np.bool_)
-    high = np.zeros(n_columns, dtype=np.int16)
-    low = np.zeros(n_columns, dtype=np.int16)
-    valid = np.zeros(n_columns, dtype=np.int16)
     limit = np.float32(limit)
+    # Values beyond the limit and missing ones, by rows and spans; and sums of them over the rows of a window.
+    spans = (n_columns + _SPAN - 1) // _SPAN
+    counted = np.empty((n_rows, 2, spans), dtype=np.int32)
+    for r in range(n_rows):
+        for s in range(spans):
+            line = values[r, s * _SPAN : (s + 1) * _SPAN]
+            n_beyond = np.int32(0)
+            n_missing = np.int32(0)
+            for c in range(line.shape[0]):
+                n_beyond += np.int32(1) if abs(line[c]) > limit else np.int32(0)
+                n_missing += np.int32(1) if line[c] != line[c] else np.int32(0)
+            counted[r, 0, s] = n_beyond
+            counted[r, 1, s] = n_missing
+    near = np.zeros((2, spans), dtype=np.int32)
+    counts = np.empty((3, _SPAN + 2 * half), dtype=np.int16)
     for r in range(min(half, n_rows)):
-        _count_row(values, r, limit, 1, high, low, valid)
+        near += counted[r]
     for r in range(n_rows):
         if r + half < n_rows:
-            _count_row(values, r + half, limit, 1, high, low, valid)
+            near += counted[r + half]
         if r - half - 1 >= 0:
-            _count_row(values, r - half - 1, limit, -1, high, low, valid)
+            near -= counted[r - half - 1]
         rows = min(n_rows - 1, r + half) - max(0, r - half) + 1
-        for c0 in range(0, n_columns, _SPAN):
+        for s in range(spans):
+            c0 = s * _SPAN
             c1 = min(c0 + _SPAN, n_columns)
-            first = max(0, c0 - half)
-            last = min(n_columns, c1 + half)
             beyond = 0
-            there = 0
-            for c in range(first, last):
-                beyond += high[c] + low[c]
-                there += valid[c]
-            narrowest = 2 * half + 1 if last - first == c1 - c0 + 2 * half else min(half + 1, n_columns)
+            missing = 0
+            for i in range(max(0, c0 - half) // _SPAN, (min(n_columns, c1 + half) - 1) // _SPAN + 1):
+                beyond += near[0, i]
+                missing += near[1, i]
+            narrowest = 2 * half + 1 if c0 >= half and c1 + half <= n_columns else min(half + 1, n_columns)
             # No window of these columns can have more than half of its values beyond a limit.
-            missing = rows * (last - first) - there
-            if 2 * beyond <= rows * narrowest - missing:
-                continue
-            a = 0
-            b = 0
-            n = 0
-            for c in range(first, min(c0 + half, n_columns)):
-                a += high[c]
-                b += low[c]
-                n += valid[c]
-            for c in range(c0, c1):
-                enter = c + half
-                leave = c - half - 1
-                if enter < n_columns:
-                    a += high[enter]
-                    b += low[enter]
-                    n += valid[enter]
-                if leave >= first:
-                    a -= high[leave]
-                    b -= low[leave]
-                    n -= valid[leave]
-                out[r, c] = 2 * a > n or 2 * b > n
+            if 2 * beyond > rows * narrowest - missing:
+                _flag_span(values, r, half, limit, c0, c1, counts, out)
     return out

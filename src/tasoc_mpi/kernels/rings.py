@@ -66,17 +66,15 @@ def _mode(values, n, density, smooth):
 
 
 @kernel
-def ring_values(image, pixels, smooth, places, level):
+def ring_values(values, smooth, places, level):
     """Pixels of the rings with a level in place of their smooth sky; NaN where that is not positive.
 
     Parameters
     ----------
-    image : ndarray of float32, shape (R, C)
-        NaN where a pixel is not to be used.
-    pixels : ndarray of uint32, shape (P,)
-        Flat indices.
+    values : ndarray of float32, shape (P,)
+        Pixels of the rings; NaN where one is not to be used.
     smooth : ndarray of float32, shape (H, W)
-        The smooth sky in a rectangle that holds all of `pixels`.
+        The smooth sky in a rectangle that holds all of them.
     places : ndarray of uint32, shape (P,)
         0-based flat indices of the pixels in the rectangle.
     level : float
@@ -85,39 +83,45 @@ def ring_values(image, pixels, smooth, places, level):
     -------
     ndarray of float32, shape (P,)
     """
-    values = image.ravel()
     sky = smooth.ravel()
-    out = np.empty(pixels.shape[0], dtype=np.float32)
-    for i in range(pixels.shape[0]):
-        v = values[pixels[i]] - sky[places[i]] + level
+    out = np.empty(values.shape[0], dtype=np.float32)
+    for i in range(values.shape[0]):
+        v = values[i] - sky[places[i]] + level
         out[i] = v if v > 0.0 else np.nan
     return out
 
 
 @kernel
-def less_profile(image, pixels, radii, profile, first, step, out):
-    """Take a radial profile out of the pixels that have one.
+def less_profile(values, pixels, radii, profile, first, step, boxes):
+    """Take a radial profile out of the pixels of the rings.
 
     Parameters
     ----------
-    image : ndarray of float32, shape (R, C)
+    values : ndarray of float32, shape (P,)
     pixels : ndarray of uint32, shape (P,)
-        Flat indices of the pixels with a profile.
+        Where they are in `boxes`, flat indices.
     radii : ndarray, shape (P,)
         Their distances from the centre.
     profile : ndarray of float32, shape (K,)
         At nodes from `first` on in steps of `step`; linear between them, which cover all pixels.
     first, step : float
-    out : ndarray of float32, shape (R, C)
-        These of its pixels are set to the image's less the profile.
+    boxes : ndarray of float32, shape (M, N, B, B)
+        The pixels of a frame (`boxes.in_boxes`); those of the rings are set to the result.
+
+    Returns
+    -------
+    ndarray of float32, shape (P,)
     """
-    values = image.ravel()
-    flat = out.ravel()
-    for i in range(pixels.shape[0]):
+    flat = boxes.ravel()
+    out = np.empty(values.shape[0], dtype=np.float32)
+    for i in range(values.shape[0]):
         x = (radii[i] - first) / step
         j = min(int(x), profile.shape[0] - 2)
         f = x - j
-        flat[pixels[i]] = values[pixels[i]] - ((1.0 - f) * profile[j] + f * profile[j + 1])
+        out[i] = values[i] - ((1.0 - f) * profile[j] + f * profile[j + 1])
+    for i in range(values.shape[0]):
+        flat[pixels[i]] = out[i]
+    return out
 
 
 @kernel
@@ -148,10 +152,13 @@ def ring_levels(values, starts, fewest, sigma, starless):
     out = np.full(starts.shape[0] - 1, np.nan)
     density = np.empty(4096)
     smooth = np.empty(4096)
+    finite = np.empty(values.shape[0], dtype=np.float32)
     for k in range(out.shape[0]):
-        ring = values[starts[k] : starts[k + 1]]
-        ring = ring[np.isfinite(ring)]
-        n = ring.shape[0]
+        n = 0
+        for i in range(starts[k], starts[k + 1]):
+            finite[n] = values[i]
+            n += 1 if math.isfinite(values[i]) else 0
+        ring = finite[:n]
         if n < max(fewest, 2):
             continue
         if starless:

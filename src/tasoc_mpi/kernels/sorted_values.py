@@ -11,6 +11,9 @@ from .jit import helper, kernel
 
 __all__ = ["first_from", "order_of", "sort"]
 
+#: Parts of so few values are sorted by insertion.
+_FEW = 20
+
 
 @helper
 def first_from(values, value):
@@ -77,7 +80,7 @@ def sort(values):
     n = 0
     low, high = zero, values.shape[0] - 1
     while True:
-        while low < high:
+        while high - low >= _FEW:
             last, first = _divide(values, low, high)
             if last - low < high - first:
                 waiting[n, 0] = first
@@ -89,10 +92,17 @@ def sort(values):
                 low = first
             n += 1
         if n == 0:
-            return
+            break
         n -= 1
         low = waiting[n, 0]
         high = waiting[n, 1]
+    for i in range(1, values.shape[0]):
+        value = values[i]
+        place = i
+        while place > 0 and values[place - 1] > value:
+            values[place] = values[place - 1]
+            place -= 1
+        values[place] = value
 
 
 @helper

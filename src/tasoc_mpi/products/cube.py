@@ -190,7 +190,7 @@ class Cube:
 def allocate_cube(
     path: Path, shape: tuple[int, int, int], attributes: Mapping[str, Any], backgrounds: bool = False
 ) -> None:
-    """Make an unfinished cube file with room for its three large arrays.
+    """Make an unfinished cube file with its three large arrays, for which the disk has not reserved room yet.
 
     Parameters
     ----------
@@ -201,14 +201,14 @@ def allocate_cube(
     attributes : mapping
         The attributes of `images`, all of `ATTRIBUTES`; None for unknown ones.
     backgrounds : bool
-        Make room for a background that is stored pixel by pixel, too.
+        Also store the background pixel by pixel.
 
     Raises
     ------
     KeyError
         If an attribute is missing.
     OSError
-        If there is no room on the disk.
+        If the file cannot be written.
     """
     with h5py.File(path, "w", alignment_threshold=_ALIGNMENT // 16, alignment_interval=_ALIGNMENT) as file:
         file.attrs["FORMAT"] = FORMAT
@@ -233,10 +233,6 @@ def allocate_cube(
             file["images"].attrs["SIMULATD"] = True
         file.attrs["CREATOR"] = creator()
         file.attrs["SETTINGS"] = "\n".join(load_settings().unusual())
-    size = path.stat().st_size
-    with open(path, "r+b") as raw:
-        # A sparse file would fail with a bus error when the disk fills up: ask for the blocks now.
-        os.posix_fallocate(raw.fileno(), 0, size)
 
 
 def write_wcs(file: h5py.File, wcs: FrameWCS, headers: list[str], ref_frame: int) -> None:

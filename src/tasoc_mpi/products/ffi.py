@@ -110,7 +110,11 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
 
 
 def read_rows(
-    info: FFIInfo, first: int, last: int, errors: bool = True
+    info: FFIInfo,
+    first: int,
+    last: int,
+    errors: bool = True,
+    out: tuple[NDArray[np.float32] | None, NDArray[np.float32] | None] = (None, None),
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Read some rows of science pixels.
 
@@ -121,6 +125,8 @@ def read_rows(
         Rows of the science pixels, half open.
     errors : bool
         Read the uncertainties too.
+    out : pair of (ndarray of float32, shape (last - first, C), or None)
+        Memory for flux and uncertainties.
 
     Returns
     -------
@@ -133,9 +139,10 @@ def read_rows(
         If the pixels cannot be read; with `errors`, if the uncertainties are missing or of another size.
     """
     if info.pixels is not None:
-        return info.pixels.read(info, first, last, errors)
+        found = info.pixels.read(info, first, last, errors)
+        return _placed(found[0], out[0]), None if found[1] is None else _placed(found[1], out[1])
     with FITSReader(info.path) as reader:
-        flux = science_pixels(reader, info, info.image, first, last)
+        flux = science_pixels(reader, info, info.image, first, last, out[0])
         if not errors:
             return flux, None
         extension = info.error or reader.error(info.image)
@@ -146,7 +153,15 @@ def read_rows(
                 f"{info.path}: the uncertainties have {extension.shape[0]} x {extension.shape[1]} pixels, "
                 f"the image {info.image.shape[0]} x {info.image.shape[1]}; {WAY_OUT}"
             )
-        error = science_pixels(reader, info, extension, first, last)
+        error = science_pixels(reader, info, extension, first, last, out[1])
         if last == info.shape[0]:
             reader.check_end()
         return flux, error
+
+
+def _placed(pixels: NDArray[np.float32], out: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Pixels, in `out` if that is given."""
+    if out is None:
+        return pixels
+    out[:] = pixels
+    return out
