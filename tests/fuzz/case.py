@@ -134,7 +134,7 @@ def _main(options: Sequence[str]) -> int:
         return 0
     # It takes longer to build than most cases take.
     build, parser = cli.build_parser, _parser()
-    cli.build_parser = lambda: parser
+    cli.build_parser = lambda *_: parser
     try:
         return cli.main(options)
     finally:
