@@ -74,7 +74,7 @@ class BackgroundModel(NamedTuple):
         return total
 
 
-@helper(inline="always")
+@helper
 def _spline(x):
     """Weights of the four B-spline coefficients around the fractional place x in [0, 1)."""
     y = 1.0 - x
@@ -85,7 +85,7 @@ def _spline(x):
     return w0, w1, w2, w3
 
 
-@helper(inline="always")
+@helper
 def _place(pixel, box):
     """First of the four coefficients that a pixel needs, and the fractional place."""
     x = (pixel + 0.5) / box - 0.5
@@ -121,7 +121,7 @@ def _axis_weights(pixel, box, n, weights):
     return start
 
 
-@helper(inline="always")
+@helper
 def _node(radius, first, step, n):
     """Lower node and fraction of a radius between linear nodes; node -1 outside of them."""
     x = (radius - first) / step

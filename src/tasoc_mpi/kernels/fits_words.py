@@ -12,7 +12,7 @@ __all__ = ["sign_hdus", "store_columns"]
 _DATASUM, _CHECKSUM = 11, 91
 
 
-@helper(inline="always")
+@helper
 def _swapped(word):
     """A 32-bit word with its bytes in the opposite order."""
     # numba's shifts have 64 bits.
@@ -24,7 +24,7 @@ def _swapped(word):
     )
 
 
-@helper(inline="always")
+@helper
 def _swapped_long(word):
     """A 64-bit word with its bytes in the opposite order."""
     bytes_, pairs = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
@@ -147,7 +147,7 @@ def _write_complement(content, place, value):
         content[place + (k + 13) % 16] = fourth
 
 
-@helper(inline="always")
+@helper
 def _excluded(character):
     """Whether a character is punctuation between digits, capitals and small letters."""
     return 0x3A <= character <= 0x40 or 0x5B <= character <= 0x60

@@ -14,7 +14,7 @@ from .sorted_values import first_from, order_of
 __all__ = ["flood", "smooth", "watershed_markers"]
 
 
-@helper(inline="always")
+@helper
 def _mirror(i, n):
     """Index mirrored at the outer edges of the first and last pixel (c b a | a b c | c b a)."""
     while i < 0 or i >= n:
@@ -274,7 +274,7 @@ def watershed_markers(
     return markers, number, candidates, patches
 
 
-@helper(inline="always")
+@helper
 def _before(heights, ages, i, j):
     """Whether entry `i` of the heap comes before entry `j`: lower first, then older."""
     return heights[i] < heights[j] or (heights[i] == heights[j] and ages[i] < ages[j])

@@ -61,7 +61,7 @@ def _cubic_residual_std(x, y, weight):
     return math.sqrt(_square_sum(residual, x.size) / x.size)
 
 
-@helper(inline="always")
+@helper
 def _legendre(x, basis):
     """Legendre polynomials of the orders 1 to 3, behind that of the order 0."""
     basis[1] = x

@@ -54,7 +54,7 @@ def pack_projection(crval: NDArray[np.float64], cd: NDArray[np.float64]) -> NDAr
     return np.ascontiguousarray(np.stack([u, v, pole], axis=1))
 
 
-@helper(inline="always")
+@helper
 def _polynomials(a, b, t, u, v):
     """Values and both derivatives of sum a[t, p, q] u^p v^q and of that of b, by Horner's scheme in u and v.
 
@@ -80,7 +80,7 @@ def _polynomials(a, b, t, u, v):
     return f, fu, fv, h, hu, hv
 
 
-@helper(inline="always")
+@helper
 def _quartic(c, u, v):
     """Value and both derivatives of a polynomial of order 4, as `_polynomials` computes them."""
     f, fu, fv = c[4, 0], 0.0, 0.0
@@ -101,7 +101,7 @@ def _quartic(c, u, v):
     return f * u + g, fu * u + f, fv * u + gv
 
 
-@helper(inline="always")
+@helper
 def _invert_sip(target_u, target_v, a, b, t, u, v):
     """Solve u + A(u, v) = U, v + B(u, v) = V in frame t by Newton's method from (u, v)."""
     found = False
