@@ -188,6 +188,10 @@ def test_real_files(real, tmp_path, capsys):
     assert "1 point\n" in shown
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"{cutout.name[:-5]}_lc{suffix}" for suffix in (".ecsv", ".fits.gz", ".png")}
+    meta = tasoc_mpi.read_lightcurve(tmp_path / "out" / f"{cutout.name[:-5]}_lc.fits.gz").meta
+    assert meta["SECTOR"] == 18
+    assert "TICID" not in meta
+    assert "OBJECT" not in meta
     renamed = shutil.copy(cutout, tmp_path / "cutout.fits")
     with tasoc_mpi.open_star(renamed, starid=5, output_folder=tmp_path) as pho:
         folder = Path(pho.input_folder)

@@ -81,7 +81,9 @@ def primary_cards(
 
 
 def _name_cards(starid: int) -> bytes:
-    """The cards OBJECT and TICID."""
+    """The cards OBJECT and TICID; none for the star of a cut-out that has no number (0)."""
+    if not starid:
+        return b""
     word = f"'{f'TIC {starid}':<8}'"
     name = f"OBJECT  = {word:<20} / string version of TICID"
     return f"{name:<80}{f'TICID   = {starid:>20} / unique TESS target identifier':<80}".encode("ascii")

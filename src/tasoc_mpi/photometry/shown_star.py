@@ -188,6 +188,7 @@ class ShownStar(StampStars):
         from astropy.time import Time
 
         columns, rate = self._columns.arrays, u.electron / u.s
+        name = f"TIC {self.starid}" if self.starid else None
         known = np.isfinite(columns["flux"])
         centroid = columns["pos_centroid"][known] * u.pixel
         return TessLightCurve(
@@ -202,8 +203,8 @@ class ShownStar(StampStars):
                 "centroid_row": centroid[:, 1],
             },
             meta={
-                "LABEL": f"TIC {self.starid}", "TARGETID": self.starid, "TICID": self.starid,
-                "OBJECT": f"TIC {self.starid}", "SECTOR": self.sector, "CAMERA": self.camera, "CCD": self.ccd,
+                "LABEL": name, "TARGETID": self.starid or None, "TICID": self.starid or None,
+                "OBJECT": name, "SECTOR": self.sector, "CAMERA": self.camera, "CCD": self.ccd,
                 "RA": self.target["ra_J2000"], "DEC": self.target["decl_J2000"], "MISSION": "TESS",
                 "TESSMAG": self.target["tmag"], "PHOTMET": self.method, "AUTHOR": "TASOC",
             },

@@ -115,7 +115,8 @@ def raw_curve(table: LightCurveTable) -> RawCurve:
     facts: dict[str, Any] = {key: table.column(name, dtype) for key, (name, dtype) in _COLUMNS.items()}
     facts["corrector_quality"] = table.photometry_quality
     for key, card in _CARDS.items():
-        facts[key] = table.primary.values.get(card)
+        # The star of a cut-out may have no number.
+        facts[key] = table.primary.values.get(card, 0 if key == "starid" else None)
         if not is_integer(facts[key]):
             raise InputError(f"{path}: {card} is {facts[key]!r} in its header; {WAY_OUT}")
     step = table.hdu.values.get("TIMEDEL")
