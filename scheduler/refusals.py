@@ -41,6 +41,9 @@ def check_writable(options: RunOptions, path: Path) -> None:
             there = there.parent
         if not there.is_dir():
             raise InputError(f"{folder}: cannot be made ({there} is no folder); choose another --output")
+        # A file system such as /proc refuses every file, whatever the permissions are.
+        if not os.statvfs(there).f_blocks:
+            raise InputError(f"{folder}: {there} has no room for files; choose another --output")
         if not os.access(there, os.W_OK | os.X_OK):
             what = "not writable" if there == folder else f"cannot be made ({there} is not writable)"
             raise InputError(f"{folder}: {what}; change its permissions or choose another --output")

@@ -135,15 +135,16 @@ def test_stars_by_a_file_and_by_a_cone(simulated, tmp_path, capsys):
 
 
 def test_json_of_the_results(simulated, tmp_path, capsys):
-    """`status`, `summary` and `publish` print the same counts for programs."""
+    """`status`, `summary` and `publish` print the same counts for programs, and `report` its numbers."""
     folder = simulated.copy(tmp_path)
     assert cli.main(["-q", "run", str(folder), "--tmag-max", "11"]) == 0
     capsys.readouterr()
     found = {}
-    for command in ("status", "summary", "publish"):
+    for command in ("status", "summary", "publish", "report"):
         assert cli.main(["-q", command, str(folder), "--json"]) == 0
         found[command] = json.loads(capsys.readouterr().out)
     assert found["status"]["counts"] == found["summary"]["counts"] == found["publish"]["counts"]
+    assert found["report"] == json.loads((folder / "output" / "report.json").read_text())
     assert sum(one["rows"] for one in found["status"]["ccds"]) == found["status"]["rows"]
     assert found["status"]["stars"] <= found["status"]["rows"]
 
@@ -216,6 +217,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(simulated, tmp_path, monkeypatch
         (["--output", closed], "not writable"),
         (["--output", closed / "inner"], "cannot be made"),
         (["--output", tmp_path / "file" / "inner"], "no folder"),
+        (["--output", "/proc/x"], "/proc has no room for files"),
         (["--cube", "staged", "--scratch", tmp_path / "nowhere"], "--scratch"),
         (["--version", "100"], "--version"),
         (["--ranks", "1"], "--ranks"),
@@ -244,7 +246,7 @@ def test_who_skips_a_star_is_said(simulated, tmp_path, capsys):
     assert cli.main(["status", str(folder), "--stars", "100"]) == 0
     status = capsys.readouterr().out
     for text in (end, status):
-        assert f"SKIPPED: the light of {len(found['skipped'])} row(s)" in text
+        assert f"SKIPPED: the light of {len({one['starid'] for one in found['skipped']})} star(s)" in text
         assert re.search(rf"`tasoc-mpi show \d+ {folder}` shows the first", text)
     lines = dict(re.findall(r"  by TIC (\d+) \(Tmag [\d.]+\): (.*)", status))
     for one in found["skipped"]:

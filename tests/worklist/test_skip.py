@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasoc_mpi.core.messages import TASK_DTYPE
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.worklist.skip_lines import skipped_lines
 from tasoc_mpi.worklist.skip_rule import StarIndex, groups, primaries, skip_rule
 
 OK, ERROR, WARNING, ABORT, UNKNOWN = STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT, STATUS.UNKNOWN
@@ -220,3 +221,19 @@ def test_many_stars_are_quick():
     )
     assert (found >= 0).sum() > n / 4
     assert time.process_time() - start < 10
+
+
+def test_lines_about_skipped_stars_name_a_star_once():
+    """Stars 1 and 2 have two rows each; star 3 is in the masks of two stars."""
+    rows = np.zeros(8, TASK_DTYPE)
+    rows["starid"], rows["tmag"] = [1, 1, 4, 2, 2, 3, 5, 3], [7, 7, 8, 9, 9, 10, 11, 10]
+    skipped_by = np.array([-1, -1, -1, 0, 1, 0, 2, 2])
+    lines = list(skipped_lines(rows, skipped_by, "sector1", 3, " --photometry halo"))
+    assert lines == [
+        "SKIPPED: the light of 3 star(s) is in the light curve of a brighter star",
+        "  by TIC 1 (Tmag 7.00): TIC 2, TIC 3",
+        "  by TIC 4 (Tmag 8.00): TIC 5, TIC 3",
+        "  `tasoc-mpi show 1 sector1 --photometry halo` shows the first of these stars",
+    ]
+    assert list(skipped_lines(rows, skipped_by, "sector1", 1))[2] == "  and 2 star(s) by 1 other star(s)"
+    assert list(skipped_lines(rows, np.full(8, -1), "sector1", 3)) == []

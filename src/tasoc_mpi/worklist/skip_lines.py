@@ -1,4 +1,4 @@
-"""Why rows are SKIPPED, in lines for the user: which star is in the way, and how to look at it."""
+"""Why stars are SKIPPED, in lines for the user: which star is in the way, and how to look at it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def skipped_lines(
 ) -> Iterator[str]:
     """The stars that skip others, those with the most first, and the command that shows one of them.
 
+    Stars are counted, of which each may have several rows.
+
     Parameters
     ----------
     rows : ndarray
@@ -53,18 +55,24 @@ def skipped_lines(
     skipped = np.flatnonzero(skipped_by >= 0)
     if not skipped.size or most < 1:
         return
-    skipping, first, count = np.unique(skipped_by[skipped], return_index=True, return_counts=True)
+    starid = rows["starid"]
+    # The first row of each pair of stars, in the order of the work list.
+    pairs = np.stack((starid[skipped_by[skipped]], starid[skipped]), axis=1)
+    skipped = skipped[np.sort(np.unique(pairs, axis=0, return_index=True)[1])]
+    others, by = starid[skipped], starid[skipped_by[skipped]]
+    skipping, first, count = np.unique(by, return_index=True, return_counts=True)
     order = np.lexsort((first, -count))
-    yield f"SKIPPED: the light of {len(skipped)} row(s) is in the light curve of a brighter star"
+    yield f"SKIPPED: the light of {len(np.unique(others))} star(s) is in the light curve of a brighter star"
     for place in order[:most].tolist():
-        star = rows[skipping[place]]
-        names = [f"TIC {starid}" for starid in rows["starid"][skipped_by == skipping[place]][:_NAMED]]
+        tmag = rows["tmag"][skipped_by[skipped[first[place]]]]
+        names = [f"TIC {other}" for other in others[by == skipping[place]][:_NAMED]]
         more = f" and {count[place] - len(names)} more" if count[place] > len(names) else ""
-        yield f"  by TIC {star['starid']} (Tmag {number(star['tmag'], 2)}): {', '.join(names)}{more}"
+        yield f"  by TIC {skipping[place]} (Tmag {number(tmag, 2)}): {', '.join(names)}{more}"
     if len(order) > most:
-        yield f"  and {int(count[order[most:]].sum())} rows by {len(order) - most} other stars"
-    starid = rows["starid"][skipping[order[0]]]
-    yield f"  `tasoc-mpi show {starid} {shlex.quote(fspath(folder))}{options}` shows the first of these stars"
+        rest = np.isin(by, skipping[order[most:]])
+        yield f"  and {len(np.unique(others[rest]))} star(s) by {len(order) - most} other star(s)"
+    shown = f"tasoc-mpi show {skipping[order[0]]} {shlex.quote(fspath(folder))}{options}"
+    yield f"  `{shown}` shows the first of these stars"
 
 
 def skipped_values(rows: NDArray[np.void], skipped_by: NDArray[np.int64]) -> list[dict[str, Any]]:
