@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
+import pytest
 from house import ROOT
+
+from tasoc_mpi.kernels import jit
 
 
 def decorators(node: ast.AST) -> set[str]:
@@ -51,6 +55,49 @@ def test_only_compiled_functions_call_helpers():
             # Modules of kernels have names that no other module has.
             sources[path.stem if path.parent.name == "kernels" else str(path)] = path.read_text()
     assert called_by_python(sources) == set()
+
+
+def python_functions(tree: ast.AST) -> set[int]:
+    """Lines that use the ``.py_func`` of a kernel otherwise than for its attributes, such as its name."""
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return {
+        node.lineno
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr == "py_func" and id(node) not in inner)
+        or (isinstance(node, ast.Constant) and node.value == "py_func")
+    }
+
+
+def test_nothing_calls_the_python_function_of_a_kernel():
+    """It would call helpers from Python."""
+    found = {
+        (str(path), line)
+        for part in ("src", "worker", "scheduler", "benchmarks")
+        for path in (ROOT / part).rglob("*.py")
+        for line in python_functions(ast.parse(path.read_text()))
+    }
+    assert found == set()
+    uses = "f = k.py_func\nk.py_func(1)\ng(k.py_func)\ngetattr(k, 'py_func')\nk.py_func.__name__\n"
+    assert python_functions(ast.parse(uses)) == {1, 2, 3, 4}
+
+
+def test_a_helper_refuses_a_call_from_python():
+    @jit.helper
+    def twice(a):
+        return 2 * a
+
+    @jit.helper(fastmath=True)
+    def more(a):
+        return twice(a) + 1
+
+    @jit.kernel(cache=False)
+    def total(a):
+        return more(a)
+
+    assert total(np.float64(3)) == 7
+    for call in (twice, more, total.py_func):
+        with pytest.raises(TypeError, match=r"test_jit\.(twice|more): only compiled functions can call it"):
+            call(np.float64(3))
 
 
 def test_a_helper_that_python_calls_is_found():
