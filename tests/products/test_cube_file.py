@@ -13,6 +13,7 @@ from ffi_files import series
 
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
+from tasoc_mpi.cubes.file_writing import reserve_space
 from tasoc_mpi.products.cube import ATTRIBUTES, FORMAT_VERSION, allocate_cube, open_cube
 from tasoc_mpi.products.hdf5_read import HDF5Reader
 
@@ -202,12 +203,15 @@ def test_arrays_of_different_shape(copy: Path) -> None:
     refused(copy, "pixel_flags has another shape")
 
 
-def test_allocated_cube_is_unfinished_and_whole(tmp_path: Path) -> None:
+def test_allocated_cube_is_unfinished_and_takes_its_room(tmp_path: Path) -> None:
     path = tmp_path / "new.hdf5"
     allocate_cube(path, (10, 20, 30), dict.fromkeys(ATTRIBUTES, 1))
-    # Its blocks are on the disk: writing to it later cannot fail for want of room.
-    assert path.stat().st_blocks * 512 >= 10 * 20 * 30 * 9
     refused(path, "unfinished")
+    content = path.read_bytes()
+    reserve_space(path, 0, len(content))
+    # Its blocks are on the disk: writing to it later cannot fail for want of room.
+    assert path.stat().st_blocks * 512 >= len(content) > 10 * 20 * 30 * 9
+    assert path.read_bytes() == content
     with pytest.raises(KeyError, match="CRSPOC"):
         allocate_cube(path, (1, 1, 1), {key: 1 for key in ATTRIBUTES if key != "CRSPOC"})
 
