@@ -12,8 +12,8 @@ import pytest
 from ffi_files import series
 
 from tasoc_mpi.core.errors import InputError, MissingInput
-from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
 from tasoc_mpi.cubes.file_writing import reserve_space
+from tasoc_mpi.cubes.prepare import PrepareOptions, prepare_folder
 from tasoc_mpi.products.cube import ATTRIBUTES, FORMAT_VERSION, allocate_cube, open_cube
 from tasoc_mpi.products.hdf5_read import HDF5Reader
 
