@@ -176,6 +176,15 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
     assert [path for path in (folder / "output/cbv").iterdir() if path.suffix != ".lock"] == [own]
 
 
+def test_too_few_frames_are_named(area, tmp_path, caplog):
+    few = {name: getattr(area, name)[:, :15] for name in ("own", "quiet", "flux")}
+    output = write_run(tmp_path, replace(area, time=area.time[:15], **few))
+    with pytest.raises(InputError, match="no area has enough"):
+        make_vectors(tmp_path / "todo.sqlite", output, Ranks())
+    assert "too few frames (15)" in caplog.text
+    assert [file.name for file in (output / "cbv").iterdir()] == ["cbv.lock"]
+
+
 def test_light_curves_of_several_versions_are_not_mixed(run, tmp_path):
     folder = tmp_path / "versions"
     folder.mkdir()

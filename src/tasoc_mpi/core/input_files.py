@@ -91,7 +91,7 @@ class InputFile(io.RawIOBase):
 
     def __init__(self, path: str | os.PathLike[str], most: int | None = None, unpack: bool = True) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = path if isinstance(path, Path) else Path(path)
         self._most = most
         descriptor = _open(self.path)
         self._raw = os.fdopen(descriptor, "rb", buffering=0)

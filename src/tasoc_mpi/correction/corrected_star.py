@@ -21,8 +21,7 @@ from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.status import STATUS
 from ..kernels.statistics import light_curve_statistics
 from ..products.cbv_file import read_vectors
-from ..products.corrected_file import corrected_bytes
-from ..products.fits_bytes import checksums_hold
+from ..products.corrected_file import checksums_hold, corrected_bytes
 from ..products.lightcurve import Writer, below
 from ..products.packed import PackReader, pack_writer, split_name
 from ..products.raw_curve import RawCurve, open_table, raw_curve
@@ -134,7 +133,8 @@ def correct_star(
     listed, area, digest = _row(
         todo or os.path.join(input_folder, TODO_NAME), (starid, datasource, sector, camera, ccd, cadence)
     )
-    table = open_table(below(output_folder, listed), _read(output_folder, listed))
+    path = below(output_folder, listed)
+    table = open_table(path, _read(output_folder, listed, path))
     # Not to give damaged values the checksum of right ones.
     if not checksums_hold(table.content):
         raise InputError(
@@ -213,10 +213,10 @@ def _database(todo: str, inode: int, modified: int) -> sqlite3.Connection:
     return conn
 
 
-def _read(output: str, listed: str) -> bytes:
+def _read(output: str, listed: str, path: Path) -> bytes:
     pack, name = split_name(listed)
     if not pack:
-        return read_lightcurve(below(output, listed))
+        return read_lightcurve(path)
     return _pack(below(output, pack)).read(name)
 
 

@@ -109,7 +109,7 @@ def make_vectors(
     ------
     MissingInput, InputError
         If there are no light curves, an area is not finished, the memory does not suffice, or no area has
-        enough stars.
+        enough stars and frames.
     """
     areas = read_areas(todo, options.version)
     chosen = _chosen(todo, areas, options)
@@ -120,11 +120,13 @@ def make_vectors(
         for area in chosen:
             try:
                 made.append(_make(_request(todo, output, area, areas), ranks, options))
-            except _TooFewStars as error:
+            except _NoVectors as error:
                 failed.append(str(error) + _remove_vectors(folder, area))
     warn_each(failed)
     if not made:
-        raise InputError(f"{output}: no area has enough stars for vectors; the light curves stay as they are")
+        raise InputError(
+            f"{output}: no area has enough stars and frames for vectors; the light curves stay as they are"
+        )
     return made
 
 
@@ -143,11 +145,11 @@ def _chosen(todo: Path, areas: list[Area], options: VectorOptions) -> list[Area]
     return chosen
 
 
-#: What follows where an area has too few stars.
-_WITHOUT = (
-    f"but vectors need {FEWEST_STARS}; `tasoc-mpi correct` uses vectors of a longer cadence if there are any,"
-    " otherwise FLUX_CORR stays NaN"
+#: What follows where an area has too few stars or frames.
+_OTHERWISE = (
+    "`tasoc-mpi correct` uses vectors of a longer cadence if there are any, otherwise FLUX_CORR stays NaN"
 )
+_WITHOUT = f"but vectors need {FEWEST_STARS}; {_OTHERWISE}"
 
 
 def _remove_vectors(folder: Path, area: Area) -> str:
@@ -160,7 +162,7 @@ def _remove_vectors(folder: Path, area: Area) -> str:
     return "; its vectors, of more stars than it has now, are deleted"
 
 
-class _TooFewStars(InputError):
+class _NoVectors(InputError):
     """There are no vectors of an area."""
 
 
@@ -192,7 +194,7 @@ def _make(request: _Request, ranks: Ranks, options: VectorOptions) -> Path:
         except TasocError as error:
             logger.warning("%s", error)
     if request.quiet.sum() < FEWEST_STARS:
-        raise _TooFewStars(
+        raise _NoVectors(
             f"{request.todo}: {_name(area)} and its neighbours have {request.quiet.sum()} usable stars,"
             f" {_WITHOUT}"
         )
@@ -307,12 +309,17 @@ class _Maker:
         use[~(facts["level"] > 0)] = USES.index("no flux, or too few points")
         self.orbit = self._orbits(np.flatnonzero(use == 0), frames)
         good = np.flatnonzero(self.orbit >= 0)
+        if (use == 0).sum() >= FEWEST_STARS and not len(good):
+            raise _NoVectors(
+                f"{request.todo}: {_name(self.area)} has too few frames ({frames}): in no orbit has half"
+                f" of the stars {FEWEST_FRAMES} good ones; {_OTHERWISE}"
+            )
         use[(use == 0) & (facts["points"] < STAR_SHARE * len(good))] = USES.index(
             "no flux, or too few points"
         )
         stars = np.flatnonzero(use == 0)
         if len(stars) < FEWEST_STARS:
-            raise _TooFewStars(
+            raise _NoVectors(
                 f"{request.todo}: {_name(self.area)} has {len(stars)} stars with enough points, {_WITHOUT}"
             )
         step = NormaliseCurves(

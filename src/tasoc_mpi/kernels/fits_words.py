@@ -6,7 +6,7 @@ import numpy as np
 
 from .jit import helper, kernel
 
-__all__ = ["sign_hdus", "store_columns"]
+__all__ = ["sign_hdus", "store_columns", "sum_words"]
 
 #: Bytes from the end of a header's other cards to the digits of DATASUM, and to those of CHECKSUM behind it.
 _DATASUM, _CHECKSUM = 11, 91
@@ -83,6 +83,29 @@ def _sum(words, first, last):
     while total >> np.uint64(32):
         total = (total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32))
     return total
+
+
+@kernel
+def sum_words(content):
+    """Ones' complement sum of the big-endian 32-bit words of a file.
+
+    Parameters
+    ----------
+    content : ndarray of uint8, shape (N,)
+        N a multiple of 4.
+
+    Returns
+    -------
+    uint64
+        Below 2**32.
+
+    Examples
+    --------
+    >>> int(sum_words(np.frombuffer(bytes([0, 0, 1, 2, 255, 255, 255, 255]), dtype=np.uint8)))
+    258
+    """
+    words = content.view(np.uint32)
+    return _sum(words, 0, words.size)
 
 
 @kernel

@@ -248,7 +248,7 @@ def read_vectors(path: str | os.PathLike[str]) -> Vectors:
     InputError
         If it is corrupt, of another kind or of another format version.
     """
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     return _read(path, modification_time(path))
 
 

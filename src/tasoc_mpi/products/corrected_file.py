@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
 from ..core.quality import CorrectorQualityFlags
-from .fits_bytes import CardTuple, card, checksummed_header, known_cards, split_cards
+from ..kernels.fits_words import sign_hdus, sum_words
+from .fits_bytes import CardTuple, card, known_cards, split_cards, unsigned_header
 from .fits_read import HDU, FITSReader, is_integer
 from .fits_table import table_columns
 
-__all__ = ["TABLE", "LightCurveTable", "corrected_bytes"]
+__all__ = ["TABLE", "LightCurveTable", "checksums_hold", "corrected_bytes"]
 
 #: The extension that holds the light curve.
 TABLE = "LIGHTCURVE"
@@ -31,6 +32,7 @@ _PREFIXES = (b"CBV_", b"CORR")
 #: Every correction replaces them, and the checksums, which depend on all others.
 _REPLACED = (*_PREFIXES, b"DATASUM ", b"CHECKSUM")
 _END = b"END     "
+_CARD = 80
 #: Cards that a table has once, and for each of its columns, of which the type of its rows depends.
 _TABLE_CARDS = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "TFIELDS")
 _COLUMN_CARDS = ("TFORM", "TTYPE", "TDIM", "TSCAL", "TZERO")
@@ -99,6 +101,16 @@ class LightCurveTable:
         return self.column("QUALITY", "i4") & np.int32(~CorrectorQualityFlags.CORRECTION)
 
 
+def checksums_hold(content: bytes) -> bool:
+    """Whether a file all of whose HDUs have a CHECKSUM is as it was written.
+
+    The sum of such an HDU is 0 modulo 2**32 - 1, and so is that of the file.
+    """
+    if len(content) % 4:
+        content = content.ljust(-(-len(content) // 4) * 4, b"\0")
+    return int(sum_words(np.frombuffer(content, dtype=np.uint8))) % 0xFFFFFFFF == 0
+
+
 @functools.cache
 def _structure(columns: Any) -> tuple[str, ...]:
     """Keywords of the cards of which the type of the rows of a table depends."""
@@ -165,25 +177,39 @@ def corrected_bytes(
     if np.any(np.asarray(quality) & ~CorrectorQualityFlags.CORRECTION):
         raise ValueError("a bit of QUALITY that does not belong to the correction")
     content, start, first, end = table.content, table.start, table.hdu.start, table.end
+    kept = _without_correction(content[start:first])
+    head = b"".join((kept, *[card(*one) for one in known_cards(cards)]))
+    hdu = bytearray(unsigned_header(head))
+    place = len(hdu)
     # What is between and behind the columns stays, too; a file may end without the rest of its last block.
-    data = bytearray(memoryview(content)[first:end])
-    data.extend(bytes(end - first - len(data)))
-    written = np.frombuffer(data, table.rows.dtype, table.rows.size)
+    hdu += memoryview(content)[first:end]
+    hdu.extend(bytes(place + end - first - len(hdu)))
+    written = np.frombuffer(hdu, table.rows.dtype, table.rows.size, place)
     written["FLUX_CORR"] = flux
     written["FLUX_CORR_ERR"] = flux_err
     written["QUALITY"] = table.photometry_quality | quality
-    head = _with_cards(content[start:first], [card(*one) for one in known_cards(cards)])
-    return b"".join((content[:start], checksummed_header(head, data), data, content[end:]))
+    sign_hdus(np.frombuffer(hdu, np.uint8), np.array([(0, len(head), place, len(hdu))]))
+    return b"".join((content[:start], hdu, content[end:]))
 
 
-def _with_cards(header: bytes, cards: Sequence[bytes]) -> bytes:
-    """The cards of a header up to its checksums, with these in place of those of a correction."""
-    kept, own = [], False
-    for one in split_cards(header):
+def _without_correction(header: bytes) -> bytes:
+    """The cards of a header but those of a correction, the checksums and END."""
+    first = min(place for word in (*_REPLACED, _END) if (place := _card_place(header, word)) >= 0)
+    kept, own = [header[:first]], False
+    for one in split_cards(header[first:]):
         if one.startswith(_END):
             break
         # A long text goes on in cards of its own.
         own = one.startswith(_REPLACED) or (own and one.startswith(b"CONTINUE"))
         if not own:
             kept.append(one)
-    return b"".join((*kept, *cards))
+    return b"".join(kept)
+
+
+def _card_place(header: bytes, word: bytes) -> int:
+    """First byte of the first card whose keyword begins so; -1 without one."""
+    place = header.find(word)
+    # Other places are in values and comments.
+    while place >= 0 and place % _CARD:
+        place = header.find(word, place + 1)
+    return place

@@ -38,7 +38,7 @@ def make_durable(output: str | os.PathLike[str], listed: Collection[str]) -> Non
     if not files:
         return
     # The folder of a cadence, or that of packs, may be linked to another file system.
-    folders = {Path(output, name.partition("/")[0]) for name in files}
+    folders = {Path(output, first) for first in {name.partition("/")[0] for name in files}}
     try:
         synced: set[int] = set()
         for folder in sorted(folders):

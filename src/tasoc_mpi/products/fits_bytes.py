@@ -22,7 +22,6 @@ __all__ = [
     "card",
     "cards_bytes",
     "checksummed_header",
-    "checksums_hold",
     "hdu_bytes",
     "known_cards",
     "split_cards",
@@ -139,14 +138,6 @@ def _sum32(data: bytes | bytearray | NDArray[Any]) -> int:
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total
-
-
-def checksums_hold(content: bytes) -> bool:
-    """Whether a file all of whose HDUs have a CHECKSUM is as it was written.
-
-    The sum of such an HDU is 0 modulo 2**32 - 1, and so is that of the file.
-    """
-    return _sum32(content.ljust(-(-len(content) // 4) * 4, b"\0")) % 0xFFFFFFFF == 0
 
 
 def _encode_sum(value: int) -> str:

@@ -87,8 +87,9 @@ class HDU:
             return None
         sides: list[Any] = [self.values.get(f"NAXIS{i + 1}") for i in range(axes)]
         others = [self.values.get(name, default) for name, default in _SIZES.items()]
-        if not all(is_integer(n) and abs(n) < 2**48 for n in (*sides, *others)):
-            return None
+        for n in (*sides, *others):
+            if not is_integer(n) or abs(n) >= 2**48:
+                return None
         extra, groups, bits = others
         size = abs(bits) // 8 * groups * (extra + math.prod(sides)) if sides else 0
         return size if size >= 0 else None

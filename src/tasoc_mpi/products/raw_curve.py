@@ -101,7 +101,7 @@ def parse_raw_curve(path: str | os.PathLike[str], data: bytes) -> RawCurve:
 
 def open_table(path: str | os.PathLike[str], data: bytes) -> LightCurveTable:
     """The table of a light curve file; arguments and errors as of `parse_raw_curve`."""
-    path = Path(path)
+    path = path if isinstance(path, Path) else Path(path)
     try:
         content = igzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
     except _ERRORS as error:
