@@ -199,7 +199,7 @@ class SlowDisk(AtOnce):
     def __init__(self) -> None:
         super().__init__()
         self.most = 0
-        self.patience = time.monotonic() + 20
+        self.patience = time.monotonic() + 5
 
     def poll(self, timeout: float) -> Results | None:
         self.syncing = min(self.syncing + 1, len(self.batches))
@@ -217,8 +217,7 @@ def test_a_worker_goes_on_while_its_disk_is_slow(comm):
         nodes(comm)
         computer = SlowDisk()
         assert work(comm, computer) == 0
-        # More than the two batches that it has where the disk is quick.
-        assert computer.most > 2
+        comm.gather(computer.most, 0)
         return
     workers = Workers(Mailbox(comm), Stop(), nodes(comm))
     rows = np.zeros(400, TASK_DTYPE)
@@ -234,6 +233,8 @@ def test_a_worker_goes_on_while_its_disk_is_slow(comm):
     assert workers.computed == [0] * comm.Get_size()
     workers.send_stop(0)
     assert sorted(computed) == list(range(1, 401))
+    # More than the two batches that a worker has where the disk is quick; one that starts late gets none.
+    assert max(comm.gather(0, 0)) > 2
 
 
 @pytest.mark.mpi(min_size=2)
