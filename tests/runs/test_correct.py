@@ -474,12 +474,12 @@ def test_a_full_disk_ends_it_and_leaves_whole_files(run, expected, tmp_path, mon
         written.append(path)
         if len(written) > 5:
             raise OSError(28, "No space left on device", path)
-        return new_file(path)
+        return write_beside(path, *args)
 
     from tasoc_mpi.products import replacements as module
 
-    new_file = module.new_file
-    monkeypatch.setattr(module, "new_file", full)
+    write_beside = module.write_beside
+    monkeypatch.setattr(module, "write_beside", full)
     assert call(folder, "--batch", "3") == 1
     monkeypatch.undo()
     assert "No space left on device; make room and run again" in capfd.readouterr().err

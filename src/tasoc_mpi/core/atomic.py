@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = [
-    "new_file",
     "open_regular",
+    "remove_quietly",
     "remove_unfinished",
     "rename_whole",
     "replacing",
     "sync",
+    "write_beside",
     "write_whole",
 ]
 
@@ -93,8 +94,7 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
         yield temporary
         rename_whole(temporary, path, durable)
     except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        remove_quietly(temporary)
         raise
 
 
@@ -109,9 +109,22 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
     ...     Path(folder, "table.csv").read_bytes()
     b'1,2'
     """
-    # By names and descriptors alone: a run writes millions of files.
     name = os.fspath(path)
-    descriptor, temporary = new_file(name)
+    temporary = write_beside(name, data)
+    try:
+        rename_whole(temporary, name, durable)
+    except BaseException:
+        remove_quietly(temporary)
+        raise
+
+
+def write_beside(path: str, data: bytes) -> str:
+    """Write the new file that is to take the place of `path`; returns its name.
+
+    Whoever calls it renames or removes the file; nothing of it is left where it cannot be written.
+    """
+    # By names and descriptors alone: a run writes millions of files.
+    descriptor, temporary = new_file(path)
     try:
         try:
             written = 0
@@ -119,11 +132,16 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
                 written += os.write(descriptor, data[written:] if written else data)
         finally:
             os.close(descriptor)
-        rename_whole(temporary, name, durable)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        remove_quietly(temporary)
         raise
+    return temporary
+
+
+def remove_quietly(path: str | os.PathLike[str]) -> None:
+    """Remove an unfinished file, if that can be done."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def new_file(path: str) -> tuple[int, str]:

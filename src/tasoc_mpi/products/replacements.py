@@ -7,12 +7,11 @@ for all that were written since the last one.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from pathlib import Path
 
-from ..core.atomic import new_file
+from ..core.atomic import remove_quietly, write_beside
 from ..core.errors import InputError, system_error
 from .durable import make_durable
 from .lightcurve import below
@@ -53,15 +52,7 @@ class Replacements:
             If they cannot be written; the file stays as it is.
         """
         path = os.fspath(below(self.output, name))
-        descriptor, temporary = new_file(path)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        self._waiting.append((temporary, path))
+        self._waiting.append((write_beside(path, data), path))
         return name
 
     def flush(self) -> None:
@@ -80,8 +71,7 @@ class Replacements:
                 os.replace(temporary, path)
         except BaseException as error:
             for temporary, _ in waiting:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+                remove_quietly(temporary)
             if isinstance(error, OSError) and not isinstance(error, InputError):
                 raise InputError(system_error(error)) from error
             raise

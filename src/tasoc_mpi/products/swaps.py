@@ -6,12 +6,11 @@ is gone then. To wait at each file would double the time of a star.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 from typing import TYPE_CHECKING
 
-from ..core.atomic import new_file, sync
+from ..core.atomic import remove_quietly, sync, write_beside
 from ..core.errors import InputError, system_error
 from .lightcurve import below, keep_lightcurve
 
@@ -63,13 +62,7 @@ class Swaps:
         if not (os.path.isfile(path) or os.path.islink(path)):
             keep_lightcurve(path, data)
             return name
-        descriptor, temporary = new_file(path)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-        except BaseException:
-            _unlink(temporary)
-            raise
+        temporary = write_beside(path, data)
         if self._threads is None:
             from concurrent.futures import ThreadPoolExecutor
 
@@ -99,13 +92,8 @@ def _swap(temporary: str, path: str) -> None:
         sync(temporary)
         os.replace(temporary, path)
     except BaseException:
-        _unlink(temporary)
+        remove_quietly(temporary)
         raise
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
 
 
 @functools.cache
