@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from .jit import helper, kernel
+from .sorted_values import insertion_sort
 from .sorted_values import sort as sort_keys
 
 __all__ = ["box_levels", "box_means", "central_mean", "in_boxes", "quartiles", "sort"]
@@ -99,13 +100,7 @@ def sort(values):
             count[digit] += 1
         keys, other = other, keys
     if rest:
-        for i in range(1, n):
-            key = keys[i]
-            j = i
-            while j > 0 and keys[j - 1] > key:
-                keys[j] = keys[j - 1]
-                j -= 1
-            keys[j] = key
+        insertion_sort(keys)
     for i in range(n):
         key = keys[i]
         bits[i] = key ^ (np.uint32(np.int32(~key) >> 31) | sign)

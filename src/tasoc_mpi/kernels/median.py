@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from .jit import helper, kernel
+from .jit import kernel
+from .sorted_values import insertion_sort
 
 __all__ = ["median"]
 
@@ -71,7 +72,7 @@ def median(values):
             kept[k] = kept[i]
             k += int(bins[i] == chosen)
         n = k
-    _sort(kept, n)
+    insertion_sort(kept[:n])
     low = kept[rank]
     if size % 2 == 1:
         return low
@@ -81,15 +82,3 @@ def median(values):
     for i in range(size):
         high = min(high, values[i] if values[i] > low else math.inf)
     return (low + high) / 2
-
-
-@helper
-def _sort(values, n):
-    """Sort the first `n` values by insertion."""
-    for i in range(1, n):
-        value = values[i]
-        j = i
-        while j > 0 and values[j - 1] > value:
-            values[j] = values[j - 1]
-            j -= 1
-        values[j] = value

@@ -9,7 +9,7 @@ import numpy as np
 
 from .jit import helper, kernel
 
-__all__ = ["first_from", "order_of", "sort"]
+__all__ = ["first_from", "insertion_sort", "order_of", "sort"]
 
 #: Parts of so few values are sorted by insertion.
 _FEW = 20
@@ -62,6 +62,18 @@ def _divide(values, low, high):
     return high, low
 
 
+@helper
+def insertion_sort(values):
+    """Sort values without NaN in their array: for few of them, or where each is near its place."""
+    for i in range(1, values.shape[0]):
+        value = values[i]
+        place = i
+        while place > 0 and values[place - 1] > value:
+            values[place] = values[place - 1]
+            place -= 1
+        values[place] = value
+
+
 @kernel
 def sort(values):
     """Sort values without NaN in their array, shape (N,), smallest first.
@@ -96,13 +108,7 @@ def sort(values):
         n -= 1
         low = waiting[n, 0]
         high = waiting[n, 1]
-    for i in range(1, values.shape[0]):
-        value = values[i]
-        place = i
-        while place > 0 and values[place - 1] > value:
-            values[place] = values[place - 1]
-            place -= 1
-        values[place] = value
+    insertion_sort(values)
 
 
 @helper
