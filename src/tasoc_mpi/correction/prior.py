@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..kernels.jit import kernel
 from ..kernels.median import median
+from ..kernels.sorted_values import order_of
 from ..products.cbv_file import Vectors
 
 __all__ = ["neighbour_prior"]
@@ -82,7 +83,7 @@ def _nearest(starids, rows, columns, tmags, starid, row, column, tmag, most):
             places[k], squares[k] = places[k - 1], squares[k - 1]
             k -= 1
         places[k], squares[k] = i, square
-    order = np.argsort(places[:count])
+    order = order_of(places[:count])
     return places[:count][order], squares[:count][order]
 
 
