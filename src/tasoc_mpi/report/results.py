@@ -31,9 +31,9 @@ from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.method_list import find_list
 from ..worklist.schema import columns_of, has_corrections
 from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
-from ..worklist.work_list import read_published
+from ..worklist.work_list import CCD, read_published
 
-__all__ = ["RESULT_DTYPE", "Curve", "Run", "read_curve", "read_run", "sky_level"]
+__all__ = ["RESULT_DTYPE", "Curve", "Run", "ccds_of", "read_curve", "read_run", "sky_level"]
 
 #: Columns of `diagnostics` that are read, beside the name of the light curve.
 _NUMBERS = ("elaptime", *DIAGNOSTICS)
@@ -319,6 +319,14 @@ def _read_mask(reader: FITSReader, hdu: HDU) -> tuple[NDArray[np.bool_], tuple[i
 def _reason(path: Path, error: InputError) -> str:
     """The message of an error without the file's name."""
     return str(error).removeprefix(f"{path}: ").removesuffix(f"; {WAY_OUT}")
+
+
+def ccds_of(stars: NDArray[np.void]) -> tuple[list[CCD], NDArray[np.intp]]:
+    """The CCDs of some stars, and which of them each star is on."""
+    # Numbers are sorted ten times faster than rows.
+    keys = (stars["sector"].astype("i8") * 16 + stars["camera"]) * 16 + stars["ccd"]
+    found, which = np.unique(keys, return_inverse=True)
+    return [(key // 256, key // 16 % 16, key % 16) for key in found.tolist()], which
 
 
 def sky_level(run: Run, chosen: NDArray[np.bool_] | None = None) -> tuple[float, int]:

@@ -26,7 +26,7 @@ from ..worklist.work_list import CCD, status_counts
 from .ccd_series import CCDSeries, read_series
 from .noise import expected_noise
 from .noise_picture import running_quantiles
-from .results import Run
+from .results import Run, ccds_of
 from .skipped import most_skipping, skipping_rows
 from .star_map import map_cells, map_points
 from .summary import measured_groups
@@ -73,7 +73,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
     """
     stars = run.stars
     groups, ratio = _groups(run)
-    ccds, ccd_of = _ccds(stars)
+    ccds, ccd_of = ccds_of(stars)
     here = [np.flatnonzero(ccd_of == k) for k in range(len(ccds))]
     cells = [map_cells(stars[rows], ratio[rows]) for rows in here]
     points = [map_points(stars[rows], ratio[rows]) for rows in here] if len(stars) <= MOST_POINTS else []
@@ -166,14 +166,6 @@ def star_pages(output: Path) -> dict[str, str]:
     pages = output / "pages"
     names = sorted(path.name for path in pages.glob("tic*.html")) if pages.is_dir() else []
     return {str(int(name[3:-5])): f"pages/{name}" for name in names if name[3:-5].isdecimal()}
-
-
-def _ccds(stars: NDArray[np.void]) -> tuple[list[CCD], NDArray[np.intp]]:
-    """The CCDs, and which of them each star is on."""
-    # Numbers are sorted ten times faster than rows.
-    keys = (stars["sector"].astype("i8") * 16 + stars["camera"]) * 16 + stars["ccd"]
-    found, which = np.unique(keys, return_inverse=True)
-    return [(key // 256, key // 16 % 16, key % 16) for key in found.tolist()], which
 
 
 def _rounded(columns: dict[str, NDArray[Any]]) -> dict[str, list[Any]]:

@@ -31,7 +31,7 @@ from ..kernels.statistics import light_curve_statistics
 from ..simulate.truth_file import Truth, read_truth
 from .noise import FRAME_TIME, mixture_sigma, noise_parts
 from .recovery import RECOVERY_DTYPE, recover
-from .results import Curve, read_curve, read_run
+from .results import Curve, ccds_of, read_curve, read_run
 
 __all__ = ["STAR_DTYPE", "TruthComparison", "compare", "isolated_stars"]
 
@@ -106,10 +106,10 @@ def compare(
     folder = Path(input_folder)
     run = read_run(folder, output_folder)
     ffi = run.stars[run.stars["datasource"] == "ffi"]
-    ccds = np.unique(ffi[["sector", "camera", "ccd"]])
+    ccds, _ = ccds_of(ffi)
     if len(ccds) != 1:
         raise InputError(f"{run.path}: stars of {len(ccds)} CCDs in full frame images; compare one CCD")
-    truth = read_truth(folder / truth_name(*ccds[0].tolist()))
+    truth = read_truth(folder / truth_name(*ccds[0]))
     done = ffi[(ffi["status"] == STATUS.OK) & (ffi["lightcurve"] != "")]
     if not len(done):
         raise InputError(f"{run.path}: no star is OK, there is nothing to compare; run tasoc-mpi run")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..core.names import truth_name
 from ..simulate.stars import KINDS
 from ..simulate.truth_file import read_truth
+from .results import ccds_of
 
 __all__ = ["Variable", "injected_variables"]
 
@@ -49,7 +50,7 @@ def injected_variables(folder: Path, stars: NDArray[np.void]) -> dict[int, Varia
         If a truth is there and cannot be used.
     """
     found: dict[int, Variable] = {}
-    for sector, camera, ccd in np.unique(stars[["sector", "camera", "ccd"]]).tolist():
+    for sector, camera, ccd in ccds_of(stars)[0]:
         path = folder / truth_name(sector, camera, ccd)
         if path.is_file():
             table = read_truth(path).variability
