@@ -330,7 +330,4 @@ def light_time(positions: NDArray[np.float64], ra: float, dec: float) -> NDArray
     >>> light_time(np.array([[0.001, 0.0, 0.0]]), 0.0, 60.0).round(12).tolist()
     [0.0005]
     """
-    # As `unit_vectors`, which takes twice as long for one star.
-    angles = np.deg2rad((ra, dec))
-    (cos_ra, cos_dec), (sin_ra, sin_dec) = np.cos(angles).tolist(), np.sin(angles).tolist()
-    return positions @ np.array((cos_dec * cos_ra, cos_dec * sin_ra, sin_dec))
+    return positions @ unit_vectors(ra, dec)
