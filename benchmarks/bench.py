@@ -101,7 +101,9 @@ def time_stages(folder: Path, n_stars: int) -> None:
     where = {"input_folder": folder, "output_folder": output, "sector": 1, "camera": 1, "ccd": 1}
     for starid in stars:  # compile, and read the cube into the page cache
         with tessphot(None, int(starid), **where) as pho:
-            pho.save_lightcurve() if pho.status.has_lightcurve else None
+            window = pho._slices
+            np.array(pho._source.images[window]), np.array(pho._source.images_err[window])
+            _remove(pho.save_lightcurve() if pho.status.has_lightcurve else None)
     stages = Stages()
     for starid in stars:
         with AperturePhotometry(int(starid), **where) as pho:
@@ -126,15 +128,23 @@ def time_stages(folder: Path, n_stars: int) -> None:
             with stages.of("diagnostics"):
                 fill_statistics(pho.result, lc["time"], lc["flux"], lc["flux_err"], lc["pos_centroid"], good)
             with stages.of("light curve file"):
-                pho.save_lightcurve()
+                name = pho.save_lightcurve()
+            _remove(name)
     for starid in stars:
         with stages.of("whole star, with its file"):
             pho = tessphot(None, int(starid), **where)
-            pho.save_lightcurve() if pho.status.has_lightcurve else None
+            name = pho.save_lightcurve() if pho.status.has_lightcurve else None
             pho.close()
+        _remove(name)
     print(f"\nOne core, {len(stars)} stars, {source.images.shape} cube in the page cache:")
     stages.show()
     shutil.rmtree(output)
+
+
+def _remove(lightcurve: str | None) -> None:
+    """Make room for a new file, as a run writes it: the disk is waited for where one is replaced."""
+    if lightcurve is not None:
+        os.unlink(lightcurve)
 
 
 def time_methods(folder: Path, methods: list[str], n_stars: int, repeat: int) -> None:
