@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import shutil
 import sqlite3
@@ -106,11 +105,7 @@ def write_cube(path: Path, band: cubes.Cube, frames: int, whole: bool) -> int:
     attributes = {**dict.fromkeys(cubes.ATTRIBUTES), **band.attributes}
     if whole:
         attributes["PIXEL_OFFSET_ROW"] = 0
-    reserve, os.posix_fallocate = os.posix_fallocate, lambda *_: None  # sparse
-    try:
-        cubes.allocate_cube(path, shape, attributes)
-    finally:
-        os.posix_fallocate = reserve
+    cubes.allocate_cube(path, shape, attributes)  # sparse
     step = np.median(np.diff(band.time))
     times = step * np.arange(frames)
     of_frame = np.arange(frames) % len(band.time)

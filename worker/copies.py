@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ..core.atomic import remove_unfinished, replacing
 from ..core.copy_space import SHARED_FOLDER, check_copy, copies_folder, copy_name, copy_prefix
+from ..core.disk_space import reserve
 from ..core.errors import InputError
 from ..core.locks import is_current, open_lock, try_lock
 
@@ -146,8 +147,8 @@ def _copy(cube: Path, copy: Path) -> None:
             open(cube, "rb") as source,
             open(unfinished, "wb") as target,
         ):
-            # All of it at once: a hole in a mapped file would be a bus error when the disk fills up.
-            os.posix_fallocate(target.fileno(), 0, size)
+            # A disk that is too small is found before the copy begins.
+            reserve(target.fileno(), 0, size)
             shutil.copyfileobj(source, target, _PIECE)
     except OSError as error:
         raise InputError(

@@ -181,7 +181,7 @@ def test_a_disk_that_fills_up_leaves_no_part(cube, scratch, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(copies.os, "posix_fallocate", full)
+    monkeypatch.setattr(copies, "reserve", full)
     with pytest.raises(InputError, match="No space left on device"):
         Copies(scratch).provide(cube)
     assert [path.suffix for path in scratch.iterdir()] == [".lock"]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.disk_space import reserve
 from ..core.errors import InputError
 
 __all__ = ["reserve_space", "write_at", "writing"]
@@ -32,12 +33,12 @@ def write_at(descriptor: int, place: int, data: NDArray[Any]) -> None:
 
 
 def reserve_space(path: Path, first: int, last: int) -> None:
-    """Take the room for bytes `first` to `last` of a file from the disk; OSError if there is none.
+    """Reserve the disk space of bytes `first` to `last` of a file; OSError if there is too little.
 
-    So a full disk is found before the work on the pixels begins.
+    So a full disk is found before the work on the pixels begins, where the file system can reserve space.
     """
     with open(path, "r+b") as file:
-        os.posix_fallocate(file.fileno(), first, last - first)
+        reserve(file.fileno(), first, last - first)
 
 
 @contextmanager

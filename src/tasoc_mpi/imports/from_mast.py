@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from ..core.disk_space import reserve
 from ..core.errors import InputError
 from ..core.progress import progress
 from ..cubes.file_writing import write_at
@@ -72,7 +72,7 @@ def _spooled(info: FFIInfo, spool: int) -> MastPixels:
 def _write_frames(infos: Sequence[FFIInfo], spool: int, memory: float) -> None:
     """Write the fluxes as (frame, row, column)."""
     rows, columns = infos[0].shape
-    os.posix_fallocate(spool, 0, 4 * rows * columns * len(infos))
+    reserve(spool, 0, 4 * rows * columns * len(infos))
     step = max(1, int(max(memory, _SMALLEST_BLOCK) // (4 * columns * len(infos))))
     starts = range(0, rows, step)
     for first in progress(starts, len(starts), f"{infos[0].path.name}: frames", "blocks"):
