@@ -152,6 +152,14 @@ def test_constraints_are_those_of_sql(chosen, tmag_min, tmag_max):
     assert rows["priority"][constraints.mask(rows)].tolist() == expected
 
 
+def test_stars_of_ten_digits_are_chosen():
+    rows = some_rows(3)
+    rows["starid"] = large = [10_001_673_214, 2**31, 2**53 - 1]
+    for index, starid in enumerate(large):
+        assert np.flatnonzero(Constraints(starid=(starid,)).mask(rows)).tolist() == [index]
+    assert Constraints(priority=(2**62,)).mask(rows).sum() == 0
+
+
 def test_constraints_are_true_if_there_are_any():
     assert not Constraints()
     assert not Constraints(sector=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +38,14 @@ class Constraints:
         for name in ("sector", "camera", "ccd", "cadence", "starid", "priority", "method"):
             accepted = getattr(self, name)
             if accepted:
-                mask &= np.isin(rows[name], np.asarray(accepted, dtype=rows.dtype[name].kind))
+                mask &= np.isin(rows[name], _comparable(accepted, rows.dtype[name]))
         if self.in_cone:
             mask &= np.isin(rows["starid"], self.in_cone)
         if self.datasource:
-            kind = rows.dtype["datasource"].kind
-            match = np.isin(rows["datasource"], np.asarray(self.datasource, dtype=kind))
+            dtype = rows.dtype["datasource"]
+            match = np.isin(rows["datasource"], _comparable(self.datasource, dtype))
             if "tpf" in self.datasource:
-                match |= np.char.startswith(rows["datasource"], np.asarray("tpf:", dtype=kind))
+                match |= np.char.startswith(rows["datasource"], _comparable("tpf:", dtype))
             mask &= match
         if self.tmag_min is not None:
             mask &= rows["tmag"] >= self.tmag_min
@@ -60,3 +61,8 @@ class Constraints:
         """Whether nothing but sectors, cameras and CCDs is named."""
         named = {field.name for field in fields(self) if getattr(self, field.name) not in (None, ())}
         return bool(named) and named <= {"sector", "camera", "ccd"}
+
+
+def _comparable(accepted: object, column: np.dtype[Any]) -> NDArray[Any]:
+    """Accepted values as an array of numbers, or of texts of the kind of the column (bytes or str)."""
+    return np.asarray(accepted, dtype=column.kind if column.kind in "SU" else None)
