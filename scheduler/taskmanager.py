@@ -7,6 +7,7 @@ The interface is the one that users of the TASOC pipeline know; it uses the skip
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,7 @@ from ..core.diagnostics import Diagnostics
 from ..core.errors import InputError, MissingInput
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from ..core.methods import choose_method, method_file
-from ..core.status import STATUS
+from ..core.status import ENDS, STATUS
 from ..worklist.constraints import Constraints
 from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, find_output, note_output
@@ -199,7 +200,7 @@ class TaskManager:
         Parameters
         ----------
         results : iterable of mapping
-            `priority`, `status`, `method_used` (optional), `time` (s), `worker_wait_time` (s, optional), and
+            `priority`, `status`, `method_used`, `time` and `worker_wait_time` (s), which are optional, and
             `details`: the `result` of the star's photometry, or a mapping with the diagnostics by the names
             of their columns (`pos_centroid` as (column, row) and `stamp` also do), `filepath_lightcurve`
             (absolute or relative to the output folder), `errors` (list of str) and `skip_targets` (TIC ids).
@@ -207,7 +208,8 @@ class TaskManager:
         Raises
         ------
         InputError
-            If a star is not in the work list, or a result names no status or priority.
+            If a star is not in the work list, or a result has no priority, no status or another one than OK,
+            ERROR, WARNING and ABORT, or a time that is not finite. Then none of the results is taken.
         """
         results = list(results)
         if not results:
@@ -274,6 +276,24 @@ class TaskManager:
         task["method"] = self._method.source or task["method"].decode() or None
         return task
 
+    def _status(self, result: Mapping[str, Any]) -> STATUS:
+        if result["status"] not in ENDS:
+            ends = ", ".join(one.name for one in ENDS)
+            raise InputError(
+                f"{self.path}: the result of priority {result['priority']} has the status"
+                f" {result['status']:d}; give one of {ends}"
+            )
+        return STATUS(result["status"])
+
+    def _seconds(self, result: Mapping[str, Any], name: str) -> float:
+        seconds = float(result.get(name) or 0.0)
+        if not math.isfinite(seconds):
+            raise InputError(
+                f"{self.path}: the result of priority {result['priority']} has the {name} {seconds};"
+                " give seconds, or leave it out"
+            )
+        return seconds
+
     def _to_results(self, results: list[Mapping[str, Any]]) -> Results:
         numbers = np.zeros(len(results), RESULT_DTYPE)
         strings: list[tuple[str | None, str, str | None]] = []
@@ -283,10 +303,10 @@ class TaskManager:
             if isinstance(details, Diagnostics):
                 details = {"filepath_lightcurve": getattr(details, "lightcurve", None), **vars(details)}
             details = dict(details)
-            status = STATUS(result["status"])
+            status = self._status(result)
             row["priority"], row["status"] = result["priority"], status
-            row["elaptime"] = result.get("time", 0.0)
-            row["worker_wait_time"] = result.get("worker_wait_time", 0.0)
+            row["elaptime"] = self._seconds(result, "time")
+            row["worker_wait_time"] = self._seconds(result, "worker_wait_time")
             if details.get("pos_centroid") is not None:
                 details["pos_column"], details["pos_row"] = details["pos_centroid"]
             if details.get("stamp") is not None:

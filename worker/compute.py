@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, TasocError
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
-from ..core.status import STATUS
+from ..core.status import ENDS, STATUS
 from ..products.packed import pack_writer
 from ..products.replacements import replacements
 from ..products.swaps import swaps
@@ -35,8 +35,6 @@ __all__ = [
 #: Errors of the output folder's file system when nothing more can be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
-#: What the photometry of a star may end with; which stars are skipped follows from all results.
-_ENDS = (STATUS.OK, STATUS.WARNING, STATUS.ERROR, STATUS.ABORT)
 #: Characters of the messages of a star at most.
 _LONGEST = 20_000
 
@@ -200,7 +198,7 @@ def _take_result(
     """Save the light curve of a star and fill its numbers; a user's method may leave nonsense in them."""
     result = pho.result
     status = STATUS(result.status)
-    if status not in _ENDS:
+    if status not in ENDS:
         raise InputError(
             f"TIC {task['starid']}: ended with {status.name}; a method gives OK, WARNING or ERROR"
         )

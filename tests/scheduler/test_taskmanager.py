@@ -103,7 +103,16 @@ def test_wrong_results_are_refused(folder):
             manager.save_result({"priority": 999, "status": 1})
         with pytest.raises(InputError, match="without 'status'"):
             manager.save_result({"priority": 1})
+        for status in (STATUS.SKIPPED, STATUS.STARTED, 0, 17):
+            with pytest.raises(InputError, match=f"priority 1 has the status {int(status)};"):
+                manager.save_result({"priority": 1, "status": status, "time": 1.0})
+        for name in ("time", "worker_wait_time"):
+            with pytest.raises(InputError, match=f"priority 1 has the {name} nan;"):
+                manager.save_result({"priority": 1, "status": 2, name: float("nan")})
         assert manager.get_number_tasks() == 120
+        manager.save_result({"priority": 2, "status": 2, "time": 1.0, "worker_wait_time": None})
+    with TaskManager(folder) as manager:
+        assert manager.get_number_tasks() == 119
 
 
 def test_the_work_list_has_one_user(folder):

@@ -2,7 +2,7 @@
 
 import enum
 
-__all__ = ["STATUS"]
+__all__ = ["ENDS", "STATUS"]
 
 
 class STATUS(enum.IntEnum):
@@ -37,3 +37,7 @@ class STATUS(enum.IntEnum):
     def has_lightcurve(self) -> bool:
         """Whether a star of this status has a light curve of its own."""
         return self in (STATUS.OK, STATUS.WARNING)
+
+
+#: The statuses of results. A star is SKIPPED by the results of others, and the rest mean that there is none.
+ENDS = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)

@@ -21,7 +21,7 @@ from ..core.atomic import write_whole
 from ..core.errors import InputError
 from ..core.locks import exclusive
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, ProtocolError, Results, pack_results, unpack_many
-from ..core.status import STATUS
+from ..core.status import ENDS, STATUS
 from .result_log import RESULTS, ResultGroup, log_path, new_header, pack_record
 from .schema import columns_of
 from .todo_file import SQLITE_ERRORS, explain, open_todo
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 #: Results of a message.
 _AT_ONCE = 500
-_ENDS = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
 _STRINGS = ("lightcurve", "method_used", "errors")
 _SECONDS = ("elaptime", "worker_wait_time")
 _ROWS_AT_ONCE = 20_000
@@ -123,7 +122,7 @@ def read_old_results(worklist: WorkList) -> dict[CCD, list[ResultGroup]]:
 
 def _messages(conn: sqlite3.Connection, worklist: WorkList) -> Iterator[tuple[float, bytes]]:
     """Times and messages of all results: of the tables, then of the journal of an unfinished run."""
-    own_status = np.where(np.isin(worklist.status, _ENDS), worklist.status, np.int8(STATUS.UNKNOWN))
+    own_status = np.where(np.isin(worklist.status, ENDS), worklist.status, np.int8(STATUS.UNKNOWN))
     if columns_of(conn, "photometry_results"):
         for priority, status in conn.execute("SELECT priority, status FROM photometry_results"):
             own_status[_row(worklist, priority)] = status
@@ -131,7 +130,7 @@ def _messages(conn: sqlite3.Connection, worklist: WorkList) -> Iterator[tuple[fl
     numbers, strings = _diagnostics(conn, worklist)
     numbers["priority"], numbers["status"] = worklist.priority, own_status
     for number in range(len(worklist.ccds)):
-        done = np.flatnonzero((worklist.ccd_of == number) & np.isin(own_status, _ENDS))
+        done = np.flatnonzero((worklist.ccd_of == number) & np.isin(own_status, ENDS))
         for start in range(0, len(done), _AT_ONCE):
             part = done[start : start + _AT_ONCE]
             some, skipped = numbers[part], [targets.get(index, []) for index in part.tolist()]

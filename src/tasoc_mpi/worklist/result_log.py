@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from ..core.atomic import open_regular, write_whole
 from ..core.errors import InputError
 from ..core.messages import LAYOUT, Bundle, ProtocolError, unpack_many
-from ..core.status import STATUS
+from ..core.status import ENDS
 from .work_list import CCD, WorkList, ccd_name
 
 __all__ = ["LogReader", "LogWriter", "Reset", "ResultGroup", "damaged_path", "log_path", "reset_payload"]
@@ -55,7 +55,6 @@ _VERSION = struct.Struct("<q")
 _LARGEST = 1 << 27
 #: Messages and bytes that are read at once.
 _MESSAGES, _BYTES = 500, 16 << 20
-_ENDS = np.array([STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT])
 
 
 def log_path(output: Path, ccd: CCD) -> Path:
@@ -275,7 +274,7 @@ class LogReader:
         heads = bundle.heads
         index = self._find(heads["priority"])
         seconds = heads["elaptime"], heads["worker_wait_time"]
-        if index is None or not np.isin(heads["status"], _ENDS).all() or not np.isfinite(seconds).all():
+        if index is None or not np.isin(heads["status"], ENDS).all() or not np.isfinite(seconds).all():
             return None
         return ResultGroup(index, bundle, np.array([when for _, when, _ in batch]))
 
