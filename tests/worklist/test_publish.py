@@ -317,6 +317,7 @@ def test_what_other_programs_have_added_stays(folder):
         "CREATE TABLE diagnostics_corr (priority INTEGER PRIMARY KEY, rms REAL, double AS (2 * rms))",
         "INSERT INTO diagnostics_corr (priority, rms) SELECT priority, priority / 7.0 FROM todolist",
         "CREATE INDEX corr_idx ON diagnostics_corr (rms)",
+        "CREATE UNIQUE INDEX corr_unique_idx ON diagnostics_corr (priority, rms)",
         'CREATE TABLE "an odd ""name" (a TEXT) ',
         """INSERT INTO "an odd ""name" VALUES ('x')""",
         "CREATE VIEW corrected AS SELECT * FROM diagnostics_corr",

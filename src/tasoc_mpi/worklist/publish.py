@@ -165,7 +165,8 @@ def _copy_others(conn: sqlite3.Connection, corrected: bool) -> None:
             "SELECT name, type, lower(tbl_name), sql FROM old.sqlite_master"
             " WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite~_%' ESCAPE '~' ORDER BY type != 'table', name"
         )
-        if row[2] not in known and row[3].upper().startswith(f"CREATE {row[1].upper()}")
+        if row[2] not in known
+        and row[3].upper().startswith((f"CREATE {row[1].upper()} ", "CREATE UNIQUE INDEX "))
     ]
     for name, kind, _, sql in others:
         conn.execute(sql)
