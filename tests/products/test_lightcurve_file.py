@@ -137,6 +137,15 @@ def test_a_number_survives_its_card(value):
     assert type(read) is type(value)
 
 
+def test_a_card_does_not_depend_on_those_before():
+    """0 and -0 are one key of a cache: the first one that came would give both their text."""
+    texts = []
+    for values in ((0.0, -0.0), (-0.0, 0.0)):
+        fitsbytes.card.cache_clear()
+        texts += [fitsbytes.card("PMRA", value) for value in values]
+    assert len(set(texts)) == 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=150))
 def test_a_text_survives_its_card(value):

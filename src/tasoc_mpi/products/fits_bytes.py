@@ -86,7 +86,8 @@ def card(keyword: str, value: Any, comment: str = "") -> bytes:
 def _float(value: float) -> str:
     if not math.isfinite(value):
         return ""
-    text = repr(value).upper()
+    # Both zeros are one key of the cache of `card`, so they have to be one text, too.
+    text = repr(value + 0.0).upper()
     if "E" in text:
         mantissa, exponent = text.split("E")
         text = f"{mantissa if '.' in mantissa else mantissa + '.0'}E{exponent}"
