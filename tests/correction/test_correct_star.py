@@ -11,6 +11,7 @@ from trends import made_curve, made_vectors
 import tasoc_mpi
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.names import cbv_name
+from tasoc_mpi.correction.own_periods import own_sines
 from tasoc_mpi.products.cbv_file import Vectors, read_vectors, write_vectors
 from tasoc_mpi.products.raw_curve import RawCurve
 
@@ -34,6 +35,12 @@ def test_a_sum_of_vectors_is_taken_out(vectors):
     assert (result.quality[~good] == tasoc_mpi.CorrectorQualityFlags.FlaggedBadData).all()
     assert not result.quality[good].any()
     np.testing.assert_allclose(result.flux_err[good] * (1 + trend[good]), 100, rtol=2e-3)
+
+
+def test_a_few_minutes_have_no_periods():
+    """The points that are left of a damaged light curve at 20 s can be of less time than the shortest one."""
+    time = np.arange(60) * 20 / 86400
+    assert own_sines(time, np.sin(time), np.ones(60, bool)).shape == (0, 60)
 
 
 def test_vectors_of_another_ccd_are_refused(vectors):

@@ -54,6 +54,9 @@ def own_sines(
     length = next_fast_len(OVERSAMPLING * bins, real=True)
     step = 1.0 / (length * BIN)
     first, last = int(np.ceil(LOWEST / step)), int(HIGHEST / step)
+    if last < first:
+        # Less than an hour shows none of these periods.
+        return _waves(days, [])
     series = np.zeros(bins)
     found: list[float] = []
     while len(found) < MOST:
