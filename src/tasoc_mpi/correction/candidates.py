@@ -106,12 +106,13 @@ def read_areas(todo: Path, version: int | None = None) -> list[Area]:
     names = (parse_lightcurve_name(split_name(name)[1]) for name in stars["lightcurve"].tolist())
     # Vectors of two versions would mix two ways to choose pixels.
     stars = stars[of_version(todo, np.array([-1 if n is None else n["version"] for n in names]), version)]
-    keys = [tuple(row) for row in stars[["sector", "camera", "ccd", "cadence", "area"]].tolist()]
+    fields = ("sector", "camera", "ccd", "cadence", "area")
+    keys, which = np.unique(np.stack([stars[name] for name in fields], axis=1), axis=0, return_inverse=True)
     out = []
-    for key in sorted(set(keys)):
+    for place, key in enumerate(map(tuple, keys.tolist())):
         if not (0 < key[4] < 1000 and 0 < key[3] < 100_000):
             raise InputError(f"{todo}: area {key[4]} at {key[3]} s is none; make it with `tasoc-mpi todo`")
-        own = stars[[other == key for other in keys]]
+        own = stars[which.reshape(-1) == place]
         # A star can have several light curves, of its own and of another star's target pixel file.
         _, first = np.unique(own["starid"], return_index=True)
         sector, camera, ccd, cadence, number = key
