@@ -19,14 +19,14 @@ import pytest
 from known_results import make_folder
 from rich.console import Console
 
-from tasoc_mpi.core.locks import exclusive
+from tasoc_mpi.core.locks import exclusive, lock_path
 from tasoc_mpi.core.messages import Usage
 from tasoc_mpi.report.live_status import view
-from tasoc_mpi.report.look import Look, Looks, Rate
+from tasoc_mpi.report.status_snapshot import Rate, Snapshot, SnapshotReader
 from tasoc_mpi.slurm.jobs import active, queue_lines
 from tasoc_mpi.worklist.rank_times import Ranks
 from tasoc_mpi.worklist.result_log import log_path
-from tasoc_mpi.worklist.run_record import RunRecord
+from tasoc_mpi.worklist.run_record import RunRecord, records_under_way
 
 EVIL = "ValueError: \x1b[41mred\x07 [bold]words"
 
@@ -52,19 +52,19 @@ def begin_run(folder: Path) -> RunRecord:
     return record
 
 
-def screen_of(look: Look) -> str:
+def screen_of(snapshot: Snapshot) -> str:
     file = io.StringIO()
-    Console(file=file, width=90, height=36).print(view(look))
+    Console(file=file, width=90, height=36).print(view(snapshot))
     return file.getvalue()
 
 
 def test_the_screen_has_the_numbers_of_list_and_record(folder):
-    look = Looks(folder, "", None, queue_lines, active).look
-    before = look()
+    read = SnapshotReader(folder, "", None, queue_lines, active).read
+    before = read()
     assert "no run is under way: waiting for one" in screen_of(before)
     with exclusive(log_path(folder / "curves", (1, 1, 1))):
         record = begin_run(folder)
-        now = look()
+        now = read()
         assert not now.is_over(True)
         text = screen_of(now)
     done = sum(one.done for one in now.ccds)
@@ -78,9 +78,27 @@ def test_the_screen_has_the_numbers_of_list_and_record(folder):
     assert (slow[1], slow[3], slow[5], slow[6], slow[7]) == ("1", "2", "200.0", "7%", "300")
     assert (quick[1], quick[3], quick[5], quick[6], quick[7]) == ("2", "4", "50.0", "0%", "-")
     record.end("complete")
-    after = look()
+    after = read()
     assert after.is_over(True)
     assert not after.is_over(False)
+
+
+def test_each_run_stands_beside_its_own_record(folder):
+    """A run that has only begun to read has none yet; its lock file is of another host here."""
+    first, second = (log_path(folder / "curves", ccd) for ccd in ((1, 1, 1), (1, 1, 2)))
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute("UPDATE todolist SET ccd = 2 WHERE priority = 99")
+    with exclusive(first), exclusive(second):
+        begin_run(folder)
+        lock_path(second).write_text("process 1 on another-host\n")
+        text = screen_of(SnapshotReader(folder, "", None, queue_lines, active).read())
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "process 1 on another-host" in lines
+    assert any(line.startswith(f"process {os.getpid()} on ") and "run, 3 ranks" in line for line in lines)
+
+
+def test_a_lock_file_of_one_word_names_no_record(folder):
+    assert records_under_way(folder / "curves", ["somebody"]) == {}
 
 
 def test_a_rate_is_of_the_last_seconds():

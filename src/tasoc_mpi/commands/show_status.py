@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stars", type=int, default=5, metavar="N", help=stars)
     watch = "show it in full screen (line by line where there is no terminal) until the run ends, or Ctrl-C"
     parser.add_argument("--watch", action="store_true", help=watch)
-    every = "seconds between two looks of --watch (default: %(default)s)"
+    every = "seconds between two updates of --watch (default: %(default)s)"
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help=every)
     add_json_option(parser)
 
@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder
-    from ..report.look import Looks
+    from ..report.status_snapshot import SnapshotReader
     from ..slurm.jobs import active, queue_lines
 
     if args.stars < 0:
@@ -44,20 +44,20 @@ def main(args: argparse.Namespace) -> int:
     method = choose_method(args.photometry).name
     if args.json:
         return _print_json(input_folder(args.input), method, args.output)
-    looks = Looks(input_folder(args.input), method, args.output, queue_lines, active)
+    read = SnapshotReader(input_folder(args.input), method, args.output, queue_lines, active).read
     if args.watch:
         from ..report.live_status import is_screen, live_view
 
         if is_screen():
-            print("\n".join(live_view(looks.look, args.every).lines(args.stars)), flush=True)
+            print("\n".join(live_view(read, args.every).lines(args.stars)), flush=True)
             return 0
-    last, seen = looks.look(), False
+    last, seen = read(), False
     print("\n".join(last.lines(args.stars)), flush=True)
     try:
         while args.watch and not last.is_over(seen):
             seen = seen or bool(last.runs)
             time.sleep(args.every)
-            last = looks.look()
+            last = read()
             print("\n".join(last.lines(args.stars)), flush=True)
     except KeyboardInterrupt:
         pass

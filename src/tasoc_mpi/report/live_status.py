@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ..core.errors import one_line
 from ..core.progress import duration
 from ..core.status import STATUS
-from ..core.tables import number
+from ..core.tables import counted, number
 from ..worklist.work_list import ccd_name
-from .look import Look
+from .status_snapshot import Snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,45 +28,53 @@ _STYLES = {
     STATUS.ABORT: "bold magenta",
 }
 
+#: Lines for runs; where there are more of them, the last line counts these.
+_MOST_RUNS = 4
 
-def live_view(look: Callable[[], Look], every: float) -> Look:
-    """Show looks in full screen until the runs have ended, or the user interrupts; returns the last one.
+
+def live_view(read: Callable[[], Snapshot], every: float) -> Snapshot:
+    """Show snapshots in full screen until the runs have ended, or the user interrupts; returns the last one.
 
     Parameters
     ----------
-    look : callable
+    read : callable
+        Returns a new snapshot.
     every : float
-        Seconds between two looks.
+        Seconds between two snapshots.
     """
     from rich.live import Live
 
-    last, seen = look(), False
-    # Nothing but this function draws: the screen changes with each look.
+    last, seen = read(), False
+    # Nothing but this function draws: the screen changes with each snapshot.
     with Live(view(last), screen=True, auto_refresh=False) as live:
         try:
             while not last.is_over(seen):
                 seen = seen or bool(last.runs)
                 time.sleep(every)
-                last = look()
+                last = read()
                 live.update(view(last), refresh=True)
         except KeyboardInterrupt:
             pass
     return last
 
 
-def view(look: Look) -> Layout:
-    """The screen of one look."""
+def view(snapshot: Snapshot) -> Layout:
+    """The screen of one snapshot."""
     from rich.layout import Layout
     from rich.text import Text
 
-    head, bar = _head(look), _bar(look)
-    parts = [Layout(head, size=2), Layout(bar, size=3)]
-    if look.jobs:
-        parts.append(Layout(_panel("queue", Text("\n".join(look.jobs))), size=min(len(look.jobs) + 2, 10)))
-    if len(look.ccds) > 1:
-        parts.append(Layout(_panel("CCDs", _ccds(look)), size=min(len(look.ccds), 8) + 3))
-    parts.append(Layout(_panel("last failures", _failures(look)), ratio=1, minimum_size=4))
-    parts.append(Layout(_panel("slowest ranks", _ranks(look)), ratio=1, minimum_size=4))
+    parts = [
+        Layout(_head(snapshot), size=1 + min(max(len(snapshot.runs), 1), _MOST_RUNS)),
+        Layout(_bar(snapshot), size=3),
+    ]
+    if snapshot.jobs:
+        parts.append(
+            Layout(_panel("queue", Text("\n".join(snapshot.jobs))), size=min(len(snapshot.jobs) + 2, 10))
+        )
+    if len(snapshot.ccds) > 1:
+        parts.append(Layout(_panel("CCDs", _ccds(snapshot)), size=min(len(snapshot.ccds), 8) + 3))
+    parts.append(Layout(_panel("last failures", _failures(snapshot)), ratio=1, minimum_size=4))
+    parts.append(Layout(_panel("slowest ranks", _ranks(snapshot)), ratio=1, minimum_size=4))
     parts.append(Layout(Text("Ctrl-C leaves this view; the run goes on.", style="dim"), size=1))
     layout = Layout()
     layout.split_column(*parts)
@@ -80,31 +88,33 @@ def _panel(title: str, content: RenderableType) -> RenderableType:
     return Panel(content, title=title, title_align="left", box=box.ROUNDED, border_style="dim")
 
 
-def _head(look: Look) -> RenderableType:
+def _head(snapshot: Snapshot) -> RenderableType:
     from rich.text import Text
 
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(look.title, style="bold")
+    text.append(snapshot.title, style="bold")
     text.append(f"   {time.strftime('%H:%M:%S')}\n", style="dim")
-    if look.status is None:
+    if snapshot.status is None:
         text.append("no work list yet", style="yellow")
-    elif not look.runs:
-        more = "all rows are done" if look.done == look.rows else "no run is under way: waiting for one"
+    elif not snapshot.runs:
+        more = (
+            "all rows are done" if snapshot.done == snapshot.rows else "no run is under way: waiting for one"
+        )
         text.append(more, style="yellow")
-    for run, record in zip(look.runs, [*look.records, *[None] * len(look.runs)], strict=False):
-        text.append(f"{run}  ", style="cyan")
-        if record is not None:
-            text.append(f"{record['command']}, {_count(record['ranks'], 'rank')} on ")
-            text.append(f"{_count(record['nodes'], 'node')}, ")
-            text.append(f"{duration(record['seconds'] or 0)} since the first star  ")
+    shown = snapshot.runs if len(snapshot.runs) <= _MOST_RUNS else snapshot.runs[: _MOST_RUNS - 1]
+    for run in shown:
+        text.append(f"{one_line(run)}  ", style="cyan")
+        if record := snapshot.records.get(run):
+            text.append(f"{record['command']}, {counted(record['ranks'], 'rank')} on ")
+            text.append(f"{counted(record['nodes'], 'node')}, ")
+            text.append(f"{duration(record['seconds'] or 0)} since the first star")
+        text.append("\n")
+    if len(shown) < len(snapshot.runs):
+        text.append(f"and {len(snapshot.runs) - len(shown)} more runs", style="cyan")
     return text
 
 
-def _count(count: int, unit: str) -> str:
-    return f"{count:,} {unit}{'' if count == 1 else 's'}"
-
-
-def _bar(look: Look) -> RenderableType:
+def _bar(snapshot: Snapshot) -> RenderableType:
     """The bar with its numbers, and the counts by status."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -114,15 +124,15 @@ def _bar(look: Look) -> RenderableType:
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1)
     grid.add_column(justify="right", no_wrap=True)
-    left = look.seconds_left
-    words = f"{look.done:,} of {look.rows:,} rows"
-    words += f"  {look.done / look.rows:.1%}" if look.rows else ""
-    words += f"  {look.rate:,.3g} rows/s" if look.rate is not None else "  - rows/s"
+    left = snapshot.seconds_left
+    words = f"{snapshot.done:,} of {snapshot.rows:,} rows"
+    words += f"  {snapshot.done / snapshot.rows:.1%}" if snapshot.rows else ""
+    words += f"  {snapshot.rate:,.3g} rows/s" if snapshot.rate is not None else "  - rows/s"
     words += f"  {duration(left)} left" if left is not None else ""
-    grid.add_row(ProgressBar(total=max(look.rows, 1), completed=look.done), Text(words, style="bold"))
+    grid.add_row(ProgressBar(total=max(snapshot.rows, 1), completed=snapshot.done), Text(words, style="bold"))
     counts = Text(no_wrap=True, overflow="ellipsis")
     for status in STATUS:
-        if count := sum(one.counts.get(status, 0) for one in look.ccds):
+        if count := sum(one.counts.get(status, 0) for one in snapshot.ccds):
             name = "to do" if status == STATUS.UNKNOWN else status.name
             counts.append(f"{name} {count:,}   ", style=_STYLES.get(status, ""))
     return Group(grid, counts)
@@ -138,13 +148,13 @@ def _table(*heads: str, left: int = 1) -> Table:
     return table
 
 
-def _ccds(look: Look) -> Table:
+def _ccds(snapshot: Snapshot) -> Table:
     """The CCDs under way first, then those that are not finished."""
     from rich.progress_bar import ProgressBar
 
     table = _table("CCD", "", "done", "rows", "failed")
     table.columns[1].ratio = 1
-    order = sorted(look.ccds, key=lambda one: (one.runner is None, one.done == one.rows, one.ccd))
+    order = sorted(snapshot.ccds, key=lambda one: (one.runner is None, one.done == one.rows, one.ccd))
     for one in order[:8]:
         failed = one.counts.get(STATUS.ERROR, 0) + one.counts.get(STATUS.ABORT, 0)
         bar = ProgressBar(total=max(one.rows, 1), completed=one.done)
@@ -152,13 +162,13 @@ def _ccds(look: Look) -> Table:
     return table
 
 
-def _failures(look: Look) -> RenderableType:
+def _failures(snapshot: Snapshot) -> RenderableType:
     """The failures with the last one first."""
     from rich.text import Text
 
-    if look.status is None or look.decision is None:
+    if snapshot.status is None or snapshot.decision is None:
         return Text("-")
-    status, decision = look.status, look.decision
+    status, decision = snapshot.status, snapshot.decision
     failed = [(*status.failures[row], row) for row in status.failures if decision.listed[row]]
     if not failed:
         return Text("none", style="green")
@@ -171,19 +181,19 @@ def _failures(look: Look) -> RenderableType:
     return table
 
 
-def _ranks(look: Look) -> RenderableType:
+def _ranks(snapshot: Snapshot) -> RenderableType:
     """The ranks with the fewest stars a second first, by the records of their runs."""
     from rich.text import Text
 
     found = []
-    for record in look.records:
+    for record in snapshot.records.values():
         seconds = record["seconds"] or 0.0
         ranks = record["by_rank"] or {"rank": []}
         for k in range(len(ranks["rank"])):
             one = {name: values[k] for name, values in ranks.items()}
             found.append((one["stars"] / seconds if seconds else 0.0, seconds, one))
     if not found:
-        return Text("no rank has told yet of its stars" if look.runs else "-", style="dim")
+        return Text("no rank has told yet of its stars" if snapshot.runs else "-", style="dim")
     table = _table("rank", "host", "rows", "rows/s", "ms a row", "waited", "MB", "silent", left=2)
     for rate, seconds, one in sorted(found, key=lambda one: (one[0], one[2]["rank"]))[:40]:
         busy = one["computing"] + one["waiting"] + one["compiling"]

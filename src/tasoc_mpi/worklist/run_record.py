@@ -8,11 +8,13 @@ killed.
 from __future__ import annotations
 
 import argparse
+import glob
 import importlib.metadata
 import json
 import logging
 import os
 import platform
+import re
 import resource
 import socket
 import time
@@ -209,8 +211,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def records_under_way(output: Path, runners: Iterable[str]) -> list[dict[str, Any]]:
-    """The records of the runs of some processes, in order.
+def records_under_way(output: Path, runners: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The records of the runs of some processes, by process.
 
     Parameters
     ----------
@@ -223,12 +225,14 @@ def records_under_way(output: Path, runners: Iterable[str]) -> list[dict[str, An
     InputError
         If a record is none.
     """
-    found = []
+    found = {}
     for runner in sorted(runners):
-        words = runner.split()
-        # Process numbers come again: the last record is the one.
-        paths = sorted(records_folder(output).glob(f"*-{words[-1]}-{words[1]}.json"))[-1:]
-        found += [one for path in paths if (one := _read(path))["ended"] is None]
+        if match := re.fullmatch(r"process (\d+) on (\S+)", runner):
+            process, host = match.groups()
+            # Process numbers come again: the last record is the one.
+            paths = sorted(records_folder(output).glob(f"*-{glob.escape(host)}-{process}.json"))
+            if paths and (record := _read(paths[-1]))["ended"] is None:
+                found[runner] = record
     return found
 
 

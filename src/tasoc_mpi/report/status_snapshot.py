@@ -1,11 +1,11 @@
-"""A work list and the runs that write it, looked at again and again: for `tasoc-mpi status`."""
+"""A work list and the runs that write it at one moment: for `tasoc-mpi status`."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ..worklist.run_record import records_under_way
 from ..worklist.todo_file import TODO_NAME
 from .run_status import status_tables
 
-__all__ = ["Look", "Looks", "Rate"]
+__all__ = ["Rate", "Snapshot", "SnapshotReader"]
 
 #: Seconds over which the rate is a mean.
 _WINDOW = 15.0
@@ -37,7 +37,7 @@ class Rate:
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def add(self, results: int, now: float) -> float | None:
-        """Count all results until now; the rate, or None at the first look."""
+        """Count all results until now; the rate, or None at the first call."""
         self._seen.append((now, results))
         while len(self._seen) > 2 and now - self._seen[1][0] >= _WINDOW:
             self._seen.popleft()
@@ -46,7 +46,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """A work list and its runs at one moment."""
 
     title: str
@@ -55,7 +55,9 @@ class Look:
     status: WorkListStatus | None = None  #: None as long as there is no work list
     decision: Decision | None = None
     ccds: Sequence[CCDStatus] = ()
-    records: Sequence[dict[str, Any]] = ()  #: Of the runs that are under way
+    records: Mapping[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  #: By run; one that only begins has none
     rate: float | None = None  #: Results a second
 
     @property
@@ -76,9 +78,9 @@ class Look:
     @property
     def seconds_left(self) -> float | None:
         """Seconds to the end of the runs that are under way, None where they are not known."""
-        told = [record["left"] for record in self.records]
-        if told and None not in told:
-            return max(told)
+        times = [self.records[run]["left"] if run in self.records else None for run in self.runs]
+        if times and None not in times:
+            return max(times)
         left = sum(one.rows - one.done for one in self.ccds if one.runner)
         return left / self.rate if left and self.rate else None
 
@@ -96,8 +98,8 @@ class Look:
         return [*lines, *self.jobs]
 
 
-class Looks:
-    """Looks at a work list; only what is new is read each time.
+class SnapshotReader:
+    """Takes snapshots of a work list; only what is new is read each time.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ class Looks:
         self._status: WorkListStatus | None = None
         self._rate = Rate()
 
-    def look(self) -> Look:
+    def read(self) -> Snapshot:
         """How far it is now.
 
         Raises
@@ -141,7 +143,7 @@ class Looks:
                 to_come = bool(self._active(self.folder))
         path = self.folder / TODO_NAME
         if jobs and not path.exists():
-            return Look(str(self.folder), jobs, to_come)
+            return Snapshot(str(self.folder), jobs, to_come)
         if self._status is None:
             self._status = open_status(path, self.method, self.output)
         status = self._status
@@ -151,4 +153,4 @@ class Looks:
             jobs = list(self._queue_lines(self.folder, {one.ccd: (one.done, one.rows) for one in ccds}))
         records = records_under_way(status.output, {one.runner for one in ccds if one.runner})
         rate = self._rate.add(status.results, time.monotonic())
-        return Look(str(self.folder), jobs, to_come, status, decision, ccds, records, rate)
+        return Snapshot(str(self.folder), jobs, to_come, status, decision, ccds, records, rate)
