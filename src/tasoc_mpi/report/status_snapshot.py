@@ -78,8 +78,8 @@ class Snapshot:
     @property
     def seconds_left(self) -> float | None:
         """Seconds to the end of the runs that are under way, None where they are not known."""
-        times = [self.records[run]["left"] if run in self.records else None for run in self.runs]
-        if times and None not in times:
+        times = [self.records[run]["left"] for run in self.runs if run in self.records]
+        if times and len(times) == len(self.runs) and None not in times:
             return max(times)
         left = sum(one.rows - one.done for one in self.ccds if one.runner)
         return left / self.rate if left and self.rate else None
