@@ -27,6 +27,7 @@ from vectors_of_run import write_vectors_of_run
 import tasoc_mpi
 from tasoc_mpi import cli, tessphot
 from tasoc_mpi.commands import correct
+from tasoc_mpi.commands import run as run_command
 from tasoc_mpi.core.methods import CORRECTION_METHODS
 from tasoc_mpi.correction.corrected_star import correct_star
 from tasoc_mpi.products.packed import pack_writer
@@ -42,10 +43,9 @@ def run(tmp_path_factory) -> Path:
     """The input folder of a run, with vectors, before the correction."""
     folder = tmp_path_factory.mktemp("run") / "input"
     size = ["--frames", "80", "--rows", "60", "--columns", "60", "--tpfs", "1", "--density", "3"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOURCE_DATE_EPOCH", "0")
-        for options in (["simulate", *size], ["prepare"], ["todo"], ["run"]):
-            assert cli.main(["--quiet", options[0], str(folder), *options[1:]]) == 0
+    for options in (["simulate", *size], ["prepare"], ["todo"]):
+        assert cli.main(["--quiet", options[0], str(folder), *options[1:]]) == 0
+    assert photometry(folder) == 0
     shutil.rmtree(folder / "ffi")
     write_vectors_of_run(folder)
     return folder
@@ -59,18 +59,22 @@ def expected(run, tmp_path_factory) -> dict:
     return after(folder)
 
 
-def call(folder: Path, *options: str, function=correct_star) -> int:
+def call(folder: Path, *options: str, command=correct, function=correct_star) -> int:
     """`tasoc-mpi correct`; without a compute process unless `function` is a name."""
     for cached in (pack_writer, replacements):
         cached.cache_clear()
-    commands, cli.COMMANDS = cli.COMMANDS, ("correct",)
-    original = correct.main
-    correct.main = lambda args: original(args, function)
-    try:
-        return cli.main(["--quiet", "correct", str(folder), *options])
-    finally:
-        correct.main = original
-        cli.COMMANDS = commands
+    name, original = command.__name__.rpartition(".")[2], command.main
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "COMMANDS", (name,))
+        patch.setattr(command, "main", lambda args: original(args, function))
+        return cli.main(["--quiet", name, str(folder), *options])
+
+
+def photometry(folder: Path, *options: str) -> int:
+    """`tasoc-mpi run` without a compute process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        return call(folder, *options, command=run_command, function=tessphot)
 
 
 def corrections(folder: Path) -> list[tuple]:
@@ -200,9 +204,7 @@ def test_packed_light_curves_go_to_a_new_pack(run, expected, tmp_path, monkeypat
     shutil.rmtree(folder / "output")
     shutil.copytree(run / "output" / "cbv", folder / "output" / "cbv")
     todo = folder / "todo.sqlite"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOURCE_DATE_EPOCH", "0")
-        assert cli.main(["--quiet", "run", str(folder), "--packed", "--datasource", "ffi"]) == 0
+    assert photometry(folder, "--packed", "--datasource", "ffi") == 0
     raw = set((folder / "output" / "packed").iterdir())
     usage = type(shutil.disk_usage(folder))
     # The new pack is announced, and refused where there is no room for it.
@@ -235,11 +237,9 @@ def test_a_new_light_curve_loses_its_correction(run, expected, tmp_path):
     assert call(folder) == 0
     star = expected["todolist"][0][1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOURCE_DATE_EPOCH", "0")
         # The clock of the second run is years behind that of the correction.
         patch.setattr(time, "time", lambda: 1e9)
-        options = ["--overwrite", "--starid", str(star), "--datasource", "ffi"]
-        assert cli.main(["--quiet", "run", str(folder), *options]) == 0
+        assert photometry(folder, "--overwrite", "--starid", str(star), "--datasource", "ffi") == 0
     missing = set(expected["corrections"]) - set(corrections(folder))
     assert {expected["todolist"][row[0] - 1][1] for row in missing} == {star}
     assert call(folder) == 0
@@ -410,7 +410,7 @@ def test_a_run_that_is_not_finished(run, expected, tmp_path, capfd):
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
         magnitudes = [tmag for (tmag,) in conn.execute("SELECT tmag FROM todolist ORDER BY tmag")]
     limit = str(magnitudes[len(magnitudes) // 3])
-    assert cli.main(["--quiet", "run", str(folder), "--tmag-max", limit]) == 0
+    assert photometry(folder, "--tmag-max", limit) == 0
     assert call(folder) == 1
     assert "the run is not finished on s001-1-1" in capfd.readouterr().err
     assert call(folder, "--partial") == 0
