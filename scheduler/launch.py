@@ -53,7 +53,7 @@ def run_alone(
     stop, stop_timeout = Stop(), load_settings().getfloat("run", "stop_timeout")
     # A dry run shows the plan of so many ranks.
     ranks = Ranks([0] * (args.ranks or 1), [socket.gethostname()] * (args.ranks or 1))
-    with listen(command, stop, stop_timeout), contextlib.ExitStack() as stack:
+    with listen(command, stop, _then(args, stop_timeout)), contextlib.ExitStack() as stack:
         computers: list[Any] = []
 
         def compute(queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
@@ -77,6 +77,13 @@ def run_alone(
         return program(args, compute, stop, ranks)
 
 
+def _then(args: argparse.Namespace, stop_timeout: float) -> str:
+    """What happens after a signal that ends a run."""
+    if args.dry_run:
+        return "the plan comes without the rest of the trial"
+    return f"the run ends with what is computed within {stop_timeout:g} s"
+
+
 def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: Any) -> int:
     """Schedule for the workers of the other ranks; ends them all after an error while they compute."""
     workers = Workers(Mailbox(comm), Stop(), nodes(comm))
@@ -84,7 +91,7 @@ def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: A
     try:
         try:
             workers.stop_timeout = load_settings().getfloat("run", "stop_timeout")
-            with listen(command, workers.stop, workers.stop_timeout):
+            with listen(command, workers.stop, _then(args, workers.stop_timeout)):
                 exit_status = program(args, workers.compute, workers.stop, ranks)
         except (TasocError, OSError) as error:
             if workers.outstanding:

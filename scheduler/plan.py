@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.names import cube_name
-from ..core.progress import duration
 from ..core.resources import available_memory
 from ..worklist.work_list import ccd_name
 from .queue import BatchSize, Queue
 from .run_results import RunResults
+from .run_time import RunTime
 
 __all__ = ["Requirement", "check_requirements", "disk_free", "plan", "plan_values", "requirements"]
 
@@ -124,6 +124,7 @@ def plan_values(
     source: Path,
     node: list[int],
     needs: list[Requirement],
+    run_time: RunTime,
 ) -> dict[str, Any]:
     """The plan of a run as values, for programs; parameters as of `plan` and `requirements`."""
     worklist = results.worklist
@@ -148,11 +149,14 @@ def plan_values(
         "workers": max(1, len(node) - 1),
         "nodes": len(set(node[1:] or node)),
         "ccds": ccds,
+        "time": run_time.values(),
         "needs": [{"what": one.what, "bytes": one.needed, "free": one.free} for one in needs],
     }
 
 
-def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: list[int]) -> Iterator[str]:
+def plan(
+    results: RunResults, wanted: NDArray[np.bool_], source: Path, node: list[int], run_time: RunTime
+) -> Iterator[str]:
     """The CCDs with their cubes, and the CCD on which each node begins, in lines for the user.
 
     Parameters
@@ -164,6 +168,7 @@ def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: lis
         Folder of the cubes.
     node : list of int
         Number of each rank's node.
+    run_time : RunTime
     """
     worklist = results.worklist
     stars = np.bincount(worklist.ccd_of[wanted], minlength=len(worklist.ccds)).tolist()
@@ -177,7 +182,7 @@ def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: lis
     queue = Queue(worklist.rows, np.flatnonzero(wanted), BatchSize(workers), worklist.tile)
     names = sorted(set(node[1:] or node))
     yield f"{workers} worker(s) on {len(names)} node(s)"
-    yield _time(results, wanted, workers)
+    yield from run_time.lines()
     for name in names[:32]:
         tasks, _ = queue.take(name)
         if len(tasks):
@@ -185,30 +190,3 @@ def plan(results: RunResults, wanted: NDArray[np.bool_], source: Path, node: lis
             yield f"  node {name}: {max(1, node[1:].count(name))} worker(s), from {ccd_name(ccd)} on"
     if len(names) > 32:
         yield f"  and {len(names) - 32} more nodes"
-
-
-def _time(results: RunResults, wanted: NDArray[np.bool_], workers: int) -> str:
-    """How long the stars take, by the mean of those of the same data source and cadence that have results.
-
-    A star of a target pixel file takes up to a hundred times as long as one of the images.
-    """
-    if not wanted.any():
-        return "time: none, no row is left to compute"
-    rows, seconds = results.worklist.rows, results.last.seconds
-    kinds = np.where(results.worklist.in_file, -1, 1) * rows["cadence"]
-    known = np.isfinite(seconds)
-    total, used, without = 0.0, 0, 0
-    for kind in np.unique(kinds[wanted]):
-        stars = int(np.count_nonzero(wanted & (kinds == kind)))
-        measured = seconds[known & (kinds == kind)]
-        if len(measured):
-            total, used = total + stars * float(measured.mean(dtype="f8")), used + len(measured)
-        else:
-            without += stars
-    if not used:
-        return "time: not known before some rows have results; run a few of them (--starid, --tmag-min)"
-    rest = f", and the time of {without} rows of other kinds, which is not known" if without else ""
-    return (
-        f"time: about {duration(total / workers)} ({total / 3600:.3g} core-hours, by {used} results so far), "
-        f"without start and end of the run{rest}"
-    )

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ from .queue import BatchSize
 from .refusals import check_needs, check_writable
 from .run_options import RunOptions, repeat_options, run_options
 from .run_results import RunResults, open_results
+from .run_time import Trial, estimate_time
 from .signals import Stop
 
 __all__ = ["run"]
@@ -45,7 +47,9 @@ logger = logging.getLogger(__name__)
 _SKIPPING = 3
 
 
-def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Ranks) -> int:
+def run(
+    args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Ranks, trial: Trial | None = None
+) -> int:
     """Have the stars computed, publish the results and print a report.
 
     Parameters
@@ -58,6 +62,8 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
         Ends the run early when it is requested.
     ranks : Ranks
         This rank is the first.
+    trial : callable, optional
+        Computes a few stars, for a dry run.
 
     Returns
     -------
@@ -83,8 +89,9 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
             print(f"Nothing to do: {path} has no star of this sector, camera or CCD.")
             return 0
         raise InputError(f"{path}: none of its {len(chosen)} rows fulfils the filters; loosen them")
-    if options.dry:
-        return _dry_run(options, worklist, chosen, ranks.node)
+    if trial is not None:
+        _dry_run(options, worklist, chosen, ranks.node, trial)
+        return stop.exit_status
     output.mkdir(parents=True, exist_ok=True)
     claim_output(output, options.method)
     if options.method:
@@ -104,17 +111,13 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
         if (needed & worklist.in_file).any():
             write_tpf_list(options.source, output)
         size = BatchSize(max(1, len(ranks) - 1), options.batch)
-        totals = schedule(
-            results, wanted, compute, size, lambda rows: _announce(rows, options, len(ranks), record), stop,
-            options.max_errors, record,
-        )  # fmt: skip
+        announce = partial(_announce, options=options, ranks=len(ranks), record=record)
+        totals = schedule(results, wanted, compute, size, announce, stop, options.max_errors, record)
         decision = results.last.decide()
         failed = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT))
         causes = logged_causes(output, worklist, failed) if failed.any() else []
         stars = len(np.unique(worklist.rows["starid"][chosen]))
-        name = f" --photometry {options.method}" if options.method else ""
-        by = np.where(chosen, decision.skipped_by, -1)
-        skipped = list(skipped_lines(worklist.rows, by, options.source, _SKIPPING, name))
+        skipped = _skipped(options, worklist, np.where(chosen, decision.skipped_by, -1))
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds
     del worklist, results
@@ -125,25 +128,33 @@ def run(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Rank
     return report_end(options, outcome, stop)
 
 
+def _skipped(options: RunOptions, worklist: WorkList, by: NDArray[np.int64]) -> list[str]:
+    """Lines about the stars that others skip; `by` are the rows of these, -1 for none."""
+    name = f" --photometry {options.method}" if options.method else ""
+    return list(skipped_lines(worklist.rows, by, options.source, _SKIPPING, name))
+
+
 def _to_compute(results: RunResults, chosen: NDArray[np.bool_], overwrite: bool) -> NDArray[np.bool_]:
     """The chosen rows that a run would compute."""
     return chosen if overwrite else chosen & (results.last.skipped_by() < 0) & ~results.last.done
 
 
-def _dry_run(options: RunOptions, worklist: WorkList, chosen: NDArray[np.bool_], node: list[int]) -> int:
-    """Print what would be done; nothing on disk changes."""
+def _dry_run(
+    options: RunOptions, worklist: WorkList, chosen: NDArray[np.bool_], node: list[int], trial: Trial
+) -> None:
+    """Print what would be done; no file of the input or of the output changes."""
     with _opened(options, worklist, chosen) as results:
         wanted = _to_compute(results, chosen, options.overwrite)
         needs = requirements(results, wanted, options.output, node)
+        run_time = estimate_time(results, wanted, options.method, node, trial)
         if options.as_json:
-            print(json_text(plan_values(results, wanted, chosen, options.source, node, needs)))
+            print(json_text(plan_values(results, wanted, chosen, options.source, node, needs, run_time)))
         else:
             stars = len(np.unique(worklist.rows["starid"][wanted]))
             chosen_rows = f"{chosen.sum()} fulfil the filters"
             print(f"{wanted.sum()} of {len(wanted)} rows ({chosen_rows}), {stars} stars, would be computed")
-            print("\n".join((*plan(results, wanted, options.source, node), *map(str, needs))))
+            print("\n".join((*plan(results, wanted, options.source, node, run_time), *map(str, needs))))
         check_needs(options, results, wanted, needs, node)
-    return 0
 
 
 @contextlib.contextmanager

@@ -64,7 +64,7 @@ class Stop:
 
 
 @contextmanager
-def listen(command: str, stop: Stop, stop_timeout: float) -> Iterator[None]:
+def listen(command: str, stop: Stop, then: str) -> Iterator[None]:
     """Turn signals into a request to stop; the second SIGTERM or interrupt ends the run at once.
 
     A batch system's warning, SIGUSR1, is no first SIGTERM: SIGTERM follows it when the time is over.
@@ -74,8 +74,8 @@ def listen(command: str, stop: Stop, stop_timeout: float) -> Iterator[None]:
     command : str
         Its name, for the message.
     stop : Stop
-    stop_timeout : float
-        Seconds in which workers finish stars, for the message.
+    then : str
+        What happens after the first one, for the message.
 
     Raises
     ------
@@ -98,11 +98,8 @@ def listen(command: str, stop: Stop, stop_timeout: float) -> Iterator[None]:
             # Also after a batch system's signal.
             stop.exit_status = INTERRUPTED
         if not known:
-            text = (
-                f"tasoc-mpi {command}: {name}: the run ends with what is computed within {stop_timeout:g} s\n"
-            )
             # Unbuffered: a buffered stream must not be entered twice.
-            write_error(text.encode())
+            write_error(f"tasoc-mpi {command}: {name}: {then}\n".encode())
 
     before = {number: signal.signal(number, handle) for number in (*_BATCH_SIGNALS, signal.SIGINT)}
     try:

@@ -20,7 +20,7 @@ from tasoc_mpi import cli
 from tasoc_mpi.core import progress
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.mpi import check_ranks, start_ranks
-from tasoc_mpi.scheduler import plan
+from tasoc_mpi.scheduler import plan, run_time
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
@@ -65,21 +65,24 @@ def test_a_dry_run_changes_nothing(folder, capsys):
     assert not (folder / "output").exists()
 
 
-def test_a_dry_run_says_how_long_it_will_take(folder, capsys):
-    assert call([str(folder), "--dry-run"]) == 0
-    assert "time: not known before some rows have results" in capsys.readouterr().out
+def test_a_dry_run_says_how_long_it_will_take(folder, capsys, monkeypatch):
+    """By the results so far, with as many stars at once as there are workers and processors."""
+    monkeypatch.setattr(run_time.os, "cpu_count", lambda: 3)
     assert call([str(folder), "--ccd", "1"]) == 0
     capsys.readouterr()
-    assert call([str(folder), "--dry-run", "--ranks", "3"]) == 0
-    out = capsys.readouterr().out
     summary = json.loads((folder / "output" / "summary.json").read_text())
     mean, count = summary["mean_elaptime"], summary["tasks_run"]
-    found = re.search(r"time: about (\d+) s \(([\d.e+-]+) core-hours, by (\d+) results so far\)", out)
-    assert found, out
-    stars = int(re.search(r"(\d+) of 120 rows ", out)[1])
-    assert int(found[3]) == count
-    assert abs(float(found[2]) * 3600 - stars * mean) <= 0.01 * stars * mean
-    assert int(found[1]) == round(stars * mean / 2)
+    for ranks, at_once in (("3", 2), ("65", 3)):
+        assert call([str(folder), "--dry-run", "--json", "--ranks", ranks]) == 0
+        plan = json.loads(capsys.readouterr().out)
+        (kind,) = plan["time"]["kinds"]
+        assert (kind["measured"], kind["trial"], kind["rows"]) == (count, False, plan["to_compute"])
+        assert kind["seconds"] == pytest.approx(mean, rel=0.01)
+        assert plan["time"]["seconds"] == pytest.approx(plan["to_compute"] * mean / at_once, rel=0.01)
+    assert call([str(folder), "--dry-run", "--ranks", "65"]) == 0
+    out = capsys.readouterr().out
+    assert "on 65 ranks, which share 3 processors (" in out
+    assert f"  images at 1800 s, aperture: {mean * 1000:.1f} ms a star (from {count} results)" in out
     assert call([str(folder), "--dry-run", "--ccd", "1"]) == 0
     assert "time: none, no row is left to compute" in capsys.readouterr().out
 
@@ -89,6 +92,8 @@ def test_a_dry_run_under_mpi(folder):
     assert done.returncode == 0, done.stderr
     assert "120 of 120 rows" in done.stdout
     assert "node 0: 2 worker(s), from s001-1-1 on" in done.stdout
+    assert re.search(r"images at 1800 s, aperture: .+ a star \(from a trial of 20 stars", done.stdout)
+    assert not (folder / "output").exists()
     assert set(status_of(folder)) == {None}
 
 

@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     flag: Any = {"action": "store_true"}
     add("--overwrite", **flag, help="compute again what is already done")
     add("--packed", **flag, help="pack light curves, one HDF5 file a worker (see `tasoc-mpi unpack`)")
-    add("--dry-run", **flag, help="only say what would run, where, and what it needs")
+    add("--dry-run", **flag, help="only say what would run, where, how long, and what it needs")
     add_json_option(parser, "print the plan of --dry-run as JSON")
     add("--plot", **flag, help="also draw pictures of every star")
     kept = "what to keep between stars (default: %(default)s)"
@@ -53,10 +53,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None = None) -> int:
     """Be rank 0, a worker, or both; `photometry` (MODULE:FUNCTION or a function) computes one star."""
 
-    def program(*given: Any) -> int:
+    def program(args: argparse.Namespace, compute: Any, stop: Any, ranks: Any) -> int:
         from ..scheduler.program import run
 
-        return run(*given)
+        if not args.dry_run:
+            return run(args, compute, stop, ranks)
+        from ..worker.trial import compute_trial
+
+        return run(args, compute, stop, ranks, lambda tasks: compute_trial(args, photometry, tasks, stop))
 
     status = work_on_stars("run", args, program, photometry)
     if status or not args.correct or args.dry_run:
