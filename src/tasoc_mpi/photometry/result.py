@@ -50,6 +50,7 @@ class MessageCollector(logging.Handler):
         self.level, self.lock = logging.WARNING, None
         self.lines: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep one message."""
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Keep one message. `Handler.handle` would take the lock: from Python 3.13 on there has to be one."""
         self.lines.append(record.getMessage())
+        return True
