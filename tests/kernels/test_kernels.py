@@ -15,7 +15,7 @@ from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
 from tasoc_mpi.kernels.median import median
 from tasoc_mpi.kernels.statistics import centroid_medians, light_curve_statistics
-from tasoc_mpi.kernels.sums import flagged_frames, mean_image, sum_pixels
+from tasoc_mpi.kernels.sums import flagged_frames, mean_image, sum_frames, sum_lines, sum_pixels
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
 # --- Positions ---------------------------------------------------------------------------------------
@@ -219,12 +219,20 @@ def reference_sums(images, errors, rows, columns):
         "f4", (4, 5, 6), elements=st.one_of(st.floats(-1e5, 1e5, width=32), st.just(0.0), st.just(np.nan))
     ),
     errors=arrays.arrays("f4", (4, 5, 6), elements=st.floats(0, 1e3, width=32)),
+    backgrounds=arrays.arrays("f4", (4, 5, 6), elements=st.floats(0.125, 1e3, width=32)),
     mask=arrays.arrays(bool, (4, 5)).filter(lambda m: m.any()),
 )
-def test_sums_are_their_definition(images, errors, mask):
+def test_sums_are_their_definition(images, errors, backgrounds, mask):
+    """In cubes, and the same bytes in frames."""
     rows, columns = np.nonzero(mask)
     expected = reference_sums(images, errors, rows, columns)
-    np.testing.assert_allclose(sum_pixels(images, errors, rows, columns), expected, rtol=1e-12, atol=1e-9)
+    found = sum_pixels(images, errors, rows, columns)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
+    frames = [np.ascontiguousarray(np.moveaxis(cube, -1, 0)) for cube in (images, errors, backgrounds)]
+    background = sum_lines(backgrounds, rows, columns)
+    in_frames = sum_frames(*frames, rows, columns)
+    assert in_frames.tobytes() == np.concatenate([found, background[None]]).tobytes()
+    np.testing.assert_allclose(background, backgrounds[mask].sum(axis=0, dtype="f8"), rtol=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
@@ -324,8 +332,8 @@ def test_centroid_medians_are_of_good_points_that_have_both():
 
 
 def test_mean_image_leaves_out_what_is_not_finite():
-    images = np.ones((1, 2, 4), dtype="f4")
-    images[0, 0] = [1.0, np.nan, 5.0, 100.0]
-    images[0, 1] = np.nan
+    images = np.ones((4, 1, 2), dtype="f4")
+    images[:, 0, 0] = [1.0, np.nan, 5.0, 100.0]
+    images[:, 0, 1] = [np.nan, np.inf, -np.inf, 1.0]
     found = mean_image(images, np.array([True, True, True, False]))
     np.testing.assert_array_equal(found, np.array([[3.0, np.nan]], dtype="f4"))

@@ -9,6 +9,7 @@ import pytest
 from tasoc_mpi.core.names import truth_name
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.kernels.sums import sum_pixels
 from tasoc_mpi.one_star import wants_halo
 from tasoc_mpi.photometry import AperturePhotometry, BasePhotometry
 from tasoc_mpi.photometry.aperture import contamination, minimal_mask, stars_in_mask, touched_sides
@@ -36,10 +37,12 @@ class SmallWorld(AperturePhotometry):
         catalog["column"] += origin[1]
         cube = np.repeat(np.asarray(image, dtype="f4")[:, :, None], FRAMES, axis=2)
         cube *= 1 + 0.01 * np.arange(FRAMES, dtype="f4")
+        images_err, background = np.full_like(cube, 2.0), PixelBackground(np.full_like(cube, 7.0))
         source = SimpleNamespace(
             images=cube,
-            images_err=np.full_like(cube, 2.0),
-            background=PixelBackground(np.full_like(cube, 7.0)),
+            images_err=images_err,
+            background=background,
+            sum_pixels=lambda *mask: (*sum_pixels(cube, images_err, *mask), background.total(*mask)),
             sumimage=np.asarray(image, dtype="f4"),
             collected=np.ones(image.shape, dtype="i4") if collected is None else collected.astype("i4"),
             origin=origin,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -71,8 +72,24 @@ def test_columns_are_those_that_astropy_reads(tmp_path_factory, order, rows, chu
         found = read(path, NUMBERS, lambda part: part["I"] < limit)
     chosen = expected["I"] < limit
     for kind in NUMBERS:
-        np.testing.assert_array_equal(found[kind], expected[kind][chosen].reshape(-1, KINDS[kind]).T)
+        np.testing.assert_array_equal(found[kind], expected[kind][chosen].reshape(-1, KINDS[kind]))
         assert found[kind].flags.c_contiguous
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+    """The process goes on, which it would not with a mapped file."""
+    path = tmp_path / "table.fits"
+    write_table(path, ["5E"], 4000, False)
+    monkeypatch.setattr(fits_table, "_CHUNK", 20_000)
+
+    def keep(part):
+        os.truncate(path, 30_000)
+        return np.ones(len(part), bool)
+
+    with pytest.raises(
+        InputError, match=r"^[^\n]*table.fits: truncated, it ends before byte \d+; fetch it again"
+    ):
+        read(path, {"5E": "f4"}, keep)
 
 
 def test_what_is_no_plain_number_is_refused(tmp_path):

@@ -35,7 +35,7 @@ def test_real_file_has_the_published_aperture_flux(real_tpf):
     total = tpf.images[(tpf.aperture & 2) != 0].sum(axis=0, dtype="f8")
     np.testing.assert_allclose(total, published, rtol=1e-6)
     assert tpf.images.shape == tpf.images_err.shape == tpf.backgrounds.shape == (11, 11, 5)
-    assert tpf.images.flags.c_contiguous
+    assert tpf.flux.flags.c_contiguous
     assert not tpf.images.flags.writeable
     assert tpf.images.dtype == np.float32
     assert (tpf.starid, tpf.sector, tpf.camera, tpf.ccd, tpf.cadence) == (25155310, 1, 4, 1, 120)

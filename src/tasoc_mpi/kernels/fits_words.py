@@ -6,7 +6,7 @@ import numpy as np
 
 from .jit import helper, kernel
 
-__all__ = ["sign_hdus", "store_columns", "sum_words"]
+__all__ = ["load_column", "sign_hdus", "store_columns", "sum_words"]
 
 #: Bytes from the end of a header's other cards to the digits of DATASUM, and to those of CHECKSUM behind it.
 _DATASUM, _CHECKSUM = 11, 91
@@ -71,6 +71,34 @@ def store_columns(rows, doubles, double_places, integers, integer_places, single
     words, place = short.view(np.uint32), halves[:, single_place]
     for t in range(n):
         place[t] = _swapped(words[t])
+
+
+@kernel
+def load_column(words, width, place, keep, column, start):
+    """Append a column of some rows of a table to an array.
+
+    Parameters
+    ----------
+    words : ndarray of uint32, shape (N * width,)
+        The rows, big-endian.
+    width : int
+        32-bit words of a row.
+    place : int
+        Where the column begins in a row, as a multiple of 4 bytes.
+    keep : ndarray of bool, shape (N,)
+        The rows that are appended.
+    column : ndarray of float32, shape (T, P), C-contiguous
+        Changed from row `start` on.
+    start : int
+    """
+    out = column.view(np.uint32)
+    for t in range(keep.size):
+        if keep[t]:
+            first = t * width + place
+            row, values = words[first : first + out.shape[1]], out[start]
+            for p in range(values.size):
+                values[p] = _swapped(row[p])
+            start += 1
 
 
 @helper

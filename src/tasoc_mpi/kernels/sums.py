@@ -1,4 +1,7 @@
-"""Sums of a cube's pixels over a mask, in every frame, straight from the (mapped) cube."""
+"""Sums of pixels over a mask, in every frame: straight from a (mapped) cube, or from frames in memory.
+
+A cube has the time series of a pixel in one run of bytes, frames have the pixels of an image.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 
 from .jit import kernel
 
-__all__ = ["flagged_frames", "mean_image", "sum_lines", "sum_pixels"]
+__all__ = ["flagged_frames", "mean_image", "sum_frames", "sum_lines", "sum_pixels"]
 
 
 @kernel
@@ -64,6 +67,53 @@ def sum_pixels(images, errors, rows, columns):
         else:
             column_sum[t] = math.nan
             row_sum[t] = math.nan
+    return out
+
+
+@kernel
+def sum_frames(images, errors, backgrounds, rows, columns):
+    """As `sum_pixels`, of frames; and the sum of the backgrounds.
+
+    Parameters
+    ----------
+    images, errors, backgrounds : ndarray of float32, shape (T, R, C), C-contiguous
+    rows, columns : ndarray of int64, shape (P,)
+        The mask's pixels as indices of the arrays.
+
+    Returns
+    -------
+    ndarray of float64, shape (5, T)
+        As `sum_pixels`, and the background.
+    """
+    n_time, n_rows, n_columns = images.shape
+    lines = images.reshape(n_time, n_rows * n_columns)
+    error_lines = errors.reshape(n_time, n_rows * n_columns)
+    background_lines = backgrounds.reshape(n_time, n_rows * n_columns)
+    pixels = rows * n_columns + columns
+    out = np.full((5, n_time), math.nan)
+    for t in range(n_time):
+        line, line_error, line_background = lines[t], error_lines[t], background_lines[t]
+        flux = variance = weight = column_sum = row_sum = background = 0.0
+        empty = True
+        for k in range(pixels.size):
+            value = np.float64(line[pixels[k]])
+            error = np.float64(line_error[pixels[k]])
+            positive = value if value > 0.0 else 0.0
+            flux += value
+            variance += error * error
+            weight += positive
+            column_sum += columns[k] * positive
+            row_sum += rows[k] * positive
+            background += np.float64(line_background[pixels[k]])
+            empty &= value == 0.0
+        out[4, t] = background
+        if empty or not math.isfinite(flux):
+            continue
+        out[0, t] = flux
+        out[1, t] = math.sqrt(variance)
+        if weight > 0.0:
+            out[2, t] = column_sum / weight
+            out[3, t] = row_sum / weight
     return out
 
 
@@ -130,7 +180,7 @@ def mean_image(images, used):
 
     Parameters
     ----------
-    images : ndarray of float32, shape (R, C, T)
+    images : ndarray of float32, shape (T, R, C), C-contiguous
     used : ndarray of bool, shape (T,)
         The frames.
 
@@ -138,16 +188,19 @@ def mean_image(images, used):
     -------
     ndarray of float32, shape (R, C)
     """
-    n_rows, n_columns, n_time = images.shape
-    out = np.empty((n_rows, n_columns), dtype=np.float32)
-    for r in range(n_rows):
-        for c in range(n_columns):
-            line = images[r, c]
-            total = 0.0
-            count = 0
-            for t in range(n_time):
-                if used[t] and math.isfinite(line[t]):
-                    total += np.float64(line[t])
-                    count += 1
-            out[r, c] = total / count if count > 0 else math.nan
-    return out
+    n_time, n_rows, n_columns = images.shape
+    lines = images.reshape(n_time, n_rows * n_columns)
+    total = np.zeros(n_rows * n_columns)
+    count = np.zeros(n_rows * n_columns)
+    for t in range(n_time):
+        if used[t]:
+            line = lines[t]
+            for p in range(line.size):
+                # A difference of 0: finite. It is computed for some pixels at once.
+                finite = line[p] - line[p] == np.float32(0.0)
+                total[p] += np.float64(line[p]) if finite else 0.0
+                count[p] += 1.0 if finite else 0.0
+    out = np.empty(n_rows * n_columns, dtype=np.float32)
+    for p in range(out.size):
+        out[p] = total[p] / count[p] if count[p] > 0.0 else math.nan
+    return out.reshape(n_rows, n_columns)

@@ -109,7 +109,8 @@ class PSFMethod(BasePhotometry):
         saturated = sums >= self.settings.getfloat("k2p2", "saturation_flux")
         pixels = Pixels(
             # Copies: one layout in memory, for which the kernels are compiled, for frames and target pixels.
-            np.array(self._source.images[window]), np.array(self._source.images_err[window]), sums,
+            np.array(self._source.images[window], order="C"),
+            np.array(self._source.images_err[window], order="C"), sums,
             collected & ~saturated & np.isfinite(sums), good,
         )  # fmt: skip
         positions = np.stack([stars["row"] + mean[0] - box[0], stars["column"] + mean[1] - box[2]], axis=1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags, exposures_reached
-from ..kernels.sums import mean_image
+from ..kernels.sums import mean_image, sum_frames, sum_pixels
 from ..models.barycentre import ephemeris, light_time
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
@@ -62,7 +62,7 @@ class Source(ABC):
     facts : dict
         Header cards for the light curve file; None for unknown values.
     images, images_err : ndarray of float32, shape (R, C, T)
-        e-/s.
+        e-/s. C-contiguous for a cube; of a target pixel file a frame is one run of bytes.
     background : BackgroundModel or PixelBackground
     sumimage : ndarray of float32, shape (R, C)
     collected : ndarray of int32, shape (R, C)
@@ -136,6 +136,23 @@ class Source(ABC):
         self, flagged: NDArray[np.bool_], spacecraft_time: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
         """Cadences of the light curve, shape (T,), that fall into flagged frames of `cube`, shape (F,)."""
+
+    @abstractmethod
+    def sum_pixels(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], ...]:
+        """Sums over the pixels of a mask in every frame.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int64, shape (P,)
+            The pixels as indices of the arrays.
+
+        Returns
+        -------
+        tuple of ndarray of float64, shape (T,)
+            Flux, its error, flux-weighted mean column and row (`kernels.sums.sum_pixels`), and background.
+        """
 
     def index(self, starid: int) -> int:
         """Place of a star in `catalog.stars` and `star_positions`.
@@ -227,6 +244,13 @@ class CubeSource(Source):
         kernel.load_series(times, self.cube.movement_kernel)
         return kernel
 
+    def sum_pixels(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], ...]:
+        """As `Source.sum_pixels`."""
+        sums = sum_pixels(self.images, self.images_err, rows, columns)
+        return (*sums, self.background.total(rows, columns))
+
     def astropy_wcs(self) -> WCS:
         """World coordinates of the full frame image."""
         from astropy.io import fits
@@ -280,7 +304,7 @@ class TPFSource(Source):
         if not good.any():
             logger.warning("%s: no cadence of good quality; the sum image is the mean of all", tpf.path)
             good = np.ones_like(good)
-        self.sumimage = mean_image(tpf.images, good)
+        self.sumimage = mean_image(tpf.flux, good)
         self.wcs_header = _moved(tpf.wcs_header, {"CRPIX1": tpf.column_offset, "CRPIX2": tpf.row_offset})
 
     def index(self, starid: int) -> int:
@@ -296,6 +320,13 @@ class TPFSource(Source):
     def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
         """As `Source.movement_kernel`: from the position corrections of the file."""
         return ImageMovementKernel.from_pos_corr(times, self._tpf.pos_corr)
+
+    def sum_pixels(
+        self, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], ...]:
+        """As `Source.sum_pixels`."""
+        tpf = self._tpf
+        return tuple(sum_frames(tpf.flux, tpf.flux_err, tpf.flux_bkg, rows, columns))
 
     def astropy_wcs(self) -> WCS:
         """World coordinates of the stamp."""

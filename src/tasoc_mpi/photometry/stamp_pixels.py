@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import InputError
-from ..kernels.sums import sum_pixels
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
 from .measurements import SIDES, MaskSums
 from .sources import Source
@@ -174,7 +173,7 @@ class StampPixels:
     # --- Pixels --------------------------------------------------------------------------------------
 
     def _stamp_of(self, array: NDArray[Any]) -> NDArray[Any]:
-        return np.array(array[self._slices])
+        return np.array(array[self._slices], order="C")
 
     @property
     def images_cube(self) -> NDArray[np.float32]:
@@ -249,11 +248,10 @@ class StampPixels:
         rows, columns = mask.nonzero()
         if mask.shape != self.sumimage.shape or not len(rows):
             raise ValueError(f"TIC {self.starid}: mask of shape {mask.shape} with {int(mask.sum())} pixels")
-        source, (row, column) = self._source, self._source.origin
+        row, column = self._source.origin
         rows += self._stamp[0] - row
         columns += self._stamp[2] - column
-        flux, error, *centre = sum_pixels(source.images, source.images_err, rows, columns)
-        background = source.background.total(rows, columns)
+        flux, error, *centre, background = self._source.sum_pixels(rows, columns)
         background[np.isnan(flux)] = np.nan
         # One more: published pixels are counted from 1.
         return MaskSums(flux, error, background, centre[0] + column + 1, centre[1] + row + 1)

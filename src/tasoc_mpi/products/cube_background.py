@@ -24,7 +24,7 @@ class PixelBackground:
 
     def stamp(self, row_min: int, row_max: int, col_min: int, col_max: int) -> NDArray[np.float32]:
         """In a stamp of array pixels (half open), shape (rows, columns, T)."""
-        return np.array(self.pixels[row_min:row_max, col_min:col_max])
+        return np.array(self.pixels[row_min:row_max, col_min:col_max], order="C")
 
     def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sum over pixels of the arrays, in every frame, shape (T,), e-/s."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
+from ..kernels.fits_words import load_column
 from .fits_read import HDU, FITSReader, is_integer
 
 __all__ = ["Column", "read_series", "read_table", "table_columns"]
@@ -27,7 +28,7 @@ _FORMAT = re.compile(r"(\d{0,9})([LXBIJKAEDCM]|[PQ](?=[LXBIJKAEDCM])).*")
 _SIDES = re.compile(r"\((\d{1,9}(?:,\d{1,9})*)\)")
 #: Columns of a table at most (FITS standard 4.0, section 7.3.1).
 _MAX_FIELDS = 999
-#: Bytes of a table that are in memory at once: they stay in a processor's cache while they are transposed.
+#: Bytes of a table that are in memory at once.
 _CHUNK = 1 << 20
 
 
@@ -166,10 +167,11 @@ def read_series(
     wanted: Mapping[str, str],
     keep: Callable[[NDArray[np.void]], NDArray[np.bool_]],
 ) -> dict[str, NDArray[Any]]:
-    """Columns of numbers of a binary table, transposed: each of a row's values is one run of bytes.
+    """Columns of numbers of a binary table, without some rows.
 
-    The table is read a megabyte at a time. With the file mapped, or unpacked as a whole, it would take as
-    much memory as the columns.
+    The table is read a megabyte at a time, into memory that stays in a processor's cache until its columns
+    are taken out. Unpacked as a whole, it would take as much memory as the columns; mapped, it would not be
+    faster, and the process would crash if the file became shorter meanwhile.
 
     Parameters
     ----------
@@ -183,7 +185,7 @@ def read_series(
     Returns
     -------
     dict
-        Name to array of shape (values in a row, rows that were kept), C-contiguous.
+        Name to array of shape (rows that were kept, values in a row), C-contiguous.
 
     Raises
     ------
@@ -194,11 +196,20 @@ def read_series(
     for name, column in columns.items():
         if column.code in "LA":
             raise InputError(f"{reader.path}: column {name} of its table holds no numbers; {WAY_OUT}")
-    # Room for all rows, closed up at the end.
+    # Room for all rows; what is not used of it takes no memory.
     found = {
-        name: np.empty((int(np.prod(columns[name].shape)), rows), dtype) for name, dtype in wanted.items()
+        name: np.empty((rows, int(np.prod(columns[name].shape))), dtype) for name, dtype in wanted.items()
+    }
+    # Columns of images are taken out by a kernel, a 32-bit word at a time.
+    images = {
+        name: columns[name].offset // 4
+        for name, array in found.items()
+        if array.shape[1] > 1
+        and (columns[name].dtype, array.dtype) == (">f4", np.float32)
+        and columns[name].offset % 4 == row.itemsize % 4 == 0
     }
     buffer = bytearray(max(1, min(rows, _CHUNK // row.itemsize)) * row.itemsize)
+    words = np.frombuffer(buffer, np.uint32) if images else None
     done = kept = 0
     while done < rows:
         count = min(rows - done, len(buffer) // row.itemsize)
@@ -206,19 +217,12 @@ def read_series(
         done += count
         chunk = np.frombuffer(buffer, row, count)
         chosen = keep(chunk)
+        for name, place in images.items():
+            load_column(words, row.itemsize // 4, place, chosen, found[name], kept)
         if not chosen.all():
             chunk = chunk[chosen]
         for name, array in found.items():
-            array[:, kept : kept + len(chunk)] = chunk[name].reshape(len(chunk), len(array)).T
+            if name not in images:
+                array[kept : kept + len(chunk)] = chunk[name].reshape(len(chunk), array.shape[1])
         kept += len(chunk)
-    return {name: _close_up(array, kept) for name, array in found.items()}
-
-
-def _close_up(array: NDArray[Any], kept: int) -> NDArray[Any]:
-    """The first columns of a C-contiguous array, C-contiguous, in the same memory."""
-    if kept == array.shape[1]:
-        return array
-    flat = array.reshape(-1)
-    for i in range(1, len(array)):
-        flat[i * kept : (i + 1) * kept] = flat[i * array.shape[1] : i * array.shape[1] + kept]
-    return flat[: len(array) * kept].reshape(len(array), kept)
+    return {name: array[:kept] for name, array in found.items()}

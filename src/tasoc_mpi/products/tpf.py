@@ -60,11 +60,11 @@ class TPF:
     timecorr: NDArray[np.float32]  #: Shape (T,): barycentric correction in `time`, days
     cadenceno: NDArray[np.int32]  #: Shape (T,)
     quality: NDArray[np.int32]  #: Shape (T,)
-    #: images, images_err, backgrounds: shape (R, C, T), e-/s, C-contiguous, read-only. The background is
-    #: already taken out of the images.
-    images: NDArray[np.float32]
-    images_err: NDArray[np.float32]
-    backgrounds: NDArray[np.float32]
+    #: flux, flux_err, flux_bkg: frames as in the file, shape (T, R, C), e-/s, C-contiguous, read-only. The
+    #: background is already taken out of the flux.
+    flux: NDArray[np.float32]
+    flux_err: NDArray[np.float32]
+    flux_bkg: NDArray[np.float32]
     #: Shape (T, 2), (column, row) offset of the star by pointing and differential aberration, pixels.
     pos_corr: NDArray[np.float32]
     #: Shape (R, C): bits of the mission: 1 collected, 2 in the optimal aperture, 4 background, 8 position.
@@ -74,6 +74,21 @@ class TPF:
     column_offset: int
     wcs: FrameWCS  #: One frame; positions are 0-based. Not good where the file has no usable one
     wcs_header: str  #: The same for the stamp's own pixels, as cards of an image
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        """`flux` of the shape of a cube, (R, C, T), not contiguous."""
+        return np.moveaxis(self.flux, 0, -1)
+
+    @property
+    def images_err(self) -> NDArray[np.float32]:
+        """`flux_err` likewise."""
+        return np.moveaxis(self.flux_err, 0, -1)
+
+    @property
+    def backgrounds(self) -> NDArray[np.float32]:
+        """`flux_bkg` likewise."""
+        return np.moveaxis(self.flux_bkg, 0, -1)
 
     @property
     def stamp(self) -> tuple[int, int, int, int]:
@@ -135,7 +150,7 @@ def read_tpf(
     path : path-like
         FITS, gzipped or not.
     pixels : bool
-        Whether to read the images; without them the three cubes have no frames.
+        Whether to read the images; without them there are no frames.
     rows : bool
         Whether to read the table at all; without it all series are empty, and of a file that is not
         gzipped only headers and aperture are read.
@@ -197,9 +212,9 @@ def _read(reader: FITSReader, with_pixels: bool, with_rows: bool, any_name: bool
         timecorr=_series(rows, "TIMECORR"),
         cadenceno=_series(rows, "CADENCENO"),
         quality=_series(rows, "QUALITY"),
-        images=_cube(rows, "FLUX", aperture.shape),
-        images_err=_cube(rows, "FLUX_ERR", aperture.shape),
-        backgrounds=_cube(rows, "FLUX_BKG", aperture.shape),
+        flux=_frames(rows, "FLUX", aperture.shape),
+        flux_err=_frames(rows, "FLUX_ERR", aperture.shape),
+        flux_bkg=_frames(rows, "FLUX_BKG", aperture.shape),
         pos_corr=np.stack([_series(rows, f"POS_CORR{i}") for i in (1, 2)], axis=-1),
         aperture=aperture,
         row_offset=row_offset,
@@ -212,7 +227,7 @@ def _read(reader: FITSReader, with_pixels: bool, with_rows: bool, any_name: bool
 def _read_rows(reader: FITSReader, table: HDU, with_pixels: bool, with_rows: bool) -> dict[str, NDArray[Any]]:
     """The columns of the table, without the rows that have no time."""
     if not with_rows:
-        return {name: np.empty((1, 0), dtype) for name, dtype in _SERIES.items()}
+        return {name: np.empty((0, 1), dtype) for name, dtype in _SERIES.items()}
     names = {**_SERIES, **(_CUBES if with_pixels else {})}
     rows = read_series(reader, table, names, lambda rows: np.isfinite(rows["TIME"]).reshape(len(rows)))
     if not rows["TIME"].size:
@@ -242,19 +257,19 @@ def _read_aperture(reader: FITSReader, hdus: Iterable[HDU]) -> tuple[HDU, NDArra
 
 
 def _series(rows: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
-    if len(rows[name]) != 1:
-        raise ValueError(f"{name} has {len(rows[name])} values in a row")
-    return rows[name][0]
+    if rows[name].shape[1] != 1:
+        raise ValueError(f"{name} has {rows[name].shape[1]} values in a row")
+    return rows[name][:, 0]
 
 
-def _cube(rows: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A column of images: a pixel's time series is one run of bytes."""
-    cube = rows.get(name, np.empty((math.prod(shape), 0), np.float32))
-    if len(cube) != math.prod(shape):
+def _frames(rows: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A column of images."""
+    frames = rows.get(name, np.empty((0, math.prod(shape)), np.float32))
+    if frames.shape[1] != math.prod(shape):
         raise ValueError(f"{name} has another shape than APERTURE")
-    cube = cube.reshape(*shape, cube.shape[1])
-    cube.flags.writeable = False
-    return cube
+    frames = frames.reshape(len(frames), *shape)
+    frames.flags.writeable = False
+    return frames
 
 
 def _integer(header: Mapping[str, Any], key: str, default: int) -> int:
