@@ -13,7 +13,7 @@ from ..worklist.work_list import ccd_name
 from .figures import COLOURS, new_figure
 from .noise import noise_parts
 from .run_report import MOST_POINTS, RunReport
-from .star_map import CELL, CELL_QUANTITIES
+from .star_map import CELL, CELL_QUANTITIES, FIRST_COLUMN, cell_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,10 +107,11 @@ def _map(axes: Axes, report: RunReport, name: str, several: bool) -> None:
     for (_, camera, ccd), cells in zip(report.ccds, report.cells, strict=True):
         across = _STEP * (2.1 * (camera - 1) + (ccd - 1) % 2) if several else 0.0
         down = _STEP * ((ccd - 1) // 2) if several else 0.0
-        column, row = ((cells[key] - CELL / 2) // CELL for key in ("x", "y"))
-        grid = np.full((33, 34), np.nan)
-        grid[row.astype(int).clip(0, 32), column.astype(int).clip(0, 33)] = cells[name]
-        extent = (across, across + 34 * CELL, -down, 33 * CELL - down)
+        column, row = cell_index(cells["x"], cells["y"])
+        grid = np.full((33, 33), np.nan)
+        grid[row, column] = cells[name]
+        left, bottom = across + FIRST_COLUMN + 0.5, 0.5 - down
+        extent = (left, left + 33 * CELL, bottom, bottom + 33 * CELL)
         high = high if high > low else low + 1.0
         image = axes.imshow(
             grid, origin="lower", extent=extent, vmin=low, vmax=high, cmap="cividis", interpolation="nearest"

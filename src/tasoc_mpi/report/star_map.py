@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from ..core.status import STATUS
 
-__all__ = ["CELL", "CELL_QUANTITIES", "QUANTITIES", "map_cells", "map_points", "star_positions"]
+__all__ = ["CELL", "CELL_QUANTITIES", "FIRST_COLUMN", "QUANTITIES", "cell_index", "map_cells", "map_points"]
 
 #: Pixels of a side of a cell: that of a tile of the work list, from the first science column on.
 CELL = 64
 #: Science columns before the first one in a full frame image.
-_FIRST_COLUMN = 44
+FIRST_COLUMN = 44
 #: What a map of stars can show, and its name.
 QUANTITIES = {
     "status": "status",
@@ -43,17 +43,36 @@ _SHARES = {
 }
 
 
-def star_positions(stars: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """0-based column and row in the full frame image; of stars without a result the middle of their tile.
+def _positions(stars: NDArray[np.void]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Column and row in the full frame image, from 1; of stars without a result the middle of their tile.
 
     NaN where neither is known.
     """
     column, row = stars["pos_column"].copy(), stars["pos_row"].copy()
     unknown = ~np.isfinite(column) & (stars["tile"] >= 0)
     tile = stars["tile"][unknown]
-    column[unknown] = _FIRST_COLUMN + CELL * (tile % 32) + CELL / 2
-    row[unknown] = CELL * (tile // 32) + CELL / 2
+    column[unknown], row[unknown] = _cell_middle(tile % 32, tile // 32)
     return column, row
+
+
+def _cell_middle(
+    column: NDArray[np.integer], row: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Column and row of the middle of a cell, counted from 1: pixels reach half a pixel to both sides."""
+    middle = 0.5 * (CELL + 1)
+    return FIRST_COLUMN + CELL * column.astype("f8") + middle, CELL * row.astype("f8") + middle
+
+
+def cell_index(
+    column: NDArray[np.floating[Any]], row: NDArray[np.floating[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the cell, across and up, in which a position lies that is counted from 1.
+
+    >>> [int(k) for k in cell_index(np.array(45.0), np.array(65.0))]
+    [0, 1]
+    """
+    across = (column - 0.5 - FIRST_COLUMN) // CELL
+    return np.clip(across, 0, 32).astype("i8"), np.clip((row - 0.5) // CELL, 0, 32).astype("i8")
 
 
 def map_points(stars: NDArray[np.void], ratio: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
@@ -71,10 +90,10 @@ def map_points(stars: NDArray[np.void], ratio: NDArray[np.float64]) -> dict[str,
     dict
         x, y, size, starid, tmag, word, and the `QUANTITIES`; ``status`` is the number.
     """
-    column, row = star_positions(stars)
+    column, row = _positions(stars)
     return {
-        "x": (column + 1).astype("f4"),
-        "y": (row + 1).astype("f4"),
+        "x": column.astype("f4"),
+        "y": row.astype("f4"),
         "size": np.clip(13.0 - 0.7 * np.nan_to_num(stars["tmag"], nan=14.0), 3, 14).astype("f4"),
         "starid": stars["starid"].astype("f8"),
         "tmag": stars["tmag"].astype("f4"),
@@ -91,11 +110,11 @@ def map_cells(stars: NDArray[np.void], ratio: NDArray[np.float64]) -> dict[str, 
 
     Parameters as of `map_points`.
     """
-    column, row = star_positions(stars)
+    column, row = _positions(stars)
     known = np.isfinite(column) & np.isfinite(row)
-    cell_column = np.clip((column[known] - _FIRST_COLUMN) // CELL, 0, 32).astype("i8")
-    cell = 64 * np.clip(row[known] // CELL, 0, 32).astype("i8") + cell_column
-    cells, group = np.unique(cell, return_inverse=True)
+    across, up = cell_index(column[known], row[known])
+    cells, group = np.unique(64 * up + across, return_inverse=True)
+    x, y = _cell_middle(cells % 64, cells // 64)
     number = np.bincount(group, minlength=len(cells))
     values = {"ratio": ratio, "contamination": stars["contamination"], "mask": stars["mask_size"]}
     status = stars["status"][known]
@@ -104,8 +123,8 @@ def map_cells(stars: NDArray[np.void], ratio: NDArray[np.float64]) -> dict[str, 
         for name, some in _SHARES.items()
     }
     return {
-        "x": (_FIRST_COLUMN + CELL * (cells % 64) + CELL / 2 + 1).astype("f4"),
-        "y": (CELL * (cells // 64) + CELL / 2 + 1).astype("f4"),
+        "x": x.astype("f4"),
+        "y": y.astype("f4"),
         "stars": number.astype("f4"),
         **{name: share.astype("f4") for name, share in shares.items()},
         **{name: _medians(v[known], group, len(cells)).astype("f4") for name, v in values.items()},
