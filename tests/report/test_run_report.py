@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -235,3 +236,13 @@ def test_a_damaged_record_is_named(tmp_path):
     path.write_text("[1]")
     with pytest.raises(InputError, match=r"1\.json: not the record of a run .*; remove it"):
         read_records(tmp_path)
+
+
+@pytest.mark.parametrize("command", [["report"], ["summary"], ["show", "1002"]])
+def test_a_status_that_there_is_not_is_one_line(tmp_path, capfd, command):
+    folder = make_folder(tmp_path)
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn, conn:
+        conn.execute("UPDATE todolist SET status = 99 WHERE priority = 3")
+    assert cli.main([*command, str(folder)]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "todo.sqlite: a value is of the wrong kind (status 99); restore a copy" in line

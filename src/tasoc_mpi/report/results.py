@@ -223,6 +223,9 @@ def _stars(conn: sqlite3.Connection, around: int | None) -> NDArray[np.void]:
                 [*map(sys.intern, column)] if name == "method" else column, part[name].dtype
             )
         done += len(some)
+    strange = np.setdiff1d(stars["status"], list(STATUS))
+    if strange.size:
+        raise ValueError(f"status {strange[0]}")
     return stars
 
 
