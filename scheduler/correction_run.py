@@ -36,7 +36,7 @@ from ..worklist.rank_times import Ranks
 from ..worklist.result_log import LogReader, log_path
 from ..worklist.run_record import RunRecord
 from ..worklist.work_list import WorkList, ccd_name, load_worklist, status_lines
-from .dispatcher import ComputeQueue, RunTotals, schedule
+from .dispatcher import Computer, RunTotals, schedule
 from .plan import Requirement, check_requirements, disk_free
 from .queue import BatchSize
 from .run_options import RunOptions, run_options
@@ -74,15 +74,15 @@ class _Task:
     source: NDArray[np.float64]
 
 
-def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Ranks) -> int:
+def correct(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks) -> int:
     """Have the light curves corrected, publish the results and print a report.
 
     Parameters
     ----------
     args : argparse.Namespace
         The options of `tasoc-mpi correct`.
-    compute : callable
-        Computes a queue of stars.
+    computer : Computer
+        Computes the stars.
     stop : Stop
         Ends the work early when it is requested.
     ranks : Ranks
@@ -118,7 +118,7 @@ def correct(args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: 
         task.worklist.rows["method"] = args.correction.encode()
         size = BatchSize(max(1, len(ranks) - 1), options.batch)
         totals = schedule(
-            results, task.chosen, compute, size,
+            results, task.chosen, computer, size,
             lambda rows: _announce(rows, output, len(ranks), record), stop, options.max_errors, record,
         )  # fmt: skip
         status = results.last.own_status[task.chosen]

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +30,22 @@ from .queue import BatchSize, Queue
 from .run_results import RunResults
 from .signals import Stop
 
-__all__ = ["AddResults", "ComputeQueue", "Messages", "RunTotals", "Workers", "schedule"]
+__all__ = ["AddResults", "Computer", "Messages", "RunTotals", "Workers", "schedule"]
 
 #: Messages of results, as workers send them.
 Messages = Sequence[bytes | bytearray]
 #: Takes messages of results, and the rank that each is from.
 AddResults = Callable[[Messages, Sequence[int]], None]
-#: Computes all stars of a queue: calls the first function with messages of results as they come, the second
-#: often.
-ComputeQueue = Callable[[Queue, AddResults, Callable[[], None]], None]
+
+
+class Computer(Protocol):
+    """What computes stars: `Workers`, or a process of this rank."""
+
+    def compute(self, queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
+        """Compute all stars of a queue: call `add_results` with messages of results, and `tick` often."""
+
+    def dismiss(self) -> None:
+        """Let processes that compute end: no other queue follows."""
 
 
 @dataclass
@@ -69,7 +77,7 @@ class RunTotals:
 def schedule(
     results: RunResults,
     chosen: NDArray[np.bool_],
-    compute: ComputeQueue,
+    computer: Computer,
     size: BatchSize,
     announce: Callable[[NDArray[np.void]], Progress],
     stop: Stop,
@@ -83,8 +91,8 @@ def schedule(
     results : RunResults
     chosen : ndarray of bool
         Rows that may be computed.
-    compute : callable
-        Computes a queue: `Workers.compute`, or in this process.
+    computer : Computer
+        Computes the stars.
     size : BatchSize
         Learns from the results how many stars to hand out at once.
     announce : callable
@@ -134,11 +142,13 @@ def schedule(
             progress.total = progress.done + int(wanted.sum())
         queue = Queue(worklist.rows, np.flatnonzero(wanted), size, worklist.tile)
         try:
-            compute(queue, add_results, functools.partial(_tick, results, queue, progress, record))
+            computer.compute(queue, add_results, functools.partial(_tick, results, queue, progress, record))
         finally:
             # Some 100 bytes a star.
             del queue
             results.flush()
+    # They end while the results are published.
+    computer.dismiss()
     if progress is not None:
         _finish(progress, stop)
     if record is not None:
@@ -325,6 +335,11 @@ class Workers:
             self._seconds += seconds
             self.outstanding += 1
             batches.append(seconds)
+
+    def dismiss(self) -> None:
+        """Let the compute processes of all workers end."""
+        for rank in range(1, len(self.node)):
+            self.mailbox.send(rank, Tag.DISMISS, b"")
 
     def send_stop(self, exit_status: int) -> None:
         """End all workers; none may have a batch."""

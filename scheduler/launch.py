@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import TasocError
@@ -14,15 +15,15 @@ from ..core.messages import pack_results
 from ..core.mpi import Mailbox, abort, host_names, nodes
 from ..core.settings import load_settings
 from ..worklist.rank_times import Ranks
-from .dispatcher import AddResults, ComputeQueue, Workers
+from .dispatcher import AddResults, Computer, Workers
 from .queue import Queue
 from .signals import Stop, listen
 
 __all__ = ["Program", "run_alone", "run_rank_0"]
 
-#: The work of rank 0: options, what computes a queue of stars, the request to end, and the ranks; returns the
+#: The work of rank 0: options, what computes stars, the request to end, and the ranks; returns the
 #: exit status.
-Program = Callable[[argparse.Namespace, ComputeQueue, Stop, Ranks], int]
+Program = Callable[[argparse.Namespace, Computer, Stop, Ranks], int]
 
 #: Batches that the compute process has: one that it computes, and one that waits.
 _BATCHES = 2
@@ -54,27 +55,53 @@ def run_alone(
     # A dry run shows the plan of so many ranks.
     ranks = Ranks([0] * (args.ranks or 1), [socket.gethostname()] * (args.ranks or 1))
     with listen(command, stop, _then(args, stop_timeout)), contextlib.ExitStack() as stack:
-        computers: list[Any] = []
+        return program(args, _Alone(stack, open_computer, stop, stop_timeout, ranks), stop, ranks)
 
-        def compute(queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
-            if not computers:
-                computers.append(stack.enter_context(open_computer()))
-            computer, finishing = computers[0], False
-            while (len(queue) and not stop) or computer.held:
-                if stop and not finishing:
-                    computer.finish(stop_timeout)
-                    finishing = True
-                while len(queue) and not stop and computer.held - computer.syncing < _BATCHES:
-                    tasks, _ = queue.take()
-                    if len(tasks):
-                        computer.submit(tasks)
-                results = computer.poll(0.2) if computer.held else None
-                ranks.usage[0] = computer.usage
-                if results is not None and len(results):
-                    add_results([pack_results(results)], [0])
-                tick()
 
-        return program(args, compute, stop, ranks)
+@dataclass
+class _Alone:
+    """Computes stars in a process of this rank, which is started for the first queue.
+
+    Attributes
+    ----------
+    stack : contextlib.ExitStack
+        Ends the process.
+    open_computer, stop, ranks : callable, Stop, Ranks
+        As of `run_alone`.
+    stop_timeout : float
+        Seconds that it may go on computing after a stop was requested.
+    """
+
+    stack: contextlib.ExitStack
+    open_computer: Callable[[], AbstractContextManager[Any]]
+    stop: Stop
+    stop_timeout: float
+    ranks: Ranks
+    _computer: Any = None
+
+    def compute(self, queue: Queue, add_results: AddResults, tick: Callable[[], None]) -> None:
+        """Compute all stars of a queue."""
+        if self._computer is None:
+            self._computer = self.stack.enter_context(self.open_computer())
+        computer, stop, finishing = self._computer, self.stop, False
+        while (len(queue) and not stop) or computer.held:
+            if stop and not finishing:
+                computer.finish(self.stop_timeout)
+                finishing = True
+            while len(queue) and not stop and computer.held - computer.syncing < _BATCHES:
+                tasks, _ = queue.take()
+                if len(tasks):
+                    computer.submit(tasks)
+            results = computer.poll(0.2) if computer.held else None
+            self.ranks.usage[0] = computer.usage
+            if results is not None and len(results):
+                add_results([pack_results(results)], [0])
+            tick()
+
+    def dismiss(self) -> None:
+        """Let the process end."""
+        if self._computer is not None:
+            self._computer.dismiss()
 
 
 def _then(args: argparse.Namespace, stop_timeout: float) -> str:
@@ -92,7 +119,7 @@ def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: A
         try:
             workers.stop_timeout = load_settings().getfloat("run", "stop_timeout")
             with listen(command, workers.stop, _then(args, workers.stop_timeout)):
-                exit_status = program(args, workers.compute, workers.stop, ranks)
+                exit_status = program(args, workers, workers.stop, ranks)
         except (TasocError, OSError) as error:
             if workers.outstanding:
                 # Workers may be busy for long, or gone.

@@ -29,7 +29,7 @@ from ..worklist.result_log import log_path
 from ..worklist.run_record import RunRecord
 from ..worklist.skip_lines import skipped_lines
 from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist
-from .dispatcher import ComputeQueue, schedule
+from .dispatcher import Computer, schedule
 from .outcome import Outcome, report_end, write_summary
 from .plan import plan, plan_values, requirements
 from .queue import BatchSize
@@ -48,7 +48,7 @@ _SKIPPING = 3
 
 
 def run(
-    args: argparse.Namespace, compute: ComputeQueue, stop: Stop, ranks: Ranks, trial: Trial | None = None
+    args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, trial: Trial | None = None
 ) -> int:
     """Have the stars computed, publish the results and print a report.
 
@@ -56,8 +56,8 @@ def run(
     ----------
     args : argparse.Namespace
         The options of `tasoc-mpi run`.
-    compute : callable
-        Computes a queue of stars.
+    computer : Computer
+        Computes the stars.
     stop : Stop
         Ends the run early when it is requested.
     ranks : Ranks
@@ -112,7 +112,7 @@ def run(
             write_tpf_list(options.source, output)
         size = BatchSize(max(1, len(ranks) - 1), options.batch)
         announce = partial(_announce, options=options, ranks=len(ranks), record=record)
-        totals = schedule(results, wanted, compute, size, announce, stop, options.max_errors, record)
+        totals = schedule(results, wanted, computer, size, announce, stop, options.max_errors, record)
         decision = results.last.decide()
         failed = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT))
         causes = logged_causes(output, worklist, failed) if failed.any() else []

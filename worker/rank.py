@@ -99,6 +99,9 @@ class InProcess:
         self._waited, self._idle_since = 0.0, time.perf_counter()
         return results
 
+    def dismiss(self) -> None:
+        """Nothing: this process has other work."""
+
     def finish(self, seconds: float) -> None:
         """Nothing: a star that is computed in this process cannot be given up."""
 
@@ -136,6 +139,8 @@ def work(comm: Any, computer: Supervisor | InProcess) -> int:
                 return unpack_number(message)
             if tag == Tag.FINISH:
                 computer.finish(unpack_number(message) / 1000)
+            elif tag == Tag.DISMISS:
+                computer.dismiss()
             elif tag == Tag.TASKS:
                 computer.submit(unpack_tasks(message))
             else:

@@ -377,6 +377,11 @@ class Supervisor:
                 self._take(process.answers.recv_bytes())
         return code
 
+    def dismiss(self) -> None:
+        """Let the compute process end, without waiting for it: no batch follows. `close` does the rest."""
+        if self._process is not None:
+            self._process.send(None)
+
     def close(self) -> None:
         """End the compute process; leave nothing behind."""
         try:

@@ -12,15 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from .errors import InputError
 from .locks import open_lock, try_lock
 from .logs import rank_name, terminal_level
 
-__all__ = ["cache_folder", "compile_first", "load_compiled", "marker_path", "provide_cache"]
+__all__ = ["cache_folder", "compile_first", "marker_path", "provide_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,42 +91,6 @@ def _own_folder(package: Path) -> Path:
     return folder
 
 
-def load_compiled(package: str) -> None:
-    """Let numba load the compiled kernels of a package without what it needs only to compile.
-
-    Before numba loads a kernel, it imports and registers all functions that it could compile a call of,
-    with the linear algebra of scipy: 0.3 s of a process's start. A compiled kernel needs none of them. A
-    kernel that has to be compiled registers them then.
-
-    Parameters
-    ----------
-    package : str
-        Its name; kernels of others are loaded as ever.
-    """
-    try:
-        from llvmlite.binding import add_symbol
-        from numba.core.caching import FunctionCache
-        from numba.core.runtime import _nrt_python  # type: ignore[attr-defined]
-
-        ordinary, load = FunctionCache.load_overload, FunctionCache._load_overload
-        guard, helpers = FunctionCache._guard_against_spurious_io_errors, _nrt_python.c_helpers
-    except (ImportError, AttributeError) as exc:
-        # They are numba's own matter (0.61 to 0.68 have them), and save no more than time.
-        logger.debug("Kernels are loaded the ordinary way: %s", exc)
-        return
-
-    def load_overload(self: Any, sig: Any, target_context: Any) -> Any:
-        if not self._py_func.__module__.startswith(f"{package}."):
-            return ordinary(self, sig, target_context)
-        with guard(self):
-            return load(self, sig, target_context)
-
-    # The functions by which kernels allocate arrays.
-    for name, address in helpers.items():
-        add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
-    FunctionCache.load_overload = load_overload  # type: ignore[method-assign]
-
-
 def cache_folder() -> Path:
     """The folder in which numba keeps the compiled kernels of the program, or one that stands for it."""
     package = Path(__file__).parents[1] / "kernels"
@@ -145,9 +108,18 @@ def marker_path(method: str) -> Path:
     patterns = "kernels/*.py", "simulate/*.py", "correction/*.py", "data/kernels.json"
     sources = sorted(path for pattern in patterns for path in package.glob(pattern))
     state = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
-    made_by = (sys.version, metadata.version("numba"), platform.machine(), _processor(), state)
+    made_by = (sys.version, _numba(), platform.machine(), _processor(), state)
     digest = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
     return cache_folder() / f"tasoc-mpi-{method}-{digest}.compiled"
+
+
+def _numba() -> tuple[str, int, int]:
+    """Another value for another numba. Its version would take 25 ms of each rank's start to look up."""
+    found = find_spec("numba")
+    if found is None or found.origin is None:
+        return "", 0, 0
+    state = os.stat(found.origin)
+    return found.origin, state.st_mtime_ns, state.st_size
 
 
 def _processor() -> str:

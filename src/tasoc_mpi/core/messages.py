@@ -70,6 +70,8 @@ class Tag(IntEnum):
     """Worker to rank 0: what it has used so far, where that has grown."""
     COMPUTED = 8
     """Worker to rank 0: one batch is computed; its results follow when they are on the disk. Empty."""
+    DISMISS = 9
+    """Rank 0 to worker: no batch follows; the compute process can end. Empty."""
 
 
 class Usage(NamedTuple):

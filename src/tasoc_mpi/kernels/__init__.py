@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ..core.compiled import load_compiled, provide_cache
+from ..core.compiled import provide_cache
+from ..core.kernel_loading import load_compiled
 
 # Before numba is imported, which happens with the first kernel.
 provide_cache(Path(__file__).parent)
