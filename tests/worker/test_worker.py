@@ -66,6 +66,19 @@ def test_results_are_those_of_one_process(tmp_path):
         assert there.poll(0) is None
 
 
+def test_a_dismissed_compute_process_ends_by_itself(tmp_path):
+    """The supervisor does not wait for it, and closes what is left later."""
+    with supervisor(tmp_path) as computer:
+        computer.submit(tasks(1000))
+        wait(computer)
+        computer.dismiss()
+        process, deadline = computer._process.popen, time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.poll() == 0
+        computer.dismiss()
+
+
 def test_a_batch_of_many_large_messages_does_not_block_the_pipes(tmp_path):
     """More than a pipe holds, in both directions at once."""
     with supervisor(tmp_path) as computer:

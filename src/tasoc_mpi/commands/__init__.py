@@ -209,10 +209,13 @@ def work_on_stars(
     """
     from ..core.logs import rank_name
 
-    # The compute process has one thread of linear algebra, which is set when numpy is imported.
-    if rank_name() == "0" or args.dry_run or "numpy" in sys.modules:
+    if "numpy" in sys.modules:
         return _work_on_stars(command, args, program, function, arguments)
+    # A rank is a core. Threads of linear algebra are started when numpy is imported, and wait for work by
+    # turning in a loop.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if rank_name() == "0" or args.dry_run:
+        return _work_on_stars(command, args, program, function, arguments)
     from ..worker.launch import early_computer
 
     with early_computer(args, function, arguments) as early:
