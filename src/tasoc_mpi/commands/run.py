@@ -53,14 +53,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None = None) -> int:
     """Be rank 0, a worker, or both; `photometry` (MODULE:FUNCTION or a function) computes one star."""
 
-    def program(args: argparse.Namespace, compute: Any, stop: Any, ranks: Any) -> int:
+    def program(args: argparse.Namespace, computer: Any, stop: Any, ranks: Any) -> int:
         from ..scheduler.program import run
 
         if not args.dry_run:
-            return run(args, compute, stop, ranks)
+            return run(args, computer, stop, ranks)
         from ..worker.trial import compute_trial
 
-        return run(args, compute, stop, ranks, lambda tasks: compute_trial(args, photometry, tasks, stop))
+        return run(args, computer, stop, ranks, lambda tasks: compute_trial(args, photometry, tasks, stop))
 
     status = work_on_stars("run", args, program, photometry)
     if status or not args.correct or args.dry_run:

@@ -68,6 +68,9 @@ def _library_class() -> type:
     class LoadedLibrary(JITCodeLibrary):
         """The code of a kernel and what it calls; intermediate code is read when another kernel links it."""
 
+        _code: bytes
+        _intermediate: bytes
+
         @classmethod
         def _unserialize(cls, codegen: Any, state: Any) -> Any:
             name, kind, data = state
