@@ -45,7 +45,7 @@ class Computer(Protocol):
         """Compute all stars of a queue: call `add_results` with messages of results, and `tick` often."""
 
     def dismiss(self) -> None:
-        """Let processes that compute end: no other queue follows."""
+        """Let processes that compute end, while the results are published: no other queue follows."""
 
 
 @dataclass
@@ -92,7 +92,6 @@ def schedule(
     chosen : ndarray of bool
         Rows that may be computed.
     computer : Computer
-        Computes the stars.
     size : BatchSize
         Learns from the results how many stars to hand out at once.
     announce : callable
@@ -147,7 +146,6 @@ def schedule(
             # Some 100 bytes a star.
             del queue
             results.flush()
-    # They end while the results are published.
     computer.dismiss()
     if progress is not None:
         _finish(progress, stop)
