@@ -24,6 +24,7 @@ from ..core.messages import (
 from ..core.mpi import Mailbox
 from ..core.progress import Progress
 from ..core.status import STATUS
+from ..core.tables import counted
 from ..worklist.failures import cause_line
 from ..worklist.run_record import RunRecord
 from .queue import BatchSize, Queue
@@ -126,7 +127,7 @@ def schedule(
         if len(failed) and max_errors and progress.errors >= max_errors:
             starid = worklist.rows["starid"][index[failed[-1]]]
             error = cause_line(bundle.strings(failed[-1:])[2][0])
-            stop.request(f"{progress.errors} star(s) have failed, the last one TIC {starid}: {error}", 1)
+            stop.request(f"{counted(progress.errors, 'star')} failed, the last one TIC {starid}: {error}", 1)
 
     while True:
         # The star that skipped another one may itself be skipped by a later result: the next round computes

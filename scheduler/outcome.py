@@ -19,6 +19,7 @@ from ..core.atomic import open_regular, write_whole
 from ..core.methods import method_file
 from ..core.status import STATUS
 from ..core.streams import print_report
+from ..core.tables import counted
 from ..worklist.failures import Cause
 from ..worklist.work_list import status_lines
 from .dispatcher import RunTotals
@@ -88,12 +89,13 @@ def _report(options: RunOptions, outcome: Outcome) -> Iterator[str]:
         yield f"Nothing to do: all {len(status)} chosen {unit} are done; --overwrite computes them again."
     yield from status_lines(status, "not computed")
     if unit == "rows":
-        yield f"{len(status)} rows of the work list, of {outcome.stars} stars"
+        yield f"{counted(len(status), 'row')} of the work list, of {counted(outcome.stars, 'star')}"
     yield from outcome.skipped
     yield from _failures(options, outcome)
     if totals.computed:
         rate = totals.computed / max(totals.seconds, 1e-9)
-        yield f"{totals.computed} {unit} computed in {totals.seconds:.1f} s: {rate:.1f} {unit}/s"
+        computed = counted(totals.computed, unit.removesuffix("s"))
+        yield f"{computed} computed in {totals.seconds:.1f} s: {rate:.1f} {unit}/s"
     yield f"light curves: {options.output}"
 
 

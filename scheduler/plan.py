@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.names import cube_name
 from ..core.resources import available_memory
+from ..core.tables import counted
 from ..worklist.work_list import ccd_name
 from .queue import BatchSize, Queue
 from .run_results import RunResults
@@ -50,7 +51,7 @@ class Requirement:
     advice: str
 
     def __str__(self) -> str:
-        return f"{self.what} need some {_bytes(self.needed)}, {_bytes(self.free)} are free"
+        return f"{self.what}: some {_bytes(self.needed)} needed, {_bytes(self.free)} free"
 
 
 def disk_free(folder: Path) -> float:
@@ -88,13 +89,13 @@ def requirements(
             "start fewer",
         ),
         Requirement(
-            f"{output}: light curves",
+            f"light curves in {output}",
             float(np.sum(_LIGHTCURVE + _CADENCE * _SECTOR_SECONDS / cadence)),
             disk_free(output),
             "make room, choose another --output or fewer stars",
         ),
         Requirement(
-            f"{worklist.path}: results",
+            f"results in {worklist.path}",
             _RESULT * float(np.count_nonzero(wanted)),
             disk_free(worklist.path.parent),
             "make room",
@@ -176,17 +177,20 @@ def plan(
     for ccd, count, files in zip(worklist.ccds, stars, of_files, strict=True):
         if count:
             cube = source / cube_name(*ccd)
-            size = f"cube {_bytes(cube.stat().st_size)}" if cube.is_file() else "no cube: errors"
-            yield f"  {ccd_name(ccd)}  {count:9d} rows ({files} from target pixel files), {size}"
+            # Target pixel files are read without one, too.
+            without = "no cube" if files == count else "no cube: errors"
+            size = f"cube {_bytes(cube.stat().st_size)}" if cube.is_file() else without
+            yield f"  {ccd_name(ccd)}  {counted(count, 'row'):>14} ({files} from target pixel files), {size}"
     workers = max(1, len(node) - 1)
     queue = Queue(worklist.rows, np.flatnonzero(wanted), BatchSize(workers), worklist.tile)
     names = sorted(set(node[1:] or node))
-    yield f"{workers} worker(s) on {len(names)} node(s)"
+    yield f"{counted(workers, 'worker')} on {counted(len(names), 'node')}"
     yield from run_time.lines()
     for name in names[:32]:
         tasks, _ = queue.take(name)
         if len(tasks):
             ccd = tuple(tasks[0][["sector", "camera", "ccd"]].item())
-            yield f"  node {name}: {max(1, node[1:].count(name))} worker(s), from {ccd_name(ccd)} on"
+            here = counted(max(1, node[1:].count(name)), "worker")
+            yield f"  node {name}: {here}, from {ccd_name(ccd)} on"
     if len(names) > 32:
         yield f"  and {len(names) - 32} more nodes"

@@ -17,7 +17,7 @@ from ..core.methods import method_file
 from ..core.names import cube_name
 from ..core.progress import Progress
 from ..core.status import STATUS
-from ..core.tables import json_text
+from ..core.tables import counted, json_text
 from ..products.tpf_files import write_tpf_list
 from ..worklist.failures import logged_causes
 from ..worklist.last_results import Decision
@@ -150,9 +150,10 @@ def _dry_run(
         if options.as_json:
             print(json_text(plan_values(results, wanted, chosen, options.source, node, needs, run_time)))
         else:
-            stars = len(np.unique(worklist.rows["starid"][wanted]))
-            chosen_rows = f"{chosen.sum()} fulfil the filters"
-            print(f"{wanted.sum()} of {len(wanted)} rows ({chosen_rows}), {stars} stars, would be computed")
+            stars = counted(len(np.unique(worklist.rows["starid"][wanted])), "star")
+            fulfil = f"{chosen.sum():,} {'fulfils' if chosen.sum() == 1 else 'fulfil'} the filters"
+            rows = f"{wanted.sum():,} of {counted(len(wanted), 'row')}"
+            print(f"{rows} ({fulfil}), {stars}, would be computed")
             print("\n".join((*plan(results, wanted, options.source, node, run_time), *map(str, needs))))
         check_needs(options, results, wanted, needs, node)
 
@@ -175,8 +176,8 @@ def _compute_again(results: RunResults, chosen: NDArray[np.bool_], version: int)
     has_lightcurve = np.isin(before.status, (STATUS.OK, STATUS.WARNING))
     again = results.reset(chosen, version)
     logger.info(
-        "%d light curve(s) will be replaced, each when its successor is there",
-        np.count_nonzero(chosen & has_lightcurve),
+        "%s will be replaced, each when its successor is there",
+        counted(int(np.count_nonzero(chosen & has_lightcurve)), "light curve"),
     )
     return again
 
@@ -201,14 +202,17 @@ def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int, record: R
     ccds = np.unique(rows[["sector", "camera", "ccd"]])
     on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
     stars = len(np.unique(rows["starid"]))
-    text = f"{len(rows)} rows of {stars} stars" if stars < len(rows) else f"{stars} stars"
-    logger.info("%s of %d CCD(s) on %s; light curves in %s", text, len(ccds), on, options.output)
-    names = [cube_name(*ccd) for ccd in ccds.tolist()]
+    text = counted(stars, "star")
+    text = f"{counted(len(rows), 'row')} of {text}" if stars < len(rows) else text
+    on_ccds = counted(len(ccds), "CCD")
+    logger.info("%s of %s on %s; light curves in %s", text, on_ccds, on, options.output)
+    of_images = np.unique(rows[rows["datasource"] == b"ffi"][["sector", "camera", "ccd"]])
+    names = [cube_name(*ccd) for ccd in of_images.tolist()]
     missing = [name for name in names if not (options.source / name).is_file()]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         logger.warning(
-            "%s: no %s%s; their stars will be errors (make them with `tasoc-mpi prepare`)",
+            "%s: no %s%s; stars of these images will be errors (make them with `tasoc-mpi prepare`)",
             options.source,
             ", ".join(missing[:3]),
             more,

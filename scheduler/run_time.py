@@ -15,6 +15,7 @@ from ..core.errors import TasocError, one_line
 from ..core.messages import Results
 from ..core.progress import duration
 from ..core.status import STATUS
+from ..core.tables import counted
 from .run_results import RunResults
 
 __all__ = ["RunTime", "StarTime", "Trial", "estimate_time"]
@@ -46,11 +47,11 @@ class StarTime:
     def __str__(self) -> str:
         what = "target pixel files" if self.source == "tpf" else "images"
         kind = f"{what} at {self.cadence} s, {self.method}"
-        stars = f"a trial of {_count(self.measured + self.failed, 'star')}"
+        stars = f"a trial of {counted(self.measured + self.failed, 'star')}"
         if not self.measured:
             failed = f"all failed of {stars}" if self.failed else "the trial had no time for a star"
             return f"{kind}: not known ({failed})"
-        origin = stars if self.trial else _count(self.measured, "result")
+        origin = stars if self.trial else counted(self.measured, "result")
         failed = f", of which {self.failed} failed" if self.failed else ""
         return f"{kind}: {_span(self.seconds)} a star (from {origin}{failed})"
 
@@ -105,7 +106,7 @@ class RunTime:
         else:
             ranks = f"{self.ranks} ranks" if self.ranks > 1 else "one process"
             if self.at_once < self.workers:
-                ranks += f", which share {_count(self.at_once, 'processor')}"
+                ranks += f", which share {counted(self.at_once, 'processor')}"
             work = f"{total / 3600:.2g} core-hours" if total >= 360 else f"{total:.2g} core-seconds"
             rest = f", and that of {unknown} rows, which is not known" if unknown else ""
             yield (
@@ -220,10 +221,6 @@ def _choose(candidates: list[NDArray[np.int64]]) -> list[int]:
         rounds.append(np.random.default_rng(0).permutation(spread).tolist())
     longest = max(map(len, rounds))
     return [one[turn] for turn in range(longest) for one in rounds if turn < len(one)]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _span(seconds: float) -> str:

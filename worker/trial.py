@@ -17,6 +17,7 @@ from ..core.compiled import compile_first
 from ..core.messages import Results
 from ..core.settings import input_folder
 from ..core.status import STATUS
+from ..core.tables import counted
 from ..products.tpf_files import write_tpf_list
 from .check_method import kernels_of_run
 from .compute import join_results
@@ -66,7 +67,7 @@ def compute_trial(
     OSError
         If there is no temporary folder.
     """
-    logger.info("no results yet: %d stars are computed as a trial, to estimate the time", len(tasks))
+    logger.info("trial of %s, whose time is not known from results yet", counted(len(tasks), "star"))
     compile_first(*kernels_of_run("run", args, photometry))
     results: list[Results] = []
     with tempfile.TemporaryDirectory(prefix="tasoc-mpi-trial-", ignore_cleanup_errors=True) as folder:

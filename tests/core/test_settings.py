@@ -120,7 +120,8 @@ def test_zero_point_is_that_of_the_expected_flux(override):
         ("faint_limit = 15\n", "no section headers"),
         ("[todo]\nfaint_limit\n", r"parsing errors.*\[line  ?2\]"),
         ("[todo\nfaint_limit = 15\n", "no section headers"),
-        ("[todo]\nfaint_limit = 15\n[todolist]\nfaint_limit = 15\n", "is in .todolist. and in .todo."),
+        ("[todo]\nfaint_limit = 15\n[todolist]\nfaint_limit = 15\n", "is in .todo. and .todolist., which"),
+        ("[todolist]\nfaint_limit = 15\n[todo]\nfaint_limit = 15\n", "is in .todolist. and .todo., which"),
         ("[fixes]\ntime_offset = False\n", "always corrected; remove it"),
         ("[download]\ncloud = s3://stpubdata\n", "'s3://stpubdata' and not an address that begins"),
         ("[download]\nmast = https://a b\n", "not an address"),
@@ -136,7 +137,7 @@ def test_files_that_are_wrong_are_named(override, text, words):
 
 
 def test_a_file_that_is_not_there_or_no_file(override, tmp_path, monkeypatch):
-    with pytest.raises(MissingInput, match=re.escape(str(override.path))):
+    with pytest.raises(MissingInput, match=f"{re.escape(str(override.path))}: .*TESSPHOT_SETTINGS"):
         load_settings()
     monkeypatch.setenv("TESSPHOT_SETTINGS", str(tmp_path))
     with pytest.raises(InputError, match="a folder"):

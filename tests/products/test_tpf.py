@@ -263,7 +263,7 @@ def test_names_of_the_mission():
 def test_the_cadence_of_a_file_of_tess_spoc_is_that_of_its_header(tmp_path, cards, cadence):
     name = "hlsp_tess-spoc_tess_phot_0000000025155310-s0001_tess_v1_tp.fits"
     path = write_tpf(tmp_path / name, 25155310, corner=(500, 600))
-    with pytest.raises(InputError, match=f"{name}: cannot be read"):
+    with pytest.raises(InputError, match=f"{name}: cannot be read .*no cadence: neither NUM_FRM"):
         find_tpfs(tmp_path)
     for key, value in cards.items():
         fits.setval(path, key, value=value, ext=1)

@@ -150,7 +150,7 @@ def test_the_command(tmp_path, capsys):
     parser = argparse.ArgumentParser()
     command.configure(parser)
     assert command.main(parser.parse_args([str(tmp_path), "--from", source])) == 0
-    assert capsys.readouterr().out.startswith("sector 1 camera 2 CCD 3: 1 stars at epoch 2018.56")
+    assert capsys.readouterr().out.startswith("sector 1 camera 2 CCD 3: 1 star at epoch 2018.56")
     with pytest.raises(SystemExit) as caught:
         parser.parse_args([str(tmp_path)])
     assert caught.value.code == 2

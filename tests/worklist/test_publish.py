@@ -234,9 +234,7 @@ def test_old_light_curves_stay_until_their_successors_are_there(folder, expected
         assert content(folder)["files"].keys() >= expected["files"].keys()
         run.send_signal(signal.SIGINT)
         run.communicate(timeout=60)
-    assert (
-        f"{len(expected['files'])} light curve(s) will be replaced, each when its successor is there" in said
-    )
+    assert f"{len(expected['files'])} light curves will be replaced, each when its successor is there" in said
     assert run.returncode == 130
     now = content(folder)
     # Those of stars that are skipped so far stay until nothing is left to compute.

@@ -230,10 +230,10 @@ def test_lines_about_skipped_stars_name_a_star_once():
     skipped_by = np.array([-1, -1, -1, 0, 1, 0, 2, 2])
     lines = list(skipped_lines(rows, skipped_by, "sector1", 3, " --photometry halo"))
     assert lines == [
-        "SKIPPED: the light of 3 star(s) is in the light curve of a brighter star",
+        "SKIPPED: the light of 3 stars is in the light curve of a brighter star",
         "  by TIC 1 (Tmag 7.00): TIC 2, TIC 3",
         "  by TIC 4 (Tmag 8.00): TIC 5, TIC 3",
         "  `tasoc-mpi show 1 sector1 --photometry halo` shows the first of these stars",
     ]
-    assert list(skipped_lines(rows, skipped_by, "sector1", 1))[2] == "  and 2 star(s) by 1 other star(s)"
+    assert list(skipped_lines(rows, skipped_by, "sector1", 1))[2] == "  and 2 stars by 1 other star"
     assert list(skipped_lines(rows, np.full(8, -1), "sector1", 3)) == []

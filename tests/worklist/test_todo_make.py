@@ -297,6 +297,8 @@ def test_exclusions_and_methods(tmp_path):
     ("text", "methods", "words"),
     [
         ("1 2\n", False, "line 1: 2 words, expected STARID SECTOR DATASOURCE"),
+        ("1,2,ffi\n", False, "line 1: 1 word, expected STARID SECTOR DATASOURCE, separated by blanks"),
+        ("# old\r1 2 ffi\rx\r", False, "line 3: 1 word"),
         ("# fine\n1 2 ffi psf\n", False, "line 2: DATA_RELEASE is . or a number, and not 'psf'"),
         ("1 2 ffi\n", True, "line 1: 3 words, expected STARID SECTOR DATASOURCE METHOD"),
         ("x 2 ffi\n", False, "line 1: STARID is a TIC number, and not 'x'"),
@@ -325,7 +327,8 @@ def test_bad_rules_are_named(tmp_path, text, methods, words):
     assert str(caught.value).startswith(f"{path}, line")
 
 
-def test_lists_of_the_tasoc_pipeline(tmp_path):
+def test_lists_of_the_tasoc_pipeline(tmp_path, caplog):
+    caplog.set_level("INFO")
     write_tpf(tmp_path / tpf_name(100), 100, corner=(500, 600), cards={"DATA_REL": 1})
     write_tpf(tmp_path / tpf_name(200), 200, corner=(700, 600), cards={"DATA_REL": 42})
     write_tpf(tmp_path / tpf_name(300), 300, corner=(900, 600), cards={"DATA_REL": 42})
@@ -334,10 +337,19 @@ def test_lists_of_the_tasoc_pipeline(tmp_path):
         "100    1   tpf   1  No calibrated data.\n"
         "200    1   tpf   1  Wrong placement of stamp.\n"
     )
-    (tmp_path / "todolist-methods.dat").write_text("300   1   tpf   halo   Star spilling outside stamp.\n")
+    (tmp_path / "todolist-methods.dat").write_text("300   1   tpf   HALO   Star spilling outside stamp.\n")
     fill_todo(tmp_path, exclude=tmp_path / "todolist-exclude.dat", methods=tmp_path / "todolist-methods.dat")
     # The pixels of star 200 are of another release than those that the rule is about.
     assert listed(tmp_path) == [(200, "tpf", 120, None), (300, "tpf", 120, "halo")]
+    assert "list of exclusions: 1 of 2 rules fit, 1 rows are left out" in caplog.text
+    assert "list of methods: 1 of 1 rules fit, 1 rows have a method by it" in caplog.text
+    (tmp_path / "other.dat").write_text("7 1 tpf\n")
+    caplog.set_level("WARNING")
+    fill_todo(tmp_path, exclude=tmp_path / "other.dat", overwrite=True)
+    assert "list of exclusions: 0 of 1 rules fit" in caplog.text
+    (tmp_path / "all.dat").write_text("100 * *\n200 * *\n300 * *\n")
+    with pytest.raises(InputError, match=r"all\.dat: excludes all 3 rows"):
+        fill_todo(tmp_path, exclude=tmp_path / "all.dat", overwrite=True)
 
 
 def test_rules_files_that_are_not_there_or_packaged(tmp_path):

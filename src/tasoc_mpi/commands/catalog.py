@@ -36,9 +36,11 @@ def main(args: argparse.Namespace) -> int:
     from dataclasses import fields
 
     from ..core.settings import input_folder
+    from ..core.tables import counted
     from ..stars.make_catalogs import CatalogOptions, make_catalogs
 
     options = CatalogOptions(**{field.name: getattr(args, field.name) for field in fields(CatalogOptions)})
     for made in make_catalogs(Path(input_folder(args.input)), options):
-        print(f"{made.field.name}: {made.stars} stars at epoch {made.epoch:.3f} in {made.path}", flush=True)
+        stars = counted(made.stars, "star")
+        print(f"{made.field.name}: {stars} at epoch {made.epoch:.3f} in {made.path}", flush=True)
     return 0

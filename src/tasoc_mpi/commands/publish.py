@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.locks import use_folder
     from ..core.methods import choose_method, method_file
     from ..core.settings import input_folder
-    from ..core.tables import json_text
+    from ..core.tables import counted, json_text
     from ..worklist.output_folder import check_output, find_output
     from ..worklist.publish import publish
     from ..worklist.skip_lines import skip_hint
@@ -51,12 +51,13 @@ def main(args: argparse.Namespace) -> int:
         print(json_text(found | rest))
         return 0
     print(*status_lines(published.decision.status, "to do"), sep="\n")
-    print(f"{len(published.decision.status)} rows of the work list, of {published.stars} stars")
+    rows = counted(len(published.decision.status), "row")
+    print(f"{rows} of the work list, of {counted(published.stars, 'star')}")
     if (published.decision.skipped_by >= 0).any():
         print(skip_hint(todo.parent, f" --photometry {method}" if method else ""))
     if published.running:
         print(f"still running: {', '.join(map(ccd_name, published.running))}")
     if published.removed:
-        print(f"{published.removed} light curve(s) removed that no result lists")
+        print(f"{counted(published.removed, 'light curve')} removed that no result lists")
     print(f"{path}: published from {output}")
     return 0

@@ -26,13 +26,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.settings import input_folder
+    from ..core.tables import counted
     from ..worklist.make_todo import fill_todo
 
     names = ("faint_limit", "exclude", "methods", "overwrite")
     options = {name: getattr(args, name) for name in names}
     for s in fill_todo(Path(input_folder(args.input)), **options):
+        stars = counted(s.ffi, "star")
         print(
-            f"sector {s.sector} camera {s.camera} CCD {s.ccd}: {s.ffi} stars of full frame images, "
+            f"sector {s.sector} camera {s.camera} CCD {s.ccd}: {stars} of full frame images, "
             f"{s.tpf} of target pixel files, {s.secondary} secondary"
         )
     return 0

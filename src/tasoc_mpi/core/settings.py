@@ -7,7 +7,6 @@ whole when it is read.
 from __future__ import annotations
 
 import configparser
-import difflib
 import functools
 import html
 import os
@@ -18,6 +17,7 @@ from typing import Any
 from .errors import InputError
 from .methods import method_file
 from .one_setting import Setting
+from .settings_file import read_settings
 
 __all__ = [
     "SETTINGS",
@@ -30,15 +30,7 @@ __all__ = [
     "output_folder",
 ]
 
-#: Comments in files of settings, on lines of their own and behind values.
-_COMMENTS = (";", "#")
-_MOST_BYTES = 1 << 20  #: Files of settings have some kB
 _TMAG = (-10.0, 40.0)
-#: Sections of the settings of the TASOC pipeline (settings.ini), and what they are called here.
-_OTHER_NAMES = {"todolist": "todo"}
-#: Its correction of the times of early data releases, which this program always applies.
-_TIME_OFFSET = ("fixes", "time_offset")
-
 #: All settings, by section.
 SETTINGS = (
     Setting(
@@ -340,66 +332,9 @@ def load_settings() -> Settings:
     settings = Settings()
     path = os.environ.get("TESSPHOT_SETTINGS")
     if path:
-        for found, value in _read(path):
+        for found, value in read_settings(path, _BY_SECTION):
             settings.set(found.section, found.key, value if isinstance(value, str) else repr(value))
     return settings
-
-
-def _read(path: str) -> list[tuple[Setting, int | float | str]]:
-    """The settings of a file."""
-    from .input_files import InputFile
-
-    # No header has the empty name: [DEFAULT] is a section like any other, and not known.
-    parser = configparser.ConfigParser(
-        interpolation=None, default_section="", comment_prefixes=_COMMENTS, inline_comment_prefixes=_COMMENTS
-    )
-    way_out = "correct it, or the variable TESSPHOT_SETTINGS that names it"
-    try:
-        with InputFile(path, _MOST_BYTES) as file:
-            text = file.read().decode("utf-8-sig")
-        parser.read_string(text, source=path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text in UTF-8 (byte {error.start}); {way_out}") from None
-    except configparser.Error as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: cannot be read as settings ({reason}); {way_out}") from None
-    found: dict[Setting, int | float | str] = {}
-    for section in parser.sections():
-        if section == _TIME_OFFSET[0]:
-            _check_fixes(path, parser)
-            continue
-        known = _BY_SECTION.get(_OTHER_NAMES.get(section, section))
-        if known is None:
-            raise InputError(f"{path}: no section [{section}]{_meant(section, _BY_SECTION)}; {way_out}")
-        for key, value in parser.items(section):
-            if key not in known:
-                raise InputError(f"{path}: no setting [{section}] {key}{_meant(key, known)}; {way_out}")
-            if known[key] in found:
-                raise InputError(f"{path}: {key} is in [{section}] and in [{known[key].section}]; {way_out}")
-            try:
-                found[known[key]] = known[key].parse(value)
-            except ValueError as error:
-                shown = value if len(value) <= 40 else value[:40] + "..."
-                problem = f"[{section}] {key} is {shown!r} and not {error}"
-                raise InputError(f"{path}: {problem}; {way_out}") from None
-    return list(found.items())
-
-
-def _check_fixes(path: str, parser: configparser.ConfigParser) -> None:
-    """The only thing that a section [fixes] can say here."""
-    section, known = _TIME_OFFSET
-    for key, value in parser.items(section):
-        if key != known or value.strip().lower() not in ("true", "yes", "on", "1"):
-            raise InputError(
-                f"{path}: [{section}] {key} = {value[:40]}: the times of early data releases are "
-                "always corrected; remove it, or write time_offset = True"
-            )
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like another."""
-    like = difflib.get_close_matches(name, known, 1)
-    return f" (is it {like[0]}?)" if like else f" (known: {', '.join(known)})"
 
 
 def mag2flux(tmag: float) -> float:

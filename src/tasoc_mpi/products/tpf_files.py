@@ -87,7 +87,12 @@ def table_cadence(header: Mapping[str, Any]) -> int:
     (120, 1800)
     """
     frames, length = header.get("NUM_FRM"), header.get("FRAMETIM")
-    seconds = frames * length if is_number(frames) and is_number(length) else float(header["TIMEDEL"]) * 86400
+    if is_number(frames) and is_number(length):
+        seconds = frames * length
+    elif is_number(header.get("TIMEDEL")):
+        seconds = header["TIMEDEL"] * 86400
+    else:
+        raise ValueError("no cadence: neither NUM_FRM and FRAMETIM nor TIMEDEL in its table")
     if not 1 <= seconds < 10000:
         raise ValueError(f"a cadence of {seconds:g} s")
     return round(seconds)

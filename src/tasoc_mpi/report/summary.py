@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.status import STATUS
-from ..core.tables import number, text_table
+from ..core.tables import counted, number, text_table
 from ..worklist.skip_lines import skip_hint
 from ..worklist.work_list import status_counts
 from .noise import expected_noise
@@ -168,8 +168,8 @@ def summary_lines(run: Run, variables: Collection[int] = ()) -> list[str]:
         If a light curve that the sky's level is read from is damaged.
     """
     stars = run.stars
-    count = len(np.unique(stars["starid"]))
-    lines = [f"{len(stars)} rows of {count} stars in {run.path}: {_counts(stars['status'])}"]
+    count = counted(len(np.unique(stars["starid"])), "star")
+    lines = [f"{counted(len(stars), 'row')} of {count} in {run.path}: {_counts(stars['status'])}"]
     skies: list[str] = []
     for group in measured_groups(run, variables):
         skies.append(f"{group.sky:.0f} e-/s a pixel{'' if group.sky_measured else ' (assumed)'}")

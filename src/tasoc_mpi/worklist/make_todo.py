@@ -130,11 +130,14 @@ def fill_todo(
         raise UsageError(f"a faint limit of {faint_limit}: give a magnitude")
     exclusions, overrides = read_rules(exclude, methods=False), read_rules(methods, methods=True)
     tpfs = group_tpfs(find_tpfs(folder))
-    rows = _apply(_all_rows(folder, cubes, tpfs, faint_limit), exclusions, overrides)
+    rows = _apply(found := _all_rows(folder, cubes, tpfs, faint_limit), exclusions, overrides)
+    if len(found) and not len(rows):
+        raise InputError(f"{exclude or 'the packaged list'}: excludes all {len(found)} rows; see --exclude")
     if not len(rows):
         raise InputError(
             f"{folder}: no star brighter than Tmag {faint_limit:g} to list; it needs catalogs (tasoc-mpi "
-            "catalog) with cubes (tasoc-mpi prepare) or target pixel files"
+            "catalog) with cubes (tasoc-mpi prepare), or target pixel files (tess*_tp.fits, "
+            "hlsp_tess-spoc_*_tp.fits)"
         )
     rows = prioritise(rows)
     create_todo(todo, rows[list(TODO_DTYPE.names or ())].astype(TODO_DTYPE), rows["tile"])
@@ -327,13 +330,29 @@ def _farthest_from_edge(rows: NDArray[np.void], edge: NDArray[np.float64]) -> ND
 
 def _apply(rows: NDArray[np.void], exclusions: Sequence[Rule], overrides: Sequence[Rule]) -> NDArray[np.void]:
     """Rows without the excluded ones, with the methods of the overrides."""
-    keep = np.ones(len(rows), dtype=bool)
+    excluded, chosen = np.zeros((2, len(rows)), dtype=bool)
+    used = 0
     for rule in exclusions:
-        keep &= ~rule.fits(rows)
-    rows = rows[keep]
+        fits = rule.fits(rows)
+        excluded |= fits
+        used += bool(fits.any())
+    _log_rules("exclusions", used, exclusions, excluded, "are left out")
+    rows, used, chosen = rows[~excluded], 0, chosen[~excluded]
     for rule in overrides:
-        rows["method"][rule.fits(rows)] = rule.method
+        fits = rule.fits(rows)
+        rows["method"][fits] = rule.method
+        chosen |= fits
+        used += bool(fits.any())
+    _log_rules("methods", used, overrides, chosen, "have a method by it")
     return rows
+
+
+def _log_rules(name: str, used: int, rules: Sequence[Rule], fits: NDArray[np.bool_], what: str) -> None:
+    """Log how many rules of a list fit some rows, and how many rows."""
+    if rules:
+        text = f"list of {name}: {used} of {len(rules)} rules fit, {np.count_nonzero(fits)} rows {what}"
+        # It may be the list of other stars.
+        logger.log(logging.INFO if used else logging.WARNING, "%s", text)
 
 
 def _summaries(rows: NDArray[np.void], keys: set[CCDKey]) -> list[TodoSummary]:

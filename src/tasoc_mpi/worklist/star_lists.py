@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -81,7 +82,7 @@ def read_rules(path: str | os.PathLike[str] | None, methods: bool) -> list[Rule]
         except UnicodeDecodeError:
             raise InputError(f"{path}: not a text file; write it with one rule a line") from None
     rules = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(re.split(r"\r\n?|\n", text), 1):
         words = line.split("#", 1)[0].split()
         if words:
             rules.append(_rule(f"{path}, line {number}", words, methods))
@@ -91,7 +92,8 @@ def read_rules(path: str | os.PathLike[str] | None, methods: bool) -> list[Rule]
 def _rule(where: str, words: Sequence[str], methods: bool) -> Rule:
     form = "STARID SECTOR DATASOURCE METHOD" if methods else "STARID SECTOR DATASOURCE"
     if len(words) < len(form.split()):
-        raise InputError(f"{where}: {len(words)} words, expected {form}")
+        count = "1 word" if len(words) == 1 else f"{len(words)} words"
+        raise InputError(f"{where}: {count}, expected {form}, separated by blanks")
     starid = _number(where, words[0], LARGEST_STARID, "STARID is a TIC number")
     sector = None
     if words[1] != "*":
@@ -101,10 +103,11 @@ def _rule(where: str, words: Sequence[str], methods: bool) -> Rule:
         _number(where, primary, LARGEST_STARID, "the STARID of a datasource tpf:STARID is a TIC number")
     elif words[2] not in ("ffi", "tpf", "*"):
         raise InputError(f"{where}: datasource {words[2][:40]!r}, expected ffi, tpf, tpf:STARID or *")
-    if methods and words[3] not in METHODS:
-        raise InputError(f"{where}: method {words[3][:40]!r}, expected one of {', '.join(METHODS)}")
     if methods:
-        return Rule(starid, sector, words[2], words[3])
+        # The TASOC pipeline reads them in letters of any case.
+        if (method := words[3].lower()) not in METHODS:
+            raise InputError(f"{where}: method {words[3][:40]!r}, expected one of {', '.join(METHODS)}")
+        return Rule(starid, sector, words[2], method)
     release = None
     if len(words) > 3 and words[3] != "*":
         release = _number(where, words[3], _LAST_RELEASE, "DATA_RELEASE is * or a number")
