@@ -212,7 +212,7 @@ def test_packed_light_curves_go_to_a_new_pack(run, expected, tmp_path, monkeypat
         patch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 1000))
         assert call(folder, "--datasource", "ffi", "--partial") == 1
     line = capfd.readouterr().err
-    assert re.search(r"packs of corrected light curves, .* need some .*, 1 kB are free; make room in", line)
+    assert re.search(r"packs of corrected light curves, .*: some .* needed, 1 kB free; make room in", line)
     assert set((folder / "output" / "packed").iterdir()) == raw
     assert call(folder, "--datasource", "ffi", "--partial") == 0
     packs = set((folder / "output" / "packed").iterdir())
