@@ -6,12 +6,10 @@ has compiled; a kernel that is not in the list is compiled when it is first call
 
 from __future__ import annotations
 
-import compileall
 import contextlib
 import gc
 import hashlib
 import importlib
-import importlib.util
 import json
 import logging
 import os
@@ -31,7 +29,7 @@ from ..core.errors import TasocError, one_line
 from ..core.locks import open_lock, try_lock
 from ..core.progress import Progress
 
-__all__ = ["compile_kernels", "compile_modules", "describe", "kernels_of", "recorded"]
+__all__ = ["compile_kernels", "describe", "kernels_of", "recorded"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +45,6 @@ _SCALARS = {
     "float32": types.float32,
     "float64": types.float64,
 }
-#: What runs consist of: folders of a checkout, or of one package.
-_PACKAGES = ("tasoc_mpi", "tasoc_mpi.scheduler", "tasoc_mpi.worker")
 #: A kernel and the types of its arguments.
 _Kernel = tuple[Any, tuple[Any, ...]]
 _NAMES = {kind: name for name, kind in _SCALARS.items()}
@@ -99,7 +95,7 @@ def _is_kernel(value: object) -> bool:
 
 
 def compile_kernels(methods: list[str]) -> int:
-    """Compile what is not compiled yet, modules included; other processes that do the same share the work.
+    """Compile what is not compiled yet; other processes that do the same share the work.
 
     Parameters
     ----------
@@ -127,8 +123,6 @@ def compile_kernels(methods: list[str]) -> int:
         # One process of those that compile shows what is done.
         shown: Progress | None = None
         if _lock(stack, folder, "progress"):
-            if sys.dont_write_bytecode:
-                compile_modules()
             shown = Progress(len(kernels), "kernels", "compiling, once for an installation")
             stack.callback(shown.erase)
         for level in _levels(kernels):
@@ -136,18 +130,6 @@ def compile_kernels(methods: list[str]) -> int:
     for method in methods:
         marker_path(method).touch()
     return len(kernels)
-
-
-def compile_modules() -> None:
-    """Write the byte code of the program's modules beside them, as pip does for a package that it installs.
-
-    Where Python is told not to write it (PYTHONDONTWRITEBYTECODE), each process of a run would compile the
-    hundred modules of a checkout that it imports. What cannot be written is left out.
-    """
-    for name in _PACKAGES:
-        spec = importlib.util.find_spec(name)
-        for folder in (spec.submodule_search_locations if spec else None) or ():
-            compileall.compile_dir(folder, quiet=2)
 
 
 def _levels(kernels: list[_Kernel]) -> list[list[_Kernel]]:

@@ -85,14 +85,3 @@ def test_the_list_names_kernels_of_the_program():
     assert {"sum_pixels", "sky_to_pixel_frames", "light_curve_statistics"} <= names
     listed = json.loads((resources.files("tasoc_mpi.data") / "kernels.json").read_text("utf-8"))
     assert {name: len(kernels_of([name])) for name in listed} == {name: len(listed[name]) for name in listed}
-
-
-def test_modules_are_compiled_where_python_does_not_do_it(tmp_path):
-    """Also those of the folders that are mapped into the package, and again after a change alone."""
-    variables = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    program = "from tasoc_mpi.worker.kernel_list import compile_modules; compile_modules()"
-    subprocess.run([sys.executable, "-c", program], env=variables, check=True)
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pyc")}
-    assert {"launch", "dispatcher", "supervisor", "cli"} <= {path.name.partition(".")[0] for path in written}
-    subprocess.run([sys.executable, "-c", program], env=variables, check=True)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pyc")} == written

@@ -1,7 +1,6 @@
 """Compile the kernels, which every installation does once: a run that needs them does it by itself otherwise.
 
-Several processes that share a folder of compiled kernels (NUMBA_CACHE_DIR) share the work. Where Python is
-told not to write the byte code of modules (PYTHONDONTWRITEBYTECODE), it is written here, beside the modules.
+Several processes that share a folder of compiled kernels (NUMBA_CACHE_DIR) share the work.
 """
 
 from __future__ import annotations
