@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from density_reference import reference_bandwidth, scipy_density, scipy_mode
+from helper_kernels import density_mode, saturated_run, scott_bandwidth, smooth, summed_tmag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -10,9 +11,9 @@ from skimage.segmentation import watershed
 from sklearn.cluster import DBSCAN
 
 from tasoc_mpi.kernels.mask_cluster import core_clusters
-from tasoc_mpi.kernels.mask_density import density_mode, flux_threshold, scott_bandwidth
-from tasoc_mpi.kernels.mask_saturated import extend_columns, saturated_run, summed_tmag, tidy_segments
-from tasoc_mpi.kernels.mask_watershed import flood, smooth, watershed_markers
+from tasoc_mpi.kernels.mask_density import flux_threshold
+from tasoc_mpi.kernels.mask_saturated import extend_columns, tidy_segments
+from tasoc_mpi.kernels.mask_watershed import flood, watershed_markers
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 12)

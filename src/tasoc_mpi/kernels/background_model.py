@@ -131,7 +131,7 @@ def _node(radius, first, step, n):
     return j, x - j
 
 
-@kernel
+@helper
 def mesh_weights(rows, columns, box, shape):
     """Summed weights of the mesh coefficients over pixels.
 

@@ -53,7 +53,7 @@ def in_boxes(image, usable, out):
                     line[c] = pixels[c] if use[c] else nan
 
 
-@kernel
+@helper
 def sort(values):
     """Sort float32 values in place by counting their bits.
 
@@ -137,7 +137,7 @@ def _members(keys, bins, wanted):
     return members
 
 
-@kernel
+@helper
 def quartiles(values):
     """First quartile, the two values in the middle, and third quartile.
 
@@ -262,7 +262,7 @@ def _clipped_level(values, n, sigma, rounds):
     return level, high - low
 
 
-@kernel
+@helper
 def central_mean(values, sigma):
     """Mean of those values, in any order, that are within `sigma` standard deviations of the median.
 

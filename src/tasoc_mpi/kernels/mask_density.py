@@ -41,7 +41,7 @@ def _percentile(flux, fraction):
     return flux[k] + (position - k) * (flux[k + 1] - flux[k])
 
 
-@kernel
+@helper
 def scott_bandwidth(flux):
     """Bandwidth of the density estimate of a sorted sample.
 
@@ -159,7 +159,7 @@ def _flux_at(flux, positions, i, h):
     return min(max(flux[k] + (i - positions[k]) * h / _GRID, flux[0]), flux[-1])
 
 
-@kernel
+@helper
 def density_mode(flux):
     """Where the Gaussian kernel density estimate of a sample with `scott_bandwidth` is highest.
 

@@ -13,7 +13,7 @@ from .sorted_values import order_of
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
 
 
-@kernel
+@helper
 def summed_tmag(labels, count, rows, columns, tmags):
     """Magnitude of all stars together whose rounded pixel has a label.
 
@@ -59,7 +59,7 @@ def highest_pixels(image, labels, count):
     return out
 
 
-@kernel
+@helper
 def saturated_run(image, significant, labels, label, column, highest, ratio):
     """Rows of a column that a saturated star of one label fills.
 

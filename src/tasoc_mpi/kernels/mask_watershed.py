@@ -22,7 +22,7 @@ def _mirror(i, n):
     return i
 
 
-@kernel
+@helper
 def smooth(image, sigma):
     """Image smoothed by a Gaussian, cut at 4 sigma, the image continued by its mirror image.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import helper, kernel
+from .jit import helper
 
 __all__ = ["first_from", "insertion_sort", "order_of", "sort"]
 
@@ -74,17 +74,9 @@ def insertion_sort(values):
         values[place] = value
 
 
-@kernel
+@helper
 def sort(values):
-    """Sort values without NaN in their array, shape (N,), smallest first.
-
-    Examples
-    --------
-    >>> values = np.array([3.0, 1.0, 2.0])
-    >>> sort(values)
-    >>> values.tolist()
-    [1.0, 2.0, 3.0]
-    """
+    """Sort values without NaN in their array, shape (N,), smallest first."""
     # Here and below: for the literal 0 functions would be compiled once more.
     zero = np.int64(0)
     # Ends of the parts that wait: the larger one of two does, so that there are never more than log2(N).
