@@ -51,6 +51,27 @@ def test_a_message_of_the_wrong_size_ends_the_job(launcher, blank, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "message"), [("run", "rank 1: no room here"), ("cbv", "no light curves")]
+)
+def test_a_rank_without_a_folder_for_kernels_leaves_nobody_waiting(
+    launcher, blank, tmp_path, command, message
+):
+    """The one of rank 1 cannot be used, as on a node whose disk is full."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from tasoc_mpi.core import compiled, errors, logs\n"
+        "def fail(package): raise errors.InputError('no room here')\n"
+        "if logs.rank_name() == '1': compiled.provide_cache = fail\n"
+    )
+    folder = fresh(blank, tmp_path)
+    program = [sys.executable, "-m", "tasoc_mpi.cli", command]
+    done = launch(program, str(folder), PYTHONPATH=str(tmp_path), ranks=2, launcher=launcher, seconds=60)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"tasoc-mpi {command}: ")]
+    assert message in line
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("ranks", [1, 4])
 def test_a_user_s_error_is_said_once_and_ends_all_ranks(launcher, blank, tmp_path, ranks):
     folder = fresh(blank, tmp_path)

@@ -33,13 +33,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
     from ..core.compiled import compile_first
-    from ..core.methods import choose_method
     from ..core.ranks import Ranks, run_on_ranks
-    from ..core.settings import input_folder
-    from ..correction.make_vectors import VectorOptions, make_vectors
-    from ..report.results import read_run
 
     def work(ranks: Ranks) -> None:
+        # Modules of kernels are imported where the other ranks are told of an error.
+        from ..core.methods import choose_method
+        from ..core.settings import input_folder
+        from ..correction.make_vectors import VectorOptions, make_vectors
+        from ..report.results import read_run
+
         method = choose_method(args.photometry).name
         run = read_run(input_folder(args.input), args.output, method)
         memory = None if args.memory is None else args.memory * 1e9

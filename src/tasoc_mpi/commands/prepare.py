@@ -29,15 +29,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
-    from dataclasses import fields
-
     from ..core.compiled import compile_first
-    from ..core.ranks import run_on_ranks
-    from ..core.settings import input_folder
-    from ..cubes.prepare import PrepareOptions, prepare_folder
+    from ..core.ranks import Ranks, run_on_ranks
+
+    def work(ranks: Ranks) -> None:
+        # Modules of kernels are imported where the other ranks are told of an error.
+        from dataclasses import fields
+
+        from ..core.settings import input_folder
+        from ..cubes.prepare import PrepareOptions, prepare_folder
+
+        options = {field.name: getattr(args, field.name) for field in fields(PrepareOptions)}
+        prepare_folder(input_folder(args.input), PrepareOptions(**options), ranks)
 
     compile_first("prepare")
-    options = PrepareOptions(**{field.name: getattr(args, field.name) for field in fields(PrepareOptions)})
-    return run_on_ranks(
-        "prepare", args.lock_folder, lambda ranks: prepare_folder(input_folder(args.input), options, ranks)
-    )
+    return run_on_ranks("prepare", args.lock_folder, work)

@@ -134,7 +134,8 @@ def _processor() -> str:
 def compile_first(*methods: str) -> float:
     """Compile the kernels of some methods, in processes of their own, unless that is done.
 
-    All processes that need them may call it at once: it returns when they are compiled.
+    All processes that need them may call it at once: it returns when they are compiled, or where there is no
+    folder for them.
 
     Parameters
     ----------
@@ -147,7 +148,13 @@ def compile_first(*methods: str) -> float:
         Seconds that it took; 0 where it was done.
     """
     start = time.monotonic()
-    markers = [marker_path(method) for method in methods]
+    try:
+        markers = [marker_path(method) for method in methods]
+    except InputError as error:
+        # It may be one node's: a rank that ended here would leave the others waiting for it. The same comes
+        # where a kernel is needed, and there it is reported.
+        logger.debug("%s", error)
+        return 0.0
     if all(marker.exists() for marker in markers):
         return 0.0
     while not all(marker.exists() for marker in markers):
