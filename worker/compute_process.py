@@ -107,6 +107,7 @@ class _ComputeProcess:
     def serve(self, photometry: Photometry) -> NoReturn:
         """Compute batches until the supervisor process closes its pipe."""
         preparation = Preparation(self.job, photometry)
+        preparation.begin()
         while True:
             start = time.perf_counter()
             while not self.waiting:

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.methods import METHODS
+from ..core.version import program_version
 from .compute import Job
 
 __all__ = ["Preparation"]
 
 logger = logging.getLogger(__name__)
 
-#: Libraries that functions import when they are first called: for all stars, and for target pixel files.
-_LIBRARIES, _TPF_LIBRARIES = ("erfa",), ("astropy.io.fits", "astropy.wcs", "scipy.interpolate")
+#: Libraries that functions import when they are first called: for all stars (numba asks numpy.ma for the type
+#: of an array), and for target pixel files.
+_LIBRARIES, _TPF_LIBRARIES = ("erfa", "numpy.ma"), ("astropy.io.fits", "astropy.wcs", "scipy.interpolate")
 
 
 class Preparation:
@@ -36,6 +38,12 @@ class Preparation:
         self._of = getattr(photometry, "__module__", "")
         self._done: set[str] = set()
 
+    def begin(self) -> None:
+        """Load what nearly all runs need, while the first stars are on their way."""
+        if self._of == "tasoc_mpi.one_star":
+            self._load({self._job.method_name if self._job.method_name in METHODS else "aperture"})
+            program_version()
+
     def before(self, tasks: NDArray[np.void]) -> None:
         """Load what some stars need and those before them did not.
 
@@ -43,7 +51,10 @@ class Preparation:
         ----------
         tasks : ndarray of TASK_DTYPE, shape (N,)
         """
-        new = self._needed(tasks) - self._done
+        self._load(self._needed(tasks))
+
+    def _load(self, needed: set[str]) -> None:
+        new = needed - self._done
         self._done |= new
         try:
             for name in sorted(new - {"tpf"}):

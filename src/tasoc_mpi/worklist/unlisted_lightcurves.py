@@ -27,6 +27,8 @@ _PACK = re.compile(rf"{PACK_FOLDER}/[^/\0]+\.hdf5")
 #: More than there are million TIC numbers in 63 bits.
 _MILLIONS = 10**13
 _KEYS = ("sector", "camera", "ccd", "cadence")
+#: Folders whose listed light curves are looked up at once: each look takes the locks of the work list.
+_AT_ONCE = 256
 
 
 def is_listed_name(name: object) -> bool:
@@ -97,8 +99,12 @@ def remove_unlisted(
     """
     removed = 0
     with _Packs(conn, output) as packs:
-        for folder in _folders(names.worklist.rows[idle]):
-            removed += _clean_folder(output, folder, names, conn, final, idle, packs)
+        folders = _folders(names.worklist.rows[idle])
+        for start in range(0, len(folders), _AT_ONCE):
+            some = folders[start : start + _AT_ONCE]
+            listed = _listed_below(conn, some[0], some[-1])
+            for folder in some:
+                removed += _clean_folder(output, folder, names, listed, final, idle, packs)
     return removed
 
 
@@ -106,7 +112,7 @@ def _clean_folder(
     output: Path,
     folder: str,
     names: LightcurveNames,
-    conn: sqlite3.Connection,
+    listed: set[str],
     final: NDArray[np.bool_],
     idle: NDArray[np.bool_],
     packs: _Packs,
@@ -116,7 +122,6 @@ def _clean_folder(
     with _opened(output, folder) as descriptor:
         if descriptor is None:
             return 0
-        listed = _listed_below(conn, folder)
         for entry in os.listdir(descriptor):
             unfinished = unfinished_lightcurve_name(entry)
             path = f"{folder}/{unfinished[0] if unfinished else entry}"
@@ -165,10 +170,10 @@ def _is_regular(name: str, folder: int) -> bool:
     return False
 
 
-def _listed_below(conn: sqlite3.Connection, folder: str) -> set[str]:
-    """Listed light curves that are files of a folder."""
+def _listed_below(conn: sqlite3.Connection, first: str, last: str) -> set[str]:
+    """Listed light curves that are files of the folders from one to another, by name."""
     query = "SELECT lightcurve FROM diagnostics WHERE lightcurve >= ? AND lightcurve < ?"
-    return {name for (name,) in conn.execute(query, (f"{folder}/", f"{folder}0"))}
+    return {name for (name,) in conn.execute(query, (f"{first}/", f"{last}0"))}
 
 
 def remove_packs(
