@@ -23,7 +23,7 @@ def number(value: float | None, digits: int = 0, factor: float = 1.0) -> str:
 
 def page_file(name: str) -> str:
     """The content of a file of a page: its template, style or script."""
-    return (resources.files("tasoc_mpi.data") / name).read_text()
+    return (resources.files("tasoc_mpi.data") / name).read_text("utf-8")
 
 
 def page_template(name: str, **filters: Any) -> Template:
@@ -37,6 +37,11 @@ def page_template(name: str, **filters: Any) -> Template:
     import jinja2
 
     # Everything that comes from files is escaped.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(page_file),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
     environment.filters.update(number=number, **filters)
-    return environment.from_string(page_file(name))
+    return environment.get_template(name)
