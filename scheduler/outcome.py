@@ -26,13 +26,22 @@ from .dispatcher import RunTotals
 from .run_options import RunOptions
 from .signals import Stop
 
-__all__ = ["Outcome", "report_end", "write_summary"]
+__all__ = ["Outcome", "report_end", "unit_of", "write_summary"]
 
 logger = logging.getLogger(__name__)
 
 #: Causes of failures that a run prints.
 _CAUSES = 5
 _FAILED = (STATUS.ERROR, STATUS.ABORT)
+
+
+def unit_of(rows: int, stars: int) -> str:
+    """What is counted: stars, or rows of the work list where a star has several.
+
+    >>> unit_of(5, 5), unit_of(5, 4)
+    ('stars', 'rows')
+    """
+    return "stars" if stars == rows else "rows"
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Outcome:
     @property
     def unit(self) -> str:
         """What is counted."""
-        return "stars" if self.stars == len(self.status) else "rows"
+        return unit_of(len(self.status), self.stars)
 
     @property
     def problem(self) -> str | None:

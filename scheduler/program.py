@@ -30,7 +30,7 @@ from ..worklist.run_record import RunRecord
 from ..worklist.skip_lines import skipped_lines
 from ..worklist.work_list import CCD, WorkList, ccd_name, load_worklist
 from .dispatcher import Computer, schedule
-from .outcome import Outcome, report_end, write_summary
+from .outcome import Outcome, report_end, unit_of, write_summary
 from .plan import plan, plan_values, requirements
 from .queue import BatchSize
 from .refusals import check_needs, check_writable
@@ -218,4 +218,4 @@ def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int, record: R
             more,
         )
     record.begin(len(rows))
-    return Progress(len(rows), "stars" if stars == len(rows) else "rows")
+    return Progress(len(rows), unit_of(len(rows), stars))

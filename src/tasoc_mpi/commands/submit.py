@@ -1,4 +1,4 @@
-"""Submit a sector to SLURM: cubes, work list, light curves, publishing and summary, each after the other."""
+"""Submit a sector to SLURM: cubes, work list, light curves, publishing and a report, each after the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from . import add_input, add_json_option, add_output, words
 
-HELP = "submit a sector to SLURM, from frames to a summary"
+HELP = "submit a sector to SLURM, from frames to a report"
 
 __all__ = ["HELP", "configure", "main"]
 

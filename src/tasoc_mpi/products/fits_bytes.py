@@ -133,6 +133,10 @@ class NumberCards:
         return (self._template % texts).encode("ascii")
 
 
+# These sums are those of `kernels.fits_words`, which takes those of light curves. Other files are written by
+# processes that do without kernels, rank 0 among them: numba takes longer to load than all of their sums.
+
+
 def _sum32(data: bytes | bytearray | NDArray[Any]) -> int:
     """Ones' complement sum of big-endian 32-bit words (FITS standard 4.0, appendix J)."""
     total = int(np.frombuffer(data, dtype=">u4").sum(dtype=np.uint64))

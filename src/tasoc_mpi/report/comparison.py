@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.errors import TasocError
 from ..core.progress import progress
 from ..core.status import STATUS
-from ..core.tables import json_text, number, text_table
+from ..core.tables import counted, json_text, number, text_table
 from ..worklist.listed_lightcurves import OpenPacks
 from .curve_difference import DIFFERENCES, NUMBERS, curve_difference
 from .curve_sources import KEY, CurveSource
@@ -177,7 +177,7 @@ def comparison_text(comparison: Comparison, count: int = 10) -> Iterator[str]:
     ):
         repeated = f", {source.repeated} of them left out for a later one" if source.repeated else ""
         kind = "row" if source.has_status else "light curve"
-        yield f"{letter}: {source.path}: {_count(len(stars) + len(only), kind)}{repeated}"
+        yield f"{letter}: {source.path}: {counted(len(stars) + len(only), kind)}{repeated}"
     states = [int((stars["state"] == n).sum()) for n in range(len(_STATES))]
     alone = f"{len(comparison.only_a)} only in A, {len(comparison.only_b)} only in B"
     yield f"in both, by star, CCD and cadence: {len(stars)}; {alone}"
@@ -198,10 +198,6 @@ def comparison_text(comparison: Comparison, count: int = 10) -> Iterator[str]:
         yield ""
         yield from text_table(_magnitude_rows(compared))
         yield from _difference_lines(compared, count)
-
-
-def _count(number_of: int, kind: str) -> str:
-    return f"{number_of} {kind}" + ("" if number_of == 1 else "s")
 
 
 def _names(entries: NDArray[np.void], count: int) -> str:
