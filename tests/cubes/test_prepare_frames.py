@@ -151,17 +151,44 @@ def test_flags_of_target_pixel_files(tmp_path: Path) -> None:
         short_tpf(tmp_path, 2, {7: 16384, 10: 4096}, gap=13),
         short_tpf(tmp_path, 3, {10: 4096}, gap=13),
     ]
-    quality = tpf_quality(files, start, stop)
+    quality = tpf_quality(files, (1, 2, 3), start, stop)
     relevant = 1 | 2 | 4 | 8 | 32 | 2048 | 16384
     # Cadence 7 is from 840 s to 960 s, 10 from 1200 s to 1320 s. 13, from 1560 s to 1680 s, reaches into the
     # frames 7 and 8, in which the other files have cadences without the flag.
     assert quality.tolist() == [32, 32, relevant, 0, 16384, 0, 4096, 0, 0]
     # Of one file alone scattered light is that of all files looked at.
-    assert tpf_quality(files[:1], start, stop).tolist() == [32, 32, relevant, 0, 0, 0, 4096, 4096, 4096]
+    assert tpf_quality(files[:1], (1, 2, 3), start, stop).tolist() == [
+        32,
+        32,
+        relevant,
+        0,
+        0,
+        0,
+        4096,
+        4096,
+        4096,
+    ]
 
 
 def frames(folder: Path, count: int = 4, **cards) -> list[Path]:
     return [write_ffi(folder, t, np.ones((20, 30)), **cards) for t in range(count)]
+
+
+def test_a_damaged_target_pixel_file_does_not_stop_the_cube(tmp_path: Path, caplog) -> None:
+    """Of other files no more headers are read than are needed."""
+    (tmp_path / "ffi").mkdir()
+    frames(tmp_path / "ffi", camera=2, ccd=3)
+    files = [
+        write_tpf(tmp_path / tpf_name(starid, 30), starid, (5, 60), cards={"SECTOR": 30})
+        for starid in range(1, 9)
+    ]
+    files[0].write_bytes(b"no FITS")
+    files[7].write_bytes(b"no FITS")
+    prepare_folder(tmp_path)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        message for message in caplog.messages if files[0].name in message and "are not used" in message
+    ]
+    assert files[7].name not in caplog.text
 
 
 def test_series(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ from ..products.cube import open_cube
 from ..products.ffi import FFIInfo, find_ffis, parse_ffi_name
 from ..products.frame_wcs import FrameWCS
 from ..products.star_catalog import catalog_settings
-from ..products.tpf import group_tpfs
 from ..products.tpf_files import TPFInfo, find_tpfs
 from .background import background_model, window_length
 from .checkpoint import FITTED, Checkpoint
@@ -243,7 +242,8 @@ def make_cube(
     label = f"sector {key[0]} camera {key[1]} CCD {key[2]}"
     ranks = ranks or Ranks()
     series = read_series(paths, read_headers(ranks, paths, label))
-    quality = series.quality | _quality_of_tpfs(series, tpfs, key)
+    exposed = (series.time_start - series.timecorr, series.time_stop - series.timecorr)
+    quality = series.quality | tpf_quality(tpfs, key, *exposed)
     _make(path, series, quality, options, ranks, label, log)
     shape = (*series.shape, len(series))
     seconds = time.monotonic() - start
@@ -270,14 +270,6 @@ def finished(path: Path) -> CubeSummary:
         raise InputError(f"{error} (--overwrite makes it anew)") from None
     logger.info("%s: finished before; --overwrite makes it anew", path)
     return CubeSummary(path, shape, False, 0.0)
-
-
-def _quality_of_tpfs(
-    series: FrameSeries, tpfs: Sequence[TPFInfo], key: tuple[int, int, int]
-) -> NDArray[np.int32]:
-    of_sector = [info for info in tpfs if info.sector == key[0]]
-    own = group_tpfs(of_sector).get(key, [])
-    return tpf_quality(own, series.time_start - series.timecorr, series.time_stop - series.timecorr)
 
 
 def _make(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.errors import TasocError
 from ..core.quality import TESSQualityFlags, exposures_reached
 from ..core.times import DAY
-from ..products.tpf import read_tpf
+from ..products.tpf import TPF, read_tpf, tpf_ccd
 from ..products.tpf_files import TPFInfo
 
 __all__ = ["flags_inside", "tpf_quality"]
@@ -57,7 +58,10 @@ def flags_inside(
 
 
 def tpf_quality(
-    tpfs: Sequence[TPFInfo], start: NDArray[np.float64], stop: NDArray[np.float64]
+    tpfs: Iterable[TPFInfo],
+    key: tuple[int, int, int],
+    start: NDArray[np.float64],
+    stop: NDArray[np.float64],
 ) -> NDArray[np.int32]:
     """Flags of the frames from the first five target pixel files of their CCD that can be read.
 
@@ -66,8 +70,10 @@ def tpf_quality(
 
     Parameters
     ----------
-    tpfs : sequence of TPFInfo
-        Files of the frames' sector, camera and CCD.
+    tpfs : iterable of TPFInfo
+        Also of other CCDs. The headers are read one by one: a sector has twenty thousand files.
+    key : (int, int, int)
+        Sector, camera and CCD of the frames.
     start, stop : ndarray, shape (T,)
         Of the exposures at the spacecraft (barycentric less the correction), days.
 
@@ -79,18 +85,19 @@ def tpf_quality(
     if_common = np.int32(TESSQualityFlags.FFI_RELEVANT_IF_COMMON_BITMASK)
     flags = np.zeros(len(start), dtype="i4")
     common, ever_covered = np.full(len(start), if_common), np.zeros(len(start), dtype=bool)
-    read = 0
-    for info in tpfs:
-        try:
-            tpf = read_tpf(info.path, pixels=False)
-        except TasocError as error:
-            logger.warning("%s: its quality flags are not used", error)
-            continue
+    for tpf in itertools.islice(_readable(tpfs, key), _MOST_TPFS):
         own, covered = flags_inside(start, stop, tpf.time - tpf.timecorr, tpf.cadence / DAY, tpf.quality)
         flags |= own & relevant
         common[covered] &= own[covered]
         ever_covered |= covered
-        read += 1
-        if read == _MOST_TPFS:
-            break
     return flags | np.where(ever_covered, common, 0).astype("i4")
+
+
+def _readable(tpfs: Iterable[TPFInfo], key: tuple[int, int, int]) -> Iterator[TPF]:
+    """The target pixel files of a CCD that can be read, without their pixels."""
+    for info in tpfs:
+        try:
+            if info.sector == key[0] and tpf_ccd(info.path) == key[1:]:
+                yield read_tpf(info.path, pixels=False)
+        except TasocError as error:
+            logger.warning("%s: its quality flags are not used", error)
