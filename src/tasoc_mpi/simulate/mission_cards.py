@@ -151,9 +151,11 @@ def exposure_cards(seconds: int) -> list[CardTuple]:
     ]
 
 
-def time_cards(begin: float, end: float, dates: Sequence[str], exposure: float) -> list[CardTuple]:
-    """EXPOSURE to TIERRELA of an extension; times as BTJD, `exposure` the days on source."""
-    deadc = deadtime()
+def time_cards(
+    begin: float, end: float, dates: Sequence[str], exposure: float, seconds: int
+) -> list[CardTuple]:
+    """EXPOSURE to TIERRELA of an extension: BTJD, days on source, and the seconds of an exposure."""
+    deadc = deadtime(seconds)
     return [
         ("EXPOSURE", exposure, "[d] time on source"),
         ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
@@ -174,9 +176,14 @@ def time_cards(begin: float, end: float, dates: Sequence[str], exposure: float) 
     ]
 
 
-def deadtime() -> float:
-    """Share of the elapsed time in which light was collected and kept."""
-    return round(INT_TIME / FRAME_TIME * (CRBLKSZ - 2) / CRBLKSZ, 6)
+def deadtime(seconds: int) -> float:
+    """Share of the elapsed time of an exposure in which light was collected and kept.
+
+    >>> deadtime(1800), deadtime(20)
+    (0.792, 0.99)
+    """
+    frames, used = reads(seconds)
+    return round(INT_TIME / FRAME_TIME * used / frames, 6)
 
 
 def detector_cards(camera: int, ccd: int, seconds: int) -> list[CardTuple]:

@@ -153,7 +153,7 @@ def pixels(target: Target, rows: int) -> list[CardTuple]:
     return [
         *cards,
         *_common(target, "PIXELS"),
-        *mission.time_cards(*span, mission.calendar(span), exposure),
+        *mission.time_cards(*span, mission.calendar(span), exposure, seconds),
         *mission.exposure_cards(seconds),
         ("BACKAPP", True, "background is subtracted"),
         *mission.detector_cards(options.camera, options.ccd, seconds),

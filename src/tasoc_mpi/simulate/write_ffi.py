@@ -103,7 +103,7 @@ def _time_and_detector(
     """EXPOSURE to the layout of the CCD; `span` is BTJD."""
     _, used = mission.reads(options.cadence)
     return [
-        *mission.time_cards(*span, dates, used * mission.INT_TIME / DAY),
+        *mission.time_cards(*span, dates, used * mission.INT_TIME / DAY, options.cadence),
         ("BTC_PIX1", BTC_PIXEL[0], "reference col for barycentric time correction"),
         ("BTC_PIX2", BTC_PIXEL[1], "reference row for barycentric time correction"),
         ("BUNIT", "electrons/s", "physical units of image data"),
