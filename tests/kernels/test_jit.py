@@ -120,3 +120,35 @@ def test_kernels_are_decorated_with_kernel_or_helper():
     for path in (ROOT / "src").rglob("*.py"):
         if path != Path(ROOT, "src/tasoc_mpi/kernels/jit.py"):
             assert "njit" not in path.read_text(), path
+
+
+def compiled_functions() -> dict[tuple[str, str], ast.FunctionDef]:
+    """The kernels and helpers of the program by module and name."""
+    texts = {path: path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}
+    return {
+        (path.stem, node.name): node
+        for path, text in texts.items()
+        if "@helper" in text or "@kernel" in text
+        for node in ast.parse(text).body
+        if isinstance(node, ast.FunctionDef) and decorators(node) & {"kernel", "helper"}
+    }
+
+
+def test_kernels_that_reorder_sums_are_parts_of_their_callers():
+    """Else their last bits depend on what a process compiles, and what it loads from the cache."""
+    functions = compiled_functions()
+    calls: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for (module, name), node in functions.items():
+        names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} - {name}
+        own = {key for key in functions if key[0] == module and key[1] in names}
+        taken = {key[1] for key in own}
+        calls[module, name] = own | {key for key in functions if key[1] in names - taken}
+    options = {key: ast.unparse(node.decorator_list[0]) for key, node in functions.items()}
+    reorder = {key for key, text in options.items() if "fastmath" in text}
+    assert len(reorder) > 10
+    while more := {key for key, called in calls.items() if called & reorder} - reorder:
+        reorder |= more
+    # Helpers have no machine code of their own.
+    called = {key for key in reorder & set().union(*calls.values()) if options[key].startswith("kernel")}
+    assert len(called) > 2
+    assert not {key for key in called if "forceinline=True" not in options[key]}

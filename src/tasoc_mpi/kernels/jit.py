@@ -4,6 +4,11 @@ A function that only compiled ones call needs no way in from Python, no file of 
 machine code of its own: it is a part of the kernels that call it, and is optimised in them. It takes a fifth
 of the time to compile. Python must not call it, nor the ``.py_func`` of a kernel that calls it: the process
 would crash where no TypeError prevented it.
+
+A kernel whose sums may be reordered (``fastmath``), or one with such a helper, is made a part of each
+function that calls it (``forceinline``). Else it would be optimised twice, by itself and together with its
+caller. A process that compiles the caller would link one of the two machine codes, one that loads it from the
+cache the other, and the last bits of their results would differ.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def _faint_image(theta, n, coefficients, series, weights, faint_stars, dy, dx, h
         draw_star(coefficients, row, column, 0.0, 0.0, faint_stars[k, 2], image)
 
 
-@kernel
+@kernel(forceinline=True)
 def fit_frame(theta, frame, problem, work):
     """Fit one frame, the faint stars moving along.
 

@@ -28,7 +28,7 @@ _MILD = 0.1
 _MOST, _STEP, _FAR = 50, 0.5, 4.0
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, forceinline=True)
 def draw_with_slopes(coefficients, y, x, height, width, out):
     """Image of a star of flux 1, and its derivatives by the star's row and column.
 

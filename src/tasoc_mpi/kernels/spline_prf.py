@@ -121,7 +121,7 @@ def _bracket(nodes, x):
     return i, min(max(u, 0.0), 1.0)
 
 
-@kernel(fastmath=True)
+@kernel(fastmath=True, forceinline=True)
 def draw_star(coefficients, y, x, variance_y, variance_x, factor, image):
     """Add a star to an image.
 
