@@ -441,6 +441,31 @@ def test_an_interrupt_takes_back_what_was_submitted(folder, tmp_path, monkeypatc
     assert json.loads((folder / "slurm-jobs.json").read_text()) == {"jobs": []}
 
 
+def test_submissions_for_programs(folder, tmp_path, monkeypatch, capsys):
+    """`--json` has the scripts that --dry-run prints, and the numbers of the jobs that are submitted."""
+    write(folder, SITE)
+    assert cli.main(["submit", str(folder), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert cli.main(["submit", str(folder), "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["jobs"] == []
+    assert [one["step"] for one in planned["scripts"]] == ["todo", "run", "publish", "report"]
+    assert all(one["text"] in text and f" {one['name']} " in text for one in planned["scripts"])
+    log = tmp_path / "log"
+    number = f"echo $* >> {log}; grep -c parsable {log} || true"
+    fake_slurm(tmp_path, monkeypatch, sbatch=number, scontrol=number, scancel=number)
+    assert cli.main(["submit", str(folder), "--json"]) == 0
+    submitted = json.loads(capsys.readouterr().out)
+    assert submitted["scripts"] == planned["scripts"]
+    jobs = read_jobs(folder)
+    assert submitted["jobs"] == [
+        {"step": job.step, "job": job.job, "ccds": [list(ccd) for ccd in job.ccds]} for job in jobs
+    ]
+    assert [job.job for job in jobs] == [1, 2, 3, 4]
+    assert cli.main(["submit", str(folder), "--json", "--only", "prepare", "--resume"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"scripts": [], "jobs": []}
+
+
 def test_dependencies(folder, tmp_path, monkeypatch):
     site = load_site(write(folder, SITE))
     log = tmp_path / "log"
