@@ -20,6 +20,7 @@ from ..core.names import CBV_FOLDER, cbv_name, find_cbv
 from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.streams import print_report
+from ..core.tables import counted
 from ..worklist.corrections import (
     LastCorrections,
     Listed,
@@ -30,6 +31,7 @@ from ..worklist.corrections import (
     packs_of,
     read_listed,
 )
+from ..worklist.failures import Cause, cause_lines, logged_causes
 from ..worklist.output_folder import check_output
 from ..worklist.publish import publish
 from ..worklist.rank_times import Ranks
@@ -49,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 #: A pack of corrected light curves is larger than that of the raw ones: two more columns have numbers.
 _GROWTH = 1.5
-#: How many areas a message names.
+#: How many areas a message names, and causes.
 _NAMED = 5
 
 
@@ -121,10 +123,10 @@ def correct(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ran
             results, task.chosen, computer, size,
             lambda rows: _announce(rows, output, len(ranks), record), stop, options.max_errors, record,
         )  # fmt: skip
-        status = results.last.own_status[task.chosen]
+        status, causes = results.last.own_status[task.chosen], _causes(output, task, results)
     publish(path, output, args.rows)
     record.end(stop.reason or "complete")
-    return _end(options, status, totals, stop)
+    return _end(options, status, causes, totals, stop)
 
 
 def _check(options: RunOptions, method: str) -> None:
@@ -155,10 +157,18 @@ def _check_disk(options: RunOptions, count: int) -> None:
     check_requirements([need])
 
 
-def _end(options: RunOptions, status: NDArray[np.int8], totals: RunTotals, stop: Stop) -> int:
+def _causes(output: Path, task: _Task, results: RunResults) -> list[Cause]:
+    """Why light curves are not, or not wholly, corrected."""
+    incomplete = np.isin(results.last.own_status, (STATUS.ERROR, STATUS.ABORT, STATUS.WARNING))
+    return logged_causes(output, task.worklist, task.chosen & incomplete, correction_log_path)
+
+
+def _end(
+    options: RunOptions, status: NDArray[np.int8], causes: list[Cause], totals: RunTotals, stop: Stop
+) -> int:
     """Print a report of the chosen light curves; returns the exit status."""
     path, output = options.todo, options.output
-    if reason := print_report(_report(status, totals, output)):
+    if reason := print_report(_report(status, causes, totals, output)):
         logger.warning("standard output: %s; `tasoc-mpi status` shows what has been done", reason)
     if stop:
         print(f"{path}: {stop.reason}; `tasoc-mpi correct` continues", file=sys.stderr)
@@ -280,17 +290,21 @@ def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task)
 
 def _announce(rows: NDArray[np.void], output: Path, ranks: int, record: RunRecord) -> Progress:
     on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
-    logger.info("%d light curves to correct on %s, in %s", len(rows), on, output)
+    logger.info("%s to correct on %s, in %s", counted(len(rows), "light curve"), on, output)
     record.begin(len(rows))
     return Progress(len(rows), "light curves")
 
 
-def _report(status: NDArray[np.int8], totals: RunTotals, output: Path) -> Iterator[str]:
-    """Counts of the statuses of the chosen light curves, and the rate, line by line."""
+def _report(status: NDArray[np.int8], causes: list[Cause], totals: RunTotals, output: Path) -> Iterator[str]:
+    """Counts of the statuses of the chosen light curves, causes, and the rate, line by line."""
     if not totals.computed and (status != STATUS.UNKNOWN).all():
         yield f"Nothing to do: all {len(status)} light curves are done; --overwrite corrects them again."
     yield from status_lines(status, "to do")
+    if causes:
+        yield "failures and warnings by cause:"
+        yield from cause_lines(causes, _NAMED)
     if totals.computed:
         rate = totals.computed / max(totals.seconds, 1e-9)
-        yield f"{totals.computed} light curves corrected in {totals.seconds:.1f} s: {rate:.1f} a second"
+        done = counted(totals.computed, "light curve")
+        yield f"{done} corrected in {totals.seconds:.1f} s: {rate:.1f} a second"
     yield f"light curves: {output}"

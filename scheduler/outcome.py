@@ -20,7 +20,7 @@ from ..core.methods import method_file
 from ..core.status import STATUS
 from ..core.streams import print_report
 from ..core.tables import counted
-from ..worklist.failures import Cause
+from ..worklist.failures import Cause, cause_lines
 from ..worklist.work_list import status_lines
 from .dispatcher import RunTotals
 from .run_options import RunOptions
@@ -114,10 +114,7 @@ def _failures(options: RunOptions, outcome: Outcome) -> Iterator[str]:
     if not causes:
         return
     yield "failures by cause:"
-    for cause in causes[:_CAUSES]:
-        yield f"{cause.status.name:>12} {cause.count:9d}  TIC {cause.stars[0]}: {cause.line}"
-    if rest := causes[_CAUSES:]:
-        yield f"  and {sum(cause.count for cause in rest)} of {len(rest)} other causes (`tasoc-mpi report`)"
+    yield from cause_lines(causes, _CAUSES)
     yield f"to compute one again: {causes[0].command(options.source, outcome.repeat)}"
 
 

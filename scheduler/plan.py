@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.names import cube_name
 from ..core.resources import available_memory
-from ..core.tables import counted
+from ..core.tables import counted, size_text
 from ..worklist.work_list import ccd_name
 from .queue import BatchSize, Queue
 from .run_results import RunResults
@@ -51,7 +51,7 @@ class Requirement:
     advice: str
 
     def __str__(self) -> str:
-        return f"{self.what}: some {_bytes(self.needed)} needed, {_bytes(self.free)} free"
+        return f"{self.what}: some {size_text(self.needed)} needed, {size_text(self.free)} free"
 
 
 def disk_free(folder: Path) -> float:
@@ -108,14 +108,6 @@ def check_requirements(needs: list[Requirement]) -> None:
     for one in needs:
         if one.needed > _CERTAIN * one.free:
             raise InputError(f"{one}; {one.advice}")
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def plan_values(
@@ -179,7 +171,7 @@ def plan(
             cube = source / cube_name(*ccd)
             # Target pixel files are read without one, too.
             without = "no cube" if files == count else "no cube: errors"
-            size = f"cube {_bytes(cube.stat().st_size)}" if cube.is_file() else without
+            size = f"cube {size_text(cube.stat().st_size)}" if cube.is_file() else without
             yield f"  {ccd_name(ccd)}  {counted(count, 'row'):>14} ({files} from target pixel files), {size}"
     workers = max(1, len(node) - 1)
     queue = Queue(worklist.rows, np.flatnonzero(wanted), BatchSize(workers), worklist.tile)

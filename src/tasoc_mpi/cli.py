@@ -10,6 +10,7 @@ import gc
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -73,6 +74,8 @@ def parse(options: Sequence[str] | None = None) -> argparse.Namespace:
         With status 2 if the options are wrong, 0 after ``--help`` and ``--version``.
     """
     words = list(sys.argv[1:] if options is None else options)
+    if not words or words == ["help"]:
+        words = ["--help"]
     parser = build_parser(COMMANDS if "_ARGCOMPLETE" in os.environ else _commands_of(words))
     if "_ARGCOMPLETE" in os.environ:
         # A shell asks for the words that may follow, and this ends the process.
@@ -126,6 +129,11 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        if wrong := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            import difflib
+
+            like = difflib.get_close_matches(wrong[1], COMMANDS, 1)
+            message = f"{wrong[1]!r} is no command" + (f"; is it {like[0]}?" if like else "")
         if rank_name() == "0":
             print(f"{self.prog}: error: {one_line(message)}; --help explains the options", file=sys.stderr)
         sys.exit(2)

@@ -101,6 +101,22 @@ def test_refused_in_one_line(words, capsys):
     assert line.startswith("tasoc-mpi")
 
 
+def test_a_command_that_is_none(capsys):
+    for words, found in (
+        (["rnu", "folder"], "'rnu' is no command; is it run?"),
+        (["x"], "'x' is no command;"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.parse(words)
+        assert stop.value.code == 2
+        assert found in capsys.readouterr().err
+    for words in ([], ["help"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.parse(words)
+        assert stop.value.code == 0
+        assert "summary" in capsys.readouterr().out
+
+
 def dry_run(capsys, folder, *options) -> dict:
     assert cli.main(["-q", "run", str(folder), "--dry-run", "--json", *options]) == 0
     return json.loads(capsys.readouterr().out)

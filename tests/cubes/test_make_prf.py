@@ -114,7 +114,7 @@ def test_too_few_stars_are_refused_in_a_line(folder, capsys):
 
 def test_no_cube_or_a_corrupt_response(folder, capsys):
     assert cli.main(["prf", str(folder), "--camera", "2"]) == 1
-    assert "no such cube; tasoc-mpi prepare makes it" in capsys.readouterr().err
+    assert "no cube of a chosen CCD in it; `tasoc-mpi prepare` makes them" in capsys.readouterr().err
     (folder / NAME).write_bytes(b"nothing")
     assert cli.main(["prf", str(folder)]) == 1
     assert "remove it and run tasoc-mpi prf" in capsys.readouterr().err

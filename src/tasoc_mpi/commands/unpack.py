@@ -25,12 +25,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..core.tables import counted
     from ..worklist.listed_lightcurves import unpack
 
     output, listed = chosen_lightcurves(args)
     to = output if args.to is None else args.to
     count = unpack(output, listed, to)
-    print(f"{count} light curves unpacked to {to}")
+    if not count and to == output:
+        print(f"Nothing to do: no light curve in {output} is packed, each is a file of its own.")
+        return 0
+    print(f"{counted(count, 'light curve')} unpacked to {to}")
     return 0
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["counted", "json_text", "json_values", "number", "text_table"]
+__all__ = ["counted", "json_text", "json_values", "number", "size_text", "text_table"]
 
 
 def number(value: float, digits: int = 0) -> str:
@@ -26,6 +26,19 @@ def counted(count: int, noun: str) -> str:
     ('1 file', '1,282 frames')
     """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size_text(size: float) -> str:
+    """A number of bytes in words.
+
+    >>> size_text(512), size_text(9_437_184), size_text(49.1e9)
+    ('512 B', '9.44 MB', '49.1 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
 
 
 def text_table(rows: Sequence[Sequence[object]], indent: str = "", left: int = 0) -> list[str]:

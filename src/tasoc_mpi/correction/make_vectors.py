@@ -19,6 +19,7 @@ from ..core.locks import exclusive
 from ..core.names import CBV_FOLDER, Choice, cbv_name, cbv_pictures, is_chosen
 from ..core.ranks import Ranks, Step
 from ..core.resources import one_blas_thread
+from ..core.tables import counted, size_text
 from ..products.cbv_file import USES, Vectors, vectors_source, write_vectors
 from ..products.cbv_fits import write_fits
 from .candidates import FEWEST_STARS, Area, areas_to_join, digest, quiet_stars, read_areas
@@ -210,9 +211,9 @@ def _make(request: _Request, ranks: Ranks, options: VectorOptions) -> Path:
     write_vectors(path, vectors, request.source)
     write_fits(path.with_suffix(".fits"), vectors)
     logger.info(
-        "%s: %d frames, %d of %d stars, %.1f%% of their variance explained, %d vectors above the noise",
+        "%s: %d frames, %d of %d stars, %.1f%% of their variance explained, %s above the noise",
         path, vectors.good.sum(), (vectors.use == 0).sum(), len(vectors.use),
-        100 * vectors.explained.sum(), vectors.significant,
+        100 * vectors.explained.sum(), counted(int(vectors.significant), "vector"),
     )  # fmt: skip
     return path
 
@@ -256,8 +257,9 @@ class _Maker:
                 f"{free / 1e9:.2f} GB; use fewer ranks on a node, or raise --memory"
             )
         logger.info(
-            "%s: %d stars x %d frames, %.2f GB of memory for each rank and %.2f GB of disk",
-            request.path, len(request.stars), frames, need / 1e9, 8e-9 * len(request.stars) * frames,
+            "%s: %d stars x %d frames, %s of memory for each rank and %s of disk",
+            request.path, len(request.stars), frames, size_text(need),
+            size_text(8.0 * len(request.stars) * frames),
         )  # fmt: skip
 
     def _times(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:

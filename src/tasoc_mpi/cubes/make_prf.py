@@ -34,6 +34,7 @@ from ..core.quality import TESSQualityFlags
 from ..core.ranks import Ranks
 from ..core.resources import one_blas_thread
 from ..core.settings import load_settings, mag2flux
+from ..core.tables import counted
 from ..kernels.stack_frames import stack_frames
 from ..models.effective_prf import start_prf
 from ..models.fit_prf import REACH, fit_stack
@@ -113,7 +114,7 @@ def make_prfs(
     """
     wanted = [key for key in find_cubes(folder) if is_chosen(key, sector, camera, ccd)]
     if not wanted:
-        raise MissingInput(f"{folder}: no such cube; tasoc-mpi prepare makes it")
+        raise MissingInput(f"{folder}: no cube of a chosen CCD in it; `tasoc-mpi prepare` makes them")
     made, failed = [], []
     for key in wanted:
         path = folder / prf_name(*key)
@@ -154,8 +155,9 @@ def _make(folder: Path, key: CCDKey, ranks: Ranks) -> None:
     write_prf(path, prf)
     _remove(parts)
     logger.info(
-        "%s: %d epochs, %d x %d nodes, %d to %d stars a node, %.2f%% of the light beyond the table",
-        path, count, *prf.stars.shape[1:], prf.stars.min(), prf.stars.max(), 100 * (1 - prf.inside.mean()),
+        "%s: %s, %d x %d nodes, %d to %d stars a node, %.2f%% of the light beyond the table",
+        path, counted(count, "epoch"), *prf.stars.shape[1:], prf.stars.min(), prf.stars.max(),
+        100 * (1 - prf.inside.mean()),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from ..core.locks import exclusive, lock_path
 from ..core.names import catalog_name, cube_name, is_chosen
 from ..core.quality import TESSQualityFlags
 from ..core.ranks import Ranks
-from ..core.tables import counted
+from ..core.tables import counted, size_text
 from ..core.times import BTJD_ZERO
 from ..models.motion import WARPMODES
 from ..products.cube import open_cube
@@ -114,9 +114,11 @@ def prepare_folder(
         if is_chosen(key, options.sector, options.camera, options.ccd)
     }
     if not found:
+        chosen = any((options.sector, options.camera, options.ccd))
         raise MissingInput(
-            f"{folder}: no full frame images (tess*_ffic.fits, hlsp_tica_tess_ffi_*_img.fits, or .gz) in it "
-            "or its sub-folders that were asked for; copy them there, or see tasoc-mpi simulate"
+            f"{folder}: no full frame images {'of the chosen CCDs ' * chosen}(tess*_ffic.fits, "
+            "hlsp_tica_tess_ffi_*_img.fits, or .gz) in it or its sub-folders; `tasoc-mpi download` fetches "
+            "them"
         )
     tpfs = find_tpfs(folder)
 
@@ -408,16 +410,16 @@ def _check_disk(part: Path, series: FrameSeries, options: PrepareOptions, label:
     there = part.stat().st_blocks * 512 if part.exists() else 0
     free = shutil.disk_usage(part.parent).free
     logger.info(
-        "%s: %s; the cube needs %.2f GB of the %.1f GB that are free",
+        "%s: %s; the cube needs %s of the %s that are free",
         label,
         counted(len(series), "frame"),
-        needed / 1e9,
-        free / 1e9,
+        size_text(needed),
+        size_text(free),
     )
     if needed - there > free:
         raise InputError(
-            f"{part.parent}: {label} needs {needed / 1e9:.2f} GB of disk and only {free / 1e9:.2f} GB are "
-            "free; make room"
+            f"{part.parent}: {label} needs {size_text(needed)} of disk and only {size_text(free)} are free; "
+            "make room"
         )
 
 

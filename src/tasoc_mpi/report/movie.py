@@ -78,7 +78,7 @@ def make_movies(
     folder = Path(folder)
     cubes = {key: path for key, path in find_cubes(folder).items() if is_chosen(key, sector, camera, ccd)}
     if not cubes:
-        raise MissingInput(f"{folder}: no cube in it that was asked for; tasoc-mpi prepare makes them")
+        raise MissingInput(f"{folder}: no cube of a chosen CCD in it; `tasoc-mpi prepare` makes them")
     made = []
     for path in cubes.values():
         target = (output or folder) / f"movie_{path.stem}.{format}"

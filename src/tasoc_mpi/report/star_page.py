@@ -113,7 +113,7 @@ def show(
     --------
     >>> show(25155310, "x")
     Traceback (most recent call last):
-    tasoc_mpi.core.errors.MissingInput: x/todo.sqlite: no work list here; make one with `tasoc-mpi todo x`
+    tasoc_mpi.core.errors.MissingInput: x: no such folder; name the one that holds the data
     """
     folder = input_folder_of(input_folder)
     run = read_run(folder, output_folder, choose_method(photometry).name, around=starid)

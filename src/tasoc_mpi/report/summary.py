@@ -187,7 +187,7 @@ def summary_lines(run: Run, variables: Collection[int] = ()) -> list[str]:
     lines += [
         "1-h noise (and its 16% and 84% quantiles), point to point (ptp) and mask: medians of the OK rows.",
         "Expected: photon, sky and read noise of the same magnitudes and masks, and of",
-        f"a sky of {' and '.join(skies)}.",
+        f"a sky of {' and '.join(dict.fromkeys(skies))}.",
         *_left_out(stars, variables),
         f"light curves: {run.output}" + ("" if run.output.is_dir() else " (not there)"),
     ]

@@ -16,6 +16,7 @@ from ..core.errors import InputError, TasocError
 from ..core.names import catalog_name, truth_name
 from ..core.progress import progress
 from ..core.sphere import unit_vectors
+from ..core.tables import size_text
 from ..core.times import DAY
 from ..products.ccd_outline import CAMERA_CENTRES
 from ..products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
@@ -205,7 +206,7 @@ def _check_disk(folder: Path, scene: Scene, tpfs: int) -> None:
     while not existing.exists():
         existing = existing.parent
     free = shutil.disk_usage(existing).free
-    logger.info("%s needs %.2f GB; %.1f GB are free", folder, need / 1e9, free / 1e9)
+    logger.info("%s needs %s; %s are free", folder, size_text(need), size_text(free))
     if need > free:
         raise InputError(
             f"{folder}: {need / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB free; "

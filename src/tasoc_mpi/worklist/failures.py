@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from ..core.status import STATUS
 from .result_log import LogReader, Reset, log_path
 from .schema import columns_of
 from .todo_file import SQLITE_ERRORS, explain, open_todo
-from .work_list import WorkList
+from .work_list import CCD, WorkList
 
-__all__ = ["Cause", "cause_line", "cause_of", "logged_causes", "read_causes"]
+__all__ = ["Cause", "cause_line", "cause_lines", "cause_of", "logged_causes", "read_causes"]
 
 #: Stars that are named of each cause.
 _EXAMPLES = 5
@@ -94,6 +94,15 @@ def group_causes(rows: Iterable[tuple[int, int, str | None]]) -> list[Cause]:
     return sorted(causes.values(), key=lambda cause: (-cause.count, cause.status, cause.text))
 
 
+def cause_lines(causes: Sequence[Cause], most: int) -> Iterator[str]:
+    """Lines of the most frequent causes, each with its status, its number of stars, and one of them."""
+    for cause in causes[:most]:
+        star = f"TIC {cause.stars[0]}: "
+        yield f"{cause.status.name:>12} {cause.count:9d}  {star}{cause.line.removeprefix(star)}"
+    if rest := causes[most:]:
+        yield f"  and {sum(cause.count for cause in rest)} of {len(rest)} other causes (`tasoc-mpi report`)"
+
+
 def read_causes(path: Path) -> list[Cause]:
     """Causes of the stars of a work list that are an ERROR, ABORT or WARNING, the most frequent first.
 
@@ -118,15 +127,22 @@ def read_causes(path: Path) -> list[Cause]:
             raise explain(path, error) from None
 
 
-def logged_causes(output: Path, worklist: WorkList, chosen: NDArray[np.bool_]) -> list[Cause]:
-    """Causes of failures by the logs of an output folder, the most frequent first.
+def logged_causes(
+    output: Path,
+    worklist: WorkList,
+    chosen: NDArray[np.bool_],
+    log_of: Callable[[Path, CCD], Path] = log_path,
+) -> list[Cause]:
+    """Causes of failures and warnings by the logs of an output folder, the most frequent first.
 
     Parameters
     ----------
     output : Path
     worklist : WorkList
     chosen : ndarray of bool
-        Rows of the work list whose last result is an ERROR or ABORT.
+        Rows of the work list whose last result is an ERROR, an ABORT or a WARNING.
+    log_of : callable, optional
+        The log of a CCD in an output folder. Default: that of its photometry.
 
     Raises
     ------
@@ -136,7 +152,7 @@ def logged_causes(output: Path, worklist: WorkList, chosen: NDArray[np.bool_]) -
     found: dict[int, tuple[int, int, str | None]] = {}
     starid = worklist.rows["starid"]
     for ccd in (worklist.ccds[n] for n in np.unique(worklist.ccd_of[chosen]).tolist()):
-        for entry in LogReader(log_path(output, ccd), worklist, ccd).read():
+        for entry in LogReader(log_of(output, ccd), worklist, ccd).read():
             if isinstance(entry, Reset):
                 continue
             here = np.flatnonzero(chosen[entry.index])

@@ -56,6 +56,8 @@ def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sql
         If it is not a work list, damaged, locked by another program, or cannot be replaced where it must be.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise MissingInput(f"{path.parent}: no such folder; name the one that holds the data")
     if not path.is_file():
         raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
     if check_write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
