@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from astropy.table import MaskedColumn
 
 from tasoc_mpi.core.names import truth_name
 from tasoc_mpi.core.settings import mag2flux
@@ -427,3 +428,15 @@ def test_stamps_between_the_magnitudes_of_the_table():
     for tmag in np.append(np.linspace(-2.0, 16.0, 361), _TMAG).tolist():
         sizes = (max(15, int(np.ceil(np.interp(tmag, _TMAG, side)))) for side in (_HEIGHT, _WIDTH))
         assert default_size(tmag) == tuple(sizes)
+
+
+def test_columns_that_a_method_replaces_stay():
+    columns = Columns({"flux": np.full(3, np.nan), "quality": np.zeros(3, "i4")})
+    columns.table["quality"] = np.array([1, 2, 3], "i4")
+    columns.fill(flux=np.ones(3))
+    assert columns.arrays["quality"].tolist() == [1, 2, 3]
+    assert columns.table["quality"].tolist() == [1, 2, 3]
+    columns.table["flux"] = MaskedColumn([1.0, 2.0, 3.0], mask=[False, True, False])
+    columns.table["quality"] = MaskedColumn(np.array([4, 5, 6], "i4"), mask=[False, True, False])
+    assert np.isnan(columns.arrays["flux"]).tolist() == [False, True, False]
+    assert columns.arrays["quality"].tolist() == [4, 0, 6]

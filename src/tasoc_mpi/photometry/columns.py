@@ -48,6 +48,8 @@ class Columns:
 
     def fill(self, **columns: NDArray[Any]) -> None:
         """Set the values of some columns."""
+        # The table may have got columns of its own, which no longer share their memory.
+        self._arrays = self.arrays
         for name, values in columns.items():
             self._arrays[name][...] = values
         self._table = None
@@ -67,12 +69,14 @@ class Columns:
         """The columns as they are now, filled through the table or by `fill`."""
         if self._table is None:
             return self._arrays
-        table = self._table
-        # Values that a method has masked are unknown.
-        return {
-            name: np.asarray(table[name].filled(np.nan) if hasattr(table[name], "filled") else table[name])
-            for name in self._arrays
-        }
+        return {name: _plain(self._table[name]) for name in self._arrays}
+
+
+def _plain(column: Any) -> NDArray[Any]:
+    """A column of a table without its mask: masked numbers are unknown, masked integers 0."""
+    if hasattr(column, "filled"):
+        column = column.filled(np.nan if column.dtype.kind == "f" else 0)
+    return np.asarray(column)
 
 
 def check_columns(arrays: Mapping[str, NDArray[Any]], n: int) -> None:
