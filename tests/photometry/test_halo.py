@@ -497,6 +497,16 @@ def test_missing_pixels_and_frames(changed):
     assert np.isfinite(np.delete(pho.lightcurve["flux"], 17)).all()
 
 
+def test_an_error_that_is_not_known_leaves_the_weights_alone(changed, measured):
+    def lose(file):
+        file["images_err"][66, 46, 17] = np.nan
+
+    pho = changed(lose)
+    assert len(pho.courses[0]) > 2
+    np.testing.assert_allclose(pho.lightcurve["flux"], measured.lightcurve["flux"], rtol=1e-4)
+    assert np.flatnonzero(np.isnan(pho.lightcurve["flux_err"])).tolist() == [17]
+
+
 def test_a_star_in_the_corner(bright, tmp_path):
     folder, starids, _ = bright
     with HaloPhotometry(starids[2], folder, tmp_path, **WHERE) as pho:

@@ -260,7 +260,7 @@ class HaloPhotometry(BasePhotometry):
         for group in between_gaps(self.segments, time, series.good, parameters.gap):
             frames = group[0][0] + np.flatnonzero(series.good[group[0][0] : group[-1][1]])
             pieces = [slice(*np.searchsorted(frames, segment).tolist()) for segment in group]
-            variance = series.errors[:, frames].mean(axis=1, dtype="f8")
+            variance = _mean_known(series.errors[:, frames])
             found = fit_segments(
                 np.ascontiguousarray(series.pixels[:, frames]), variance, series.light, time[frames],
                 cadenceno[frames], pieces, objective, lag, hour, parameters.noise_weight,
@@ -365,6 +365,17 @@ class HaloPhotometry(BasePhotometry):
             self.logger.warning(text, self.starid, 100 * share)
             status = STATUS.WARNING
         return status
+
+
+def _mean_known(errors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean over time of variances, shape (N, T), where they are known."""
+    mean = errors.mean(axis=1, dtype="f8")
+    unknown = ~np.isfinite(mean)
+    if unknown.any():
+        known = np.isfinite(errors[unknown])
+        total = np.where(known, errors[unknown], 0.0).sum(axis=1, dtype="f8")
+        mean[unknown] = total / np.maximum(known.sum(axis=1), 1)
+    return mean
 
 
 class _NoHalo(Exception):
