@@ -340,6 +340,14 @@ def test_a_transit_comes_back(period):
     assert 0.001 < error < 0.03
 
 
+def test_a_short_series_has_no_period():
+    # Of half a day: boxes have periods from half a day to 0.6 of it, waves shorter ones than two steps.
+    time = np.linspace(0.0, 0.5, 40)
+    flux = 1e-3 * np.random.default_rng(1).normal(size=40)
+    assert np.isnan(box_period(time, flux))
+    assert np.isnan(wave_period(2.0 * np.arange(40.0), flux))
+
+
 @settings(deadline=None)
 @given(st.floats(0.2, 2.0), st.floats(0.5, 3.0))
 def test_a_scale_is_found_below_drift_and_outliers(scale, level):

@@ -111,7 +111,7 @@ def wave_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
     """Period of the highest Lomb-Scargle peak, days.
 
     Between two median time steps, the shortest that a regular series resolves, and a day, so that drifts do
-    not count as waves.
+    not count as waves; NaN where no period is between these.
 
     Examples
     --------
@@ -124,12 +124,14 @@ def wave_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
     smooth = _flatten(time, flux)
     highest = 0.5 / float(np.median(np.diff(time)))
     frequency = np.arange(1.0, highest, 0.1 / (time[-1] - time[0]))
+    if not frequency.size:
+        return float("nan")
     power = LombScargle(time, smooth).power(frequency)
     return float(1.0 / frequency[int(np.argmax(power))])
 
 
 def box_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
-    """Period of the deepest significant box, days, for periods from 0.5 days to half of the series.
+    """Period of the deepest significant box, days, for periods from 0.5 days to 0.6 of the series; else NaN.
 
     Examples
     --------
@@ -144,6 +146,8 @@ def box_period(time: NDArray[np.float64], flux: NDArray[np.float64]) -> float:
     durations = np.array([0.1, 0.15, 0.2])
     # Steps by which the last event moves by a fifth of the shortest duration.
     frequency = np.arange(1.0 / (0.6 * length), 2.0, 0.2 * durations[0] / length)
+    if not frequency.size:
+        return float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         result = BoxLeastSquares(time, smooth).power(1.0 / frequency, durations, objective="likelihood")
