@@ -223,6 +223,13 @@ def test_many_stars_are_quick():
     assert time.process_time() - start < 10
 
 
+def test_the_largest_tic_number_is_found():
+    largest = 2**63 - 1
+    index = StarIndex(np.zeros(3, np.int64), np.array([largest, 7, largest - 1]))
+    assert index.find(largest).tolist() == [0]
+    assert index.find(largest - 1).tolist() == [2]
+
+
 def test_lines_about_skipped_stars_name_a_star_once():
     """Stars 1 and 2 have two rows each; star 3 is in the masks of two stars."""
     rows = np.zeros(8, TASK_DTYPE)

@@ -62,7 +62,7 @@ class StarIndex:
 
     def find(self, starid: int) -> NDArray[np.int64]:
         """Rows of a star."""
-        first, last = np.searchsorted(self._sorted, [starid, starid + 1])
+        first, last = (np.searchsorted(self._sorted, np.int64(starid), side) for side in ("left", "right"))
         return self._order[first:last].astype(np.int64)
 
     def find_targets(
