@@ -20,6 +20,7 @@ from tasoc_mpi.stars.make_catalogs import CatalogOptions, make_catalogs
 from tasoc_mpi.worklist.make_todo import cbv_area, fill_todo, prioritise
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.star_lists import read_rules
+from tasoc_mpi.worklist.starid_file import read_starids
 
 
 def put_catalog(folder, stars, centre=(0.0, -30.0), ccd=3) -> None:
@@ -466,3 +467,13 @@ def test_no_star_is_listed_twice_for_the_same_data(tmp_path_factory, places):
     # Each is listed where it is in a stamp at all.
     inside = {s[0] for s in stars if 500 <= round(s[2]) <= 510 and 600 <= round(s[1]) <= 621}
     assert {row[0] for row in found} == inside
+
+
+@pytest.mark.parametrize("first", ["25155310.0", "-5", "123456789012345678", "2.5e7"])
+def test_a_number_that_is_none_of_a_star_is_no_name_of_a_column(tmp_path, first):
+    path = tmp_path / "stars.txt"
+    path.write_text(f"{first}\n38846515\n")
+    with pytest.raises(InputError, match=r"line 1: .* is not a TIC number"):
+        read_starids(path)
+    path.write_text("TIC,Tmag\n38846515,8.1\n")
+    assert read_starids(path) == [38846515]

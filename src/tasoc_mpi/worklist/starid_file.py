@@ -50,7 +50,8 @@ def read_starids(path: str | os.PathLike[str]) -> list[int]:
         word = words[0]
         if word.isascii() and word.isdecimal() and len(word) <= 16 and int(word) <= LARGEST_STARID:
             found.append(int(word))
-        elif found or number > 1:
+        # Names of columns do not begin as numbers do.
+        elif found or number > 1 or word[0] in "+-.0123456789":
             raise InputError(f"{path}, line {number}: {word[:40]!r} is not a TIC number; correct it")
     if not found:
         raise InputError(f"{path}: no TIC number in it; write one a line")
