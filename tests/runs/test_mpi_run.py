@@ -51,9 +51,7 @@ def test_a_message_of_the_wrong_size_ends_the_job(launcher, blank, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("command", "message"), [("run", "rank 1: no room here"), ("cbv", "no light curves")]
-)
+@pytest.mark.parametrize(("command", "message"), [("run", "no room here"), ("cbv", "no light curves")])
 def test_a_rank_without_a_folder_for_kernels_leaves_nobody_waiting(
     launcher, blank, tmp_path, command, message
 ):
@@ -65,10 +63,11 @@ def test_a_rank_without_a_folder_for_kernels_leaves_nobody_waiting(
     )
     folder = fresh(blank, tmp_path)
     program = [sys.executable, "-m", "tasoc_mpi.cli", command]
-    done = launch(program, str(folder), PYTHONPATH=str(tmp_path), ranks=2, launcher=launcher, seconds=60)
+    done = launch(program, str(folder), PYTHONPATH=str(tmp_path), ranks=2, launcher=launcher)
     assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"tasoc-mpi {command}: ")]
-    assert message in line
+    lines = [line for line in done.stderr.splitlines() if line.startswith(f"tasoc-mpi {command}: ")]
+    assert lines
+    assert all(message in line for line in lines)
     assert "Traceback" not in done.stderr
 
 
