@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass
 
+from ..core.launcher import leave_launcher
 from ..core.messages import Tag
 from .compute import Job
 
@@ -17,7 +17,6 @@ __all__ = [
     "compute_command",
     "compute_environment",
     "compute_words",
-    "leave_launcher",
     "pack_answer",
     "pack_options",
     "parse_options",
@@ -25,12 +24,6 @@ __all__ = [
 ]
 
 DEFAULT_PHOTOMETRY = "tasoc_mpi:tessphot"
-
-#: Variables by which launchers tell a process that it is an MPI rank: the compute process is none.
-_LAUNCHER_PREFIXES = (
-    *("PMI", "MPI_", "MPIR_", "MPIEXEC_", "MPICH_", "HYDRA", "HYDI_", "I_MPI_", "MV2_"),
-    *("OMPI_", "PRTE_", "PALS_", "ALPS_", "SLURM"),
-)
 
 
 @dataclass(frozen=True)
@@ -84,12 +77,6 @@ def parse_options(message: bytes) -> tuple[Job, ComputeOptions]:
     """What `pack_options` packed."""
     told = json.loads(message)
     return Job(**told["job"]), ComputeOptions(**told["options"])
-
-
-def leave_launcher(environment: MutableMapping[str, str]) -> None:
-    """Remove the variables of a launcher: the compute process is no rank of MPI."""
-    for name in [name for name in environment if name.startswith(_LAUNCHER_PREFIXES)]:
-        del environment[name]
 
 
 def compute_environment(options: ComputeOptions) -> dict[str, str]:

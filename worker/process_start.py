@@ -19,13 +19,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 
-from .compute_options import (
-    ComputeOptions,
-    compute_command,
-    compute_environment,
-    compute_words,
-    leave_launcher,
-)
+from ..core.launcher import leave_launcher
+from .compute_options import ComputeOptions, compute_command, compute_environment, compute_words
 
 __all__ = ["ComputeProcess", "can_fork"]
 

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import InputError
+from .launcher import leave_launcher
 from .locks import open_lock, try_lock
 from .logs import rank_name, terminal_level
 
@@ -189,10 +190,8 @@ def _compile(methods: tuple[str, ...]) -> None:
     """Compile the kernels of some methods in a process of its own."""
     words = [str(terminal_level()), *methods]
     command = [sys.executable, "-P", "-m", "tasoc_mpi.worker.kernel_list", *words]
-    # It is no rank, though it is started by one.
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI_", "PRTE_"))
-    }
+    env = dict(os.environ)
+    leave_launcher(env)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=env, check=False)
     if done.returncode and rank_name() == "0":
         reason = done.stdout.decode(errors="replace").strip() or f"exit status {done.returncode}"

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TextIO
 
 from .errors import InputError
+from .launcher import RANK_VARIABLES
 
 __all__ = ["FILE_ONLY", "logs", "rank_name", "terminal_level", "to_file"]
 
 #: Attribute of records that standard error does not show, because the program writes them there itself.
 FILE_ONLY = {"file_only": True}
-#: Rank of a process, as launchers tell it.
-_RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PALS_RANKID")
 _LIBRARIES = ("numba", "h5py", "matplotlib")
 
 
@@ -37,7 +36,7 @@ def rank_name() -> str:
     >>> rank_name().isdecimal()
     True
     """
-    return next((os.environ[name] for name in _RANKS if os.environ.get(name, "").isdecimal()), "0")
+    return next((os.environ[name] for name in RANK_VARIABLES if os.environ.get(name, "").isdecimal()), "0")
 
 
 @contextlib.contextmanager

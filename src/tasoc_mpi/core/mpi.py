@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
 
 from .errors import InputError, MissingInput, TasocError, UsageError
+from .launcher import is_launched
 
 __all__ = [
     "Mailbox",
@@ -24,18 +25,6 @@ __all__ = [
     "world",
 ]
 
-#: Set by the launchers for every rank: MPICH, Intel MPI and `srun --mpi=pmi2` (PMI), `srun --mpi=pmix` and
-#: PRRTE (PMIX), Open MPI, MVAPICH, Cray (PALS, ALPS).
-_LAUNCHERS = (
-    "PMI_SIZE",
-    "PMI_RANK",
-    "PMIX_RANK",
-    "OMPI_COMM_WORLD_SIZE",
-    "MV2_COMM_WORLD_SIZE",
-    "PALS_RANKID",
-    "ALPS_APP_PE",
-)
-
 #: Waiting ranks look for a message this often at first, and at last (seconds). An MPI's own receive may spin
 #: on its core (MPICH does), which on a laptop takes it from a rank that computes. The last one is the longest
 #: that a message can lie unread: little beside a batch's half second, and 500 looks a second cost nothing.
@@ -50,7 +39,7 @@ def world() -> Any | None:
     initialising MPI can fail (on a login node without its network, or with no MPI library at all) and nothing
     needs it.
     """
-    if not any(name in os.environ for name in _LAUNCHERS):
+    if not is_launched():
         return None
     import mpi4py
 
@@ -134,7 +123,7 @@ def _launcher_has_terminal() -> bool:
 
     One on another machine, and a daemon of a batch system, cannot be seen from here.
     """
-    if not any(name in os.environ for name in _LAUNCHERS):
+    if not is_launched():
         return False
     process = os.getppid()
     for _ in range(_GENERATIONS):
