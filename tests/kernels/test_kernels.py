@@ -15,7 +15,7 @@ from scipy import interpolate
 from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel
 from tasoc_mpi.kernels.median import median
-from tasoc_mpi.kernels.statistics import centroid_medians, light_curve_statistics
+from tasoc_mpi.kernels.statistics import light_curve_numbers, light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, mean_image, sum_frames, sum_lines, sum_pixels
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
@@ -326,10 +326,17 @@ def test_median(size):
         np.testing.assert_array_equal(median(values), expected)
 
 
-def test_centroid_medians_are_of_good_points_that_have_both():
+def test_numbers_are_of_good_points_and_positions_of_those_that_have_both():
+    time, flux = np.arange(4.0), np.array([5.0, np.nan, 7.0, 100.0])
+    error = np.array([1.0, 1.0, np.nan, 1.0])
     centroid = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 7.0], [100.0, 100.0]])
-    assert centroid_medians(centroid, np.array([True, True, True, False])) == (2.0, 6.0)
-    assert np.isnan(centroid_medians(centroid, np.zeros(4, dtype=bool))).all()
+    good = np.array([True, True, True, False])
+    *counts, numbers, position = light_curve_numbers(time, flux, error, centroid, good)
+    assert (counts, position) == ([3, 2, 2], (2.0, 6.0))
+    np.testing.assert_array_equal(numbers, light_curve_statistics(time, flux, error, good))
+    *counts, numbers, position = light_curve_numbers(time, flux, error, centroid, ~good & False)
+    assert counts == [0, 0, 0]
+    assert np.isnan([*numbers, *position]).all()
 
 
 def test_mean_image_leaves_out_what_is_not_finite():

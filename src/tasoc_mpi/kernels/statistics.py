@@ -9,10 +9,11 @@ import numpy as np
 from .jit import helper, kernel
 from .median import median
 
-__all__ = ["centroid_medians", "check_flux", "count_points", "light_curve_statistics"]
+__all__ = ["check_flux", "light_curve_numbers", "light_curve_statistics"]
 
 #: The scatter of fewer one-hour means is unknown.
 _FEWEST_HOURS = 4
+_HOUR = 1.0 / 24.0  #: Days
 #: A cubic polynomial goes through 4 points and leaves nothing.
 _FEWEST_POINTS = 5
 
@@ -24,16 +25,48 @@ def _cubic_residual_std(x, y, weight):
     # points: one by one, each would wait for its own last addition at every point.
     normal = np.zeros((4, 4))
     right = np.zeros(4)
-    basis = np.ones(4)
-    weighted = np.empty(4)
+    n00 = n01 = n02 = n03 = 0.0
+    n11 = n12 = n13 = n21 = n22 = n23 = n31 = n32 = n33 = 0.0
+    r0 = r1 = r2 = r3 = 0.0
     for t in range(x.size):
-        _legendre(x[t], basis)
-        for i in range(4):
-            weighted[i] = basis[i] * weight[t]
-            right[i] += weighted[i] * y[t]
-        for i in range(4):
-            for j in range(4):
-                normal[i, j] += weighted[i] * basis[j]
+        b1 = x[t]
+        b2, b3 = _legendre(b1)
+        w0 = weight[t]
+        w1, w2, w3 = b1 * w0, b2 * w0, b3 * w0
+        r0 += w0 * y[t]
+        r1 += w1 * y[t]
+        r2 += w2 * y[t]
+        r3 += w3 * y[t]
+        n00 += w0
+        n01 += w1
+        n02 += w2
+        n03 += w3
+        n11 += w1 * b1
+        n12 += w1 * b2
+        n13 += w1 * b3
+        n21 += w2 * b1
+        n22 += w2 * b2
+        n23 += w2 * b3
+        n31 += w3 * b1
+        n32 += w3 * b2
+        n33 += w3 * b3
+    normal[0, 0], normal[0, 1], normal[0, 2], normal[0, 3] = n00, n01, n02, n03
+    normal[1, 0], normal[1, 1], normal[1, 2], normal[1, 3] = n01, n11, n12, n13
+    normal[2, 0], normal[2, 1], normal[2, 2], normal[2, 3] = n02, n21, n22, n23
+    normal[3, 0], normal[3, 1], normal[3, 2], normal[3, 3] = n03, n31, n32, n33
+    right[0], right[1], right[2], right[3] = r0, r1, r2, r3
+    _solve(normal, right)
+    residual = np.empty(x.size)
+    r0, r1, r2, r3 = right
+    for t in range(x.size):
+        b2, b3 = _legendre(x[t])
+        residual[t] = y[t] - r0 - r1 * x[t] - r2 * b2 - r3 * b3
+    return math.sqrt(_square_sum(residual, x.size) / x.size)
+
+
+@helper
+def _solve(normal, right):
+    """Solve normal equations of order 4 in `right`; an unknown without any weight becomes 0."""
     # Gauss-Jordan with a guard: a time axis with too few distinct values has a singular system.
     for i in range(4):
         if normal[i, i] <= 1e-12 * max(normal[0, 0], 1e-300):
@@ -49,24 +82,15 @@ def _cubic_residual_std(x, y, weight):
                 for k in range(4):
                     normal[j, k] -= f * normal[i, k]
                 right[j] -= f * right[i]
-    residual = np.empty(x.size)
     for i in range(4):
         right[i] /= normal[i, i]
-    for t in range(x.size):
-        _legendre(x[t], basis)
-        rest = y[t]
-        for i in range(4):
-            rest -= right[i] * basis[i]
-        residual[t] = rest
-    return math.sqrt(_square_sum(residual, x.size) / x.size)
 
 
 @helper
-def _legendre(x, basis):
-    """Legendre polynomials of the orders 1 to 3, behind that of the order 0."""
-    basis[1] = x
-    basis[2] = (3.0 * x * x - 1.0) / 2.0
-    basis[3] = (5.0 * x * basis[2] - 2.0 * x) / 3.0
+def _legendre(x):
+    """Legendre polynomials of the orders 2 and 3."""
+    second = (3.0 * x * x - 1.0) / 2.0
+    return second, (5.0 * x * second - 2.0 * x) / 3.0
 
 
 @helper
@@ -86,14 +110,16 @@ def _square_sum(values, count):
 def _rms_hour(x, y, buffer):
     """1.4826 times the median absolute deviation of one-hour means of y; `buffer` is written over."""
     n = x.size
-    hour = 1.0 / 24.0
+    hours = np.empty(n)
+    for i in range(n):
+        hours[i] = np.floor((x[i] - x[0]) / _HOUR)
     n_means = np.int64(0)
     i = 0
     while i < n:
-        index = math.floor((x[i] - x[0]) / hour)
+        hour = hours[i]
         total = 0.0
         count = 0
-        while i < n and math.floor((x[i] - x[0]) / hour) == index:
+        while i < n and hours[i] == hour:
             total += y[i]
             count += 1
             i += 1
@@ -203,21 +229,9 @@ def light_curve_statistics(time, flux, error, good):
     return mean_flux, variance, rms_hour, ptp, variability
 
 
-@kernel
-def centroid_medians(centroid, good):
-    """Medians of column and row over the good points that have both.
-
-    Parameters
-    ----------
-    centroid : ndarray of float64, shape (T, 2)
-        (column, row), pixels; NaN where unknown.
-    good : ndarray of bool, shape (T,)
-
-    Returns
-    -------
-    (float, float)
-        NaN where no point has a centroid.
-    """
+@helper
+def _centroid_medians(centroid, good):
+    """Medians of column and row over the good points that have both; NaN where none has."""
     columns, rows = np.empty(centroid.shape[0]), np.empty(centroid.shape[0])
     n = 0
     for t in range(centroid.shape[0]):
@@ -229,24 +243,32 @@ def centroid_medians(centroid, good):
 
 
 @kernel
-def count_points(flux, error, good):
-    """Good points of a light curve, and those of them with a finite flux and with a finite error.
+def light_curve_numbers(time, flux, error, centroid, good):
+    """Diagnostics of a light curve, and of how many points they are.
 
     Parameters
     ----------
-    flux, error : ndarray of float64, shape (T,)
-    good : ndarray of bool, shape (T,)
+    time, flux, error, good : ndarray, shape (T,)
+        See `light_curve_statistics`.
+    centroid : ndarray of float64, shape (T, 2)
+        (column, row), pixels; NaN where unknown.
 
     Returns
     -------
-    (int, int, int)
+    n_good, n_flux, n_error : int
+        Good points, and those of them with a finite flux and with a finite error.
+    numbers : tuple of float
+        Those of `light_curve_statistics`.
+    position : (float, float)
+        Medians of column and row over the good points that have both; NaN where none has.
     """
     n_good = n_flux = n_error = 0
     for t in range(flux.size):
         n_good += good[t]
         n_flux += good[t] and math.isfinite(flux[t])
         n_error += good[t] and math.isfinite(error[t])
-    return n_good, n_flux, n_error
+    numbers = light_curve_statistics(time, flux, error, good)
+    return n_good, n_flux, n_error, numbers, _centroid_medians(centroid, good)
 
 
 @kernel

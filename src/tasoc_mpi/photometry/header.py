@@ -53,25 +53,19 @@ def primary_cards(
     UsageError
         If an additional card cannot be one, or is one of the file's own.
     """
-    first, between, behind, keywords = source.formatted(
-        ("primary", method, version), lambda: _common_cards(source, method, version)
-    )
+    key = ("primary", method, version)
+    first, star, keywords = source.formatted(key, lambda: _common_cards(source, method, version))
     pm_ra, pm_dec = target["pm_ra"], target["pm_decl"]
-    cards = [
-        first,
-        _name_cards(target["starid"]),
-        between,
-        _STAR(
-            target["ra_J2000"],
-            target["decl_J2000"],
-            pm_ra,
-            pm_dec,
-            math.hypot(pm_ra, pm_dec),
-            target["tmag"],
-            target["teff"],
-        ),
-        behind,
-    ]
+    numbers = (
+        target["ra_J2000"],
+        target["decl_J2000"],
+        pm_ra,
+        pm_dec,
+        math.hypot(pm_ra, pm_dec),
+        target["tmag"],
+        target["teff"],
+    )
+    cards = [first, _name_cards(target["starid"]), star(*numbers)]
     for keyword, entry in additional.items():
         cards.append(added_card(keyword, entry))
         if keyword in keywords:
@@ -89,7 +83,7 @@ def _name_cards(starid: int) -> bytes:
     return f"{name:<80}{f'TICID   = {starid:>20} / unique TESS target identifier':<80}".encode("ascii")
 
 
-_STAR = NumberCards(
+_STAR = (
     ("RA_OBJ", "[deg] right ascension (J2000)"),
     ("DEC_OBJ", "[deg] declination (J2000)"),
     ("PMRA", "[mas/yr] RA proper motion"),
@@ -105,8 +99,8 @@ _OWN_KEYWORDS = {
 }  # fmt: skip
 
 
-def _common_cards(source: Source, method: str, version: int) -> tuple[bytes, bytes, bytes, set[str]]:
-    """The cards of `primary_cards` that the stars of a source have in common, and all keywords."""
+def _common_cards(source: Source, method: str, version: int) -> tuple[bytes, NumberCards, set[str]]:
+    """The cards before those of the star's name, those behind them, and all keywords."""
     facts = source.facts
     parts: list[list[CardTuple]] = [
         [
@@ -136,7 +130,7 @@ def _common_cards(source: Source, method: str, version: int) -> tuple[bytes, byt
     ]
     keywords = {keyword for part in parts for keyword, _, _ in part} | _OWN_KEYWORDS
     first, between, behind = (cards_bytes(known_cards(part)) for part in parts)
-    return first, between, behind, keywords
+    return first, NumberCards(between, *_STAR, behind), keywords
 
 
 _BTJD_START = datetime.datetime(2014, 12, 8, 12)  # JD 2457000.0
@@ -163,7 +157,7 @@ def _calendar(btjd: float) -> str:
     return f"{date.isoformat(timespec='milliseconds')}Z"
 
 
-_SPAN = NumberCards(("TSTART", "observation start time in BTJD"), ("TSTOP", "observation stop time in BTJD"))
+_SPAN = (("TSTART", "observation start time in BTJD"), ("TSTOP", "observation stop time in BTJD"))
 _DATES = "".join(
     f"{keyword}= '%s' / {comment}".ljust(80 - len("yyyy-mm-ddThh:mm:ss.sssZ") + len("%s"))
     for keyword, comment in (
@@ -171,13 +165,13 @@ _DATES = "".join(
         ("DATE-END", "TSTOP as UTC calendar date"),
     )
 )
-_ELAPSED = NumberCards(
+_ELAPSED = (
     ("MJD-BEG", "observation start time in MJD (TDB)"),
     ("MJD-END", "observation stop time in MJD (TDB)"),
     ("TELAPSE", "[d] TSTOP - TSTART"),
     ("LIVETIME", "[d] TELAPSE multiplied by DEADC"),
 )
-_ON_SOURCE = NumberCards(("EXPOSURE", "[d] time on source"))
+_ON_SOURCE = ("EXPOSURE", "[d] time on source")
 
 
 def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[bytes]:
@@ -185,7 +179,7 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[byt
 
     Those that the stars of a source have in common are formatted once.
     """
-    first, dead, behind, dead_time, exposure = source.formatted("table", lambda: _exposure_cards(source))
+    span, elapsed, dead_time, exposure = source.formatted("table", lambda: _exposure_cards(source))
     step = source.cadence / 86400.0
     time = columns["time"]
     start, stop = time[0].item() - step / 2, time[-1].item() + step / 2
@@ -194,19 +188,16 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[byt
         used = np.isfinite(columns["flux"]) & TESSQualityFlags.filter(columns["quality"])
         on_source = int(np.count_nonzero(used)) * exposure / 86400.0
     begin, end = start + _JD_EPOCH - 2400000.5, stop + _JD_EPOCH - 2400000.5
+    live_time = None if dead_time is None else (stop - start) * dead_time
     return [
-        first,
-        _SPAN(start, stop),
+        span(start, stop),
         (_DATES % (_calendar(start), _calendar(stop))).encode("ascii"),
-        _ELAPSED(begin, end, stop - start, None if dead_time is None else (stop - start) * dead_time),
-        dead,
-        _ON_SOURCE(on_source),
-        behind,
+        elapsed(begin, end, stop - start, live_time, on_source),
     ]
 
 
-def _exposure_cards(source: Source) -> tuple[bytes, bytes, bytes, float | None, float | None]:
-    """The cards of `table_cards` that all stars of a source have; DEADC and XPOSURE as numbers."""
+def _exposure_cards(source: Source) -> tuple[NumberCards, NumberCards, float | None, float | None]:
+    """The cards of `table_cards` before those of the dates and behind them; DEADC and XPOSURE as numbers."""
     int_time, frame_time = _INT_TIME, _FRAME_TIME
     facts = source.facts
     dead_time = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], int_time / frame_time)
@@ -225,7 +216,7 @@ def _exposure_cards(source: Source) -> tuple[bytes, bytes, bytes, float | None, 
         ("EPHEM", source.ephemeris or None, "what the barycentric times are from"),
     ]
     first, middle, last = (cards_bytes(known_cards(part)) for part in (TIME_CARDS, dead, behind))
-    return first, middle, last, dead_time, exposure
+    return NumberCards(first, *_SPAN), NumberCards(*_ELAPSED, middle, _ON_SOURCE, last), dead_time, exposure
 
 
 def exposure_seconds(source: Source) -> float:
@@ -255,64 +246,55 @@ _WCS_KEYWORDS = (
 )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=16)
-def _wcs_template(header: str) -> tuple[bytes, float, float]:
-    """Cards of a WCS without the reference pixel, and the reference pixel (column, row), 1-based."""
+#: The cards of `wcs_cards` behind those of the sky that all stamps have: of the columns and rows of the CCD.
+_REFERENCE = (
+    ("CRPIX1", "[pixel] reference pixel along image axis 1"),
+    ("CRPIX2", "[pixel] reference pixel along image axis 2"),
+)
+_CCD_COLUMN: tuple[CardTuple, ...] = (
+    ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
+    ("WCSAXESP", 2, "number of WCS physical axes"),
+    ("CTYPE1P", "RAWX", "physical WCS axis 1 type CCD col"),
+    ("CUNIT1P", "PIXEL", "physical WCS axis 1 unit"),
+    ("CRPIX1P", 1, "reference CCD column"),
+)
+_CCD_ROW: tuple[CardTuple, ...] = (
+    ("CDELT1P", 1.0, "physical WCS axis 1 step"),
+    ("CTYPE2P", "RAWY", "physical WCS axis 2 type CCD row"),
+    ("CUNIT2P", "PIXEL", "physical WCS axis 2 unit"),
+    ("CRPIX2P", 1, "reference CCD row"),
+)
+_CCD_END: tuple[CardTuple, ...] = (("CDELT2P", 1.0, "physical WCS axis 2 step"),)
+
+
+def _wcs_template(header: str) -> tuple[NumberCards, float, float]:
+    """Cards of `wcs_cards`, and the reference pixel (column, row), 1-based."""
     found = list(header_cards(header))
-    keep = [
+    sky = [
         one
         for one in found
         if one[0].startswith(_WCS_KEYWORDS) and not (one[0][-1] == "P" and one[0][-2:-1].isdigit())
     ]
-    values = {keyword: value for keyword, value, _ in found}
-    return cards_bytes(keep), float(values["CRPIX1"]), float(values["CRPIX2"])
-
-
-#: The cards of `wcs_cards` that all stamps have, between those of the columns and of the rows of the CCD.
-_CCD_CARDS = tuple(
-    cards_bytes(cards)
-    for cards in (
-        [
-            ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
-            ("WCSAXESP", 2, "number of WCS physical axes"),
-            ("CTYPE1P", "RAWX", "physical WCS axis 1 type CCD col"),
-            ("CUNIT1P", "PIXEL", "physical WCS axis 1 unit"),
-            ("CRPIX1P", 1, "reference CCD column"),
-        ],
-        [
-            ("CDELT1P", 1.0, "physical WCS axis 1 step"),
-            ("CTYPE2P", "RAWY", "physical WCS axis 2 type CCD row"),
-            ("CUNIT2P", "PIXEL", "physical WCS axis 2 unit"),
-            ("CRPIX2P", 1, "reference CCD row"),
-        ],
-        [("CDELT2P", 1.0, "physical WCS axis 2 step")],
+    cards = NumberCards(
+        cards_bytes(sky),
+        *_REFERENCE,
+        cards_bytes(_CCD_COLUMN),
+        ("CRVAL1P", "value at reference CCD column"),
+        cards_bytes(_CCD_ROW),
+        ("CRVAL2P", "value at reference CCD row"),
+        cards_bytes(_CCD_END),
     )
-)
-
-
-_REFERENCE = NumberCards(
-    ("CRPIX1", "[pixel] reference pixel along image axis 1"),
-    ("CRPIX2", "[pixel] reference pixel along image axis 2"),
-)
-_FIRST_COLUMN = NumberCards(("CRVAL1P", "value at reference CCD column"))
-_FIRST_ROW = NumberCards(("CRVAL2P", "value at reference CCD row"))
+    values = {keyword: value for keyword, value, _ in found}
+    return cards, float(values["CRPIX1"]), float(values["CRPIX2"])
 
 
 def wcs_cards(source: Source, stamp: Stamp) -> list[bytes]:
     """World coordinates of a stamp's images, celestial and of the CCD (1-based, alternate P)."""
     row_min, _, col_min, _ = stamp
     try:
-        cards, column, row = _wcs_template(source.wcs_header)
+        cards, column, row = source.formatted("wcs", lambda: _wcs_template(source.wcs_header))
     except (KeyError, ValueError, TypeError):
         raise InputError(
             f"{source.path}: the header of its world coordinates has no reference pixel; make it again"
         ) from None
-    return [
-        cards,
-        _REFERENCE(column - col_min, row - row_min),
-        _CCD_CARDS[0],
-        _FIRST_COLUMN(col_min + 1),
-        _CCD_CARDS[1],
-        _FIRST_ROW(row_min + 1),
-        _CCD_CARDS[2],
-    ]
+    return [cards(column - col_min, row - row_min, col_min + 1, row_min + 1)]

@@ -23,10 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.settings import Settings, default
-from ..kernels.mask_cluster import core_clusters
-from ..kernels.mask_density import flux_threshold
-from ..kernels.mask_saturated import extend_columns, tidy_segments
-from ..kernels.mask_watershed import flood, watershed_markers
+from ..kernels.star_masks import star_masks
 
 __all__ = ["K2P2Parameters", "K2P2Result", "k2p2_masks"]
 
@@ -64,7 +61,7 @@ class K2P2Parameters:
         return settings.remembered("k2p2", read) if isinstance(settings, Settings) else read()
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True, eq=False)
 class K2P2Result:
     """Masks of a stamp, and the steps on the way to them.
 
@@ -170,7 +167,7 @@ def k2p2_masks(
     (1, [1])
     """
     par = parameters or K2P2Parameters()
-    image = np.array(sumimage, dtype=np.float64, order="C")
+    image = np.ascontiguousarray(sumimage, dtype=np.float64)
     if image.ndim != 2:
         raise ValueError(f"the sum image has {image.ndim} dimensions, not 2")
     rows, columns, tmags = (
@@ -178,18 +175,17 @@ def k2p2_masks(
     )
     if not rows.size == columns.size == tmags.size:
         raise ValueError("rows, columns and magnitudes of the stars differ in length")
-    image[~np.isfinite(image)] = np.nan
-    mode, mad, threshold, bandwidth = flux_threshold(image, par.trim, par.saturation_flux, par.threshold)
-    significant = image > threshold
-    clusters, n_clusters = core_clusters(significant, par.min_cluster, par.cluster_radius)
-    distances = (par.watershed_blur, par.marker_distance, par.marker_distance_saturated)
-    saturation = (par.saturation_tmag, par.saturation_ratio)
-    markers, n_markers, candidates, saturated = watershed_markers(
-        image, significant, clusters, n_clusters, rows, columns, tmags, *distances, *saturation
+    (labels, count, extension), levels, (significant, clusters, candidates, markers, saturated) = star_masks(
+        image,
+        rows,
+        columns,
+        tmags,
+        (par.threshold, par.trim, par.saturation_flux),
+        (par.min_pixels, par.min_cluster, par.cluster_radius),
+        (par.watershed_blur, par.marker_distance, par.marker_distance_saturated),
+        (par.saturation_tmag, par.saturation_ratio),
     )
-    segments = flood(image, clusters > 0, markers)
-    labels, count = tidy_segments(image, segments, n_markers, par.min_pixels)
-    extension = extend_columns(image, significant, labels, count, rows, columns, tmags, *saturation)
+    mode, mad, threshold, bandwidth = levels
     return K2P2Result(
         labels=labels,
         count=count,

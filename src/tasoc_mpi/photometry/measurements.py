@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..core.diagnostics import Diagnostics
 from ..kernels.mask_touches import sides_of
-from ..kernels.statistics import centroid_medians, count_points, light_curve_statistics
+from ..kernels.statistics import light_curve_numbers
 
 __all__ = ["SIDES", "MaskSums", "edge_flux", "fill_statistics"]
 
@@ -78,15 +78,14 @@ def fill_statistics(
     time, flux, error, centroid = [
         np.ascontiguousarray(values, dtype="f8") for values in (time, flux, error, centroid)
     ]
-    n_good, n_flux, n_error = count_points(flux, error, good)
+    n_good, n_flux, n_error, numbers, position = light_curve_numbers(time, flux, error, centroid, good)
     if not n_good:
         raise ValueError("no point of the light curve is of good quality")
     if not (n_flux and n_error):
         name = "errors of the light curve are" if n_flux else "light curve is"
         raise ValueError(f"the {name} all NaN")
-    numbers = light_curve_statistics(time, flux, error, good)
     result.mean_flux, result.variance, result.rms_hour, result.ptp, result.variability = numbers
-    result.pos_column, result.pos_row = centroid_medians(centroid, good)
+    result.pos_column, result.pos_row = position
 
 
 def edge_flux(

@@ -101,25 +101,28 @@ def _unusual(keyword: str, value: Any, comment: str) -> bytes:
 
 
 class NumberCards:
-    """Cards of numbers that are formatted many times.
+    """Cards of numbers that are formatted many times, and constant ones between them.
 
     Parameters
     ----------
-    *cards : (str, str)
-        Keyword of at most 8 characters, and comment.
+    *cards : (str, str) or bytes
+        Of a number keyword of at most 8 characters, and comment; bytes are cards as of `cards_bytes`.
 
     Examples
     --------
-    >>> cards = NumberCards(("TESSMAG", "magnitude"), ("TEFF", "temperature"))
-    >>> cards(10.5, None) == card("TESSMAG", 10.5, "magnitude")
+    >>> cards = NumberCards(("TESSMAG", "magnitude"), card("EQUINOX", 2000.0), ("TEFF", "temperature"))
+    >>> cards(10.5, None) == card("TESSMAG", 10.5, "magnitude") + card("EQUINOX", 2000.0)
     True
     """
 
-    def __init__(self, *cards: tuple[str, str]) -> None:
+    def __init__(self, *cards: tuple[str, str] | bytes) -> None:
         self._cards = cards
         # Of numbers as long as the place for them.
         self._template = "".join(
-            f"{keyword:<8}= %20s{f' / {comment}'[: _CARD - 30]:<{_CARD - 30}}" for keyword, comment in cards
+            one.decode("ascii").replace("%", "%%")
+            if isinstance(one, bytes)
+            else f"{one[0]:<8}= %20s{f' / {one[1]}'[: _CARD - 30]:<{_CARD - 30}}"
+            for one in cards
         )
 
     def __call__(self, *values: float | None) -> bytes:
@@ -128,8 +131,9 @@ class NumberCards:
         all_texts = "".join(texts)
         # An exponent, None, nan or inf; or a number that is too long.
         if "e" in all_texts or "n" in all_texts or max(map(len, texts)) > 20:
-            cards = zip(self._cards, values, strict=True)
-            return cards_bytes(known_cards([(key, value, comment) for (key, comment), value in cards]))
+            left = iter(values)
+            cards = [one if isinstance(one, bytes) else (one[0], next(left), one[1]) for one in self._cards]
+            return cards_bytes(known_cards(cards))
         return (self._template % texts).encode("ascii")
 
 

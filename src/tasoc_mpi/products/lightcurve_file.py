@@ -50,11 +50,11 @@ def write_lightcurve(
         If it cannot be written; nothing of it is left then.
     """
     # The file is small and there are millions of them: the fast compressor is worth its dependency.
-    from isal import igzip
+    from isal import igzip_lib
 
     lc = lightcurve
     name = lightcurve_name(lc.starid, lc.sector, lc.camera, lc.ccd, lc.cadence, lc.data_rel, lc.version)
-    data = igzip.compress(_content(lc), 1, mtime=0)
+    data = igzip_lib.compress(_content(lc), 1, igzip_lib.COMP_GZIP)
     if writer is not None:
         return writer(name, data)
     keep_lightcurve(os.path.join(folder, name), data)
@@ -74,23 +74,22 @@ def _content(lc: LightCurve) -> bytearray:
     n_rows = len(lc.columns["time"])
     extra = b"".join([hdu.to_bytes(sumimage.shape, wcs_cards) for hdu in lc.extra_hdus])
     # Header and data of each HDU.
-    units: list[tuple[bytes, Any]] = [
+    units: list[tuple[bytes, bytes]] = [
         (_primary_start(3 + len(lc.extra_hdus)) + cards_bytes(known_cards(lc.primary_cards)), b""),
         (_table_cards(n_rows) + cards_bytes(known_cards(lc.table_cards)), _empty_table(n_rows)),
         (_sumimage_cards(*sumimage.shape) + wcs_cards, image_bytes(sumimage)),
         (_aperture_cards(*aperture.shape) + wcs_cards, image_bytes(aperture)),
     ]
-    headers = [unsigned_header(cards) for cards, _ in units]
-    sizes = [-(-len(data) // _BLOCK) * _BLOCK for _, data in units]
-    content = bytearray(sum(map(len, headers)) + sum(sizes) + len(extra))
+    parts: list[bytes] = []
     hdus, place = [], 0
-    for header, (cards, data), size in zip(headers, units, sizes, strict=True):
+    for cards, data in units:
+        header = unsigned_header(cards)
         start = place + len(header)
-        hdus.append((place, place + len(cards), start, start + size))
-        content[place:start] = header
-        content[start : start + len(data)] = data
-        place = start + size
-    content[place:] = extra
+        end = start - -len(data) // _BLOCK * _BLOCK
+        hdus.append((place, place + len(cards), start, end))
+        parts += (header, data, bytes(end - start - len(data)))
+        place = end
+    content = bytearray().join([*parts, extra])
     _fill_table(content, hdus[1][2], lc.columns)
     sign_hdus(np.frombuffer(content, dtype=np.uint8), np.array(hdus))
     return content
