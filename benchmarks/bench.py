@@ -107,14 +107,15 @@ def time_stages(folder: Path, n_stars: int) -> None:
     stages = Stages()
     for starid in stars:
         with AperturePhotometry(int(starid), **where) as pho:
-            source, star = pho._source, pho.target
+            source = pho._source
+            i = source.index(int(starid))
             rows, columns = pho._slices
             with stages.of("plain numpy read of the stamp"):
                 np.array(source.images[rows, columns]), np.array(source.images_err[rows, columns])
             with stages.of("positions in every frame"):
-                source.motion(star["ra"], star["decl"], pho.target_pos_column, pho.target_pos_row)
+                source.star_motion(i)
             with stages.of("barycentric times"):
-                source.times(int(starid), star["ra"], star["decl"])
+                source.times(i)
             parameters, near = K2P2Parameters.from_settings(pho.settings), pho.stamp_stars
             with stages.of("mask"):
                 k2p2_masks(pho.sumimage, near["row_stamp"], near["column_stamp"], near["tmag"], parameters)

@@ -34,6 +34,7 @@ from tasoc_mpi import cli, tessphot
 from tasoc_mpi.core.methods import CORRECTION_METHODS, METHODS
 from tasoc_mpi.core.names import CBV_FOLDER
 from tasoc_mpi.correction.corrected_star import correct_star
+from tasoc_mpi.photometry.load_sources import load_ffi
 from tasoc_mpi.worker.kernel_list import recorded
 
 LIST = Path(__file__).parents[1] / "src/tasoc_mpi/data/kernels.json"
@@ -56,6 +57,9 @@ def photometry(name: str, folder: Path) -> None:
             f"SELECT {columns} FROM todolist WHERE datasource LIKE ? ORDER BY priority LIMIT {STARS[name]}"
         )
         rows = [row for kind in ("ffi", "tpf%") for row in conn.execute(query, (kind,)).fetchall()]
+    # As a worker does with a batch.
+    source = load_ffi(folder, *rows[0][2:5])
+    source.expect([source.index(row[0]) for row in rows if row[1] == "ffi"])
     for starid, datasource, sector, camera, ccd, cadence in rows:
         pho = tessphot(
             method=name, starid=starid, input_folder=str(folder), output_folder=str(folder / name),

@@ -116,6 +116,7 @@ class _ComputeProcess:
             tasks = self.waiting.popleft()
             self._prepare_for(tasks)
             preparation.before(tasks)
+            _expect(self.job, tasks)
             self._compute(photometry, tasks, waited)
 
     def _compute(self, photometry: Photometry, tasks: NDArray[np.void], waited: float) -> None:
@@ -230,6 +231,14 @@ def _prefetch(job: Job, tasks: NDArray[np.void]) -> None:
         from ..photometry.prefetch import prefetch
 
         prefetch(Path(job.input_folder), tasks, job.cache)
+
+
+def _expect(job: Job, tasks: NDArray[np.void]) -> None:
+    """Let the stars of a batch be computed together where that is faster."""
+    if _LOAD_SOURCES in sys.modules:
+        from ..photometry.prefetch import expect
+
+        expect(Path(job.input_folder), tasks, job.cache)
 
 
 def _load(name: str) -> Callable[..., Any]:

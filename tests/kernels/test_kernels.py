@@ -84,6 +84,25 @@ def test_many_stars_in_one_frame_are_each_star_in_every_frame():
     np.testing.assert_allclose(together, alone, atol=1e-9)
 
 
+@pytest.mark.parametrize("order", [4, 3])
+def test_stars_together_are_each_star_alone_to_the_bit(order):
+    """Also those that have no place in any frame, and in frames that cannot be used."""
+    rng = np.random.default_rng(3)
+    headers = [tess_like_header(315.4 + d, -28.9 + e, 15 + f) for d, e, f in rng.normal(0, 2e-4, (12, 3))]
+    for header in headers:
+        header["A_ORDER"] = header["B_ORDER"] = order
+    frames = FrameWCS.from_headers([*headers[:4], None, *headers[4:]])
+    # Far from the chip the distortion cannot be inverted.
+    ra = np.append(rng.uniform(300, 330, 19), [315.4 - 180, np.nan])
+    dec = np.append(rng.uniform(-40, -18, 19), [28.9, 0.0])
+    together = np.array(list(frames.positions_of(ra, dec)))
+    np.testing.assert_array_equal(together, [frames.positions(*place) for place in zip(ra, dec, strict=True)])
+    known = np.isfinite(together)
+    assert known[:19, :4].any()
+    assert not known[:, 4].any()
+    assert not known[-2:].any()
+
+
 def test_frames_that_cannot_be_used_are_nan_and_do_not_disturb_others():
     singular = tess_like_header()
     for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):

@@ -18,6 +18,7 @@ from tasoc_mpi import STATUS, BasePhotometry, tessphot
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.sphere import unit_vectors
 from tasoc_mpi.models.barycentre import ephemeris
+from tasoc_mpi.photometry.load_sources import load_ffi
 from tasoc_mpi.photometry.stamp import default_size
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.frame_wcs import FrameWCS
@@ -465,6 +466,16 @@ def test_positions_of_all_stars_in_all_frames(pho):
         table = pho.catalog_attime(pho.lightcurve["time"][frame])
         expected = np.stack([table["column"], table["row"]], axis=-1)
         np.testing.assert_allclose(positions[:, frame], expected, atol=1e-6)
+
+
+def test_a_star_moves_the_same_whatever_stars_are_expected_with_it(simulated):
+    source = load_ffi(simulated.folder, 1, 1, 1)
+    some = [7, 3, 11, 2, 19, 5, 23, 1, 13, 4, 8]
+    alone = {i: source.star_motion(i) for i in [*some, 6]}
+    source.expect(some)
+    # In another order, one that is not expected, and one twice.
+    for i in [*some[:3], 6, 8, 4, *some[3:], 3]:
+        np.testing.assert_array_equal(source.star_motion(i), alone[i])
 
 
 def test_design_matrix_is_the_image_of_each_star(pho):

@@ -198,31 +198,28 @@ def light_curve_statistics(time, flux, error, good):
     y = np.empty(time.size)
     e = np.empty(time.size)
     buffer = np.empty(time.size)
+    places = np.empty(time.size, dtype=np.int64)
     n = np.int64(0)
     for t in range(time.size):
         if good[t] and math.isfinite(flux[t]) and math.isfinite(time[t]):
             x[n] = time[t]
             y[n] = flux[t]
             e[n] = error[t]
-            buffer[n] = flux[t]
+            places[n] = t
             n += 1
-    mean_flux = median(buffer[:n])
+    x, y, e = x[:n], y[:n], e[:n]
+    mean_flux = median(y)
     if not (mean_flux > 0.0):
         return mean_flux, math.nan, math.nan, math.nan, math.nan
-    # Differences of adjacent points of the series: a missing point takes both of its own along.
-    pairs = np.int64(0)
-    last = -2
-    for t in range(time.size):
-        if good[t] and math.isfinite(flux[t]) and math.isfinite(time[t]):
-            if last == t - 1:
-                buffer[pairs] = abs((flux[t] / mean_flux - 1.0) - (flux[last] / mean_flux - 1.0))
-                pairs += 1
-            last = t
-    ptp = median(buffer[:pairs])
-    x, y, e = x[:n], y[:n], e[:n]
     for t in range(n):
         y[t] = y[t] / mean_flux - 1.0
         e[t] = e[t] / mean_flux
+    # Differences of adjacent points of the series: a missing point takes both of its own along.
+    pairs = np.int64(0)
+    for t in range(1, n):
+        buffer[pairs] = abs(y[t] - y[t - 1])
+        pairs += places[t] == places[t - 1] + 1
+    ptp = median(buffer[:pairs])
     variance = _square_sum(y, n) / (n - 1) if n > 1 else math.nan
     rms_hour = _rms_hour(x, y, buffer)
     variability = _variability(x, y, e, buffer)

@@ -15,8 +15,17 @@ from numpy.typing import NDArray
 
 from .jit import helper, kernel
 
-__all__ = ["pack_projection", "pixel_to_plane", "sky_to_pixel_frames", "sky_to_pixel_stars"]
+__all__ = [
+    "TOGETHER",
+    "pack_projection",
+    "pixel_to_plane",
+    "sky_to_pixel_frames",
+    "sky_to_pixel_stars",
+    "sky_to_pixel_together",
+]
 
+#: Stars whose positions are found at once.
+TOGETHER = 8
 #: Newton steps before a position counts as not found. From afar 5 are enough.
 _MAX_STEPS = 30
 #: A step below this (pixels) ends the search; the error after it is its square times the
@@ -81,23 +90,36 @@ def _polynomials(a, b, t, u, v):
 
 
 @helper
+def _triangle(c):
+    """The coefficients ``[p][q]`` of a polynomial of order 4, p + q <= 4."""
+    return (
+        (c[0, 0], c[0, 1], c[0, 2], c[0, 3], c[0, 4]),
+        (c[1, 0], c[1, 1], c[1, 2], c[1, 3]),
+        (c[2, 0], c[2, 1], c[2, 2]),
+        (c[3, 0], c[3, 1]),
+        c[4, 0],
+    )
+
+
+@helper
 def _quartic(c, u, v):
-    """Value and both derivatives of a polynomial of order 4, as `_polynomials` computes them."""
-    f, fu, fv = c[4, 0], 0.0, 0.0
-    g, gv = c[3, 1] * v + c[3, 0], c[3, 1]
+    """Value and both derivatives of a polynomial of `_triangle`, as `_polynomials` computes them."""
+    c0, c1, c2, c3, c4 = c
+    f, fu, fv = c4, 0.0, 0.0
+    g, gv = c3[1] * v + c3[0], c3[1]
     f, fu, fv = f * u + g, f, gv
-    gv = c[2, 2]
-    g = c[2, 2] * v + c[2, 1]
-    g, gv = g * v + c[2, 0], gv * v + g
+    gv = c2[2]
+    g = c2[2] * v + c2[1]
+    g, gv = g * v + c2[0], gv * v + g
     f, fu, fv = f * u + g, fu * u + f, fv * u + gv
-    g, gv = c[1, 3] * v + c[1, 2], c[1, 3]
-    g, gv = g * v + c[1, 1], gv * v + g
-    g, gv = g * v + c[1, 0], gv * v + g
+    g, gv = c1[3] * v + c1[2], c1[3]
+    g, gv = g * v + c1[1], gv * v + g
+    g, gv = g * v + c1[0], gv * v + g
     f, fu, fv = f * u + g, fu * u + f, fv * u + gv
-    g, gv = c[0, 4] * v + c[0, 3], c[0, 4]
-    g, gv = g * v + c[0, 2], gv * v + g
-    g, gv = g * v + c[0, 1], gv * v + g
-    g, gv = g * v + c[0, 0], gv * v + g
+    g, gv = c0[4] * v + c0[3], c0[4]
+    g, gv = g * v + c0[2], gv * v + g
+    g, gv = g * v + c0[1], gv * v + g
+    g, gv = g * v + c0[0], gv * v + g
     return f * u + g, fu * u + f, fv * u + gv
 
 
@@ -108,8 +130,8 @@ def _invert_sip(target_u, target_v, a, b, t, u, v):
     for _ in range(_MAX_STEPS):
         if a.shape[1] == 5:
             # The order that TESS has: without loops it takes 0.6 of the time.
-            fa, fau, fav = _quartic(a[t], u, v)
-            fb, fbu, fbv = _quartic(b[t], u, v)
+            fa, fau, fav = _quartic(_triangle(a[t]), u, v)
+            fb, fbu, fbv = _quartic(_triangle(b[t]), u, v)
         else:
             fa, fau, fav, fb, fbu, fbv = _polynomials(a, b, t, u, v)
         ru = u + fa - target_u
@@ -178,6 +200,103 @@ def sky_to_pixel_frames(ra, dec, projection, crpix, sip_a, sip_b, good):
         u, v = _invert_sip(tu, tv, sip_a, sip_b, t, u, v)
         out[t, 0] = u + crpix[t, 0] - 1.0
         out[t, 1] = v + crpix[t, 1] - 1.0
+    return out
+
+
+@helper(inline="always")
+def _begin_together(p, sky, state):
+    """The targets of some stars in a frame of matrix `p`, and where their search begins."""
+    for k in range(TOGETHER):
+        w = p[2, 0] * sky[0, k] + p[2, 1] * sky[1, k] + p[2, 2] * sky[2, k]
+        in_front = w > 0.0
+        w = w if in_front else 1.0
+        tu = (p[0, 0] * sky[0, k] + p[0, 1] * sky[1, k] + p[0, 2] * sky[2, k]) / w
+        tv = (p[1, 0] * sky[0, k] + p[1, 1] * sky[1, k] + p[1, 2] * sky[2, k]) / w
+        near = (abs(state[0, k] - tu) < 200.0) & (abs(state[1, k] - tv) < 200.0)
+        keep = near | (not in_front)
+        state[0, k] = state[0, k] if keep else tu
+        state[1, k] = state[1, k] if keep else tv
+        state[2, k] = tu
+        state[3, k] = tv
+        state[4, k] = 1.0 if in_front else 0.0
+        state[5, k] = 0.0 if in_front else math.nan
+
+
+@helper(inline="always")
+def _step_together(a, b, state):
+    """A step of Newton's method for all stars that are searched; see `_invert_sip`."""
+    for k in range(TOGETHER):
+        u, v = state[0, k], state[1, k]
+        fa, fau, fav = _quartic(a, u, v)
+        fb, fbu, fbv = _quartic(b, u, v)
+        ru = u + fa - state[2, k]
+        rv = v + fb - state[3, k]
+        j00 = 1.0 + fau
+        j11 = 1.0 + fbv
+        det = j00 * j11 - fav * fbu
+        solved = det > 0.0
+        det = det if solved else math.nan
+        du = (j11 * ru - fav * rv) / det
+        dv = (j00 * rv - fbu * ru) / det
+        moving = state[4, k]
+        state[0, k] = u - du if moving > 0.0 else u
+        state[1, k] = v - dv if moving > 0.0 else v
+        small = (abs(du) < _SMALL_STEP) & (abs(dv) < _SMALL_STEP)
+        state[4, k] = 0.0 if small | (not solved) else moving
+
+
+@kernel
+def sky_to_pixel_together(ra, dec, projection, crpix, sip_a, sip_b, good):
+    """Positions of `TOGETHER` stars in every frame, the same numbers as `sky_to_pixel_frames` gives.
+
+    The search for a star in a frame begins where that in the frame before ended, and each of its steps waits
+    for the one before. The processor takes the steps of several stars at once.
+
+    Parameters
+    ----------
+    ra, dec : ndarray, shape (TOGETHER,)
+        Of the stars, degrees.
+    projection, crpix, good : ndarray
+        As of `sky_to_pixel_frames`.
+    sip_a, sip_b : ndarray, shape (T, 5, 5)
+        Polynomials of order 4, that of TESS.
+
+    Returns
+    -------
+    ndarray, shape (TOGETHER, T, 2)
+        (column, row), 0-based; NaN in bad frames and where a star has no place.
+    """
+    n = crpix.shape[0]
+    out = np.empty((TOGETHER, n, 2))
+    sky = np.empty((3, TOGETHER))
+    for k in range(TOGETHER):
+        cos_dec = math.cos(math.radians(dec[k]))
+        sky[0, k] = cos_dec * math.cos(math.radians(ra[k]))
+        sky[1, k] = cos_dec * math.sin(math.radians(ra[k]))
+        sky[2, k] = math.sin(math.radians(dec[k]))
+    # u, v, their targets, 1 while a star is searched, and NaN for a star that has no place. In one array, of
+    # which the compiler knows that its rows do not overlap, and without branches in the loops over it: so
+    # they become vector instructions. The helpers are inlined, for the compiler to know it in them, too.
+    state = np.full((6, TOGETHER), math.nan)
+    for t in range(n):
+        if not good[t]:
+            out[:, t] = math.nan
+            continue
+        _begin_together(projection[t], sky, state)
+        a, b = _triangle(sip_a[t]), _triangle(sip_b[t])
+        for _ in range(_MAX_STEPS):
+            _step_together(a, b, state)
+            searched = 0.0
+            for k in range(TOGETHER):
+                searched += state[4, k]
+            if searched == 0.0:
+                break
+        for k in range(TOGETHER):
+            if state[4, k] > 0.0:
+                state[0, k] = math.nan
+                state[1, k] = math.nan
+            out[k, t, 0] = state[0, k] + crpix[t, 0] - 1.0 + state[5, k]
+            out[k, t, 1] = state[1, k] + crpix[t, 1] - 1.0 + state[5, k]
     return out
 
 

@@ -7,6 +7,7 @@ column). A kernel maps a position in the reference to the position in a frame.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -363,30 +364,36 @@ class ImageMovementKernel:
             )
 
     def follow(
-        self, time: NDArray[np.float64], ra: float, dec: float, column: float, row: float
-    ) -> NDArray[np.float64]:
-        """Change of the position of a star with time: `jitter`, with its direction where that helps.
+        self,
+        time: NDArray[np.float64],
+        ra: NDArray[np.float64],
+        dec: NDArray[np.float64],
+        places: NDArray[np.float64],
+    ) -> Iterator[NDArray[np.float64]]:
+        """Change of the positions of stars with time: `jitter`, with their directions where that helps.
 
         Parameters
         ----------
         time : ndarray, shape (T,)
-        ra, dec : float
-            Of the star at the time of observation, degrees; used by warpmode 'wcs' alone.
-        column, row : float
-            Its position in the reference.
+        ra, dec : ndarray, shape (N,)
+            Of the stars at the time of observation, degrees; used by warpmode 'wcs' alone.
+        places : ndarray, shape (N, 2)
+            Their (column, row) in the reference.
 
-        Returns
-        -------
+        Yields
+        ------
         ndarray, shape (T, 2)
-            Changes of (column, row), pixels.
+            Changes of (column, row) of one star after the other, pixels. Several are computed at once.
         """
         if self.warpmode != "wcs":
-            return self.jitter(time, column, row)
-        moved = self._wcs().positions(ra, dec)
-        # One after the other: numpy is slow along axes of two.
-        moved[:, 0] -= column
-        moved[:, 1] -= row
-        return self._between_frames(time, moved if len(self._good) == len(moved) else moved[self._good])
+            yield from (self.jitter(time, *place) for place in places.tolist())
+            return
+        all_good = len(self._good) == len(self._wcs())
+        for moved, (column, row) in zip(self._wcs().positions_of(ra, dec), places.tolist(), strict=True):
+            # One after the other: numpy is slow along axes of two.
+            moved[:, 0] -= column
+            moved[:, 1] -= row
+            yield self._between_frames(time, moved if all_good else moved[self._good])
 
     def _between_frames(self, time: NDArray[np.float64], change: NDArray[np.float64]) -> NDArray[np.float64]:
         """Changes in every usable frame, shape (G, 2), at given times, shape ``time.shape + (2,)``."""

@@ -110,31 +110,28 @@ def check_columns(arrays: Mapping[str, NDArray[Any]], n: int) -> None:
         raise ValueError("errors of the light curve are negative")
 
 
-def star_columns(source: Source, starid: int, ra: float, dec: float, column: float, row: float) -> Columns:
-    """The columns of a star, the flux still NaN; from its direction (degrees) and reference position."""
-    time, timecorr = source.times(starid, ra, dec)
+def star_columns(source: Source, i: int) -> Columns:
+    """The columns of the star at a place of the catalog, the flux still NaN."""
+    time, timecorr = source.times(i)
     known: dict[str, NDArray[Any]] = {
-        "time": time.copy() if time is source.time else time,
-        "timecorr": timecorr.astype("f8", copy=timecorr is source.timecorr),
+        "time": time,
+        "timecorr": timecorr,
         "cadenceno": source.cadenceno.copy(),
         "quality": source.quality.copy(),
-        "pos_corr": source.motion(ra, dec, column, row),
+        "pos_corr": source.star_motion(i),
     }
-    return Columns(
-        {
-            name: known[name]
-            if name in known
-            else _unknown(len(time) if part is None else (len(time), part + 1))
-            for name, part in _PARTS.items()
-        }
-    )
-
-
-def _unknown(shape: int | tuple[int, int]) -> NDArray[np.float64]:
-    """Values that are not known yet: `np.full` takes four times as long."""
-    values = np.empty(shape)
-    values.fill(np.nan)
-    return values
+    n = len(time)
+    unknown = np.empty(n * sum([(part or 0) + 1 for name, part in _PARTS.items() if name not in known]))
+    unknown.fill(np.nan)
+    arrays, place = {}, 0
+    for name, part in _PARTS.items():
+        if name in known:
+            arrays[name] = known[name]
+            continue
+        end = place + n * ((part or 0) + 1)
+        arrays[name] = unknown[place:end] if part is None else unknown[place:end].reshape(n, -1)
+        place = end
+    return Columns(arrays)
 
 
 def corrector_flags(

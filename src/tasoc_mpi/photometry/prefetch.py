@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .load_sources import kept_ffi
-from .sources import Source
+from .sources import CubeSource, Source
 from .stamp import default_size
 
-__all__ = ["pixel_runs", "prefetch"]
+__all__ = ["expect", "pixel_runs", "prefetch"]
 
 #: Largest number of bytes; stars of a tile need much less, and pages that are read too early are lost.
 _MOST_BYTES = 1 << 30
@@ -36,16 +37,9 @@ def prefetch(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> int
     int
         Number of bytes.
     """
-    stars = tasks[tasks["datasource"] == b"ffi"]
-    if not len(stars):
-        return 0
-    sector, camera, ccd = stars[0][["sector", "camera", "ccd"]].tolist()
-    source = kept_ffi(folder, sector, camera, ccd, cache)
+    source, index = _known_stars(folder, tasks, cache)
     if source is None:
         return 0
-    known = source.catalog.starids
-    index = np.minimum(np.searchsorted(known, stars["starid"]), len(known) - 1)
-    index = index[known[index] == stars["starid"]].tolist()
     asked, cube = 0, source.cube
     fd = os.open(cube.path, os.O_RDONLY)
     try:
@@ -61,6 +55,27 @@ def prefetch(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> int
     return asked
 
 
+def expect(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> None:
+    """Tell the source of a CCD which stars come next; see `Source.expect`. Arguments as of `prefetch`."""
+    source, index = _known_stars(folder, tasks, cache)
+    if source is not None:
+        source.expect(index)
+
+
+def _known_stars(folder: Path, tasks: NDArray[np.void], cache: str) -> tuple[CubeSource | None, list[int]]:
+    """The source of a CCD that is in memory, and the places of stars in its catalog."""
+    stars = tasks[tasks["datasource"] == b"ffi"]
+    if not len(stars):
+        return None, []
+    sector, camera, ccd = stars[0][["sector", "camera", "ccd"]].tolist()
+    source = kept_ffi(folder, sector, camera, ccd, cache)
+    if source is None:
+        return None, []
+    known = source.catalog.starids
+    index = np.minimum(np.searchsorted(known, stars["starid"]), len(known) - 1)
+    return source, index[known[index] == stars["starid"]].tolist()
+
+
 def pixel_runs(source: Source, index: list[int]) -> Iterator[tuple[int, int]]:
     """Runs of neighbouring pixels in the stamps of catalog stars, in the order of the file.
 
@@ -73,12 +88,15 @@ def pixel_runs(source: Source, index: list[int]) -> Iterator[tuple[int, int]]:
     wanted = np.zeros(shape, dtype=bool)
     for i in index:
         height, width = default_size(source.catalog.stars["tmag"][i])
-        column, row = source.star_positions[i] - source.origin[::-1]
-        if np.isfinite(column) and np.isfinite(row):
-            r, c = round(row), round(column)
+        x, y = (source.star_positions[i] - source.origin[::-1]).tolist()
+        if math.isfinite(x) and math.isfinite(y):
+            r, c = round(y), round(x)
             rows = slice(max(r - height // 2, 0), max(r + height // 2 + 1, 0))
             wanted[rows, max(c - width // 2, 0) : max(c + width // 2 + 1, 0)] = True
-    for row in np.flatnonzero(wanted.any(axis=1)).tolist():
-        edges = np.flatnonzero(np.diff(wanted[row], prepend=False, append=False)).tolist()
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            yield row * shape[1] + start, stop - start
+    (used,) = np.nonzero(wanted.any(axis=1))
+    # Runs end with the rows: each has a pixel more that is not wanted.
+    padded = np.pad(wanted[used], ((0, 0), (0, 1))).ravel()
+    (edges,) = np.nonzero(np.diff(padded, prepend=False, append=False))
+    line, column = np.divmod(edges, shape[1] + 1)
+    places = (used[line] * shape[1] + column).tolist()
+    yield from ((start, stop - start) for start, stop in zip(places[::2], places[1::2], strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags, exposures_reached
+from ..core.sphere import unit_vectors
 from ..kernels.sums import mean_image, sum_frames, sum_pixels
-from ..models.barycentre import ephemeris, light_time
+from ..kernels.wcs import TOGETHER
+from ..models.barycentre import ephemeris
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
 from ..products.fits_bytes import card
@@ -116,6 +118,8 @@ class Source(ABC):
         self.catalog, self.star_positions = catalog, star_positions
         self.cube = cube
         self._formatted: dict[Hashable, Any] = {}
+        self._expected: list[int] = []
+        self._motions: dict[int, NDArray[np.float64]] = {}
 
     def formatted(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Header cards that all stars of this source have, made once and kept under a key."""
@@ -194,17 +198,46 @@ class Source(ABC):
         inside.sort()
         return inside
 
-    def times(self, starid: int, ra: float, dec: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Barycentric times of a star and their corrections, days, shape (T,) each."""
-        correction = light_time(self.tess_positions, ra, dec)
-        return self.time - self.timecorr + correction, correction
+    @functools.cached_property
+    def spacecraft_time(self) -> NDArray[np.float64]:
+        """Times at the spacecraft, days, shape (T,)."""
+        return self.time - self.timecorr
 
-    def motion(self, ra: float, dec: float, column: float, row: float) -> NDArray[np.float64]:
-        """Change of a star's (column, row) in every frame from its reference position, shape (T, 2).
+    @functools.cached_property
+    def _directions(self) -> NDArray[np.float64]:
+        """Unit vectors of the catalog stars, shape (N, 3)."""
+        return unit_vectors(self.catalog.stars["ra"], self.catalog.stars["decl"])
+
+    def times(self, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Barycentric times of a catalog star and their corrections, days; new arrays of shape (T,)."""
+        correction = self.tess_positions @ self._directions[i]  # as `light_time`
+        return self.spacecraft_time + correction, correction
+
+    def expect(self, stars: Iterable[int]) -> None:
+        """Catalog stars whose motion will be asked for next: that of the others is computed with the first.
+
+        What was expected before is forgotten.
+        """
+        self._expected, self._motions = list(stars), {}
+
+    def star_motion(self, i: int) -> NDArray[np.float64]:
+        """Change of a catalog star's (column, row) in every frame from its reference position, shape (T, 2).
 
         Frames without a usable WCS are interpolated over in time.
         """
-        return self._movement.follow(self.time, ra, dec, column, row)
+        if i in self._expected:
+            first = self._expected.index(i)
+            some = self._expected[first : first + TOGETHER]
+            self._expected = self._expected[first + TOGETHER :]
+            self._motions = dict(zip(some, self.motions(self.field[some]), strict=True))
+        if i in self._motions:
+            return self._motions.pop(i)
+        return next(self.motions(self.field[i : i + 1]))
+
+    def motions(self, stars: NDArray[np.void]) -> Iterator[NDArray[np.float64]]:
+        """The `star_motion` of stars of `field`, one after the other; several are computed at once."""
+        places = np.stack([stars["column"], stars["row"]], axis=-1)
+        return self._movement.follow(self.time, stars["ra"], stars["dec"], places)
 
 
 class CubeSource(Source):
@@ -296,9 +329,8 @@ class TPFSource(Source):
         # The pixels that SPOC used for its own flux and positions do not matter here.
         self.collected = (tpf.aperture & ~(2 | 8)).astype(np.int32)
         star = catalog.stars[self.index(tpf.starid)]
-        spacecraft_time = self.time - self.timecorr
         self.tess_positions, self.ephemeris = ephemeris(
-            spacecraft_time, self.timecorr, star["ra"], star["decl"]
+            self.spacecraft_time, self.timecorr, star["ra"], star["decl"]
         )
         good = TESSQualityFlags.filter(tpf.quality)
         if not good.any():
@@ -313,9 +345,11 @@ class TPFSource(Source):
             raise InputError(f"TIC {starid} is far outside of the pixels of {self.path}")
         return super().index(starid)
 
-    def times(self, starid: int, ra: float, dec: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def times(self, i: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """As `Source.times`; those in the file are right for its own star."""
-        return (self.time, self.timecorr) if starid == self._tpf.starid else super().times(starid, ra, dec)
+        if self.catalog.stars["starid"][i] == self._tpf.starid:
+            return self.time.copy(), self.timecorr.copy()
+        return super().times(i)
 
     def movement_kernel(self, times: NDArray[np.float64]) -> ImageMovementKernel:
         """As `Source.movement_kernel`: from the position corrections of the file."""

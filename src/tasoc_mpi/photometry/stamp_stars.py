@@ -59,8 +59,7 @@ class StampStars(StampPixels):
         self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
         self.cadence, self.header = source.cadence, source.header
         self.data_rel, self.n_readout = (int(source.facts[key] or 0) for key in ("DATA_REL", "NREADOUT"))
-        direction = (self.target["ra"], self.target["decl"])
-        self._columns = star_columns(source, self.starid, *direction, column, row)
+        self._columns = star_columns(source, i)
 
     @property
     def settings(self) -> configparser.ConfigParser:
@@ -151,10 +150,9 @@ class StampStars(StampPixels):
     def _find_positions(self) -> NDArray[np.float64]:
         stars = self.stamp_stars
         out = np.empty((len(stars), len(self._source.time), 2))
-        for positions, star in zip(out, stars, strict=True):
-            place = (star["column"].item(), star["row"].item())
-            positions[:] = self._source.motion(star["ra"].item(), star["dec"].item(), *place)
-            positions += place
+        for positions, moved, star in zip(out, self._source.motions(stars), stars, strict=True):
+            positions[:] = moved
+            positions += (star["column"].item(), star["row"].item())
         return out
 
     @property

@@ -8,7 +8,7 @@ kernels: pages and summaries, which only read catalogs, start without numba.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,11 @@ _COLUMN_WORDS = {"CTYPE": "CTYP", "CRPIX": "CRPX", "CRVAL": "CRVL", "CUNIT": "CU
 COLUMN_CARDS = {f"{image}{k}": f"{k}{column}" for image, column in _COLUMN_WORDS.items() for k in (1, 2)}
 COLUMN_CARDS |= {f"PC{i}_{j}": f"{i}{j}PC" for i in (1, 2) for j in (1, 2)}
 
-#: Coefficients of SIP polynomials up to this order are kept (TESS uses 4).
+#: Coefficients of SIP polynomials up to this order are kept.
 MAX_ORDER = 9
+_TESS_ORDER = 4
+#: So few stars are as fast one by one.
+_FEW = 2
 #: A CD matrix with a determinant below this, or above its inverse, is taken for singular (square degrees).
 _SMALLEST = 1e-14
 
@@ -116,6 +119,25 @@ class FrameWCS:
         return self._follow(
             float(ra), float(dec), self.projection, self.crpix, self.sip_a, self.sip_b, self.good
         )
+
+    def positions_of(
+        self, ra: NDArray[np.float64], dec: NDArray[np.float64]
+    ) -> Iterator[NDArray[np.float64]]:
+        """The `positions` of many stars, of shape (N,), one after the other; several are computed at once."""
+        from ..kernels import wcs as kernel
+
+        at_once = kernel.TOGETHER if self.sip_a.shape[1] == _TESS_ORDER + 1 else 1
+        for first in range(0, len(ra), at_once):
+            some = slice(first, first + at_once)
+            count = len(ra[some])
+            if count <= _FEW:
+                yield from map(self.positions, ra[some], dec[some])
+                continue
+            # The last one again, where there are fewer.
+            places = (np.pad(values[some], (0, at_once - count), "edge") for values in (ra, dec))
+            yield from kernel.sky_to_pixel_together(
+                *places, self.projection, self.crpix, self.sip_a, self.sip_b, self.good
+            )[:count]
 
     @functools.cached_property
     def _follow(self) -> Callable[..., NDArray[np.float64]]:
