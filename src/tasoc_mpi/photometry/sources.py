@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags, exposures_reached
 from ..core.sphere import unit_vectors
 from ..kernels.sums import mean_image, sum_frames, sum_pixels
-from ..kernels.wcs import TOGETHER
 from ..models.barycentre import ephemeris
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
@@ -213,7 +212,7 @@ class Source(ABC):
         correction = self.tess_positions @ self._directions[i]  # as `light_time`
         return self.spacecraft_time + correction, correction
 
-    def expect(self, stars: Iterable[int]) -> None:
+    def expect(self, stars: Sequence[int]) -> None:
         """Catalog stars whose motion will be asked for next: that of the others is computed with the first.
 
         What was expected before is forgotten.
@@ -226,18 +225,15 @@ class Source(ABC):
         Frames without a usable WCS are interpolated over in time.
         """
         if i in self._expected:
-            first = self._expected.index(i)
-            some = self._expected[first : first + TOGETHER]
-            self._expected = self._expected[first + TOGETHER :]
-            self._motions = dict(zip(some, self.motions(self.field[some]), strict=True))
-        if i in self._motions:
-            return self._motions.pop(i)
-        return next(self.motions(self.field[i : i + 1]))
+            self._motions = dict(zip(self._expected, self.motions(self._expected), strict=True))
+            self._expected = []
+        return self._motions.pop(i) if i in self._motions else next(self.motions([i]))
 
-    def motions(self, stars: NDArray[np.void]) -> Iterator[NDArray[np.float64]]:
-        """The `star_motion` of stars of `field`, one after the other; several are computed at once."""
-        places = np.stack([stars["column"], stars["row"]], axis=-1)
-        return self._movement.follow(self.time, stars["ra"], stars["dec"], places)
+    def motions(self, stars: Sequence[int] | NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
+        """The `star_motion` of catalog stars, one after the other; several are computed at once."""
+        directions = self.catalog.stars[stars]
+        places = self.star_positions[stars]
+        return self._movement.follow(self.time, directions["ra"], directions["decl"], places)
 
 
 class CubeSource(Source):

@@ -150,7 +150,8 @@ class StampStars(StampPixels):
     def _find_positions(self) -> NDArray[np.float64]:
         stars = self.stamp_stars
         out = np.empty((len(stars), len(self._source.time), 2))
-        for positions, moved, star in zip(out, self._source.motions(stars), stars, strict=True):
+        index = self._source.catalog.starids.searchsorted(stars["starid"])
+        for positions, moved, star in zip(out, self._source.motions(index), stars, strict=True):
             positions[:] = moved
             positions += (star["column"].item(), star["row"].item())
         return out

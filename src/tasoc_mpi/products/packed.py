@@ -91,7 +91,10 @@ class PackWriter:
         self._end = 0
         self._synced = True
         self._waiting: list[tuple[int, int, int, bytes]] = []
-        self._parts: list[bytes] = []
+        #: The bytes that are not written yet are the first of this memory, which is used again and again: new
+        #: memory would cost as much time as the copy.
+        self._memory = np.empty(0, dtype=np.uint8)
+        self._held = 0
         self._failure: str | None = None
 
     def __call__(self, name: str, data: bytes) -> str:
@@ -123,20 +126,22 @@ class PackWriter:
         with self._noting_failure():
             if self._file is None or self._pid != os.getpid():
                 self._create()
-            self._parts.append(data)
+            if self._held + len(data) > len(self._memory):
+                self._write()
+                if len(data) > len(self._memory):
+                    self._memory = np.empty(max(len(data), _MOST_HELD), dtype=np.uint8)
+            self._memory[self._held : self._held + len(data)] = np.frombuffer(data, dtype=np.uint8)
+            self._held += len(data)
             self._waiting.append((self._end, len(data), isal_zlib.crc32(data), encoded))
             self._end += len(data)
-            if self._end - len(self._data) > _MOST_HELD:
-                self._write()
         return f"{self._name}#{name}"
 
     def _write(self) -> None:
         """Write the light curves that are held in memory: each by itself would take HDF5 0.3 ms."""
-        if self._parts:
-            start = len(self._data)
+        if self._held:
             self._data.resize((self._end,))
-            self._data[start:] = np.frombuffer(b"".join(self._parts), dtype=np.uint8)
-            self._parts = []
+            self._data[self._end - self._held :] = self._memory[: self._held]
+            self._held = 0
 
     def _create(self) -> None:
         """Start a pack under a name that no other has."""
@@ -165,7 +170,7 @@ class PackWriter:
             "index", (0,), _INDEX_DTYPE, maxshape=(None,), chunks=(_INDEX_CHUNK,)
         )
         file.swmr_mode = True
-        self._file, self._pid, self._end, self._waiting, self._parts = file, os.getpid(), 0, [], []
+        self._file, self._pid, self._end, self._waiting, self._held = file, os.getpid(), 0, [], 0
 
     @contextlib.contextmanager
     def _noting_failure(self) -> Any:
