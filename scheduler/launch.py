@@ -54,7 +54,7 @@ def run_alone(
     stop, stop_timeout = Stop(), load_settings().getfloat("run", "stop_timeout")
     # A dry run shows the plan of so many ranks.
     ranks = Ranks([0] * (args.ranks or 1), [socket.gethostname()] * (args.ranks or 1))
-    with listen(command, stop, _then(args, stop_timeout)), contextlib.ExitStack() as stack:
+    with listen(command, stop, None if args.dry_run else stop_timeout), contextlib.ExitStack() as stack:
         return program(args, _Alone(stack, open_computer, stop, stop_timeout, ranks), stop, ranks)
 
 
@@ -104,13 +104,6 @@ class _Alone:
             self._computer.dismiss()
 
 
-def _then(args: argparse.Namespace, stop_timeout: float) -> str:
-    """What happens after a signal that ends a run."""
-    if args.dry_run:
-        return "the plan comes without the rest of the trial"
-    return f"the run ends with what is computed within {stop_timeout:g} s"
-
-
 def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: Any) -> int:
     """Schedule for the workers of the other ranks; ends them all after an error while they compute."""
     workers = Workers(Mailbox(comm), Stop(), nodes(comm))
@@ -118,7 +111,7 @@ def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: A
     try:
         try:
             workers.stop_timeout = load_settings().getfloat("run", "stop_timeout")
-            with listen(command, workers.stop, _then(args, workers.stop_timeout)):
+            with listen(command, workers.stop, None if args.dry_run else workers.stop_timeout):
                 exit_status = program(args, workers, workers.stop, ranks)
         except (TasocError, OSError) as error:
             if workers.outstanding:

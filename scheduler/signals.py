@@ -64,7 +64,7 @@ class Stop:
 
 
 @contextmanager
-def listen(command: str, stop: Stop, then: str) -> Iterator[None]:
+def listen(command: str, stop: Stop, stop_timeout: float | None) -> Iterator[None]:
     """Turn signals into a request to stop; the second SIGTERM or interrupt ends the run at once.
 
     A batch system's warning, SIGUSR1, is no first SIGTERM: SIGTERM follows it when the time is over.
@@ -74,18 +74,20 @@ def listen(command: str, stop: Stop, then: str) -> Iterator[None]:
     command : str
         Its name, for the message.
     stop : Stop
-    then : str
-        What happens after the first one, for the message.
+    stop_timeout : float or None
+        Seconds in which workers finish stars, for the message; None where the first signal ends it at once.
 
     Raises
     ------
     EndedAtOnce
-        At the second SIGTERM or SIGINT, wherever the program is.
+        At the second SIGTERM or SIGINT, wherever the program is; without `stop_timeout` at the first one.
     """
     requested: list[float] = []
 
     def handle(number: int, _: FrameType | None) -> None:
         exit_status = INTERRUPTED if number == signal.SIGINT else REQUEUE
+        if stop_timeout is None:
+            raise EndedAtOnce(exit_status)
         name = signal.Signals(number).name
         now = time.monotonic()
         if number != signal.SIGUSR1:
@@ -98,8 +100,11 @@ def listen(command: str, stop: Stop, then: str) -> Iterator[None]:
             # Also after a batch system's signal.
             stop.exit_status = INTERRUPTED
         if not known:
+            text = (
+                f"tasoc-mpi {command}: {name}: the run ends with what is computed within {stop_timeout:g} s\n"
+            )
             # Unbuffered: a buffered stream must not be entered twice.
-            write_error(f"tasoc-mpi {command}: {name}: {then}\n".encode())
+            write_error(text.encode())
 
     before = {number: signal.signal(number, handle) for number in (*_BATCH_SIGNALS, signal.SIGINT)}
     try:

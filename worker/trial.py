@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds in which the first star has to be computed, libraries loaded, and those of all others.
 _FIRST_SECONDS, _SECONDS = 30.0, 5.0
-#: Seconds between looks at the request to end.
+#: Seconds between looks at the time.
 _LOOK = 0.1
 
 
@@ -37,7 +37,6 @@ def compute_trial(
     args: argparse.Namespace,
     photometry: Callable[..., Any] | str | None,
     tasks: NDArray[np.void],
-    stop: object,
 ) -> Results:
     """Compute stars as a run would, into a temporary folder that is removed.
 
@@ -52,8 +51,6 @@ def compute_trial(
         As for `open_computer`.
     tasks : ndarray of TASK_DTYPE
         The stars.
-    stop : object
-        Ends the trial when it is true.
 
     Returns
     -------
@@ -78,24 +75,24 @@ def compute_trial(
         with open_computer(argparse.Namespace(**{**vars(args), **changed}), photometry) as computer:
             deadline = time.monotonic() + _FIRST_SECONDS
             for star in np.split(tasks, len(tasks)):
-                found = _compute(computer, star, deadline, stop)
+                found = _compute(computer, star, deadline)
                 if not results:
                     deadline = time.monotonic() + _SECONDS
                 if found is not None and found.numbers["status"][0] in (STATUS.OK, STATUS.WARNING):
                     # One that takes so long that there is no time for a second try counts as it is.
-                    found = _compute(computer, star, deadline, stop) or found
+                    found = _compute(computer, star, deadline) or found
                 if found is None:
                     break
                 results.append(found)
     return join_results(results)
 
 
-def _compute(computer: Any, task: NDArray[np.void], deadline: float, stop: object) -> Results | None:
+def _compute(computer: Any, task: NDArray[np.void], deadline: float) -> Results | None:
     """The result of one star; None if it is not there in time."""
-    if time.monotonic() > deadline or stop:
+    if time.monotonic() > deadline:
         return None
     computer.submit(task)
     while (found := computer.poll(_LOOK)) is None:
-        if time.monotonic() > deadline or stop:
+        if time.monotonic() > deadline:
             return None
     return found

@@ -219,7 +219,9 @@ def main(options: Sequence[str] | None = None) -> int:
             _complain(args, f"error: {nowhere if _is_nowhere() else system_error(error)}")
             return 1
         except KeyboardInterrupt as error:
-            _complain(args, "interrupted")
+            # All ranks of a launcher get it.
+            if rank_name() == "0":
+                _complain(args, "interrupted")
             # A second SIGTERM that ends a run at once has its own status.
             return getattr(error, "exit_status", 130)
 

@@ -1,5 +1,6 @@
 """The catalog's file, its footprint, and proper motion."""
 
+import os
 import sqlite3
 
 import numpy as np
@@ -40,7 +41,8 @@ def some_stars(n: int, seed: int = 1) -> np.ndarray:
 
 
 def test_catalog_comes_back_sorted_and_others_can_read_it(tmp_path):
-    path = tmp_path / "odd #name? 100%.sqlite"
+    # The bytes of a name need not be text in the encoding of the locale.
+    path = tmp_path / os.fsdecode(b"odd #name? 100% \xe9.sqlite")
     stars = some_stars(50)
     stars["teff"][3] = np.nan
     write_catalog(path, SETTINGS, stars)

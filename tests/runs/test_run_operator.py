@@ -48,6 +48,20 @@ def test_the_time_left_is_that_of_the_work_and_not_of_the_number_of_stars(monkey
     assert "10 s left" in caplog.text
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_bar_fits_into_the_terminal(monkeypatch, columns):
+    """A line that wraps could not be written over."""
+    monkeypatch.setattr(progress, "is_terminal", lambda _: True)
+    monkeypatch.setattr(progress, "_columns", lambda: columns)
+    shown = progress.Progress(30, "kernels", "compiling, once for an installation")
+    shown.done = 15
+    line = shown.line()
+    assert len(line) < columns
+    assert "compiling, once for an installation" in line
+    assert ("[" + "#" * 12 + "." * 12 + "]" in line) == (columns == 200)
+    assert ("15/30 kernels" in line) == (columns > 40)
+
+
 def status_of(folder):
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
         return [row[0] for row in conn.execute("SELECT status FROM todolist ORDER BY priority")]

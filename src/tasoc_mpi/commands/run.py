@@ -60,7 +60,7 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
             return run(args, computer, stop, ranks)
         from ..worker.trial import compute_trial
 
-        return run(args, computer, stop, ranks, lambda tasks: compute_trial(args, photometry, tasks, stop))
+        return run(args, computer, stop, ranks, lambda tasks: compute_trial(args, photometry, tasks))
 
     status = work_on_stars("run", args, program, photometry)
     if status or not args.correct or args.dry_run:

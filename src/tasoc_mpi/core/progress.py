@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -20,9 +23,18 @@ logger = logging.getLogger(__name__)
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 10.0
 #: An mpiexec passes on two streams in no order: what is printed next would come before the last line.
 _LAUNCHER_SECONDS = 0.1
-_BAR = 24
+#: Characters of a bar, and of one that is too short to be shown.
+_BAR, _LEAST_BAR = 24, 6
 #: By what factor the rest may differ in speed without a remark.
 _OTHER = 1.2
+
+
+def _columns() -> int:
+    """Characters in a line of the terminal of standard error; 80 where it is not known (under mpiexec)."""
+    with contextlib.suppress(OSError, ValueError):
+        if columns := os.get_terminal_size(sys.stderr.fileno()).columns:
+            return columns
+    return shutil.get_terminal_size().columns
 
 
 def duration(seconds: float) -> str:
@@ -96,8 +108,13 @@ class Progress:
         text += f"  {self.errors} errors" if self.errors else ""
         if not self._terminal:
             return text
-        filled = _BAR * self.done // max(self.total, 1)
-        return f"[{'#' * filled}{'.' * (_BAR - filled)}] {text}"
+        # A line that is longer than the terminal is wide could not be written over.
+        columns = _columns() - 1
+        bar = min(_BAR, columns - len(text) - 3)
+        if bar < _LEAST_BAR:
+            return text[:columns]
+        filled = bar * self.done // max(self.total, 1)
+        return f"[{'#' * filled}{'.' * (bar - filled)}] {text}"
 
     def show(self, force: bool = False) -> None:
         """Write the line if it is time for it."""

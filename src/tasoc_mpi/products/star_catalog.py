@@ -237,7 +237,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     InputFile(path).close()
     # A catalog is replaced as a whole and never changed: without locks it can be read by any number of
     # processes and from file systems that have none.
-    uri = f"file:{urllib.parse.quote(str(path.absolute()))}?mode=ro&immutable=1"
+    uri = f"file:{urllib.parse.quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
     connection = None
     try:
         connection = sqlite3.connect(uri, uri=True)
