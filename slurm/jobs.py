@@ -99,7 +99,7 @@ def read_jobs(folder: Path) -> list[SubmittedJob]:
         ):
             raise TypeError("not a job")
         return jobs
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a list of jobs ({error}); remove it") from None

@@ -392,6 +392,14 @@ def test_the_commands(folder, capsys, tmp_path):
     assert "todo.output: names no folder; remove it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["nothing", "file", "file/below"])
+@pytest.mark.parametrize("command", ["publish", "status"])
+def test_a_folder_that_is_none_is_named(tmp_path, capsys, command, name):
+    (tmp_path / "file").write_text("no folder")
+    assert cli.main([command, str(tmp_path / name)]) == 1
+    assert f"{tmp_path / name}: no such folder; name the one that holds the data" in capsys.readouterr().err
+
+
 def test_folders_whose_names_are_not_utf8(blank, tmp_path):
     folder = fresh(blank, tmp_path)
     output = Path(os.fsdecode(os.fsencode(folder) + b"/out\xff"))

@@ -64,7 +64,7 @@ def _read(todo: Path) -> bytes | None:
     try:
         with open(open_regular(path, os.O_RDONLY), "rb") as file:
             return file.read(_LONGEST + 2)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); remove it") from None

@@ -38,7 +38,7 @@ from .schema import (
     has_corrections,
     todolist_columns,
 )
-from .todo_file import SQLITE_ERRORS, explain, new_todo, open_todo
+from .todo_file import SQLITE_ERRORS, check_todo, explain, new_todo, open_todo
 from .unlisted_lightcurves import LightcurveNames, remove_packs, remove_unlisted
 from .work_list import CCD, WorkList, load_worklist
 
@@ -91,6 +91,7 @@ def publish(path: Path, output: Path, rows: Path | None = None) -> Published:
     """
     if (method := output_method(output)) and not path.stem.endswith(f"-{method}"):
         check_output(output, "")
+    check_todo(rows or path)
     with exclusive(path, _PATIENCE), contextlib.ExitStack() as stack:
         worklist = load_worklist(rows or path, check_write=rows is None)
         if worklist.has_old_results and rows is None:

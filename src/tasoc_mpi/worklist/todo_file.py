@@ -18,7 +18,7 @@ from ..core.locks import exclusive, holder
 from .output_folder import find_output
 from .schema import TABLES, TODO_DTYPE, check_schema, indices
 
-__all__ = ["SQLITE_ERRORS", "TODO_NAME", "create_todo", "explain", "new_todo", "open_todo"]
+__all__ = ["SQLITE_ERRORS", "TODO_NAME", "check_todo", "create_todo", "explain", "new_todo", "open_todo"]
 
 #: Name of the work list in the input folder.
 TODO_NAME = "todo.sqlite"
@@ -56,10 +56,7 @@ def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sql
         If it is not a work list, damaged, locked by another program, or cannot be replaced where it must be.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise MissingInput(f"{path.parent}: no such folder; name the one that holds the data")
-    if not path.is_file():
-        raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
+    check_todo(path)
     if check_write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
         raise InputError(f"{path}: a run must be able to write it and its folder; change their permissions")
     conn = None
@@ -80,6 +77,14 @@ def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sql
         conn.close()
         raise
     return conn
+
+
+def check_todo(path: Path) -> None:
+    """Raise MissingInput where there is no work list, or not even its folder."""
+    if not path.parent.is_dir():
+        raise MissingInput(f"{path.parent}: no such folder; name the one that holds the data")
+    if not path.is_file():
+        raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
 
 
 def explain(path: Path, error: Exception) -> InputError:
