@@ -224,6 +224,12 @@ def main(options: Sequence[str] | None = None) -> int:
                 _complain(args, "interrupted")
             # A second SIGTERM that ends a run at once has its own status.
             return getattr(error, "exit_status", 130)
+        except Exception as error:
+            if "mpi4py.MPI" in sys.modules:
+                from .core.mpi import abort_all
+
+                abort_all(args.command, error)
+            raise
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -71,6 +71,22 @@ def test_a_rank_without_a_folder_for_kernels_leaves_nobody_waiting(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_fault_of_the_program_on_one_rank_ends_all(launcher, blank, tmp_path, rank):
+    """Between the start of MPI and the first message, in which the others would wait for it."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from tasoc_mpi.core import compiled, logs\n"
+        "def fail(*_): raise RuntimeError('a fault')\n"
+        f"if logs.rank_name() == '{rank}': compiled.compile_first = fail\n"
+    )
+    folder = fresh(blank, tmp_path)
+    program = [sys.executable, "-m", "tasoc_mpi.cli", "run"]
+    done = launch(program, str(folder), PYTHONPATH=str(tmp_path), ranks=2, launcher=launcher, seconds=60)
+    assert done.returncode == 1
+    assert f"tasoc-mpi run: rank {rank} ends the run: Traceback" in done.stderr
+    assert "RuntimeError: a fault" in done.stderr
+
+
 @pytest.mark.parametrize("ranks", [1, 4])
 def test_a_user_s_error_is_said_once_and_ends_all_ranks(launcher, blank, tmp_path, ranks):
     folder = fresh(blank, tmp_path)

@@ -14,6 +14,7 @@ from .launcher import is_launched
 __all__ = [
     "Mailbox",
     "abort",
+    "abort_all",
     "check_first",
     "check_ranks",
     "check_start",
@@ -298,6 +299,12 @@ def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
     comm.Abort(exit_status)
     # It may return before the launcher ends this rank; nothing is to be written twice.
     os._exit(exit_status)
+
+
+def abort_all(command: str, error: BaseException) -> None:
+    """`abort` where there are other ranks: they would wait for ever for one that ends alone."""
+    if (comm := world()) is not None:
+        abort(comm, command, error)
 
 
 def nodes(comm: Any) -> list[int]:
