@@ -141,9 +141,10 @@ def estimate_time(
         Computes a few stars of the kinds that have no results.
     """
     kind, kinds = _kinds(results, method)
-    measured = results.last.own_status != STATUS.UNKNOWN
-    measured &= np.isfinite(results.last.seconds)
-    to_try = [number for number in np.unique(kind[wanted]).tolist() if not measured[kind == number].any()]
+    # Where all stars have failed, by a mistake of a method, their time tells little.
+    good = np.isin(results.last.own_status, (STATUS.OK, STATUS.WARNING))
+    measured = (results.last.own_status != STATUS.UNKNOWN) & np.isfinite(results.last.seconds)
+    to_try = [one for one in np.unique(kind[wanted]).tolist() if not (good & measured)[kind == one].any()]
     tried, note = _try(results, [np.flatnonzero(wanted & (kind == one)) for one in to_try], trial)
     times = []
     for number in np.unique(kind[wanted]).tolist():
@@ -154,10 +155,10 @@ def estimate_time(
             times.append(StarTime(*kinds[number], rows, float(seconds.mean()), len(seconds), trial=False))
             continue
         numbers = tried.numbers[of_kind[results.worklist.find(tried.numbers["priority"])]]
-        good = np.isin(numbers["status"], (STATUS.OK, STATUS.WARNING))
-        mean = float(numbers["elaptime"][good].mean(dtype="f8")) if good.any() else float("nan")
-        failed = int(np.count_nonzero(~good))
-        times.append(StarTime(*kinds[number], rows, mean, int(good.sum()), trial=True, failed=failed))
+        fine = np.isin(numbers["status"], (STATUS.OK, STATUS.WARNING))
+        mean = float(numbers["elaptime"][fine].mean(dtype="f8")) if fine.any() else float("nan")
+        failed = int(np.count_nonzero(~fine))
+        times.append(StarTime(*kinds[number], rows, mean, int(fine.sum()), trial=True, failed=failed))
     times.sort(key=lambda one: -one.rows)
     workers = [node[1:].count(name) for name in set(node[1:])] or [1]
     # Of other nodes it is not known; they are taken to be as this one.

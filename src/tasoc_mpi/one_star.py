@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import numbers
 import os
+import re
 import tempfile
 import weakref
 from pathlib import Path
 from typing import Any
 
 from .core.errors import InputError, MissingInput
-from .core.names import catalog_name
+from .core.names import catalog_name, cube_name
 from .core.settings import load_settings, mag2flux
 from .core.status import STATUS
 from .photometry.base import BasePhotometry
@@ -93,7 +95,7 @@ def open_star(
     ----------
     star : int, str or path-like
         A target pixel file or a cut-out of TESSCut, wherever it is and whatever it is called; or the TIC
-        number of a star whose target pixel file, or whose cube and catalog, are in `input_folder`.
+        number (or "TIC 25155310") of a star whose target pixel file, or cube and catalog, `input_folder` has.
     photometry : str or type, optional
         Method, as for `tessphot`.
     input_folder : path-like, optional
@@ -137,9 +139,9 @@ def open_star(
     tasoc_mpi.core.errors.MissingInput: tess2018206045859-s0001-0000000025155310-0120-s_tp.fits: no such file
     """
     cube: tempfile.TemporaryDirectory[str] | None = None
-    if isinstance(star, int) or (isinstance(star, str) and star.isdecimal() and not Path(star).exists()):
+    if (number := _tic_number(star)) is not None:
         folder = Path(input_folder or os.environ.get("TESSPHOT_INPUT") or ".")
-        starid, where = _find_star(folder, int(star), sector, cadence)
+        starid, where = _find_star(folder, number, sector, cadence)
     else:
         starid, where, cube = _open_file(Path(star), starid or 0)
     try:
@@ -155,6 +157,20 @@ def open_star(
     if pho.stars_unknown:
         _warn_of_unknown_stars(pho)
     return pho
+
+
+def _tic_number(star: object) -> int | None:
+    """The TIC number that a user names a star with, also as "TIC 25155310"; None for the name of a file.
+
+    >>> _tic_number(25155310), _tic_number("tic 25155310"), _tic_number("25155310.fits")
+    (25155310, 25155310, None)
+    """
+    if isinstance(star, numbers.Integral):
+        return int(star)
+    if not isinstance(star, str) or Path(star).exists():
+        return None
+    named = re.fullmatch(r"(?:TIC\s*)?([0-9]+)", star.strip(), re.IGNORECASE)
+    return int(named[1]) if named else None
 
 
 def _warn_of_unknown_stars(pho: BasePhotometry) -> None:
@@ -233,6 +249,13 @@ def _find_star(
         ways = "; ".join(f"sector {s.sector}, camera {s.camera}, CCD {s.ccd}" for s in found)
         raise InputError(f"TIC {starid} is in several catalogs ({ways}); name the sector")
     ccd = {"sector": found[0].sector, "camera": found[0].camera, "ccd": found[0].ccd}
+    cube = folder / cube_name(**ccd)
+    if cadence is not None and cube.exists():
+        there = int(open_cube(cube).attributes["CADENCE"])
+        if there != cadence:
+            raise MissingInput(
+                f"{cube}: has a cadence of {there} s, and TIC {starid} no target pixel file of {cadence} s"
+            )
     return starid, {"input_folder": folder, **ccd}
 
 

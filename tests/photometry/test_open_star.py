@@ -105,6 +105,15 @@ def test_a_file_of_another_kind_is_named_for_what_it_is(simulated, tpf, pho, tmp
     assert str(caught.value).count("cut: ") == str(caught.value).count("fetch it again") == 1
 
 
+def test_a_cadence_that_is_not_there_is_refused(simulated, pho):
+    """And not replaced by the images."""
+    for star in (np.int64(pho.starid), f"TIC {pho.starid}"):
+        with pytest.raises(MissingInput, match=r"has a cadence of 1800 s, and TIC \d+ no target"):
+            tasoc_mpi.open_star(star, input_folder=simulated.folder, cadence=20)
+        with tasoc_mpi.open_star(star, input_folder=simulated.folder, cadence=1800) as one:
+            assert one.datasource == "ffi"
+
+
 def test_objects_show_themselves(pho):
     assert repr(pho) == (
         f"<AperturePhotometry TIC {pho.starid}, Tmag {pho.target['tmag']:.2f}, sector 1, camera 1, CCD 1, "

@@ -82,7 +82,7 @@ def fill_statistics(
     if not n_good:
         raise ValueError("no point of the light curve is of good quality")
     if not (n_flux and n_error):
-        name = "errors of the light curve are" if n_flux else "light curve is"
+        name = "errors of the light curve (flux_err) are" if n_flux else "light curve (flux) is"
         raise ValueError(f"the {name} all NaN")
     result.mean_flux, result.variance, result.rms_hour, result.ptp, result.variability = numbers
     result.pos_column, result.pos_row = position
