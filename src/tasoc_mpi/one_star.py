@@ -143,7 +143,7 @@ def open_star(
         folder = Path(input_folder or os.environ.get("TESSPHOT_INPUT") or ".")
         starid, where = _find_star(folder, number, sector, cadence)
     else:
-        starid, where, cube = _open_file(Path(star), starid or 0)
+        starid, where, cube = _open_file(Path(str(star)), starid or 0)
     try:
         pho = tessphot(photometry, starid, output_folder=output_folder, version=version, **where)
     except BaseException:
