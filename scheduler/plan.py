@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.errors import InputError
 from ..core.names import cube_name
 from ..core.resources import available_memory
@@ -138,7 +139,7 @@ def plan_values(
         "rows": len(wanted),
         "chosen": np.count_nonzero(chosen),
         "to_compute": np.count_nonzero(wanted),
-        "stars_to_compute": len(np.unique(worklist.rows["starid"][wanted])),
+        "stars_to_compute": len(distinct(worklist.rows["starid"][wanted])),
         "workers": max(1, len(node) - 1),
         "nodes": len(set(node[1:] or node)),
         "ccds": ccds,

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.errors import InputError
 from ..core.locks import holder
 from ..core.methods import method_file
@@ -116,7 +117,7 @@ def run(
         decision = results.last.decide()
         failed = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT))
         causes = logged_causes(output, worklist, failed) if failed.any() else []
-        stars = len(np.unique(worklist.rows["starid"][chosen]))
+        stars = len(distinct(worklist.rows["starid"][chosen]))
         skipped = _skipped(options, worklist, np.where(chosen, decision.skipped_by, -1))
     # Publishing reads everything anew: both at once would be too much memory.
     ccds = worklist.ccds
@@ -150,7 +151,7 @@ def _dry_run(
         if options.as_json:
             print(json_text(plan_values(results, wanted, chosen, options.source, node, needs, run_time)))
         else:
-            stars = counted(len(np.unique(worklist.rows["starid"][wanted])), "star")
+            stars = counted(len(distinct(worklist.rows["starid"][wanted])), "star")
             fulfil = f"{chosen.sum():,} {'fulfils' if chosen.sum() == 1 else 'fulfil'} the filters"
             rows = f"{wanted.sum():,} of {counted(len(wanted), 'row')}"
             print(f"{rows} ({fulfil}), {stars}, would be computed")
@@ -199,14 +200,14 @@ def _publish(options: RunOptions, ccds: list[CCD], decision: Decision) -> NDArra
 
 def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int, record: RunRecord) -> Progress:
     """Log the number of stars, CCDs and workers, and the cubes that are missing; begin the record."""
-    ccds = np.unique(rows[["sector", "camera", "ccd"]])
+    ccds = distinct(rows[["sector", "camera", "ccd"]])
     on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
-    stars = len(np.unique(rows["starid"]))
+    stars = len(distinct(rows["starid"]))
     text = counted(stars, "star")
     text = f"{counted(len(rows), 'row')} of {text}" if stars < len(rows) else text
     on_ccds = counted(len(ccds), "CCD")
     logger.info("%s of %s on %s; light curves in %s", text, on_ccds, on, options.output)
-    of_images = np.unique(rows[rows["datasource"] == b"ffi"][["sector", "camera", "ccd"]])
+    of_images = distinct(rows[rows["datasource"] == b"ffi"][["sector", "camera", "ccd"]])
     names = [cube_name(*ccd) for ccd in of_images.tolist()]
     missing = [name for name in names if not (options.source / name).is_file()]
     if missing:

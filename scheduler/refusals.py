@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.copy_space import check_copy, copy_name
+from ..core.distinct import distinct
 from ..core.errors import InputError
 from ..core.names import cube_name
 from ..worklist.result_log import log_path
@@ -78,7 +79,7 @@ def check_needs(
         If a run would fail.
     """
     worklist = results.worklist
-    ccds = [worklist.ccds[number] for number in np.unique(worklist.ccd_of[wanted])]
+    ccds = [worklist.ccds[number] for number in distinct(worklist.ccd_of[wanted])]
     for log in (log_path(options.output, ccd) for ccd in ccds):
         if log.exists() and not os.access(log, os.W_OK):
             raise InputError(f"{log}: not writable; change its permissions or choose another --output")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.methods import METHODS
 from ..core.version import program_version
 from .compute import Job
@@ -70,7 +71,7 @@ class Preparation:
             return {"correct"}
         if self._of != "tasoc_mpi.one_star":
             return set()
-        listed = [self._job.method_name.encode()] if self._job.method_name else np.unique(tasks["method"])
+        listed = [self._job.method_name.encode()] if self._job.method_name else distinct(tasks["method"])
         methods = {name.decode() for name in listed}
         # A user's method reads pixels and makes light curves as the aperture does.
         needed = {name if name in METHODS else "aperture" for name in methods}

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.errors import InputError, TasocError
 from ..core.messages import (
     ProtocolError,
@@ -194,7 +195,7 @@ class Supervisor:
         names = {
             cube_name(*ccd)
             for batch in self._batches
-            for ccd in np.unique(batch.pending[["sector", "camera", "ccd"]]).tolist()
+            for ccd in distinct(batch.pending[["sector", "camera", "ccd"]]).tolist()
         }
         cubes = tuple(Path(self.job.input_folder) / name for name in sorted(names))
         self._copies.release(keep=cubes)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.errors import one_line
 from ..core.status import STATUS
 from .result_log import LogReader, Reset, log_path
@@ -151,7 +152,7 @@ def logged_causes(
     """
     found: dict[int, tuple[int, int, str | None]] = {}
     starid = worklist.rows["starid"]
-    for ccd in (worklist.ccds[n] for n in np.unique(worklist.ccd_of[chosen]).tolist()):
+    for ccd in (worklist.ccds[n] for n in distinct(worklist.ccd_of[chosen]).tolist()):
         for entry in LogReader(log_of(output, ccd), worklist, ccd).read():
             if isinstance(entry, Reset):
                 continue

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.diagnostics import CORRECTION
+from ..core.distinct import distinct
 from ..core.errors import InputError
 from ..core.locks import Locked, exclusive
 from ..core.messages import RESULT_DTYPE
@@ -131,7 +132,7 @@ def publish(path: Path, output: Path, rows: Path | None = None) -> Published:
                 (output_name(path, output), versions.pop() if len(versions) == 1 else None),
             )
         removed = _remove_unlisted(path, output, worklist, decision, logs, idle)
-        return Published(decision, running, removed, len(np.unique(worklist.rows["starid"])))
+        return Published(decision, running, removed, len(distinct(worklist.rows["starid"])))
 
 
 def _copy_rows(conn: sqlite3.Connection, worklist: WorkList, decision: Decision, schema: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import importlib.metadata
 import json
 import logging
 import os
@@ -99,7 +98,7 @@ class RunRecord:
             "hosts": sorted(set(ranks.host)),
             "process": os.getpid(),
             "job": {name: os.environ[name] for name in _JOB if name in os.environ},
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": {},
         }
 
     def _end_stage(self, name: str) -> None:
@@ -147,6 +146,8 @@ class RunRecord:
         left : float, optional
             Seconds to the end of the run, None where they are not known.
         """
+        # To look them up takes 40 ms. No worker waits for its first stars any more.
+        self.content["versions"] = self.content["versions"] or _versions()
         if time.monotonic() - self._written > _REFRESH:
             seconds = round(self.seconds, 3)
             self.content |= {"seconds": seconds, "left": left, **self._sums()}
@@ -160,6 +161,7 @@ class RunRecord:
         """Complete what is known of the ranks."""
         if self.path is not None:
             self.content |= {"seconds": round(self.seconds, 3), "left": 0.0, **self._sums()}
+            self.content["versions"] = self.content["versions"] or _versions()
             self.content["timeline"] = self.times.binned(self.seconds)
             self._end_stage("computing")
 
@@ -201,8 +203,10 @@ def utc_time(seconds: float) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the packages, by what is installed: nothing is imported for it."""
-    found = {}
+    """Versions of Python and of the packages, by what is installed: none of them is imported for it."""
+    import importlib.metadata
+
+    found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.tables import counted, number
 
 __all__ = ["skip_hint", "skipped_lines", "skipped_values"]
@@ -62,7 +63,7 @@ def skipped_lines(
     others, by = starid[skipped], starid[skipped_by[skipped]]
     skipping, first, count = np.unique(by, return_index=True, return_counts=True)
     order = np.lexsort((first, -count))
-    stars = counted(len(np.unique(others)), "star")
+    stars = counted(len(distinct(others)), "star")
     yield f"SKIPPED: the light of {stars} is in the light curve of a brighter star"
     for place in order[:most].tolist():
         tmag = rows["tmag"][skipped_by[skipped[first[place]]]]
@@ -71,7 +72,7 @@ def skipped_lines(
         yield f"  by TIC {skipping[place]} (Tmag {number(tmag, 2)}): {', '.join(names)}{more}"
     if len(order) > most:
         rest = np.isin(by, skipping[order[most:]])
-        stars = counted(len(np.unique(others[rest])), "star")
+        stars = counted(len(distinct(others[rest])), "star")
         yield f"  and {stars} by {counted(len(order) - most, 'other star')}"
     shown = f"tasoc-mpi show {skipping[order[0]]} {shlex.quote(fspath(folder))}{options}"
     yield f"  `{shown}` shows the first of these stars"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.errors import TasocError
 from ..core.names import lightcurve_name, parse_lightcurve_name, unfinished_lightcurve_name
 from ..products.lightcurve import below
@@ -138,7 +139,7 @@ def _clean_folder(
 
 def _folders(rows: NDArray[np.void]) -> list[str]:
     """Folders below the output folder in which the light curves of rows are."""
-    key = np.unique(rows["cadence"].astype(np.int64) * _MILLIONS + rows["starid"] // 1_000_000)
+    key = distinct(rows["cadence"].astype(np.int64) * _MILLIONS + rows["starid"] // 1_000_000)
     found = {
         lightcurve_name(number % _MILLIONS * 1_000_000, 1, 1, 1, number // _MILLIONS, 1, 1).rpartition("/")[0]
         for number in key.tolist()

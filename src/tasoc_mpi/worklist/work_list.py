@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.distinct import distinct
 from ..core.errors import InputError
 from ..core.messages import TASK_DTYPE
 from ..core.status import STATUS
@@ -114,9 +115,7 @@ class WorkList:
     @functools.cached_property
     def stars_of(self) -> list[int]:
         """Number of stars on each CCD; one may have several rows."""
-        return [
-            len(np.unique(self.rows["starid"][self.ccd_of == number])) for number in range(len(self.ccds))
-        ]
+        return [len(distinct(self.rows["starid"][self.ccd_of == number])) for number in range(len(self.ccds))]
 
     def find(self, priorities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the given priorities, -1 where there is none."""
