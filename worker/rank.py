@@ -35,7 +35,7 @@ __all__ = ["InProcess", "work"]
 
 #: Seconds between looks for a message of rank 0 while a batch is computed. The next batch is at hand by then;
 #: what comes is the one after it, or nothing.
-_LOOK = 0.02
+_LOOK = 0.05
 #: Batches that are computed and not on the disk at most. Their results are lost with the node.
 _MOST_SYNCING = 16
 
