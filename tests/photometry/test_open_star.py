@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
 from matplotlib.figure import Figure
+from small_files import tpf_name, write_tpf
 from todo_rows import load_todo
 
 import tasoc_mpi
 from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.photometry import BasePhotometry
 from tasoc_mpi.photometry.aperture import AperturePhotometry
+from tasoc_mpi.photometry.header import exposure_seconds
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +216,33 @@ def test_real_files(real, tmp_path, capsys):
         assert Path(pho.save_lightcurve()).is_file()
     del pho
     assert not folder.exists()
+
+
+class OnesPhotometry(BasePhotometry):
+    """A flux of 1."""
+
+    def do_photometry(self):
+        self.lightcurve["quality"][:] = 0
+        self.lightcurve["flux"] = self.lightcurve["flux_err"] = np.ones(len(self.lightcurve))
+        return STATUS.OK
+
+
+@pytest.mark.parametrize("value", ["text", -3, 1e30])
+def test_cards_of_another_kind_are_unknown(tmp_path, value):
+    cards = dict.fromkeys(("DATA_REL", "CRBLKSZ", "NUM_FRM", "NREADOUT"), value)
+    path = write_tpf(tmp_path / tpf_name(7), 7, (900, 900), cards={**cards, "CRMITEN": True})
+    with OnesPhotometry(7, path, tmp_path / "out", datasource="tpf") as pho:
+        assert (pho.data_rel, pho.n_readout) == (0, 0)
+        assert exposure_seconds(pho._source) == pytest.approx(120 * 0.99)
+        pho.photometry()
+        with fits.open(pho.save_lightcurve()) as file:
+            assert not {"DATA_REL", "CRBLKSZ"} & set(file[0].header)
+            assert not {"DEADC", "XPOSURE", "NREADOUT"} & set(file[1].header)
+            assert file[1].header["NUM_FRM"] == 60
+
+
+@pytest.mark.parametrize("cards", [{"TICID": 1e30}, {"TICID": -4}, {"SECTOR": 1e30}])
+def test_a_number_that_no_star_or_sector_has(tmp_path, cards):
+    path = write_tpf(tmp_path / "star.fits", 7, (900, 900), cards=cards)
+    with pytest.raises(InputError, match=r"star\.fits: cannot be read as a target pixel file \(TIC"):
+        tasoc_mpi.open_star(path)

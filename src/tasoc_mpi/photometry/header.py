@@ -234,9 +234,9 @@ def _live_fraction(mitigated: bool | None, block: int | None, read: float) -> fl
     The cosmic ray mitigation (card CRMITEN) drops the brightest and the faintest value of a pixel of every
     `block` of exposures (CRBLKSZ).
     """
-    if mitigated is None or (mitigated and not block):
-        return None
-    return read * (block - 2) / block if mitigated and block else read
+    if not mitigated:
+        return None if mitigated is None else read
+    return read * (block - 2) / block if block and block > 2 else None
 
 
 #: How the keywords begin that describe the world coordinates of an image; CRPIX is each stamp's own.

@@ -21,7 +21,7 @@ from ..models.barycentre import ephemeris
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
 from ..products.fits_bytes import card
-from ..products.fits_read import header_cards
+from ..products.fits_read import header_cards, is_number
 from ..products.star_catalog import StarCatalog
 from ..products.tpf import TPF
 
@@ -40,7 +40,9 @@ STAMP_STAR_DTYPE = np.dtype(
 
 #: Header cards that are the same for all stars. Of the last five, cubes store 0 or '' for an unknown value.
 _FACTS = ("CRMITEN", "CRSPOC", "PROCVER", "DATA_REL", "CRBLKSZ", "NUM_FRM", "NREADOUT")
-_NEVER_ZERO = _FACTS[2:]
+_SWITCHES, _TEXTS, _COUNTS = _FACTS[:2], _FACTS[2:3], _FACTS[3:]
+#: Counts are below this.
+_MOST = 2**31
 #: Whether the pixels are simulated: the mission's card and the cube's attribute.
 _SIMULATED = ("SIMULATD", "SIMDATA")
 _FACT_CARDS = (*_FACTS, *_SIMULATED)
@@ -377,16 +379,15 @@ class TPFSource(Source):
 
 
 def _facts(header: Mapping[str, Any]) -> dict[str, Any]:
-    """`_FACTS` of a header or a cube's attributes; None for unknown ones."""
-    facts = {key: header.get(key) for key in _FACTS}
+    """`_FACTS` of a header or a cube's attributes; None for unknown ones, and for values of another kind."""
+    known: dict[str, Any] = {key: header.get(key) for key in _FACTS}
+    facts: dict[str, Any] = dict.fromkeys(_FACTS)
+    facts |= {key: known[key] for key in _SWITCHES if isinstance(known[key], int) and known[key] in (0, 1)}
+    facts |= {key: known[key] for key in _TEXTS if isinstance(known[key], str | int | float) and known[key]}
+    facts |= {key: known[key] for key in _COUNTS if is_number(known[key]) and 0 < known[key] < _MOST}
     # None for files that do not say.
     simulated = header.get(_SIMULATED[0], header.get(_SIMULATED[1]))
-    return {"SIMULATD": simulated is True} | {
-        key: value
-        if isinstance(value, bool | int | float | str) and (value or key not in _NEVER_ZERO)
-        else None
-        for key, value in facts.items()
-    }
+    return {"SIMULATD": simulated is True, **facts}
 
 
 def _moved(header: str, by: Mapping[str, int]) -> str:

@@ -18,6 +18,7 @@ from ..core.names import CCDKey
 from .fits_read import HDU, FITSReader, is_integer, is_number
 from .fits_table import read_series, table_columns
 from .frame_wcs import COLUMN_CARDS, FrameWCS
+from .star_values import LARGEST_STARID
 from .tpf_files import TPFInfo, parse_tpf_name, read_file, table_cadence
 
 __all__ = ["TPF", "group_tpfs", "read_tpf", "tpf_ccd", "tpf_place"]
@@ -38,6 +39,8 @@ _SERIES = {
 _CUBES = {"FLUX": "f4", "FLUX_ERR": "f4", "FLUX_BKG": "f4"}
 #: Days. TJD 20000 is in 2069; the light time from the barycentre to TESS is less than nine minutes.
 _LARGEST = {"TIME": 20000.0, "TIMECORR": 0.1}
+#: Sectors have four digits in the names of files.
+_LAST_SECTOR = 9999
 #: Types of the pixels of images, by BITPIX.
 _IMAGES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -186,6 +189,8 @@ def _read(reader: FITSReader, with_pixels: bool, with_rows: bool, any_name: bool
     starid = _integer(header, "TICID", name.starid if name else 0)
     sector = _integer(header, "SECTOR", name.sector if name else 0)
     camera, ccd = _ccd(header)
+    if not (0 <= starid <= LARGEST_STARID and 0 <= sector <= _LAST_SECTOR):
+        raise ValueError(f"TIC {starid} in sector {sector}")
     if any_name and name and (starid, sector) != (name.starid, name.sector):
         name = None
     if name and (starid, sector) != (name.starid, name.sector):
