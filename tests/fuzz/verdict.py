@@ -26,7 +26,7 @@ _WARNING = re.compile(r"^.*: \w*Warning: ", re.MULTILINE)
 _OURS = re.compile(
     r"^(tasoc_mpi\.errors\.)?(InputError|MissingInput|UsageError|TasocError)\b"
     # What the photometry says of a star without a single number.
-    r"|^ValueError: the (flux|errors) of the light curve (is|are) all NaN$"
+    r"|^ValueError: the (errors of the )?light curve \(flux(_err)?\) (is|are) all NaN$"
 )
 _CUBE = re.compile(r"sector\d+_camera\d_ccd\d\.hdf5")
 #: By the checksum of a cube's bytes, that of its values: most cases leave the cube as it is.

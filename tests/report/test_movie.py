@@ -135,7 +135,7 @@ def test_video_is_what_ffmpeg_is_given(simulated, tmp_path: Path, monkeypatch) -
         (["--step", "0"], 2, "--step 0"),
         (["--size", "5"], 2, "--size 5"),
         (["--rate", "0"], 2, "--rate 0"),
-        (["--sector", "99"], 1, "no cube in it"),
+        (["--sector", "99"], 1, "no cube of a chosen CCD in it"),
         (["--output", "nowhere"], 1, "no such folder"),
     ],
 )
