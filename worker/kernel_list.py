@@ -38,6 +38,7 @@ _SCALARS = {
     "bool": types.boolean,
     "uint8": types.uint8,
     "int8": types.int8,
+    "int16": types.int16,
     "int32": types.int32,
     "int64": types.int64,
     "uint32": types.uint32,

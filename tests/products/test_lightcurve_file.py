@@ -186,7 +186,8 @@ def test_hdus_are_signed_as_by_hand(data):
     cards = fitsbytes.card("SIMPLE", True) + fitsbytes.card("BITPIX", 8)
     header = fitsbytes.unsigned_header(cards)
     content = bytearray(header + data)
-    sign_hdus(np.frombuffer(content, dtype=np.uint8), np.array([[0, len(cards), len(header), len(content)]]))
+    places = np.array([[0, len(cards), len(header), len(content)]])
+    sign_hdus(np.frombuffer(content, np.uint8), np.frombuffer(content, np.uint32), places)
     assert bytes(content) == fitsbytes.checksummed_header(cards, data) + data
     assert checksums_hold(bytes(content))
 

@@ -90,7 +90,7 @@ def _place(pixel, box):
     """First of the four coefficients that a pixel needs, and the fractional place."""
     x = (pixel + 0.5) / box - 0.5
     i = math.floor(x)
-    return int(i) - 1, x - i
+    return np.int64(i) - 1, x - i
 
 
 @helper
@@ -149,7 +149,10 @@ def mesh_weights(rows, columns, box, shape):
     ndarray, shape `shape`
         Its sum is the number of pixels.
     """
-    out = np.zeros(shape)
+    out = np.empty(shape)
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            out[i, j] = 0.0
     wy = np.empty(4)
     wx = np.empty(4)
     for k in range(rows.shape[0]):
@@ -164,10 +167,11 @@ def mesh_weights(rows, columns, box, shape):
 @kernel
 def _used_coefficients(rows, columns, box, mesh):
     """Those of `mesh_weights` that are not zero, shape (K,), and their coefficients in double, (K, T)."""
-    weights = mesh_weights(rows, columns, box, mesh.shape[:2])
+    weights = mesh_weights(rows, columns, box, (mesh.shape[0], mesh.shape[1]))
     count = 0
-    for weight in weights.flat:
-        count += weight != 0.0
+    for i in range(mesh.shape[0]):
+        for j in range(mesh.shape[1]):
+            count += weights[i, j] != 0.0
     used = np.empty(count)
     values = np.empty((count, mesh.shape[2]))
     k = 0

@@ -7,6 +7,7 @@ Arrays of pixels are (rows, columns, times), and inner loops run over time, whic
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .jit import helper, kernel
 
@@ -196,7 +197,8 @@ def _flag_span(values, r, half, limit, c0, c1, counts, out):
     first = max(0, c0 - half)
     last = min(values.shape[1], c1 + half)
     high, low, valid = counts[0], counts[1], counts[2]
-    counts[:, : last - first] = 0
+    for c in range(last - first):
+        high[c] = low[c] = valid[c] = 0
     for i in range(max(0, r - half), min(values.shape[0], r + half + 1)):
         line = values[i, first:last]
         for c in range(line.shape[0]):
@@ -225,8 +227,7 @@ def _flag_span(values, r, half, limit, c0, c1, counts, out):
         out[r, c] = 2 * a > n or 2 * b > n
 
 
-@kernel
-def window_flags(values, half, limit):
+def window_flags(values: NDArray[np.float32], half: int, limit: float) -> NDArray[np.bool_]:
     """Pixels around which the median of a window is beyond a limit.
 
     The median of a window is above a limit where more than half of its values are, so no median is
@@ -246,12 +247,29 @@ def window_flags(values, half, limit):
     -------
     ndarray of bool, shape (R, C)
     """
-    n_rows, n_columns = values.shape
     out = np.zeros(values.shape, dtype=np.bool_)
-    limit = np.float32(limit)
     # Values beyond the limit and missing ones, by rows and spans; and sums of them over the rows of a window.
-    spans = (n_columns + _SPAN - 1) // _SPAN
-    counted = np.empty((n_rows, 2, spans), dtype=np.int32)
+    spans = -(-values.shape[1] // _SPAN)
+    counted = np.empty((values.shape[0], 2, spans), dtype=np.int32)
+    near = np.zeros((2, spans), dtype=np.int32)
+    counts = np.empty((3, _SPAN + 2 * half), dtype=np.int16)
+    _window_flags(values, half, limit, counted, near, counts, out)
+    return out
+
+
+@helper
+def _add_counts(near, counted, sign):
+    for s in range(near.shape[1]):
+        near[0, s] += sign * counted[0, s]
+        near[1, s] += sign * counted[1, s]
+
+
+@kernel
+def _window_flags(values, half, limit, counted, near, counts, out):
+    """Set the flags of `window_flags`, which has made the arrays."""
+    n_rows, n_columns = values.shape
+    limit = np.float32(limit)
+    spans = near.shape[1]
     for r in range(n_rows):
         for s in range(spans):
             line = values[r, s * _SPAN : (s + 1) * _SPAN]
@@ -262,15 +280,13 @@ def window_flags(values, half, limit):
                 n_missing += np.int32(1) if line[c] != line[c] else np.int32(0)
             counted[r, 0, s] = n_beyond
             counted[r, 1, s] = n_missing
-    near = np.zeros((2, spans), dtype=np.int32)
-    counts = np.empty((3, _SPAN + 2 * half), dtype=np.int16)
     for r in range(min(half, n_rows)):
-        near += counted[r]
+        _add_counts(near, counted[r], 1)
     for r in range(n_rows):
         if r + half < n_rows:
-            near += counted[r + half]
+            _add_counts(near, counted[r + half], 1)
         if r - half - 1 >= 0:
-            near -= counted[r - half - 1]
+            _add_counts(near, counted[r - half - 1], -1)
         rows = min(n_rows - 1, r + half) - max(0, r - half) + 1
         for s in range(spans):
             c0 = s * _SPAN
@@ -284,4 +300,3 @@ def window_flags(values, half, limit):
             # No window of these columns can have more than half of its values beyond a limit.
             if 2 * beyond > rows * narrowest - missing:
                 _flag_span(values, r, half, limit, c0, c1, counts, out)
-    return out

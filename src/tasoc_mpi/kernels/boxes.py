@@ -64,28 +64,28 @@ def sort(values):
     n = values.shape[0]
     if n == 0:
         return
-    bits = values.view(np.uint32)
+    bits = values.view(np.int32)
     keys = np.empty(n, dtype=np.uint32)
     other = np.empty(n, dtype=np.uint32)
     sign = np.uint32(0x80000000)
     low = np.uint32(0xFFFFFFFF)
     high = np.uint32(0)
     for i in range(n):
-        b = bits[i]
-        key = b ^ (np.uint32(np.int32(b) >> 31) | sign)
+        key = np.uint32(bits[i]) ^ (np.uint32(bits[i] >> 31) | sign)
         keys[i] = key
-        low = min(low, key)
-        high = max(high, key)
+        low = key if key < low else low
+        high = key if key > high else high
     width = 0
     while (np.int64(high) - np.int64(low)) >> width:
         width += 1
     passes = 2 if width <= 2 * _RADIX + _REST else 3
     rest = max(0, width - passes * _RADIX)
-    counts = np.zeros((3, 1 << _RADIX), dtype=np.int32)
+    count = np.empty(1 << _RADIX, dtype=np.int32)
     mask = np.uint32((1 << _RADIX) - 1)
     for p in range(passes):
         shift = np.uint32(rest + p * _RADIX)
-        count = counts[p]
+        for j in range(count.shape[0]):
+            count[j] = 0
         for i in range(n):
             count[((keys[i] - low) >> shift) & mask] += 1
         total = np.int32(0)
@@ -103,13 +103,16 @@ def sort(values):
         insertion_sort(keys)
     for i in range(n):
         key = keys[i]
-        bits[i] = key ^ (np.uint32(np.int32(~key) >> 31) | sign)
+        bits[i] = np.int32(key ^ (np.uint32(np.int32(~key) >> 31) | sign))
 
 
 @helper
 def _middle(keys):
     """A range that most of the keys are in, from a few of them."""
-    sample = keys[:: max(1, keys.shape[0] // _SAMPLE)].copy()
+    step = max(1, keys.shape[0] // _SAMPLE)
+    sample = np.empty((keys.shape[0] + step - 1) // step, dtype=np.int32)
+    for i in range(sample.shape[0]):
+        sample[i] = keys[i * step]
     sort_keys(sample)
     low = np.int64(sample[sample.shape[0] // 8])
     high = np.int64(sample[(7 * sample.shape[0]) // 8])
@@ -156,7 +159,9 @@ def quartiles(values):
     n = values.shape[0]
     lines = (n + _LINE - 1) // _LINE
     # A bin that is never asked for, beyond the last value.
-    bins = np.full(lines * _LINE, _BINS, dtype=np.uint16)
+    bins = np.empty(lines * _LINE, dtype=np.uint16)
+    for i in range(n, lines * _LINE):
+        bins[i] = _BINS
     keys = np.empty(lines * _LINE, dtype=np.int32)
     bits = values.view(np.int32)
     for i in range(n):
@@ -169,7 +174,9 @@ def quartiles(values):
         shift += 1
     for i in range(n):
         bins[i] = min(max((keys[i] - low) >> shift, 0), _BINS - 1)
-    counts = np.zeros(_BINS, dtype=np.int32)
+    counts = np.empty(_BINS, dtype=np.int32)
+    for i in range(_BINS):
+        counts[i] = 0
     for i in range(n):
         counts[bins[i]] += 1
     wanted = np.empty(4, dtype=np.uint16)
@@ -186,12 +193,12 @@ def quartiles(values):
         wanted[q] = j
         places[q] = rank - left_out
     members = _members(keys.reshape(lines, _LINE), bins.reshape(lines, _LINE), wanted)
-    found = np.empty(4, dtype=np.int32)
+    found = np.empty(4, dtype=np.float32)
+    bits = found.view(np.int32)
     for q in range(4):
         key = members[places[q]]
-        found[q] = key ^ ((key >> 31) & 0x7FFFFFFF)
-    first, lower, upper, third = found.view(np.float32)
-    return np.float64(first), np.float64(lower), np.float64(upper), np.float64(third)
+        bits[q] = key ^ ((key >> 31) & 0x7FFFFFFF)
+    return np.float64(found[0]), np.float64(found[1]), np.float64(found[2]), np.float64(found[3])
 
 
 @helper
@@ -356,10 +363,11 @@ def box_levels(boxes, wanted, fewest, sigma, rounds):
     ndarray, shape (M, N)
         NaN where a box has too few values or is not wanted.
     """
-    out = np.full(wanted.shape, math.nan)
+    out = np.empty((wanted.shape[0], wanted.shape[1]))
     values = np.empty(boxes.shape[2] * boxes.shape[3], dtype=np.float32)
     for i in range(wanted.shape[0]):
         for j in range(wanted.shape[1]):
+            out[i, j] = math.nan
             if not wanted[i, j]:
                 continue
             k = _finite(boxes[i, j], values)
@@ -387,10 +395,12 @@ def box_means(boxes, wanted, fewest, sigma):
         NaN where a box has too few values or is not wanted.
     """
     m, n, box, _ = boxes.shape
-    out = np.full((3, m, n), math.nan)
+    out = np.empty((3, m, n))
     values = np.empty(box * box, dtype=np.float32)
     for i in range(m):
         for j in range(n):
+            for k in range(3):
+                out[k, i, j] = math.nan
             if not wanted[i, j]:
                 continue
             k = _finite(boxes[i, j], values)

@@ -34,47 +34,39 @@ def _swapped_long(word):
 
 
 @kernel
-def store_columns(rows, doubles, double_places, integers, integer_places, single, single_place):
+def store_columns(rows, halves, doubles, double_places, singles, single_places):
     """Write columns into the rows of a table.
 
     Parameters
     ----------
     rows : ndarray of uint64, shape (T, W)
         The table, big-endian. Changed.
-    doubles : tuple of ndarray of float64, shape (T, P)
-        Columns of doubles; P columns of an array lie side by side.
+    halves : ndarray of uint32, shape (T, 2 W)
+        The same memory. (Views are arguments because each kind of them takes 0.1 s to compile.)
+    doubles : tuple of ndarray of uint64, shape (T, P)
+        Bits of columns of doubles; P columns of an array lie side by side.
     double_places : tuple of int
         Where each of them begins in a row, as a multiple of 8 bytes.
-    integers : tuple of ndarray of int32, shape (T,)
-    integer_places : tuple of int
-        As a multiple of 4 bytes.
-    single : ndarray of float64, shape (T,)
-        A column that the table has in single precision.
-    single_place : int
+    singles : tuple of ndarray of uint32, shape (T,)
+        Bits of columns of integers and of floats of single precision.
+    single_places : tuple of int
         As a multiple of 4 bytes.
     """
     n = rows.shape[0]
     for k in range(len(doubles)):
-        bits = doubles[k].view(np.uint64)
+        bits = doubles[k]
         for p in range(bits.shape[1]):
             values, column = bits[:, p], rows[:, double_places[k] + p]
             for t in range(n):
                 column[t] = _swapped_long(values[t])
-    halves = rows.view(np.uint32)
-    for k in range(len(integers)):
-        words, place = integers[k].view(np.uint32), halves[:, integer_places[k]]
+    for k in range(len(singles)):
+        words, place = singles[k], halves[:, single_places[k]]
         for t in range(n):
             place[t] = _swapped(words[t])
-    short = np.empty(n, dtype=np.float32)
-    for t in range(n):
-        short[t] = single[t]
-    words, place = short.view(np.uint32), halves[:, single_place]
-    for t in range(n):
-        place[t] = _swapped(words[t])
 
 
 @kernel
-def load_column(words, width, place, keep, column, start):
+def load_column(words, width, place, keep, out, start):
     """Append a column of some rows of a table to an array.
 
     Parameters
@@ -87,11 +79,10 @@ def load_column(words, width, place, keep, column, start):
         Where the column begins in a row, as a multiple of 4 bytes.
     keep : ndarray of bool, shape (N,)
         The rows that are appended.
-    column : ndarray of float32, shape (T, P), C-contiguous
-        Changed from row `start` on.
+    out : ndarray of uint32, shape (T, P), C-contiguous
+        Bits of the array. Changed from row `start` on.
     start : int
     """
-    out = column.view(np.uint32)
     for t in range(keep.size):
         if keep[t]:
             first = t * width + place
@@ -114,13 +105,12 @@ def _sum(words, first, last):
 
 
 @kernel
-def sum_words(content):
+def sum_words(words):
     """Ones' complement sum of the big-endian 32-bit words of a file.
 
     Parameters
     ----------
-    content : ndarray of uint8, shape (N,)
-        N a multiple of 4.
+    words : ndarray of uint32, shape (N,)
 
     Returns
     -------
@@ -129,26 +119,26 @@ def sum_words(content):
 
     Examples
     --------
-    >>> int(sum_words(np.frombuffer(bytes([0, 0, 1, 2, 255, 255, 255, 255]), dtype=np.uint8)))
+    >>> int(sum_words(np.frombuffer(bytes([0, 0, 1, 2, 255, 255, 255, 255]), dtype=np.uint32)))
     258
     """
-    words = content.view(np.uint32)
     return _sum(words, 0, words.size)
 
 
 @kernel
-def sign_hdus(content, hdus):
+def sign_hdus(content, words, hdus):
     """Fill in DATASUM and CHECKSUM of the HDUs of a file.
 
     Parameters
     ----------
     content : ndarray of uint8, shape (N,)
         The file, N a multiple of 4, with the cards of `products.fits_bytes.unsigned_header`. Changed.
+    words : ndarray of uint32, shape (N / 4,)
+        The same memory.
     hdus : ndarray of int64, shape (H, 4)
         Of each HDU the first byte of the header, the end of the cards before DATASUM, and first and last byte
         (half open) of the data.
     """
-    words = content.view(np.uint32)
     for h in range(hdus.shape[0]):
         start, cards, data, end = hdus[h]
         total = _sum(words, data >> 2, end >> 2)
@@ -161,16 +151,16 @@ def sign_hdus(content, hdus):
 @helper
 def _write_digits(content, place, value):
     """Write a number as a word of FITS, whose quote is at least 8 characters behind the first."""
-    digits = np.empty(10, dtype=np.uint8)
-    n = 0
-    while n == 0 or value > np.uint64(0):
-        digits[n] = np.uint8(48 + value % np.uint64(10))
-        value //= np.uint64(10)
+    n = 1
+    rest = value // np.uint64(10)
+    while rest > np.uint64(0):
+        rest //= np.uint64(10)
         n += 1
     # The quote stands behind the place of 8 characters, and moves.
     content[place + 8] = 32
-    for i in range(n):
-        content[place + i] = digits[n - 1 - i]
+    for i in range(n - 1, -1, -1):
+        content[place + i] = np.uint8(48 + value % np.uint64(10))
+        value //= np.uint64(10)
     for i in range(n, 8):
         content[place + i] = 32
     content[place + max(n, 8)] = 39

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .filled import no_pixels
 from .jit import helper, kernel
 
 __all__ = ["core_clusters", "disc", "label_connected"]
@@ -44,7 +45,10 @@ def label_connected(selected, offsets):
         Number of groups.
     """
     n_row, n_col = selected.shape
-    labels = np.zeros((n_row, n_col), dtype=np.int32)
+    labels = np.empty((n_row, n_col), dtype=np.int32)
+    for r in range(n_row):
+        for c in range(n_col):
+            labels[r, c] = 0
     stack = np.empty(n_row * n_col, dtype=np.int64)
     count = 0
     for r in range(n_row):
@@ -91,7 +95,7 @@ def core_clusters(significant, min_points, radius):
     """
     n_row, n_col = significant.shape
     offsets = disc(radius)
-    core = np.zeros((n_row, n_col), dtype=np.bool_)
+    core = no_pixels(n_row, n_col)
     for r in range(n_row):
         for c in range(n_col):
             if not significant[r, c]:

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from .filled import filled
 from .jit import helper, kernel
 from .sorted_values import first_from, sort
 
@@ -133,7 +134,7 @@ def _closed_up(flux, h):
 def _grid_density(positions):
     """The density at the grid's points from 0 on, from linearly binned positions."""
     n = int(positions[-1]) + 2
-    counts = np.zeros(n)
+    counts = filled(n, 0.0)
     for position in positions:
         i = min(int(position), n - 2)
         counts[i] += 1.0 - (position - i)
@@ -141,7 +142,7 @@ def _grid_density(positions):
     kernel = np.empty(2 * _REACH + 1)
     for k in range(2 * _REACH + 1):
         kernel[k] = math.exp(-0.5 * ((k - _REACH) / _GRID) ** 2)
-    out = np.zeros(n + 2 * _REACH)
+    out = filled(n + 2 * _REACH, 0.0)
     for i in range(n):
         # Most points of a long tail of bright pixels are empty.
         if counts[i] > 0.0:
@@ -232,10 +233,11 @@ def flux_threshold(image, trim, ceiling, sigmas):
     """
     flux = np.empty(image.size)
     n = 0
-    for value in image.flat:
-        if value > 0.0 and value < np.inf:
-            flux[n] = value
-            n += 1
+    for r in range(image.shape[0]):
+        for value in image[r]:
+            if value > 0.0 and value < np.inf:
+                flux[n] = value
+                n += 1
     flux = flux[:n]
     sort(flux)
     n -= math.floor(trim * n + 1e-9)

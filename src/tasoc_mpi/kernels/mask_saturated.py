@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from .filled import filled
 from .jit import helper, kernel
-from .median import median
-from .sorted_values import order_of
+from .sorted_values import order_of, shell_sort
 
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
 
@@ -32,15 +32,15 @@ def summed_tmag(labels, count, rows, columns, tmags):
     """
     n_row, n_col = labels.shape
     # Brightest star first, so that the sum does not depend on the order of the catalog.
-    flux = np.zeros(count)
+    flux = filled(count, 0.0)
     for s in order_of(tmags):
         row = np.rint(rows[s])
         column = np.rint(columns[s])
         if 0 <= row < n_row and 0 <= column < n_col and tmags[s] == tmags[s]:
-            k = labels[int(row), int(column)]
+            k = labels[np.int64(row), np.int64(column)]
             if k > 0:
                 flux[k - 1] += 10.0 ** (-0.4 * tmags[s])
-    out = np.full(count, np.inf)
+    out = filled(count, math.inf)
     for k in range(count):
         if flux[k] > 0.0:
             out[k] = -2.5 * math.log10(flux[k])
@@ -50,13 +50,23 @@ def summed_tmag(labels, count, rows, columns, tmags):
 @helper
 def highest_pixels(image, labels, count):
     """The largest value of the image in each label from 1 to `count`; shape (count,)."""
-    out = np.full(count, -np.inf)
+    out = filled(count, -math.inf)
     for r in range(image.shape[0]):
         for c in range(image.shape[1]):
             k = labels[r, c] - 1
             if k >= 0:
                 out[k] = max(out[k], image[r, c])
     return out
+
+
+@helper
+def _median(values):
+    """Median of a few values, whose order changes; the function for many takes long to compile."""
+    shell_sort(values)
+    half = values.shape[0] // 2
+    if values.shape[0] % 2 == 1:
+        return values[half]
+    return (values[half - 1] + values[half]) / 2
 
 
 @helper
@@ -98,9 +108,9 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     steps = np.empty(n - 1)
     for k in range(n - 1):
         steps[k] = values[k + 1] - values[k]
-    if not abs(median(steps[: n - 1])) / image[peak, column] < ratio:
+    if not abs(_median(steps)) / image[peak, column] < ratio:
         return 0, 0
-    if not median(values[:n]) >= 0.5 * highest:
+    if not _median(values[:n]) >= 0.5 * highest:
         return 0, 0
     first = peak
     while first > 0 and significant[first - 1, column]:
@@ -133,25 +143,30 @@ def tidy_segments(image, segments, count, min_pixels):
     number : int
     """
     n_row, n_col = segments.shape
-    size = np.zeros(count + 1, dtype=np.int64)
-    for k in segments.flat:
-        size[k] += 1
-    new = np.zeros(count + 1, dtype=np.int32)
-    number = 0
-    for k in range(1, count + 1):
-        if size[k] >= max(min_pixels, 1):
-            number += 1
-            new[k] = number
-    kept = np.empty_like(segments)
+    size = np.empty(count + 1, dtype=np.int64)
+    for k in range(count + 1):
+        size[k] = 0
     for r in range(n_row):
         for c in range(n_col):
-            kept[r, c] = new[segments[r, c]]
-    labels = kept.copy()
+            size[segments[r, c]] += 1
+    # From here on the new numbers.
+    number = 0
+    size[0] = 0
+    for k in range(1, count + 1):
+        stays = size[k] >= min_pixels and size[k] > 0
+        number += 1 if stays else 0
+        size[k] = number if stays else 0
+    kept = np.empty((n_row, n_col), dtype=np.int32)
+    labels = np.empty((n_row, n_col), dtype=np.int32)
+    for r in range(n_row):
+        for c in range(n_col):
+            kept[r, c] = size[segments[r, c]]
+            labels[r, c] = kept[r, c]
     for r in range(1, n_row - 1):
         for c in range(1, n_col - 1):
             k = kept[r - 1, c]
             around = kept[r + 1, c] == k and kept[r, c - 1] == k and kept[r, c + 1] == k
-            if kept[r, c] == 0 and k > 0 and around and np.isfinite(image[r, c]):
+            if kept[r, c] == 0 and k > 0 and around and math.isfinite(image[r, c]):
                 labels[r, c] = k
     return labels, number
 
@@ -198,4 +213,4 @@ def extend_columns(image, significant, labels, count, rows, columns, tmags, brig
                     out[n, 1] = r
                     out[n, 2] = c
                     n += 1
-    return out[:n].copy()
+    return out[:n]

@@ -46,10 +46,10 @@ def stars_inside(rows, columns, mask):
     -------
     ndarray of bool, shape (N,)
     """
-    out = np.zeros(rows.shape[0], dtype=np.bool_)
+    out = np.empty(rows.shape[0], dtype=np.bool_)
     for k in range(rows.shape[0]):
         # Half pixels to the even one.
         row, column = np.rint(rows[k]), np.rint(columns[k])
-        if 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]:
-            out[k] = mask[int(row), int(column)]
+        inside = 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]
+        out[k] = inside and mask[np.int64(row), np.int64(column)]
     return out

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .filled import no_pixels
 from .jit import helper, kernel
 from .mask_cluster import disc, label_connected
 from .mask_saturated import highest_pixels, saturated_run, summed_tmag
@@ -38,26 +39,25 @@ def smooth(image, sigma):
         As `scipy.ndimage.gaussian_filter` with its defaults.
     """
     n_row, n_col = image.shape
-    reach = int(4.0 * sigma + 0.5)
-    if reach == 0:
-        return image.copy()
+    reach = np.int64(4.0 * sigma + 0.5)
     weight = np.empty(reach + 1)
-    for k in range(reach + 1):
-        weight[k] = math.exp(-0.5 * (k / sigma) ** 2)
+    weight[0] = 1.0
+    for k in range(1, reach + 1):
+        weight[k] = math.exp(-0.5 * ((k / sigma) * (k / sigma)))
     total = 0.0
     for k in range(reach + 1):
         total += weight[k]
     total = 2.0 * total - weight[0]
     for k in range(reach + 1):
         weight[k] /= total
-    half = np.empty_like(image)
+    half = np.empty((n_row, n_col))
     for r in range(n_row):
         for c in range(n_col):
             value = weight[0] * image[r, c]
             for k in range(1, reach + 1):
                 value += weight[k] * (image[_mirror(r - k, n_row), c] + image[_mirror(r + k, n_row), c])
             half[r, c] = value
-    out = np.empty_like(image)
+    out = np.empty((n_row, n_col))
     for r in range(n_row):
         for c in range(n_col):
             value = weight[0] * half[r, c]
@@ -147,18 +147,17 @@ def _nearest(position, height, row, column, reach):
 @helper
 def _alone(image, clusters, cluster, r0, r1, c0, c1):
     """A part of the image with nothing in it but one cluster."""
-    out = np.zeros((r1 - r0, c1 - c0))
+    out = np.empty((r1 - r0, c1 - c0))
     for r in range(r0, r1):
         for c in range(c0, c1):
-            if clusters[r, c] == cluster:
-                out[r - r0, c - c0] = image[r, c]
+            out[r - r0, c - c0] = image[r, c] if clusters[r, c] == cluster else 0.0
     return out
 
 
 @helper
 def _saturated(image, significant, clusters, cluster, highest, ratio):
     """Saturated pixels of one cluster, and those that they run into."""
-    out = np.zeros(image.shape, dtype=np.bool_)
+    out = no_pixels(image.shape[0], image.shape[1])
     for c in range(image.shape[1]):
         first, last = saturated_run(image, significant, clusters, cluster, c, highest, ratio)
         for r in range(first, last):
@@ -234,10 +233,10 @@ def watershed_markers(
         Saturated pixels as found in the unsplit clusters.
     """
     n_row, n_col = image.shape
-    marked = np.zeros((n_row, n_col), dtype=np.bool_)
-    candidates = np.zeros((n_row, n_col), dtype=np.bool_)
-    patches = np.zeros((n_row, n_col), dtype=np.bool_)
-    margin = int(4.0 * blur + 0.5) + 1
+    marked = no_pixels(n_row, n_col)
+    candidates = no_pixels(n_row, n_col)
+    patches = no_pixels(n_row, n_col)
+    margin = np.int64(4.0 * blur + 0.5) + 1
     furthest = max(reach, reach_bright) + 1.0
     sides = disc(1.0)
     boxes = _boxes(clusters, count)
@@ -250,10 +249,11 @@ def watershed_markers(
         c0, c1 = max(boxes[k, 2] - margin, 0), min(boxes[k, 3] + margin, n_col)
         flux = smooth(_alone(image, clusters, k + 1, r0, r1, c0, c1), blur)
         position, height = _local_maxima(flux, _lowest(flux) if flux.size == image.size else 0.0)
+        chosen = np.empty(position.shape[0], dtype=np.bool_)
         for m in range(position.shape[0]):
             position[m, 0] += r0
             position[m, 1] += c0
-        chosen = np.zeros(position.shape[0], dtype=np.bool_)
+            chosen[m] = False
         for s in range(first_from(rows, r0 - furthest), first_from(rows, r1 + furthest)):
             if c0 - furthest < columns[s] < c1 + furthest and tmags[s] == tmags[s]:
                 limit = reach_bright if tmags[s] <= bright_tmag else reach
@@ -337,7 +337,7 @@ def flood(image, inside, markers):
         The number of the marker that reached each pixel; 0 where none did.
     """
     n_row, n_col = image.shape
-    labels = np.zeros((n_row, n_col), dtype=np.int32)
+    labels = np.empty((n_row, n_col), dtype=np.int32)
     heights = np.empty(image.size)
     ages = np.empty(image.size, dtype=np.int64)
     pixels = np.empty(image.size, dtype=np.int64)
@@ -347,8 +347,9 @@ def flood(image, inside, markers):
     age = np.int64(0)
     for r in range(n_row):
         for c in range(n_col):
-            if markers[r, c] > 0 and inside[r, c]:
-                labels[r, c] = markers[r, c]
+            started = markers[r, c] > 0 and inside[r, c]
+            labels[r, c] = markers[r, c] if started else 0
+            if started:
                 _push(heights, ages, pixels, n, -image[r, c], r * n_col + c, age)
                 n += 1
                 age += 1

@@ -61,7 +61,7 @@ def median(values):
         scale = (_BINS - 1) / span
         counts[:] = 0
         for i in range(n):
-            bins[i] = int((0.5 * kept[i] - start) * scale)
+            bins[i] = np.int64((0.5 * kept[i] - start) * scale)
             counts[bins[i]] += 1
         chosen = 0
         while counts[chosen] <= rank:
@@ -70,7 +70,7 @@ def median(values):
         k = 0
         for i in range(n):
             kept[k] = kept[i]
-            k += int(bins[i] == chosen)
+            k += 1 if bins[i] == chosen else 0
         n = k
     insertion_sort(kept[:n])
     low = kept[rank]

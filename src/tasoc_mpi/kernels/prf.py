@@ -86,7 +86,7 @@ def prf_radius(
     return np.clip(np.ceil(radius), 4, _MAX_SIDE // 2).astype("i8")
 
 
-@helper(inline="always")
+@helper
 def _profile(first, n, position, sigma, out):
     """Share of a Gaussian in each of `n` pixels from the pixel `first` on, along one axis."""
     scale = 1.0 / (sigma * math.sqrt(2.0))

@@ -23,8 +23,8 @@ def _cubic_residual_std(x, y, weight):
     """Standard deviation about the weighted least-squares cubic polynomial of y over x in [-1, 1]."""
     # Legendre polynomials keep the normal equations well conditioned. All sums grow in one pass over the
     # points: one by one, each would wait for its own last addition at every point.
-    normal = np.zeros((4, 4))
-    right = np.zeros(4)
+    normal = np.empty((4, 4))
+    right = np.empty(4)
     n00 = n01 = n02 = n03 = 0.0
     n11 = n12 = n13 = n21 = n22 = n23 = n31 = n32 = n33 = 0.0
     r0 = r1 = r2 = r3 = 0.0

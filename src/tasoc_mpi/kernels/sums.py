@@ -34,10 +34,13 @@ def sum_pixels(images, errors, rows, columns):
         positive pixels, as indices of the arrays. NaN where there is none.
     """
     n_time = images.shape[2]
-    out = np.zeros((4, n_time))
+    out = np.empty((4, n_time))
     flux, variance, column_sum, row_sum = out[0], out[1], out[2], out[3]
-    weight = np.zeros(n_time)
-    empty = np.ones(n_time, dtype=np.bool_)
+    weight = np.empty(n_time)
+    empty = np.empty(n_time, dtype=np.bool_)
+    for t in range(n_time):
+        flux[t] = variance[t] = column_sum[t] = row_sum[t] = weight[t] = 0.0
+        empty[t] = True
     for k in range(rows.shape[0]):
         r = rows[k]
         c = columns[k]
@@ -131,7 +134,10 @@ def sum_lines(images, rows, columns):
     -------
     ndarray of float64, shape (T,)
     """
-    out = images[rows[0], columns[0]].astype(np.float64)
+    out = np.empty(images.shape[2])
+    first = images[rows[0], columns[0]]
+    for t in range(out.size):
+        out[t] = first[t]
     for k in range(1, rows.shape[0]):
         line = images[rows[k], columns[k]]
         for t in range(out.size):
@@ -158,7 +164,10 @@ def flagged_frames(flags, row_min, row_max, col_min, col_max, bit, never):
     ndarray of bool, shape (T,)
     """
     n_time = flags.shape[2]
-    seen = np.zeros(n_time, dtype=np.uint8)
+    seen = np.empty(n_time, dtype=np.bool_)
+    for t in range(n_time):
+        seen[t] = False
+    flag = np.uint8(bit)
     for r in range(row_min, row_max):
         for c in range(col_min, col_max):
             if never[r, c]:
@@ -167,11 +176,11 @@ def flagged_frames(flags, row_min, row_max, col_min, col_max, bit, never):
             any_flag = np.uint8(0)
             for t in range(n_time):
                 any_flag |= line[t]
-            never[r, c] = any_flag & np.uint8(bit) == 0
+            never[r, c] = any_flag & flag == 0
             if not never[r, c]:
                 for t in range(n_time):
-                    seen[t] |= line[t]
-    return (seen & np.uint8(bit)) != 0
+                    seen[t] |= line[t] & flag != 0
+    return seen
 
 
 @kernel

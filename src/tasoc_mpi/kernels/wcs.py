@@ -312,8 +312,8 @@ def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
         One matrix of `pack_projection`.
     crpix : ndarray, shape (2,)
         Reference pixel (column, row), 1-based as in FITS.
-    sip_a, sip_b : ndarray, shape (M, M)
-        SIP coefficients ``[p, q]`` of u^p v^q.
+    sip_a, sip_b : ndarray, shape (1, M, M)
+        SIP coefficients ``[0, p, q]`` of u^p v^q.
 
     Returns
     -------
@@ -321,7 +321,8 @@ def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
         (column, row), 0-based; NaN where a star has no place in the frame's plane.
     """
     n = ra.shape[0]
-    a, b = sip_a.reshape((1, *sip_a.shape)), sip_b.reshape((1, *sip_b.shape))
+    # Not the literal 0, for which the functions would be compiled once more.
+    frame = np.int64(0)
     out = np.empty((n, 2))
     for i in range(n):
         cos_dec = math.cos(math.radians(dec[i]))
@@ -335,7 +336,7 @@ def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
         if w > 0.0:
             tu = (p[0, 0] * sx + p[0, 1] * sy + p[0, 2] * sz) / w
             tv = (p[1, 0] * sx + p[1, 1] * sy + p[1, 2] * sz) / w
-            u, v = _invert_sip(tu, tv, a, b, 0, tu, tv)
+            u, v = _invert_sip(tu, tv, sip_a, sip_b, frame, tu, tv)
         out[i, 0] = u + crpix[0] - 1.0
         out[i, 1] = v + crpix[1] - 1.0
     return out
@@ -351,19 +352,20 @@ def pixel_to_plane(column, row, crpix, sip_a, sip_b):
     ----------
     column, row : ndarray, shape (N,)
     crpix : ndarray, shape (2,)
-    sip_a, sip_b : ndarray, shape (M, M)
+    sip_a, sip_b : ndarray, shape (1, M, M)
 
     Returns
     -------
     ndarray, shape (N, 2)
     """
     n = column.shape[0]
-    a, b = sip_a.reshape((1, *sip_a.shape)), sip_b.reshape((1, *sip_b.shape))
+    # As above.
+    frame = np.int64(0)
     out = np.empty((n, 2))
     for i in range(n):
         u = column[i] + 1.0 - crpix[0]
         v = row[i] + 1.0 - crpix[1]
-        fa, _, _, fb, _, _ = _polynomials(a, b, 0, u, v)
+        fa, _, _, fb, _, _ = _polynomials(sip_a, sip_b, frame, u, v)
         out[i, 0] = u + fa
         out[i, 1] = v + fb
     return out

@@ -189,7 +189,7 @@ def k2p2_masks(
     return K2P2Result(
         labels=labels,
         count=count,
-        extension=extension,
+        extension=extension.copy(),  # of the kernel's memory, which is larger
         mode=mode,
         mad=mad,
         threshold=threshold,

@@ -108,7 +108,7 @@ def checksums_hold(content: bytes) -> bool:
     """
     if len(content) % 4:
         content = content.ljust(-(-len(content) // 4) * 4, b"\0")
-    return int(sum_words(np.frombuffer(content, dtype=np.uint8))) % 0xFFFFFFFF == 0
+    return int(sum_words(np.frombuffer(content, dtype=np.uint32))) % 0xFFFFFFFF == 0
 
 
 @functools.cache
@@ -188,7 +188,8 @@ def corrected_bytes(
     written["FLUX_CORR"] = flux
     written["FLUX_CORR_ERR"] = flux_err
     written["QUALITY"] = table.photometry_quality | quality
-    sign_hdus(np.frombuffer(hdu, np.uint8), np.array([(0, len(head), place, len(hdu))]))
+    places = np.array([(0, len(head), place, len(hdu))])
+    sign_hdus(np.frombuffer(hdu, np.uint8), np.frombuffer(hdu, np.uint32), places)
     return b"".join((content[:start], hdu, content[end:]))
 
 

@@ -218,7 +218,7 @@ def read_series(
         chunk = np.frombuffer(buffer, row, count)
         chosen = keep(chunk)
         for name, place in images.items():
-            load_column(words, row.itemsize // 4, place, chosen, found[name], kept)
+            load_column(words, row.itemsize // 4, place, chosen, found[name].view(np.uint32), kept)
         if not chosen.all():
             chunk = chunk[chosen]
         for name, array in found.items():

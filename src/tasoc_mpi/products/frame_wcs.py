@@ -155,8 +155,8 @@ class FrameWCS:
             np.ascontiguousarray(dec, dtype="f8"),
             self.projection[frame],
             self.crpix[frame],
-            self.sip_a[frame],
-            self.sip_b[frame],
+            self.sip_a[frame][None],
+            self.sip_b[frame][None],
         )
 
     def sky(self, column: NDArray[np.float64], row: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
@@ -167,8 +167,8 @@ class FrameWCS:
             np.ascontiguousarray(np.atleast_1d(column), dtype="f8"),
             np.ascontiguousarray(np.atleast_1d(row), dtype="f8"),
             self.crpix[frame],
-            self.sip_a[frame],
-            self.sip_b[frame],
+            self.sip_a[frame][None],
+            self.sip_b[frame][None],
         )
         xi, eta = np.deg2rad(plane @ self.cd[frame].T).T
         return np.stack(from_tangent_plane(xi, eta, *self.crval[frame]), axis=-1)

@@ -91,7 +91,7 @@ def _content(lc: LightCurve) -> bytearray:
         place = end
     content = bytearray().join([*parts, extra])
     _fill_table(content, hdus[1][2], lc.columns)
-    sign_hdus(np.frombuffer(content, dtype=np.uint8), np.array(hdus))
+    sign_hdus(np.frombuffer(content, np.uint8), np.frombuffer(content, np.uint32), np.array(hdus))
     return content
 
 
@@ -111,18 +111,19 @@ def _places() -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
 
 def _fill_table(content: bytearray, start: int, columns: Mapping[str, NDArray[Any]]) -> None:
     """Write the columns into the table that begins at a byte."""
-    doubles, integers, singles = _places()
+    doubles, integers, floats = _places()
     n_rows = len(columns["time"])
-    rows = np.frombuffer(content, np.uint64, n_rows * _ROW.itemsize // 8, start)
-    (single, single_place) = next(iter(singles.items()))
+    rows = np.frombuffer(content, np.uint64, n_rows * _ROW.itemsize // 8, start).reshape(n_rows, -1)
+    wide = [np.ascontiguousarray(columns[name], np.float64).reshape(n_rows, -1) for name in doubles]
+    narrow = [np.ascontiguousarray(columns[name], np.int32) for name in integers]
+    narrow += [np.ascontiguousarray(columns[name], np.float32) for name in floats]
     store_columns(
-        rows.reshape(n_rows, -1),
-        tuple([np.ascontiguousarray(columns[name], np.float64).reshape(n_rows, -1) for name in doubles]),
+        rows,
+        rows.view(np.uint32),
+        tuple([column.view(np.uint64) for column in wide]),
         tuple(doubles.values()),
-        tuple([np.ascontiguousarray(columns[name], np.int32) for name in integers]),
-        tuple(integers.values()),
-        np.ascontiguousarray(columns[single], np.float64),
-        single_place,
+        tuple([column.view(np.uint32) for column in narrow]),
+        (*integers.values(), *floats.values()),
     )
 
 

@@ -58,7 +58,9 @@ def bleed(image, full_well):
     n_rows, n_columns = image.shape
     lost = 0.0
     excess = np.empty(n_rows)
-    full = np.zeros(n_columns, dtype=np.bool_)
+    full = np.empty(n_columns, dtype=np.bool_)
+    for c in range(n_columns):
+        full[c] = False
     for r in range(n_rows):
         for c in range(n_columns):
             full[c] |= image[r, c] > full_well
