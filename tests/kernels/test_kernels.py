@@ -16,7 +16,7 @@ from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel
 from tasoc_mpi.kernels.median import median
 from tasoc_mpi.kernels.statistics import light_curve_numbers, light_curve_statistics
-from tasoc_mpi.kernels.sums import flagged_frames, mean_image, sum_frames, sum_lines, sum_pixels
+from tasoc_mpi.kernels.sums import flagged_frames, mean_frame, sum_frames, sum_lines, sum_pixels
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
 # --- Positions ---------------------------------------------------------------------------------------
@@ -358,9 +358,9 @@ def test_numbers_are_of_good_points_and_positions_of_those_that_have_both():
     assert np.isnan([*numbers, *position]).all()
 
 
-def test_mean_image_leaves_out_what_is_not_finite():
-    images = np.ones((4, 1, 2), dtype="f4")
-    images[:, 0, 0] = [1.0, np.nan, 5.0, 100.0]
-    images[:, 0, 1] = [np.nan, np.inf, -np.inf, 1.0]
-    found = mean_image(images, np.array([True, True, True, False]))
-    np.testing.assert_array_equal(found, np.array([[3.0, np.nan]], dtype="f4"))
+def test_mean_frame_leaves_out_what_is_not_finite():
+    frames = np.ones((4, 2), dtype="f4")
+    frames[:, 0] = [1.0, np.nan, 5.0, 100.0]
+    frames[:, 1] = [np.nan, np.inf, -np.inf, 1.0]
+    found = mean_frame(frames, np.array([True, True, True, False]))
+    np.testing.assert_array_equal(found, np.array([3.0, np.nan], dtype="f4"))

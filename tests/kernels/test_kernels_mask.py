@@ -3,17 +3,24 @@
 import numpy as np
 import pytest
 from density_reference import reference_bandwidth, scipy_density, scipy_mode
-from helper_kernels import density_mode, saturated_run, scott_bandwidth, smooth, summed_tmag
+from helper_kernels import (
+    core_clusters,
+    density_mode,
+    extend_columns,
+    flood,
+    flux_threshold,
+    saturated_run,
+    scott_bandwidth,
+    smooth,
+    summed_tmag,
+    tidy_segments,
+    watershed_markers,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.segmentation import watershed
 from sklearn.cluster import DBSCAN
-
-from tasoc_mpi.kernels.mask_cluster import core_clusters
-from tasoc_mpi.kernels.mask_density import flux_threshold
-from tasoc_mpi.kernels.mask_saturated import extend_columns, tidy_segments
-from tasoc_mpi.kernels.mask_watershed import flood, watershed_markers
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 12)

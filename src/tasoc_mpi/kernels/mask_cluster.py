@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .filled import no_pixels
-from .jit import helper, kernel
+from .jit import helper
 
 __all__ = ["core_clusters", "disc", "label_connected"]
 
@@ -73,7 +73,7 @@ def label_connected(selected, offsets):
     return labels, count
 
 
-@kernel
+@helper
 def core_clusters(significant, min_points, radius):
     """Clusters of the core points of DBSCAN; its border points belong to none.
 

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from .filled import filled
-from .jit import helper, kernel
+from .jit import helper
 from .sorted_values import first_from, sort
 
 __all__ = ["density_mode", "flux_threshold", "scott_bandwidth"]
@@ -204,7 +204,7 @@ def density_mode(flux):
     return mode
 
 
-@kernel
+@helper
 def flux_threshold(image, trim, ceiling, sigmas):
     """Mode, spread and threshold of the positive flux of an image.
 

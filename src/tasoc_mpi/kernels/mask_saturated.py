@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .filled import filled
-from .jit import helper, kernel
+from .jit import helper
 from .sorted_values import order_of, shell_sort
 
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
@@ -121,7 +121,7 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     return first, last
 
 
-@kernel
+@helper
 def tidy_segments(image, segments, count, min_pixels):
     """Drop small segments, number the others anew, fill single holes.
 
@@ -171,7 +171,7 @@ def tidy_segments(image, segments, count, min_pixels):
     return labels, number
 
 
-@kernel
+@helper
 def extend_columns(image, significant, labels, count, rows, columns, tmags, bright_tmag, ratio):
     """Pixels that bright masks gain by following their saturated columns.
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .filled import no_pixels
-from .jit import helper, kernel
+from .jit import helper
 from .mask_cluster import disc, label_connected
 from .mask_saturated import highest_pixels, saturated_run, summed_tmag
 from .sorted_values import first_from, order_of
@@ -192,7 +192,7 @@ def _by_row(rows, columns, tmags):
     return ordered[0], ordered[1], ordered[2]
 
 
-@kernel
+@helper
 def watershed_markers(
     image, significant, clusters, count, rows, columns, tmags, blur, reach, reach_bright, bright_tmag, ratio
 ):
@@ -315,7 +315,7 @@ def _pop(heights, ages, pixels, n):
         i = first
 
 
-@kernel
+@helper
 def flood(image, inside, markers):
     """Watershed by flooding from markers (Meyer 1991), the highest pixels first.
 

@@ -161,6 +161,42 @@ def _variability(x, y, error, buffer):
     return _cubic_residual_std(x[:n], y[:n], error[:n]) / median(buffer[:n])
 
 
+@helper
+def _statistics(time, flux, error, good):
+    """See `light_curve_statistics`."""
+    # Loops: expressions of whole arrays and their functions would take seconds to compile.
+    x = np.empty(time.size)
+    y = np.empty(time.size)
+    e = np.empty(time.size)
+    buffer = np.empty(time.size)
+    places = np.empty(time.size, dtype=np.int64)
+    n = np.int64(0)
+    for t in range(time.size):
+        if good[t] and math.isfinite(flux[t]) and math.isfinite(time[t]):
+            x[n] = time[t]
+            y[n] = flux[t]
+            e[n] = error[t]
+            places[n] = t
+            n += 1
+    x, y, e = x[:n], y[:n], e[:n]
+    mean_flux = median(y)
+    if not (mean_flux > 0.0):
+        return mean_flux, math.nan, math.nan, math.nan, math.nan
+    for t in range(n):
+        y[t] = y[t] / mean_flux - 1.0
+        e[t] = e[t] / mean_flux
+    # Differences of adjacent points of the series: a missing point takes both of its own along.
+    pairs = np.int64(0)
+    for t in range(1, n):
+        buffer[pairs] = abs(y[t] - y[t - 1])
+        pairs += places[t] == places[t - 1] + 1
+    ptp = median(buffer[:pairs])
+    variance = _square_sum(y, n) / (n - 1) if n > 1 else math.nan
+    rms_hour = _rms_hour(x, y, buffer)
+    variability = _variability(x, y, e, buffer)
+    return mean_flux, variance, rms_hour, ptp, variability
+
+
 @kernel
 def light_curve_statistics(time, flux, error, good):
     """Diagnostics of a light curve over its good points.
@@ -193,37 +229,7 @@ def light_curve_statistics(time, flux, error, good):
     -----
     All but `mean_flux` are NaN where the median flux is not positive.
     """
-    # Loops: expressions of whole arrays and their functions would take seconds to compile.
-    x = np.empty(time.size)
-    y = np.empty(time.size)
-    e = np.empty(time.size)
-    buffer = np.empty(time.size)
-    places = np.empty(time.size, dtype=np.int64)
-    n = np.int64(0)
-    for t in range(time.size):
-        if good[t] and math.isfinite(flux[t]) and math.isfinite(time[t]):
-            x[n] = time[t]
-            y[n] = flux[t]
-            e[n] = error[t]
-            places[n] = t
-            n += 1
-    x, y, e = x[:n], y[:n], e[:n]
-    mean_flux = median(y)
-    if not (mean_flux > 0.0):
-        return mean_flux, math.nan, math.nan, math.nan, math.nan
-    for t in range(n):
-        y[t] = y[t] / mean_flux - 1.0
-        e[t] = e[t] / mean_flux
-    # Differences of adjacent points of the series: a missing point takes both of its own along.
-    pairs = np.int64(0)
-    for t in range(1, n):
-        buffer[pairs] = abs(y[t] - y[t - 1])
-        pairs += places[t] == places[t - 1] + 1
-    ptp = median(buffer[:pairs])
-    variance = _square_sum(y, n) / (n - 1) if n > 1 else math.nan
-    rms_hour = _rms_hour(x, y, buffer)
-    variability = _variability(x, y, e, buffer)
-    return mean_flux, variance, rms_hour, ptp, variability
+    return _statistics(time, flux, error, good)
 
 
 @helper
@@ -264,7 +270,7 @@ def light_curve_numbers(time, flux, error, centroid, good):
         n_good += good[t]
         n_flux += good[t] and math.isfinite(flux[t])
         n_error += good[t] and math.isfinite(error[t])
-    numbers = light_curve_statistics(time, flux, error, good)
+    numbers = _statistics(time, flux, error, good)
     return n_good, n_flux, n_error, numbers, _centroid_medians(centroid, good)
 
 

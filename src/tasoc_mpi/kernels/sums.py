@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
+from .filled import filled
 from .jit import kernel
 
-__all__ = ["flagged_frames", "mean_image", "sum_frames", "sum_lines", "sum_pixels"]
+__all__ = ["flagged_frames", "mean_frame", "sum_frames", "sum_lines", "sum_pixels"]
 
 
 @kernel
@@ -88,35 +89,28 @@ def sum_frames(images, errors, backgrounds, rows, columns):
     ndarray of float64, shape (5, T)
         As `sum_pixels`, and the background.
     """
-    n_time, n_rows, n_columns = images.shape
-    lines = images.reshape(n_time, n_rows * n_columns)
-    error_lines = errors.reshape(n_time, n_rows * n_columns)
-    background_lines = backgrounds.reshape(n_time, n_rows * n_columns)
-    pixels = rows * n_columns + columns
-    out = np.full((5, n_time), math.nan)
-    for t in range(n_time):
-        line, line_error, line_background = lines[t], error_lines[t], background_lines[t]
+    out = np.empty((5, images.shape[0]))
+    for t in range(images.shape[0]):
         flux = variance = weight = column_sum = row_sum = background = 0.0
         empty = True
-        for k in range(pixels.size):
-            value = np.float64(line[pixels[k]])
-            error = np.float64(line_error[pixels[k]])
+        for k in range(rows.size):
+            row, column = rows[k], columns[k]
+            value = np.float64(images[t, row, column])
+            error = np.float64(errors[t, row, column])
             positive = value if value > 0.0 else 0.0
             flux += value
             variance += error * error
             weight += positive
-            column_sum += columns[k] * positive
-            row_sum += rows[k] * positive
-            background += np.float64(line_background[pixels[k]])
+            column_sum += column * positive
+            row_sum += row * positive
+            background += np.float64(backgrounds[t, row, column])
             empty &= value == 0.0
+        known = not empty and math.isfinite(flux)
+        out[0, t] = flux if known else math.nan
+        out[1, t] = math.sqrt(variance) if known else math.nan
+        out[2, t] = column_sum / weight if known and weight > 0.0 else math.nan
+        out[3, t] = row_sum / weight if known and weight > 0.0 else math.nan
         out[4, t] = background
-        if empty or not math.isfinite(flux):
-            continue
-        out[0, t] = flux
-        out[1, t] = math.sqrt(variance)
-        if weight > 0.0:
-            out[2, t] = column_sum / weight
-            out[3, t] = row_sum / weight
     return out
 
 
@@ -184,32 +178,30 @@ def flagged_frames(flags, row_min, row_max, col_min, col_max, bit, never):
 
 
 @kernel
-def mean_image(images, used):
+def mean_frame(frames, used):
     """Mean over frames of the pixels that are finite, NaN where there are none.
 
     Parameters
     ----------
-    images : ndarray of float32, shape (T, R, C), C-contiguous
+    frames : ndarray of float32, shape (T, P), C-contiguous
+        The pixels of each frame.
     used : ndarray of bool, shape (T,)
         The frames.
 
     Returns
     -------
-    ndarray of float32, shape (R, C)
+    ndarray of float32, shape (P,)
     """
-    n_time, n_rows, n_columns = images.shape
-    lines = images.reshape(n_time, n_rows * n_columns)
-    total = np.zeros(n_rows * n_columns)
-    count = np.zeros(n_rows * n_columns)
-    for t in range(n_time):
+    total, count = filled(frames.shape[1], 0.0), filled(frames.shape[1], 0.0)
+    for t in range(frames.shape[0]):
         if used[t]:
-            line = lines[t]
+            line = frames[t]
             for p in range(line.size):
                 # A difference of 0: finite. It is computed for some pixels at once.
                 finite = line[p] - line[p] == np.float32(0.0)
                 total[p] += np.float64(line[p]) if finite else 0.0
                 count[p] += 1.0 if finite else 0.0
-    out = np.empty(n_rows * n_columns, dtype=np.float32)
+    out = np.empty(total.size, dtype=np.float32)
     for p in range(out.size):
         out[p] = total[p] / count[p] if count[p] > 0.0 else math.nan
-    return out.reshape(n_rows, n_columns)
+    return out

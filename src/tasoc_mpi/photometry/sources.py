@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags, exposures_reached
 from ..core.sphere import unit_vectors
-from ..kernels.sums import mean_image, sum_frames, sum_pixels
+from ..kernels.sums import mean_frame, sum_frames, sum_pixels
 from ..models.barycentre import ephemeris
 from ..models.motion import ImageMovementKernel
 from ..products.cube import BackgroundModel, Cube, PixelBackground
@@ -334,7 +334,7 @@ class TPFSource(Source):
         if not good.any():
             logger.warning("%s: no cadence of good quality; the sum image is the mean of all", tpf.path)
             good = np.ones_like(good)
-        self.sumimage = mean_image(tpf.flux, good)
+        self.sumimage = mean_frame(tpf.flux.reshape(len(good), -1), good).reshape(tpf.flux.shape[1:])
         self.wcs_header = _moved(tpf.wcs_header, {"CRPIX1": tpf.column_offset, "CRPIX2": tpf.row_offset})
 
     def index(self, starid: int) -> int:
