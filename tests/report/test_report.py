@@ -168,7 +168,7 @@ def test_reading_leaves_the_work_list_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nothing"], "nothing/todo.sqlite: no work list"),
+        (["nothing"], "nothing: no such folder"),
         (["here", "--output", "there"], "there: no such folder"),
         (["empty.sqlite"], "not an SQLite file"),
     ],

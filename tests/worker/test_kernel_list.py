@@ -82,6 +82,6 @@ def test_the_list_names_kernels_of_the_program():
     for name in ("simulate", "prepare", *METHODS, "prf", "cbv", "correct"):
         assert len(kernels_of([name])) > 3
     names = {kernel.py_func.__name__ for kernel, _ in kernels_of(["aperture"])}
-    assert {"sum_pixels", "sky_to_pixel_frames", "light_curve_statistics"} <= names
+    assert {"sum_pixels", "sky_to_pixel_frames", "light_curve_numbers"} <= names
     listed = json.loads((resources.files("tasoc_mpi.data") / "kernels.json").read_text("utf-8"))
     assert {name: len(kernels_of([name])) for name in listed} == {name: len(listed[name]) for name in listed}
