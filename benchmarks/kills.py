@@ -160,6 +160,7 @@ class Trial:
         count = dict.fromkeys(KINDS, 0)
         while sum(count.values()) < kills:
             job = self.start()
+            found: dict[str, list[int]] = {"everything": []}
             try:
                 survives = True
                 while survives and sum(count.values()) < kills:
@@ -224,7 +225,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ranks", type=int, default=3)
     parser.add_argument("--place", type=Path, default=Path("bench/kills"))
-    parser.add_argument("--wait", type=float, nargs=2, default=(1.0, 6.0), metavar=("MIN", "MAX"))
+    parser.add_argument("--wait", type=float, nargs=2, default=(0.2, 1.5), metavar=("MIN", "MAX"))
     args = parser.parse_args()
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     program = [sys.executable, "-m", "tasoc_mpi.cli", "--quiet", "run", str(args.folder), "--batch", "4"]
