@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError
 from ..core.input_files import WAY_OUT
-from ..kernels.fits_words import load_column
 from .fits_read import HDU, FITSReader, is_integer
 
 __all__ = ["Column", "read_series", "read_table", "table_columns"]
@@ -200,7 +199,8 @@ def read_series(
     found = {
         name: np.empty((rows, int(np.prod(columns[name].shape))), dtype) for name, dtype in wanted.items()
     }
-    # Columns of images are taken out by a kernel, a 32-bit word at a time.
+    # Columns of images are taken out by a kernel, a 32-bit word at a time. Pages and summaries, which only
+    # read tables, start without numba.
     images = {
         name: columns[name].offset // 4
         for name, array in found.items()
@@ -210,6 +210,8 @@ def read_series(
     }
     buffer = bytearray(max(1, min(rows, _CHUNK // row.itemsize)) * row.itemsize)
     words = np.frombuffer(buffer, np.uint32) if images else None
+    if images:
+        from ..kernels.fits_words import load_column
     done = kept = 0
     while done < rows:
         count = min(rows - done, len(buffer) // row.itemsize)
