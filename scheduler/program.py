@@ -48,9 +48,7 @@ logger = logging.getLogger(__name__)
 _SKIPPING = 3
 
 
-def run(
-    args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, trial: Trial | None = None
-) -> int:
+def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, trial: Trial) -> int:
     """Have the stars computed, publish the results and print a report.
 
     Parameters
@@ -63,7 +61,7 @@ def run(
         Ends the run early when it is requested.
     ranks : Ranks
         This rank is the first.
-    trial : callable, optional
+    trial : callable
         Computes a few stars, for a dry run.
 
     Returns
@@ -90,7 +88,7 @@ def run(
             print(f"Nothing to do: {path} has no star of this sector, camera or CCD.")
             return 0
         raise InputError(f"{path}: none of its {len(chosen)} rows fulfils the filters; loosen them")
-    if trial is not None:
+    if options.dry:
         _dry_run(options, worklist, chosen, ranks.node, trial)
         return 0
     output.mkdir(parents=True, exist_ok=True)

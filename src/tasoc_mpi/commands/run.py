@@ -56,11 +56,12 @@ def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None =
     def program(args: argparse.Namespace, computer: Any, stop: Any, ranks: Any) -> int:
         from ..scheduler.program import run
 
-        if not args.dry_run:
-            return run(args, computer, stop, ranks)
-        from ..worker.trial import compute_trial
+        def trial(tasks: Any) -> Any:
+            from ..worker.trial import compute_trial
 
-        return run(args, computer, stop, ranks, lambda tasks: compute_trial(args, photometry, tasks))
+            return compute_trial(args, photometry, tasks)
+
+        return run(args, computer, stop, ranks, trial)
 
     status = work_on_stars("run", args, program, photometry)
     if status or not args.correct or args.dry_run:
