@@ -8,7 +8,7 @@ import numpy as np
 
 from .filled import filled
 from .jit import helper
-from .sorted_values import order_of, shell_sort
+from .sorted_values import order_of, sort
 
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
 
@@ -62,7 +62,7 @@ def highest_pixels(image, labels, count):
 @helper
 def _median(values):
     """Median of a few values, whose order changes; the function for many takes long to compile."""
-    shell_sort(values)
+    sort(values)
     half = values.shape[0] // 2
     if values.shape[0] % 2 == 1:
         return values[half]

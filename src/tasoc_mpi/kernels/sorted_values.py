@@ -9,7 +9,7 @@ import numpy as np
 
 from .jit import helper
 
-__all__ = ["first_from", "insertion_sort", "order_of", "shell_sort", "sort"]
+__all__ = ["first_from", "insertion_sort", "order_of", "sort"]
 
 #: Parts of so few values are sorted by insertion.
 _FEW = 20
@@ -101,22 +101,6 @@ def sort(values):
         low = waiting[n, 0]
         high = waiting[n, 1]
     insertion_sort(values)
-
-
-@helper
-def shell_sort(values):
-    """Sort values without NaN in their array by Shell's method, which is compiled fast."""
-    n = values.shape[0]
-    gap = n
-    while gap > 1:
-        gap = gap * 5 // 11 if gap > 4 else 1
-        for k in range(gap, n):
-            value = values[k]
-            place = k
-            while place >= gap and values[place - gap] > value:
-                values[place] = values[place - gap]
-                place -= gap
-            values[place] = value
 
 
 @helper
