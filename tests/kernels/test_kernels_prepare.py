@@ -160,7 +160,7 @@ def test_rings() -> None:
     smooth = rng.uniform(90, 200, (40, 48)).astype("f4")
     inside = pixels[(pixels % 50) >= 2]
     places = inside // 50 * 48 + inside % 50 - 2
-    values = rings.ring_values(image.ravel()[inside], smooth, places.astype("u4"), 50.0)
+    values = rings.ring_values(image.ravel()[inside], smooth.ravel(), places.astype("u4"), 50.0)
     expected = image[:, 2:] - smooth + 50
     expected[expected <= 0] = np.nan
     np.testing.assert_allclose(values, expected[inside // 50, inside % 50 - 2], rtol=1e-5)

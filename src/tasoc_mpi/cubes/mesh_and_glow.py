@@ -109,7 +109,7 @@ def _radial_profile(
     rows, columns = geometry.ring_rectangle
     shape = (rows[1] - rows[0], columns[1] - columns[0])
     smooth = geometry.model(mesh[..., None]).frame(shape, 0, (rows[0], columns[0]))
-    values = rings.ring_values(pixels, smooth, geometry.places, pedestal)
+    values = rings.ring_values(pixels, smooth.ravel(), geometry.places, pedestal)
     if not starless:
         # The mode is that of the logarithms.
         values = np.log(values) * np.float32(1 / np.log(10))

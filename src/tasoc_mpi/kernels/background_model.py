@@ -238,8 +238,9 @@ def _row_nodes(left, dy, n, first, step, nodes, fractions):
     return low, high
 
 
-@kernel
-def add_background(frames, model, first, corner, factor):
+def add_background(
+    frames: NDArray[np.float32], model: BackgroundModel, first: int, corner: tuple[int, int], factor: float
+) -> None:
     """Add a multiple of the model to a rectangle of pixels of some frames.
 
     Parameters
@@ -253,9 +254,16 @@ def add_background(frames, model, first, corner, factor):
         0-based (row, column) of ``frames[:, 0, 0]`` in the array.
     factor : float
     """
+    # Its parts: the list of kernels (`data/kernels.json`) has no type for a named tuple.
+    _add_model(frames, *model, first, corner, factor)
+
+
+@kernel
+def _add_model(frames, mesh, box, radial, radial_first, radial_step, centre, origin, first, corner, factor):
+    """As `add_background`; in between are the fields of `BackgroundModel`."""
     n_frames, height, width = frames.shape
-    m, n = model.mesh.shape[:2]
-    k_nodes = model.radial.shape[0]
+    m, n = mesh.shape[0], mesh.shape[1]
+    k_nodes = radial.shape[0]
     wx = np.empty((4, width))
     places = np.empty(width, dtype=np.int64)
     # Columns between the middles of two boxes have the same four coefficients: first columns of such runs.
@@ -263,8 +271,9 @@ def add_background(frames, model, first, corner, factor):
     n_runs = 0
     w = np.empty(4)
     for c in range(width):
-        places[c] = _axis_weights(c + corner[1], model.box, n, w)
-        wx[:, c] = w
+        places[c] = _axis_weights(c + corner[1], box, n, w)
+        for i in range(4):
+            wx[i, c] = w[i]
         if c == 0 or places[c] != places[c - 1]:
             runs[n_runs] = c
             n_runs += 1
@@ -273,24 +282,27 @@ def add_background(frames, model, first, corner, factor):
     nodes = np.empty(width, dtype=np.int64)
     fractions = np.empty(width)
     # Two more nodes, which are zero, for pixels beyond the profile.
-    profiles = np.zeros((n_frames, k_nodes + 2))
+    profiles = np.empty((n_frames, k_nodes + 2))
     for k in range(n_frames):
-        profiles[k, :k_nodes] = model.radial[:, first + k]
+        for i in range(k_nodes):
+            profiles[k, i] = radial[i, first + k]
+        profiles[k, k_nodes] = profiles[k, k_nodes + 1] = 0.0
     # Four columns more than there are: weights of meshes of fewer boxes are zero there.
-    lines = np.zeros((n_frames, n + 4))
+    lines = np.empty((n_frames, n + 4))
     values = np.empty(width)
-    left = corner[1] + model.origin[1] - model.centre[1]
+    left = corner[1] + origin[1] - centre[1]
     for r in range(height):
-        i0 = _axis_weights(r + corner[0], model.box, m, w)
-        dy = r + corner[0] + model.origin[0] - model.centre[0]
+        i0 = _axis_weights(r + corner[0], box, m, w)
+        dy = r + corner[0] + origin[0] - centre[0]
         # Columns with a profile: those before `low` and those from `high` on.
-        low, high = _row_nodes(left, dy, k_nodes, model.radial_first, model.radial_step, nodes, fractions)
+        low, high = _row_nodes(left, dy, k_nodes, radial_first, radial_step, nodes, fractions)
         for k in range(n_frames):
             line = lines[k]
-            line[:] = 0.0
+            for j in range(n + 4):
+                line[j] = 0.0
             for i in range(min(4, m)):
                 for j in range(places[0], last):
-                    line[j] += w[i] * model.mesh[i0 + i, j, first + k]
+                    line[j] += w[i] * mesh[i0 + i, j, first + k]
         # A run's weights stay in the nearest cache for all frames.
         for q in range(n_runs):
             c0, c1 = runs[q], runs[q + 1]

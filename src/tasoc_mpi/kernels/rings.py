@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from .boxes import central_mean, sort
+from .filled import filled
 from .jit import helper, kernel
 
 __all__ = ["less_profile", "ring_levels", "ring_values"]
@@ -35,7 +36,8 @@ def _mode(values, n, density, smooth):
     high = np.float64(values[(9 * n) // 10]) + 3.0 * width
     bins = min(int(5.0 * (high - low) / width) + 2, density.shape[0])
     step = (high - low) / (bins - 1)
-    density[:bins] = 0.0
+    for j in range(bins):
+        density[j] = 0.0
     for i in range(n):
         x = (values[i] - low) / step
         j = math.floor(x)
@@ -73,7 +75,7 @@ def ring_values(values, smooth, places, level):
     ----------
     values : ndarray of float32, shape (P,)
         Pixels of the rings; NaN where one is not to be used.
-    smooth : ndarray of float32, shape (H, W)
+    smooth : ndarray of float32, shape (H * W,)
         The smooth sky in a rectangle that holds all of them.
     places : ndarray of uint32, shape (P,)
         0-based flat indices of the pixels in the rectangle.
@@ -83,11 +85,10 @@ def ring_values(values, smooth, places, level):
     -------
     ndarray of float32, shape (P,)
     """
-    sky = smooth.ravel()
     out = np.empty(values.shape[0], dtype=np.float32)
     for i in range(values.shape[0]):
-        v = values[i] - sky[places[i]] + level
-        out[i] = v if v > 0.0 else np.nan
+        v = values[i] - smooth[places[i]] + level
+        out[i] = v if v > 0.0 else math.nan
     return out
 
 
@@ -149,12 +150,13 @@ def ring_levels(values, starts, fewest, sigma, starless):
     ndarray, shape (K,)
         NaN where a ring has too few values.
     """
-    out = np.full(starts.shape[0] - 1, np.nan)
+    out = filled(starts.shape[0] - 1, math.nan)
     density = np.empty(4096)
     smooth = np.empty(4096)
     finite = np.empty(values.shape[0], dtype=np.float32)
     for k in range(out.shape[0]):
-        n = 0
+        # Not the literal, for which `_mode` would be compiled once more.
+        n = np.int64(0)
         for i in range(starts[k], starts[k + 1]):
             finite[n] = values[i]
             n += 1 if math.isfinite(values[i]) else 0
