@@ -27,8 +27,9 @@ def test_what_a_step_uses_is_compiled_before_it(simulated, tmp_path):
     """Whatever numba compiles or loads for a step stands in the list of `tasoc-mpi compile`."""
     (tmp_path / "input").mkdir()
     folder = simulated.copy(tmp_path / "input")
+    (folder / "ffi").symlink_to(simulated.folder / "ffi")
     script = Path(__file__).parents[2] / "benchmarks" / "record_kernels.py"
-    names = ["aperture", "linpsf", "halo", "cbv", "correct"]
+    names = ["prepare", "aperture", "linpsf", "halo", "cbv", "correct"]
     # Functions that a kernel calls are not seen any more when it comes from the cache.
     subprocess.run([sys.executable, "-m", "tasoc_mpi.worker.kernel_list", "30", *names], check=True)
     call = [sys.executable, str(script), "--use", str(folder), *names]
