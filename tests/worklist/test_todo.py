@@ -221,7 +221,7 @@ def test_another_database(tmp_path):
 def test_values_of_the_wrong_kind(todo):
     with contextlib.closing(sqlite3.connect(todo)) as conn, conn:
         conn.execute("UPDATE todolist SET camera = 'left' WHERE priority = 2")
-    with pytest.raises(InputError, match="wrong kind"):
+    with pytest.raises(InputError, match=r"wrong kind \(priority 2: camera is 'left'\)"):
         load_todo(todo)
 
 

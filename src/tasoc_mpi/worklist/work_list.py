@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,20 +31,22 @@ _ROWS_AT_ONCE = 20_000
 #: The columns that identify a star's row.
 _IDENTITY = ["priority", "starid", "sector", "camera", "ccd", "cadence", "datasource"]
 
-#: Conditions for a row that no work list of this program holds; NULL is none of them.
-_WRONG = (
-    *(f"typeof({name}) != 'integer'" for name in ("priority", "starid", "sector", "camera", "ccd")),
-    "typeof({cadence}) != 'integer'",
-    "starid < 0",
-    "sector NOT BETWEEN 0 AND 9999 OR camera NOT BETWEEN 0 AND 7 OR ccd NOT BETWEEN 0 AND 7",
-    "{cadence} NOT BETWEEN 0 AND 99999",
-    "typeof(datasource) != 'text' OR length(CAST(datasource AS BLOB)) NOT BETWEEN 1 AND 24",
-    "typeof(method) NOT IN ('text', 'null') OR length(CAST(method AS BLOB)) > 16",
-    "typeof(tmag) NOT IN ('real', 'integer', 'null')",
-    "typeof(status) NOT IN ('integer', 'null') OR status NOT BETWEEN 0 AND 6",
-    "typeof(cbv_area) NOT IN ('integer', 'null') OR cbv_area NOT BETWEEN -2147483648 AND 2147483647",
-    "typeof({tile}) NOT IN ('integer', 'null') OR {tile} NOT BETWEEN -1 AND 2147483647",
-)
+_INTEGER = "typeof({0}) != 'integer'"
+#: Columns, and conditions for a value that no work list of this program holds; NULL is none of them.
+_WRONG = {
+    "priority": _INTEGER,
+    "starid": f"{_INTEGER} OR {{0}} < 0",
+    "sector": f"{_INTEGER} OR {{0}} NOT BETWEEN 0 AND 9999",
+    "camera": f"{_INTEGER} OR {{0}} NOT BETWEEN 0 AND 7",
+    "ccd": f"{_INTEGER} OR {{0}} NOT BETWEEN 0 AND 7",
+    "cadence": f"{_INTEGER} OR {{0}} NOT BETWEEN 0 AND 99999",
+    "datasource": "typeof({0}) != 'text' OR length(CAST({0} AS BLOB)) NOT BETWEEN 1 AND 24",
+    "method": "typeof({0}) NOT IN ('text', 'null') OR length(CAST({0} AS BLOB)) > 16",
+    "tmag": "typeof({0}) NOT IN ('real', 'integer', 'null')",
+    "status": "typeof({0}) NOT IN ('integer', 'null') OR {0} NOT BETWEEN 0 AND 6",
+    "cbv_area": "typeof({0}) NOT IN ('integer', 'null') OR {0} NOT BETWEEN -2147483648 AND 2147483647",
+    "tile": "typeof({0}) NOT IN ('integer', 'null') OR {0} NOT BETWEEN -1 AND 2147483647",
+}
 
 #: Values that stand for NULL.
 _NULL = {"method": "''", "status": f"{STATUS.UNKNOWN:d}", "tile": "-1"}
@@ -184,10 +187,7 @@ def _read_rows(
 ) -> tuple[NDArray[np.void], NDArray[np.int8], NDArray[np.int32]]:
     """Rows of TASK_DTYPE with their statuses and tiles."""
     source, expressions = todolist_columns(conn)
-    wrong = " OR ".join(f"({condition})" for condition in _WRONG).format(**expressions)
-    bad = conn.execute(f"SELECT priority FROM {source} WHERE {wrong} LIMIT 1").fetchone()
-    if bad:
-        raise _wrong_kind(path, f"priority {str(bad[0])[:30]}")
+    _check_kinds(conn, path, source, expressions)
     (count,) = conn.execute("SELECT COUNT(*) FROM todolist").fetchone()
     if not count:
         raise InputError(f"{path}: no stars in the work list; check the catalogs and run `tasoc-mpi todo`")
@@ -211,6 +211,19 @@ def _read_rows(
         raise InputError(f"{path}: two rows have the same priority; make it anew with `tasoc-mpi todo`")
     status[status == STATUS.STARTED] = STATUS.UNKNOWN
     return rows, status, tile
+
+
+def _check_kinds(conn: sqlite3.Connection, path: Path, source: str, expressions: Mapping[str, str]) -> None:
+    """Raise InputError for a value of the wrong kind; it names the row, the column and the value."""
+    wrong = {name: f"({condition.format(expressions[name])})" for name, condition in _WRONG.items()}
+    # One pass where all is well, as it nearly always is.
+    if conn.execute(f"SELECT 1 FROM {source} WHERE {' OR '.join(wrong.values())} LIMIT 1").fetchone() is None:
+        return
+    for name, condition in wrong.items():
+        query = f"SELECT priority, {expressions[name]} FROM {source} WHERE {condition} LIMIT 1"
+        if (bad := conn.execute(query).fetchone()) is not None:
+            priority, value = (f"{part!r:.30}" for part in bad)
+            raise _wrong_kind(path, f"priority {priority}: {name} is {value.replace('None', 'NULL')}")
 
 
 def _wrong_kind(path: Path, what: str) -> InputError:
