@@ -169,8 +169,13 @@ def prf_image(shape, origin, rows, columns, fluxes, scales, radius):
     return image
 
 
-@kernel
-def add_wings(image, origin, rows, columns, fluxes):
+def add_wings(
+    image: NDArray[np.float32],
+    origin: tuple[float, float],
+    rows: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    fluxes: NDArray[np.float64],
+) -> None:
     """Add the wings of stars to an image: F b / (2 pi (b^2 + r^2)^(3/2)) with b = `FAR_CORE`.
 
     Parameters
@@ -184,14 +189,16 @@ def add_wings(image, origin, rows, columns, fluxes):
     fluxes : ndarray, shape (N,)
         Light in the wings, e-/s.
     """
-    n_rows, n_columns = image.shape
-    for k in range(rows.shape[0]):
-        y, x = rows[k] - origin[0], columns[k] - origin[1]
-        if not (math.isfinite(y) and math.isfinite(x) and fluxes[k] > 0.0):
+    for y, x, flux in zip(
+        (rows - origin[0]).tolist(), (columns - origin[1]).tolist(), fluxes.tolist(), strict=True
+    ):
+        if not (math.isfinite(y) and math.isfinite(x) and flux > 0.0):
             continue
-        scale = fluxes[k] * FAR_CORE / (2.0 * math.pi)
+        scale = flux * FAR_CORE / (2.0 * math.pi)
         reach = math.ceil((scale / FAR_LIMIT) ** (1.0 / 3.0))
-        for r in range(max(math.floor(y) - reach, 0), min(math.floor(y) + reach + 1, n_rows)):
-            for c in range(max(math.floor(x) - reach, 0), min(math.floor(x) + reach + 1, n_columns)):
-                square = FAR_CORE * FAR_CORE + (r - y) ** 2 + (c - x) ** 2
-                image[r, c] += scale / (square * math.sqrt(square))
+        r, c = (
+            np.arange(max(math.floor(place) - reach, 0), min(math.floor(place) + reach + 1, size))
+            for place, size in zip((y, x), image.shape, strict=True)
+        )
+        square = (FAR_CORE * FAR_CORE + (r - y) ** 2)[:, None] + (c - x) ** 2
+        image[np.ix_(r, c)] += scale / (square * np.sqrt(square))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels.jit import kernel
-
-__all__ = ["FULL_WELL", "add_cosmics", "add_noise", "add_sky", "add_sky_series", "bleed"]
+__all__ = ["FULL_WELL", "add_cosmics", "add_noise", "add_sky", "bleed"]
 
 #: A pixel holds no more than this, e-/s (200,000 electrons in a read of 2 s).
 FULL_WELL = 1.0e5
@@ -19,33 +15,29 @@ COSMIC_RATE = 1e-5 / 1800.0
 COSMIC_CHARGE = 4.0e4
 
 
-@kernel
-def add_sky(image, patterns, levels):
-    """Add the sky to an image.
+def add_sky(images: NDArray[np.float32], patterns: NDArray[np.float32], levels: NDArray[np.float64]) -> None:
+    """Add the sky to images.
 
     Parameters
     ----------
-    image : ndarray of float32, shape (R, C)
+    images : ndarray of float32, shape (..., R, C)
         Changed in place.
     patterns : ndarray of float32, shape (K, R, C)
-    levels : ndarray, shape (K,)
+    levels : ndarray, shape (..., K)
         e-/s.
     """
-    for r in range(image.shape[0]):
-        for c in range(image.shape[1]):
-            value = 0.0
-            for k in range(patterns.shape[0]):
-                value += levels[k] * patterns[k, r, c]
-            image[r, c] += value
+    sky = np.zeros(images.shape)
+    for k, pattern in enumerate(patterns):
+        sky += levels[..., k, None, None] * pattern
+    images += sky
 
 
-@kernel
-def bleed(image, full_well):
+def bleed(images: NDArray[np.float32], full_well: float) -> float:
     """Spread charge above the full well along the columns, half of it up and half of it down.
 
     Parameters
     ----------
-    image : ndarray of float32, shape (R, C)
+    images : ndarray of float32, shape (..., R, C)
         Changed in place.
     full_well : float
         e-/s.
@@ -53,43 +45,28 @@ def bleed(image, full_well):
     Returns
     -------
     float
-        Charge that left the image at its lower and upper edge, e-/s.
+        Charge that left the images at their lower and upper edges, e-/s.
     """
-    n_rows, n_columns = image.shape
+    full = (images > full_well).any(axis=-2)
+    if not full.any():
+        return 0.0
+    # Few columns are full: they are taken out, row by row.
+    rows = np.moveaxis(images, -2, 0)
+    light = rows[:, full]
+    well = np.float64(full_well)
+    excess = np.maximum(light - well, 0.0)
+    light[excess > 0.0] = well
     lost = 0.0
-    excess = np.empty(n_rows)
-    full = np.empty(n_columns, dtype=np.bool_)
-    for c in range(n_columns):
-        full[c] = False
-    for r in range(n_rows):
-        for c in range(n_columns):
-            full[c] |= image[r, c] > full_well
-    for c in range(n_columns):
-        if not full[c]:
-            continue
-        for r in range(n_rows):
-            excess[r] = max(image[r, c] - full_well, 0.0)
-            if excess[r] > 0.0:
-                image[r, c] = full_well
-        for direction in (1, -1):
-            carried = 0.0
-            for i in range(n_rows):
-                r = i if direction == 1 else n_rows - 1 - i
-                carried += 0.5 * excess[r]
-                taken = min(carried, max(full_well - image[r, c], 0.0))
-                image[r, c] += taken
-                carried -= taken
-            lost += carried
+    for order in (range(len(light)), reversed(range(len(light)))):
+        carried = np.zeros(light.shape[1])
+        for r in order:
+            carried += 0.5 * excess[r]
+            taken = np.minimum(carried, np.maximum(well - light[r], 0.0))
+            light[r] += taken
+            carried -= taken
+        lost += float(carried.sum())
+    rows[:, full] = light
     return lost
-
-
-@kernel
-def _add_noise(image, error, normal, exposure, read_variance):
-    for r in range(image.shape[0]):
-        for c in range(image.shape[1]):
-            sigma = math.sqrt(max(image[r, c], 0.0) / exposure + read_variance)
-            error[r, c] = sigma
-            image[r, c] += sigma * normal[r, c]
 
 
 def add_noise(
@@ -119,10 +96,11 @@ def add_noise(
     ndarray of float32, shape (R, C)
         Standard deviation, e-/s: with thousands of electrons a pixel, Poisson noise is normal.
     """
-    error = np.empty_like(image)
-    normal = np.zeros_like(image) if rng is None else rng.standard_normal(image.shape, dtype=np.float32)
-    _add_noise(image, error, normal, exposure, reads * read_noise**2 / exposure**2)
-    return error
+    light = np.maximum(image.astype("f8"), 0.0)
+    sigma = np.sqrt(light / exposure + reads * read_noise**2 / exposure**2)
+    if rng is not None:
+        image += sigma * rng.standard_normal(image.shape, dtype=np.float32)
+    return sigma.astype("f4")
 
 
 def add_cosmics(image: NDArray[np.float32], rng: np.random.Generator, seconds: float, exposure: float) -> int:
@@ -154,22 +132,3 @@ def add_cosmics(image: NDArray[np.float32], rng: np.random.Generator, seconds: f
         hit = (r >= 0) & (r < image.shape[0]) & (c >= 0) & (c < image.shape[1])
         image[r[hit], c[hit]] += charges[i]
     return n
-
-
-@kernel
-def add_sky_series(images, patterns, levels, full_well):
-    """Sky and bleeding in a series of small images.
-
-    Parameters
-    ----------
-    images : ndarray of float32, shape (T, R, C)
-        Stars; changed in place.
-    patterns : ndarray of float32, shape (K, R, C)
-    levels : ndarray, shape (T, K)
-        e-/s.
-    full_well : float
-        e-/s.
-    """
-    for t in range(images.shape[0]):
-        add_sky(images[t], patterns, levels[t])
-        bleed(images[t], full_well)

@@ -14,7 +14,7 @@ from ..products.frame_wcs import FrameWCS
 from . import mission_cards as mission
 from . import tpf_cards
 from .options import SimulationOptions
-from .render import FULL_WELL, add_cosmics, add_noise, add_sky_series
+from .render import FULL_WELL, add_cosmics, add_noise, add_sky, bleed
 from .response import draw
 from .scene import Observation, Scene
 from .sky import sky_levels, sky_patterns
@@ -25,6 +25,8 @@ __all__ = ["tpf_bytes", "tpf_name", "tpf_size"]
 
 #: Rows above and below the stamp of a saturated star that are simulated with it.
 SATURATED_PADDING = 60
+#: Images that get sky, and bleed, at once.
+_AT_ONCE = 1000
 
 
 def tpf_name(options: SimulationOptions, starid: int, date: str) -> str:
@@ -136,7 +138,10 @@ def _expected(
     for t in range(n):
         focus = observation.exposures.focus[t]
         draw(scene.response, members, images[t], (row, stamp.column), positions[t], fluxes[t], focus)
-    add_sky_series(images, patterns, levels, FULL_WELL)
+    for first in range(0, n, _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        add_sky(images[some], patterns, levels[some])
+        bleed(images[some], FULL_WELL)
     inner = slice(padding, padding + stamp.rows)
     sky = np.einsum("tk,krc->trc", levels, patterns[:, inner].astype("f8")).astype("f4")
     return np.ascontiguousarray(images[:, inner]), sky, positions[:, np.searchsorted(members, stamp.star)]
