@@ -204,7 +204,9 @@ def _try(results: RunResults, candidates: list[NDArray[np.int64]], trial: Trial)
         if status not in (STATUS.OK, STATUS.WARNING):
             starid = rows["starid"][results.worklist.find(np.array([priority]))[0]]
             reason = one_line((message or "").strip().splitlines()[-1] if message else "no message")
-            return tried, f"failed: TIC {starid}: {reason[:_LONGEST]}"
+            if len(reason) > _LONGEST:
+                reason = f"{reason[:_LONGEST]} ..."
+            return tried, f"failed: TIC {starid}: {reason}"
     return tried, ""
 
 
