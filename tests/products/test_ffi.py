@@ -176,12 +176,19 @@ def test_not_what_it_should_be(tmp_path: Path) -> None:
     other_sector = tmp_path / "sector" / ffi_name(0, sector=31)
     other_sector.parent.mkdir()
     shutil.copy(good, other_sector)
+    no_camera = tmp_path / "camera" / good.name
+    no_camera.parent.mkdir()
+    with fits.open(good) as hdus:
+        for hdu in hdus:
+            hdu.header.remove("CAMERA", ignore_missing=True)
+        hdus.writeto(no_camera)
     no_science = write_ffi(tmp_path / "outside", 0, pixels((5, 30)), first=(0, 0))
     sizes = write_ffi(tmp_path / "sizes", 0, pixels((20, 30)), pixels((20, 31)))
     for path, words in (
         (text, "not a FITS file"),
-        (other_ccd, "CCD 1"),
-        (other_sector, "sector 30"),
+        (other_ccd, "CCD is 1 in its header, not 2 as its name says"),
+        (other_sector, "SECTOR is 30 in its header, not 31"),
+        (no_camera, "no CAMERA in its header"),
         (no_science, "no science pixels"),
         (sizes, "uncertainties have 20 x 31"),
     ):

@@ -124,7 +124,7 @@ def test_cube(tmp_path: Path, seconds: int) -> None:
 @pytest.mark.parametrize(
     ("cards", "words"),
     [
-        ({"CAMNUM": 2}, "camera 2, CCD 1"),
+        ({"CAMNUM": 2}, "CAMNUM is 2 in its header, not 1 as its name says"),
         ({"UNITS": "adu"}, "in adu"),
         ({"STARTTJD": None}, "STARTTJD"),
         ({"ENDTJD": START + 0.1}, "not 200, 600 or 1800"),

@@ -299,7 +299,7 @@ def _check_settings(found: Sequence[FrameFacts]) -> None:
 
 
 def _word(value: object) -> object:
-    return "missing" if value is None else value
+    return "missing" if value is None or value == "" else value
 
 
 def _check_regions(found: Sequence[FrameFacts]) -> None:

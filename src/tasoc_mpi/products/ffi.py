@@ -19,6 +19,7 @@ from .ffi_info import (
     SCIENCE_COLUMNS,
     SCIENCE_ROWS,
     FFIInfo,
+    check_ccd,
     ffi_info,
     is_tica_name,
     name_time,
@@ -100,12 +101,9 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
             error = reader.error(image)
             reader.check_size(image.end if error is None else error.end)
     header = {**primary.values, **hdu.values}
-    sector = header.get("SECTOR")
-    if sector not in (None, name[0]) or (header.get("CAMERA"), header.get("CCD")) != name[1:3]:
-        raise InputError(
-            f"{path}: its header is of sector {sector}, camera {header.get('CAMERA')}, CCD "
-            f"{header.get('CCD')}, not what its name says; {WAY_OUT}"
-        )
+    check_ccd(path, {key: header.get(key) for key in ("CAMERA", "CCD")}, name[1:3])
+    if header.get("SECTOR") is not None:  # Frames of the mission do not say it.
+        check_ccd(path, {"SECTOR": header["SECTOR"]}, name[:1])
     return ffi_info(path, name[:3], header, hdu.cards, image, error=error, compressed=reader.compressed)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = [
     "PixelReader",
     "cadence_seconds",
     "card_number",
+    "check_ccd",
     "ffi_info",
     "is_tica_name",
     "name_time",
@@ -225,6 +226,17 @@ def name_time(name: str) -> float:
     except ValueError:
         begin = None
     return np.nan if begin is None else (begin - _YEAR_2000).total_seconds() / 86400
+
+
+def check_ccd(path: Path, header: Mapping[str, Any], name: Sequence[object]) -> None:
+    """Raise InputError unless the cards of a frame say what its name says, in the order of the name."""
+    for (key, value), expected in zip(header.items(), name, strict=True):
+        if value is None:
+            raise InputError(f"{path}: no {key} in its header; {WAY_OUT}")
+        if value != expected:
+            raise InputError(
+                f"{path}: {key} is {value} in its header, not {expected} as its name says; {WAY_OUT}"
+            )
 
 
 def science_pixels(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..core.errors import InputError
 from ..core.quality import TESSQualityFlags
 from ..core.times import BTJD_ZERO, DAY
-from .ffi_info import FFIInfo, card_number, ffi_info, parse_ffi_name, science_pixels
+from .ffi_info import FFIInfo, card_number, check_ccd, ffi_info, parse_ffi_name, science_pixels
 from .fits_read import HDU, WAY_OUT, Extension, FITSReader, float_image
 
 __all__ = ["scan_tica"]
@@ -97,10 +97,7 @@ def scan_tica(path: str | os.PathLike[str]) -> FFIInfo:
             reader.check_size(image.stop)
     values = hdu.values
     camera, ccd = (values.get(key, values.get(old)) for key, old in (("CAMNUM", "CAM"), ("CCDNUM", "CCD")))
-    if (camera, ccd) != name[1:3]:
-        raise InputError(
-            f"{path}: its header is of camera {camera}, CCD {ccd}, not what its name says; {WAY_OUT}"
-        )
+    check_ccd(path, {"CAMNUM": camera, "CCDNUM": ccd}, name[1:3])
     header, pixels = _translated(path, values, name)
     return ffi_info(
         path,
