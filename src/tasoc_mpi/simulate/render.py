@@ -56,17 +56,23 @@ def bleed(images: NDArray[np.float32], full_well: float) -> float:
     well = np.float64(full_well)
     excess = np.maximum(light - well, 0.0)
     light[excess > 0.0] = well
-    lost = 0.0
-    for order in (range(len(light)), reversed(range(len(light)))):
-        carried = np.zeros(light.shape[1])
-        for r in order:
-            carried += 0.5 * excess[r]
-            taken = np.minimum(carried, np.maximum(well - light[r], 0.0))
-            light[r] += taken
-            carried -= taken
-        lost += float(carried.sum())
+    lost = _pour(light, excess, well) + _pour(light[::-1], excess[::-1], well)
     rows[:, full] = light
     return lost
+
+
+def _pour(light: NDArray[np.float32], excess: NDArray[np.float64], well: np.float64) -> float:
+    """Let half of the excess flow towards the last row; returns what leaves it. Both are of shape (R, N)."""
+    (sources,) = np.nonzero(excess.any(axis=1))
+    carried = np.zeros(light.shape[1])
+    for r in range(sources[0], len(light)):
+        carried += 0.5 * excess[r]
+        taken = np.minimum(carried, np.maximum(well - light[r], 0.0))
+        light[r] += taken
+        carried -= taken
+        if r >= sources[-1] and not carried.any():
+            break
+    return float(carried.sum())
 
 
 def add_noise(
