@@ -19,8 +19,7 @@ __all__ = [
     "TOGETHER",
     "pack_projection",
     "pixel_to_plane",
-    "sky_to_pixel_frames",
-    "sky_to_pixel_stars",
+    "sky_to_pixel",
     "sky_to_pixel_together",
 ]
 
@@ -152,54 +151,49 @@ def _invert_sip(target_u, target_v, a, b, t, u, v):
 
 
 @kernel
-def sky_to_pixel_frames(ra, dec, projection, crpix, sip_a, sip_b, good):
-    """Position of one star in every frame.
+def sky_to_pixel(ra, dec, projection, crpix, sip_a, sip_b, good):
+    """Positions of stars in every frame.
 
     Parameters
     ----------
-    ra, dec : float
-        Of the star, degrees.
+    ra, dec : ndarray, shape (N,)
+        Of the stars, degrees.
     projection : ndarray, shape (T, 3, 3)
         From `pack_projection`.
     crpix : ndarray, shape (T, 2)
         Reference pixel (column, row), 1-based as in FITS.
-    sip_a, sip_b : ndarray, shape (T, N, N)
+    sip_a, sip_b : ndarray, shape (T, M, M)
         SIP coefficients ``[p, q]`` of u^p v^q.
     good : ndarray of bool, shape (T,)
         Frames whose WCS can be used.
 
     Returns
     -------
-    ndarray, shape (T, 2)
-        (column, row), 0-based; NaN in bad frames and where the star has no place.
+    ndarray, shape (N, T, 2)
+        (column, row), 0-based; NaN in bad frames and where a star has no place.
     """
-    n = crpix.shape[0]
-    out = np.empty((n, 2))
-    cos_dec = math.cos(math.radians(dec))
-    sx = cos_dec * math.cos(math.radians(ra))
-    sy = cos_dec * math.sin(math.radians(ra))
-    sz = math.sin(math.radians(dec))
-    u = math.nan
-    v = math.nan
-    for t in range(n):
-        if not good[t]:
-            out[t, 0] = math.nan
-            out[t, 1] = math.nan
-            continue
-        w = projection[t, 2, 0] * sx + projection[t, 2, 1] * sy + projection[t, 2, 2] * sz
-        if not (w > 0.0):
-            out[t, 0] = math.nan
-            out[t, 1] = math.nan
-            continue
-        tu = (projection[t, 0, 0] * sx + projection[t, 0, 1] * sy + projection[t, 0, 2] * sz) / w
-        tv = (projection[t, 1, 0] * sx + projection[t, 1, 1] * sy + projection[t, 1, 2] * sz) / w
-        # The last frame's answer is some 0.01 px away: one step is then enough.
-        if not (abs(u - tu) < 200.0 and abs(v - tv) < 200.0):
-            u = tu
-            v = tv
-        u, v = _invert_sip(tu, tv, sip_a, sip_b, t, u, v)
-        out[t, 0] = u + crpix[t, 0] - 1.0
-        out[t, 1] = v + crpix[t, 1] - 1.0
+    out = np.empty((ra.shape[0], good.shape[0], 2))
+    for k in range(ra.shape[0]):
+        cos_dec = math.cos(math.radians(dec[k]))
+        sx = cos_dec * math.cos(math.radians(ra[k]))
+        sy = cos_dec * math.sin(math.radians(ra[k]))
+        sz = math.sin(math.radians(dec[k]))
+        u = v = math.nan
+        for t in range(good.shape[0]):
+            p = projection[t]
+            w = p[2, 0] * sx + p[2, 1] * sy + p[2, 2] * sz
+            if not (good[t] and w > 0.0):
+                out[k, t, 0] = out[k, t, 1] = math.nan
+                continue
+            tu = (p[0, 0] * sx + p[0, 1] * sy + p[0, 2] * sz) / w
+            tv = (p[1, 0] * sx + p[1, 1] * sy + p[1, 2] * sz) / w
+            # The last frame's answer is some 0.01 px away: one step is then enough.
+            if not (abs(u - tu) < 200.0 and abs(v - tv) < 200.0):
+                u = tu
+                v = tv
+            u, v = _invert_sip(tu, tv, sip_a, sip_b, t, u, v)
+            out[k, t, 0] = u + crpix[t, 0] - 1.0
+            out[k, t, 1] = v + crpix[t, 1] - 1.0
     return out
 
 
@@ -247,7 +241,7 @@ def _step_together(a, b, state):
 
 @kernel
 def sky_to_pixel_together(ra, dec, projection, crpix, sip_a, sip_b, good):
-    """Positions of `TOGETHER` stars in every frame, the same numbers as `sky_to_pixel_frames` gives.
+    """Positions of `TOGETHER` stars in every frame, the same numbers as `sky_to_pixel` gives.
 
     The search for a star in a frame begins where that in the frame before ended, and each of its steps waits
     for the one before. The processor takes the steps of several stars at once.
@@ -257,7 +251,7 @@ def sky_to_pixel_together(ra, dec, projection, crpix, sip_a, sip_b, good):
     ra, dec : ndarray, shape (TOGETHER,)
         Of the stars, degrees.
     projection, crpix, good : ndarray
-        As of `sky_to_pixel_frames`.
+        As of `sky_to_pixel`.
     sip_a, sip_b : ndarray, shape (T, 5, 5)
         Polynomials of order 4, that of TESS.
 
@@ -300,50 +294,13 @@ def sky_to_pixel_together(ra, dec, projection, crpix, sip_a, sip_b, good):
     return out
 
 
-@kernel
-def sky_to_pixel_stars(ra, dec, projection, crpix, sip_a, sip_b):
-    """Positions of many stars in one frame.
-
-    Parameters
-    ----------
-    ra, dec : ndarray, shape (N,)
-        Of the stars, degrees.
-    projection : ndarray, shape (3, 3)
-        One matrix of `pack_projection`.
-    crpix : ndarray, shape (2,)
-        Reference pixel (column, row), 1-based as in FITS.
-    sip_a, sip_b : ndarray, shape (1, M, M)
-        SIP coefficients ``[0, p, q]`` of u^p v^q.
-
-    Returns
-    -------
-    ndarray, shape (N, 2)
-        (column, row), 0-based; NaN where a star has no place in the frame's plane.
-    """
-    n = ra.shape[0]
-    # Not the literal 0, for which the functions would be compiled once more.
-    frame = np.int64(0)
-    out = np.empty((n, 2))
-    for i in range(n):
-        cos_dec = math.cos(math.radians(dec[i]))
-        sx = cos_dec * math.cos(math.radians(ra[i]))
-        sy = cos_dec * math.sin(math.radians(ra[i]))
-        sz = math.sin(math.radians(dec[i]))
-        p = projection
-        w = p[2, 0] * sx + p[2, 1] * sy + p[2, 2] * sz
-        u = math.nan
-        v = math.nan
-        if w > 0.0:
-            tu = (p[0, 0] * sx + p[0, 1] * sy + p[0, 2] * sz) / w
-            tv = (p[1, 0] * sx + p[1, 1] * sy + p[1, 2] * sz) / w
-            u, v = _invert_sip(tu, tv, sip_a, sip_b, frame, tu, tv)
-        out[i, 0] = u + crpix[0] - 1.0
-        out[i, 1] = v + crpix[1] - 1.0
-    return out
-
-
-@kernel
-def pixel_to_plane(column, row, crpix, sip_a, sip_b):
+def pixel_to_plane(
+    column: NDArray[np.float64],
+    row: NDArray[np.float64],
+    crpix: NDArray[np.float64],
+    sip_a: NDArray[np.float64],
+    sip_b: NDArray[np.float64],
+) -> NDArray[np.float64]:
     """Undistorted pixel offsets (U, V) from the reference pixel of 0-based pixel positions.
 
     With the CD matrix they give the intermediate world coordinates of the FITS standard.
@@ -352,20 +309,24 @@ def pixel_to_plane(column, row, crpix, sip_a, sip_b):
     ----------
     column, row : ndarray, shape (N,)
     crpix : ndarray, shape (2,)
-    sip_a, sip_b : ndarray, shape (1, M, M)
+    sip_a, sip_b : ndarray, shape (M, M)
 
     Returns
     -------
     ndarray, shape (N, 2)
     """
-    n = column.shape[0]
-    # As above.
-    frame = np.int64(0)
-    out = np.empty((n, 2))
-    for i in range(n):
-        u = column[i] + 1.0 - crpix[0]
-        v = row[i] + 1.0 - crpix[1]
-        fa, _, _, fb, _, _ = _polynomials(sip_a, sip_b, frame, u, v)
-        out[i, 0] = u + fa
-        out[i, 1] = v + fb
-    return out
+    u, v = column + 1.0 - crpix[0], row + 1.0 - crpix[1]
+    return np.stack([u + _polynomial(sip_a, u, v), v + _polynomial(sip_b, u, v)], axis=-1)
+
+
+def _polynomial(
+    c: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Sum c[p, q] u^p v^q, as `_polynomials` computes it."""
+    f = np.zeros(u.shape)
+    for p in range(len(c) - 1, -1, -1):
+        g = np.zeros(u.shape)
+        for q in range(len(c) - 1 - p, -1, -1):
+            g = g * v + c[p, q]
+        f = f * u + g
+    return f

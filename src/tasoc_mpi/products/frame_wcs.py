@@ -116,9 +116,8 @@ class FrameWCS:
 
     def positions(self, ra: float, dec: float) -> NDArray[np.float64]:
         """0-based (column, row) of a star in every frame, shape (T, 2); NaN in bad frames."""
-        return self._follow(
-            float(ra), float(dec), self.projection, self.crpix, self.sip_a, self.sip_b, self.good
-        )
+        sky = np.array([ra], dtype="f8"), np.array([dec], dtype="f8")
+        return self._follow(*sky, self.projection, self.crpix, self.sip_a, self.sip_b, self.good)[0]
 
     def positions_of(
         self, ra: NDArray[np.float64], dec: NDArray[np.float64]
@@ -142,33 +141,33 @@ class FrameWCS:
     @functools.cached_property
     def _follow(self) -> Callable[..., NDArray[np.float64]]:
         """The kernel, imported once."""
-        from ..kernels.wcs import sky_to_pixel_frames
+        from ..kernels.wcs import sky_to_pixel
 
-        return sky_to_pixel_frames
+        return sky_to_pixel
 
     def stars(self, ra: NDArray[np.float64], dec: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
         """0-based (column, row) of many stars in one frame, shape (N, 2)."""
-        from ..kernels import wcs as kernel
-
-        return kernel.sky_to_pixel_stars(
+        one = slice(frame, frame + 1)
+        return self._follow(
             np.ascontiguousarray(ra, dtype="f8"),
             np.ascontiguousarray(dec, dtype="f8"),
-            self.projection[frame],
-            self.crpix[frame],
-            self.sip_a[frame][None],
-            self.sip_b[frame][None],
-        )
+            self.projection[one],
+            self.crpix[one],
+            self.sip_a[one],
+            self.sip_b[one],
+            self.good[one],
+        )[:, 0]
 
     def sky(self, column: NDArray[np.float64], row: NDArray[np.float64], frame: int) -> NDArray[np.float64]:
         """(ra, dec) in degrees of pixel positions in one frame, shape (N, 2); ra in [0, 360)."""
         from ..kernels import wcs as kernel
 
         plane = kernel.pixel_to_plane(
-            np.ascontiguousarray(np.atleast_1d(column), dtype="f8"),
-            np.ascontiguousarray(np.atleast_1d(row), dtype="f8"),
+            np.atleast_1d(column).astype("f8"),
+            np.atleast_1d(row).astype("f8"),
             self.crpix[frame],
-            self.sip_a[frame][None],
-            self.sip_b[frame][None],
+            self.sip_a[frame],
+            self.sip_b[frame],
         )
         xi, eta = np.deg2rad(plane @ self.cd[frame].T).T
         return np.stack(from_tangent_plane(xi, eta, *self.crval[frame]), axis=-1)
