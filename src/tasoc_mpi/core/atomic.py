@@ -149,9 +149,9 @@ def new_file(path: str) -> tuple[int, str]:
 
     Whoever calls it renames or removes the file.
     """
-    folder, name = os.path.split(path)
+    folder, slash, name = path.rpartition(os.sep)
     # Hidden, and of this process.
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    temporary = f"{folder}{slash}.{name}.{os.getpid()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(temporary, flags, 0o666), temporary

@@ -28,6 +28,7 @@ __all__ = [
     "below",
     "creation_date",
     "keep_lightcurve",
+    "keep_new_lightcurve",
     "origin_cards",
 ]
 
@@ -135,13 +136,20 @@ def keep_lightcurve(path: str | os.PathLike[str], data: bytes) -> None:
         If it cannot be written; nothing of it is left then.
     """
     name = os.fspath(path)
-    # A listed file may be in its place. New ones are synchronised many at a time, before they are reported.
-    durable = os.access(name, os.F_OK)
+    if os.path.lexists(name):
+        # A listed file may be in its place.
+        write_whole(name, data)
+    else:
+        keep_new_lightcurve(name, data)
+
+
+def keep_new_lightcurve(path: str, data: bytes) -> None:
+    """As `keep_lightcurve`, where nothing is in the place: many of them are synchronised at a time."""
     try:
-        write_whole(name, data, durable)
+        write_whole(path, data, durable=False)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(name), exist_ok=True)
-        write_whole(name, data, durable)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_whole(path, data, durable=False)
 
 
 def below(folder: str | os.PathLike[str], name: str) -> Path:

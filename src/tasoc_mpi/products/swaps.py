@@ -6,13 +6,14 @@ is gone then. To wait at each file would double the time of a star.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from typing import TYPE_CHECKING
 
 from ..core.atomic import remove_quietly, sync, write_beside
 from ..core.errors import InputError, system_error
-from .lightcurve import below, keep_lightcurve
+from .lightcurve import keep_new_lightcurve
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -56,12 +57,14 @@ class Swaps:
         OSError
             If it cannot be written; a file in its place stays as it is.
         """
-        path = os.fspath(below(self._output, name))
+        path = f"{self._output}{os.sep}{name}"
         if path in self._waiting:
             self.flush()
-        if not (os.path.isfile(path) or os.path.islink(path)):
-            keep_lightcurve(path, data)
+        if not os.path.lexists(path):
+            keep_new_lightcurve(path, data)
             return name
+        if os.path.isdir(path) and not os.path.islink(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         temporary = write_beside(path, data)
         if self._threads is None:
             from concurrent.futures import ThreadPoolExecutor
