@@ -353,7 +353,7 @@ class BasePhotometry(ShownStar):
         aperture = self.aperture.copy()
         for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):
             if mask is not None:
-                aperture[mask] |= bit
+                np.bitwise_or(aperture, bit, out=aperture, where=mask)
         return LightCurve(
             starid=self.starid,
             sector=self.sector,

@@ -65,13 +65,10 @@ def primary_cards(
         target["tmag"],
         target["teff"],
     )
-    cards = [first, _name_cards(target["starid"]), star(*numbers)]
-    for keyword, entry in additional.items():
-        cards.append(added_card(keyword, entry))
-        if keyword in keywords:
-            raise UsageError(f"header card {keyword!r}: the file sets it itself; choose another keyword")
-    cards.append(_DATAVAL)
-    return cards
+    added = b"".join([added_card(keyword, entry) for keyword, entry in additional.items()])
+    if taken := keywords & additional.keys():
+        raise UsageError(f"header card {min(taken)!r}: the file sets it itself; choose another keyword")
+    return [b"".join((first, _name_cards(target["starid"]), star(*numbers), added, _DATAVAL))]
 
 
 def _name_cards(starid: int) -> bytes:
@@ -157,15 +154,12 @@ def _calendar(btjd: float) -> str:
     return f"{date.isoformat(timespec='milliseconds')}Z"
 
 
-_SPAN = (("TSTART", "observation start time in BTJD"), ("TSTOP", "observation stop time in BTJD"))
-_DATES = "".join(
-    f"{keyword}= '%s' / {comment}".ljust(80 - len("yyyy-mm-ddThh:mm:ss.sssZ") + len("%s"))
-    for keyword, comment in (
-        ("DATE-OBS", "TSTART as UTC calendar date"),
-        ("DATE-END", "TSTOP as UTC calendar date"),
-    )
-)
+_LENGTH = len("yyyy-mm-ddThh:mm:ss.sssZ")
 _ELAPSED = (
+    ("TSTART", "observation start time in BTJD"),
+    ("TSTOP", "observation stop time in BTJD"),
+    ("DATE-OBS", "TSTART as UTC calendar date", _LENGTH),
+    ("DATE-END", "TSTOP as UTC calendar date", _LENGTH),
     ("MJD-BEG", "observation start time in MJD (TDB)"),
     ("MJD-END", "observation stop time in MJD (TDB)"),
     ("TELAPSE", "[d] TSTOP - TSTART"),
@@ -179,7 +173,7 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[byt
 
     Those that the stars of a source have in common are formatted once.
     """
-    span, elapsed, dead_time, exposure = source.formatted("table", lambda: _exposure_cards(source))
+    cards, dead_time, exposure = source.formatted("table", lambda: _exposure_cards(source))
     step = source.cadence / 86400.0
     time = columns["time"]
     start, stop = time[0].item() - step / 2, time[-1].item() + step / 2
@@ -189,15 +183,12 @@ def table_cards(source: Source, columns: Mapping[str, NDArray[Any]]) -> list[byt
         on_source = int(np.count_nonzero(used)) * exposure / 86400.0
     begin, end = start + _JD_EPOCH - 2400000.5, stop + _JD_EPOCH - 2400000.5
     live_time = None if dead_time is None else (stop - start) * dead_time
-    return [
-        span(start, stop),
-        (_DATES % (_calendar(start), _calendar(stop))).encode("ascii"),
-        elapsed(begin, end, stop - start, live_time, on_source),
-    ]
+    dates = _calendar(start), _calendar(stop)
+    return [cards(start, stop, *dates, begin, end, stop - start, live_time, on_source)]
 
 
-def _exposure_cards(source: Source) -> tuple[NumberCards, NumberCards, float | None, float | None]:
-    """The cards of `table_cards` before those of the dates and behind them; DEADC and XPOSURE as numbers."""
+def _exposure_cards(source: Source) -> tuple[NumberCards, float | None, float | None]:
+    """The cards of `table_cards`; DEADC and XPOSURE as numbers."""
     int_time, frame_time = _INT_TIME, _FRAME_TIME
     facts = source.facts
     dead_time = _live_fraction(facts["CRMITEN"], facts["CRBLKSZ"], int_time / frame_time)
@@ -216,7 +207,7 @@ def _exposure_cards(source: Source) -> tuple[NumberCards, NumberCards, float | N
         ("EPHEM", source.ephemeris or None, "what the barycentric times are from"),
     ]
     first, middle, last = (cards_bytes(known_cards(part)) for part in (TIME_CARDS, dead, behind))
-    return NumberCards(first, *_SPAN), NumberCards(*_ELAPSED, middle, _ON_SOURCE, last), dead_time, exposure
+    return NumberCards(first, *_ELAPSED, middle, _ON_SOURCE, last), dead_time, exposure
 
 
 def exposure_seconds(source: Source) -> float:

@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import UsageError, one_line
-from .fits_bytes import CardTuple, cards_bytes, hdu_bytes, image_bytes, image_cards, known_cards, split_cards
+from .fits_bytes import (
+    CardTuple,
+    NumberCards,
+    cards_bytes,
+    hdu_bytes,
+    image_bytes,
+    image_cards,
+    known_cards,
+    split_cards,
+)
 
 __all__ = ["ExtraHDU", "added_card", "check_card"]
 
@@ -76,8 +85,18 @@ def added_card(keyword: str, entry: tuple[Any, str]) -> bytes:
 
 @functools.lru_cache(maxsize=1024, typed=True)
 def _checked_card(keyword: str, value: Any, comment: str) -> bytes:
+    if type(value) is float:
+        # Both zeros are one key of the cache.
+        return _number_card(keyword, comment)(value + 0.0)
     check_card(keyword, (value, comment))
     return cards_bytes(known_cards([(keyword, value, comment)]))
+
+
+@functools.lru_cache(maxsize=256)
+def _number_card(keyword: str, comment: str) -> NumberCards:
+    """The checked card of a number that differs from star to star."""
+    check_card(keyword, (0.0, comment))
+    return NumberCards((keyword, comment))
 
 
 @functools.lru_cache(maxsize=256)

@@ -105,8 +105,9 @@ class NumberCards:
 
     Parameters
     ----------
-    *cards : (str, str) or bytes
-        Of a number keyword of at most 8 characters, and comment; bytes are cards as of `cards_bytes`.
+    *cards : (str, str), (str, str, int) or bytes
+        Of a number keyword of at most 8 characters, and comment; of a plain text also its length, at least 8;
+        bytes are cards as of `cards_bytes`.
 
     Examples
     --------
@@ -115,26 +116,35 @@ class NumberCards:
     True
     """
 
-    def __init__(self, *cards: tuple[str, str] | bytes) -> None:
+    def __init__(self, *cards: tuple[str, str] | tuple[str, str, int] | bytes) -> None:
         self._cards = cards
         # Of numbers as long as the place for them.
-        self._template = "".join(
-            one.decode("ascii").replace("%", "%%")
-            if isinstance(one, bytes)
-            else f"{one[0]:<8}= %20s{f' / {one[1]}'[: _CARD - 30]:<{_CARD - 30}}"
-            for one in cards
-        )
+        self._template = "".join(map(_template, cards))
+        self._size = sum(len(one) if isinstance(one, bytes) else _CARD for one in cards)
 
-    def __call__(self, *values: float | None) -> bytes:
+    def __call__(self, *values: float | str | None) -> bytes:
         """The cards with their values, without those whose value is not known: None or not finite."""
         texts = tuple(map(repr, values))
         all_texts = "".join(texts)
-        # An exponent, None, nan or inf; or a number that is too long.
-        if "e" in all_texts or "n" in all_texts or max(map(len, texts)) > 20:
-            left = iter(values)
-            cards = [one if isinstance(one, bytes) else (one[0], next(left), one[1]) for one in self._cards]
-            return cards_bytes(known_cards(cards))
-        return (self._template % texts).encode("ascii")
+        # Without an exponent, None, nan and inf.
+        if "e" not in all_texts and "n" not in all_texts:
+            line = self._template % texts
+            # No number was too long.
+            if len(line) == self._size:
+                return line.encode("ascii")
+        left = iter(values)
+        cards = [one if isinstance(one, bytes) else (one[0], next(left), one[1]) for one in self._cards]
+        return cards_bytes(known_cards(cards))
+
+
+def _template(one: tuple[str, str] | tuple[str, str, int] | bytes) -> str:
+    """A card of `NumberCards` with a place for its value's `repr`, which has quotes around a text."""
+    if isinstance(one, bytes):
+        return one.decode("ascii").replace("%", "%%")
+    width = one[2] + 2 if len(one) > 2 else 20
+    rest = _CARD - 10 - width
+    comment = f" / {one[1]}"[:rest].replace("%", "%%")
+    return f"{one[0]:<8}= %{width}s{comment:<{rest}}"
 
 
 # These sums are those of `kernels.fits_words`, which takes those of light curves. Other files are written by
