@@ -194,6 +194,11 @@ def test_hdus_are_signed_as_by_hand(data):
 
 @given(st.lists(st.floats() | st.integers(-(2**60), 2**60) | st.none(), min_size=2, max_size=2))
 def test_cards_of_numbers_are_those_of_cards_one_by_one(values):
-    cards = fitsbytes.NumberCards(("TESSMAG", "magnitude"), ("TEFF", "[K] temperature"))
-    one_by_one = [("TESSMAG", values[0], "magnitude"), ("TEFF", values[1], "[K] temperature")]
-    assert cards(*values) == fitsbytes.cards_bytes(fitsbytes.known_cards(one_by_one))
+    date = "2018-07-25T19:00:27.000Z"
+    cards = fitsbytes.NumberCards(
+        ("TESSMAG", "100%"), ("DATE-OBS", "start", len(date)), ("TEFF", "[K] temperature")
+    )
+    one_by_one = [
+        ("TESSMAG", values[0], "100%"), ("DATE-OBS", date, "start"), ("TEFF", values[1], "[K] temperature")
+    ]  # fmt: skip
+    assert cards(values[0], date, values[1]) == fitsbytes.cards_bytes(fitsbytes.known_cards(one_by_one))

@@ -95,35 +95,46 @@ def _content(lc: LightCurve) -> bytearray:
     return content
 
 
-@functools.cache
-def _places() -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """Columns of doubles, integers and single floats by attribute: their places for `store_columns`."""
-    found: dict[str, dict[str, int]] = {format_: {} for format_ in _DTYPES}
-    unit = {"D": 8, "E": 4, "J": 4}
+def _places(formats: str, size: int) -> tuple[list[tuple[str, np.dtype[Any]]], tuple[int, ...]]:
+    """Columns of some formats, whose numbers have `size` bytes: attributes, types in memory, and places.
+
+    The places in a row are in units of `size`, as `store_columns` takes them.
+    """
+    attributes, places = [], []
     fields: Any = _ROW.fields
     for column in COLUMNS:
-        if column.attribute and not column.part:
-            place, rest = divmod(fields[column.name][1], unit[column.format])
+        if column.attribute and not column.part and column.format in formats:
+            place, rest = divmod(fields[column.name][1], size)
             assert rest == 0, f"column {column.name} is not at a multiple of its size"
-            found[column.format][column.attribute] = place
-    return found["D"], found["J"], found["E"]
+            attributes.append((column.attribute, np.dtype(_DTYPES[column.format]).newbyteorder("=")))
+            places.append(place)
+    return attributes, tuple(places)
+
+
+_DOUBLES, _DOUBLE_PLACES = _places("D", 8)
+_SINGLES, _SINGLE_PLACES = _places("EJ", 4)
 
 
 def _fill_table(content: bytearray, start: int, columns: Mapping[str, NDArray[Any]]) -> None:
     """Write the columns into the table that begins at a byte."""
-    doubles, integers, floats = _places()
     n_rows = len(columns["time"])
     rows = np.frombuffer(content, np.uint64, n_rows * _ROW.itemsize // 8, start).reshape(n_rows, -1)
-    wide = [np.ascontiguousarray(columns[name], np.float64).reshape(n_rows, -1) for name in doubles]
-    narrow = [np.ascontiguousarray(columns[name], np.int32) for name in integers]
-    narrow += [np.ascontiguousarray(columns[name], np.float32) for name in floats]
     store_columns(
         rows,
         rows.view(np.uint32),
-        tuple([column.view(np.uint64) for column in wide]),
-        tuple(doubles.values()),
-        tuple([column.view(np.uint32) for column in narrow]),
-        (*integers.values(), *floats.values()),
+        _bits(columns, _DOUBLES, np.uint64),
+        _DOUBLE_PLACES,
+        _bits(columns, _SINGLES, np.uint32),
+        _SINGLE_PLACES,
+    )
+
+
+def _bits(
+    columns: Mapping[str, NDArray[Any]], attributes: list[tuple[str, np.dtype[Any]]], unsigned: type[Any]
+) -> tuple[NDArray[Any], ...]:
+    """Some columns as unsigned numbers of the same bits, each flat."""
+    return tuple(
+        [np.frombuffer(np.ascontiguousarray(columns[name], dtype), unsigned) for name, dtype in attributes]
     )
 
 
