@@ -53,12 +53,12 @@ def test_processes_that_begin_cold_compile_each_kernel_once(tmp_path):
     call = [sys.executable, "-m", "tasoc_mpi.worker.kernel_list", "20", "simulate"]
     pipe = subprocess.PIPE
     ranks = [subprocess.Popen(call, env=variables, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
-    texts = [rank.communicate(timeout=200)[0] for rank in ranks]
-    assert not any(rank.returncode for rank in ranks)
+    texts, errors = zip(*[rank.communicate(timeout=200) for rank in ranks], strict=True)
+    assert not any(rank.returncode for rank in ranks), errors
     saved = re.findall(r"data saved to '(.*)'", "".join(texts))
-    assert len(saved) == len(set(saved)) >= 2
+    assert len(saved) == len(set(saved)) >= 2, texts
     # They had the rest from each other; the fastest one may have compiled all.
-    assert sum("data loaded from" in text for text in texts) >= 2
+    assert sum("data loaded from" in text for text in texts) >= 2, texts
 
 
 def test_ranks_wait_for_those_that_compile(tmp_path, monkeypatch):
