@@ -103,6 +103,15 @@ def test_stars_together_are_each_star_alone_to_the_bit(order):
     assert not known[-2:].any()
 
 
+@pytest.mark.parametrize("orders", [(2, 4), (4, 3)])
+def test_polynomials_of_two_orders_are_astropys(orders):
+    header = tess_like_header(315.4, -28.9, 15.0)
+    header["A_ORDER"], header["B_ORDER"] = orders
+    places = np.array([[100.0, 50.0], [2000.0, 1900.0]])
+    sky = FrameWCS.from_headers([header]).sky(*places.T, 0)
+    np.testing.assert_allclose(sky, WCS(header).all_pix2world(places, 0), atol=1e-9)
+
+
 def test_frames_that_cannot_be_used_are_nan_and_do_not_disturb_others():
     singular = tess_like_header()
     for key in ("CD1_1", "CD1_2", "CD2_1", "CD2_2"):

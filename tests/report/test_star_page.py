@@ -119,7 +119,7 @@ def test_neighbours_are_those_of_the_catalog_and_of_the_list(facts):
 def test_positions_are_those_of_the_kernel():
     """Of a distorted image, on both sides of RA = 0, and not on the other half of the sky."""
     header = dict(card[:2] for card in WCS) | {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP"}
-    header |= {"CRVAL1": 0.05, "CRVAL2": -70.0, "CD1_2": 1e-4, "A_ORDER": 2, "B_ORDER": 2}
+    header |= {"CRVAL1": 0.05, "CRVAL2": -70.0, "CD1_2": 1e-4, "CD2_1": 0.0, "A_ORDER": 2, "B_ORDER": 2}
     header |= {"A_2_0": 3e-5, "A_1_1": -1e-5, "B_0_2": 2e-5, "B_1_1": 1e-5}
     wcs = FrameWCS.from_headers([header], (100, 200))
     ra, dec = np.array([0.05, 359.9, 0.4, 180.0]), np.array([-70.0, -69.5, -70.3, 70.0])

@@ -77,7 +77,7 @@ class FrameWCS:
             Not good where there is no header, or `wcs_problem` finds something in it.
         """
         parts = [_checked(header, offset) for header in headers]
-        size = max([2] + [p[3].shape[0] for p in parts if not isinstance(p, str)])
+        size = max([2] + [len(q) for p in parts if not isinstance(p, str) for q in p[3:]])
         n = len(parts)
         out = cls(
             np.full((n, 2), np.nan),
@@ -211,8 +211,13 @@ def _read(header: Mapping[str, Any], offset: tuple[int, int]) -> tuple[NDArray[n
         raise ValueError(f"its projection is {ctype[0]}, {ctype[1]}, not TAN or TAN-SIP")
     crval = _numbers(header["CRVAL1"], header["CRVAL2"])
     crpix = _numbers(header["CRPIX1"], header["CRPIX2"]) + offset
-    if "CD1_1" in header or "CD2_2" in header:
-        cd = _numbers(*(header.get(f"CD{i}_{j}", 0.0) for i in (1, 2) for j in (1, 2))).reshape(2, 2)
+    names = [f"CD{i}_{j}" for i in (1, 2) for j in (1, 2)]
+    there = [name for name in names if name in header]
+    if there == ["CD1_1", "CD2_2"]:
+        cd = np.diag(_numbers(header["CD1_1"], header["CD2_2"]))
+    elif there:
+        # The standard takes 0 for one that is missing alone; of a frame it is lost.
+        cd = _numbers(*(header[name] for name in names)).reshape(2, 2)
     else:
         pc = _numbers(*(header.get(f"PC{i}_{j}", float(i == j)) for i in (1, 2) for j in (1, 2)))
         cd = _numbers(header["CDELT1"], header["CDELT2"])[:, None] * pc.reshape(2, 2)
@@ -220,7 +225,10 @@ def _read(header: Mapping[str, Any], offset: tuple[int, int]) -> tuple[NDArray[n
         # There the default LONPOLE is 0 instead of 180 degrees (Calabretta & Greisen 2002, section 2.2).
         cd = -cd
     sip = ctype[0].endswith("-SIP")
-    a, b = (_polynomial(header, name) if sip else np.zeros((2, 2)) for name in "AB")
+    if sip and ("A_ORDER" in header or "B_ORDER" in header):
+        a, b = (_polynomial(header, name) for name in "AB")
+    else:
+        a, b = np.zeros((2, 2)), np.zeros((2, 2))
     return crval, cd, crpix, a, b
 
 
@@ -232,7 +240,7 @@ def _numbers(*values: Any) -> NDArray[np.float64]:
 
 
 def _polynomial(header: Mapping[str, Any], name: str) -> NDArray[np.float64]:
-    order = header.get(f"{name}_ORDER", 0)
+    order = header[f"{name}_ORDER"]
     if isinstance(order, (str, bool)) or order is None or order not in range(MAX_ORDER + 1):
         raise ValueError(f"{name}_ORDER is {order}")
     order = int(order)
