@@ -119,7 +119,8 @@ class Source(ABC):
         self.catalog, self.star_positions = catalog, star_positions
         self.cube = cube
         self._formatted: dict[Hashable, Any] = {}
-        self._expected: list[int] = []
+        self._expected: set[int] = set()
+        self._coming: Iterator[tuple[int, NDArray[np.float64]]] = iter(())
         self._motions: dict[int, NDArray[np.float64]] = {}
 
     def formatted(self, key: Hashable, make: Callable[[], Any]) -> Any:
@@ -215,21 +216,25 @@ class Source(ABC):
         return self.spacecraft_time + correction, correction
 
     def expect(self, stars: Sequence[int]) -> None:
-        """Catalog stars whose motion will be asked for next: that of the others is computed with the first.
+        """Catalog stars whose motion will be asked for next, in this order: some are computed at once.
 
         What was expected before is forgotten.
         """
-        self._expected, self._motions = list(stars), {}
+        self._expected, self._motions = set(stars), {}
+        self._coming = zip(stars, self.motions(stars), strict=True)
 
     def star_motion(self, i: int) -> NDArray[np.float64]:
         """Change of a catalog star's (column, row) in every frame from its reference position, shape (T, 2).
 
         Frames without a usable WCS are interpolated over in time.
         """
-        if i in self._expected:
-            self._motions = dict(zip(self._expected, self.motions(self._expected), strict=True))
-            self._expected = []
-        return self._motions.pop(i) if i in self._motions else next(self.motions([i]))
+        if i not in self._expected:
+            return next(self.motions([i]))
+        self._expected.remove(i)
+        while i not in self._motions:
+            star, motion = next(self._coming)
+            self._motions[star] = motion
+        return self._motions.pop(i)
 
     def motions(self, stars: Sequence[int] | NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
         """The `star_motion` of catalog stars, one after the other; several are computed at once."""
