@@ -86,10 +86,11 @@ def pixel_runs(source: Source, index: list[int]) -> Iterator[tuple[int, int]]:
     """
     shape = source.images.shape[:2]
     wanted = np.zeros(shape, dtype=bool)
-    for i in index:
-        height, width = default_size(source.catalog.stars["tmag"][i])
-        x, y = (source.star_positions[i] - source.origin[::-1]).tolist()
+    tmags = source.catalog.stars["tmag"][index].tolist()
+    places = (source.star_positions[index] - source.origin[::-1]).tolist()
+    for tmag, (x, y) in zip(tmags, places, strict=True):
         if math.isfinite(x) and math.isfinite(y):
+            height, width = default_size(tmag)
             r, c = round(y), round(x)
             rows = slice(max(r - height // 2, 0), max(r + height // 2 + 1, 0))
             wanted[rows, max(c - width // 2, 0) : max(c + width // 2 + 1, 0)] = True

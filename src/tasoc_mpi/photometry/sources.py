@@ -174,29 +174,32 @@ class Source(ABC):
     def _movement(self) -> ImageMovementKernel:
         return self.movement_kernel(self.time)
 
+    def field_stars(self, i: NDArray[np.intp]) -> NDArray[np.void]:
+        """Catalog stars as `STAMP_STAR_DTYPE`; their places in a stamp are 0."""
+        return self._field[i].view(STAMP_STAR_DTYPE)
+
     @functools.cached_property
-    def field(self) -> NDArray[np.void]:
-        """All catalog stars as `STAMP_STAR_DTYPE`; their places in a stamp are 0."""
+    def _field(self) -> NDArray[np.void]:
+        """All of them, as elements without fields: numpy copies fields one by one."""
         stars = np.zeros(len(self.catalog.stars), dtype=STAMP_STAR_DTYPE)
         for name, column in (("starid", "starid"), ("tmag", "tmag"), ("ra", "ra"), ("dec", "decl")):
             stars[name] = self.catalog.stars[column]
         stars["column"], stars["row"] = self.star_positions[:, 0], self.star_positions[:, 1]
-        return stars
+        return stars.view(f"V{STAMP_STAR_DTYPE.itemsize}")
 
     @functools.cached_property
-    def _by_row(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        """Catalog stars ordered by row, and their rows (stars without a position last)."""
+    def _by_row(self) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+        """Catalog stars ordered by row, their rows and columns (stars without a position last)."""
         order = np.argsort(self.star_positions[:, 1], kind="stable")
-        return order, self.star_positions[order, 1]
+        return order, self.star_positions[order, 1], self.star_positions[order, 0]
 
     def stars_within(
         self, row_min: float, row_max: float, col_min: float, col_max: float
     ) -> NDArray[np.intp]:
         """Indices of the catalog stars whose reference position lies in a rectangle, in order of TIC id."""
-        order, rows = self._by_row
-        near = order[rows.searchsorted(row_min) : rows.searchsorted(row_max, "right")]
-        columns = self.star_positions[near, 0]
-        inside = near[(columns >= col_min) & (columns <= col_max)]
+        order, rows, columns = self._by_row
+        near = slice(rows.searchsorted(row_min), rows.searchsorted(row_max, "right"))
+        inside = order[near][(columns[near] >= col_min) & (columns[near] <= col_max)]
         inside.sort()
         return inside
 

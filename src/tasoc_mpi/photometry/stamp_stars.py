@@ -85,7 +85,7 @@ class StampStars(StampPixels):
         inside = source.stars_within(
             row_min - 0.5 - margin, row_max - 0.5 + margin, col_min - 0.5 - margin, col_max - 0.5 + margin
         )
-        stars = source.field[inside]
+        stars = source.field_stars(inside)
         stars["row_stamp"] = stars["row"] - row_min
         stars["column_stamp"] = stars["column"] - col_min
         return stars
