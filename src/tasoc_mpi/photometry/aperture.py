@@ -57,20 +57,22 @@ class AperturePhotometry(BasePhotometry):
             if mask is None:
                 mask = self._minimal_mask()
                 status = STATUS.WARNING
-            inside = stars_in_mask(self.stamp_stars, mask)
-            if not inside.any():
+            stars = self.stamp_stars
+            inside = stars_in_mask(stars, mask)
+            # Not of all fields of these stars: numpy would copy them one by one.
+            starids, tmags = stars["starid"][inside], stars["tmag"][inside]
+            if not len(starids):
                 raise _NoAperture("No star of the catalog is in the mask.")
         except _NoAperture as error:
             self.report_details(error=str(error))
             return STATUS.ERROR
 
-        stars = self.stamp_stars[inside]
         self.contamination = float("nan")
         if not self._source.catalog.only_targets:
-            self.contamination = contamination(stars["tmag"], stars["starid"] == self.starid)
+            self.contamination = contamination(tmags, starids == self.starid)
         known = self.contamination if math.isfinite(self.contamination) else None
         self.additional_headers["AP_CONT"] = (known, "AP contamination")
-        others = sorted(starid for starid in stars["starid"].tolist() if starid != self.starid)
+        others = sorted(starid for starid in starids.tolist() if starid != self.starid)
         self.report_details(skip_targets=others)
 
         sums = self.sum_mask(mask)

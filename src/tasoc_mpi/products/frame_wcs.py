@@ -132,8 +132,10 @@ class FrameWCS:
             if count <= _FEW:
                 yield from map(self.positions, ra[some], dec[some])
                 continue
-            # The last one again, where there are fewer.
-            places = (np.pad(values[some], (0, at_once - count), "edge") for values in (ra, dec))
+            places = [ra[some], dec[some]]
+            if count < at_once:
+                # The last one again.
+                places = [np.pad(values, (0, at_once - count), "edge") for values in places]
             yield from kernel.sky_to_pixel_together(
                 *places, self.projection, self.crpix, self.sip_a, self.sip_b, self.good
             )[:count]
