@@ -17,7 +17,7 @@ from run_program import content
 from tasoc_mpi.core import copy_space
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.messages import TASK_DTYPE
-from tasoc_mpi.core.names import cube_name
+from tasoc_mpi.core.names import catalog_name, cube_name
 from tasoc_mpi.photometry import load_sources as load
 from tasoc_mpi.photometry import prefetch as ahead
 from tasoc_mpi.photometry.stamp import default_size, stamp_around
@@ -309,3 +309,27 @@ def test_pages_of_the_next_stars_are_asked_for(simulated, monkeypatch):
     assert total == 2 * pixel * wanted.sum() > 0
     load.clear_sources()
     assert ahead.prefetch(simulated.folder, tasks) == 0
+
+
+def test_files_are_looked_at_once_for_a_batch(simulated, tmp_path, monkeypatch):
+    """A file that was made anew is read anew from the next batch on."""
+    for name in (cube_name(1, 1, 1), catalog_name(1, 1, 1)):
+        (tmp_path / name).symlink_to(simulated.folder / name)
+    load.clear_sources()
+    first = load.load_ffi(tmp_path, 1, 1, 1)
+    tasks = np.zeros(1, TASK_DTYPE)
+    tasks["starid"] = first.catalog.stars["starid"][0]
+    tasks["sector"] = tasks["camera"] = tasks["ccd"] = 1
+    tasks["datasource"] = b"ffi"
+    ahead.expect(tmp_path, tasks)
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "modification_time", None)
+        assert load.load_ffi(tmp_path, 1, 1, 1) is first
+    catalog = tmp_path / catalog_name(1, 1, 1)
+    catalog.unlink()
+    shutil.copy(simulated.folder / catalog.name, catalog)
+    ahead.expect(tmp_path, tasks)
+    second = load.load_ffi(tmp_path, 1, 1, 1)
+    assert second is not first
+    assert second.cube is first.cube
+    load.clear_sources()

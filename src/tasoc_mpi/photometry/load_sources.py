@@ -29,6 +29,7 @@ __all__ = [
     "load_source",
     "load_tpf",
     "read_cubes_from",
+    "trust",
     "use_tpf_list",
 ]
 
@@ -43,11 +44,14 @@ _KEEP = 4
 _LOOK_AGAIN = 20
 
 _kept: OrderedDict[tuple[Any, ...], Source] = OrderedDict()
+#: The source of the present batch by the arguments of `load_ffi`, if it is in memory; see `trust`.
+_trusted: dict[tuple[str, int, int, int, str], Source] = {}
 
 
 def clear_sources() -> None:
     """Forget every CCD and target pixel file that is kept in memory."""
     _kept.clear()
+    _trusted.clear()
     _cube.cache_clear()
     _catalog.cache_clear()
     _found.clear()
@@ -115,6 +119,16 @@ def kept_ffi(folder: Path, sector: int, camera: int, ccd: int, cache: str = "bas
     return source if isinstance(source, CubeSource) else None
 
 
+def trust(folder: str | Path, source: CubeSource | None, cache: str = "basic") -> None:
+    """Let `load_ffi` return a source of `kept_ffi` without a look at its files; until the next call.
+
+    So the files are looked at once for all stars of a batch.
+    """
+    _trusted.clear()
+    if source is not None:
+        _trusted[str(folder), source.sector, source.camera, source.ccd, cache] = source
+
+
 def load_ffi(folder: str | Path, sector: int, camera: int, ccd: int, cache: str = "basic") -> Source:
     """The pixels of one CCD; the whole cube is read into memory with the cache ``'full'``.
 
@@ -125,6 +139,8 @@ def load_ffi(folder: str | Path, sector: int, camera: int, ccd: int, cache: str 
     InputError
         If one of them cannot be used, or does not fit into memory.
     """
+    if (trusted := _trusted.get((str(folder), sector, camera, ccd, cache))) is not None:
+        return trusted
     path, catalog = _ccd_files(folder, sector, camera, ccd)
     opened = modification_time(path), modification_time(catalog)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .load_sources import kept_ffi
+from .load_sources import kept_ffi, trust
 from .sources import CubeSource, Source
 from .stamp import default_size
 
@@ -56,8 +56,12 @@ def prefetch(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> int
 
 
 def expect(folder: Path, tasks: NDArray[np.void], cache: str = "basic") -> None:
-    """Tell the source of a CCD which stars come next; see `Source.expect`. Arguments as of `prefetch`."""
+    """Tell the source of a CCD which stars come next; see `Source.expect`. Arguments as of `prefetch`.
+
+    Until the next call, changes of its files are not noticed.
+    """
     source, index = _known_stars(folder, tasks, cache)
+    trust(folder, source, cache)
     if source is not None:
         source.expect(index)
 
