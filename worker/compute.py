@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,17 +69,8 @@ class Job:
         return self.method_name or task["method"].decode()
 
 
-def _nothing_known() -> bytes:
-    """The bytes of an element of RESULT_DTYPE of which only the status is known."""
-    numbers = np.zeros(1, dtype=RESULT_DTYPE)
-    numbers["status"] = STATUS.ERROR
-    for name in DIAGNOSTICS:
-        numbers[name] = np.nan
-    return numbers.tobytes()
-
-
-#: Numpy copies such elements field by field, which takes ten times as long as their bytes.
-_UNKNOWN = _nothing_known()
+#: The diagnostics of a star of which nothing is known.
+_UNKNOWN = (math.nan,) * len(DIAGNOSTICS)
 
 
 def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float = 0.0) -> Results:
@@ -106,16 +98,14 @@ def compute_star(job: Job, photometry: Photometry, task: np.void, waited: float 
     InputError
         If nothing more can be written.
     """
-    numbers = _unknown(task)
     start = time.perf_counter()
-    path, method, messages, skips = _one_star(numbers[0], task, job, photometry)
-    numbers["elaptime"] = time.perf_counter() - start
-    numbers["worker_wait_time"] = waited
-    numbers["skip_count"] = len(skips)
-    text = "\n".join(messages).encode("utf-8", "replace").decode("utf-8")
+    star = _one_star(task, job, photometry)
+    seconds = time.perf_counter() - start
+    numbers = _numbers(task, star.status, seconds, waited, len(star.skips), star.diagnostics)
+    text = "\n".join(star.messages).encode("utf-8", "replace").decode("utf-8")
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]}\n...\n{text[-_LONGEST // 2 :]}"
-    return Results(numbers, [path], [method], [text or None], np.array(skips, dtype=np.int64))
+    return Results(numbers, [star.path], [star.method], [text or None], np.array(star.skips, dtype=np.int64))
 
 
 def flush_lightcurves(job: Job) -> None:
@@ -133,18 +123,23 @@ def close_lightcurves(job: Job) -> None:
     pack_writer(job.output_folder).close()
 
 
-def _unknown(task: np.void) -> NDArray[np.void]:
-    """The numbers of a star of which nothing is known yet, shape (1,)."""
-    numbers = np.frombuffer(bytearray(_UNKNOWN), RESULT_DTYPE)
-    numbers["priority"] = task["priority"]
-    return numbers
+def _numbers(
+    task: np.void,
+    status: STATUS,
+    seconds: float,
+    waited: float = 0.0,
+    skips: int = 0,
+    diagnostics: Sequence[float] = _UNKNOWN,
+) -> NDArray[np.void]:
+    """The numbers of a star as an array of RESULT_DTYPE, shape (1,)."""
+    # At once: numpy takes a microsecond for each field that is set by itself.
+    head = (task["priority"], seconds, waited, status, skips, 0, 0, 0)
+    return np.array([(*head, *diagnostics)], dtype=RESULT_DTYPE)
 
 
 def aborted(task: np.void, method: str, reason: str, seconds: float) -> Results:
     """The result of a star whose photometry was ended from outside after `seconds`."""
-    numbers = _unknown(task)
-    numbers["status"] = STATUS.ABORT
-    numbers["elaptime"] = seconds
+    numbers = _numbers(task, STATUS.ABORT, seconds)
     return Results(numbers, [None], [method], [reason], np.zeros(0, np.int64))
 
 
@@ -163,10 +158,19 @@ def join_results(parts: Sequence[Results]) -> Results:
     )
 
 
-def _one_star(
-    row: np.void, task: np.void, job: Job, photometry: Photometry
-) -> tuple[str | None, str, list[str], list[int]]:
-    """Fill one result's numbers; return its light curve, method, messages and skip list."""
+class _Star(NamedTuple):
+    """The result of a star; its path is that of the light curve below the output folder."""
+
+    status: STATUS
+    method: str
+    messages: list[str]
+    path: str | None = None
+    skips: Sequence[int] = ()
+    diagnostics: Sequence[float] = _UNKNOWN
+
+
+def _one_star(task: np.void, job: Job, photometry: Photometry) -> _Star:
+    """Compute a star and save its light curve."""
     method = job.method_of(task)
     try:
         pho = photometry(
@@ -185,7 +189,7 @@ def _one_star(
             **job.arguments,
         )
         with contextlib.closing(pho):
-            return _take_result(pho, row, task, job)
+            return _take_result(pho, task, job)
     except TasocError as error:
         # These are written for the user: the place in the program adds nothing.
         reason = f"{type(error).__name__}: {error}"
@@ -196,16 +200,11 @@ def _one_star(
         reason = traceback.format_exc().rstrip()
     except Exception:  # noqa: BLE001 - the star's boundary: any exception of one star is that star's ERROR
         reason = traceback.format_exc().rstrip()
-    row["status"] = STATUS.ERROR
-    for name in DIAGNOSTICS:
-        row[name] = np.nan
-    return None, method, [reason], []
+    return _Star(STATUS.ERROR, method, [reason])
 
 
-def _take_result(
-    pho: Any, row: np.void, task: np.void, job: Job
-) -> tuple[str | None, str, list[str], list[int]]:
-    """Save the light curve of a star and fill its numbers; a user's method may leave nonsense in them."""
+def _take_result(pho: Any, task: np.void, job: Job) -> _Star:
+    """Save the light curve of a star, and take its numbers; a user's method may leave nonsense in them."""
     result = pho.result
     status = STATUS(result.status)
     if status not in ENDS:
@@ -214,8 +213,7 @@ def _take_result(
         )
     method = job.method_name or result.method_used or job.method_of(task)
     messages, skips = [str(message) for message in result.errors], _skip_list(result, task)
-    for name in DIAGNOSTICS:
-        row[name] = getattr(result, name)
+    diagnostics = np.array([getattr(result, name) for name in DIAGNOSTICS], dtype=np.float64)
     path = None
     if status.has_lightcurve:
         # Where the run looks for it again does not depend on where the output folder is today.
@@ -229,8 +227,7 @@ def _take_result(
                 f"TIC {task['starid']}: save_lightcurve returned a name that no light curve in the output"
                 " folder has"
             )
-    row["status"] = status
-    return path, method, messages, skips
+    return _Star(status, method, messages, path, skips, diagnostics.tolist())
 
 
 def _below(folder: str, path: str) -> str:
