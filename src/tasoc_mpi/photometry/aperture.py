@@ -83,10 +83,6 @@ class AperturePhotometry(BasePhotometry):
 
     def _grow(self, parameters: K2P2Parameters) -> NDArray[np.bool_] | None:
         """The mask of the target in a stamp that is large enough for it, or None if it has none."""
-        settings = self.settings
-        bright = self.target["tmag"] < settings.getfloat("photometry", "bright_tmag")
-        most = settings.getint("photometry", "max_resizes_bright" if bright else "max_resizes")
-        step = settings.getint("photometry", "resize_step")
         # Sides on which there are no more pixels. A target pixel file has none to give.
         ended = set() if self.datasource == "ffi" else set(SIDES)
         resizes = 0
@@ -95,16 +91,20 @@ class AperturePhotometry(BasePhotometry):
             if mask is None:
                 return None
             touched = touched_sides(mask)
+            if not touched:
+                return mask
             self._check_cut_off(mask, touched & ended - self.cut_sides)
             growing = touched - ended
             if not growing:
                 if touched & self.cut_sides:
                     self.logger.info("%s: the mask is cut off by the edge of the cut-out", self.star_name)
                 return mask
-            if resizes >= most:
+            settings = self.settings
+            bright = self.target["tmag"] < settings.getfloat("photometry", "bright_tmag")
+            if resizes >= settings.getint("photometry", "max_resizes_bright" if bright else "max_resizes"):
                 self.halo_advised = self._may_be_halo()
                 raise _NoAperture("Too many stamp resizes.")
-            before = self.stamp
+            before, step = self.stamp, settings.getint("photometry", "resize_step")
             if self.resize_stamp(**dict.fromkeys(growing, step)):
                 resizes += 1
             # down, up, left, right are the order of the stamp's limits, too.

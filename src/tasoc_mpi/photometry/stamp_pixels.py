@@ -245,13 +245,17 @@ class StampPixels:
         ValueError
             If the mask is empty or has another shape than the stamp.
         """
+        row_min, row_max, col_min, col_max = self._stamp
         rows, columns = mask.nonzero()
-        if mask.shape != self.sumimage.shape or not len(rows):
+        if mask.shape != (row_max - row_min, col_max - col_min) or not len(rows):
             raise ValueError(f"TIC {self.starid}: mask of shape {mask.shape} with {int(mask.sum())} pixels")
         row, column = self._source.origin
-        rows += self._stamp[0] - row
-        columns += self._stamp[2] - column
-        flux, error, *centre, background = self._source.sum_pixels(rows, columns)
+        rows += row_min - row
+        columns += col_min - column
+        flux, error, mean_column, mean_row, background = self._source.sum_pixels(rows, columns)
         background[np.isnan(flux)] = np.nan
-        # One more: published pixels are counted from 1.
-        return MaskSums(flux, error, background, centre[0] + column + 1, centre[1] + row + 1)
+        # Published pixels are counted from 1.
+        for mean, first in ((mean_column, column), (mean_row, row)):
+            mean += first
+            mean += 1
+        return MaskSums(flux, error, background, mean_column, mean_row)
