@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.names import lightcurve_name
 from ..core.settings import load_settings
 from ..kernels.fits_words import sign_hdus, store_columns
-from .fits_bytes import CardTuple, cards_bytes, image_bytes, image_cards, known_cards, unsigned_header
+from .fits_bytes import CardTuple, cards_bytes, image_cards, known_cards, unsigned_header
 from .lightcurve import COLUMNS, FLUX_UNIT, LightCurve, Writer, keep_lightcurve, origin_cards
 
 __all__ = ["lightcurve_bytes", "write_lightcurve"]
@@ -68,31 +69,83 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
 
 def _content(lc: LightCurve) -> bytearray:
     """See `lightcurve_bytes`."""
-    sumimage = np.asarray(lc.sumimage, dtype=np.float32)
-    aperture = np.asarray(lc.aperture, dtype=np.int32)
+    sumimage = np.asarray(lc.sumimage, dtype=">f4")
+    aperture = np.asarray(lc.aperture, dtype=">i4")
+    primary_cards, table_cards = (
+        cards_bytes(known_cards(lc.primary_cards)),
+        cards_bytes(known_cards(lc.table_cards)),
+    )
     wcs_cards = cards_bytes(lc.wcs_cards)
-    n_rows = len(lc.columns["time"])
-    extra = b"".join([hdu.to_bytes(sumimage.shape, wcs_cards) for hdu in lc.extra_hdus])
-    # Header and data of each HDU.
-    units: list[tuple[bytes, bytes]] = [
-        (_primary_start(3 + len(lc.extra_hdus)) + cards_bytes(known_cards(lc.primary_cards)), b""),
-        (_table_cards(n_rows) + cards_bytes(known_cards(lc.table_cards)), _empty_table(n_rows)),
-        (_sumimage_cards(*sumimage.shape) + wcs_cards, image_bytes(sumimage)),
-        (_aperture_cards(*aperture.shape) + wcs_cards, image_bytes(aperture)),
-    ]
-    parts: list[bytes] = []
-    hdus, place = [], 0
-    for cards, data in units:
-        header = unsigned_header(cards)
-        start = place + len(header)
-        end = start - -len(data) // _BLOCK * _BLOCK
-        hdus.append((place, place + len(cards), start, end))
-        parts += (header, data, bytes(end - start - len(data)))
-        place = end
-    content = bytearray().join([*parts, extra])
-    _fill_table(content, hdus[1][2], lc.columns)
-    sign_hdus(np.frombuffer(content, np.uint8), np.frombuffer(content, np.uint32), np.array(hdus))
+    common = _common_parts(
+        _primary_start(3 + len(lc.extra_hdus)),
+        len(lc.columns["time"]),
+        sumimage.shape,
+        aperture.shape,
+        (len(primary_cards), len(table_cards), len(wcs_cards)),
+    )
+    extra = [hdu.to_bytes(sumimage.shape, wcs_cards) for hdu in lc.extra_hdus]
+    content = bytearray().join([*common.parts, *extra])
+    own = (primary_cards, table_cards, wcs_cards, sumimage.tobytes(), wcs_cards, aperture.tobytes())
+    for place, part in zip(common.places, own, strict=True):
+        content[place] = part
+    _fill_table(content, common.table, lc.columns)
+    sign_hdus(np.frombuffer(content, np.uint8), np.frombuffer(content, np.uint32), common.hdus)
     return content
+
+
+class _Common(NamedTuple):
+    """The parts of a file that stars have in common.
+
+    Attributes
+    ----------
+    parts : tuple of bytes
+        The file without its extra HDUs, cards and data of the star being blank.
+    places : tuple of slice
+        Where the star's own belong: cards of the primary header and of the table, and cards and data of
+        both images.
+    table : int
+        The first byte of the table.
+    hdus : ndarray of int64, shape (4, 4)
+        As for `sign_hdus`.
+    """
+
+    parts: tuple[bytes, ...]
+    places: tuple[slice, ...]
+    table: int
+    hdus: NDArray[np.int64]
+
+
+@functools.lru_cache(maxsize=64)
+def _common_parts(
+    primary_start: bytes,
+    n_rows: int,
+    sumimage: tuple[int, int],
+    aperture: tuple[int, int],
+    sizes: tuple[int, int, int],
+) -> _Common:
+    """The parts that files with some shapes of the images, and sizes of the star's cards, have in common.
+
+    The sizes are those of the cards of the primary header, the table and the world coordinates.
+    """
+    primary_size, table_size, wcs_size = sizes
+    parts: list[bytes] = []
+    places, hdus, end = [], [], 0
+    for start, size, data, is_own in (
+        (primary_start, primary_size, b"", False),
+        (_table_cards(n_rows), table_size, _empty_table(n_rows), False),
+        (_sumimage_cards(*sumimage), wcs_size, bytes(4 * math.prod(sumimage)), True),
+        (_aperture_cards(*aperture), wcs_size, bytes(4 * math.prod(aperture)), True),
+    ):
+        header = unsigned_header(start + b" " * size)
+        first, cards, begin = end, end + len(start) + size, end + len(header)
+        places.append(slice(cards - size, cards))
+        if is_own:
+            places.append(slice(begin, begin + len(data)))
+        end = begin - -len(data) // _BLOCK * _BLOCK
+        hdus.append((first, cards, begin, end))
+        # The table is the same object for all.
+        parts += (header, data, bytes(end - begin - len(data)))
+    return _Common(tuple(parts), tuple(places), hdus[1][2], np.array(hdus))
 
 
 def _places(formats: str, size: int) -> tuple[list[tuple[str, np.dtype[Any]]], tuple[int, ...]]:
@@ -157,13 +210,11 @@ def _formatted_start(n_extensions: int) -> bytes:
     return cards_bytes(cards + origin_cards())
 
 
-@functools.lru_cache(maxsize=64)
 def _sumimage_cards(n_rows: int, n_columns: int) -> bytes:
     """Structural cards of the sum image and its unit; stamps have few sizes."""
     return cards_bytes([*image_cards("SUMIMAGE", np.empty((n_rows, n_columns), dtype="f4")), _BUNIT])
 
 
-@functools.lru_cache(maxsize=64)
 def _aperture_cards(n_rows: int, n_columns: int) -> bytes:
     """Structural cards of the image of flags."""
     return cards_bytes(image_cards("APERTURE", np.empty((n_rows, n_columns), dtype="i4")))
