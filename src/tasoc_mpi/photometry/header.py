@@ -56,7 +56,10 @@ def primary_cards(
     key = ("primary", method, version)
     first, star, keywords = source.formatted(key, lambda: _common_cards(source, method, version))
     pm_ra, pm_dec = target["pm_ra"], target["pm_decl"]
+    starid = target["starid"]
     numbers = (
+        # The star of a cut-out may have no number (0).
+        starid or None,
         target["ra_J2000"],
         target["decl_J2000"],
         pm_ra,
@@ -66,20 +69,14 @@ def primary_cards(
         target["teff"],
     )
     added = b"".join([added_card(keyword, entry) for keyword, entry in additional.items()])
-    if taken := keywords & additional.keys():
-        raise UsageError(f"header card {min(taken)!r}: the file sets it itself; choose another keyword")
-    return [b"".join((first, _name_cards(target["starid"]), star(*numbers), added, _DATAVAL))]
+    if not keywords.isdisjoint(additional):
+        taken = min(keywords & additional.keys())
+        raise UsageError(f"header card {taken!r}: the file sets it itself; choose another keyword")
+    name = f"OBJECT  = {f'TIC {starid:<4}'!r:<20} / string version of TICID".ljust(80) if starid else ""
+    return [b"".join((first, name.encode("ascii"), star(*numbers), added, _DATAVAL))]
 
 
-def _name_cards(starid: int) -> bytes:
-    """The cards OBJECT and TICID; none for the star of a cut-out that has no number (0)."""
-    if not starid:
-        return b""
-    word = f"'{f'TIC {starid}':<8}'"
-    name = f"OBJECT  = {word:<20} / string version of TICID"
-    return f"{name:<80}{f'TICID   = {starid:>20} / unique TESS target identifier':<80}".encode("ascii")
-
-
+_TICID = ("TICID", "unique TESS target identifier")
 _STAR = (
     ("RA_OBJ", "[deg] right ascension (J2000)"),
     ("DEC_OBJ", "[deg] declination (J2000)"),
@@ -97,7 +94,7 @@ _OWN_KEYWORDS = {
 
 
 def _common_cards(source: Source, method: str, version: int) -> tuple[bytes, NumberCards, set[str]]:
-    """The cards before those of the star's name, those behind them, and all keywords."""
+    """The cards before the star's name, those behind it, and all keywords."""
     facts = source.facts
     parts: list[list[CardTuple]] = [
         [
@@ -127,10 +124,11 @@ def _common_cards(source: Source, method: str, version: int) -> tuple[bytes, Num
     ]
     keywords = {keyword for part in parts for keyword, _, _ in part} | _OWN_KEYWORDS
     first, between, behind = (cards_bytes(known_cards(part)) for part in parts)
-    return first, NumberCards(between, *_STAR, behind), keywords
+    return first, NumberCards(_TICID, between, *_STAR, behind), keywords
 
 
-_BTJD_START = datetime.datetime(2014, 12, 8, 12)  # JD 2457000.0
+_BTJD_START = datetime.date(2014, 12, 8)  # JD 2457000.0 is its noon
+_DAY = 86_400_000  # ms
 
 
 @functools.lru_cache(maxsize=64)
@@ -150,8 +148,17 @@ def _tdb_minus_utc(day: int) -> float:
 def _calendar(btjd: float) -> str:
     """A time as a UTC calendar date with milliseconds."""
     utc = btjd - _tdb_minus_utc(math.floor(btjd)) / 86400.0
-    date = _BTJD_START + datetime.timedelta(milliseconds=round(utc * 86400e3))
-    return f"{date.isoformat(timespec='milliseconds')}Z"
+    day, milliseconds = divmod(round(utc * _DAY) + _DAY // 2, _DAY)
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{_date(day)}T{hours:02d}:{minutes:02d}:{seconds:02d}.{milliseconds:03d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _date(day: int) -> str:
+    """The calendar date so many days after that on which BTJD begins."""
+    return (_BTJD_START + datetime.timedelta(days=day)).isoformat()
 
 
 _LENGTH = len("yyyy-mm-ddThh:mm:ss.sssZ")
