@@ -5,6 +5,8 @@ They are not cached: a cache would not notice that the function has changed.
 
 from __future__ import annotations
 
+import numpy as np
+
 from tasoc_mpi.kernels import (
     background_model,
     boxes,
@@ -23,7 +25,7 @@ def mesh_weights(rows, columns, box, shape):
 
 @kernel(cache=False)
 def density_mode(flux):
-    return mask_density.density_mode(flux)
+    return mask_density.density_mode(flux, mask_density.scott_bandwidth(flux))
 
 
 @kernel(cache=False)
@@ -42,8 +44,12 @@ def summed_tmag(labels, count, rows, columns, tmags):
 
 
 @kernel(cache=False)
+def _smooth(image, weights):
+    return mask_watershed.smooth(image, weights)
+
+
 def smooth(image, sigma):
-    return mask_watershed.smooth(image, sigma)
+    return _smooth(image, mask_watershed.blur_weights(sigma))
 
 
 @kernel(cache=False)
@@ -57,13 +63,21 @@ def sort_floats(values):
 
 
 @kernel(cache=False)
+def _core_clusters(significant, min_points, offsets):
+    return mask_cluster.core_clusters(significant, min_points, offsets)
+
+
 def core_clusters(significant, min_points, radius):
-    return mask_cluster.core_clusters(significant, min_points, radius)
+    return _core_clusters(significant, min_points, mask_cluster.disc(radius))
 
 
 @kernel(cache=False)
+def _flux_threshold(flux, trim, ceiling, sigmas):
+    return mask_density.flux_threshold(flux, trim, ceiling, sigmas)
+
+
 def flux_threshold(image, trim, ceiling, sigmas):
-    return mask_density.flux_threshold(image, trim, ceiling, sigmas)
+    return _flux_threshold(np.sort(image[np.isfinite(image) & (image > 0)]), trim, ceiling, sigmas)
 
 
 @kernel(cache=False)
@@ -79,15 +93,27 @@ def extend_columns(image, significant, labels, count, rows, columns, tmags, brig
 
 
 @kernel(cache=False)
+def _flood(image, inside, markers, sides):
+    return mask_watershed.flood(image, inside, markers, sides)
+
+
 def flood(image, inside, markers):
-    return mask_watershed.flood(image, inside, markers)
+    return _flood(image, inside.astype("i4"), markers, mask_cluster.disc(1.0))
 
 
 @kernel(cache=False)
-def watershed_markers(
-    image, significant, clusters, count, rows, columns, tmags, blur, reach, reach_bright, bright_tmag, ratio
-):
+def _watershed_markers(
+    image, significant, clusters, count, rows, columns, tmags,
+    blur, reach, reach_bright, bright_tmag, ratio, sides,
+):  # fmt: skip
     return mask_watershed.watershed_markers(
         image, significant, clusters, count, rows, columns, tmags,
-        blur, reach, reach_bright, bright_tmag, ratio,
+        blur, reach, reach_bright, bright_tmag, ratio, sides,
+    )  # fmt: skip
+
+
+def watershed_markers(image, significant, clusters, count, rows, columns, tmags, blur, *limits):
+    return _watershed_markers(
+        image, significant, clusters, count, rows, columns, tmags,
+        mask_watershed.blur_weights(blur), *limits, mask_cluster.disc(1.0),
     )  # fmt: skip

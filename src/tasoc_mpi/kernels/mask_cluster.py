@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .filled import no_pixels
 from .jit import helper
@@ -12,19 +14,13 @@ from .jit import helper
 __all__ = ["core_clusters", "disc", "label_connected"]
 
 
-@helper
-def disc(radius):
-    """Offsets (row, column) of the pixels within `radius` of a pixel, itself not among them."""
+@functools.lru_cache(16)
+def disc(radius: float) -> NDArray[np.int64]:
+    """Offsets (row, column) of the pixels within `radius` of a pixel, itself not among them; shape (N, 2)."""
     reach = math.floor(radius + 1e-9)
-    out = np.empty(((2 * reach + 1) ** 2, 2), dtype=np.int64)
-    n = 0
-    for i in range(-reach, reach + 1):
-        for j in range(-reach, reach + 1):
-            if (i != 0 or j != 0) and i * i + j * j <= radius * radius + 1e-9:
-                out[n, 0] = i
-                out[n, 1] = j
-                n += 1
-    return out[:n]
+    offsets = np.argwhere(np.ones((2 * reach + 1, 2 * reach + 1))) - reach
+    distances = (offsets * offsets).sum(axis=1)
+    return np.ascontiguousarray(offsets[(distances > 0) & (distances <= radius * radius + 1e-9)], dtype="i8")
 
 
 @helper
@@ -74,7 +70,7 @@ def label_connected(selected, offsets):
 
 
 @helper
-def core_clusters(significant, min_points, radius):
+def core_clusters(significant, min_points, offsets):
     """Clusters of the core points of DBSCAN; its border points belong to none.
 
     Parameters
@@ -82,9 +78,9 @@ def core_clusters(significant, min_points, radius):
     significant : ndarray of bool, shape (R, C)
         The points: pixels over the threshold.
     min_points : int
-        A point with at least this many points (itself one of them) within `radius` is a core point.
-    radius : float
-        Distance up to which points are neighbours, pixels; sqrt(2) is the eight around.
+        A point with at least this many points (itself one of them) in its neighbourhood is a core point.
+    offsets : ndarray of int64, shape (N, 2)
+        The neighbourhood, from `disc`; sqrt(2) is the radius of the eight around.
 
     Returns
     -------
@@ -94,7 +90,6 @@ def core_clusters(significant, min_points, radius):
         Number of clusters.
     """
     n_row, n_col = significant.shape
-    offsets = disc(radius)
     core = no_pixels(n_row, n_col)
     for r in range(n_row):
         for c in range(n_col):

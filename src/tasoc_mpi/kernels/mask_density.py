@@ -14,7 +14,7 @@ import numpy as np
 
 from .filled import filled
 from .jit import helper
-from .sorted_values import first_from, sort
+from .sorted_values import first_from
 
 __all__ = ["density_mode", "flux_threshold", "scott_bandwidth"]
 
@@ -161,13 +161,15 @@ def _flux_at(flux, positions, i, h):
 
 
 @helper
-def density_mode(flux):
-    """Where the Gaussian kernel density estimate of a sample with `scott_bandwidth` is highest.
+def density_mode(flux, h):
+    """Where the Gaussian kernel density estimate of a sample is highest.
 
     Parameters
     ----------
     flux : ndarray of float64, shape (n,)
         The sample, sorted, finite.
+    h : float
+        Bandwidth, from `scott_bandwidth`.
 
     Returns
     -------
@@ -178,7 +180,6 @@ def density_mode(flux):
     n = flux.shape[0]
     if n == 0:
         return np.nan
-    h = scott_bandwidth(flux)
     # A spread at the level of rounding (or one that overflows) has no density to speak of.
     if not (h / _GRID > 1e-14 * max(abs(flux[0]), abs(flux[-1]))) or not h < np.inf:
         return flux[n // 2]
@@ -205,13 +206,13 @@ def density_mode(flux):
 
 
 @helper
-def flux_threshold(image, trim, ceiling, sigmas):
+def flux_threshold(flux, trim, ceiling, sigmas):
     """Mode, spread and threshold of the positive flux of an image.
 
     Parameters
     ----------
-    image : ndarray of float64, shape (R, C)
-        Sum image, e-/s.
+    flux : ndarray of float64, shape (n,)
+        The positive pixels of the sum image, sorted, e-/s; those that are infinite do not count.
     trim : float
         Fraction of the positive pixels, the brightest, that is left out; n of them leave
         n - floor(trim n).
@@ -231,23 +232,16 @@ def flux_threshold(image, trim, ceiling, sigmas):
     bandwidth : float
         Bandwidth of the density estimate, e-/s.
     """
-    flux = np.empty(image.size)
-    n = 0
-    for r in range(image.shape[0]):
-        for value in image[r]:
-            if value > 0.0 and value < np.inf:
-                flux[n] = value
-                n += 1
-    flux = flux[:n]
-    sort(flux)
+    n = first_from(flux, math.inf)
     n -= math.floor(trim * n + 1e-9)
     while n > 0 and flux[n - 1] >= ceiling:
         n -= 1
     flux = flux[:n]
-    mode = density_mode(flux)
+    bandwidth = scott_bandwidth(flux)
+    mode = density_mode(flux, bandwidth)
     mad = 0.0
     below = first_from(flux, mode) if n > 0 else 0
     if below > 0:
         median = 0.5 * (flux[(below - 1) // 2] + flux[below // 2])
         mad = 1.4826 * (mode - median)
-    return mode, mad, mode + sigmas * mad, scott_bandwidth(flux)
+    return mode, mad, mode + sigmas * mad, bandwidth

@@ -8,7 +8,7 @@ import numpy as np
 
 from .filled import filled
 from .jit import helper
-from .sorted_values import order_of, sort
+from .sorted_values import insertion_sort
 
 __all__ = ["extend_columns", "highest_pixels", "saturated_run", "summed_tmag", "tidy_segments"]
 
@@ -23,7 +23,8 @@ def summed_tmag(labels, count, rows, columns, tmags):
         Numbers from 1 to `count`, 0 for none.
     count : int
     rows, columns, tmags : ndarray of float64, shape (N,)
-        Positions in the image (0-based) and magnitudes; a star with a NaN is left out.
+        Positions in the image (0-based) and magnitudes; a star with a NaN is left out. Brightest star first:
+        so the sum does not depend on the order of the catalog.
 
     Returns
     -------
@@ -31,9 +32,8 @@ def summed_tmag(labels, count, rows, columns, tmags):
         Infinite where there is no star.
     """
     n_row, n_col = labels.shape
-    # Brightest star first, so that the sum does not depend on the order of the catalog.
     flux = filled(count, 0.0)
-    for s in order_of(tmags):
+    for s in range(tmags.shape[0]):
         row = np.rint(rows[s])
         column = np.rint(columns[s])
         if 0 <= row < n_row and 0 <= column < n_col and tmags[s] == tmags[s]:
@@ -62,7 +62,7 @@ def highest_pixels(image, labels, count):
 @helper
 def _median(values):
     """Median of a few values, whose order changes; the function for many takes long to compile."""
-    sort(values)
+    insertion_sort(values)
     half = values.shape[0] // 2
     if values.shape[0] % 2 == 1:
         return values[half]
@@ -95,6 +95,7 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
     """
     n_row = image.shape[0]
     values = np.empty(n_row)
+    steps = np.empty(n_row)
     n = np.int64(0)
     peak = 0
     for r in range(n_row):
@@ -102,13 +103,12 @@ def saturated_run(image, significant, labels, label, column, highest, ratio):
             if n == 0 or image[r, column] > image[peak, column]:
                 peak = r
             values[n] = image[r, column]
+            if n > 0:
+                steps[n - 1] = values[n] - values[n - 1]
             n += 1
     if n < 2:
         return 0, 0
-    steps = np.empty(n - 1)
-    for k in range(n - 1):
-        steps[k] = values[k + 1] - values[k]
-    if not abs(_median(steps)) / image[peak, column] < ratio:
+    if not abs(_median(steps[: n - 1])) / image[peak, column] < ratio:
         return 0, 0
     if not _median(values[:n]) >= 0.5 * highest:
         return 0, 0
@@ -156,17 +156,16 @@ def tidy_segments(image, segments, count, min_pixels):
         stays = size[k] >= min_pixels and size[k] > 0
         number += 1 if stays else 0
         size[k] = number if stays else 0
-    kept = np.empty((n_row, n_col), dtype=np.int32)
     labels = np.empty((n_row, n_col), dtype=np.int32)
     for r in range(n_row):
         for c in range(n_col):
-            kept[r, c] = size[segments[r, c]]
-            labels[r, c] = kept[r, c]
+            labels[r, c] = size[segments[r, c]]
+    # A hole that is filled is next to no other one: all of its neighbours had a number.
     for r in range(1, n_row - 1):
         for c in range(1, n_col - 1):
-            k = kept[r - 1, c]
-            around = kept[r + 1, c] == k and kept[r, c - 1] == k and kept[r, c + 1] == k
-            if kept[r, c] == 0 and k > 0 and around and math.isfinite(image[r, c]):
+            k = labels[r - 1, c]
+            around = labels[r + 1, c] == k and labels[r, c - 1] == k and labels[r, c + 1] == k
+            if labels[r, c] == 0 and k > 0 and around and math.isfinite(image[r, c]):
                 labels[r, c] = k
     return labels, number
 
@@ -183,7 +182,7 @@ def extend_columns(image, significant, labels, count, rows, columns, tmags, brig
         Masks before, numbers from 1 to `count`.
     count : int
     rows, columns, tmags : ndarray of float64, shape (N,)
-        Stars: position in the image (0-based) and magnitude.
+        Stars, brightest first: position in the image (0-based) and magnitude.
     bright_tmag : float
         Only masks whose stars together are at least this bright are extended.
     ratio : float

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .filled import no_pixels
 from .jit import helper
-from .mask_cluster import disc, label_connected
+from .mask_cluster import label_connected
 from .mask_saturated import highest_pixels, saturated_run, summed_tmag
-from .sorted_values import first_from, order_of
 
-__all__ = ["flood", "smooth", "watershed_markers"]
+__all__ = ["blur_weights", "flood", "smooth", "watershed_markers"]
 
 
 @helper
@@ -23,48 +24,48 @@ def _mirror(i, n):
     return i
 
 
+@functools.lru_cache(16)
+def blur_weights(sigma: float) -> NDArray[np.float64]:
+    """Weights of a pixel and of those 1, 2, ... pixels away in a Gaussian cut at 4 sigma; 0 is no blur."""
+    weights = [1.0] + [
+        math.exp(-0.5 * ((k / sigma) * (k / sigma))) for k in range(1, int(4.0 * sigma + 0.5) + 1)
+    ]
+    total = 0.0
+    for weight in weights:
+        total += weight
+    return np.array(weights) / (2.0 * total - 1.0)
+
+
 @helper
-def smooth(image, sigma):
-    """Image smoothed by a Gaussian, cut at 4 sigma, the image continued by its mirror image.
+def _smooth_columns(image, weights):
+    """Smooth an image of shape (R, C) along its columns; the result has shape (C, R)."""
+    n_row, n_col = image.shape
+    out = np.empty((n_col, n_row))
+    for r in range(n_row):
+        for c in range(n_col):
+            value = weights[0] * image[r, c]
+            for k in range(1, weights.shape[0]):
+                value += weights[k] * (image[_mirror(r - k, n_row), c] + image[_mirror(r + k, n_row), c])
+            out[c, r] = value
+    return out
+
+
+@helper
+def smooth(image, weights):
+    """Image smoothed by a Gaussian, the image continued by its mirror image.
 
     Parameters
     ----------
     image : ndarray of float64, shape (R, C)
-    sigma : float
-        Pixels; 0 leaves the image as it is.
+    weights : ndarray of float64
+        From `blur_weights`.
 
     Returns
     -------
     ndarray of float64, shape (R, C)
         As `scipy.ndimage.gaussian_filter` with its defaults.
     """
-    n_row, n_col = image.shape
-    reach = np.int64(4.0 * sigma + 0.5)
-    weight = np.empty(reach + 1)
-    weight[0] = 1.0
-    for k in range(1, reach + 1):
-        weight[k] = math.exp(-0.5 * ((k / sigma) * (k / sigma)))
-    total = 0.0
-    for k in range(reach + 1):
-        total += weight[k]
-    total = 2.0 * total - weight[0]
-    for k in range(reach + 1):
-        weight[k] /= total
-    half = np.empty((n_row, n_col))
-    for r in range(n_row):
-        for c in range(n_col):
-            value = weight[0] * image[r, c]
-            for k in range(1, reach + 1):
-                value += weight[k] * (image[_mirror(r - k, n_row), c] + image[_mirror(r + k, n_row), c])
-            half[r, c] = value
-    out = np.empty((n_row, n_col))
-    for r in range(n_row):
-        for c in range(n_col):
-            value = weight[0] * half[r, c]
-            for k in range(1, reach + 1):
-                value += weight[k] * (half[r, _mirror(c - k, n_col)] + half[r, _mirror(c + k, n_col)])
-            out[r, c] = value
-    return out
+    return _smooth_columns(_smooth_columns(image, weights), weights)
 
 
 @helper
@@ -126,17 +127,7 @@ def _nearest(position, height, row, column, reach):
     """Index of the candidate nearest to a star within `reach`, else -1. The higher of two as near."""
     best = -1
     least = reach * reach + 1e-9
-    # Candidates come row by row: bisect to the first row that is near enough.
-    first, last = 0, position.shape[0]
-    while first < last:
-        middle = (first + last) // 2
-        if position[middle, 0] < row - reach - 1.0:
-            first = middle + 1
-        else:
-            last = middle
-    for k in range(first, position.shape[0]):
-        if position[k, 0] > row + reach + 1.0:
-            break
+    for k in range(position.shape[0]):
         distance = (position[k, 0] - row) ** 2 + (position[k, 1] - column) ** 2
         if distance < least or (distance == least and best >= 0 and height[k] > height[best]):
             best = k
@@ -151,17 +142,6 @@ def _alone(image, clusters, cluster, r0, r1, c0, c1):
     for r in range(r0, r1):
         for c in range(c0, c1):
             out[r - r0, c - c0] = image[r, c] if clusters[r, c] == cluster else 0.0
-    return out
-
-
-@helper
-def _saturated(image, significant, clusters, cluster, highest, ratio):
-    """Saturated pixels of one cluster, and those that they run into."""
-    out = no_pixels(image.shape[0], image.shape[1])
-    for c in range(image.shape[1]):
-        first, last = saturated_run(image, significant, clusters, cluster, c, highest, ratio)
-        for r in range(first, last):
-            out[r, c] = True
     return out
 
 
@@ -181,21 +161,10 @@ def _keep_highest(position, height, chosen, patches):
 
 
 @helper
-def _by_row(rows, columns, tmags):
-    """Stars in order of their rows."""
-    order = order_of(rows)
-    ordered = np.empty((3, rows.shape[0]))
-    for k in range(rows.shape[0]):
-        ordered[0, k] = rows[order[k]]
-        ordered[1, k] = columns[order[k]]
-        ordered[2, k] = tmags[order[k]]
-    return ordered[0], ordered[1], ordered[2]
-
-
-@helper
 def watershed_markers(
-    image, significant, clusters, count, rows, columns, tmags, blur, reach, reach_bright, bright_tmag, ratio
-):
+    image, significant, clusters, count, rows, columns, tmags,
+    blur, reach, reach_bright, bright_tmag, ratio, sides,
+):  # fmt: skip
     """Where the watershed of each cluster starts: the local maxima that belong to a catalog star.
 
     Candidates are the local maxima (3 x 3 pixels, edges of the image too, above the image's minimum) of
@@ -212,15 +181,17 @@ def watershed_markers(
         Numbers of the clusters from 1 to `count`.
     count : int
     rows, columns, tmags : ndarray of float64, shape (N,)
-        Stars: position in the image (0-based) and magnitude. One with a NaN takes no marker.
-    blur : float
-        Sigma of the Gaussian, pixels.
+        Stars, brightest first: position in the image (0-based) and magnitude. One with a NaN takes no marker.
+    blur : ndarray of float64
+        From `blur_weights`.
     reach, reach_bright : float
         Largest distance of a marker from its star, pixels; `reach_bright` up to magnitude `bright_tmag`.
     bright_tmag : float
         Clusters whose stars together are at least this bright may be saturated.
     ratio : float
         See `mask_saturated.saturated_run`.
+    sides : ndarray of int64, shape (4, 2)
+        ``disc(1.0)``.
 
     Returns
     -------
@@ -236,12 +207,9 @@ def watershed_markers(
     marked = no_pixels(n_row, n_col)
     candidates = no_pixels(n_row, n_col)
     patches = no_pixels(n_row, n_col)
-    margin = np.int64(4.0 * blur + 0.5) + 1
+    margin = blur.shape[0]
     furthest = max(reach, reach_bright) + 1.0
-    sides = disc(1.0)
     boxes = _boxes(clusters, count)
-    # A star is looked at by the clusters near its row only; stars without a row come last.
-    rows, columns, tmags = _by_row(rows, columns, tmags)
     totals = summed_tmag(clusters, count, rows, columns, tmags)
     highest = highest_pixels(image, clusters, count)
     for k in range(count):
@@ -254,17 +222,19 @@ def watershed_markers(
             position[m, 0] += r0
             position[m, 1] += c0
             chosen[m] = False
-        for s in range(first_from(rows, r0 - furthest), first_from(rows, r1 + furthest)):
-            if c0 - furthest < columns[s] < c1 + furthest and tmags[s] == tmags[s]:
+        for s in range(rows.shape[0]):
+            near = r0 - furthest < rows[s] < r1 + furthest and c0 - furthest < columns[s] < c1 + furthest
+            if near and tmags[s] == tmags[s]:
                 limit = reach_bright if tmags[s] <= bright_tmag else reach
                 best = _nearest(position, height, rows[s], columns[s], limit)
                 if best >= 0:
                     chosen[best] = True
         if totals[k] <= bright_tmag:
-            own = _saturated(image, significant, clusters, k + 1, highest[k], ratio)
-            for r in range(n_row):
-                for c in range(n_col):
-                    patches[r, c] |= own[r, c]
+            own = no_pixels(n_row, n_col)
+            for c in range(n_col):
+                first, last = saturated_run(image, significant, clusters, k + 1, c, highest[k], ratio)
+                for r in range(first, last):
+                    own[r, c] = patches[r, c] = True
             _keep_highest(position, height, chosen, label_connected(own, sides)[0])
         for m in range(position.shape[0]):
             candidates[position[m, 0], position[m, 1]] = True
@@ -275,48 +245,41 @@ def watershed_markers(
 
 
 @helper
+def _add_waiting(heights, ages, pixels, n, height, age, pixel):
+    """Add a pixel, younger than all, to a binary heap of `n` of them."""
+    while n > 0 and height > heights[(n - 1) // 2]:
+        above = (n - 1) // 2
+        heights[n], ages[n], pixels[n] = heights[above], ages[above], pixels[above]
+        n = above
+    heights[n], ages[n], pixels[n] = height, age, pixel
+
+
+@helper
 def _before(heights, ages, i, j):
-    """Whether entry `i` of the heap comes before entry `j`: lower first, then older."""
-    return heights[i] < heights[j] or (heights[i] == heights[j] and ages[i] < ages[j])
+    """Whether entry `i` of the heap comes before entry `j`: higher, or as high and older."""
+    return heights[i] > heights[j] or (heights[i] == heights[j] and ages[i] < ages[j])
 
 
 @helper
-def _swap(heights, ages, pixels, i, j):
-    heights[i], heights[j] = heights[j], heights[i]
-    ages[i], ages[j] = ages[j], ages[i]
-    pixels[i], pixels[j] = pixels[j], pixels[i]
+def _take_first(heights, ages, pixels, last):
+    """Take the first pixel out of a heap whose last entry is `last`, which moves up."""
+    first = pixels[0]
+    i = np.int64(0)
+    child = np.int64(1)
+    while child < last:
+        if child + 1 < last and _before(heights, ages, child + 1, child):
+            child += 1
+        if _before(heights, ages, last, child):
+            break
+        heights[i], ages[i], pixels[i] = heights[child], ages[child], pixels[child]
+        i = child
+        child = 2 * i + 1
+    heights[i], ages[i], pixels[i] = heights[last], ages[last], pixels[last]
+    return first
 
 
 @helper
-def _push(heights, ages, pixels, n, height, pixel, age):
-    """Add an entry to a binary heap of `n` entries."""
-    heights[n] = height
-    ages[n] = age
-    pixels[n] = pixel
-    i = n
-    while i > 0 and _before(heights, ages, i, (i - 1) // 2):
-        _swap(heights, ages, pixels, i, (i - 1) // 2)
-        i = (i - 1) // 2
-
-
-@helper
-def _pop(heights, ages, pixels, n):
-    """Move the first entry of a binary heap of `n` entries behind the others."""
-    _swap(heights, ages, pixels, 0, n - 1)
-    i = 0
-    while True:
-        first = i
-        for child in (2 * i + 1, 2 * i + 2):
-            if child < n - 1 and _before(heights, ages, child, first):
-                first = child
-        if first == i:
-            return pixels[n - 1]
-        _swap(heights, ages, pixels, i, first)
-        i = first
-
-
-@helper
-def flood(image, inside, markers):
+def flood(image, inside, markers, sides):
     """Watershed by flooding from markers (Meyer 1991), the highest pixels first.
 
     The next pixel is the highest one that touches a flooded one; of equally high pixels the one that was
@@ -326,10 +289,12 @@ def flood(image, inside, markers):
     ----------
     image : ndarray of float64, shape (R, C)
         Its negative is flooded.
-    inside : ndarray of bool, shape (R, C)
-        Where the flood may go. Flood runs over the sides of pixels, not over their corners.
+    inside : ndarray of int32, shape (R, C)
+        Where it is not 0 the flood may go. Flood runs over the sides of pixels, not over their corners.
     markers : ndarray of int32, shape (R, C)
         Positive where the flood starts.
+    sides : ndarray of int64, shape (4, 2)
+        ``disc(1.0)``.
 
     Returns
     -------
@@ -341,21 +306,20 @@ def flood(image, inside, markers):
     heights = np.empty(image.size)
     ages = np.empty(image.size, dtype=np.int64)
     pixels = np.empty(image.size, dtype=np.int64)
-    sides = disc(1.0)
-    # Not the literal 0, for which the functions of the heap would be compiled once more.
+    # Not the literal 0, for which functions would be compiled once more.
     n = np.int64(0)
     age = np.int64(0)
     for r in range(n_row):
         for c in range(n_col):
-            started = markers[r, c] > 0 and inside[r, c]
-            labels[r, c] = markers[r, c] if started else 0
-            if started:
-                _push(heights, ages, pixels, n, -image[r, c], r * n_col + c, age)
+            labels[r, c] = 0
+            if markers[r, c] > 0 and inside[r, c]:
+                labels[r, c] = markers[r, c]
+                _add_waiting(heights, ages, pixels, n, image[r, c], age, r * n_col + c)
                 n += 1
                 age += 1
     while n > 0:
-        pixel = _pop(heights, ages, pixels, n)
         n -= 1
+        pixel = _take_first(heights, ages, pixels, n)
         row = pixel // n_col
         column = pixel % n_col
         for k in range(4):
@@ -363,7 +327,7 @@ def flood(image, inside, markers):
             j = column + sides[k, 1]
             if 0 <= i < n_row and 0 <= j < n_col and inside[i, j] and labels[i, j] == 0:
                 labels[i, j] = labels[row, column]
-                _push(heights, ages, pixels, n, -image[i, j], i * n_col + j, age)
+                _add_waiting(heights, ages, pixels, n, image[i, j], age, i * n_col + j)
                 n += 1
                 age += 1
     return labels

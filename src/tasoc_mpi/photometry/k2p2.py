@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.settings import Settings, default
+from ..kernels.mask_cluster import disc
+from ..kernels.mask_watershed import blur_weights
 from ..kernels.star_masks import star_masks
 
 __all__ = ["K2P2Parameters", "K2P2Result", "k2p2_masks"]
@@ -175,15 +177,18 @@ def k2p2_masks(
     )
     if not rows.size == columns.size == tmags.size:
         raise ValueError("rows, columns and magnitudes of the stars differ in length")
+    order = np.argsort(tmags)
     (labels, count, extension), levels, (significant, clusters, candidates, markers, saturated) = star_masks(
         image,
-        rows,
-        columns,
-        tmags,
+        np.sort(image[image > 0.0]),
+        rows[order],
+        columns[order],
+        tmags[order],
         (par.threshold, par.trim, par.saturation_flux),
-        (par.min_pixels, par.min_cluster, par.cluster_radius),
-        (par.watershed_blur, par.marker_distance, par.marker_distance_saturated),
+        (par.min_pixels, par.min_cluster),
+        (par.marker_distance, par.marker_distance_saturated),
         (par.saturation_tmag, par.saturation_ratio),
+        (disc(par.cluster_radius), disc(1.0), blur_weights(par.watershed_blur)),
     )
     mode, mad, threshold, bandwidth = levels
     return K2P2Result(
