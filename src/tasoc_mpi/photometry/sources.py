@@ -241,9 +241,8 @@ class Source(ABC):
 
     def motions(self, stars: Sequence[int] | NDArray[np.intp]) -> Iterator[NDArray[np.float64]]:
         """The `star_motion` of catalog stars, one after the other; several are computed at once."""
-        directions = self.catalog.stars[stars]
-        places = self.star_positions[stars]
-        return self._movement.follow(self.time, directions["ra"], directions["decl"], places)
+        ra, dec = (self.catalog.stars[name][stars] for name in ("ra", "decl"))
+        return self._movement.follow(self.time, ra, dec, self.star_positions[stars])
 
 
 class CubeSource(Source):
