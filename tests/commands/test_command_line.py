@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from unprivileged import unprivileged
 
 from tasoc_mpi import cli
@@ -86,6 +88,21 @@ def test_files_of_every_sector_are_found_by_their_names(tmp_path, sector):
     curve = {"starid": 471011145, "sector": sector, "camera": 2, "ccd": 3, "cadence": 1800}
     curve |= {"data_rel": 1, "version": 6}
     assert names.parse_lightcurve_name(names.lightcurve_name(**curve)) == curve
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, 10**19 - 1), st.integers(0, 9999), st.integers(0, 99999), st.integers(0, 9999),
+    st.integers(0, 120), st.sampled_from(["", "0", "1"]),
+)  # fmt: skip
+def test_a_path_is_a_light_curve_s_if_its_numbers_give_it(starid, sector, cadence, data_rel, place, digit):
+    name = names.lightcurve_name(starid, sector, 2, 3, cadence, data_rel, 6)
+    assert names.is_lightcurve_name(name)
+    path = name[:place] + digit + name[place:]
+    found = names.parse_lightcurve_name(path)
+    assert (found is not None) == names.is_lightcurve_name(path)
+    assert found is None or names.lightcurve_name(**found) == path
+    assert found is not None or path != name
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ __all__ = [
     "find_cbv",
     "find_cubes",
     "is_chosen",
+    "is_lightcurve_name",
     "lightcurve_name",
     "parse_lightcurve_name",
     "prf_name",
@@ -41,11 +42,15 @@ Choice = int | Collection[int] | None
 _CUBE = re.compile(r"sector(\d{3,4})_camera([1-4])_ccd([1-4])\.hdf5", re.ASCII)
 _CATALOG = re.compile(r"catalog_sector(\d{3,4})_camera([1-4])_ccd([1-4])\.sqlite", re.ASCII)
 _CBV = re.compile(r"cbv-s\d{4,}-c(\d{4,5})-a(\d{3})\.hdf5", re.ASCII)
+#: The paths that `lightcurve_name` gives, and no others: longer numbers than usual begin with no 0.
 _LIGHTCURVE = re.compile(
-    r"tess(?P<starid>\d{11,19})-s(?P<sector>\d{3,4})-(?P<camera>\d)-(?P<ccd>\d)-c(?P<cadence>\d{4,5})"
-    r"-dr(?P<data_rel>\d{2,4})-v(?P<version>\d{2})-tasoc_lc\.fits\.gz",
+    r"c(?P<cadence>\d{4}|[1-9]\d{4})/(?P<folder>\d{5})"
+    r"/tess(?P<starid>(?P=folder)\d{6}|(?!0)(?P=folder)\d{7,14})-s(?P<sector>\d{3}|[1-9]\d{3})"
+    r"-(?P<camera>\d)-(?P<ccd>\d)-c(?P=cadence)-dr(?P<data_rel>\d{2}|[1-9]\d{2,3})-v(?P<version>\d{2})"
+    r"-tasoc_lc\.fits\.gz",
     re.ASCII,
 )
+_LIGHTCURVE_KEYS = ("starid", "sector", "camera", "ccd", "cadence", "data_rel", "version")
 #: The name that a light curve has until it is whole; older versions ended it with ".part".
 _UNFINISHED = re.compile(r"\.(?P<name>tess.*\.fits\.gz)\.(?P<pid>\d+)\.(part|tmp)", re.ASCII)
 
@@ -223,11 +228,19 @@ def parse_lightcurve_name(path: str) -> dict[str, int] | None:
     >>> parse_lightcurve_name("c0120/00471/tess00471011145-s001-2-3-c1800-dr01-v01-tasoc_lc.fits.gz") is None
     True
     """
-    match = _LIGHTCURVE.fullmatch(path.rpartition("/")[2])
-    if match is None:
-        return None
-    found = {key: int(value) for key, value in match.groupdict().items()}
-    return found if lightcurve_name(**found) == path else None
+    match = _LIGHTCURVE.fullmatch(path)
+    return {key: int(match[key]) for key in _LIGHTCURVE_KEYS} if match else None
+
+
+def is_lightcurve_name(path: str) -> bool:
+    """Whether `lightcurve_name` gives this path for some star.
+
+    Examples
+    --------
+    >>> is_lightcurve_name("c1800/00471/tess00471011145-s001-2-3-c1800-dr01-v01-tasoc_lc.fits.gz")
+    True
+    """
+    return _LIGHTCURVE.fullmatch(path) is not None
 
 
 def unfinished_lightcurve_name(name: str) -> tuple[str, int] | None:

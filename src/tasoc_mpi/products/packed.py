@@ -68,7 +68,7 @@ def split_name(listed: str) -> tuple[str, str]:
     >>> split_name("c1800/00471/x.fits.gz")
     ('', 'c1800/00471/x.fits.gz')
     """
-    match = _LISTED.fullmatch(listed)
+    match = _LISTED.fullmatch(listed) if "#" in listed else None
     return (match["pack"], match["name"]) if match else ("", listed)
 
 
@@ -123,17 +123,19 @@ class PackWriter:
         encoded = name.encode()
         if len(encoded) > _INDEX_DTYPE["name"].itemsize:
             raise ValueError(f"{name}: too long a name for a pack")
-        with self._noting_failure():
-            if self._file is None or self._pid != os.getpid():
+        self._check()
+        if self._file is None or self._pid != os.getpid():
+            with self._noting_failure():
                 self._create()
-            if self._held + len(data) > len(self._memory):
+        if self._held + len(data) > len(self._memory):
+            with self._noting_failure():
                 self._write()
-                if len(data) > len(self._memory):
-                    self._memory = np.empty(max(len(data), _MOST_HELD), dtype=np.uint8)
-            self._memory[self._held : self._held + len(data)] = np.frombuffer(data, dtype=np.uint8)
-            self._held += len(data)
-            self._waiting.append((self._end, len(data), isal_zlib.crc32(data), encoded))
-            self._end += len(data)
+            if len(data) > len(self._memory):
+                self._memory = np.empty(max(len(data), _MOST_HELD), dtype=np.uint8)
+        self._memory[self._held : self._held + len(data)] = np.frombuffer(data, dtype=np.uint8)
+        self._held += len(data)
+        self._waiting.append((self._end, len(data), isal_zlib.crc32(data), encoded))
+        self._end += len(data)
         return f"{self._name}#{name}"
 
     def _write(self) -> None:

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from ..core.distinct import distinct
 from ..core.errors import TasocError
-from ..core.names import lightcurve_name, parse_lightcurve_name, unfinished_lightcurve_name
+from ..core.names import (
+    is_lightcurve_name,
+    lightcurve_name,
+    parse_lightcurve_name,
+    unfinished_lightcurve_name,
+)
 from ..products.lightcurve import below
 from ..products.packed import PACK_FOLDER, PackReader, remove_unlisted_packs, split_name
 from .schema import has_corrections
@@ -37,7 +42,7 @@ def is_listed_name(name: object) -> bool:
     if not isinstance(name, str):
         return False
     pack, path = split_name(name)
-    return parse_lightcurve_name(path) is not None and bool(not pack or _PACK.fullmatch(pack))
+    return is_lightcurve_name(path) and bool(not pack or _PACK.fullmatch(pack))
 
 
 class LightcurveNames:
