@@ -21,6 +21,8 @@ from .lightcurve import COLUMNS, FLUX_UNIT, LightCurve, Writer, keep_lightcurve,
 __all__ = ["lightcurve_bytes", "write_lightcurve"]
 
 _DTYPES = {"D": ">f8", "E": ">f4", "J": ">i4"}
+#: Of the pixels of both images.
+_FLOATS, _INTEGERS = np.dtype(">f4"), np.dtype(">i4")
 _BUNIT: CardTuple = ("BUNIT", FLUX_UNIT, "unit of the pixels: electrons/s")
 _ROW = np.dtype([(column.name, _DTYPES[column.format]) for column in COLUMNS])
 #: Data units of FITS files are multiples of this.
@@ -69,12 +71,9 @@ def lightcurve_bytes(lc: LightCurve) -> bytes:
 
 def _content(lc: LightCurve) -> bytearray:
     """See `lightcurve_bytes`."""
-    sumimage = np.asarray(lc.sumimage, dtype=">f4")
-    aperture = np.asarray(lc.aperture, dtype=">i4")
-    primary_cards, table_cards = (
-        cards_bytes(known_cards(lc.primary_cards)),
-        cards_bytes(known_cards(lc.table_cards)),
-    )
+    sumimage, aperture = lc.sumimage.astype(_FLOATS), lc.aperture.astype(_INTEGERS)
+    primary_cards = cards_bytes(known_cards(lc.primary_cards))
+    table_cards = cards_bytes(known_cards(lc.table_cards))
     wcs_cards = cards_bytes(lc.wcs_cards)
     common = _common_parts(
         _primary_start(3 + len(lc.extra_hdus)),
