@@ -54,6 +54,9 @@ _WITH_SETTINGS = (
     *("simulate", "download", "catalog", "import", "todo", "star", "summary", "report", "show", "submit"),
 )
 
+#: New objects after which Python looks for garbage among them.
+_GARBAGE = 10_000
+
 #: Modules of commands whose name is a keyword of Python, or that of the module `core.status`.
 _MODULES = {
     "compile": "compile_kernels",
@@ -187,6 +190,8 @@ def main(options: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
     secure_streams()
+    # Imports leave little garbage, and Python would look for it after every 700 objects of theirs.
+    gc.set_threshold(_GARBAGE)
     # At its end Python looks for garbage several times, 40 ms of each rank; the system takes all back anyway.
     atexit.register(gc.freeze)
     try:
