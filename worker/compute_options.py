@@ -58,9 +58,9 @@ class ComputeOptions:
     star_warnings: bool = False
 
 
-def compute_words(descriptors: tuple[int, int, int], options: ComputeOptions) -> list[str]:
+def compute_words(descriptors: tuple[int, int, int], job: Job, options: ComputeOptions) -> list[str]:
     """The arguments of `compute_process.main`; `descriptors` are of batches, results and the recorder."""
-    return [*map(str, descriptors), str(os.getpid()), options.photometry]
+    return [*map(str, descriptors), str(os.getpid()), options.photometry, job.method_name]
 
 
 def compute_command(words: list[str]) -> list[str]:

@@ -104,10 +104,8 @@ class _ComputeProcess:
             close_lightcurves(self.job)
             self.leave()
 
-    def serve(self, photometry: Photometry) -> NoReturn:
+    def serve(self, photometry: Photometry, preparation: Preparation) -> NoReturn:
         """Compute batches until the supervisor process closes its pipe."""
-        preparation = Preparation(self.job, photometry)
-        preparation.begin()
         while True:
             start = time.perf_counter()
             while not self.waiting:
@@ -278,6 +276,9 @@ def main(words: list[str]) -> NoReturn:
     gc.disable()
     try:
         photometry = _load(words[4])
+        process.note_compiling()
+        preparation = Preparation(words[5], photometry)
+        preparation.begin()
         process.receive_options()
         options = process.options
         if options.copies:
@@ -286,11 +287,10 @@ def main(words: list[str]) -> NoReturn:
             limit_memory(options.memory_limit)
         with logs(options.log_level, options.log_file, options.rank):
             _set_up(options)
-            process.note_compiling()
             process.recorder.idle()
             gc.freeze()
             gc.enable()
-            process.serve(photometry)
+            process.serve(photometry, preparation)
     except TasocError as error:
         # Not of one star: nothing more can be written.
         process.send(Tag.FAILED, pack_failure(error))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.compiled import is_compiled
 from ..core.distinct import distinct
 from ..core.methods import METHODS
 from ..core.version import program_version
-from .compute import Job
 
 __all__ = ["Preparation"]
 
@@ -29,20 +29,23 @@ class Preparation:
 
     Parameters
     ----------
-    job : Job
+    method : str
+        The method of all stars; '' if each has its own.
     photometry : callable
         What works on one star; nothing is loaded for one that is not of this package.
     """
 
-    def __init__(self, job: Job, photometry: Callable[..., Any]) -> None:
-        self._job = job
+    def __init__(self, method: str, photometry: Callable[..., Any]) -> None:
+        self._method = method
         self._of = getattr(photometry, "__module__", "")
         self._done: set[str] = set()
 
     def begin(self) -> None:
-        """Load what nearly all runs need, while the first stars are on their way."""
+        """Load what nearly all runs need, if it is compiled, while the first stars are on their way."""
         if self._of == "tasoc_mpi.one_star":
-            self._load({self._job.method_name if self._job.method_name in METHODS else "aperture"})
+            name = self._method if self._method in METHODS else "aperture"
+            if is_compiled(name):
+                self._load({name})
             program_version()
 
     def before(self, tasks: NDArray[np.void]) -> None:
@@ -71,7 +74,7 @@ class Preparation:
             return {"correct"}
         if self._of != "tasoc_mpi.one_star":
             return set()
-        listed = [self._job.method_name.encode()] if self._job.method_name else distinct(tasks["method"])
+        listed = [self._method.encode()] if self._method else distinct(tasks["method"])
         methods = {name.decode() for name in listed}
         # A user's method reads pixels and makes light curves as the aperture does.
         needed = {name if name in METHODS else "aperture" for name in methods}

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection, Pipe
 from queue import SimpleQueue
 
 from ..core.launcher import leave_launcher
+from .compute import Job
 from .compute_options import ComputeOptions, compute_command, compute_environment, compute_words
 
 __all__ = ["ComputeProcess", "can_fork"]
@@ -43,6 +44,7 @@ class ComputeProcess:
 
     Parameters
     ----------
+    job : Job
     options : ComputeOptions
     recorder : int
         Descriptor of the memory to which it writes the star in hand.
@@ -60,11 +62,11 @@ class ComputeProcess:
         Whether they were sent to it.
     """
 
-    def __init__(self, options: ComputeOptions, recorder: int, fork: bool) -> None:
+    def __init__(self, job: Job, options: ComputeOptions, recorder: int, fork: bool) -> None:
         theirs, batches = Pipe(duplex=False)
         self.answers, their_answers = Pipe(duplex=False)
         descriptors = (theirs.fileno(), their_answers.fileno(), recorder)
-        words = compute_words(descriptors, options)
+        words = compute_words(descriptors, job, options)
         self.popen: _Forked | subprocess.Popen[bytes]
         with theirs, their_answers:
             # Not in this process's group: a launcher that kills a rank kills its group, and the terminal's

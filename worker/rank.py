@@ -56,7 +56,7 @@ class InProcess:
         swaps.cache_clear()
         self._job = job
         self._photometry = photometry
-        self._preparation = Preparation(job, photometry)
+        self._preparation = Preparation(job.method_name, photometry)
         self._batches: deque[NDArray[np.void]] = deque()
         # When the last batch was finished; while there are batches, how long the oldest was waited for.
         self._idle_since = time.perf_counter()

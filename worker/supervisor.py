@@ -157,7 +157,7 @@ class Supervisor:
         self._oom_kills = oom_kills()
         self._recorder.idle()
         self._unready = self._recorder.read().sequence
-        self._process = ComputeProcess(self.options, self._recorder.fd, fork)
+        self._process = ComputeProcess(self.job, self.options, self._recorder.fd, fork)
         self._looked = time.monotonic()
 
     def submit(self, tasks: NDArray[np.void]) -> None:

@@ -10,14 +10,13 @@ import sys
 import numpy as np
 import tasoc_mpi.one_star
 from tasoc_mpi.core.messages import TASK_DTYPE
-from tasoc_mpi.worker.compute import Job
 from tasoc_mpi.worker.first_star import Preparation
 
 tasks = np.zeros(2, dtype=TASK_DTYPE)
 tasks["method"], tasks["datasource"] = b"aperture", b"ffi"
-Preparation(Job("in", "out"), len).before(tasks)
+Preparation("", len).before(tasks)
 print("tasoc_mpi.kernels.wcs" in sys.modules, "erfa" in sys.modules)
-preparation = Preparation(Job("in", "out"), tasoc_mpi.tessphot)
+preparation = Preparation("", tasoc_mpi.tessphot)
 preparation.before(tasks)
 from tasoc_mpi.kernels.sums import sum_pixels
 print(len(sum_pixels.signatures), "erfa" in sys.modules, "astropy.io.fits" in sys.modules)

@@ -20,7 +20,7 @@ from .launcher import leave_launcher
 from .locks import open_lock, try_lock
 from .logs import rank_name, terminal_level
 
-__all__ = ["cache_folder", "compile_first", "marker_path", "provide_cache"]
+__all__ = ["cache_folder", "compile_first", "is_compiled", "marker_path", "provide_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +130,14 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line for line in lines if line.startswith(("model name", "CPU part"))), "")
+
+
+def is_compiled(method: str) -> bool:
+    """Whether the kernels of a method are compiled, as far as one can tell."""
+    try:
+        return marker_path(method).exists()
+    except InputError:
+        return False
 
 
 def compile_first(*methods: str) -> float:
