@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import TasocError
 from ..core.messages import pack_results
-from ..core.mpi import Mailbox, abort, host_names, nodes
+from ..core.mpi import Mailbox, abort, places
 from ..core.settings import load_settings
 from ..worklist.rank_times import Ranks
 from .dispatcher import AddResults, Computer, Workers
@@ -106,8 +106,9 @@ class _Alone:
 
 def run_rank_0(command: str, args: argparse.Namespace, program: Program, comm: Any) -> int:
     """Schedule for the workers of the other ranks; ends them all after an error while they compute."""
-    workers = Workers(Mailbox(comm), Stop(), nodes(comm))
-    ranks = Ranks(workers.node, host_names(comm), workers.usage)
+    node, hosts = places(comm)
+    workers = Workers(Mailbox(comm), Stop(), node)
+    ranks = Ranks(node, hosts, workers.usage)
     try:
         try:
             workers.stop_timeout = load_settings().getfloat("run", "stop_timeout")

@@ -17,7 +17,7 @@ from ..core.errors import TasocError
 from ..core.logs import rank_name, terminal_level
 from ..core.messages import Tag, pack_failure
 from ..core.methods import choose_method
-from ..core.mpi import abort, host_names, nodes
+from ..core.mpi import abort, nodes
 from ..core.resources import memory_share
 from ..core.settings import input_folder, load_settings, output_folder
 from .compute import Job
@@ -121,7 +121,6 @@ def run_worker(
     """
     _leave_signals_to_rank_0()
     rank, node = comm.Get_rank(), nodes(comm)
-    host_names(comm)  # rank 0 calls it, too
     on_node = node.count(node[rank])
     try:
         if early is not None and early.options.memory_limit is None:

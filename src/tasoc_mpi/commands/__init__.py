@@ -187,7 +187,7 @@ def add_star_options(parser: argparse.ArgumentParser) -> Any:
 def work_on_stars(
     command: str,
     args: argparse.Namespace,
-    program: Program,
+    load_program: Callable[[], Program],
     function: Callable[..., Any] | str | None,
     arguments: dict[str, str] | None = None,
 ) -> int:
@@ -197,8 +197,8 @@ def work_on_stars(
     ----------
     command, args : str, argparse.Namespace
         Its name and options.
-    program : callable
-        The work of rank 0. It imports the scheduler, which the other ranks do not need.
+    load_program : callable
+        Imports and returns the work of rank 0, which the other ranks do not need.
     function, arguments : str or callable, dict of str to str, optional
         Works on one star, MODULE:FUNCTION or a function; its further arguments. Default: photometry.
 
@@ -210,46 +210,50 @@ def work_on_stars(
     from ..core.logs import rank_name
 
     if "numpy" in sys.modules:
-        return _work_on_stars(command, args, program, function, arguments)
+        return _work_on_stars(command, args, load_program, function, arguments)
     # A rank is a core. Threads of linear algebra are started when numpy is imported, and wait for work by
     # turning in a loop.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if rank_name() == "0" or args.dry_run:
-        return _work_on_stars(command, args, program, function, arguments)
+        return _work_on_stars(command, args, load_program, function, arguments)
     from ..worker.launch import early_computer
 
     with early_computer(args, function, arguments) as early:
-        return _work_on_stars(command, args, program, function, arguments, early)
+        return _work_on_stars(command, args, load_program, function, arguments, early)
 
 
 def _work_on_stars(
     command: str,
     args: argparse.Namespace,
-    program: Program,
+    load_program: Callable[[], Program],
     function: Callable[..., Any] | str | None,
     arguments: dict[str, str] | None,
     early: Supervisor | None = None,
 ) -> int:
     """`work_on_stars`, where the compute process of a worker may be there already."""
     from ..core.compiled import compile_first
-    from ..core.mpi import check_first, check_ranks, check_start, from_first, start_ranks, world
+    from ..core.logs import rank_name
+    from ..core.mpi import check_first, check_ranks, check_start, start_ranks, world
     from ..worker.check_method import check_run, kernels_of_run
 
+    if rank_name() == "0":
+        # The others come to MPI later, as they fork first, and who waits there keeps a core busy.
+        load_program()
     comm = world()
     check_ranks(comm)
-    kernels: list[str] = []
 
-    def check() -> None:
+    def check() -> list[str]:
         check_run(args)
         if args.ranks is not None and comm is None:
             check_start(args.ranks)
-        kernels.extend(kernels_of_run(command, args, function))
+        return kernels_of_run(command, args, function)
 
-    if status := check_first(comm, check):
+    status, kernels = check_first(comm, check)
+    if status:
         return status
     if not args.dry_run and (comm is not None or args.ranks is None):
         # All ranks share the work; rank 0 hands out stars when it is done.
-        args.compiling = compile_first(*from_first(comm, lambda: kernels))
+        args.compiling = compile_first(*kernels)
     if comm is not None and comm.Get_rank():
         from ..worker.launch import run_worker
 
@@ -259,7 +263,10 @@ def _work_on_stars(
     from ..scheduler.launch import run_alone, run_rank_0
 
     if comm is not None:
-        return run_rank_0(command, args, program, comm)
+        return run_rank_0(command, args, load_program(), comm)
     from ..worker.launch import open_computer
 
-    return run_alone(command, args, program, lambda: open_computer(args, function, arguments=arguments))
+    def open_alone() -> Any:
+        return open_computer(args, function, arguments=arguments)
+
+    return run_alone(command, args, load_program(), open_alone)

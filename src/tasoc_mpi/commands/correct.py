@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.methods import CORRECTION_METHODS
 from . import INTERRUPTED, add_run_files, add_star_options, add_worker_options, work_on_stars
+
+if TYPE_CHECKING:
+    from ..scheduler.launch import Program
 
 HELP = "subtract systematics from light curves (alone, or under mpiexec)"
 EXIT_STATUSES = {1: "an error, or no light curve could be corrected", **INTERRUPTED}
@@ -49,14 +52,14 @@ def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_
     from ..worklist.output_folder import find_output
     from ..worklist.todo_file import TODO_NAME
 
-    def program(*given: Any) -> int:
+    def load_program() -> Program:
         from ..scheduler.correction_run import correct
 
-        return correct(*given)
+        return correct
 
     name = choose_method(args.of_method).name
     path = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
     # The results of a method have a list and an output folder of their own.
     args.rows, args.todo = (path if name else None), method_file(path, name)
     args.output = args.output or find_output(args.todo, method=name)
-    return work_on_stars("correct", args, program, function, {"todo": os.path.abspath(args.todo)})
+    return work_on_stars("correct", args, load_program, function, {"todo": os.path.abspath(args.todo)})

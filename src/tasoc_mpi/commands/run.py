@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import (
     INTERRUPTED,
@@ -15,6 +16,9 @@ from . import (
     words,
     work_on_stars,
 )
+
+if TYPE_CHECKING:
+    from ..scheduler.launch import Program
 
 HELP = "compute the light curves (alone, or under mpiexec)"
 EXIT_STATUSES = {1: "an error, or fewer than half of the computed stars have a light curve", **INTERRUPTED}
@@ -53,17 +57,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, photometry: Callable[..., Any] | str | None = None) -> int:
     """Be rank 0, a worker, or both; `photometry` (MODULE:FUNCTION or a function) computes one star."""
 
-    def program(args: argparse.Namespace, computer: Any, stop: Any, ranks: Any) -> int:
+    def trial(tasks: Any) -> Any:
+        from ..worker.trial import compute_trial
+
+        return compute_trial(args, photometry, tasks)
+
+    def load_program() -> Program:
         from ..scheduler.program import run
 
-        def trial(tasks: Any) -> Any:
-            from ..worker.trial import compute_trial
+        return functools.partial(run, trial=trial)
 
-            return compute_trial(args, photometry, tasks)
-
-        return run(args, computer, stop, ranks, trial)
-
-    status = work_on_stars("run", args, program, photometry)
+    status = work_on_stars("run", args, load_program, photometry)
     if status or not args.correct or args.dry_run:
         return status
     from .run_and_correct import correct_run

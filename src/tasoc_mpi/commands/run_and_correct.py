@@ -26,8 +26,12 @@ def correct_run(run: argparse.Namespace) -> int:
     from ..worklist.publish import publish
     from . import cbv, correct
 
-    # The run leaves that to another one that is still under way.
-    if status := check_first(world(), lambda: publish(*published_files(run))):
+    def check() -> None:
+        # The run leaves that to another one that is still under way.
+        publish(*published_files(run))
+
+    status, _ = check_first(world(), check)
+    if status:
         return status
     ccd = {name: getattr(run, name) for name in ("sector", "camera", "ccd")}
     folders = {"input": run.input, "output": run.output, "lock_folder": run.lock_folder}

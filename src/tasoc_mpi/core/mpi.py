@@ -18,9 +18,9 @@ __all__ = [
     "check_first",
     "check_ranks",
     "check_start",
-    "from_first",
     "is_terminal",
     "nodes",
+    "places",
     "receive",
     "start_ranks",
     "world",
@@ -42,6 +42,9 @@ def world() -> Any | None:
     """
     if not is_launched():
         return None
+    # UCX, through which MPICH and Open MPI may talk, exchanges functions of the C library to watch memory
+    # that a network reads by itself. That keeps a core busy for 30 ms, and messages here are small.
+    os.environ.setdefault("UCX_MEM_MMAP_HOOK_MODE", "none")
     import mpi4py
 
     # One thread calls MPI; asking for more makes every call take locks.
@@ -222,7 +225,7 @@ def check_ranks(comm: Any | None) -> None:
         )
 
 
-def check_first(comm: Any | None, check: Callable[[], object]) -> int:
+def check_first(comm: Any | None, check: Callable[[], Any]) -> tuple[int, Any]:
     """Check something on rank 0 before the others begin; to be called by all ranks.
 
     Parameters
@@ -234,40 +237,27 @@ def check_first(comm: Any | None, check: Callable[[], object]) -> int:
 
     Returns
     -------
-    int
+    status : int
         0, or on ranks other than 0 the status with which they are to exit: rank 0 has the reason.
+    value : object
+        What the check has returned on rank 0.
 
     Raises
     ------
     TasocError
         On rank 0, that of the check.
     """
-    failed, status = None, 0
+    failed, status, value = None, 0, None
     if comm is None or comm.Get_rank() == 0:
         try:
-            check()
+            value = check()
         except TasocError as error:
-            failed = error
+            failed, status = error, error.exit_status
     if comm is not None:
-        status = comm.bcast(failed.exit_status if failed else 0)
+        status, value = comm.bcast((status, value))
     if failed is not None:
         raise failed
-    return status
-
-
-def from_first(comm: Any | None, value: Callable[[], Any]) -> Any:
-    """A value of rank 0, which finds it, on all ranks; to be called by all of them.
-
-    Parameters
-    ----------
-    comm : mpi4py.MPI.Comm or None
-        None for a single process.
-    value : callable
-        Called on rank 0; must not raise.
-    """
-    if comm is None:
-        return value()
-    return comm.bcast(value() if comm.Get_rank() == 0 else None)
+    return status, value
 
 
 def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
@@ -309,21 +299,19 @@ def abort_all(command: str, error: BaseException) -> None:
 
 def nodes(comm: Any) -> list[int]:
     """Number of the node (of those that share memory) that each rank is on; to be called by all ranks."""
+    return places(comm)[0]
+
+
+def places(comm: Any) -> tuple[list[int], list[str]]:
+    """`nodes`, and the name of the host that each rank is on; to be called by all ranks."""
     from mpi4py import MPI
 
     shared = comm.Split_type(MPI.COMM_TYPE_SHARED)
     # Its lowest rank names a node.
-    firsts = comm.allgather(shared.bcast(comm.Get_rank()))
+    found = comm.allgather((shared.bcast(comm.Get_rank()), MPI.Get_processor_name()))
     shared.Free()
-    numbers = {first: number for number, first in enumerate(sorted(set(firsts)))}
-    return [numbers[first] for first in firsts]
-
-
-def host_names(comm: Any) -> list[str]:
-    """Name of the host that each rank is on; to be called by all ranks."""
-    from mpi4py import MPI
-
-    return list(comm.allgather(MPI.Get_processor_name()))
+    numbers = {first: number for number, first in enumerate(sorted({first for first, _ in found}))}
+    return [numbers[first] for first, _ in found], [host for _, host in found]
 
 
 class Mailbox:

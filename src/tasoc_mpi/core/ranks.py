@@ -182,7 +182,8 @@ def run_on_ranks(command: str, lock_folder: str | None, work: Callable[[Ranks], 
         use_folder(lock_folder)
 
     comm = world()
-    if status := check_first(comm, check):
+    status, _ = check_first(comm, check)
+    if status:
         return status
     if comm is None:
         work(Ranks())
