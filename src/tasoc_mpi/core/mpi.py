@@ -254,6 +254,7 @@ def check_first(comm: Any | None, check: Callable[[], Any]) -> tuple[int, Any]:
         except TasocError as error:
             failed, status = error, error.exit_status
     if comm is not None:
+        _meet(comm)
         status, value = comm.bcast((status, value))
     if failed is not None:
         raise failed
@@ -302,10 +303,19 @@ def nodes(comm: Any) -> list[int]:
     return places(comm)[0]
 
 
+def _meet(comm: Any) -> None:
+    """Wait for all ranks without keeping the core busy; to be called by all of them."""
+    arrived, pause = comm.Ibarrier(), _FIRST_PAUSE
+    while not arrived.Test():
+        time.sleep(pause)
+        pause = min(_LAST_PAUSE, 1.5 * pause)
+
+
 def places(comm: Any) -> tuple[list[int], list[str]]:
     """`nodes`, and the name of the host that each rank is on; to be called by all ranks."""
     from mpi4py import MPI
 
+    _meet(comm)
     shared = comm.Split_type(MPI.COMM_TYPE_SHARED)
     # Its lowest rank names a node.
     found = comm.allgather((shared.bcast(comm.Get_rank()), MPI.Get_processor_name()))
