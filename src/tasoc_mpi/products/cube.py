@@ -348,7 +348,7 @@ def _read(reader: HDF5Reader) -> Cube:
         frames=tuple(reader.texts("frames", times)),
         wcs=wcs,
         ref_frame=ref_frame,
-        ref_header=reader.texts("wcs/headers", times)[ref_frame],
+        ref_header=reader.texts("wcs/headers", times, slice(ref_frame, ref_frame + 1))[0],
         background=(
             _background_model(reader, attributes, shape)
             if reader.find("background") is not None
