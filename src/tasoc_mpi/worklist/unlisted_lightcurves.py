@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -104,18 +104,19 @@ def remove_unlisted(
         If a folder cannot be read or written.
     """
     removed = 0
-    with _Packs(conn, output) as packs:
+    with _Packs(conn, output) as packs, _Folders(output) as opened:
         folders = _folders(names.worklist.rows[idle])
         for start in range(0, len(folders), _AT_ONCE):
             some = folders[start : start + _AT_ONCE]
             listed = _listed_below(conn, some[0], some[-1])
             for folder in some:
-                removed += _clean_folder(output, folder, names, listed, final, idle, packs)
+                if (descriptor := opened.open(folder)) is not None:
+                    removed += _clean_folder(descriptor, folder, names, listed, final, idle, packs)
     return removed
 
 
 def _clean_folder(
-    output: Path,
+    descriptor: int,
     folder: str,
     names: LightcurveNames,
     listed: set[str],
@@ -125,20 +126,17 @@ def _clean_folder(
 ) -> int:
     """The same for one folder."""
     removed = 0
-    with _opened(output, folder) as descriptor:
-        if descriptor is None:
-            return 0
-        for entry in os.listdir(descriptor):
-            unfinished = unfinished_lightcurve_name(entry)
-            path = f"{folder}/{unfinished[0] if unfinished else entry}"
-            if not unfinished and path in listed:
-                continue
-            index = names.find(path)
-            if not len(index) or not idle[index].all() or not _is_regular(entry, descriptor):
-                continue
-            if unfinished or (final[index].all() and not packs.hold(names.worklist.priority[index], path)):
-                os.unlink(entry, dir_fd=descriptor)
-                removed += 1
+    for entry in os.listdir(descriptor):
+        unfinished = unfinished_lightcurve_name(entry)
+        path = f"{folder}/{unfinished[0] if unfinished else entry}"
+        if not unfinished and path in listed:
+            continue
+        index = names.find(path)
+        if not len(index) or not idle[index].all() or not _is_regular(entry, descriptor):
+            continue
+        if unfinished or (final[index].all() and not packs.hold(names.worklist.priority[index], path)):
+            os.unlink(entry, dir_fd=descriptor)
+            removed += 1
     return removed
 
 
@@ -152,22 +150,49 @@ def _folders(rows: NDArray[np.void]) -> list[str]:
     return sorted(found)
 
 
-@contextlib.contextmanager
-def _opened(output: Path, folder: str) -> Iterator[int | None]:
-    """Descriptor of a folder below the output folder; None where it is not there, or a link leads to it."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    with contextlib.ExitStack() as stack:
-        descriptor: int | None = None
-        try:
-            for name in (os.fspath(output), *folder.split("/")):
-                more = 0 if descriptor is None else os.O_NOFOLLOW
-                descriptor = os.open(name, flags | more, dir_fd=descriptor)
-                stack.callback(os.close, descriptor)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                raise
-            descriptor = None
-        yield descriptor
+class _Folders:
+    """Opens folders below the output folder, one after the other; those that the next one is in stay open.
+
+    Parameters
+    ----------
+    output : Path
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._names: list[str] = []
+        self._descriptors = [descriptor] if (descriptor := _open(os.fspath(output))) is not None else []
+
+    def __enter__(self) -> _Folders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+
+    def open(self, folder: str) -> int | None:
+        """Descriptor of a folder, open until the next one; None where it is not there, or a link is."""
+        names = folder.split("/")
+        while self._names != names[: len(self._names)]:
+            self._names.pop()
+            os.close(self._descriptors.pop())
+        for name in names[len(self._names) :]:
+            descriptor = _open(name, self._descriptors[-1]) if self._descriptors else None
+            if descriptor is None:
+                return None
+            self._names.append(name)
+            self._descriptors.append(descriptor)
+        return self._descriptors[-1]
+
+
+def _open(name: str, above: int | None = None) -> int | None:
+    """Descriptor of a folder, by its name in another one; None where it is not there, or a link is."""
+    more = 0 if above is None else os.O_NOFOLLOW
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | more, dir_fd=above)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return None
 
 
 def _is_regular(name: str, folder: int) -> bool:
