@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 
 from tasoc_mpi.kernels import (
-    background_model,
     boxes,
     mask_cluster,
     mask_density,
@@ -16,11 +15,6 @@ from tasoc_mpi.kernels import (
     mask_watershed,
 )
 from tasoc_mpi.kernels.jit import kernel
-
-
-@kernel(cache=False)
-def mesh_weights(rows, columns, box, shape):
-    return background_model.mesh_weights(rows, columns, box, shape)
 
 
 @kernel(cache=False)

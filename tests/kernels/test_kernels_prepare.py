@@ -6,13 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
-from helper_kernels import mesh_weights, quartiles, sort_floats
+from helper_kernels import quartiles, sort_floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi.kernels import blocks, rings
 from tasoc_mpi.kernels import boxes as sky
-from tasoc_mpi.kernels.background_model import BackgroundModel
+from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
 
 
 def block(seed: int, shape: tuple[int, int, int], missing: float = 0.1) -> np.ndarray:

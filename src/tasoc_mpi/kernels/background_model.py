@@ -62,8 +62,9 @@ class BackgroundModel(NamedTuple):
 
     def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sum of the model over pixels of the arrays, in every frame, shape (T,), e-/s."""
-        weights, values = _used_coefficients(rows, columns, self.box, self.mesh)
-        total = weights @ values
+        weights = mesh_weights(rows, columns, self.box, self.mesh.shape[:2])
+        used = np.nonzero(weights)
+        total = weights[used] @ self.mesh[used].astype("f8")
         if len(self.radial):
             radii = np.hypot(
                 rows + (self.origin[0] - self.centre[0]), columns + (self.origin[1] - self.centre[1])
@@ -131,7 +132,7 @@ def _node(radius, first, step, n):
     return j, x - j
 
 
-@helper
+@kernel
 def mesh_weights(rows, columns, box, shape):
     """Summed weights of the mesh coefficients over pixels.
 
@@ -162,27 +163,6 @@ def mesh_weights(rows, columns, box, shape):
             for j in range(min(4, shape[1])):
                 out[i0 + i, j0 + j] += wy[i] * wx[j]
     return out
-
-
-@kernel
-def _used_coefficients(rows, columns, box, mesh):
-    """Those of `mesh_weights` that are not zero, shape (K,), and their coefficients in double, (K, T)."""
-    weights = mesh_weights(rows, columns, box, (mesh.shape[0], mesh.shape[1]))
-    count = 0
-    for i in range(mesh.shape[0]):
-        for j in range(mesh.shape[1]):
-            count += weights[i, j] != 0.0
-    used = np.empty(count)
-    values = np.empty((count, mesh.shape[2]))
-    k = 0
-    for i in range(mesh.shape[0]):
-        for j in range(mesh.shape[1]):
-            if weights[i, j] != 0.0:
-                used[k] = weights[i, j]
-                for t in range(mesh.shape[2]):
-                    values[k, t] = mesh[i, j, t]
-                k += 1
-    return used, values
 
 
 @kernel

@@ -280,13 +280,15 @@ def _window_flags(values, half, limit, counted, near, counts, out):
                 n_missing += np.int32(1) if line[c] != line[c] else np.int32(0)
             counted[r, 0, s] = n_beyond
             counted[r, 1, s] = n_missing
+    # Not a literal, for each of which the function would be compiled once more.
+    one = np.int64(1)
     for r in range(min(half, n_rows)):
-        _add_counts(near, counted[r], 1)
+        _add_counts(near, counted[r], one)
     for r in range(n_rows):
         if r + half < n_rows:
-            _add_counts(near, counted[r + half], 1)
+            _add_counts(near, counted[r + half], one)
         if r - half - 1 >= 0:
-            _add_counts(near, counted[r - half - 1], -1)
+            _add_counts(near, counted[r - half - 1], -one)
         rows = min(n_rows - 1, r + half) - max(0, r - half) + 1
         for s in range(spans):
             c0 = s * _SPAN

@@ -98,8 +98,11 @@ def _lowest(image):
 
 
 @helper
-def _local_maxima(image, lowest):
-    """Pixels above `lowest` that none of their eight neighbours exceeds, shape (N, 2), and their heights."""
+def _local_maxima(image, lowest, row, column):
+    """Pixels above `lowest` that none of their eight neighbours exceeds, shape (N, 2), and their heights.
+
+    The first pixel of the image is counted as (row, column).
+    """
     n_row, n_col = image.shape
     position = np.empty((image.size, 2), dtype=np.int64)
     height = np.empty(image.size)
@@ -115,8 +118,8 @@ def _local_maxima(image, lowest):
                     if image[i, j] > value:
                         top = False
             if top:
-                position[n, 0] = r
-                position[n, 1] = c
+                position[n, 0] = row + r
+                position[n, 1] = column + c
                 height[n] = value
                 n += 1
     return position[:n], height[:n]
@@ -216,11 +219,9 @@ def watershed_markers(
         r0, r1 = max(boxes[k, 0] - margin, 0), min(boxes[k, 1] + margin, n_row)
         c0, c1 = max(boxes[k, 2] - margin, 0), min(boxes[k, 3] + margin, n_col)
         flux = smooth(_alone(image, clusters, k + 1, r0, r1, c0, c1), blur)
-        position, height = _local_maxima(flux, _lowest(flux) if flux.size == image.size else 0.0)
+        position, height = _local_maxima(flux, _lowest(flux) if flux.size == image.size else 0.0, r0, c0)
         chosen = np.empty(position.shape[0], dtype=np.bool_)
         for m in range(position.shape[0]):
-            position[m, 0] += r0
-            position[m, 1] += c0
             chosen[m] = False
         for s in range(rows.shape[0]):
             near = r0 - furthest < rows[s] < r1 + furthest and c0 - furthest < columns[s] < c1 + furthest

@@ -11,9 +11,6 @@ from .jit import helper
 
 __all__ = ["first_from", "insertion_sort", "order_of", "sort"]
 
-#: Parts of so few values are sorted by insertion.
-_FEW = 20
-
 
 @helper
 def first_from(values, value):
@@ -41,28 +38,6 @@ def first_from(values, value):
 
 
 @helper
-def _divide(values, low, high):
-    """Move the values of ``[low, high]`` (inclusive) that are below a pivot in front of those above it.
-
-    Returns the last index of the lower part and the first one of the upper part; what is between them is
-    equal to the pivot.
-    """
-    pivot = values[(low + high) // 2]
-    while low <= high:
-        while values[low] < pivot:
-            low += 1
-        while values[high] > pivot:
-            high -= 1
-        if low <= high:
-            value = values[low]
-            values[low] = values[high]
-            values[high] = value
-            low += 1
-            high -= 1
-    return high, low
-
-
-@helper
 def insertion_sort(values):
     """Sort values without NaN in their array: for few of them, or where each is near its place."""
     for i in range(1, values.shape[0]):
@@ -76,31 +51,17 @@ def insertion_sort(values):
 
 @helper
 def sort(values):
-    """Sort values without NaN in their array, shape (N,), smallest first."""
-    # Here and below: for the literal 0 functions would be compiled once more.
-    zero = np.int64(0)
-    # Ends of the parts that wait: the larger one of two does, so that there are never more than log2(N).
-    waiting = np.empty((64, 2), dtype=np.int64)
-    n = 0
-    low, high = zero, values.shape[0] - 1
-    while True:
-        while high - low >= _FEW:
-            last, first = _divide(values, low, high)
-            if last - low < high - first:
-                waiting[n, 0] = first
-                waiting[n, 1] = high
-                high = last
-            else:
-                waiting[n, 0] = low
-                waiting[n, 1] = last
-                low = first
-            n += 1
-        if n == 0:
-            break
-        n -= 1
-        low = waiting[n, 0]
-        high = waiting[n, 1]
-    insertion_sort(values)
+    """Sort values without NaN in their array, shape (N,), smallest first, by Shell's method."""
+    gap = values.shape[0]
+    while gap > 1:
+        gap = max(gap * 5 // 11, 1)
+        for k in range(gap, values.shape[0]):
+            value = values[k]
+            place = k
+            while place >= gap and values[place - gap] > value:
+                values[place] = values[place - gap]
+                place -= gap
+            values[place] = value
 
 
 @helper

@@ -271,10 +271,13 @@ def sky_to_pixel_together(ra, dec, projection, crpix, sip_a, sip_b, good):
     # u, v, their targets, 1 while a star is searched, and NaN for a star that has no place. In one array, of
     # which the compiler knows that its rows do not overlap, and without branches in the loops over it: so
     # they become vector instructions. The helpers are inlined, for the compiler to know it in them, too.
-    state = np.full((6, TOGETHER), math.nan)
+    state = np.empty((6, TOGETHER))
+    for k in range(TOGETHER):
+        state[0, k] = state[1, k] = math.nan
     for t in range(n):
         if not good[t]:
-            out[:, t] = math.nan
+            for k in range(TOGETHER):
+                out[k, t, 0] = out[k, t, 1] = math.nan
             continue
         _begin_together(projection[t], sky, state)
         a, b = _triangle(sip_a[t]), _triangle(sip_b[t])

@@ -181,9 +181,7 @@ def k2p2_masks(
     (labels, count, extension), levels, (significant, clusters, candidates, markers, saturated) = star_masks(
         image,
         np.sort(image[image > 0.0]),
-        rows[order],
-        columns[order],
-        tmags[order],
+        *(values[order] for values in (rows, columns, tmags)),
         (par.threshold, par.trim, par.saturation_flux),
         (par.min_pixels, par.min_cluster),
         (par.marker_distance, par.marker_distance_saturated),
