@@ -132,7 +132,8 @@ class FrameWCS:
             if count <= _FEW:
                 yield from map(self.positions, ra[some], dec[some])
                 continue
-            places = [ra[some], dec[some]]
+            # The kernel is compiled for arrays without gaps.
+            places = [np.ascontiguousarray(values[some]) for values in (ra, dec)]
             if count < at_once:
                 # The last one again.
                 places = [np.pad(values, (0, at_once - count), "edge") for values in places]
