@@ -24,7 +24,7 @@ from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
-from ..core.compiled import cache_folder, marker_path
+from ..core.compiled import cache_folder, marker_path, newest_source
 from ..core.errors import TasocError, one_line
 from ..core.locks import open_lock, try_lock
 from ..core.progress import Progress
@@ -126,8 +126,9 @@ def compile_kernels(methods: list[str]) -> int:
         if _lock(stack, folder, "progress"):
             shown = Progress(len(kernels), "kernels", "compiling, once for an installation")
             stack.callback(shown.erase)
+        changed = newest_source()
         for level in _levels(kernels):
-            _compile_level(level, folder, shown)
+            _compile_level(level, folder, shown, changed)
     for method in methods:
         marker_path(method).touch()
     return len(kernels)
@@ -154,7 +155,7 @@ def _levels(kernels: list[_Kernel]) -> list[list[_Kernel]]:
     return [levels[number] for number in sorted(levels)]
 
 
-def _compile_level(kernels: list[_Kernel], folder: Path, shown: Progress | None) -> None:
+def _compile_level(kernels: list[_Kernel], folder: Path, shown: Progress | None, changed: float) -> None:
     """Compile kernels that do not call each other; wait for those that other processes compile."""
     # Every process begins elsewhere, so that few wait for each other.
     turn = os.getpid() % len(kernels)
@@ -164,6 +165,7 @@ def _compile_level(kernels: list[_Kernel], folder: Path, shown: Progress | None)
         for kernel, arguments in waiting:
             with contextlib.ExitStack() as held:
                 if _lock(held, folder, _key(kernel)):
+                    _forget_older(kernel, changed)
                     try:
                         kernel.compile(arguments)
                     except NumbaError as error:
@@ -175,6 +177,20 @@ def _compile_level(kernels: list[_Kernel], folder: Path, shown: Progress | None)
         if len(left) == len(waiting):
             time.sleep(0.05)
         waiting = left
+
+
+def _forget_older(kernel: Dispatcher, changed: float) -> None:
+    """Remove what was compiled before a source of kernels was changed (seconds since 1970).
+
+    Numba looks at the file of the kernel alone, and not at those of the functions that are parts of it.
+    """
+    # Of files from the future nothing can be newer.
+    if changed > time.time() or kernel.stats.cache_path is None:
+        return
+    code = kernel.py_func.__code__
+    for path in Path(kernel.stats.cache_path).glob(f"{Path(code.co_filename).stem}.{code.co_name}-*.nbi"):
+        if path.stat().st_mtime < changed:
+            path.unlink(missing_ok=True)
 
 
 def _key(kernel: Dispatcher) -> str:

@@ -61,6 +61,23 @@ def test_processes_that_begin_cold_compile_each_kernel_once(tmp_path):
     assert sum("data loaded from" in text for text in texts) >= 2, texts
 
 
+def test_kernels_are_compiled_again_when_a_function_in_another_file_has_changed(tmp_path):
+    """Numba looks at the file of a kernel alone."""
+    variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DEBUG_CACHE": "1"}
+    call = [sys.executable, "-m", "tasoc_mpi.worker.kernel_list", "30", "simulate"]
+
+    def compiled_now() -> int:
+        done = subprocess.run(call, env=variables, capture_output=True, text=True, timeout=100, check=True)
+        return done.stdout.count("data saved to")
+
+    count = compiled_now()
+    assert count >= 2
+    assert compiled_now() == 0
+    for path in tmp_path.rglob("*.nbi"):
+        os.utime(path, (1e9, 1e9))
+    assert compiled_now() == count
+
+
 def test_ranks_wait_for_those_that_compile(tmp_path, monkeypatch):
     """With one processor one process compiles, and another begins when it is over."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))

@@ -20,7 +20,7 @@ from .launcher import leave_launcher
 from .locks import open_lock, try_lock
 from .logs import rank_name, terminal_level
 
-__all__ = ["cache_folder", "compile_first", "is_compiled", "marker_path", "provide_cache"]
+__all__ = ["cache_folder", "compile_first", "is_compiled", "marker_path", "newest_source", "provide_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,13 +105,21 @@ def cache_folder() -> Path:
 
 def marker_path(method: str) -> Path:
     """The file that says that the kernels of a method are compiled; another one for other kernels."""
-    package = Path(__file__).parents[1]
-    patterns = "kernels/*.py", "simulate/*.py", "correction/*.py", "data/kernels.json"
-    sources = sorted(path for pattern in patterns for path in package.glob(pattern))
-    state = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in sources]
+    state = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in _sources()]
     made_by = (sys.version, _numba(), platform.machine(), _processor(), state)
     digest = hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]
     return cache_folder() / f"tasoc-mpi-{method}-{digest}.compiled"
+
+
+def newest_source() -> float:
+    """When a file was changed from which kernels are compiled, the last time; seconds since 1970."""
+    return max(path.stat().st_mtime for path in _sources())
+
+
+def _sources() -> list[Path]:
+    package = Path(__file__).parents[1]
+    patterns = "kernels/*.py", "simulate/*.py", "correction/*.py", "data/kernels.json"
+    return sorted(path for pattern in patterns for path in package.glob(pattern))
 
 
 def _numba() -> tuple[str, int, int]:
