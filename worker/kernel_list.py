@@ -23,6 +23,7 @@ from typing import Any
 from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
+from numba.core.registry import CPUDispatcher
 
 from ..core.compiled import cache_folder, marker_path, newest_source
 from ..core.errors import TasocError, one_line
@@ -91,8 +92,8 @@ def kernels_of(methods: list[str]) -> list[_Kernel]:
 
 
 def _is_kernel(value: object) -> bool:
-    """Whether Python calls it; what only kernels call is compiled with them."""
-    return isinstance(value, Dispatcher) and not value.targetoptions.get("no_cpython_wrapper")
+    """Whether Python calls it; what only kernels call is of a class of its own, and compiled with them."""
+    return type(value) is CPUDispatcher
 
 
 def compile_kernels(methods: list[str]) -> int:

@@ -46,7 +46,7 @@ class _BeginPart(LoweringPass):
 
     def run_pass(self, state: Any) -> bool:
         state.library = _Part(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.flags.no_compile = True
+        state.flags.no_compile = state.flags.no_cpython_wrapper = True
         return True
 
 
@@ -80,9 +80,9 @@ class _HelperCompiler(CompilerBase):
         return [passes]
 
 
-_part: Any = functools.partial(
-    numba.njit, no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=_HelperCompiler
-)
+#: With the options of `jit.kernel`: numba compiles its own functions once for each set of options of those
+#: that call them.
+_part: Any = functools.partial(numba.njit, no_cfunc_wrapper=True, pipeline_class=_HelperCompiler)
 
 
 class _Helper(CPUDispatcher):
