@@ -15,7 +15,8 @@ from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
 from tasoc_mpi.kernels.median import median
 from tasoc_mpi.kernels.statistics import light_curve_numbers, light_curve_statistics
-from tasoc_mpi.kernels.sums import flagged_frames, mean_frame, sum_frames, sum_lines, sum_pixels
+from tasoc_mpi.kernels.sums import flagged_frames, mean_frame, sum_frames, sum_pixels
+from tasoc_mpi.products.cube_background import PixelBackground
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
 # --- Positions ---------------------------------------------------------------------------------------
@@ -257,7 +258,7 @@ def test_sums_are_their_definition(images, errors, backgrounds, mask):
     found = sum_pixels(images, errors, rows, columns)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
     frames = [np.ascontiguousarray(np.moveaxis(cube, -1, 0)) for cube in (images, errors, backgrounds)]
-    background = sum_lines(backgrounds, rows, columns)
+    background = PixelBackground(backgrounds).total(rows, columns)
     in_frames = sum_frames(*frames, rows, columns)
     assert in_frames.tobytes() == np.concatenate([found, background[None]]).tobytes()
     np.testing.assert_allclose(background, backgrounds[mask].sum(axis=0, dtype="f8"), rtol=1e-12)

@@ -12,7 +12,7 @@ import numpy as np
 from .filled import filled
 from .jit import kernel
 
-__all__ = ["flagged_frames", "mean_frame", "sum_frames", "sum_lines", "sum_pixels"]
+__all__ = ["flagged_frames", "mean_frame", "sum_frames", "sum_pixels"]
 
 
 @kernel
@@ -111,31 +111,6 @@ def sum_frames(images, errors, backgrounds, rows, columns):
         out[2, t] = column_sum / weight if known and weight > 0.0 else math.nan
         out[3, t] = row_sum / weight if known and weight > 0.0 else math.nan
         out[4, t] = background
-    return out
-
-
-@kernel
-def sum_lines(images, rows, columns):
-    """Sum of some pixels in every frame.
-
-    Parameters
-    ----------
-    images : ndarray of float32, shape (R, C, T)
-    rows, columns : ndarray of int64, shape (P,)
-        The pixels, at least one.
-
-    Returns
-    -------
-    ndarray of float64, shape (T,)
-    """
-    out = np.empty(images.shape[2])
-    first = images[rows[0], columns[0]]
-    for t in range(out.size):
-        out[t] = first[t]
-    for k in range(1, rows.shape[0]):
-        line = images[rows[k], columns[k]]
-        for t in range(out.size):
-            out[t] += line[t]
     return out
 
 
