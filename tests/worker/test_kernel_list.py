@@ -50,15 +50,15 @@ def test_a_correction_asks_for_its_kernels():
 
 def test_processes_that_begin_cold_compile_each_kernel_once(tmp_path):
     variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DEBUG_CACHE": "1"}
-    call = [sys.executable, "-m", "tasoc_mpi.worker.kernel_list", "20", "simulate"]
+    call = [sys.executable, "-m", "tasoc_mpi.worker.kernel_list", "20", "correct"]
     pipe = subprocess.PIPE
     ranks = [subprocess.Popen(call, env=variables, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
     texts, errors = zip(*[rank.communicate(timeout=200) for rank in ranks], strict=True)
     assert not any(rank.returncode for rank in ranks), errors
     saved = re.findall(r"data saved to '(.*)'", "".join(texts))
-    assert len(saved) == len(set(saved)) >= 2, texts
-    # They had the rest from each other; the fastest one may have compiled all.
-    assert sum("data loaded from" in text for text in texts) >= 2, texts
+    assert len(saved) == len(set(saved)) >= 8, texts
+    # Each of them had the rest from the others.
+    assert all("data loaded from" in text for text in texts), texts
 
 
 def test_kernels_are_compiled_again_when_a_function_in_another_file_has_changed(tmp_path):
@@ -98,7 +98,8 @@ def test_ranks_wait_for_those_that_compile(tmp_path, monkeypatch):
 def test_the_list_names_kernels_of_the_program():
     """`python benchmarks/record_kernels.py` writes the list."""
     for name in ("simulate", "prepare", *METHODS, "prf", "cbv", "correct"):
-        assert len(kernels_of([name])) > 1
+        # A simulation is numpy's work but for stars and their positions.
+        assert len(kernels_of([name])) > (1 if name == "simulate" else 3)
     names = {kernel.py_func.__name__ for kernel, _ in kernels_of(["aperture"])}
     assert {"sum_pixels", "sky_to_pixel", "light_curve_numbers"} <= names
     listed = json.loads((resources.files("tasoc_mpi.data") / "kernels.json").read_text("utf-8"))
