@@ -101,9 +101,10 @@ def scan_ffi(path: str | os.PathLike[str]) -> FFIInfo:
             error = reader.error(image)
             reader.check_size(image.end if error is None else error.end)
     header = {**primary.values, **hdu.values}
-    check_ccd(path, {key: header.get(key) for key in ("CAMERA", "CCD")}, name[1:3])
-    if header.get("SECTOR") is not None:  # Frames of the mission do not say it.
-        check_ccd(path, {"SECTOR": header["SECTOR"]}, name[:1])
+    sector = header.get("SECTOR")
+    # Frames of the mission do not say their sector.
+    said = {"SECTOR": name[0] if sector is None else sector}
+    check_ccd(path, said | {key: header.get(key) for key in ("CAMERA", "CCD")}, name[:3])
     return ffi_info(path, name[:3], header, hdu.cards, image, error=error, compressed=reader.compressed)
 
 
