@@ -30,6 +30,7 @@ def blur_weights(sigma: float) -> NDArray[np.float64]:
     weights = [1.0] + [
         math.exp(-0.5 * ((k / sigma) * (k / sigma))) for k in range(1, int(4.0 * sigma + 0.5) + 1)
     ]
+    # Not by `sum`, which adds more exactly from Python 3.12 on: masks are the same in all versions.
     total = 0.0
     for weight in weights:
         total += weight
