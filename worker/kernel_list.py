@@ -122,6 +122,7 @@ def compile_kernels(methods: list[str]) -> int:
             # The compiler makes millions of objects that stay, and would look for garbage too often.
             gc.disable()
             stack.callback(gc.enable)
+            stack.callback(gc.freeze)
         # One process of those that compile shows what is done.
         shown: Progress | None = None
         if _lock(stack, folder, "progress"):
