@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import interpolate
 
+from tasoc_mpi.core.diagnostics import Diagnostics
 from tasoc_mpi.cubes.mesh import mesh_coefficients
 from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
 from tasoc_mpi.kernels.median import median
 from tasoc_mpi.kernels.statistics import light_curve_numbers, light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, mean_frame, sum_frames, sum_pixels
+from tasoc_mpi.photometry.measurements import fill_statistics
 from tasoc_mpi.products.cube_background import PixelBackground
 from tasoc_mpi.products.frame_wcs import FrameWCS
 
@@ -360,11 +362,23 @@ def test_numbers_are_of_good_points_and_positions_of_those_that_have_both():
     centroid = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 7.0], [100.0, 100.0]])
     good = np.array([True, True, True, False])
     *counts, numbers, position = light_curve_numbers(time, flux, error, centroid, good)
-    assert (counts, position) == ([3, 2, 2], (2.0, 6.0))
+    assert (counts, position) == ([False, False, 3, 2, 2], (2.0, 6.0))
     np.testing.assert_array_equal(numbers, light_curve_statistics(time, flux, error, good))
     *counts, numbers, position = light_curve_numbers(time, flux, error, centroid, ~good & False)
-    assert counts == [0, 0, 0]
+    assert counts == [False, False, 0, 0, 0]
     assert np.isnan([*numbers, *position]).all()
+
+
+@pytest.mark.parametrize(
+    ("flux", "error", "message"),
+    [(np.inf, 1.0, "infinite values"), (1.0, -np.inf, "infinite values"), (1.0, -1.0, "are negative")],
+)
+def test_infinite_values_and_negative_errors_are_refused_also_where_the_quality_is_bad(flux, error, message):
+    n = 50
+    fluxes, errors, good = np.full(n, 1.0), np.ones(n), np.ones(n, dtype=bool)
+    fluxes[7], errors[7], good[7] = flux, error, False
+    with pytest.raises(ValueError, match=message):
+        fill_statistics(Diagnostics(), np.arange(n) / 48, fluxes, errors, np.ones((n, 2)), good)
 
 
 def test_mean_frame_leaves_out_what_is_not_finite():

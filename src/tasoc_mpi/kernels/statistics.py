@@ -9,7 +9,7 @@ import numpy as np
 from .jit import helper, kernel
 from .median import median
 
-__all__ = ["check_flux", "light_curve_numbers", "light_curve_statistics"]
+__all__ = ["light_curve_numbers", "light_curve_statistics"]
 
 #: The scatter of fewer one-hour means is unknown.
 _FEWEST_HOURS = 4
@@ -247,7 +247,7 @@ def _centroid_medians(centroid, good):
 
 @kernel
 def light_curve_numbers(time, flux, error, centroid, good):
-    """Diagnostics of a light curve, and of how many points they are.
+    """Diagnostics of a light curve, of how many points they are, and whether it is one.
 
     Parameters
     ----------
@@ -258,6 +258,8 @@ def light_curve_numbers(time, flux, error, centroid, good):
 
     Returns
     -------
+    infinite, negative : bool
+        Whether any flux or error is infinite, and any error negative; also of points that are not good.
     n_good, n_flux, n_error : int
         Good points, and those of them with a finite flux and with a finite error.
     numbers : tuple of float
@@ -265,29 +267,13 @@ def light_curve_numbers(time, flux, error, centroid, good):
     position : (float, float)
         Medians of column and row over the good points that have both; NaN where none has.
     """
+    infinite = negative = False
     n_good = n_flux = n_error = 0
     for t in range(flux.size):
+        infinite |= math.isinf(flux[t]) or math.isinf(error[t])
+        negative |= error[t] < 0.0
         n_good += good[t]
         n_flux += good[t] and math.isfinite(flux[t])
         n_error += good[t] and math.isfinite(error[t])
     numbers = _statistics(time, flux, error, good)
-    return n_good, n_flux, n_error, numbers, _centroid_medians(centroid, good)
-
-
-@kernel
-def check_flux(flux, error):
-    """Whether a flux or its error has an infinite value, and whether an error is negative.
-
-    Parameters
-    ----------
-    flux, error : ndarray of float64, shape (T,)
-
-    Returns
-    -------
-    (bool, bool)
-    """
-    infinite = negative = False
-    for t in range(flux.size):
-        infinite |= math.isinf(flux[t]) or math.isinf(error[t])
-        negative |= error[t] < 0.0
-    return infinite, negative
+    return infinite, negative, n_good, n_flux, n_error, numbers, _centroid_medians(centroid, good)

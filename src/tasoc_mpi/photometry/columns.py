@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.quality import CorrectorQualityFlags, PixelQualityFlags
-from ..kernels.statistics import check_flux
 from ..kernels.sums import flagged_frames
 from ..products.lightcurve import COLUMNS, FLUX_UNIT
 from .sources import Source
@@ -85,7 +84,7 @@ def check_columns(arrays: Mapping[str, NDArray[Any]], n: int) -> None:
     Raises
     ------
     ValueError
-        If one holds no real numbers or has another shape, a flux is infinite, or an error negative.
+        If one holds no real numbers or has another shape.
 
     Examples
     --------
@@ -102,12 +101,6 @@ def check_columns(arrays: Mapping[str, NDArray[Any]], n: int) -> None:
                 f"column {name} of the light curve: numbers of shape {shape} are needed, not {values.dtype}"
                 f" of shape {values.shape}"
             )
-    flux, error = (np.ascontiguousarray(arrays[name], dtype="f8") for name in ("flux", "flux_err"))
-    infinite, negative = check_flux(flux, error)
-    if infinite:
-        raise ValueError("the light curve or its errors hold infinite values")
-    if negative:
-        raise ValueError("errors of the light curve are negative")
 
 
 def star_columns(source: Source, i: int) -> Columns:

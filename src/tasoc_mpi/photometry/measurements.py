@@ -64,7 +64,8 @@ def fill_statistics(
     Raises
     ------
     ValueError
-        If no point is good, or all good points of the flux or of its error are missing.
+        If a flux or an error is infinite, or an error negative; if no point is good, or all good points of
+        the flux or of its error are missing.
 
     Examples
     --------
@@ -78,7 +79,13 @@ def fill_statistics(
     time, flux, error, centroid = [
         np.ascontiguousarray(values, dtype="f8") for values in (time, flux, error, centroid)
     ]
-    n_good, n_flux, n_error, numbers, position = light_curve_numbers(time, flux, error, centroid, good)
+    infinite, negative, n_good, n_flux, n_error, numbers, position = light_curve_numbers(
+        time, flux, error, centroid, good
+    )
+    if infinite:
+        raise ValueError("the light curve or its errors hold infinite values")
+    if negative:
+        raise ValueError("errors of the light curve are negative")
     if not n_good:
         raise ValueError("no point of the light curve is of good quality")
     if not (n_flux and n_error):
