@@ -288,7 +288,7 @@ def test_shenanigans(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "function", "call"),
     [
-        ("star_image", "blocks.frame_medians", 1),
+        ("star_image", "frame_medians", 1),
         ("tasks", "fit_background", 7),
         ("tasks", "median_rows", 2),
         ("tasks", "fit_background", FRAMES + 7),
@@ -319,7 +319,7 @@ def test_killed_and_continued(made, tmp_path: Path, monkeypatch, module, functio
         # Together with its background.
         assert len(fits) == FRAMES - call + 1
     else:
-        assert len(fits) == (FRAMES if function in ("blocks.frame_medians", "median_rows") else 0)
+        assert len(fits) == (FRAMES if function in ("frame_medians", "median_rows") else 0)
     if function in ("write_at", "_sync"):
         assert min(blocks) > 0
     if function == "finish_cube":

@@ -52,11 +52,6 @@ def quartiles(values):
 
 
 @kernel(cache=False)
-def sort_floats(values):
-    boxes.sort(values)
-
-
-@kernel(cache=False)
 def _core_clusters(significant, min_points, offsets):
     return mask_cluster.core_clusters(significant, min_points, offsets)
 

@@ -14,11 +14,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import blocks
 from ..kernels.background_model import BackgroundModel
 from .buffers import Buffers
 
-__all__ = ["FEWEST_FRAMES", "chosen_frames", "median_rows"]
+__all__ = ["FEWEST_FRAMES", "chosen_frames", "frame_medians", "median_rows"]
 
 #: Frames that the image is made of, spread evenly over the series: the noise of a pixel in it, a sixth of a
 #: frame's, is the same in all frames and far below what a box's level can be off by.
@@ -95,6 +94,27 @@ def median_rows(
     model.subtract(images, row=first)
     for image, column in zip(images, excluded, strict=True):
         image[:, column:] = np.nan
-    out = np.empty(shape, dtype="f4")
-    blocks.frame_medians(images, blocks.sorting_network(len(frames)), out)
-    return np.where(np.isfinite(out), out, np.float32(0))
+    medians = frame_medians(images)
+    return np.where(np.isfinite(medians), medians, np.float32(0))
+
+
+def frame_medians(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median over frames of every pixel.
+
+    Parameters
+    ----------
+    frames : ndarray of float32, shape (K, R, C)
+        Values that are not finite do not count. Changed: of a whole CCD a copy would be large.
+
+    Returns
+    -------
+    ndarray of float32, shape (R, C)
+        NaN where there is no value in any of the frames.
+    """
+    finite = np.isfinite(frames)
+    frames[~finite] = np.nan  # sorted to the end
+    frames.sort(axis=0)
+    count = np.count_nonzero(finite, axis=0)[None]
+    lower = np.take_along_axis(frames, np.maximum(count - 1, 0) // 2, axis=0)[0]
+    upper = np.take_along_axis(frames, count // 2, axis=0)[0]
+    return np.float32(0.5) * (lower + upper)

@@ -14,16 +14,12 @@ from .jit import helper, kernel
 __all__ = [
     "add_frames",
     "flag_pixels",
-    "frame_medians",
     "scatter",
-    "sorting_network",
     "window_flags",
 ]
 
 #: Columns that are put in their place at once: 16 float32 are one line of the processor's cache.
 _TILE = 16
-#: Columns that are sorted at once: 32 frames of them fill half of the processor's nearest cache.
-_LANES = 128
 #: Columns whose windows are left out together where too few of their values are beyond a limit.
 _SPAN = 64
 
@@ -113,79 +109,6 @@ def add_frames(frames, flags, good, total, count, used):
                     there = abs(line[c]) < infinite
                     sums[c] += line[c] if there else 0.0
                     counts[c] += 1 if there else 0
-
-
-def sorting_network(n):
-    """Comparisons that sort n values in whatever order they are.
-
-    Batcher's odd-even merge sort (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M).
-
-    Parameters
-    ----------
-    n : int
-
-    Returns
-    -------
-    ndarray of int64, shape (P, 2)
-        Places i < j: the smaller value is to go to i, the larger to j.
-    """
-    pairs = []
-    top = 1 << max(0, (n - 1).bit_length() - 1)
-    p = top
-    while p > 0:
-        q, r, d = top, 0, p
-        while d > 0:
-            pairs += [(i, i + d) for i in range(n - d) if i & p == r]
-            d, q, r = q - p, q // 2, p
-        p //= 2
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-@kernel
-def frame_medians(frames, network, out):
-    """Median over frames of every pixel.
-
-    Parameters
-    ----------
-    frames : ndarray of float32, shape (K, R, C)
-        Values that are not finite do not count.
-    network : ndarray of int64, shape (P, 2)
-        From `sorting_network`, for K values. The same comparisons for all pixels: many are made at once.
-    out : ndarray of float32, shape (R, C)
-        Set to the medians; NaN where there is no value in any of the frames.
-    """
-    n_frames, height, width = frames.shape
-    lanes = np.empty((n_frames, _LANES), dtype=np.float32)
-    counts = np.empty(_LANES, dtype=np.int32)
-    infinite = np.float32(np.inf)
-    for r in range(height):
-        for c0 in range(0, width, _LANES):
-            n = min(_LANES, width - c0)
-            counts[:] = 0
-            for k in range(n_frames):
-                line = frames[k, r, c0 : c0 + n]
-                lane = lanes[k]
-                for c in range(n):
-                    there = abs(line[c]) < infinite
-                    lane[c] = line[c] if there else infinite
-                    counts[c] += np.int32(1) if there else np.int32(0)
-            for p in range(network.shape[0]):
-                low = lanes[network[p, 0]]
-                high = lanes[network[p, 1]]
-                # Also those beyond the last column: a fixed number is faster.
-                for c in range(_LANES):
-                    a = low[c]
-                    b = high[c]
-                    low[c] = a if a < b else b
-                    high[c] = b if a < b else a
-            for c in range(n):
-                half = counts[c] // 2
-                if counts[c] == 0:
-                    out[r, c0 + c] = np.nan
-                elif counts[c] % 2:
-                    out[r, c0 + c] = lanes[half, c]
-                else:
-                    out[r, c0 + c] = np.float32(0.5) * (lanes[half - 1, c] + lanes[half, c])
 
 
 @helper

@@ -9,17 +9,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .jit import helper, kernel
-from .sorted_values import insertion_sort
-from .sorted_values import sort as sort_keys
+from .sorted_values import sort
 
-__all__ = ["box_levels", "box_means", "central_mean", "in_boxes", "quartiles", "sort"]
+__all__ = ["box_levels", "box_means", "central_mean", "in_boxes", "quartiles"]
 
-#: Bits of one pass of the radix sort.
-_RADIX = 11
-#: After two passes so many bits may be left to the sort by insertion.
-_REST = 6
 #: Bins that values are counted in to find those of some ranks, values that the bins are found from, and
 #: values that are compared with these bins at once.
 _BINS, _SAMPLE, _LINE = 1024, 32, 32
@@ -54,66 +50,13 @@ def in_boxes(image, usable, out):
 
 
 @helper
-def sort(values):
-    """Sort float32 values in place by counting their bits.
-
-    The bits of IEEE numbers sort like the numbers once the sign bit is flipped in positive ones and all bits
-    in negative ones. Two passes sort 22 bits of the differences between values; in most boxes a few more are
-    left, by which neighbours are put in order. A box of 4,096 values takes 17 us.
-    """
-    n = values.shape[0]
-    if n == 0:
-        return
-    bits = values.view(np.int32)
-    keys = np.empty(n, dtype=np.uint32)
-    other = np.empty(n, dtype=np.uint32)
-    sign = np.uint32(0x80000000)
-    low = np.uint32(0xFFFFFFFF)
-    high = np.uint32(0)
-    for i in range(n):
-        key = np.uint32(bits[i]) ^ (np.uint32(bits[i] >> 31) | sign)
-        keys[i] = key
-        low = key if key < low else low
-        high = key if key > high else high
-    width = 0
-    while (np.int64(high) - np.int64(low)) >> width:
-        width += 1
-    passes = 2 if width <= 2 * _RADIX + _REST else 3
-    rest = max(0, width - passes * _RADIX)
-    count = np.empty(1 << _RADIX, dtype=np.int32)
-    mask = np.uint32((1 << _RADIX) - 1)
-    for p in range(passes):
-        shift = np.uint32(rest + p * _RADIX)
-        for j in range(count.shape[0]):
-            count[j] = 0
-        for i in range(n):
-            count[((keys[i] - low) >> shift) & mask] += 1
-        total = np.int32(0)
-        for j in range(count.shape[0]):
-            c = count[j]
-            count[j] = total
-            total += c
-        for i in range(n):
-            key = keys[i]
-            digit = ((key - low) >> shift) & mask
-            other[count[digit]] = key
-            count[digit] += 1
-        keys, other = other, keys
-    if rest:
-        insertion_sort(keys)
-    for i in range(n):
-        key = keys[i]
-        bits[i] = np.int32(key ^ (np.uint32(np.int32(~key) >> 31) | sign))
-
-
-@helper
 def _middle(keys):
     """A range that most of the keys are in, from a few of them."""
     step = max(1, keys.shape[0] // _SAMPLE)
     sample = np.empty((keys.shape[0] + step - 1) // step, dtype=np.int32)
     for i in range(sample.shape[0]):
         sample[i] = keys[i * step]
-    sort_keys(sample)
+    sort(sample)
     low = np.int64(sample[sample.shape[0] // 8])
     high = np.int64(sample[(7 * sample.shape[0]) // 8])
     return low - (high - low), high + (high - low)
@@ -136,7 +79,7 @@ def _members(keys, bins, wanted):
                 members[k] = keys[i, j]
                 k += 1 if (x == a) | (x == b) | (x == c) | (x == d) else 0
     members = members[:k]
-    sort_keys(members)
+    sort(members)
     return members
 
 
@@ -199,6 +142,86 @@ def quartiles(values):
         key = members[places[q]]
         bits[q] = key ^ ((key >> 31) & 0x7FFFFFFF)
     return np.float64(found[0]), np.float64(found[1]), np.float64(found[2]), np.float64(found[3])
+
+
+@kernel
+def central_mean(values, sigma):
+    """Mean of those values, in any order, that are within `sigma` standard deviations of the median.
+
+    The standard deviation is that of a normal distribution with the same quartiles.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (N,)
+        At least one, all finite.
+    sigma : float
+
+    Returns
+    -------
+    float
+    """
+    n = values.shape[0]
+    first, lower, upper, third = quartiles(values)
+    middle = 0.5 * (lower + upper)
+    reach = sigma * (third - first) / 1.349
+    near = np.empty(n)
+    count = 0
+    for i in range(n):
+        d = values[i] - middle
+        near[i] = d if abs(d) <= reach else 0.0
+        count += 1 if abs(d) <= reach else 0
+    # Four sums that do not wait for each other.
+    whole = n - n % 4
+    t0 = t1 = t2 = t3 = 0.0
+    for i in range(0, whole, 4):
+        t0 += near[i]
+        t1 += near[i + 1]
+        t2 += near[i + 2]
+        t3 += near[i + 3]
+    for i in range(whole, n):
+        t0 += near[i]
+    return middle + ((t0 + t1) + (t2 + t3)) / count
+
+
+@helper
+def _finite(box, values):
+    """Put the finite values of a box one after the other, and count them."""
+    k = 0
+    infinite = np.float32(np.inf)
+    for r in range(box.shape[0]):
+        row = box[r]
+        finite = 0
+        for c in range(row.shape[0]):
+            finite += 1 if abs(row[c]) < infinite else 0
+        if finite == row.shape[0]:
+            part = values[k : k + finite]
+            for c in range(finite):
+                part[c] = row[c]
+        elif finite:
+            i = k
+            for c in range(row.shape[0]):
+                if abs(row[c]) < infinite:
+                    values[i] = row[c]
+                    i += 1
+        k += finite
+    return k
+
+
+@helper
+def _box_place(box, i, j, count):
+    """Mean row and column (0-based, of the frame) of the `count` finite values of box (i, j)."""
+    side = box.shape[0]
+    rows = count * i * side
+    columns = count * j * side
+    if count == side * side:
+        half = side * (side * (side - 1) // 2)
+        return (rows + half) / count, (columns + half) / count
+    for r in range(side):
+        for c in range(side):
+            if math.isfinite(box[r, c]):
+                rows += r
+                columns += c
+    return rows / count, columns / count
 
 
 @helper
@@ -269,78 +292,9 @@ def _clipped_level(values, n, sigma, rounds):
     return level, high - low
 
 
-@helper
-def central_mean(values, sigma):
-    """Mean of those values, in any order, that are within `sigma` standard deviations of the median.
-
-    The standard deviation is that of a normal distribution with the same quartiles.
-    """
-    n = values.shape[0]
-    first, lower, upper, third = quartiles(values)
-    middle = 0.5 * (lower + upper)
-    reach = sigma * (third - first) / 1.349
-    near = np.empty(n)
-    count = 0
-    for i in range(n):
-        d = values[i] - middle
-        near[i] = d if abs(d) <= reach else 0.0
-        count += 1 if abs(d) <= reach else 0
-    # Four sums that do not wait for each other.
-    whole = n - n % 4
-    t0 = t1 = t2 = t3 = 0.0
-    for i in range(0, whole, 4):
-        t0 += near[i]
-        t1 += near[i + 1]
-        t2 += near[i + 2]
-        t3 += near[i + 3]
-    for i in range(whole, n):
-        t0 += near[i]
-    return middle + ((t0 + t1) + (t2 + t3)) / count
-
-
-@helper
-def _finite(box, values):
-    """Put the finite values of a box one after the other, and count them."""
-    k = 0
-    infinite = np.float32(np.inf)
-    for r in range(box.shape[0]):
-        row = box[r]
-        finite = 0
-        for c in range(row.shape[0]):
-            finite += 1 if abs(row[c]) < infinite else 0
-        if finite == row.shape[0]:
-            part = values[k : k + finite]
-            for c in range(finite):
-                part[c] = row[c]
-        elif finite:
-            i = k
-            for c in range(row.shape[0]):
-                if abs(row[c]) < infinite:
-                    values[i] = row[c]
-                    i += 1
-        k += finite
-    return k
-
-
-@helper
-def _box_place(box, i, j, count):
-    """Mean row and column (0-based, of the frame) of the `count` finite values of box (i, j)."""
-    side = box.shape[0]
-    rows = count * i * side
-    columns = count * j * side
-    if count == side * side:
-        half = side * (side * (side - 1) // 2)
-        return (rows + half) / count, (columns + half) / count
-    for r in range(side):
-        for c in range(side):
-            if math.isfinite(box[r, c]):
-                rows += r
-                columns += c
-    return rows / count, columns / count
-
-
-@kernel
-def box_levels(boxes, wanted, fewest, sigma, rounds):
+def box_levels(
+    boxes: NDArray[np.float32], wanted: NDArray[np.bool_], fewest: float, sigma: float, rounds: int
+) -> NDArray[np.float64]:
     """Level of the sky in every box of a frame.
 
     Values beyond `sigma` standard deviations from the median are clipped, in up to `rounds` rounds;
@@ -363,19 +317,28 @@ def box_levels(boxes, wanted, fewest, sigma, rounds):
     ndarray, shape (M, N)
         NaN where a box has too few values or is not wanted.
     """
-    out = np.empty((wanted.shape[0], wanted.shape[1]))
-    values = np.empty(boxes.shape[2] * boxes.shape[3], dtype=np.float32)
-    for i in range(wanted.shape[0]):
-        for j in range(wanted.shape[1]):
-            out[i, j] = math.nan
-            if not wanted[i, j]:
-                continue
-            k = _finite(boxes[i, j], values)
-            if k > fewest:
-                sort(values[:k])
-                level, left = _clipped_level(values, k, sigma, rounds)
-                if left > fewest:
-                    out[i, j] = level
+    levels = np.full(wanted.shape, np.nan)
+    # A row at a time: it fits into the processor's cache.
+    for i, row in enumerate(wanted):
+        values = boxes[i, row].reshape(-1, boxes.shape[2] * boxes.shape[3])
+        values.sort(axis=1)
+        levels[i, row] = _clipped_levels(values, fewest, sigma, rounds)
+    return levels
+
+
+@kernel
+def _clipped_levels(values, fewest, sigma, rounds):
+    """The levels of `box_levels`, of the sorted values of some boxes, shape (K, P), NaN last."""
+    out = np.empty(values.shape[0])
+    for k in range(values.shape[0]):
+        out[k] = math.nan
+        n = np.int64(values.shape[1])
+        while n > 0 and math.isnan(values[k, n - 1]):
+            n -= 1
+        if n > fewest:
+            level, left = _clipped_level(values[k], n, sigma, rounds)
+            if left > fewest:
+                out[k] = level
     return out
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .boxes import central_mean, sort
-from .filled import filled
-from .jit import helper, kernel
+from .boxes import central_mean
+from .jit import kernel
 
 __all__ = ["less_profile", "ring_levels", "ring_values"]
 
 
-@helper
-def _mode(values, n, density, smooth):
-    """Mode of n sorted values: the maximum of a Gaussian kernel density estimate on a grid."""
+#: Points of the grid on which a density is estimated, at most.
+_GRID = 4096
+
+
+@kernel
+def _mode(values):
+    """Mode of sorted values: the maximum of a Gaussian kernel density estimate on a grid."""
+    n = values.shape[0]
+    density = np.empty(_GRID)
+    smooth = np.empty(_GRID)
     quarter = np.float64(values[n // 4])
     scale = (np.float64(values[(3 * n) // 4]) - quarter) / 1.349
     mean = 0.0
@@ -125,8 +132,9 @@ def less_profile(values, pixels, radii, profile, first, step, boxes):
     return out
 
 
-@kernel
-def ring_levels(values, starts, fewest, sigma, starless):
+def ring_levels(
+    values: NDArray[np.float32], starts: NDArray[np.int64], fewest: int, sigma: float, starless: bool
+) -> NDArray[np.float64]:
     """Level of every ring: the mode of its values, or of a frame without stars a mean (`boxes.central_mean`).
 
     The mode's bandwidth is the normal reference rule's, 1.06 A n^(-1/5) with A the smaller of the standard
@@ -150,22 +158,10 @@ def ring_levels(values, starts, fewest, sigma, starless):
     ndarray, shape (K,)
         NaN where a ring has too few values.
     """
-    out = filled(starts.shape[0] - 1, math.nan)
-    density = np.empty(4096)
-    smooth = np.empty(4096)
-    finite = np.empty(values.shape[0], dtype=np.float32)
-    for k in range(out.shape[0]):
-        # Not the literal, for which `_mode` would be compiled once more.
-        n = np.int64(0)
-        for i in range(starts[k], starts[k + 1]):
-            finite[n] = values[i]
-            n += 1 if math.isfinite(values[i]) else 0
-        ring = finite[:n]
-        if n < max(fewest, 2):
-            continue
-        if starless:
-            out[k] = central_mean(ring, sigma)
-        else:
-            sort(ring)
-            out[k] = _mode(ring, n, density, smooth)
-    return out
+    levels = np.full(len(starts) - 1, np.nan)
+    for k in range(len(levels)):
+        ring = values[starts[k] : starts[k + 1]]
+        ring = ring[np.isfinite(ring)]
+        if len(ring) >= max(fewest, 2):
+            levels[k] = central_mean(ring, sigma) if starless else _mode(np.sort(ring))
+    return levels
