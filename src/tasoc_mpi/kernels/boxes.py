@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from .jit import helper, kernel
 from .sorted_values import sort
 
-__all__ = ["box_levels", "box_means", "central_mean", "in_boxes", "quartiles"]
+__all__ = ["box_levels", "box_means", "central_means", "in_boxes", "quartiles"]
 
 #: Bins that values are counted in to find those of some ranks, values that the bins are found from, and
 #: values that are compared with these bins at once.
 _BINS, _SAMPLE, _LINE = 1024, 32, 32
+#: Values of which is looked at once whether all are finite.
+_PART = 64
 
 
 @kernel
@@ -144,22 +146,9 @@ def quartiles(values):
     return np.float64(found[0]), np.float64(found[1]), np.float64(found[2]), np.float64(found[3])
 
 
-@kernel
-def central_mean(values, sigma):
-    """Mean of those values, in any order, that are within `sigma` standard deviations of the median.
-
-    The standard deviation is that of a normal distribution with the same quartiles.
-
-    Parameters
-    ----------
-    values : ndarray of float32, shape (N,)
-        At least one, all finite.
-    sigma : float
-
-    Returns
-    -------
-    float
-    """
+@helper
+def _central_mean(values, sigma):
+    """Mean of those of some finite values that `central_means` takes."""
     n = values.shape[0]
     first, lower, upper, third = quartiles(values)
     middle = 0.5 * (lower + upper)
@@ -184,44 +173,60 @@ def central_mean(values, sigma):
 
 
 @helper
-def _finite(box, values):
-    """Put the finite values of a box one after the other, and count them."""
+def _put_finite(values, out):
+    """Put the finite ones of some values one after the other, and count them."""
     k = 0
     infinite = np.float32(np.inf)
-    for r in range(box.shape[0]):
-        row = box[r]
+    for start in range(0, values.shape[0], _PART):
+        part = values[start : start + _PART]
         finite = 0
-        for c in range(row.shape[0]):
-            finite += 1 if abs(row[c]) < infinite else 0
-        if finite == row.shape[0]:
-            part = values[k : k + finite]
+        for c in range(part.shape[0]):
+            finite += 1 if abs(part[c]) < infinite else 0
+        if finite == part.shape[0]:
+            place = out[k : k + finite]
             for c in range(finite):
-                part[c] = row[c]
+                place[c] = part[c]
         elif finite:
             i = k
-            for c in range(row.shape[0]):
-                if abs(row[c]) < infinite:
-                    values[i] = row[c]
+            for c in range(part.shape[0]):
+                if abs(part[c]) < infinite:
+                    out[i] = part[c]
                     i += 1
         k += finite
     return k
 
 
-@helper
-def _box_place(box, i, j, count):
-    """Mean row and column (0-based, of the frame) of the `count` finite values of box (i, j)."""
-    side = box.shape[0]
-    rows = count * i * side
-    columns = count * j * side
-    if count == side * side:
-        half = side * (side * (side - 1) // 2)
-        return (rows + half) / count, (columns + half) / count
-    for r in range(side):
-        for c in range(side):
-            if math.isfinite(box[r, c]):
-                rows += r
-                columns += c
-    return rows / count, columns / count
+@kernel
+def central_means(groups, wanted, fewest, sigma):
+    """Mean of those values of a group that are within `sigma` standard deviations of the group's median.
+
+    The standard deviation is that of a normal distribution with the same quartiles.
+
+    Parameters
+    ----------
+    groups : ndarray of float32, shape (K, P)
+        Values that are not finite do not count.
+    wanted : ndarray of bool, shape (K,)
+        Groups to compute.
+    fewest : float
+        A group must have more values than this.
+    sigma : float
+
+    Returns
+    -------
+    means : ndarray, shape (K,)
+        NaN where a group has too few values or is not wanted.
+    counts : ndarray of int64, shape (K,)
+        How many values of each group are finite; 0 where it is not wanted.
+    """
+    means = np.empty(wanted.shape[0])
+    counts = np.empty(wanted.shape[0], dtype=np.int64)
+    values = np.empty(groups.shape[1], dtype=np.float32)
+    for k in range(wanted.shape[0]):
+        n = _put_finite(groups[k], values) if wanted[k] else 0
+        counts[k] = n
+        means[k] = _central_mean(values[:n], sigma) if n > fewest else math.nan
+    return means, counts
 
 
 @helper
@@ -342,9 +347,10 @@ def _clipped_levels(values, fewest, sigma, rounds):
     return out
 
 
-@kernel
-def box_means(boxes, wanted, fewest, sigma):
-    """Mean of what is not far from the median, in every box of a frame without stars; see `central_mean`.
+def box_means(
+    boxes: NDArray[np.float32], wanted: NDArray[np.bool_], fewest: float, sigma: float
+) -> NDArray[np.float64]:
+    """Mean of what is not far from the median, in every box of a frame without stars; see `central_means`.
 
     Parameters
     ----------
@@ -357,19 +363,15 @@ def box_means(boxes, wanted, fewest, sigma):
         The means, and how far the mean (row, column) of a box's values is from the box's middle, in boxes.
         NaN where a box has too few values or is not wanted.
     """
-    m, n, box, _ = boxes.shape
-    out = np.empty((3, m, n))
-    values = np.empty(box * box, dtype=np.float32)
-    for i in range(m):
-        for j in range(n):
-            for k in range(3):
-                out[k, i, j] = math.nan
-            if not wanted[i, j]:
-                continue
-            k = _finite(boxes[i, j], values)
-            if k > fewest:
-                out[0, i, j] = central_mean(values[:k], sigma)
-                row, column = _box_place(boxes[i, j], i, j, k)
-                out[1, i, j] = (row + 0.5) / box - (i + 0.5)
-                out[2, i, j] = (column + 0.5) / box - (j + 0.5)
-    return out
+    m, n, side, _ = boxes.shape
+    boxes = boxes.reshape(m * n, side, side)
+    out = np.full((3, m * n), np.nan)
+    out[0], counts = central_means(boxes.reshape(m * n, -1), wanted.ravel(), fewest, sigma)
+    known = np.isfinite(out[0])
+    out[1:, known] = 0.0
+    (parts,) = np.nonzero(known & (counts < side * side))
+    finite = np.isfinite(boxes[parts])
+    for offset, axis in zip(out[1:], (2, 1), strict=True):
+        mean = finite.sum(axis=axis) @ np.arange(side) / counts[parts]
+        offset[parts] = (mean + 0.5) / side - 0.5
+    return out.reshape(3, m, n)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import central_mean
+from .boxes import central_means
 from .jit import kernel
 
 __all__ = ["less_profile", "ring_levels", "ring_values"]
@@ -135,7 +135,7 @@ def less_profile(values, pixels, radii, profile, first, step, boxes):
 def ring_levels(
     values: NDArray[np.float32], starts: NDArray[np.int64], fewest: int, sigma: float, starless: bool
 ) -> NDArray[np.float64]:
-    """Level of every ring: the mode of its values, or of a frame without stars a mean (`boxes.central_mean`).
+    """Level of every ring: the mode of its values, or without stars a mean (`boxes.central_means`).
 
     The mode's bandwidth is the normal reference rule's, 1.06 A n^(-1/5) with A the smaller of the standard
     deviation and the interquartile range / 1.349 (Silverman 1986).
@@ -159,9 +159,13 @@ def ring_levels(
         NaN where a ring has too few values.
     """
     levels = np.full(len(starts) - 1, np.nan)
+    wanted, fewest = np.ones(1, dtype=bool), max(fewest, 2)
     for k in range(len(levels)):
         ring = values[starts[k] : starts[k + 1]]
+        if starless:
+            levels[k] = central_means(ring[None], wanted, fewest - 1.0, sigma)[0][0]
+            continue
         ring = ring[np.isfinite(ring)]
-        if len(ring) >= max(fewest, 2):
-            levels[k] = central_mean(ring, sigma) if starless else _mode(np.sort(ring))
+        if len(ring) >= fewest:
+            levels[k] = _mode(np.sort(ring))
     return levels
