@@ -6,13 +6,13 @@ import h5py
 import numpy as np
 import pytest
 from ffi_files import read_ffi
+from helper_kernels import mesh_weights
 from skies import NOISE, add_stars, series_backgrounds
 
 from tasoc_mpi.cubes.background import background_model, fit_background, usable_pixels
 from tasoc_mpi.cubes.mesh import centred_levels
 from tasoc_mpi.cubes.prepare import prepare_folder
 from tasoc_mpi.cubes.sky_geometry import BOX, sky_geometry
-from tasoc_mpi.kernels.background_model import mesh_weights
 from tasoc_mpi.products.cube import open_cube
 from tasoc_mpi.products.ffi import find_ffis
 from tasoc_mpi.simulate import SimulationOptions, simulate

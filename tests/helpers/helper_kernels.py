@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasoc_mpi.kernels import (
+    background_model,
     boxes,
     mask_cluster,
     mask_density,
@@ -15,6 +16,11 @@ from tasoc_mpi.kernels import (
     mask_watershed,
 )
 from tasoc_mpi.kernels.jit import kernel
+
+
+@kernel(cache=False)
+def mesh_weights(rows, columns, box, shape):
+    return background_model.mesh_weights(rows, columns, box, shape)
 
 
 @kernel(cache=False)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from helper_kernels import mesh_weights
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -13,7 +14,7 @@ from scipy import interpolate
 
 from tasoc_mpi.core.diagnostics import Diagnostics
 from tasoc_mpi.cubes.mesh import mesh_coefficients
-from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
+from tasoc_mpi.kernels.background_model import BackgroundModel
 from tasoc_mpi.kernels.median import median
 from tasoc_mpi.kernels.statistics import light_curve_numbers, light_curve_statistics
 from tasoc_mpi.kernels.sums import flagged_frames, mean_frame, sum_frames, sum_pixels

@@ -6,14 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
-from helper_kernels import quartiles
+from helper_kernels import mesh_weights, quartiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasoc_mpi.cubes.star_image import frame_medians
 from tasoc_mpi.kernels import blocks, rings
 from tasoc_mpi.kernels import boxes as sky
-from tasoc_mpi.kernels.background_model import BackgroundModel, mesh_weights
+from tasoc_mpi.kernels.background_model import BackgroundModel
 
 
 def block(seed: int, shape: tuple[int, int, int], missing: float = 0.1) -> np.ndarray:

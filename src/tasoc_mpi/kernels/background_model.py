@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .filled import filled
 from .jit import helper, kernel
 
-__all__ = ["BackgroundModel", "add_background", "mesh_weights", "radial_weights"]
+__all__ = ["BackgroundModel", "add_background"]
 
 
 class BackgroundModel(NamedTuple):
@@ -62,17 +63,8 @@ class BackgroundModel(NamedTuple):
 
     def total(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Sum of the model over pixels of the arrays, in every frame, shape (T,), e-/s."""
-        weights = mesh_weights(rows, columns, self.box, self.mesh.shape[:2])
-        used = np.nonzero(weights)
-        total = weights[used] @ self.mesh[used].astype("f8")
-        if len(self.radial):
-            radii = np.hypot(
-                rows + (self.origin[0] - self.centre[0]), columns + (self.origin[1] - self.centre[1])
-            )
-            w = radial_weights(radii, self.radial_first, self.radial_step, len(self.radial))
-            (used_radial,) = np.nonzero(w)
-            total = total + w[used_radial] @ self.radial[used_radial].astype("f8")
-        return total
+        # Its parts: the list of kernels (`data/kernels.json`) has no type for a named tuple.
+        return _sum_model(*self, rows, columns)
 
 
 @helper
@@ -123,16 +115,6 @@ def _axis_weights(pixel, box, n, weights):
 
 
 @helper
-def _node(radius, first, step, n):
-    """Lower node and fraction of a radius between linear nodes; node -1 outside of them."""
-    x = (radius - first) / step
-    if not (x >= 0.0) or x > n - 1:
-        return -1, 0.0
-    j = min(int(x), n - 2)
-    return j, x - j
-
-
-@kernel
 def mesh_weights(rows, columns, box, shape):
     """Summed weights of the mesh coefficients over pixels.
 
@@ -166,31 +148,35 @@ def mesh_weights(rows, columns, box, shape):
 
 
 @kernel
-def radial_weights(radii, first, step, n):
-    """Summed weights of the radial nodes over pixels at the given radii; zero outside the nodes.
-
-    Parameters
-    ----------
-    radii : ndarray, shape (P,)
-        Distances from the camera centre, pixels.
-    first, step : float
-        Radius of the first node and the distance between nodes, pixels.
-    n : int
-        Number of nodes, 0 or at least 2.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-    """
-    out = np.zeros(n)
-    if n < 2:
-        return out
-    for k in range(radii.shape[0]):
-        j, f = _node(radii[k], first, step, n)
-        if j >= 0:
-            out[j] += 1.0 - f
-            out[j + 1] += f
+def _sum_model(mesh, box, radial, radial_first, radial_step, centre, origin, rows, columns):
+    """Sum of a model over pixels in every frame, shape (T,); before them are its fields."""
+    out = filled(mesh.shape[2], 0.0)
+    weights = mesh_weights(rows, columns, box, mesh.shape[:2])
+    for i in range(mesh.shape[0]):
+        for j in range(mesh.shape[1]):
+            _add_line(out, weights[i, j], mesh[i, j])
+    n = radial.shape[0]
+    if n >= 2:
+        shares = filled(n, 0.0)
+        for k in range(rows.shape[0]):
+            dy = rows[k] + origin[0] - centre[0]
+            dx = columns[k] + origin[1] - centre[1]
+            x = (math.sqrt(dx * dx + dy * dy) - radial_first) / radial_step
+            if 0.0 <= x <= n - 1:
+                j = min(int(x), n - 2)
+                shares[j] += 1.0 - (x - j)
+                shares[j + 1] += x - j
+        for j in range(n):
+            _add_line(out, shares[j], radial[j])
     return out
+
+
+@helper
+def _add_line(out, weight, line):
+    """Add a multiple of the values of one coefficient in time."""
+    if weight != 0.0:
+        for t in range(out.shape[0]):
+            out[t] += weight * line[t]
 
 
 @helper
@@ -234,7 +220,6 @@ def add_background(
         0-based (row, column) of ``frames[:, 0, 0]`` in the array.
     factor : float
     """
-    # Its parts: the list of kernels (`data/kernels.json`) has no type for a named tuple.
     _add_model(frames, *model, first, corner, factor)
 
 
