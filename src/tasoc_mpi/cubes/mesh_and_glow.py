@@ -119,13 +119,13 @@ def _radial_profile(
     (known,) = np.nonzero(np.isfinite(logs))
     if len(known) < _FEWEST_RINGS:
         return np.zeros(len(geometry.nodes), dtype="f4")
-    smooth = logs[known]
+    levels = logs[known]
     if not starless:
         # A median does not move the values of a monotonic profile, the ends included. Without stars there is
         # nothing for it to take out, and it would cut off the top of a profile that has one.
-        smooth = ndimage.median_filter(smooth, 3, mode="nearest")
+        levels = ndimage.median_filter(levels, 3, mode="nearest")
     radii = geometry.ring_radii[known]
-    spline = interpolate.CubicSpline(radii, smooth, bc_type="natural")
+    spline = interpolate.CubicSpline(radii, levels, bc_type="natural")
     start = RADIAL_FIRST + RING * known[0]
     profile = 10.0 ** _extended(spline, geometry.nodes) - 10.0 ** _extended(spline, np.array([start]))
     profile[geometry.nodes < start] = 0.0
