@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,8 @@ _COLUMNS = np.dtype(
         *((name, "i8") for name in ("starid", "sector", "camera", "ccd", "cadence", "area", "status")),
         *((name, "f8") for name in ("tmag", "variability", "mean_flux", "variance")),
         ("method", "U16"),
-        ("lightcurve", "U200"),
+        # Names are strings of their own: in an array each would take the room of the longest.
+        ("lightcurve", "O"),
     ]
 )
 _SELECT = (
@@ -45,6 +47,8 @@ _SELECT = (
     " method_used, lightcurve FROM todolist JOIN diagnostics USING (priority) WHERE lightcurve IS NOT NULL"
     " AND cbv_area IS NOT NULL ORDER BY priority"
 )
+#: Rows that are in memory as Python's objects at once.
+_ROWS_AT_ONCE = 100_000
 _UNFINISHED = "SELECT DISTINCT sector, camera, ccd, cadence, cbv_area FROM todolist WHERE status IS NULL"
 
 
@@ -91,14 +95,10 @@ def read_areas(todo: Path, version: int | None = None) -> list[Area]:
             if not columns_of(conn, "diagnostics"):
                 raise InputError(f"{todo}: has no results; compute them with `tasoc-mpi run`")
             conn.execute("BEGIN")
-            rows = conn.execute(_SELECT).fetchall()
+            stars = _read_stars(todo, conn)
             unfinished = set(conn.execute(_UNFINISHED).fetchall())
         except SQLITE_ERRORS as error:
             raise explain(todo, error) from None
-    try:
-        stars = np.array([tuple(np.nan if x is None else x for x in row) for row in rows], dtype=_COLUMNS)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{todo}: a value is of the wrong kind ({error}); restore a copy") from None
     if not len(stars):
         raise InputError(f"{todo}: lists no light curves with an area; compute them with `tasoc-mpi run`")
     if not all(map(is_listed_name, stars["lightcurve"].tolist())):
@@ -119,6 +119,18 @@ def read_areas(todo: Path, version: int | None = None) -> list[Area]:
         own = own[np.sort(first)]
         out.append(Area(sector, camera, ccd, cadence, number, own, key in unfinished))
     return out
+
+
+def _read_stars(todo: Path, conn: sqlite3.Connection) -> NDArray[np.void]:
+    """The stars of all areas."""
+    blocks, rows = [np.zeros(0, _COLUMNS)], conn.execute(_SELECT)
+    while some := rows.fetchmany(_ROWS_AT_ONCE):
+        known = [tuple(np.nan if x is None else x for x in row) for row in some]
+        try:
+            blocks.append(np.array(known, _COLUMNS))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"{todo}: a value is of the wrong kind ({error}); restore a copy") from None
+    return np.concatenate(blocks)
 
 
 def areas_to_join(area: Area, areas: list[Area]) -> list[Area]:
@@ -164,7 +176,9 @@ def digest(areas: list[Area]) -> str:
     total = hashlib.sha256()
     for area in areas:
         total.update(repr((area.number, area.cadence)).encode())
-        stars = area.stars.copy()
-        stars["lightcurve"] = [split_name(name)[1] for name in stars["lightcurve"].tolist()]
-        total.update(stars.tobytes())
+        for name in _COLUMNS.names:
+            values = area.stars[name]
+            if name == "lightcurve":
+                values = np.array([split_name(listed)[1] for listed in values.tolist()])
+            total.update(values.tobytes())
     return total.hexdigest()
