@@ -364,14 +364,16 @@ def box_means(
         NaN where a box has too few values or is not wanted.
     """
     m, n, side, _ = boxes.shape
-    boxes = boxes.reshape(m * n, side, side)
-    out = np.full((3, m * n), np.nan)
-    out[0], counts = central_means(boxes.reshape(m * n, -1), wanted.ravel(), fewest, sigma)
+    means, counts = central_means(boxes.reshape(m * n, -1), wanted.ravel(), fewest, sigma)
+    out = np.full((3, m, n), np.nan)
+    out[0] = means.reshape(m, n)
+    counts = counts.reshape(m, n)
     known = np.isfinite(out[0])
     out[1:, known] = 0.0
-    (parts,) = np.nonzero(known & (counts < side * side))
-    finite = np.isfinite(boxes[parts])
-    for offset, axis in zip(out[1:], (2, 1), strict=True):
-        mean = finite.sum(axis=axis) @ np.arange(side) / counts[parts]
-        offset[parts] = (mean + 0.5) / side - 0.5
-    return out.reshape(3, m, n)
+    # A row at a time, as above.
+    for i, parts in enumerate(known & (counts < side * side)):
+        finite = np.isfinite(boxes[i, parts])
+        for offset, axis in zip(out[1:, i], (2, 1), strict=True):
+            mean = finite.sum(axis=axis) @ np.arange(side) / counts[i, parts]
+            offset[parts] = (mean + 0.5) / side - 0.5
+    return out
