@@ -18,6 +18,7 @@ from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.locks import exclusive
 from tasoc_mpi.core.names import lightcurve_name
+from tasoc_mpi.worklist.output_folder import find_output, note_output
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.result_log import damaged_path, log_path
 from tasoc_mpi.worklist.schema import TODO_DTYPE
@@ -390,6 +391,14 @@ def test_the_commands(folder, capsys, tmp_path):
     (folder / "todo.output").write_bytes(b"a\0b\n")
     assert cli.main(["publish", str(folder)]) == 1
     assert "todo.output: names no folder; remove it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["out", "lines\nof two", " \n", "\udcff'\"$(x) \u00fc"])
+def test_the_output_folder_of_the_last_run_is_found_by_any_name(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    for output in (tmp_path / name, tmp_path / "in" / name):
+        note_output(tmp_path / "in" / "todo.sqlite", output)
+        assert find_output(tmp_path / "in" / "todo.sqlite").resolve() == output
 
 
 @pytest.mark.parametrize("name", ["nothing", "file", "file/below"])

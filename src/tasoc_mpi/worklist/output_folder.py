@@ -96,7 +96,7 @@ def find_output(todo: Path, published: Path | None = None, method: str = "") -> 
     data = _read(todo)
     if data is not None:
         name = data.removesuffix(b"\n")
-        if not name or len(name) > _LONGEST or b"\0" in name or b"\n" in name:
+        if not name or len(name) > _LONGEST or b"\0" in name:
             raise InputError(f"{_note(todo)}: names no folder; remove it, or run again")
         return todo.parent / os.fsdecode(name)
     return published or output_folder(None, todo.parent / "output", method)
