@@ -18,7 +18,12 @@ from tasoc_mpi import cli
 from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.core.messages import Usage
 from tasoc_mpi.core.status import STATUS
+from tasoc_mpi.core.tables import json_values
+from tasoc_mpi.report import run_report
 from tasoc_mpi.report.noise_picture import running_quantiles
+from tasoc_mpi.report.results import read_run
+from tasoc_mpi.report.summary import summary_values
+from tasoc_mpi.report.variables import Variable
 from tasoc_mpi.worklist.failures import cause_of, group_causes
 from tasoc_mpi.worklist.rank_times import Ranks, RankTimes
 from tasoc_mpi.worklist.run_record import RunRecord, read_records, records_folder
@@ -75,6 +80,19 @@ def test_numbers_are_those_of_the_work_list(folder, numbers):
     brightest = numbers["groups"][0]["magnitudes"][0]
     assert brightest["rms_hour"] == pytest.approx(140e-6)
     assert brightest["counts"] == {"OK": 3, "WARNING": 1}
+
+
+def test_injected_variables_count_as_in_the_summary(folder, numbers, monkeypatch):
+    run = read_run(folder)
+    variables = {int(run.stars["starid"][0]): Variable("transit", 1.0, 0.01)}
+    monkeypatch.setattr(run_report, "injected_variables", lambda *_: variables)
+    data = run_report.collect_report(run, folder).data
+    summary = json_values(summary_values(run, variables))
+    assert data["injected_variables"] == summary["injected_variables"] == 1
+    assert [group | {"ratio": None} for group in data["groups"]] == [
+        group | {"ratio": None} for group in summary["groups"]
+    ]
+    assert data["groups"][0]["magnitudes"] != numbers["groups"][0]["magnitudes"]
 
 
 def test_page_shows_the_numbers_and_nothing_untrusted(folder, numbers):

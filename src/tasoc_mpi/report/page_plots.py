@@ -368,7 +368,7 @@ def rate_plot(record: dict[str, Any]) -> Figure:
 
 def timeline_plot(record: dict[str, Any]) -> Figure:
     """The share of time that each rank computed, over the run."""
-    from bokeh.models import ColorBar, LinearColorMapper
+    from bokeh.models import BasicTicker, ColorBar, LinearColorMapper
     from bokeh.palettes import Cividis256
 
     times = record["timeline"]
@@ -384,6 +384,7 @@ def timeline_plot(record: dict[str, Any]) -> Figure:
         max(160, min(420, 90 + 14 * rows)), x_axis_label="time since the first star was handed out (s)",
         y_axis_label="rank", x_range=(0, interval * bins), y_range=(first - 0.5, times["ranks"][-1][1] + 0.5),
     )  # fmt: skip
+    plot.yaxis.ticker = BasicTicker(min_interval=1, num_minor_ticks=0)
     mapper = LinearColorMapper(palette=Cividis256, low=0, high=1)
     shares = {"computing": [computing], "waiting": [waiting], "compiling": [compiling]}
     image = plot.image(

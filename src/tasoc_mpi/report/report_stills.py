@@ -163,6 +163,7 @@ def _timeline(run: dict[str, Any]) -> Figure:
     )  # fmt: skip
     figure.colorbar(image, ax=axes, label="computing")
     axes.set_ylabel("rank")
+    axes.locator_params(axis="y", integer=True)
     edges = interval * np.arange(rows.shape[1] + 1)
     below.stairs(np.array(times["stars"]) / interval, edges, color=COLOURS["blue"], fill=True)
     below.set(xlabel="time since the first star was handed out (s)", ylabel="rows a second")

@@ -30,6 +30,7 @@ from .results import Run, ccds_of
 from .skipped import most_skipping, skipping_rows
 from .star_map import map_cells, map_points
 from .summary import measured_groups
+from .variables import injected_variables
 
 __all__ = ["MOST_POINTS", "RunReport", "collect_report", "star_pages"]
 
@@ -72,7 +73,8 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
         If a file of the run is damaged.
     """
     stars = run.stars
-    groups, ratio = _groups(run)
+    variables = np.intersect1d(stars["starid"], list(injected_variables(folder, stars)))
+    groups, ratio = _groups(run, variables)
     ccds, ccd_of = ccds_of(stars)
     here = [np.flatnonzero(ccd_of == k) for k in range(len(ccds))]
     cells = [map_cells(stars[rows], ratio[rows]) for rows in here]
@@ -95,6 +97,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
             for ccd, rows in zip(ccds, here, strict=True)
         ],
         "methods": _methods(stars),
+        "injected_variables": len(variables),
         "groups": groups,
         "failures": [_failure(cause, folder, options) for cause in causes[:_CAUSES]],
         "causes": len(causes),
@@ -127,16 +130,21 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
     return RunReport(run, ratio, ccds, cells, points, skipping, series, json_values(data))
 
 
-def _groups(run: Run) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
-    """Precision of each kind of data and cadence, and of each star the noise over the expected one."""
+def _groups(run: Run, variables: NDArray[np.int64]) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
+    """Precision of each kind of data and cadence, and of each star the noise over the expected one.
+
+    Of `variables`, injected ones, the variation is no noise: they count in neither medians nor quantiles.
+    """
     stars = run.stars
+    steady = ~np.isin(stars["starid"], variables)
     ratio = np.full(len(stars), np.nan)
     groups = []
-    for group in measured_groups(run):
+    for group in measured_groups(run, variables):
         ok = group.chosen & run.ok
         expected = expected_noise(stars["tmag"][ok], stars["mask_size"][ok], group.sky)
         ratio[ok] = stars["rms_hour"][ok] / expected
-        groups.append({**group.values, "ratio": _running_ratio(stars["tmag"][ok], ratio[ok])})
+        running = _running_ratio(stars["tmag"][ok & steady], ratio[ok & steady])
+        groups.append({**group.values, "ratio": running})
     return groups, ratio
 
 
