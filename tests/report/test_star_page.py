@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from astropy.timeseries import LombScargle
 from known_results import make_folder, write_curve
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 import tasoc_mpi
 from tasoc_mpi import cli
@@ -235,6 +238,20 @@ def test_pictures(folder):
     assert pages[0] == pages[1]
     assert pages[2].startswith(b"%PDF")
     assert pages[2].rstrip().endswith(b"%%EOF")
+
+
+def test_no_label_is_cut_off_or_in_another_panel(facts):
+    (one,) = facts.curves
+    # Just below the range for which the axes are in percent: the longest numbers.
+    wide = replace(one, values=one.values * (0.0095 / np.nanmax(np.abs(one.values))))
+    figure = draw_page(replace(facts, curves=[wide]))
+    FigureCanvasAgg(figure).draw()
+    assert any(text.get_text() == "\N{MINUS SIGN}10000" for text in figure.findobj(Text))
+    panels = [axes for axes in figure.findobj(Axes) if axes.axison]
+    for axes in panels:
+        label = axes.yaxis.label.get_window_extent()
+        assert label.x0 >= 0
+        assert not any(label.overlaps(other.get_window_extent()) for other in panels)
 
 
 def test_a_star_without_a_light_curve(folder, capsys):

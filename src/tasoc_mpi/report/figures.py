@@ -58,8 +58,8 @@ def panel_axes(
     figure: Figure | SubFigure,
     rows: int = 1,
     columns: int = 1,
-    margins: tuple[float, float, float, float] = (0.85, 0.15, 0.55, 0.3),
-    gaps: tuple[float, float] = (0.85, 0.1),
+    margins: tuple[float, float, float, float] = (1.0, 0.15, 0.55, 0.3),
+    gaps: tuple[float, float] = (1.0, 0.1),
     **options: Any,
 ) -> NDArray[Any]:
     """Axes on a grid whose margins and gaps are given, of a figure without a layout.

@@ -38,7 +38,7 @@ def draw_overview(figure: Figure | SubFigure, facts: StarFacts) -> str:
     """All light curves of the star, sector by sector, in colours by their source."""
     sectors = sorted({int(one.star["sector"]) for one in facts.curves})
     kinds = sorted({(int(one.star["cadence"]), str(one.star["datasource"])[:3]) for one in facts.curves})
-    margins = (0.85, 0.1, 0.55, 0.6)
+    margins = (1.0, 0.1, 0.55, 0.6)
     panels = panel_axes(figure, 1, len(sectors), margins=margins, gaps=(0.1, 0), sharey=True)[0]
     factor, unit = relative_unit(np.concatenate([one.values for one in facts.curves]))
     for one in sorted(facts.curves, key=lambda one: int(one.star["cadence"])):
@@ -124,7 +124,7 @@ def draw_curve(figure: Figure | SubFigure, one: ShownCurve) -> str:
     curve, good = one.curve, one.curve.good
     corrected = bool(np.isfinite(curve.corrected).any())
     shown = [(curve.relative, "raw")] + ([(curve.corrected, "corrected")] if corrected else [])
-    panels = panel_axes(figure, len(shown), 1, margins=(0.85, 0.1, 0.55, 0.35), gaps=(0, 0.12), sharex=True)
+    panels = panel_axes(figure, len(shown), 1, margins=(1.0, 0.1, 0.55, 0.35), gaps=(0, 0.12), sharex=True)
     for (axes,), (values, name) in zip(panels, shown, strict=True):
         factor, unit = relative_unit(values[good])
         draw_series(axes, curve, values, factor)
@@ -138,7 +138,7 @@ def draw_curve(figure: Figure | SubFigure, one: ShownCurve) -> str:
 
 def draw_signal(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The power spectrum, and the light curve folded at the best period."""
-    ((left, right),) = panel_axes(figure, 1, 2, margins=(0.85, 0.1, 0.55, 0.3))
+    ((left, right),) = panel_axes(figure, 1, 2, margins=(1.0, 0.1, 0.55, 0.3))
     spectrum, signal = one.spectrum, one.signal
     if spectrum is None or signal is None:
         for axes in (left, right):
@@ -209,7 +209,7 @@ def draw_centroid(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The centroid against the flux."""
     factor, unit = relative_unit(one.values)
     moves = []
-    panels = panel_axes(figure, 1, 2, margins=(0.85, 0.1, 0.55, 0.3))[0]
+    panels = panel_axes(figure, 1, 2, margins=(1.0, 0.1, 0.55, 0.3))[0]
     for axis, (axes, name) in enumerate(zip(panels, ("column", "row"), strict=True)):
         moved = np.where(np.isfinite(one.values), one.curve.centroid[:, axis], np.nan)
         known = np.isfinite(moved)
@@ -238,7 +238,7 @@ def draw_centroid(figure: Figure | SubFigure, one: ShownCurve) -> str:
 
 def draw_neighbours(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The best period in the light curves around: amplitudes, and folded light curves."""
-    ((left, right),) = panel_axes(figure, 1, 2, margins=(0.85, 2.3, 0.55, 0.3))
+    ((left, right),) = panel_axes(figure, 1, 2, margins=(1.0, 2.3, 0.55, 0.3))
     left.set_xlabel("distance (pixels)")
     left.set_ylabel("amplitude (e\N{SUPERSCRIPT MINUS}/s)")
     right.set_xlabel("phase, 0 at the minimum of the star's sine")
