@@ -139,6 +139,10 @@ def test_pictures_take_axes_and_give_them_back(pho):
     assert pho.plot_stamp(second) is second
     points = sum(len(line.get_xdata()) for line in first.lines)
     assert points == len(pho.lightcurve)
+    names = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (first, second)]
+    assert names[0] == ["flagged", "good"]
+    assert names[1][0] == "mask"
+    assert names[1][-1] == "the star"
     assert second.get_xlabel() == "column (full frame image pixel, from 0)"
     assert second.get_xlim() == (pho.stamp[2] - 0.5, pho.stamp[3] - 0.5)
     # A square for each pixel of the mask, around its 0-based place.

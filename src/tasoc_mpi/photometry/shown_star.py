@@ -105,14 +105,16 @@ class ShownStar(StampStars):
         ax = _axes(ax, (10.0, 4.0))
         time, flux, quality = (self._columns.arrays[name] for name in ("time", "flux", "quality"))
         good = TESSQualityFlags.filter(quality)
-        style: dict[str, Any] = {"linestyle": "none", "marker": ".", "markersize": 3}
-        ax.plot(time[~good], flux[~good], color="#56B4E9", label="flagged", **style)
-        ax.plot(time[good], flux[good], color="black", label="good", **style)
-        ax.ticklabel_format(useOffset=False)
+        known = np.isfinite(flux)
+        size = 3.0 if len(time) > 200 else 7.0
+        for chosen, colour, name in ((known & ~good, "#56B4E9", "flagged"), (known & good, "black", "good")):
+            if chosen.any():
+                ax.plot(time[chosen], flux[chosen], ".", color=colour, markersize=size, label=name)
+        ax.ticklabel_format(useOffset=False, style="plain")
         ax.set_xlabel("time (BJD $-$ 2457000, days)")
-        ax.set_ylabel("flux (e$^-$/s)")
-        ax.set_title(f"{self.star_name}, sector {self.sector}, {self.method}")
-        ax.legend(fontsize=8)
+        ax.set_ylabel("flux (e\N{SUPERSCRIPT MINUS}/s)")
+        ax.set_title(f"{self.star_name}, sector {self.sector}, {self.method}", loc="left", fontsize=11)
+        ax.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
         return ax
 
     def plot_stamp(self, ax: Axes | None = None) -> Axes:
@@ -145,22 +147,24 @@ class ShownStar(StampStars):
         )  # fmt: skip
         # Below the width of the linear part only zero has room for a number.
         ticks = SymmetricalLogLocator(base=10, linthresh=10 * float(sky) or 1.0)
-        label = "mean flux (e$^-$/s), asinh scale"
+        label = "mean flux (e\N{SUPERSCRIPT MINUS}/s), asinh scale"
         ax.figure.colorbar(image, ax=ax, label=label, ticks=ticks, format="%g").minorticks_off()
         if self.final_phot_mask is not None:
             rows, columns = np.nonzero(self.final_phot_mask)
-            for row, column in zip(rows + row_min, columns + col_min, strict=True):
-                corner = (column - 0.5, row - 0.5)
-                ax.add_patch(_square(corner))
+            for k, (row, column) in enumerate(zip(rows + row_min, columns + col_min, strict=True)):
+                ax.add_patch(_square((column - 0.5, row - 0.5), "_" if k else "mask"))
         stars = self.stamp_stars
         other = stars["starid"] != self.starid
-        ax.plot(stars["column"][other], stars["row"][other], "wo", fillstyle="none", label="other stars")
+        if other.any():
+            ax.plot(stars["column"][other], stars["row"][other], "wo", fillstyle="none", label="other stars")
         ax.plot(self.target_pos_column, self.target_pos_row, "r+", markersize=10, label="the star")
         ax.set_xlim(col_min - 0.5, col_max - 0.5)
         ax.set_ylim(row_min - 0.5, row_max - 0.5)
         ax.locator_params(integer=True)
         ax.set_xlabel("column (full frame image pixel, from 0)")
         ax.set_ylabel("row (full frame image pixel, from 0)")
+        # White circles are to be seen in the legend, too.
+        ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, facecolor="0.7", framealpha=1)
         return ax
 
     def to_lightkurve(self) -> TessLightCurve:
@@ -213,7 +217,7 @@ class ShownStar(StampStars):
     def _check_flux(self) -> None:
         """Raise UsageError where there is no flux yet."""
         if not np.isfinite(self._columns.arrays["flux"]).any():
-            raise UsageError(f"TIC {self.starid}: has no light curve yet; call photometry() first")
+            raise UsageError(f"{self.star_name}: has no light curve yet; call photometry() first")
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -227,8 +231,8 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def _square(corner: tuple[float, float]) -> Any:
-    """The outline of a pixel of the mask."""
+def _square(corner: tuple[float, float], label: str) -> Any:
+    """The outline of a pixel of the mask, with its name in a legend ("_": none)."""
     from matplotlib.patches import Rectangle
 
-    return Rectangle(corner, 1, 1, fill=False, edgecolor="#E69F00", linewidth=1.5)
+    return Rectangle(corner, 1, 1, fill=False, edgecolor="#E69F00", linewidth=1.5, label=label)

@@ -145,7 +145,7 @@ def _histogram(axes: Axes, image: NDArray[Any], result: K2P2Result, parameters: 
     flux = np.asarray(image, dtype="f8")
     flux = flux[np.isfinite(flux) & (flux > 0)]
     axes.set_title("flux of the pixels", fontsize=9)
-    axes.set_xlabel("mean flux (e$^-$/s)")
+    axes.set_xlabel("mean flux (e\N{SUPERSCRIPT MINUS}/s)")
     axes.set_ylabel("pixels")
     if not flux.size or not np.isfinite(result.mode):
         axes.text(0.5, 0.5, "no positive flux", transform=axes.transAxes, ha="center", color=_RED)

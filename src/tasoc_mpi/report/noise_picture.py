@@ -153,7 +153,8 @@ def _draw_expected(axes: Axes, stars: NDArray[np.void], sky: float, title: str) 
     parts = noise_parts(mag2flux(grid), pixels, sky)  # type: ignore[arg-type]
     axes.plot(
         grid, 1e6 * parts.total, color=COLOURS["red"], linewidth=2.0, zorder=6,
-        label=f"expected, {title}: {pixels.min():.0f} to {pixels.max():.0f} px, sky {sky:.0f} e$^-$/s a px",
+        label=f"expected, {title}: {pixels.min():.0f} to {pixels.max():.0f} px,"
+        f" sky {sky:.0f} e\N{SUPERSCRIPT MINUS}/s a px",
     )  # fmt: skip
     for values, style, name in (
         (parts.star, "--", "star"),

@@ -111,7 +111,7 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
     figure.colorbar(
         image,
         ax=axes,
-        label="mean flux (e$^-$/s), asinh scale",
+        label="mean flux (e\N{SUPERSCRIPT MINUS}/s), asinh scale",
         shrink=0.8,
         pad=0.02,
         ticks=decades(*image.get_clim(), image.norm.linear_width),  # type: ignore[attr-defined]
@@ -221,7 +221,7 @@ def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
     _points_with_errors(top, time, flux, error)
     _mark_flags(pho, top, time, flux, quality)
     _limit(top, flux, error)
-    top.set_ylabel("flux (e$^-$/s)\nall points")
+    top.set_ylabel("flux (e\N{SUPERSCRIPT MINUS}/s)\nall points")
 
     median = _median(flux[good])
     if median > 0:
@@ -236,12 +236,13 @@ def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
     else:
         middle.set_ylabel("relative flux")
         middle.set_yticks([])
-        _write(middle, f"no relative flux: the median flux of good points is {median:.4g} e$^-$/s")
+        unit = "e\N{SUPERSCRIPT MINUS}/s"
+        _write(middle, f"no relative flux: the median flux of good points is {median:.4g} {unit}")
 
     background = np.asarray(lightcurve["flux_background"], dtype="f8")
     bottom.plot(time, background, ".", color=COLOURS["blue"], markersize=3)
     _limit(bottom, background)
-    bottom.set_ylabel("background\nin mask (e$^-$/s)")
+    bottom.set_ylabel("background\nin mask (e\N{SUPERSCRIPT MINUS}/s)")
     bottom.set_xlabel("time (BJD $-$ 2457000, days)")
     limits = robust_limits(time, margin=0.02, cut=0.0)
     if limits is not None:
