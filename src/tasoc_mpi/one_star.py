@@ -262,9 +262,11 @@ def _find_star(
 def _import_cutout(path: Path, folder: Path, starid: int) -> tuple[int, dict[str, Any]]:
     """Make the cube of a cut-out in a folder; number of its star, and the arguments of `BasePhotometry`."""
     # Workers do not need them.
+    from .core.compiled import compile_first
     from .cubes.prepare import PrepareOptions
     from .imports.convert import import_file
 
+    compile_first("prepare")
     cube = open_cube(import_file(folder, path, PrepareOptions()).path)
     where = {name: int(cube.attributes[name.upper()]) for name in ("sector", "camera", "ccd")}
     catalog = _cutout_catalog(path, cube, starid, where)

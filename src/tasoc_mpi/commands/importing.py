@@ -22,9 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..core.compiled import compile_first
     from ..cubes.prepare import PrepareOptions
     from ..imports.convert import import_files
 
     options = PrepareOptions(memory=args.memory, overwrite=args.overwrite, spice=args.spice)
+    compile_first("prepare")
     import_files(args.input, args.files, options)
     return 0
