@@ -4,8 +4,11 @@ set -euo pipefail
 folder=${1:?usage: demo.sh FOLDER}
 ranks=${RANKS:-3}
 
+bold='' plain=''
+if [[ -t 1 && -z ${NO_COLOR:-} ]]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+
 step() {
-    printf '\n\033[1m$ %s\033[0m\n' "$*"
+    printf '\n%s$ %s%s\n' "$bold" "$*" "$plain"
     "$@"
 }
 
