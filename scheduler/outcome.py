@@ -51,7 +51,7 @@ class Outcome:
     status: NDArray[np.int8]  #: Of each row
     stars: int  #: Number of stars; a star may have several rows
     totals: RunTotals
-    causes: Sequence[Cause]  #: Of the rows that failed
+    causes: Sequence[Cause]  #: Of the rows that failed or have a warning
     skipped: Sequence[str]  #: Lines about the chosen rows that are skipped
     repeat: str  #: Options of the command that computes a star again, with a space in front
 
@@ -109,13 +109,14 @@ def _report(options: RunOptions, outcome: Outcome) -> Iterator[str]:
 
 
 def _failures(options: RunOptions, outcome: Outcome) -> Iterator[str]:
-    """The failures by cause, each with one star, and the command that computes one of them again."""
+    """Failures and warnings by cause, each with one star, and the command that computes one of them again."""
     causes = outcome.causes
     if not causes:
         return
-    yield "failures by cause:"
+    yield "failures and warnings by cause:"
     yield from cause_lines(causes, _CAUSES)
-    yield f"to compute one again: {causes[0].command(options.source, outcome.repeat)}"
+    again = min(causes, key=lambda cause: cause.status == STATUS.WARNING)
+    yield f"to compute one again: {again.command(options.source, outcome.repeat)}"
 
 
 def write_summary(status: NDArray[np.int8], totals: RunTotals, output: Path, version: int) -> Path:

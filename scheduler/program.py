@@ -113,8 +113,8 @@ def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, 
         announce = partial(_announce, options=options, ranks=len(ranks), record=record)
         totals = schedule(results, wanted, computer, size, announce, stop, options.max_errors, record)
         decision = results.last.decide()
-        failed = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT))
-        causes = logged_causes(output, worklist, failed) if failed.any() else []
+        named = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT, STATUS.WARNING))
+        causes = logged_causes(output, worklist, named) if named.any() else []
         stars = len(distinct(worklist.rows["starid"][chosen]))
         skipped = _skipped(options, worklist, np.where(chosen, decision.skipped_by, -1))
     # Publishing reads everything anew: both at once would be too much memory.

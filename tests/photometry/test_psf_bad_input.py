@@ -17,6 +17,8 @@ from tasoc_mpi import STATUS, LinPSFPhotometry, cli, tessphot
 from tasoc_mpi.core.errors import InputError, MissingInput
 from tasoc_mpi.core.settings import mag2flux
 from tasoc_mpi.kernels.spline_prf import SIDE
+from tasoc_mpi.models import psf
+from tasoc_mpi.models.psf import PSF
 from tasoc_mpi.products.prf_file import EffectivePRF, write_prf
 
 METHODS = pytest.mark.parametrize("method", ["linpsf", "psf"])
@@ -144,6 +146,26 @@ def test_one_bad_star_does_not_take_the_others_along(folder, method):
     assert found[blank][0] == STATUS.ERROR
     assert found[blank][1].endswith("pixels with values hold at most 0% of the star's weight.")
     assert found[sick][0] in (STATUS.OK, STATUS.WARNING)
+
+
+def test_every_warning_has_a_reason(folder, capsys):
+    command = ["--quiet", "run", str(folder), "--photometry", "linpsf", "--output", str(folder / "out")]
+    assert cli.main(command) == 0
+    reasons = [text for status, text in results(folder, "linpsf").values() if status == STATUS.WARNING]
+    assert any(re.search(r"\d\d% of the light in the star's pixels is of others", text) for text in reasons)
+    assert all(reasons)
+    said = capsys.readouterr().out
+    lines = said[said.index("failures and warnings by cause:") :].splitlines()
+    assert any(re.match(r" *WARNING +\d+  TIC \d+: .*of others", line) for line in lines)
+
+
+@pytest.mark.parametrize(("rank", "says"), [("1", True), ("2", False), ("63", False)])
+def test_one_worker_says_that_the_response_is_the_analytic_one(folder, monkeypatch, caplog, rank, says):
+    monkeypatch.setenv("PMI_RANK", rank)
+    psf._log_analytic.cache_clear()
+    with caplog.at_level("INFO"):
+        PSF(1, 1, 1, (20, 31, 20, 31))
+    assert ("the analytic pixel response is used" in caplog.text) == says
 
 
 def results(folder: Path, method: str) -> dict[int, tuple[STATUS, str | None]]:

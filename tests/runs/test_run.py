@@ -303,7 +303,7 @@ def test_only_errors_are_an_error(blank, expected, tmp_path, capsys):
     said = capsys.readouterr()
     assert f"none of the {len(bad)} computed stars has a light curve" in said.err
     # Failures by cause with their counts; each names a star, and the command computes it again.
-    lines = said.out[said.out.index("failures by cause:") :].splitlines()[1:]
+    lines = said.out[said.out.index("failures and warnings by cause:") :].splitlines()[1:]
     found = [re.fullmatch(r" *ERROR +(\d+)  TIC (\d+): (.*)", line) for line in lines if "ERROR" in line]
     raised, own = "ValueError: star 0 is bad", "chance 0"
     shown = {re.sub(r"\d+", "0", one[3]): int(one[1]) for one in found}

@@ -108,7 +108,7 @@ def test_stars_without_a_cube_are_errors_with_the_reason(blank, tmp_path, capfd)
     said = capfd.readouterr()
     assert said.err.count("no sector001_camera1_ccd1.hdf5") == 1
     assert "computed rows have a light curve" in said.err
-    assert "sector001_camera1_ccd1.hdf5" in said.out[said.out.index("failures by cause") :]
+    assert "sector001_camera1_ccd1.hdf5" in said.out[said.out.index("failures and warnings by cause") :]
     found = content(folder)
     source = {row[0]: row[3] for row in found["todolist"]}
     failed = [row for row in found["todolist"] if row[9] == 2]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import InputError
+from ..core.logs import rank_name
 from ..core.names import prf_name
 from ..kernels.newton_psf import draw_with_slopes
 from ..kernels.prf_table import add_table_stars, draw_table_star
@@ -250,5 +251,6 @@ class PSF:
 
 @functools.cache
 def _log_analytic() -> None:
-    """Log once in a program that the analytic model is used."""
-    logger.info("No TESS PRF files (TESSPHOT_PRF is not set): the analytic pixel response is used")
+    """Log once in a program that the analytic model is used: by its first worker, not by each."""
+    if rank_name() in ("0", "1"):
+        logger.info("No TESS PRF files (TESSPHOT_PRF is not set): the analytic pixel response is used")

@@ -175,7 +175,7 @@ class PSFMethod(BasePhotometry):
         results, choice, residual = fit.results, scene.choice, fit.residual
         solved = np.isfinite(results[:, 0])
         self.failed_frames = ~solved
-        if not solved.any():
+        if not (solved & scene.pixels.good).any():
             limit = self.settings.getfloat("k2p2", "saturation_flux")
             self.report_details(error=why_unsolved(scene, limit))
             return STATUS.ERROR
@@ -221,7 +221,12 @@ class PSFMethod(BasePhotometry):
                 "TIC %d: a neighbour is too close: the flux rests on the catalogue's ratio", self.starid
             )
             return STATUS.WARNING
-        return STATUS.WARNING if self.contamination > MOST_CONTAMINATION else STATUS.OK
+        if self.contamination > MOST_CONTAMINATION:
+            self.report_details(
+                error=f"{self.contamination:.0%} of the light in the star's pixels is of others"
+            )
+            return STATUS.WARNING
+        return STATUS.OK
 
 
 def why_unsolved(scene: Scene, saturation: float) -> str:
