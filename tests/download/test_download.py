@@ -27,7 +27,7 @@ from tasoc_mpi.download.verify import check_fits
 
 pytest.importorskip("requests")
 
-#: Bytes that are received at once; half of a frame has one of them.
+#: Bytes that are received at once; half of a frame has one of them and a part.
 BLOCK = 1 << 16
 NAMES = [frame_name(number) for number in range(4)]
 URI = "/api/v0.1/Download/file?uri=mast:TESS/product/"
@@ -109,8 +109,10 @@ def test_what_passes_is_tried_again_and_continued(archive, tmp_path, ranges):
     archive.faults = {URI + name: list(fault) for name, fault in zip(NAMES, faults, strict=True)}
     assert run(tmp_path / "in") == 0
     assert frames(tmp_path / "in") == expected(archive)
-    for name in NAMES[:3]:
-        assert f"bytes={BLOCK}-" in archive.asked(name)
+    half = len(archive.files[URI + NAMES[0]]) // 2
+    # All of an answer that ended is kept, the whole blocks of one that stopped coming.
+    for name, kept in zip(NAMES, (half, BLOCK, half), strict=False):
+        assert f"bytes={kept}-" in archive.asked(name)
     assert archive.asked(NAMES[3])[-1] is None
 
 
@@ -137,6 +139,58 @@ def test_what_does_not_pass_fails_alone(archive, tmp_path, caplog, fault):
     assert len(archive.asked(NAMES[0])) == before
 
 
+PACKED = gzip.compress(fits_bytes(0))
+#: An answer to the request for a frame, and the words of the message.
+ODD = {
+    "redirected to no address": (
+        (302, {"Location": "http://[::1/", "Content-Length": "0"}, b""),
+        "no address",
+    ),
+    "redirected to bytes": ((302, {"Location": "http://\xff/", "Content-Length": "0"}, b""), "no address"),
+    "empty": ((200, {"Content-Length": "0"}, b""), "the answer is empty"),
+    "empty range": ((416, {"Content-Length": "0", "Content-Range": "bytes */0"}, b""), "the answer is empty"),
+    "huge range": ((206, {"Content-Range": f"bytes 0-1/{'9' * 5000}"}, b"a"), "other bytes"),
+    "packed": ((200, {"Content-Encoding": "gzip", "Content-Length": str(len(PACKED))}, PACKED), "packs it"),
+    "no HTTP": ((200, {"Transfer-Encoding": "chunked"}, b"zz\r\nab"), "not HTTP"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_answers_are_one_line_of_a_file_that_is_not_there(archive, tmp_path, caplog, odd):
+    answer, words = ODD[odd]
+    # Asked for its size, too.
+    archive.faults[URI + NAMES[1]] = [answer] * 9
+    folder = tmp_path / "in"
+    assert run(folder, "--camera", "1") == 1
+    (message,) = [r.getMessage() for r in caplog.records if NAMES[1] in r.getMessage()]
+    assert words in message
+    assert frames(folder).keys() - {f"{NAMES[1]}.part"} == set(NAMES) - {NAMES[1]}
+    archive.faults.clear()
+    assert run(folder, "--camera", "1") == 0
+    assert frames(folder) == expected(archive)
+
+
+@pytest.mark.parametrize("digits", [30, 5000])
+def test_a_size_of_many_digits_is_as_good_as_none(archive, tmp_path, digits):
+    content = archive.files[URI + NAMES[1]]
+    archive.faults[URI + NAMES[1]] = [(200, {"Content-Length": "9" * digits}, content)]
+    folder = tmp_path / "in"
+    assert run(folder, "--camera", "1") == 0
+    assert frames(folder) == expected(archive)
+
+
+@pytest.mark.parametrize(
+    "answer", [(416, {}, b""), (206, {"Content-Range": "bytes 0-1/9"}, b"ab"), (200, {}, b"")]
+)
+@pytest.mark.parametrize("source", ["mast", "cloud"])
+def test_a_list_that_is_not_whole_is_not_one_without_files(archive, tmp_path, capsys, source, answer):
+    for path in archive.files:
+        if path.endswith((".sh", ".gz")):
+            archive.faults[path] = [answer] * 9
+    assert run(tmp_path / "in", "--from", source) == 1
+    assert "the archive has no" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("tags", [True, False])
 def test_a_file_that_changes_between_two_tries_is_never_a_mixture(archive, tmp_path, tags):
     archive.tags = tags
@@ -144,7 +198,7 @@ def test_a_file_that_changes_between_two_tries_is_never_a_mixture(archive, tmp_p
     archive.faults[path] = [200, "cut", *[500] * 9]
     assert run(tmp_path / "in") == 1
     part = tmp_path / "in" / "ffi" / "1-1" / f"{NAMES[0]}.part"
-    assert part.stat().st_size == BLOCK
+    assert part.stat().st_size == len(archive.files[path]) // 2
     archive.faults.clear()
     archive.files[path] = fits_bytes(99)
     assert run(tmp_path / "in") == 0
@@ -299,7 +353,10 @@ def test_catalogs_from_strips_before_there_is_a_frame(archive, tmp_path, capsys)
             "N" if south + 2 > 0 or south == -2 else "S",
         )
         content = text if south <= dec < south + 2 else text.splitlines(True)[3]
-        archive.files[f"{base}{name}.gz"] = gzip.compress(content)
+        archive.files[f"{base}{name}.gz"] = packed = gzip.compress(content)
+        # As many servers say of packed files, which stay so.
+        head = {"Content-Encoding": "x-gzip", "Content-Length": str(len(packed))}
+        archive.faults[f"{base}{name}.gz"] = [(200, head, packed)] * 2
         sums.append(f"{hashlib.md5(content).hexdigest()}  {name}\n")
     archive.files[base + "md5sum.txt"] = "".join(sums).encode()
     archive.files[base + "header.csv"] = header
@@ -318,6 +375,7 @@ def test_catalogs_from_strips_before_there_is_a_frame(archive, tmp_path, capsys)
     assert catalog.stars["pm_ra"].tolist() == [1.5]
     assert abs(catalog.settings.reference_time - 2458338.5) < 1.5
     # A strip whose content is not that of the archive's sum is not taken.
+    archive.faults.clear()
     (folder / "tic" / fetched[0]).unlink()
     archive.files[f"{base}{fetched[0]}"] = gzip.compress(b"1,2\n")
     assert run(folder, "--what", "catalog", "--camera", "1", "--ccd", "1") == 1

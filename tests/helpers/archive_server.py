@@ -31,7 +31,8 @@ class Archive:
         From the path (with the query) to the content.
     faults : dict
         From the path to what goes wrong at the next requests, one after the other: an HTTP status, ``cut``
-        (the answer ends in its middle), ``stall`` (it stops coming), or ``page`` (HTML with status 200).
+        (the answer ends in its middle), ``stall`` (it stops coming), ``page`` (HTML with status 200), or a
+        whole answer: (status, headers, body).
     ranges : bool
         Whether it knows Range.
     tags : bool
@@ -72,6 +73,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         faults = archive.faults.get(path, [])
         fault = faults.pop(0) if faults else None
         content = archive.files.get(path)
+        if isinstance(fault, tuple):
+            status, head, body = fault
+            self._start(status, head)
+            self.wfile.write(body)
+            self.close_connection = True
+            return
         if fault == "page":
             content = b"<html>out of service</html>"
         status = fault if isinstance(fault, int) else 404 if content is None else 200
@@ -95,8 +102,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(content, fault)
 
     def _head(self, status: int, content: bytes, head: dict[str, str]) -> None:
+        self._start(status, {"Content-Length": str(len(content)), **head})
+
+    def _start(self, status: int, head: dict[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
         for key, value in head.items():
             self.send_header(key, value)
         self.end_headers()

@@ -15,7 +15,7 @@ from ..core.settings import load_settings
 from ..core.tables import counted
 from ..products.tpf_files import parse_tpf_name
 from .remote_file import Choice, RemoteFile, newest_frames, place
-from .web import Refused, TryAgain, ask, persist, read_all
+from .web import Refused, TryAgain, ask, content_length, persist, read_all
 
 if TYPE_CHECKING:
     from requests import Session
@@ -109,7 +109,9 @@ def _check_found(found: dict[str, list[RemoteFile]], choice: Choice) -> None:
     sector = f"sector {choice.sector}"
     if choice.starids:
         if not any(found.values()):
-            raise MissingInput(f"{sector}: the archive has no {' or '.join(found)} of the chosen stars")
+            raise MissingInput(
+                f"{sector}: the archive has no {' or '.join(found)} of the chosen stars; choose others"
+            )
         for kind, files in found.items():
             have = {info.starid for file in files if (info := parse_tpf_name(file.name))}
             if lacking := sorted(choice.starids - have):
@@ -122,7 +124,9 @@ def _check_found(found: dict[str, list[RemoteFile]], choice: Choice) -> None:
         return
     for kind, files in found.items():
         if not files:
-            raise MissingInput(f"{sector}: the archive has no {kind} of the chosen CCDs")
+            raise MissingInput(
+                f"{sector}: the archive has no {kind} of the chosen CCDs; choose others, or try again later"
+            )
 
 
 def _archive() -> str:
@@ -164,18 +168,23 @@ def _in_bucket(session: Session, kinds: Sequence[str], choice: Choice) -> list[R
 
     try:
         return persist(read, threading.Event())
-    except (Refused, TryAgain) as error:
+    except Refused as error:
+        raise InputError(f"{error}; try again later, or --from mast") from None
+    except TryAgain as error:
         raise InputError(f"{url}: {error}; try again later, or --from mast") from None
 
 
 def _lines(file: igzip.GzipFile, word: bytes) -> Iterator[bytes]:
     """The lines that have a word in them; a manifest has millions of others."""
-    rest = b""
+    rest, size = b"", 0
     while block := file.read(_AT_ONCE):
+        size += len(block)
         *lines, rest = (rest + block).split(b"\n")
         if len(rest) > _AT_ONCE:
             raise ValueError("a line of 1 MB")
         yield from (line for line in lines if word in line)
+    if not size:
+        raise ValueError("nothing in it")
     if word in rest:
         yield rest
 
@@ -295,7 +304,6 @@ def _ask_size(session: Session, url: str) -> int | None:
     """The size of a file by the header of a GET whose body is not read; None if there is none."""
     try:
         with ask(session, url) as response:
-            text = response.headers.get("Content-Length", "")
-            return int(text) if text.isascii() and text.isdecimal() else None
+            return content_length(response)
     except (Refused, TryAgain):
         return None

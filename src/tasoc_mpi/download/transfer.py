@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.atomic import open_regular, rename_whole
-from ..core.errors import InputError
+from ..core.errors import InputError, one_line
 from .remote_file import RemoteFile
 from .transfer_state import FileState, TransferState
 from .verify import check_file
-from .web import TryAgain, ask, persist
+from .web import Refused, TryAgain, ask, content_length, persist
 
 if TYPE_CHECKING:
     from requests import Response, Session
 
 __all__ = ["fetch", "is_whole", "part_path"]
 
-#: Bytes that are received at once, and lost where an answer ends before them.
+#: Bytes that are received at once, and lost where an answer stops coming before them.
 _AT_ONCE = 1 << 16
 #: `bytes 100-199/200` or `bytes */200`.
-_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)", re.ASCII)
+_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 #: A whole file whose content is wrong is fetched this often before it counts as failed.
 _TIMES = 3
 
@@ -171,7 +171,9 @@ class _Transfer:
                 headers["If-Range"] = self.version
         with ask(self._session, self._file.url, headers) as response:
             total = self._begin(response)
-            if total is not None and self.size == total:
+            if total == 0:
+                raise TryAgain("the answer is empty")
+            if self.size == total:
                 return
             self._receive(response)
         if total is not None and self.size != total:
@@ -179,6 +181,13 @@ class _Transfer:
 
     def _begin(self, response: Response) -> int | None:
         """The size of the whole file, None if the server does not tell; drops bytes of another version."""
+        packed = response.headers.get("Content-Encoding", "identity")
+        # Some servers tell so of files that are packed anyway.
+        if packed != "identity" and not self._file.name.endswith(".gz"):
+            raise Refused(
+                f"{self._file.url}: the server packs it (Content-Encoding {one_line(packed)[:20]}), so that "
+                "its bytes cannot be counted; name a mirror in the settings"
+            )
         match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if response.status_code == 416:
             if match and int(match[2]) == self.size:
@@ -195,8 +204,7 @@ class _Transfer:
             return int(match[2])
         # The whole file: the server knows no ranges, or has another version by now.
         self._drop()
-        length = response.headers.get("Content-Length", "")
-        self._total = int(length) if length.isascii() and length.isdecimal() else None
+        self._total = content_length(response)
         # Weak validators do not promise the same bytes.
         tag = response.headers.get("ETag", "")
         self.version = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
@@ -212,7 +220,8 @@ class _Transfer:
         descriptor = open_regular(self.part, flags)
         try:
             os.lseek(descriptor, self.size, os.SEEK_SET)
-            for block in response.iter_content(_AT_ONCE):
+            # As they are on the server, whatever it says of their encoding.
+            for block in response.raw.stream(_AT_ONCE, decode_content=False):
                 if self._stop.is_set():
                     raise KeyboardInterrupt
                 view = memoryview(block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from ..core.settings import load_settings
 if TYPE_CHECKING:
     from requests import Response, Session
 
-__all__ = ["Refused", "TryAgain", "ask", "open_session", "persist", "read_all"]
+__all__ = ["Refused", "TryAgain", "ask", "content_length", "open_session", "persist", "read_all"]
 
 T = TypeVar("T")
 
@@ -22,6 +23,22 @@ T = TypeVar("T")
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 #: Seconds before the first repetition, and at most; each wait is twice the one before.
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+#: A number of bytes. Others have more digits than a disk, or than Python takes for a number.
+_BYTES = re.compile(r"\d{1,18}", re.ASCII)
+#: The words of errors of the libraries, and those of messages.
+_REASONS = {
+    "timed out": "connection: timed out",
+    "refused": "connection: refused",
+    "Name or service not known": "connection: Name or service not known",
+    "reset by peer": "connection: reset by peer",
+    "IncompleteRead": "the answer was cut short",
+    "without response": "the server closed the connection",
+    "BadStatusLine": "the answer is not HTTP",
+    "HTTPException": "the answer is not HTTP",
+    "LineTooLong": "the answer is not HTTP",
+    "InvalidChunkLength": "the answer is not HTTP",
+    "failed to decode": "the answer is not packed as its Content-Encoding says",
+}
 #: Longest `Retry-After` of a server that is respected (seconds).
 _LONGEST_ADVICE = 600.0
 
@@ -63,6 +80,13 @@ def open_session() -> Session:
 def ask(session: Session, url: str, headers: dict[str, str] | None = None) -> Iterator[Response]:
     """Send a GET request; the body is left to be read.
 
+    Parameters
+    ----------
+    session : requests.Session
+    url : str
+    headers : dict, optional
+        Of the request; with them the answer may be one to a Range. Default: the whole file is wanted.
+
     Raises
     ------
     TryAgain
@@ -75,10 +99,10 @@ def ask(session: Session, url: str, headers: dict[str, str] | None = None) -> It
 
     timeout = load_settings().getfloat("download", "timeout")
     try:
-        with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+        with _get(session, url, headers, timeout) as response:
             if response.status_code in _AGAIN:
                 raise TryAgain(_status(response), _advice(response.headers.get("Retry-After", "")))
-            if response.status_code not in (200, 206, 416):
+            if response.status_code not in ((200,) if headers is None else (200, 206, 416)):
                 raise Refused(f"{url}: {_status(response)}")
             yield response
     except requests.exceptions.SSLError as error:
@@ -93,13 +117,31 @@ def ask(session: Session, url: str, headers: dict[str, str] | None = None) -> It
         raise TryAgain(_reason(error)) from None
 
 
+def _get(session: Session, url: str, headers: dict[str, str] | None, timeout: float) -> Response:
+    """The answer to a GET request; Refused where the server redirects it to an address that is none."""
+    import requests
+
+    try:
+        return session.get(url, headers=headers, stream=True, timeout=timeout)
+    except requests.exceptions.RequestException:
+        raise
+    except ValueError as error:
+        raise Refused(
+            f"{url}: the server redirects it to no address ({one_line(error)[:100]}); name a mirror in the "
+            "settings"
+        ) from None
+
+
+def content_length(response: Response) -> int | None:
+    """The bytes of an answer by its header; None where it does not tell."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if _BYTES.fullmatch(text) else None
+
+
 def _reason(error: Exception) -> str:
     """The words of the innermost error: those around it name objects of the library."""
     text = one_line(error)
-    for words in ("timed out", "refused", "Name or service not known", "reset by peer", "IncompleteRead"):
-        if words in text:
-            return {"IncompleteRead": "the answer was cut short"}.get(words, f"connection: {words}")
-    return text[:200]
+    return next((reason for words, reason in _REASONS.items() if words in text), text[:200])
 
 
 def _status(response: Response) -> str:
@@ -173,6 +215,8 @@ def read_all(session: Session, url: str, most: int, what: str) -> str:
                 content += block
                 if len(content) > most:
                     raise InputError(f"{url}: more than {most / 1e6:.0f} MB, too much for {what}")
+            if not content:
+                raise TryAgain("the answer is empty")
             return bytes(content)
 
     try:
