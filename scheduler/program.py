@@ -100,13 +100,14 @@ def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, 
         worklist = load_worklist(path, check_write=True)
     record = RunRecord("run", args, output, ranks)
     with _opened(options, worklist, chosen) as results:
-        note_output(path, output)
         wanted = chosen.copy()
         if options.overwrite:
             wanted |= _compute_again(results, chosen, options.version)
         needed = _to_compute(results, wanted, False)
         needs = requirements(results, needed, output, ranks.node)
         check_needs(options, results, needed, needs, ranks.node)
+        # Not before: the results of a run that is refused are still those of the one before.
+        note_output(path, output)
         if (needed & worklist.in_file).any():
             write_tpf_list(options.source, output)
         size = BatchSize(max(1, len(ranks) - 1), options.batch)

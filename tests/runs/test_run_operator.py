@@ -21,6 +21,7 @@ from tasoc_mpi.core import progress
 from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.core.mpi import check_ranks, start_ranks
 from tasoc_mpi.scheduler import plan, run_time
+from tasoc_mpi.worklist.output_folder import find_output
 from tasoc_mpi.worklist.publish import publish
 from tasoc_mpi.worklist.schema import TODO_DTYPE
 from tasoc_mpi.worklist.todo_file import create_todo
@@ -116,11 +117,13 @@ def test_a_dry_run_under_mpi(folder):
 )
 def test_what_cannot_fit_is_refused(folder, monkeypatch, capsys, what, message):
     monkeypatch.setattr(plan, what, lambda *_: 1000.0)
-    for options in ([], ["--dry-run"]):
+    for options in (["--output", str(folder / "elsewhere")], ["--dry-run"]):
         assert call([str(folder), *options]) == 1
         error = capsys.readouterr().err.strip().splitlines()[-1]
         assert message in error
         assert "1 kB" in error
+    # The folder of a run that was refused is not that of the last run.
+    assert find_output(folder / "todo.sqlite") == folder / "output"
     assert set(status_of(folder)) == {None}
 
 

@@ -383,6 +383,9 @@ def test_the_commands(folder, capsys, tmp_path):
     assert f"{folder}/todo.sqlite: published from {folder}/output" in out
     assert cli.main(["publish", str(folder), "--output", str(tmp_path / "nowhere")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
+    for command in (["status"], ["status", "--json"], ["cbv"]):
+        assert cli.main([*command, str(folder), "--output", str(tmp_path / "nowhere")]) == 1
+        assert "nowhere: no such folder; name the --output of the run" in capsys.readouterr().err
     # Another folder, of which there are no results.
     (tmp_path / "empty").mkdir()
     assert cli.main(["publish", str(folder), "--output", str(tmp_path / "empty")]) == 0

@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the tables once, or watch until the run ends."""
-    from ..core.errors import UsageError
+    from ..core.errors import MissingInput, UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder
     from ..report.status_snapshot import SnapshotReader
@@ -41,6 +41,9 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"--every {args.every}: must be from 0.1 to 86400 seconds")
     if args.json and args.watch:
         raise UsageError("--json and --watch: a program that watches calls `status --json` again")
+    # One that is watched may be made by a run that starts later.
+    if args.output and not args.watch and not Path(args.output).is_dir():
+        raise MissingInput(f"{args.output}: no such folder; name the --output of the run")
     method = choose_method(args.photometry).name
     if args.json:
         return _print_json(input_folder(args.input), method, args.output)

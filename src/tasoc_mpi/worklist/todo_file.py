@@ -58,7 +58,10 @@ def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sql
     path = Path(path)
     check_todo(path)
     if check_write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK | os.X_OK)):
-        raise InputError(f"{path}: a run must be able to write it and its folder; change their permissions")
+        raise InputError(
+            f"{path}: a run must be able to write it and its folder; change their permissions,"
+            " or name a copy of it in another folder with --todo"
+        )
     conn = None
     try:
         # Writable if possible: what another program left half done when it was killed is then undone.
