@@ -44,6 +44,8 @@ def _shapes(vectors: Vectors) -> Figure:
     """Slow parts and spikes in time, and the explained variance."""
     count = min(_MOST, vectors.count)
     figure = new_figure(11, 1.3 * count + 2.2)
+    from matplotlib.ticker import LogFormatter
+
     axes = figure.subplots(count + 1, 1, gridspec_kw={"height_ratios": [1] * count + [1.4]})
     good = vectors.good
     for k, axis in enumerate(axes[:count]):
@@ -61,6 +63,9 @@ def _shapes(vectors: Vectors) -> Figure:
     bars = axes[count]
     bars.bar(np.arange(1, vectors.count + 1), 100 * vectors.explained, color=COLOURS["green"])
     bars.set_yscale("log")
+    # 6 and not 6 x 10^0.
+    bars.yaxis.set_major_formatter(LogFormatter())
+    bars.yaxis.set_minor_formatter(LogFormatter())
     bars.set_xlabel("vector")
     bars.set_ylabel("explained variance (%)")
     figure.suptitle(f"{_title(vectors)}: slow parts (lines) and spikes (points)")

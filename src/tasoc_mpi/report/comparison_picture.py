@@ -71,6 +71,8 @@ def _draw_ratios(
         axes.text(0.5, 0.5, "no star with a ratio", transform=axes.transAxes, ha="center")
         return
     low, high = min(limits[0], 1 - _LEAST), max(limits[1], 1 + _LEAST)
+    if min(float(np.nanmin(ratio)) for ratio, _, _ in parts if np.isfinite(ratio).any()) >= 0:
+        low = max(low, 0.0)
     axes.set_ylim(low, high)
     axes.ticklabel_format(axis="y", useOffset=False)
     size = float(np.clip(6000 / max(len(tmag), 1), 3, 16))

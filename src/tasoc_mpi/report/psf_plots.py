@@ -41,6 +41,7 @@ def draw_psf_fit(pho: PSFMethod, figure: Figure) -> None:
     _draw_residual(figure, images[2], pho)
     for axes in images:
         _mark_stars(axes, pho, fitted)
+    figure.legend(*images[0].get_legend_handles_labels(), loc="outside upper left", fontsize=8, frameon=False)
     _draw_chi_square(chi_square, pho)
 
 
@@ -63,8 +64,12 @@ def _mark_stars(axes: Axes, pho: PSFMethod, fitted: NDArray[np.bool_]) -> None:
     stars = pho.stamp_stars
     target = stars["starid"] == pho.starid
     with_it = np.isin(stars["starid"], pho.neighbours) & ~target
-    kinds = ((target, "red", "x"), (with_it, "orange", "+"), (~target & ~with_it, "grey", "."))
-    for chosen, colour, symbol in kinds:
+    kinds = (
+        (target, "red", "x", "the star"),
+        (with_it, "orange", "+", "fitted with it"),
+        (~target & ~with_it, "grey", ".", "subtracted at the mean flux"),
+    )
+    for chosen, colour, symbol, name in kinds:
         axes.plot(
             stars["column"][chosen],
             stars["row"][chosen],
@@ -72,6 +77,7 @@ def _mark_stars(axes: Axes, pho: PSFMethod, fitted: NDArray[np.bool_]) -> None:
             color=COLOURS[colour],
             markersize=7,
             zorder=4,
+            label=name,
         )
     outline(axes, fitted, pho.stamp, color=COLOURS["grey"], linewidth=0.8)
     rows, columns = np.nonzero(fitted)
