@@ -29,6 +29,11 @@ from tasoc_mpi.worklist.rank_times import Ranks, RankTimes
 from tasoc_mpi.worklist.run_record import RunRecord, read_records, records_folder
 
 CHROMIUM = shutil.which("chromium")
+#: The page's colour of cards, and the colours behind the legends of its plots.
+LEGENDS = """() => [
+    getComputedStyle(document.documentElement).getPropertyValue("--card").trim(),
+    Bokeh.documents.flatMap((one) => one.roots()).flatMap((plot) => [...plot.center, ...plot.above])
+        .filter((part) => part.type === "Legend").map((legend) => legend.background_fill_color)]"""
 EVIL = "<script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
 
 
@@ -184,6 +189,9 @@ def test_page_in_a_browser(folder, numbers):
             found = axe.Axe().run(page).response["violations"]
             assert not [one["id"] for one in found if one["impact"] in ("serious", "critical")]
             assert page.title() != "taken"
+            card, legends = page.evaluate(LEGENDS)
+            assert legends
+            assert set(legends) == {card}
             page.fill("#tic", "1001")
             page.click("#search button")
             page.wait_for_function("document.querySelector('#star').textContent.includes('140 ppm')")

@@ -153,7 +153,7 @@
         if ("title_text_color" in axis.properties) axis.title_text_color = text;
       }
       plot.outline_line_color = line;
-      for (const part of plot.center) {
+      for (const part of [...plot.center, ...plot.above]) {
         if ("grid_line_color" in part.properties) part.grid_line_color = line;
         if ("label_text_color" in part.properties) Object.assign(part, { label_text_color: text, background_fill_color: card, border_line_color: line });
       }

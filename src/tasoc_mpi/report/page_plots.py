@@ -84,6 +84,13 @@ def _hover(plot: Figure, renderer: Any, *fields: tuple[str, str]) -> None:
     plot.add_tools(HoverTool(renderers=[renderer], tooltips=list(fields)))
 
 
+def _legend_above(plot: Figure) -> None:
+    """Move the legend off the points of a low plot."""
+    plot.legend.orientation = "horizontal"
+    plot.legend.location = "top_left"
+    plot.add_layout(plot.legend[0], "above")
+
+
 def noise_plot(report: RunReport) -> Figure:
     """1-hour noise against magnitude, with the expected noise."""
     stars, run = report.run.stars, report.run
@@ -172,7 +179,7 @@ def ratio_plot(report: RunReport) -> Figure:
     """Running median of the noise over the expected noise."""
     from bokeh.models import Range1d
 
-    plot = _figure(220, x_axis_label="TESS magnitude", y_axis_label="noise / expected")
+    plot = _figure(250, x_axis_label="TESS magnitude", y_axis_label="noise / expected")
     colours = (COLOURS["blue"], COLOURS["orange"], COLOURS["green"], COLOURS["pink"])
     for group, colour in zip(report.data["groups"], colours, strict=False):
         one = group["ratio"]
@@ -187,7 +194,7 @@ def ratio_plot(report: RunReport) -> Figure:
     low, high = (float(tmag.min()), float(tmag.max())) if tmag.size else (0.0, 15.0)
     plot.x_range = Range1d(low - 0.3, high + 0.3)
     plot.line([low, high], [1, 1], color=COLOURS["red"], line_dash="dashed", legend_label="as expected")
-    plot.legend.location = "top_left"
+    _legend_above(plot)
     return plot
 
 
@@ -304,7 +311,7 @@ def series_plot(series: CCDSeries, what: str) -> Figure:
     """Background or pointing of a CCD; of many frames, means of neighbours."""
     good = series.good
     count = -(-len(series.time) // _MOST_FRAMES)
-    plot = _figure(220, x_axis_label="time (BJD - 2457000, days)")
+    plot = _figure(250, x_axis_label="time (BJD - 2457000, days)")
     x = _means(series.time, good, count)
     if what == "background":
         plot.yaxis.axis_label = "background (e-/s a pixel)"
@@ -325,8 +332,7 @@ def series_plot(series: CCDSeries, what: str) -> Figure:
             (series.row, COLOURS["blue"], "row"),
         ):
             plot.line(x, _means(values, good, count), color=colour, line_width=1.5, legend_label=name)
-    plot.legend.location = "top_left"
-    plot.legend.orientation = "horizontal"
+    _legend_above(plot)
     plot.name = f"{what} {ccd_name(series.ccd)}"
     return plot
 
