@@ -132,10 +132,10 @@ def correct(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ran
 def _check(options: RunOptions, method: str) -> None:
     """Raise TasocError where folder, work list or filters cannot be used; nothing is written before."""
     path, output = options.todo, options.output
+    worklist = load_worklist(path, check_write=not options.dry)
     if not output.is_dir():
         raise MissingInput(f"{output}: no such folder; name the --output of the run")
     check_output(output, method)
-    worklist = load_worklist(path, check_write=not options.dry)
     if not options.constraints.mask(worklist.rows).any():
         raise InputError(f"{path}: none of its {len(worklist.rows)} rows fulfils the filters; loosen them")
 

@@ -405,7 +405,7 @@ def test_the_output_folder_of_the_last_run_is_found_by_any_name(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["nothing", "file", "file/below"])
-@pytest.mark.parametrize("command", ["publish", "status"])
+@pytest.mark.parametrize("command", ["publish", "status", "correct"])
 def test_a_folder_that_is_none_is_named(tmp_path, capsys, command, name):
     (tmp_path / "file").write_text("no folder")
     assert cli.main([command, str(tmp_path / name)]) == 1
