@@ -16,9 +16,10 @@ from astropy import units
 from astropy.io import fits
 
 import tasoc_mpi
+from tasoc_mpi.core.errors import InputError
 from tasoc_mpi.products.corrected_file import corrected_bytes
 from tasoc_mpi.products.hlsp import HLSPSettings, hlsp_bytes, hlsp_name
-from tasoc_mpi.products.raw_curve import open_table, parse_raw_curve
+from tasoc_mpi.products.raw_curve import open_listed, open_table, parse_raw_curve
 from tasoc_mpi.report.results import read_curve
 
 PATH = Path(__file__).with_name("earlier") / "tess00059824490-s001-1-1-c1800-dr42-v06-tasoc_lc.fits.gz"
@@ -71,3 +72,59 @@ def test_it_becomes_a_contributed_product(table):
     assert "tic00059824490-s0001-1-1-c1800" in hlsp_name(settings, old)
     with fits.open(io.BytesIO(hlsp_bytes(settings, old))) as hdus:
         assert np.array_equal(hdus[1].data["FLUX_RAW"], table["FLUX_RAW"], equal_nan=True)
+
+
+def without_time(hdu):
+    hdu.header["TTYPE1"] = "WHEN"
+
+
+def infinite_time(hdu):
+    hdu.data["TIME"][3] = np.inf
+
+
+def card(key, value):
+    def change(hdu):
+        hdu.header[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without_time, "no column TIME"),
+        (infinite_time, "its times are not BJD - 2457000"),
+        (card("BJDREFI", "text"), "its times are not BJD - 2457000"),
+        (card("BJDREFI", True), "its times are not BJD - 2457000"),
+        (card("BJDREFF", 0.5), "its times are not BJD - 2457000"),
+        (card("TIMEDEL", -1.0), "TIMEDEL is -1.0"),
+    ],
+)
+def test_a_light_curve_whose_times_are_not_known_is_not_read(tmp_path, change, words):
+    with fits.open(PATH) as hdus:
+        change(hdus["LIGHTCURVE"])
+        hdus.writeto(tmp_path / "lc.fits")
+    with pytest.raises(InputError, match=f"lc.fits: .*{words}.*; "):
+        tasoc_mpi.read_lightcurve(tmp_path / "lc.fits")
+
+
+@pytest.mark.parametrize("place", ["output", "output/packed/lightcurves-a-1-0.hdf5#"])
+def test_a_light_curve_of_a_run_is_the_one_that_was_written(place):
+    data = PATH.read_bytes()
+    path = f"{place.rstrip('#')}{'#' if '#' in place else '/'}c1800/00059/{PATH.name}"
+    assert open_listed(path, data).primary.values["TICID"] == 59824490
+    with pytest.raises(InputError, match="TICID is 59824490 in its header, unlike its name"):
+        open_listed(path.replace("59824490", "59824491"), data)
+    with pytest.raises(InputError, match="CAMERA is 1 in its header, unlike its name"):
+        open_listed(path.replace("-1-1-", "-2-1-"), data)
+    changed = gzip.compress(gzip.decompress(data).replace(b"MJD-BEG", b"MJD-BOG"))
+    with pytest.raises(InputError, match="its checksums are not those of its bytes"):
+        open_listed(path, changed)
+
+
+def test_the_reports_do_not_take_another_star(tmp_path):
+    path = tmp_path / "c1800" / "00059" / PATH.name.replace("59824490", "59824491")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(PATH.read_bytes())
+    with pytest.raises(InputError, match="TICID is 59824490 in its header, unlike its name"):
+        read_curve(path)

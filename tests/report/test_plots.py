@@ -31,7 +31,9 @@ from tasoc_mpi.products.cube import (
 from tasoc_mpi.products.frame_wcs import FrameWCS
 from tasoc_mpi.products.star_catalog import STAR_DTYPE, CatalogSettings, write_catalog
 from tasoc_mpi.report import figures, star_plots
-from tasoc_mpi.report.mask_plots import mask_segments
+from tasoc_mpi.report.curve_plots import draw_series
+from tasoc_mpi.report.mask_plots import mask_segments, show_image
+from tasoc_mpi.report.results import Curve
 
 ROWS, COLUMNS, FRAMES = 40, 42, 96
 ORIGIN = (500, 600)
@@ -300,3 +302,34 @@ def test_an_outlier_does_not_set_the_limits():
 def test_units_that_read_well():
     assert figures.relative_unit(np.linspace(-0.002, 0.002, 100)) == (1e6, "ppm")
     assert figures.relative_unit(np.linspace(-0.1, 0.1, 100)) == (1e2, "%")
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 1e38, -1e300])
+def test_an_image_of_one_value_is_shown(value):
+    figure = figures.new_figure(3, 3)
+    image = show_image(figure.add_subplot(), np.full((3, 4), value), (10, 13, 20, 24))
+    figure.canvas.draw()
+    low, high = image.get_clim()
+    assert low < value < high
+
+
+@pytest.mark.parametrize(("errors", "shown"), [(-1.0, 0), (np.inf, 0), (2.0, 1)])
+def test_an_error_that_is_none_is_not_drawn(errors, shown):
+    time, flags = np.arange(9.0), np.zeros(9, "i4")
+    flux, unknown = np.full(9, 100.0), np.full(9, np.nan)
+    curve = Curve(
+        Path("lc"),
+        np.ones((1, 1), bool),
+        (0, 0),
+        time,
+        flux,
+        np.full(9, errors),
+        unknown,
+        flags,
+        flags,
+        flags,
+        unknown,
+    )
+    axes = figures.new_figure(3, 3).add_subplot()
+    draw_series(axes, curve, np.zeros(9), 1.0)
+    assert axes.get_legend_handles_labels()[1].count("median error") == shown

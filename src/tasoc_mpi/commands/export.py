@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> int:
     from ..core.errors import InputError, system_error
     from ..products.hlsp import hlsp_bytes, hlsp_name, read_hlsp_settings
     from ..products.lightcurve import below, keep_lightcurve
-    from ..products.raw_curve import open_table
+    from ..products.raw_curve import open_listed
     from ..worklist.listed_lightcurves import read_lightcurve
     from .unpack import chosen_lightcurves
 
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     output, listed = chosen_lightcurves(args)
     for name in listed:
         path = below(output, name)
-        table = open_table(path, read_lightcurve(path))
+        table = open_listed(path, read_lightcurve(path))
         target = args.to / hlsp_name(settings, table)
         try:
             keep_lightcurve(target, hlsp_bytes(settings, table))

@@ -21,10 +21,10 @@ from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.status import STATUS
 from ..kernels.statistics import light_curve_statistics
 from ..products.cbv_file import read_vectors
-from ..products.corrected_file import checksums_hold, corrected_bytes
+from ..products.corrected_file import corrected_bytes
 from ..products.lightcurve import Writer, below
 from ..products.packed import PackReader, pack_writer, split_name
-from ..products.raw_curve import RawCurve, open_table, raw_curve
+from ..products.raw_curve import RawCurve, open_listed, raw_curve
 from ..products.replacements import replacements
 from ..worklist.corrections import correction_source
 from ..worklist.lightcurve_digest import DIGESTED, digest_of_one
@@ -134,12 +134,7 @@ def correct_star(
         todo or os.path.join(input_folder, TODO_NAME), (starid, datasource, sector, camera, ccd, cadence)
     )
     path = below(output_folder, listed)
-    table = open_table(path, _read(output_folder, listed, path))
-    # Not to give damaged values the checksum of right ones.
-    if not checksums_hold(table.content):
-        raise InputError(
-            f"{table.path}: its checksums are not those of its bytes; compute it again with --overwrite"
-        )
+    table = open_listed(path, _read(output_folder, listed, path))
     found = find_cbv(Path(output_folder, CBV_FOLDER), sector, cadence, area)
     result = CorrectionResult(method_used=method or "")
     setattr(result, CORRECTED_LIGHTCURVE, digest)

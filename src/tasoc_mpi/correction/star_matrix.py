@@ -15,7 +15,7 @@ from ..kernels.trend_fit import fit_trend
 from ..products.cbv_file import Vectors
 from ..products.lightcurve import below
 from ..products.packed import PackReader, split_name
-from ..products.raw_curve import RawCurve, parse_raw_curve
+from ..products.raw_curve import RawCurve, open_listed, raw_curve
 from ..worklist.listed_lightcurves import read_lightcurve
 from .components import fill_gaps
 from .design import vectors_design
@@ -71,7 +71,7 @@ def read_listed(output: str, name: str) -> RawCurve:
     path = below(output, name)
     pack, inside = split_name(name)
     data = _pack(str(below(output, pack))).read(inside) if pack else read_lightcurve(path)
-    return parse_raw_curve(path, data)
+    return raw_curve(open_listed(path, data))
 
 
 @functools.lru_cache(maxsize=8)

@@ -20,6 +20,7 @@ from ..core.times import BTJD_ZERO, DAY
 from .corrected_file import LightCurveTable
 from .fits_bytes import CardTuple, cards_bytes, checksummed_header, known_cards
 from .fits_read import is_number
+from .raw_curve import raw_curve
 
 __all__ = ["HLSPSettings", "hlsp_bytes", "hlsp_name", "read_hlsp_settings"]
 
@@ -32,6 +33,8 @@ _FORMS = {
 }
 _MOST_BYTES = 1 << 16
 _CARD = 80
+#: No light curve is of a day farther from BTJD 0.
+_MOST_DAYS = 1e5
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,9 @@ def read_hlsp_settings(path: str | os.PathLike[str]) -> HLSPSettings:
 
 def hlsp_name(settings: HLSPSettings, table: LightCurveTable) -> str:
     """Path of a light curve in the collection: sector, cadence and a part of the TIC number, and its name."""
-    facts = [table.primary.values.get(key) for key in ("TICID", "SECTOR", "CAMERA", "CCD")]
-    step = table.hdu.values.get("TIMEDEL")
-    if not all(isinstance(fact, int) for fact in facts) or not is_number(step):
-        raise InputError(f"{table.path}: its header does not say which star it is of; make it again")
-    starid, sector, camera, ccd = facts
-    cadence = f"c{round(step * DAY):04d}"
-    target = f"tic{starid:011d}-s{sector:04d}-{camera}-{ccd}-{cadence}"
+    curve = raw_curve(table)
+    starid, sector, cadence = curve.starid, curve.sector, f"c{curve.cadence:04d}"
+    target = f"tic{starid:011d}-s{sector:04d}-{curve.camera}-{curve.ccd}-{cadence}"
     name = f"hlsp_{settings.id}_tess_phot_{target}_tess_{settings.version}_lc.fits"
     return f"s{sector:04d}/{cadence}/{starid:011d}"[:-6] + f"/{name}"
 
@@ -121,8 +120,11 @@ def _common(settings: HLSPSettings, primary: Mapping[str, Any], values: Mapping[
     """The common keywords of all products."""
     from astropy.time import Time
 
-    begin, end = float(values.get("TSTART") or np.nan), float(values.get("TSTOP") or np.nan)
-    dates = Time(BTJD_ZERO, [begin, end], format="jd", scale="tdb", precision=3).isot
+    times = [values.get(key) for key in ("TSTART", "TSTOP")]
+    begin, end = (float(time) if is_number(time) and abs(time) < _MOST_DAYS else np.nan for time in times)
+    dates: Sequence[str | None] = [None, None]
+    if np.isfinite([begin, end]).all():
+        dates = Time(BTJD_ZERO, [begin, end], format="jd", scale="tdb", precision=3).isot
     zero = BTJD_ZERO - 2400000.5
     exposure = values.get("EXPOSURE")
     return [

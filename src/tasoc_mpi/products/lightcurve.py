@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.atomic import write_whole
 from ..core.errors import InputError
+from ..core.names import parse_lightcurve_name
 from ..core.settings import load_settings
 from ..core.version import creator
 from .extra_hdu import ExtraHDU
@@ -22,10 +23,12 @@ from .fits_bytes import CardTuple
 __all__ = [
     "COLUMNS",
     "FLUX_UNIT",
+    "STAR_CARDS",
     "Column",
     "LightCurve",
     "Writer",
     "below",
+    "check_star",
     "creation_date",
     "keep_lightcurve",
     "keep_new_lightcurve",
@@ -60,6 +63,8 @@ class Column(NamedTuple):
     comment: str
 
 
+#: Cards of the primary header that say which star a light curve is of, by the keys of its name.
+STAR_CARDS = {"starid": "TICID", "sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
 #: Unit of fluxes in the file: the FITS standard has none for electrons, which are the counts.
 FLUX_UNIT = "ct/s"
 _PPM = "10**-6"
@@ -178,6 +183,25 @@ def origin_cards() -> list[CardTuple]:
         ("NSETTING", len(unusual), "settings that differ from their defaults"),
     ]
     return cards + [(f"SET{i}", text, "") for i, text in enumerate(unusual, 1)]
+
+
+def check_star(path: str | os.PathLike[str], cards: Mapping[str, Any]) -> None:
+    """Raise InputError where a light curve is not of the star that it is named after.
+
+    Parameters
+    ----------
+    path : path-like
+        Of a file, or ``PACK.hdf5#NAME``; names that are not those of a run say nothing.
+    cards : mapping
+        Of its primary header; those that it lacks say nothing either.
+    """
+    name = parse_lightcurve_name("/".join(os.fspath(path).replace("#", "/").split("/")[-3:]))
+    for key, card in STAR_CARDS.items() if name else ():
+        if name and (value := cards.get(card, name[key])) != name[key]:
+            raise InputError(
+                f"{path}: {card} is {value!r} in its header, unlike its name; compute it again with "
+                "--overwrite"
+            )
 
 
 def creation_date() -> str:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ..core.errors import InputError, one_line
 from ..core.input_files import WAY_OUT
-from .corrected_file import LightCurveTable
+from .corrected_file import LightCurveTable, checksums_hold
 from .fits_read import is_integer, is_number
+from .lightcurve import STAR_CARDS, check_star
 
-__all__ = ["RawCurve", "open_table", "parse_raw_curve", "raw_curve"]
+__all__ = ["RawCurve", "open_listed", "open_table", "parse_raw_curve", "raw_curve"]
 
 _COLUMNS = {
     "time": ("TIME", "f8"),
@@ -33,7 +34,6 @@ _COLUMNS = {
 }
 #: Of damaged gzip files.
 _ERRORS: tuple[Any, ...] = (OSError, EOFError, igzip_lib.IsalError)
-_CARDS = {"starid": "TICID", "sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,39 @@ def open_table(path: str | os.PathLike[str], data: bytes) -> LightCurveTable:
     return LightCurveTable(path, content)
 
 
+def open_listed(path: str | os.PathLike[str], data: bytes) -> LightCurveTable:
+    """The table of a light curve of a run, of which every byte is to be as it was written.
+
+    Parameters
+    ----------
+    path : path-like
+        Its name in the work list, below the output folder.
+    data : bytes
+
+    Raises
+    ------
+    InputError
+        If it is not a light curve of this program or of another star, or its checksums do not hold.
+    """
+    table = open_table(path, data)
+    # Not to give damaged values the checksum of right ones.
+    if not checksums_hold(table.content):
+        raise InputError(
+            f"{table.path}: its checksums are not those of its bytes; compute it again with --overwrite"
+        )
+    check_star(table.path, table.primary.values)
+    return table
+
+
 def raw_curve(table: LightCurveTable) -> RawCurve:
     """The raw columns of the table of a light curve file; InputError where they are not those of one."""
     path = table.path
     facts: dict[str, Any] = {key: table.column(name, dtype) for key, (name, dtype) in _COLUMNS.items()}
     facts["corrector_quality"] = table.photometry_quality
-    for key, card in _CARDS.items():
+    for key, card in STAR_CARDS.items():
         # The star of a cut-out may have no number.
         facts[key] = table.primary.values.get(card, 0 if key == "starid" else None)
-        if not is_integer(facts[key]):
+        if not is_integer(facts[key]) or not 0 <= facts[key] < 2**63:
             raise InputError(f"{path}: {card} is {facts[key]!r} in its header; {WAY_OUT}")
     step = table.hdu.values.get("TIMEDEL")
     if not is_number(step) or not 1e-5 < step < 1:

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..core.errors import InputError
-from ..core.input_files import InputFile
+from ..core.input_files import WAY_OUT, InputFile
 from ..core.times import BTJD_ZERO
-from .fits_read import FITSReader
+from .fits_read import FITSReader, is_number
 from .fits_table import read_table
-from .raw_curve import open_table
+from .raw_curve import open_table, raw_curve
 
 if TYPE_CHECKING:
     from astropy.timeseries import TimeSeries
@@ -74,15 +76,22 @@ def read_lightcurve(path: str | os.PathLike[str]) -> TimeSeries:
     except InputError:
         _check_columns(path)
         raise
+    # Raises where its columns and its star are not those of a light curve.
+    curve, header = raw_curve(table), table.hdu.values
+    first = header.get("BJDREFI", BTJD_ZERO), header.get("BJDREFF", 0.0)
+    if not all(map(is_number, first)) or sum(first) != BTJD_ZERO or np.isinf(curve.time).any():
+        raise InputError(
+            f"{path}: its times are not BJD - {BTJD_ZERO:.0f} (TIME, BJDREFI, BJDREFF); {WAY_OUT}"
+        )
     with FITSReader(path, table.content) as reader:
         columns = read_table(reader, table.hdu)
-    header = table.hdu.values
     units = {header.get(f"TTYPE{i}"): header.get(f"TUNIT{i}") for i in range(1, len(columns) + 1)}
-    time = Time(float(header.get("BJDREFI", BTJD_ZERO)), columns.pop("TIME"), format="jd", scale="tdb")
+    time = Time(BTJD_ZERO, columns.pop("TIME"), format="jd", scale="tdb")
     series = TimeSeries(time=time)
     for name, values in columns.items():
         unit = _UNITS.get(str(units.get(name)))
-        series[name.lower()] = values if unit is None else values * u.Unit(unit)
+        is_quantity = unit is not None and values.dtype.kind in "if"
+        series[name.lower()] = values * u.Unit(unit) if is_quantity else values
     structure = ("TTYPE", "TFORM", "TUNIT", "TDISP", "TUCD", "NAXIS")
     for cards in (table.primary.values, header):
         series.meta |= {key: value for key, value in cards.items() if not key.startswith(structure)}

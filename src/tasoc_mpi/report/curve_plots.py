@@ -123,7 +123,7 @@ def _draw_error(axes: Axes, curve: Curve, factor: float) -> None:
     """The median error of the good points, at the left edge."""
     good = curve.good
     median = float(np.median(curve.flux[good])) if good.any() else 0.0
-    errors = curve.flux_err[good & np.isfinite(curve.flux_err)]
+    errors = curve.flux_err[good & np.isfinite(curve.flux_err) & (curve.flux_err >= 0)]
     if median > 0 and errors.size:
         low, high = axes.get_ylim()
         axes.errorbar(

@@ -17,7 +17,7 @@ from ..core.input_files import WAY_OUT
 from ..core.names import parse_lightcurve_name
 from ..core.status import STATUS
 from ..products.fits_read import FITSReader, is_integer, is_number
-from ..products.lightcurve import below
+from ..products.lightcurve import STAR_CARDS, below
 from ..products.packed import PACK_FOLDER, PackReader, split_name
 from ..worklist.todo_file import TODO_NAME
 from .results import read_run
@@ -29,7 +29,6 @@ KEY = ("starid", "sector", "camera", "ccd", "cadence")
 ENTRY_DTYPE = np.dtype([(name, "i8") for name in KEY] + [("status", "i4"), ("tmag", "f8"), ("file", "O")])
 _LIST = re.compile(r"todo(?:-([a-z][a-z0-9_]*))?\.sqlite", re.ASCII)
 _FILE = re.compile(r"[^.].*_lc\.fits(\.gz)?")
-_CARDS = {"starid": "TICID", "sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _read_key(path: Path) -> dict[str, int]:
     """What a light curve is of by its headers, where its name does not say so."""
     with FITSReader(path) as reader:
         primary = reader.hdu()
-        key: dict[str, Any] = {name: primary.values.get(card) for name, card in _CARDS.items()}
+        key: dict[str, Any] = {name: primary.values.get(card) for name, card in STAR_CARDS.items()}
         step = reader.hdu(reader.end(primary)).values.get("TIMEDEL")
         if not all(is_integer(value) and 0 <= value < 2**63 for value in key.values()):
             raise InputError(f"{path}: no TICID, SECTOR, CAMERA and CCD in its header; {WAY_OUT}")

@@ -35,7 +35,9 @@ def show_image(axes: Axes, image: NDArray[Any], stamp: Stamp) -> AxesImage:
     else:
         middle, spread, low, high = 0.0, 1.0, 0.0, 1.0
     if not high > low:
-        low, high = low - 0.5, low + 0.5
+        # 0.5 changes no number beyond 1e16.
+        room = max(0.5, 0.01 * abs(low))
+        low, high = low - room, low + room
     row_min, row_max, col_min, col_max = stamp
     return axes.imshow(
         np.asarray(image, dtype="f8"),

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from ..core.diagnostics import DIAGNOSTICS
 from ..core.errors import InputError, MissingInput, one_line
-from ..core.input_files import WAY_OUT
 from ..core.messages import TASK_DTYPE
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..core.settings import output_folder
 from ..core.status import STATUS
 from ..products.fits_read import HDU, MAX_SIDE, FITSReader, float_image, is_integer, is_number
 from ..products.fits_table import read_table, table_columns
-from ..products.lightcurve import COLUMNS, below
+from ..products.lightcurve import COLUMNS, below, check_star
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.method_list import find_list
 from ..worklist.schema import columns_of, has_corrections
@@ -261,6 +260,7 @@ def read_curve(path: str | os.PathLike[str], read: Callable[[Path], bytes] = rea
 def _read_hdus(reader: FITSReader) -> Curve:
     """The light curve of a file: its magnitude, the columns of its table, and its mask."""
     primary = reader.hdu()
+    check_star(reader.path, primary.values)
     position = reader.end(primary)
     arrays: dict[str, Any] | None = None
     mask: NDArray[np.bool_] | None = None
@@ -320,8 +320,8 @@ def _read_mask(reader: FITSReader, hdu: HDU) -> tuple[NDArray[np.bool_], tuple[i
 
 
 def _reason(path: Path, error: InputError) -> str:
-    """The message of an error without the file's name."""
-    return str(error).removeprefix(f"{path}: ").removesuffix(f"; {WAY_OUT}")
+    """The message of an error without the file's name and the way out."""
+    return str(error).removeprefix(f"{path}: ").partition("; ")[0]
 
 
 def ccds_of(stars: NDArray[np.void]) -> tuple[list[CCD], NDArray[np.intp]]:
