@@ -99,7 +99,9 @@ def noise_figure(run: Run, variables: dict[int, Variable]) -> Figure:
         colour = COLOURS["blue" if title.startswith("target") else "black"]
         if len(centres):
             below.plot(centres, median, color=colour, linewidth=2, label=f"median, {title}")
-            below.fill_between(centres, low, high, color=colour, alpha=0.2, linewidth=0)
+            below.fill_between(
+                centres, low, high, color=colour, alpha=0.2, linewidth=0, label="16% to 84% of the stars"
+            )
     below.axhline(1.0, color=COLOURS["red"], linestyle="--", linewidth=1)
     if below.lines[1:]:
         below.legend(fontsize=8, loc="upper left", ncols=2)
