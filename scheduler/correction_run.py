@@ -306,5 +306,5 @@ def _report(status: NDArray[np.int8], causes: list[Cause], totals: RunTotals, ou
     if totals.computed:
         rate = totals.computed / max(totals.seconds, 1e-9)
         done = counted(totals.computed, "light curve")
-        yield f"{done} corrected in {totals.seconds:.1f} s: {rate:.1f} a second"
+        yield f"{done} done in {totals.seconds:.1f} s: {rate:.1f} a second"
     yield f"light curves: {output}"
