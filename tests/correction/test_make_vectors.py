@@ -150,6 +150,17 @@ def test_bad_requests_are_one_line(run, tmp_path, capsys):
     assert "not finished: area 112 of sector 1 at 1800 s; run" in capsys.readouterr().err
 
 
+def test_a_run_whose_light_curves_are_all_damaged_names_one(run, tmp_path, capsys):
+    folder = tmp_path / "damaged"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("cbv"))
+    for path in (folder / "output").rglob("*_lc.fits.gz"):
+        path.write_bytes(b"")
+    assert main(["cbv", str(folder)]) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no light curve of area 112" in message
+    assert "_lc.fits.gz: has no table LIGHTCURVE); compute them again" in message
+
+
 def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, caplog):
     folder = tmp_path / "few"
     folder.mkdir()

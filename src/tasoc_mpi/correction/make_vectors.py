@@ -267,11 +267,13 @@ class _Maker:
         names = self.request.stars["lightcurve"].tolist()
         picked = np.unique(np.linspace(0, len(names) - 1, SAMPLE).astype(int))
         times: dict[int, tuple[float, float]] = {}
+        first = ""
         for i in picked:
             try:
                 curve = read_listed(str(self.request.output), names[i])
-            except InputError:
+            except InputError as error:
                 # Those that cannot be read are named when all are read.
+                first = first or f" ({str(error).partition('; ')[0]})"
                 continue
             known = zip(curve.time.tolist(), curve.timecorr.tolist(), strict=True)
             for number, both in zip(curve.cadenceno.tolist(), known, strict=True):
@@ -280,7 +282,8 @@ class _Maker:
         numbers = sorted(times)
         if not numbers:
             raise InputError(
-                f"{self.request.output}: no light curve of {_name(self.area)} can be read; compute them again"
+                f"{self.request.output}: no light curve of {_name(self.area)} can be read{first}; "
+                "compute them again"
             )
         pairs = np.array([times[n] for n in numbers])
         return pairs[:, 0].copy(), pairs[:, 1].copy(), np.array(numbers, dtype=np.int32)
