@@ -176,7 +176,7 @@ def digest(areas: list[Area]) -> str:
     total = hashlib.sha256()
     for area in areas:
         total.update(repr((area.number, area.cadence)).encode())
-        for name in _COLUMNS.names:
+        for name in _COLUMNS.names or ():
             values = area.stars[name]
             if name == "lightcurve":
                 values = np.array([split_name(listed)[1] for listed in values.tolist()])
