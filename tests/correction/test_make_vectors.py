@@ -187,6 +187,19 @@ def test_few_stars_take_those_of_the_neighbouring_area(run, area, tmp_path, capl
     assert [path for path in (folder / "output/cbv").iterdir() if path.suffix != ".lock"] == [own]
 
 
+def test_vectors_of_light_curves_that_cannot_be_read_stay(run, tmp_path, caplog):
+    folder = tmp_path / "damaged"
+    shutil.copytree(run, folder)
+    vectors = folder / "output/cbv/cbv-s0001-c1800-a112.hdf5"
+    before = vectors.read_bytes()
+    for name in names(run)[20:]:
+        (folder / "output" / name).write_bytes(b"")
+    with pytest.raises(InputError, match="no area has enough stars"):
+        make_vectors(folder / "todo.sqlite", folder / "output", Ranks(), VectorOptions(overwrite=True))
+    assert "of its light curves cannot be read: its vectors stay as they are" in caplog.text
+    assert vectors.read_bytes() == before
+
+
 def test_too_few_frames_are_named(area, tmp_path, caplog):
     few = {name: getattr(area, name)[:, :15] for name in ("own", "quiet", "flux")}
     output = write_run(tmp_path, replace(area, time=area.time[:15], **few))

@@ -122,7 +122,7 @@ def make_vectors(
             try:
                 made.append(_make(_request(todo, output, area, areas), ranks, options))
             except _NoVectors as error:
-                failed.append(str(error) + _remove_vectors(folder, area))
+                failed.append(str(error) + _remove_vectors(folder, area, error.unread))
     warn_each(failed)
     if not made:
         raise InputError(
@@ -153,18 +153,24 @@ _OTHERWISE = (
 _WITHOUT = f"but vectors need {FEWEST_STARS}; {_OTHERWISE}"
 
 
-def _remove_vectors(folder: Path, area: Area) -> str:
-    """Delete the vectors that an area had when it had more stars; what is to be said of it."""
+def _remove_vectors(folder: Path, area: Area, unread: int) -> str:
+    """Delete vectors that an area had, unless light curves are `unread` today; what is to be said of it."""
     path = folder / cbv_name(area.sector, area.cadence, area.number)
     if not path.exists():
         return ""
+    if unread:
+        return f"; {unread:,} of its light curves cannot be read: its vectors stay as they are"
     for file in (path, path.with_suffix(".fits"), *cbv_pictures(path).values()):
         file.unlink(missing_ok=True)
     return "; its vectors, of more stars than it has now, are deleted"
 
 
 class _NoVectors(InputError):
-    """There are no vectors of an area."""
+    """There are no vectors of an area, of which some light curves may have been unreadable."""
+
+    def __init__(self, message: str, unread: int = 0) -> None:
+        super().__init__(message)
+        self.unread = unread
 
 
 def _name(area: Area) -> str:
@@ -306,7 +312,8 @@ class _Maker:
         read = self._share(
             ReadCurves(str(request.output), names, self.matrix, self.cadenceno), len(request.stars)
         )
-        warn_each([problem for _, problems in read for problem in problems])
+        problems = [problem for _, some in read for problem in some]
+        warn_each(problems)
         facts = dict(zip(FACTS, np.concatenate([facts for facts, _ in read]).T, strict=True))
         use = np.full(len(request.stars), USES.index("of another method or status"))
         use[request.eligible] = USES.index("variable")
@@ -317,7 +324,8 @@ class _Maker:
         if (use == 0).sum() >= FEWEST_STARS and not len(good):
             raise _NoVectors(
                 f"{request.todo}: {_name(self.area)} has too few frames ({frames}): in no orbit has half"
-                f" of the stars {FEWEST_FRAMES} good ones; {_OTHERWISE}"
+                f" of the stars {FEWEST_FRAMES} good ones; {_OTHERWISE}",
+                len(problems),
             )
         use[(use == 0) & (facts["points"] < STAR_SHARE * len(good))] = USES.index(
             "no flux, or too few points"
@@ -325,7 +333,8 @@ class _Maker:
         stars = np.flatnonzero(use == 0)
         if len(stars) < FEWEST_STARS:
             raise _NoVectors(
-                f"{request.todo}: {_name(self.area)} has {len(stars)} stars with enough points, {_WITHOUT}"
+                f"{request.todo}: {_name(self.area)} has {len(stars)} stars with enough points, {_WITHOUT}",
+                len(problems),
             )
         step = NormaliseCurves(
             self.matrix, self.normal, stars, frames, good, self.time[good], self.orbit[good]
