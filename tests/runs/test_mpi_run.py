@@ -62,6 +62,7 @@ def test_a_rank_without_a_folder_for_kernels_leaves_nobody_waiting(
         "if logs.rank_name() == '1': compiled.provide_cache = fail\n"
     )
     folder = fresh(blank, tmp_path)
+    (folder / "output").mkdir(exist_ok=True)
     program = [sys.executable, "-m", "tasoc_mpi.cli", command]
     done = launch(program, str(folder), PYTHONPATH=str(tmp_path), ranks=2, launcher=launcher)
     assert done.returncode == 1
