@@ -32,7 +32,7 @@ from ..worklist.corrections import (
     read_listed,
 )
 from ..worklist.failures import Cause, cause_lines, logged_causes
-from ..worklist.output_folder import check_output
+from ..worklist.output_folder import check_output, check_there
 from ..worklist.publish import publish
 from ..worklist.rank_times import Ranks
 from ..worklist.result_log import LogReader, log_path
@@ -133,8 +133,7 @@ def _check(options: RunOptions, method: str) -> None:
     """Raise TasocError where folder, work list or filters cannot be used; nothing is written before."""
     path, output = options.todo, options.output
     worklist = load_worklist(path, check_write=not options.dry)
-    if not output.is_dir():
-        raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    check_there(output)
     check_output(output, method)
     if not options.constraints.mask(worklist.rows).any():
         raise InputError(f"{path}: none of its {len(worklist.rows)} rows fulfils the filters; loosen them")

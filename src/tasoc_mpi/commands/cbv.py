@@ -37,16 +37,15 @@ def main(args: argparse.Namespace) -> int:
 
     def work(ranks: Ranks) -> None:
         # Modules of kernels are imported where the other ranks are told of an error.
-        from ..core.errors import MissingInput
         from ..core.methods import choose_method
         from ..core.settings import input_folder
         from ..correction.make_vectors import VectorOptions, make_vectors
         from ..report.results import read_run
+        from ..worklist.output_folder import check_there
 
         method = choose_method(args.photometry).name
         run = read_run(input_folder(args.input), args.output, method)
-        if not run.output.is_dir():
-            raise MissingInput(f"{run.output}: no such folder; name the --output of the run")
+        check_there(run.output)
         memory = None if args.memory is None else args.memory * 1e9
         which = args.sector, args.camera, args.ccd
         options = VectorOptions(*which, args.overwrite, args.partial, args.version, memory)

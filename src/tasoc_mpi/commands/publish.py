@@ -24,12 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..core.errors import MissingInput
     from ..core.locks import use_folder
     from ..core.methods import choose_method, method_file
     from ..core.settings import input_folder
     from ..core.tables import counted, json_text
-    from ..worklist.output_folder import check_output, find_output
+    from ..worklist.output_folder import check_output, check_there, find_output
     from ..worklist.publish import publish
     from ..worklist.skip_lines import skip_hint
     from ..worklist.todo_file import TODO_NAME
@@ -40,8 +39,8 @@ def main(args: argparse.Namespace) -> int:
     method = choose_method(args.photometry).name
     path = method_file(todo, method)
     output = Path(args.output) if args.output else find_output(path, method=method)
-    if (args.output or method) and not output.is_dir():
-        raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    if args.output or method:
+        check_there(output)
     check_output(output, method)
     published = publish(path, output.resolve(), todo if method else None)
     if args.json:

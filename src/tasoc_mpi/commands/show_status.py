@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from pathlib import Path
 
@@ -29,11 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the tables once, or watch until the run ends."""
-    from ..core.errors import MissingInput, UsageError
+    from ..core.errors import UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder
     from ..report.status_snapshot import SnapshotReader
     from ..slurm.jobs import active, queue_lines
+    from ..worklist.output_folder import check_there
 
     if args.stars < 0:
         raise UsageError(f"--stars {args.stars}: must not be negative")
@@ -42,8 +44,8 @@ def main(args: argparse.Namespace) -> int:
     if args.json and args.watch:
         raise UsageError("--json and --watch: a program that watches calls `status --json` again")
     # One that is watched may be made by a run that starts later.
-    if args.output and not args.watch and not Path(args.output).is_dir():
-        raise MissingInput(f"{args.output}: no such folder; name the --output of the run")
+    if args.output and not args.watch:
+        check_there(args.output)
     method = choose_method(args.photometry).name
     if args.json:
         return _print_json(input_folder(args.input), method, args.output)
@@ -56,14 +58,12 @@ def main(args: argparse.Namespace) -> int:
             return 0
     last, seen = read(), False
     print("\n".join(last.lines(args.stars)), flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         while args.watch and not last.is_over(seen):
             seen = seen or bool(last.runs)
             time.sleep(args.every)
             last = read()
             print("\n".join(last.lines(args.stars)), flush=True)
-    except KeyboardInterrupt:
-        pass
     return 0
 
 

@@ -27,17 +27,17 @@ def main(args: argparse.Namespace) -> int:
     """Run the command."""
     import sys
 
-    from ..core.errors import MissingInput
     from ..core.methods import choose_method
     from ..core.settings import input_folder
     from ..core.tables import json_text
     from ..report.results import read_run
     from ..report.summary import summary_lines, summary_values
     from ..report.variables import injected_variables
+    from ..worklist.output_folder import check_there
 
     folder = input_folder(args.input)
-    if args.output is not None and not args.output.is_dir():
-        raise MissingInput(f"{args.output}: no such folder; name the --output of the run")
+    if args.output is not None:
+        check_there(args.output)
     run = read_run(folder, args.output, choose_method(args.photometry).name)
     variables = injected_variables(folder, run.stars)
     text = (

@@ -43,13 +43,12 @@ def chosen_lightcurves(args: argparse.Namespace) -> tuple[Path, list[str]]:
     from ..core.errors import MissingInput
     from ..core.methods import choose_method, method_file
     from ..worklist.listed_lightcurves import listed_lightcurves
-    from ..worklist.output_folder import output_method
+    from ..worklist.output_folder import check_there, output_method
 
     output, method = Path(args.output), choose_method(args.photometry).name
     if method and output_method(output) != method:
         output = method_file(output, method)
-    if not output.is_dir():
-        raise MissingInput(f"{output}: no such folder; name the --output of the run")
+    check_there(output)
     starids = chosen_starids(args)
     listed = [
         name for path in args.todo or [_find_todo(output)] for name in listed_lightcurves(path, starids)

@@ -24,20 +24,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..core.errors import MissingInput, UsageError
+    from ..core.errors import UsageError
     from ..core.methods import choose_method
     from ..core.settings import input_folder
     from ..core.tables import json_text
     from ..report.report_page import write_report, write_star_pages
     from ..report.results import read_run
     from ..report.run_report import collect_report
+    from ..worklist.output_folder import check_there
 
     if args.pages < 0:
         raise UsageError(f"--pages {args.pages}: must not be negative")
     folder, method = input_folder(args.input), choose_method(args.photometry).name
     run = read_run(folder, args.output, method)
-    if not run.output.is_dir():
-        raise MissingInput(f"{run.output}: no such folder; name the --output of the run")
+    check_there(run.output)
     options = f" --photometry {method}" if method else ""
     report = collect_report(run, folder, options)
     if args.pages:

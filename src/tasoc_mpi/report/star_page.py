@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.atomic import write_whole
-from ..core.errors import InputError, MissingInput, UsageError
+from ..core.errors import InputError, UsageError
 from ..core.methods import choose_method
 from ..core.settings import input_folder as input_folder_of
+from ..worklist.output_folder import check_there
 from .figures import new_figure
 from .html_page import number, page_file, page_template
 from .results import read_run
@@ -117,8 +118,7 @@ def show(
     """
     folder = input_folder_of(input_folder)
     run = read_run(folder, output_folder, choose_method(photometry).name, around=starid)
-    if not run.output.is_dir():
-        raise MissingInput(f"{run.output}: no such folder; name the --output of the run")
+    check_there(run.output)
     return StarPage(collect_star(run, folder, starid))
 
 

@@ -12,10 +12,18 @@ import os
 from pathlib import Path
 
 from ..core.atomic import open_regular, write_whole
-from ..core.errors import InputError
+from ..core.errors import InputError, MissingInput
 from ..core.settings import output_folder
 
-__all__ = ["check_output", "claim_output", "find_output", "note_output", "output_method", "output_name"]
+__all__ = [
+    "check_output",
+    "check_there",
+    "claim_output",
+    "find_output",
+    "note_output",
+    "output_method",
+    "output_name",
+]
 
 _LONGEST = 4096
 
@@ -36,6 +44,12 @@ def output_name(todo: Path, output: Path) -> str | bytes:
         return encoded.decode("utf-8")
     except UnicodeDecodeError:
         return encoded
+
+
+def check_there(output: str | os.PathLike[str]) -> None:
+    """Raise MissingInput where the output folder of a run that has been is not there."""
+    if not os.path.isdir(output):
+        raise MissingInput(f"{os.fspath(output)}: no such folder; name the --output of the run")
 
 
 def note_output(todo: Path, output: Path) -> None:
