@@ -157,15 +157,14 @@ def _sum_model(mesh, box, radial, radial_first, radial_step, centre, origin, row
             _add_line(out, weights[i, j], mesh[i, j])
     n = radial.shape[0]
     if n >= 2:
-        shares = filled(n, 0.0)
+        # Two more for pixels beyond the profile.
+        shares = filled(n + 2, 0.0)
         for k in range(rows.shape[0]):
             dy = rows[k] + origin[0] - centre[0]
             dx = columns[k] + origin[1] - centre[1]
-            x = (math.sqrt(dx * dx + dy * dy) - radial_first) / radial_step
-            if 0.0 <= x <= n - 1:
-                j = min(int(x), n - 2)
-                shares[j] += 1.0 - (x - j)
-                shares[j + 1] += x - j
+            j, f = _node(dx, dy, n, radial_first, radial_step)
+            shares[j] += 1.0 - f
+            shares[j + 1] += f
         for j in range(n):
             _add_line(out, shares[j], radial[j])
     return out
@@ -177,6 +176,15 @@ def _add_line(out, weight, line):
     if weight != 0.0:
         for t in range(out.shape[0]):
             out[t] += weight * line[t]
+
+
+@helper
+def _node(dx, dy, n, first, step):
+    """Lower node of a pixel in a profile of n nodes, and fraction; node n, and 0, for one beyond it."""
+    x = (math.sqrt(dx * dx + dy * dy) - first) / step
+    inside = (x >= 0.0) & (x <= n - 1)
+    j = min(int(x), n - 2) if inside else n
+    return j, (x - j if inside else 0.0)
 
 
 @helper
@@ -195,12 +203,7 @@ def _row_nodes(left, dy, n, first, step, nodes, fractions):
             high -= 1
     for a, b in ((0, low), (high, nodes.shape[0])):
         for c in range(a, b):
-            dx = left + c
-            x = (math.sqrt(dx * dx + dy * dy) - first) / step
-            inside = (x >= 0.0) & (x <= n - 1)
-            j = min(int(x), n - 2) if inside else n
-            nodes[c] = j
-            fractions[c] = x - j if inside else 0.0
+            nodes[c], fractions[c] = _node(left + c, dy, n, first, step)
     return low, high
 
 
