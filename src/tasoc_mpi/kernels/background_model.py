@@ -151,7 +151,7 @@ def mesh_weights(rows, columns, box, shape):
 def _sum_model(mesh, box, radial, radial_first, radial_step, centre, origin, rows, columns):
     """Sum of a model over pixels in every frame, shape (T,); before them are its fields."""
     out = filled(mesh.shape[2], 0.0)
-    weights = mesh_weights(rows, columns, box, mesh.shape[:2])
+    weights = mesh_weights(rows, columns, box, (mesh.shape[0], mesh.shape[1]))
     for i in range(mesh.shape[0]):
         for j in range(mesh.shape[1]):
             _add_line(out, weights[i, j], mesh[i, j])

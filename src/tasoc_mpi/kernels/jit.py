@@ -23,8 +23,10 @@ __all__ = ["helper", "kernel"]
 
 logger = logging.getLogger(__name__)
 
-#: Decorator of a kernel, which Python calls. Options are those of `numba.njit`.
-kernel: Any = functools.partial(numba.njit, cache=True, no_cfunc_wrapper=True)
+#: Decorator of a kernel, which Python calls. Options are those of `numba.njit`. Numba's rewriting of code is
+#: for expressions of whole arrays, which kernels do without; it would take a twentieth of the time. A tuple
+#: cannot be sliced without it.
+kernel: Any = functools.partial(numba.njit, cache=True, no_cfunc_wrapper=True, no_rewrites=True)
 
 #: Decorator of a function that only kernels call. Options are those of `numba.njit`.
 helper: Any

@@ -86,7 +86,7 @@ def _best_shift(frame, problem, work, out):
     """A start: the usual stars at the shift by whole pixels that fits best."""
     data, variance, coefficients, places, _, _, faint = frame
     free, home, _, kind, seconds, height, width = problem
-    stars, model, slope, curvature = work[:4]
+    stars, model, slope, curvature = work[0], work[1], work[2], work[3]
     n = places.shape[0]
     trial = home.copy()
     best = math.inf

@@ -82,7 +82,9 @@ class _HelperCompiler(CompilerBase):
 
 #: With the options of `jit.kernel`: numba compiles its own functions once for each set of options of those
 #: that call them.
-_part: Any = functools.partial(numba.njit, no_cfunc_wrapper=True, pipeline_class=_HelperCompiler)
+_part: Any = functools.partial(
+    numba.njit, no_cfunc_wrapper=True, no_rewrites=True, pipeline_class=_HelperCompiler
+)
 
 
 class _Helper(CPUDispatcher):

@@ -22,7 +22,7 @@ def _weights(s):
     w1 = (1.5 * f - 2.5) * f * f + 1.0
     w2 = ((-1.5 * f + 2.0) * f + 0.5) * f
     w3 = (0.5 * f - 0.5) * f * f
-    return first - 1, w0, w1, w2, w3
+    return first - 1, (w0, w1, w2, w3)
 
 
 @kernel
@@ -61,8 +61,8 @@ def add_table_stars(image, table, samples, rows, columns, fluxes, cutoff):
         if r1 <= r0 or c1 <= c0:
             continue
         # From one pixel to the next is a whole number of samples: the weights are the same for all.
-        i_first, u0, u1, u2, u3 = _weights(middle + samples * (r0 - y))
-        j_first, v0, v1, v2, v3 = _weights(middle + samples * (c0 - x))
+        i_first, (u0, u1, u2, u3) = _weights(middle + samples * (r0 - y))
+        j_first, (v0, v1, v2, v3) = _weights(middle + samples * (c0 - x))
         for r in range(r0, r1):
             i = i_first + samples * (r - r0)
             for c in range(c0, c1):
@@ -113,15 +113,14 @@ def draw_table_star(table, samples, y, x, out):
     c1 = int(min(math.ceil(x + reach), out.shape[2]))
     if r1 <= r0 or c1 <= c0:
         return
-    by_row = _weights(middle + samples * (r0 - y))
-    by_column = _weights(middle + samples * (c0 - x))
-    u, v = by_row[1:], by_column[1:]
+    i_first, u = _weights(middle + samples * (r0 - y))
+    j_first, v = _weights(middle + samples * (c0 - x))
     row_slopes = _slopes(middle + samples * (r0 - y))
     column_slopes = _slopes(middle + samples * (c0 - x))
     for r in range(r0, r1):
-        i = by_row[0] + samples * (r - r0)
+        i = i_first + samples * (r - r0)
         for c in range(c0, c1):
-            j = by_column[0] + samples * (c - c0)
+            j = j_first + samples * (c - c0)
             for m in range(4):
                 p = min(max(i + m, 0), size - 1)
                 value, slope = 0.0, 0.0
@@ -163,15 +162,14 @@ def add_blended_stars(image, phases, rows, columns, fluxes, corners, shares):
         c0, c1 = max(left + 1, 0), min(left + width - 1, image.shape[1])
         if r1 <= r0 or c1 <= c0:
             continue
-        by_row = _weights(middle + samples * (top - y))
-        by_column = _weights(middle + samples * (left - x))
-        u, v = by_row[1:], by_column[1:]
+        i_first, u = _weights(middle + samples * (top - y))
+        j_first, v = _weights(middle + samples * (left - x))
         for m in range(4):
-            a = (by_row[0] + m) % samples
-            down = (by_row[0] + m - a) // samples - top
+            a = (i_first + m) % samples
+            down = (i_first + m - a) // samples - top
             for n in range(4):
-                b = (by_column[0] + n) % samples
-                right = (by_column[0] + n - b) // samples - left
+                b = (j_first + n) % samples
+                right = (j_first + n - b) // samples - left
                 for q in range(4):
                     factor = fluxes[k] * u[m] * v[n] * shares[k, q]
                     if factor == 0.0:
