@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .filled import filled
 from .jit import helper, kernel
 from .median import median
 
@@ -21,40 +22,18 @@ _FEWEST_POINTS = 5
 @helper
 def _cubic_residual_std(x, y, weight):
     """Standard deviation about the weighted least-squares cubic polynomial of y over x in [-1, 1]."""
-    # Legendre polynomials keep the normal equations well conditioned. All sums grow in one pass over the
-    # points: one by one, each would wait for its own last addition at every point.
-    normal = np.empty((4, 4))
-    right = np.empty(4)
-    n00 = n01 = n02 = n03 = 0.0
-    n11 = n12 = n13 = n21 = n22 = n23 = n31 = n32 = n33 = 0.0
-    r0 = r1 = r2 = r3 = 0.0
+    # Legendre polynomials keep the normal equations well conditioned.
+    normal = filled(16, 0.0).reshape(4, 4)
+    right = filled(4, 0.0)
+    basis = filled(4, 1.0)
     for t in range(x.size):
-        b1 = x[t]
-        b2, b3 = _legendre(b1)
-        w0 = weight[t]
-        w1, w2, w3 = b1 * w0, b2 * w0, b3 * w0
-        r0 += w0 * y[t]
-        r1 += w1 * y[t]
-        r2 += w2 * y[t]
-        r3 += w3 * y[t]
-        n00 += w0
-        n01 += w1
-        n02 += w2
-        n03 += w3
-        n11 += w1 * b1
-        n12 += w1 * b2
-        n13 += w1 * b3
-        n21 += w2 * b1
-        n22 += w2 * b2
-        n23 += w2 * b3
-        n31 += w3 * b1
-        n32 += w3 * b2
-        n33 += w3 * b3
-    normal[0, 0], normal[0, 1], normal[0, 2], normal[0, 3] = n00, n01, n02, n03
-    normal[1, 0], normal[1, 1], normal[1, 2], normal[1, 3] = n01, n11, n12, n13
-    normal[2, 0], normal[2, 1], normal[2, 2], normal[2, 3] = n02, n21, n22, n23
-    normal[3, 0], normal[3, 1], normal[3, 2], normal[3, 3] = n03, n31, n32, n33
-    right[0], right[1], right[2], right[3] = r0, r1, r2, r3
+        basis[1] = x[t]
+        basis[2], basis[3] = _legendre(x[t])
+        for i in range(4):
+            w = basis[i] * weight[t]
+            right[i] += w * y[t]
+            for j in range(4):
+                normal[i, j] += w * basis[j]
     _solve(normal, right)
     residual = np.empty(x.size)
     r0, r1, r2, r3 = right
