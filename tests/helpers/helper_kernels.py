@@ -53,8 +53,8 @@ def smooth(image, sigma):
 
 
 @kernel(cache=False)
-def quartiles(values):
-    return boxes.quartiles(values)
+def quartiles(values, n):
+    return boxes.quartiles(values, n)
 
 
 @kernel(cache=False)

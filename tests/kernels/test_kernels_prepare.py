@@ -157,17 +157,25 @@ def test_rings() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5000), st.sampled_from([0.0, 1e-3, 1.0, 1e4]), st.booleans())
-def test_quartiles(seed: int, n: int, width: float, sparse: bool) -> None:
-    """Of equal values, of both signs, with far outliers on both sides."""
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 5000),
+    st.sampled_from([0.0, 1e-3, 1.0, 1e4]),
+    st.booleans(),
+    st.sampled_from([0.0, 0.01, 0.5, 0.99]),
+)
+def test_quartiles(seed: int, n: int, width: float, sparse: bool, missing: float) -> None:
+    """Of equal values, of both signs, with far outliers on both sides, between others that are not finite."""
     rng = np.random.default_rng(seed)
     values = (rng.choice([0.0, 100.0]) + width * rng.normal(size=n)).astype("f4")
     values[rng.random(n) < 0.05] *= np.float32(1e6)
     if sparse:
         values = np.round(values)
-    ordered = np.sort(values)
+    values[1:][rng.random(n - 1) < missing] = rng.choice(np.array([np.nan, -np.nan, np.inf, -np.inf], "f4"))
+    ordered = np.sort(values[np.isfinite(values)])
+    n = len(ordered)
     expected = ordered[[n // 4, (n - 1) // 2, n // 2, 3 * n // 4]]
-    np.testing.assert_array_equal(quartiles(values), expected)
+    np.testing.assert_array_equal(quartiles(values, n), expected)
 
 
 def in_boxes(image: np.ndarray, usable: np.ndarray | None = None) -> np.ndarray:

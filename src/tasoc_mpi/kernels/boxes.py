@@ -19,8 +19,8 @@ __all__ = ["box_levels", "box_means", "central_means", "in_boxes", "quartiles"]
 #: Bins that values are counted in to find those of some ranks, values that the bins are found from, and
 #: values that are compared with these bins at once.
 _BINS, _SAMPLE, _LINE = 1024, 32, 32
-#: Values of which is looked at once whether all are finite.
-_PART = 64
+#: The key of a value that is not finite: beyond those of all others.
+_NO_KEY = np.int32(0x7FFFFFFF)
 
 
 @kernel
@@ -53,14 +53,18 @@ def in_boxes(image, usable, out):
 
 @helper
 def _middle(keys):
-    """A range that most of the keys are in, from a few of them."""
+    """A range that most of the keys of finite values are in, from a few of them."""
     step = max(1, keys.shape[0] // _SAMPLE)
-    sample = np.empty((keys.shape[0] + step - 1) // step, dtype=np.int32)
-    for i in range(sample.shape[0]):
-        sample[i] = keys[i * step]
-    sort(sample)
-    low = np.int64(sample[sample.shape[0] // 8])
-    high = np.int64(sample[(7 * sample.shape[0]) // 8])
+    sample = np.empty(2 * _SAMPLE, dtype=np.int32)
+    n = 0
+    for i in range(0, keys.shape[0], step):
+        sample[n] = keys[i]
+        n += 1 if keys[i] != _NO_KEY else 0
+    if n == 0:
+        return np.int64(0), np.int64(0)
+    sort(sample[:n])
+    low = np.int64(sample[n // 8])
+    high = np.int64(sample[(7 * n) // 8])
     return low - (high - low), high + (high - low)
 
 
@@ -86,43 +90,45 @@ def _members(keys, bins, wanted):
 
 
 @helper
-def quartiles(values):
-    """First quartile, the two values in the middle, and third quartile.
+def quartiles(values, n):
+    """First quartile, the two values in the middle, and third quartile of the finite values.
 
     The values are counted in bins, and only those of the bins that hold these four are sorted.
 
     Parameters
     ----------
     values : ndarray of float32, shape (N,)
-        At least one, all finite.
+        At least one of them finite.
+    n : int
+        How many are finite.
 
     Returns
     -------
     first, lower, upper, third : float
-        Those of rank N // 4, (N - 1) // 2, N // 2 and 3 N // 4, 0 being that of the smallest value.
+        Those of rank n // 4, (n - 1) // 2, n // 2 and 3 n // 4, 0 being that of the smallest value.
     """
-    n = values.shape[0]
-    lines = (n + _LINE - 1) // _LINE
-    # A bin that is never asked for, beyond the last value.
-    bins = np.empty(lines * _LINE, dtype=np.uint16)
-    for i in range(n, lines * _LINE):
-        bins[i] = _BINS
+    size = values.shape[0]
+    lines = (size + _LINE - 1) // _LINE
     keys = np.empty(lines * _LINE, dtype=np.int32)
+    for i in range(size, lines * _LINE):
+        keys[i] = _NO_KEY
     bits = values.view(np.int32)
-    for i in range(n):
+    for i in range(size):
         # The bits of IEEE numbers sort like the numbers once all but the sign are flipped in negative ones.
-        keys[i] = bits[i] ^ ((bits[i] >> 31) & 0x7FFFFFFF)
+        finite = (bits[i] & 0x7FFFFFFF) < 0x7F800000
+        keys[i] = bits[i] ^ ((bits[i] >> 31) & 0x7FFFFFFF) if finite else _NO_KEY
     # The bins are those of the middle of the values; the first and the last one have all that is beyond.
-    low, high = _middle(keys[:n])
+    low, high = _middle(keys)
     shift = 0
     while (high - low) >> shift >= _BINS:
         shift += 1
-    for i in range(n):
+    bins = np.empty(lines * _LINE, dtype=np.uint16)
+    for i in range(lines * _LINE):
         bins[i] = min(max((keys[i] - low) >> shift, 0), _BINS - 1)
     counts = np.empty(_BINS, dtype=np.int32)
     for i in range(_BINS):
         counts[i] = 0
-    for i in range(n):
+    for i in range(lines * _LINE):
         counts[bins[i]] += 1
     wanted = np.empty(4, dtype=np.uint16)
     places = np.empty(4, dtype=np.int64)
@@ -147,53 +153,27 @@ def quartiles(values):
 
 
 @helper
-def _central_mean(values, sigma):
-    """Mean of those of some finite values that `central_means` takes."""
-    n = values.shape[0]
-    first, lower, upper, third = quartiles(values)
+def _central_mean(values, n, sigma, near):
+    """Mean of those of the n finite ones of some values that `central_means` takes; writes over `near`."""
+    first, lower, upper, third = quartiles(values, n)
     middle = 0.5 * (lower + upper)
     reach = sigma * (third - first) / 1.349
-    near = np.empty(n)
     count = 0
-    for i in range(n):
+    for i in range(values.shape[0]):
         d = values[i] - middle
         near[i] = d if abs(d) <= reach else 0.0
         count += 1 if abs(d) <= reach else 0
     # Four sums that do not wait for each other.
-    whole = n - n % 4
+    whole = near.shape[0] - near.shape[0] % 4
     t0 = t1 = t2 = t3 = 0.0
     for i in range(0, whole, 4):
         t0 += near[i]
         t1 += near[i + 1]
         t2 += near[i + 2]
         t3 += near[i + 3]
-    for i in range(whole, n):
+    for i in range(whole, near.shape[0]):
         t0 += near[i]
     return middle + ((t0 + t1) + (t2 + t3)) / count
-
-
-@helper
-def _put_finite(values, out):
-    """Put the finite ones of some values one after the other, and count them."""
-    k = 0
-    infinite = np.float32(np.inf)
-    for start in range(0, values.shape[0], _PART):
-        part = values[start : start + _PART]
-        finite = 0
-        for c in range(part.shape[0]):
-            finite += 1 if abs(part[c]) < infinite else 0
-        if finite == part.shape[0]:
-            place = out[k : k + finite]
-            for c in range(finite):
-                place[c] = part[c]
-        elif finite:
-            i = k
-            for c in range(part.shape[0]):
-                if abs(part[c]) < infinite:
-                    out[i] = part[c]
-                    i += 1
-        k += finite
-    return k
 
 
 @kernel
@@ -221,11 +201,14 @@ def central_means(groups, wanted, fewest, sigma):
     """
     means = np.empty(wanted.shape[0])
     counts = np.empty(wanted.shape[0], dtype=np.int64)
-    values = np.empty(groups.shape[1], dtype=np.float32)
+    near = np.empty(groups.shape[1])
     for k in range(wanted.shape[0]):
-        n = _put_finite(groups[k], values) if wanted[k] else 0
+        n = np.int64(0)
+        if wanted[k]:
+            for i in range(groups.shape[1]):
+                n += 1 if abs(groups[k, i]) < math.inf else 0
         counts[k] = n
-        means[k] = _central_mean(values[:n], sigma) if n > fewest else math.nan
+        means[k] = _central_mean(groups[k], n, sigma, near) if n > fewest else math.nan
     return means, counts
 
 
