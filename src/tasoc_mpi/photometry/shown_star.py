@@ -12,6 +12,7 @@ import numpy as np
 from ..core.errors import InputError, UsageError
 from ..core.quality import TESSQualityFlags
 from ..core.tables import counted
+from ..products.lightcurve import SHOWN_FLUX_UNIT
 from .result import PhotometryResult
 from .stamp_stars import StampStars
 
@@ -112,7 +113,7 @@ class ShownStar(StampStars):
                 ax.plot(time[chosen], flux[chosen], ".", color=colour, markersize=size, label=name)
         ax.ticklabel_format(useOffset=False, style="plain")
         ax.set_xlabel("time (BJD $-$ 2457000, days)")
-        ax.set_ylabel("flux (e\N{SUPERSCRIPT MINUS}/s)")
+        ax.set_ylabel(f"flux ({SHOWN_FLUX_UNIT})")
         ax.set_title(f"{self.star_name}, sector {self.sector}, {self.method}", loc="left", fontsize=11)
         ax.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
         return ax
@@ -147,7 +148,7 @@ class ShownStar(StampStars):
         )  # fmt: skip
         # Below the width of the linear part only zero has room for a number.
         ticks = SymmetricalLogLocator(base=10, linthresh=10 * float(sky) or 1.0)
-        label = "mean flux (e\N{SUPERSCRIPT MINUS}/s), asinh scale"
+        label = f"mean flux ({SHOWN_FLUX_UNIT}), asinh scale"
         ax.figure.colorbar(image, ax=ax, label=label, ticks=ticks, format="%g").minorticks_off()
         if self.final_phot_mask is not None:
             rows, columns = np.nonzero(self.final_phot_mask)

@@ -23,6 +23,7 @@ from .fits_bytes import CardTuple
 __all__ = [
     "COLUMNS",
     "FLUX_UNIT",
+    "SHOWN_FLUX_UNIT",
     "STAR_CARDS",
     "Column",
     "LightCurve",
@@ -67,6 +68,8 @@ class Column(NamedTuple):
 STAR_CARDS = {"starid": "TICID", "sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
 #: Unit of fluxes in the file: the FITS standard has none for electrons, which are the counts.
 FLUX_UNIT = "ct/s"
+#: The same in pictures.
+SHOWN_FLUX_UNIT = "e\N{SUPERSCRIPT MINUS}/s"
 _PPM = "10**-6"
 _FLUX, _RELATIVE = "phot.count;em.opt", "phot.flux;em.opt;arith.ratio"
 _X, _Y = "pos.cartesian.x;instr.det", "pos.cartesian.y;instr.det"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..products.lightcurve import SHOWN_FLUX_UNIT
 from .figures import COLOURS
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def _histogram(axes: Axes, image: NDArray[Any], result: K2P2Result, parameters: 
     flux = np.asarray(image, dtype="f8")
     flux = flux[np.isfinite(flux) & (flux > 0)]
     axes.set_title("flux of the pixels", fontsize=9)
-    axes.set_xlabel("mean flux (e\N{SUPERSCRIPT MINUS}/s)")
+    axes.set_xlabel(f"mean flux ({SHOWN_FLUX_UNIT})")
     axes.set_ylabel("pixels")
     if not flux.size or not np.isfinite(result.mode):
         axes.text(0.5, 0.5, "no positive flux", transform=axes.transAxes, ha="center", color=_RED)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.settings import mag2flux
+from ..products.lightcurve import SHOWN_FLUX_UNIT
 from .figures import COLOURS, new_figure, save_figure
 from .noise import expected_noise, noise_parts
 from .results import Run, ccds_of, sky_level
@@ -156,7 +157,7 @@ def _draw_expected(axes: Axes, stars: NDArray[np.void], sky: float, title: str) 
     axes.plot(
         grid, 1e6 * parts.total, color=COLOURS["red"], linewidth=2.0, zorder=6,
         label=f"expected, {title}: {pixels.min():.0f} to {pixels.max():.0f} px,"
-        f" sky {sky:.0f} e\N{SUPERSCRIPT MINUS}/s a px",
+        f" sky {sky:.0f} {SHOWN_FLUX_UNIT} a px",
     )  # fmt: skip
     for values, style, name in (
         (parts.star, "--", "star"),

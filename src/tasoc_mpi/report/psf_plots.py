@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.quality import TESSQualityFlags
+from ..products.lightcurve import SHOWN_FLUX_UNIT
 from .figures import COLOURS, robust_limits
 from .mask_plots import decades, outline, show_image
 
@@ -35,7 +36,7 @@ def draw_psf_fit(pho: PSFMethod, figure: Figure) -> None:
     for axes, image, title in zip(images, (data, data - pho.residual), ("data", "model"), strict=False):
         drawn = show_image(axes, image, pho.stamp)
         ticks = decades(*drawn.get_clim(), drawn.norm.linear_width)  # type: ignore[attr-defined]
-        label = "mean flux (e\N{SUPERSCRIPT MINUS}/s), asinh scale"
+        label = f"mean flux ({SHOWN_FLUX_UNIT}), asinh scale"
         figure.colorbar(drawn, ax=axes, shrink=0.8, label=label, ticks=ticks, format="%g")
         axes.set_title(title)
     _draw_residual(figure, images[2], pho)
@@ -52,9 +53,7 @@ def _draw_residual(figure: Figure, axes: Axes, pho: PSFMethod) -> None:
         pho.residual, origin="lower", extent=(col_min - 0.5, col_max - 0.5, row_min - 0.5, row_max - 0.5),
         cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest",
     )  # fmt: skip
-    figure.colorbar(
-        drawn, ax=axes, shrink=0.8, label="data $-$ model (e\N{SUPERSCRIPT MINUS}/s)", format="%g"
-    )
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label=f"data $-$ model ({SHOWN_FLUX_UNIT})", format="%g")
     peak = float(np.nanmax(pho.sumimage))
     axes.set_title(f"residual, up to {100 * largest / peak:.2g}% of the peak" if peak > 0 else "residual")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..products.lightcurve import SHOWN_FLUX_UNIT
 from .curve_plots import draw_folded, draw_points, draw_series, log_numbers, write_in
 from .figures import COLOURS, panel_axes, relative_unit, robust_limits
 from .html_page import number
@@ -100,7 +101,7 @@ def draw_stamp(figure: Figure | SubFigure, one: ShownCurve) -> str:
     ticks = decades(*image.get_clim(), image.norm.linear_width)  # type: ignore[attr-defined]
     beside = axes.inset_axes((1.03, 0.0, 0.04, 1.0))
     figure.colorbar(
-        image, cax=beside, label="mean flux (e\N{SUPERSCRIPT MINUS}/s), asinh scale", ticks=ticks, format="%g"
+        image, cax=beside, label=f"mean flux ({SHOWN_FLUX_UNIT}), asinh scale", ticks=ticks, format="%g"
     )
     near = f"{len(one.neighbours)} other stars within {NEAR:g} pixels"
     return f"Sum image of {rows} x {columns} pixels with a mask of {int(one.curve.mask.sum())}; {near}."
@@ -240,9 +241,9 @@ def draw_neighbours(figure: Figure | SubFigure, one: ShownCurve) -> str:
     """The best period in the light curves around: amplitudes, and folded light curves."""
     ((left, right),) = panel_axes(figure, 1, 2, margins=(1.0, 2.3, 0.55, 0.3))
     left.set_xlabel("distance (pixels)")
-    left.set_ylabel("amplitude (e\N{SUPERSCRIPT MINUS}/s)")
+    left.set_ylabel(f"amplitude ({SHOWN_FLUX_UNIT})")
     right.set_xlabel("phase, 0 at the minimum of the star's sine")
-    right.set_ylabel("flux \N{MINUS SIGN} median (e\N{SUPERSCRIPT MINUS}/s)")
+    right.set_ylabel(f"flux \N{MINUS SIGN} median ({SHOWN_FLUX_UNIT})")
     left.set_title(f"The period {period_text(one)} in the light curves around", fontsize=10, loc="left")
     good = one.curve.flux[one.curve.good]
     flux = float(np.median(good)) if good.size else float("nan")

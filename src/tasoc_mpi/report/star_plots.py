@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..core.quality import CorrectorQualityFlags, TESSQualityFlags
 from ..photometry.psf_method import PSFMethod
+from ..products.lightcurve import SHOWN_FLUX_UNIT
 from .figures import COLOURS, new_figure, relative_unit, robust_limits, save_figure
 from .halo_plots import draw_halo
 from .html_page import number
@@ -111,7 +112,7 @@ def _draw_sumimage(pho: BasePhotometry, figure: Figure) -> None:
     figure.colorbar(
         image,
         ax=axes,
-        label="mean flux (e\N{SUPERSCRIPT MINUS}/s), asinh scale",
+        label=f"mean flux ({SHOWN_FLUX_UNIT}), asinh scale",
         shrink=0.8,
         pad=0.02,
         ticks=decades(*image.get_clim(), image.norm.linear_width),  # type: ignore[attr-defined]
@@ -221,7 +222,7 @@ def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
     _points_with_errors(top, time, flux, error)
     _mark_flags(pho, top, time, flux, quality)
     _limit(top, flux, error)
-    top.set_ylabel("flux (e\N{SUPERSCRIPT MINUS}/s)\nall points")
+    top.set_ylabel(f"flux ({SHOWN_FLUX_UNIT})\nall points")
 
     median = _median(flux[good])
     if median > 0:
@@ -236,13 +237,13 @@ def _draw_lightcurve(pho: BasePhotometry, figure: Figure) -> None:
     else:
         middle.set_ylabel("relative flux")
         middle.set_yticks([])
-        unit = "e\N{SUPERSCRIPT MINUS}/s"
+        unit = SHOWN_FLUX_UNIT
         _write(middle, f"no relative flux: the median flux of good points is {median:.4g} {unit}")
 
     background = np.asarray(lightcurve["flux_background"], dtype="f8")
     bottom.plot(time, background, ".", color=COLOURS["blue"], markersize=3)
     _limit(bottom, background)
-    bottom.set_ylabel("background\nin mask (e\N{SUPERSCRIPT MINUS}/s)")
+    bottom.set_ylabel(f"background\nin mask ({SHOWN_FLUX_UNIT})")
     bottom.set_xlabel("time (BJD $-$ 2457000, days)")
     limits = robust_limits(time, margin=0.02, cut=0.0)
     if limits is not None:
