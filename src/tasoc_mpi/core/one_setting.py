@@ -70,8 +70,8 @@ class Setting:
                 raise ValueError(self.values)
             return text.rstrip("/") if self._is_address else text
         try:
-            # Python's own forms of numbers (1_000) are not those of other programs.
-            value = type(self.default)(text.replace("_", "x"))
+            # Python's own forms of numbers (1_000, digits of other scripts) are not those of other programs.
+            value = type(self.default)(text.replace("_", "x") if text.isascii() else "")
         except ValueError:
             raise ValueError(self.values) from None
         if not (math.isfinite(value) and self.low <= value <= self.high):

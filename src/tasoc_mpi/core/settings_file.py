@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 
 from .errors import InputError, MissingInput
@@ -13,6 +14,8 @@ __all__ = ["read_settings"]
 
 #: Comments in files of settings, on lines of their own and behind values.
 _COMMENTS = (";", "#")
+#: A header stands alone on its line: configparser itself drops whatever follows it.
+_HEADER = re.compile(r"\[(?P<header>[^\]]+)\]\Z")
 _MOST_BYTES = 1 << 20  #: Files of settings have some kB
 #: Sections of the settings of the TASOC pipeline (settings.ini), and what they are called here.
 _OTHER_NAMES = {"todolist": "todo"}
@@ -49,6 +52,7 @@ def read_settings(
     parser = configparser.ConfigParser(
         interpolation=None, default_section="", comment_prefixes=_COMMENTS, inline_comment_prefixes=_COMMENTS
     )
+    parser.SECTCRE = _HEADER
     way_out = "correct it, or the variable TESSPHOT_SETTINGS, which names it"
     try:
         with InputFile(path, _MOST_BYTES) as file:
