@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, MissingInput, UsageError, one_line
-from ..core.input_files import InputFile
+from ..core.yaml_file import read_yaml
 
 __all__ = ["LAUNCHES", "STEPS", "Resources", "Site", "example_text", "examples", "find_site", "load_site"]
 
@@ -31,9 +31,7 @@ LAUNCHES = {
 
 _TIME = re.compile(r"\d+|\d+:\d\d|\d+:\d\d:\d\d|\d+-\d+(:\d\d){0,2}")
 _MEMORY = re.compile(r"\d+[KMGT]?", re.IGNORECASE)
-#: Bytes of a file at most, and what to do about a damaged one.
-_LARGEST = 1 << 20
-_MOST_BRACKETS = 1000
+#: What to do about a damaged file.
 _WAY_OUT = "correct it, or begin with an example (mpiexec, srun, staged)"
 _WORD = re.compile(r"[\w.,+-]+")
 _MODULE = re.compile(r"[\w./+-]+")
@@ -146,7 +144,7 @@ def load_site(name: str | os.PathLike[str]) -> Site:
         if str(name) not in packaged:
             raise MissingInput(f"{path}: no such site file; write one (examples: {', '.join(packaged)})")
         path = packaged[str(name)]
-    values = _mapping(path, _read(path), "")
+    values = _mapping(path, read_yaml(path, _WAY_OUT), "")
     given = values.pop("steps", "")
     settings = _settings(Site, path, "", values, ("steps",))
     if not given:
@@ -242,28 +240,3 @@ def _mapping(path: Path, value: Any, place: str) -> dict[str, Any]:
         where = f"`{place}` must hold" if place else "must hold"
         raise InputError(f"{path}: {where} lines `key: value`; {_WAY_OUT}")
     return dict(value)
-
-
-def _read(path: Path) -> Any:
-    """The file as mappings, lists and strings: YAML's own idea of numbers takes 2:00:00 for 7200."""
-    import yaml
-
-    class Loader(yaml.BaseLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise InputError(f"{path}: `{key}` is there twice; keep one of them")
-            return super().construct_mapping(node, deep)
-
-    try:
-        with InputFile(path, most=_LARGEST) as file:
-            text = file.read().decode("utf-8")
-        if text.count("[") + text.count("{") > _MOST_BRACKETS:
-            # The time that YAML takes is the square of how deep they are.
-            raise InputError(f"{path}: more than {_MOST_BRACKETS} brackets; {_WAY_OUT}")
-        return yaml.load(text, Loader=Loader)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); {_WAY_OUT}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: not YAML ({one_line(error)}); {_WAY_OUT}") from None

@@ -79,7 +79,11 @@ def test_headers_are_those_that_are_asked_for_and_data_stay(settings, table, tmp
         ("version: v1.0", "version: 1", "version is '1' and not v1"),
         ("doi: 10.17909/abcd-1234", "", "doi is missing"),
         ("lead:", "leader:", "no setting leader"),
-        ("name: My survey", "name: [1, 2", "cannot be read as YAML"),
+        ("name: My survey", "name: [1, 2", "not YAML"),
+        ("name: My survey", "name: One\nname: Two", "`name` is there twice; keep one"),
+        ("name: My survey", "name:", "name is missing"),
+        ("name: My survey", "name: {a: 1}", "name is .* and not a text in ASCII"),
+        ("name: My survey", "name: " + 2000 * "[", "more than 1000 brackets; correct it"),
     ],
 )
 def test_settings_that_are_wrong_are_named(tmp_path, old, new, words):
@@ -89,3 +93,12 @@ def test_settings_that_are_wrong_are_named(tmp_path, old, new, words):
         read_hlsp_settings(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_values_are_texts_whatever_yaml_takes_them_for(tmp_path):
+    path = tmp_path / "hlsp.yaml"
+    for name in ("2020", "2020-13-45", "yes"):
+        path.write_text(TEXT.replace("name: My survey", f"name: {name}"))
+        assert read_hlsp_settings(path).name == name
+    path.write_text(TEXT + "proposal: null\n")
+    assert read_hlsp_settings(path).proposal is None

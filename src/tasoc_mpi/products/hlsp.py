@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import InputError, one_line
-from ..core.input_files import InputFile
 from ..core.times import BTJD_ZERO, DAY
+from ..core.yaml_file import read_yaml
 from .corrected_file import LightCurveTable
 from .fits_bytes import CardTuple, cards_bytes, checksummed_header, known_cards
 from .fits_read import is_number
@@ -31,7 +31,6 @@ _FORMS = {
     "version": (r"v[1-9]\d?(\.\d{1,2}(\.[a-z0-9]{1,2})?)?", "v1 or v1.0, for example"),
     "doi": (r"10\.\d{4,9}/\S+", "10.17909/..., without https://doi.org/"),
 }
-_MOST_BYTES = 1 << 16
 _CARD = 80
 #: No light curve is of a day farther from BTJD 0.
 _MOST_DAYS = 1e5
@@ -60,24 +59,19 @@ def read_hlsp_settings(path: str | os.PathLike[str]) -> HLSPSettings:
     InputError
         If it cannot be read, a setting is missing or not known, or has a value that MAST refuses.
     """
-    import yaml
-
     known = [one.name for one in fields(HLSPSettings)]
-    with InputFile(path, _MOST_BYTES) as file:
-        text = file.read()
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({one_line(str(error))}); correct it") from None
+    values = read_yaml(path, "correct it")
     if not isinstance(values, dict):
         raise InputError(f"{path}: has no settings; it needs {', '.join(known[:5])}")
+    # A setting without a value is not there.
+    values = {name: value for name, value in values.items() if value not in ("", "~", "null")}
     if unknown := sorted(map(str, values.keys() - set(known))):
         raise InputError(f"{path}: no setting {unknown[0]}; those of a collection are {', '.join(known)}")
-    if missing := [name for name in known[:5] if values.get(name) is None]:
+    if missing := [name for name in known[:5] if name not in values]:
         raise InputError(f"{path}: {missing[0]} is missing; MAST asks for {', '.join(known[:5])}")
     for name, value in values.items():
         form, meaning = _FORMS.get(name, (r"[ -&(-~]+", "a text in ASCII without quotation marks"))
-        if value is not None and not (isinstance(value, str) and re.fullmatch(form, value, re.ASCII)):
+        if not (isinstance(value, str) and re.fullmatch(form, value, re.ASCII)):
             raise InputError(f"{path}: {name} is {one_line(str(value))[:40]!r} and not {meaning}; correct it")
     return HLSPSettings(**values)
 
