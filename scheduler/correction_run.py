@@ -39,6 +39,7 @@ from ..worklist.result_log import LogReader, log_path
 from ..worklist.run_record import RunRecord
 from ..worklist.work_list import WorkList, ccd_name, load_worklist, status_lines
 from .dispatcher import Computer, RunTotals, schedule
+from .outcome import too_few
 from .plan import Requirement, check_requirements, disk_free
 from .queue import BatchSize
 from .run_options import RunOptions, run_options
@@ -171,9 +172,11 @@ def _end(
         logger.warning("standard output: %s; `tasoc-mpi status` shows what has been done", reason)
     if stop:
         print(f"{path}: {stop.reason}; `tasoc-mpi correct` continues", file=sys.stderr)
-    elif totals.computed and np.isin(status, (STATUS.ERROR, STATUS.ABORT)).all():
+    elif totals.computed and (found := too_few(status)):
+        good, tried = found
+        some = f"only {good}" if good else "none"
         print(
-            f"{path}: none of the {len(status)} chosen light curves could be corrected;"
+            f"{path}: {some} of the {tried} chosen light curves could be corrected;"
             " the column `errors` of its table `diagnostics_corr` says why",
             file=sys.stderr,
         )

@@ -26,7 +26,7 @@ from .dispatcher import RunTotals
 from .run_options import RunOptions
 from .signals import Stop
 
-__all__ = ["Outcome", "report_end", "unit_of", "write_summary"]
+__all__ = ["Outcome", "report_end", "too_few", "unit_of", "write_summary"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,19 @@ def unit_of(rows: int, stars: int) -> str:
     ('stars', 'rows')
     """
     return "stars" if stars == rows else "rows"
+
+
+def too_few(status: NDArray[np.int8]) -> tuple[int, int] | None:
+    """How many light curves there are, and of how many results, if they are fewer than half of these.
+
+    Rows that are skipped or not done yet do not count.
+
+    >>> too_few(np.array([STATUS.OK, STATUS.ERROR, STATUS.ERROR, STATUS.SKIPPED], "i1"))
+    (1, 3)
+    """
+    good = int(np.count_nonzero(np.isin(status, (STATUS.OK, STATUS.WARNING))))
+    tried = good + int(np.count_nonzero(np.isin(status, _FAILED)))
+    return (good, tried) if 2 * good < tried else None
 
 
 @dataclass(frozen=True)
@@ -65,12 +78,12 @@ class Outcome:
         """Why the run is no success: fewer than half of the rows with a result have a light curve.
 
         The results of earlier starts count, so that a run that was interrupted and continued ends as one that
-        was not. Skipped stars do not count.
+        was not.
         """
-        good = int(np.count_nonzero(np.isin(self.status, (STATUS.OK, STATUS.WARNING))))
-        tried = good + int(np.count_nonzero(np.isin(self.status, _FAILED)))
-        if not self.totals.computed or 2 * good >= tried:
+        found = too_few(self.status) if self.totals.computed else None
+        if found is None:
             return None
+        good, tried = found
         if not good:
             return f"none of the {tried} computed {self.unit} has a light curve"
         return f"only {good} of the {tried} computed {self.unit} have a light curve"

@@ -330,6 +330,20 @@ def test_a_damaged_light_curve_is_an_error_of_its_star(run, expected, tmp_path):
     assert found[5:] == rows[5:]
 
 
+def test_fewer_than_half_of_the_light_curves_are_no_success(run, expected, tmp_path, capfd):
+    folder = fresh(run, tmp_path)
+    rows = expected["corrections"]
+    lost = len(rows) // 2 + 1
+    for row in rows[:lost]:
+        (folder / "output" / row[1]).unlink()
+    assert call(folder) == 1
+    said = capfd.readouterr().err
+    assert f"only {len(rows) - lost} of the {len(rows)} chosen light curves could be corrected" in said
+    assert corrections(folder)[lost:] == rows[lost:]
+    # Nothing is left to do: the second start has not failed.
+    assert call(folder) == 0
+
+
 @pytest.mark.timeout(120)
 def test_a_star_that_crashes_is_isolated(run, expected, tmp_path, monkeypatch):
     folder = fresh(run, tmp_path)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ..scheduler.launch import Program
 
 HELP = "subtract systematics from light curves (alone, or under mpiexec)"
-EXIT_STATUSES = {1: "an error, or no light curve could be corrected", **INTERRUPTED}
+EXIT_STATUSES = {
+    1: "an error, or fewer than half of the light curves could be corrected",
+    **INTERRUPTED,
+}
 
 CORRECT_STAR = "tasoc_mpi.correction.corrected_star:correct_star"
 
