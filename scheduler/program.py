@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import shlex
 from collections.abc import Iterator
 from functools import partial
 
@@ -130,7 +131,7 @@ def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, 
 
 def _skipped(options: RunOptions, worklist: WorkList, by: NDArray[np.int64]) -> list[str]:
     """Lines about the stars that others skip; `by` are the rows of these, -1 for none."""
-    name = f" --photometry {options.method}" if options.method else ""
+    name = f" --photometry {shlex.quote(options.method)}" if options.method else ""
     return list(skipped_lines(worklist.rows, by, options.source, _SKIPPING, name))
 
 

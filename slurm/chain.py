@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,8 @@ def plan(
         and frames
         and not any(folder.glob("catalog_sector*.sqlite"))
     ):
-        raise MissingInput(f"{folder}: no catalog of stars; make it first, with `tasoc-mpi catalog {folder}`")
+        make = f"tasoc-mpi catalog {shlex.quote(str(folder))}"
+        raise MissingInput(f"{folder}: no catalog of stars; make it first, with `{make}`")
     return {step: tuple(tasks.get(step, ())) for step in steps}
 
 

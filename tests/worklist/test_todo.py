@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -306,6 +307,13 @@ def test_status_of_a_damaged_list(todo):
     with pytest.raises(InputError) as info:
         status_command.main(parse(["status", str(todo.parent)]))
     assert "not an SQLite file" in one_line(info)
+
+
+def test_the_command_that_makes_a_list_can_be_copied(tmp_path):
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    with pytest.raises(MissingInput, match=rf"make one with `tasoc-mpi todo '{re.escape(str(folder))}'`"):
+        status_command.main(parse(["status", str(folder)]))
 
 
 def test_limits_of_magnitudes_are_inclusive():

@@ -6,6 +6,7 @@ Needed after an array of runs, each of some CCDs. It can be done at any time, al
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from . import add_json_option, add_photometry_option, add_run_files
@@ -53,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
     rows = counted(len(published.decision.status), "row")
     print(f"{rows} of the work list, of {counted(published.stars, 'star')}")
     if (published.decision.skipped_by >= 0).any():
-        print(skip_hint(todo.parent, f" --photometry {method}" if method else ""))
+        print(skip_hint(todo.parent, f" --photometry {shlex.quote(method)}" if method else ""))
     if published.running:
         print(f"still running: {', '.join(map(ccd_name, published.running))}")
     if published.removed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from . import add_input, add_json_option, add_output, words
 
@@ -72,8 +73,7 @@ def main(args: argparse.Namespace) -> int:
         print(json_text(submission_values(planned, jobs)))
         return 0
     print("\n".join(submission_lines(planned, jobs)))
-    if args.dry_run:
-        return 0
-    option = f" --photometry {method.name}" if method.name else ""
-    print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi status {folder}{option}` tells how far it is")
+    if not args.dry_run:
+        status = ["status", str(folder), *(["--photometry", method.name] if method.name else [])]
+        print(f"scripts and logs: {folder / 'slurm'}; `tasoc-mpi {shlex.join(status)}` tells how far it is")
     return 0

@@ -9,6 +9,7 @@ corrected; a table of this name of another program, with other columns, stays as
 from __future__ import annotations
 
 import re
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -194,7 +195,8 @@ def check_schema(conn: sqlite3.Connection, path: Path) -> None:
         if table in kinds and not kinds[table].upper().startswith("TABLE CREATE TABLE"):
             raise InputError(f"{path}: `{table}` is not a table of rows; make it with `tasoc-mpi todo`")
     if "todolist" not in kinds:
-        raise InputError(f"{path}: no table `todolist`; make a work list with `tasoc-mpi todo {path.parent}`")
+        make = f"tasoc-mpi todo {shlex.quote(str(path.parent))}"
+        raise InputError(f"{path}: no table `todolist`; make a work list with `{make}`")
     for table, columns in _REQUIRED.items():
         if table in kinds and (missing := columns - set(columns_of(conn, table))):
             names = f"no {', '.join(sorted(missing))} in `{table}`"

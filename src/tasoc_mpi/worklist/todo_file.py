@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,12 @@ def check_todo(path: Path) -> None:
     if not path.parent.is_dir():
         raise MissingInput(f"{path.parent}: no such folder; name the one that holds the data")
     if not path.is_file():
-        raise MissingInput(f"{path}: no work list here; make one with `tasoc-mpi todo {path.parent}`")
+        raise MissingInput(f"{path}: no work list here; make one with `{_making(path)}`")
+
+
+def _making(path: Path) -> str:
+    """The command that makes a work list."""
+    return f"tasoc-mpi todo {shlex.quote(str(path.parent))}"
 
 
 def explain(path: Path, error: Exception) -> InputError:
@@ -98,7 +104,7 @@ def explain(path: Path, error: Exception) -> InputError:
     if "locked" in text or "busy" in text:
         return InputError(f"{path}: locked by another program (`fuser` names it); end it and try again")
     if "not a database" in text:
-        return InputError(f"{path}: not an SQLite file; make a new one with `tasoc-mpi todo {path.parent}`")
+        return InputError(f"{path}: not an SQLite file; make a new one with `{_making(path)}`")
     if "malformed" in text or "too big" in text:
         return InputError(f"{path}: damaged ({text}); restore a copy or make a new one with `tasoc-mpi todo`")
     if "readonly" in text:
