@@ -180,7 +180,13 @@ def test_a_size_of_many_digits_is_as_good_as_none(archive, tmp_path, digits):
 
 
 @pytest.mark.parametrize(
-    "answer", [(416, {}, b""), (206, {"Content-Range": "bytes 0-1/9"}, b"ab"), (200, {}, b"")]
+    "answer",
+    [
+        (416, {}, b""),
+        (206, {"Content-Range": "bytes 0-1/9"}, b"ab"),
+        (200, {}, b""),
+        (200, {"Content-Type": "text/html"}, b"<html><a href='/login'>log in</a></html>"),
+    ],
 )
 @pytest.mark.parametrize("source", ["mast", "cloud"])
 def test_a_list_that_is_not_whole_is_not_one_without_files(archive, tmp_path, capsys, source, answer):

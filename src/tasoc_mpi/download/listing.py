@@ -40,7 +40,9 @@ _FOLDERS = {
     "fast-tpf": re.compile(r"tess/public/tid/s\d{4}(/\d{4}){4}/"),
     "tica": re.compile(r"tess/public/mast/tica/([\w-]+/)*", re.ASCII),
 }
-_MD5 = re.compile(r"([0-9a-f]{32})[ *\t]+(?:\./)?(tic_dec\d\d_\d\d[NS]__\d\d_\d\d[NS]\.csv)(\.gz)?\s*")
+_MD5 = re.compile(
+    r"^([0-9a-f]{32})[ *\t]+(?:\./)?(tic_dec\d\d_\d\d[NS]__\d\d_\d\d[NS]\.csv)(?:\.gz)?\s*$", re.MULTILINE
+)
 _STRIP = re.compile(r"tic_dec(\d\d)_(\d\d)([SN])__(\d\d)_(\d\d)([SN])")
 _EPHEMERIS = re.compile(r"TESS_EPH_(PRE_LONG|DEF)_(\d{7})")
 _AT_ONCE = 1 << 20
@@ -145,11 +147,20 @@ def _in_script(session: Session, kind: str, choice: Choice) -> Iterator[RemoteFi
     """The files of one of MAST's scripts; its commands are not used, only the names in them."""
     name = f"tesscurl_sector_{choice.sector}_{_SCRIPTS[kind]}.sh"
     url = f"{_archive()}/missions/tess/download_scripts/sector/{name}"
-    text = read_all(session, url, _MOST_BYTES, f"the list of sector {choice.sector} ({kind})")
-    for product in _PRODUCT.findall(text):
+    for product in _names(session, url, _PRODUCT, f"the list of sector {choice.sector} ({kind})"):
         path = place(kind, product, choice)
         if path is not None:
             yield RemoteFile(kind, f"{_mast()}/api/v0.1/Download/file?uri=mast:TESS/product/{product}", path)
+
+
+def _names(session: Session, url: str, pattern: re.Pattern[str], what: str) -> list[str]:
+    """The names in a list; InputError where it has none: a server may answer with the page of a login."""
+    found = pattern.findall(read_all(session, url, _MOST_BYTES, what))
+    if not found:
+        raise InputError(
+            f"{url}: this is not {what}; see what it is in a browser, or name a mirror in the settings"
+        )
+    return found
 
 
 def _in_bucket(session: Session, kinds: Sequence[str], choice: Choice) -> list[RemoteFile]:
@@ -221,28 +232,19 @@ def strip_range(name: str) -> tuple[float, float] | None:
 
 def _strips(session: Session, choice: Choice, wanted: Sequence[tuple[float, float]]) -> Iterator[RemoteFile]:
     folder = f"{_archive()}/missions/tess/catalogs/tic_v82"
-    text = read_all(session, f"{folder}/md5sum.txt", _MOST_BYTES, "the list of the files of the TIC")
-    for line in text.splitlines():
-        match = _MD5.fullmatch(line)
-        if match is None:
-            continue
-        span = strip_range(match[2])
-        path = place("catalog", f"{match[2]}.gz", choice)
+    for md5, name in _names(session, f"{folder}/md5sum.txt", _MD5, "the list of the files of the TIC"):
+        span = strip_range(name)
+        path = place("catalog", f"{name}.gz", choice)
         if span and path and any(span[1] >= south and span[0] <= north for south, north in wanted):
-            yield RemoteFile("catalog", f"{folder}/{match[2]}.gz", path, md5=match[1])
+            yield RemoteFile("catalog", f"{folder}/{name}.gz", path, md5=md5)
     yield RemoteFile("catalog", f"{folder}/header.csv", "tic/header.csv")
-
-
-def _links(session: Session, url: str, what: str) -> list[str]:
-    """The names of the files in a folder that a server shows as a page."""
-    return _LINK.findall(read_all(session, url, _MOST_BYTES, what))
 
 
 def _prfs(session: Session, choice: Choice) -> Iterator[RemoteFile]:
     start = 1 if choice.sector < 4 else 4
     for camera, ccd in choice.ccds():
         folder = f"{_archive()}/missions/tess/models/prf_fitsfiles/start_s{start:04d}/cam{camera}_ccd{ccd}/"
-        for name in _links(session, folder, f"the folder of PRF files of camera {camera}, CCD {ccd}"):
+        for name in _names(session, folder, _LINK, f"the folder of PRF files of camera {camera}, CCD {ccd}"):
             path = place("prf", name, choice)
             if path is not None:
                 yield RemoteFile("prf", folder + name, path)
@@ -257,7 +259,7 @@ def _kernels(session: Session, choice: Choice) -> list[RemoteFile]:
     folder = f"{_archive()}/missions/tess/models/"
     newest: dict[str, tuple[str, str]] = {}
     names = []
-    for name in sorted(set(_links(session, folder, "the folder of SPICE kernels"))):
+    for name in sorted(set(_names(session, folder, _LINK, "the folder of SPICE kernels"))):
         if place("spice", name, choice) is None:
             continue
         if _EPHEMERIS.match(name):
