@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isal import igzip
 
@@ -153,7 +153,7 @@ def _in_script(session: Session, kind: str, choice: Choice) -> Iterator[RemoteFi
             yield RemoteFile(kind, f"{_mast()}/api/v0.1/Download/file?uri=mast:TESS/product/{product}", path)
 
 
-def _names(session: Session, url: str, pattern: re.Pattern[str], what: str) -> list[str]:
+def _names(session: Session, url: str, pattern: re.Pattern[str], what: str) -> list[Any]:
     """The names in a list; InputError where it has none: a server may answer with the page of a login."""
     found = pattern.findall(read_all(session, url, _MOST_BYTES, what))
     if not found:
