@@ -33,6 +33,7 @@ __all__ = [
     "extra_columns",
     "has_corrections",
     "indices",
+    "making_command",
     "todolist_columns",
 ]
 
@@ -181,6 +182,11 @@ def todolist_columns(conn: sqlite3.Connection, schema: str = "main") -> tuple[st
     return "todolist LEFT JOIN photometry_tiles USING (priority)", expressions
 
 
+def making_command(path: Path) -> str:
+    """The command that makes a work list."""
+    return f"tasoc-mpi todo {shlex.quote(str(path.parent))}"
+
+
 def check_schema(conn: sqlite3.Connection, path: Path) -> None:
     """Raise InputError unless the tables are tables, with all columns that are needed."""
     kinds = dict(conn.execute("SELECT lower(name), type || ' ' || COALESCE(sql, '') FROM sqlite_master"))
@@ -195,8 +201,7 @@ def check_schema(conn: sqlite3.Connection, path: Path) -> None:
         if table in kinds and not kinds[table].upper().startswith("TABLE CREATE TABLE"):
             raise InputError(f"{path}: `{table}` is not a table of rows; make it with `tasoc-mpi todo`")
     if "todolist" not in kinds:
-        make = f"tasoc-mpi todo {shlex.quote(str(path.parent))}"
-        raise InputError(f"{path}: no table `todolist`; make a work list with `{make}`")
+        raise InputError(f"{path}: no table `todolist`; make a work list with `{making_command(path)}`")
     for table, columns in _REQUIRED.items():
         if table in kinds and (missing := columns - set(columns_of(conn, table))):
             names = f"no {', '.join(sorted(missing))} in `{table}`"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import shlex
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..core.atomic import remove_unfinished, replacing
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive, holder
 from .output_folder import find_output
-from .schema import TABLES, TODO_DTYPE, check_schema, indices
+from .schema import TABLES, TODO_DTYPE, check_schema, indices, making_command
 
 __all__ = ["SQLITE_ERRORS", "TODO_NAME", "check_todo", "create_todo", "explain", "new_todo", "open_todo"]
 
@@ -88,12 +87,7 @@ def check_todo(path: Path) -> None:
     if not path.parent.is_dir():
         raise MissingInput(f"{path.parent}: no such folder; name the one that holds the data")
     if not path.is_file():
-        raise MissingInput(f"{path}: no work list here; make one with `{_making(path)}`")
-
-
-def _making(path: Path) -> str:
-    """The command that makes a work list."""
-    return f"tasoc-mpi todo {shlex.quote(str(path.parent))}"
+        raise MissingInput(f"{path}: no work list here; make one with `{making_command(path)}`")
 
 
 def explain(path: Path, error: Exception) -> InputError:
@@ -104,7 +98,7 @@ def explain(path: Path, error: Exception) -> InputError:
     if "locked" in text or "busy" in text:
         return InputError(f"{path}: locked by another program (`fuser` names it); end it and try again")
     if "not a database" in text:
-        return InputError(f"{path}: not an SQLite file; make a new one with `{_making(path)}`")
+        return InputError(f"{path}: not an SQLite file; make a new one with `{making_command(path)}`")
     if "malformed" in text or "too big" in text:
         return InputError(f"{path}: damaged ({text}); restore a copy or make a new one with `tasoc-mpi todo`")
     if "readonly" in text:
