@@ -1,8 +1,8 @@
 #!/bin/bash
 {{directives}}
 # The vectors of the systematics of every area.
-{{setup}}
 {{common}}
+{{setup}}
 {{fresh}}
 {{compile}}
 supervise {{launch}}{{command}} cbv {{input}} --output {{output}} {{options}}

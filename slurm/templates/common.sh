@@ -1,15 +1,19 @@
+# Signals may come at any time, also before the program starts: whoever has no trap then ends at once and for good.
+warned=""
+cancelled=""
+child=""
+trap 'warned=${warned:-$SECONDS}; [ -z "$child" ] || kill -USR1 "$child" 2> /dev/null' USR1
+trap 'cancelled=yes; [ -z "$child" ] || kill -TERM "$child" 2> /dev/null' TERM
+
 # supervise COMMAND...: runs it, passes the warning signal on, and takes its exit status as its own. If it is not over
 # {{grace}} s after the warning, it is left to `finish`, which ends it: there must be time to ask for a requeue.
 supervise() {
-    warned=""
-    child=""
-    trap 'warned=${warned:-$SECONDS}; [ -z "$child" ] || kill -USR1 "$child" 2> /dev/null' USR1
-    trap 'cancelled=yes; [ -z "$child" ] || kill -TERM "$child" 2> /dev/null' TERM
+    [ -z "$cancelled" ] || return 143
+    [ -z "$warned" ] || return 75
     "$@" &
     child=$!
-    if [ -n "$cancelled$warned" ]; then
-        kill -TERM "$child" 2> /dev/null
-    fi
+    # A signal between the check above and here was passed to nobody.
+    [ -z "$cancelled$warned" ] || kill -TERM "$child" 2> /dev/null
     while kill -0 "$child" 2> /dev/null; do
         sleep 1 &
         wait $!
@@ -24,7 +28,8 @@ supervise() {
 # long as it has not been restarted {{restarts}} times. Wrong usage (2) does not become right by repetition, and who
 # cancels a job does not want it back.
 finish() {
-    trap - USR1 TERM
+    trap "" USR1
+    trap - TERM
     if [ -n "$cancelled" ] && [ "$1" -eq 0 ]; then
         set -- 143  # srun may say 0 of what it was told to end
     fi
@@ -38,5 +43,4 @@ finish() {
     exit "$1"
 }
 
-cancelled=""
 echo "$(date -u +%FT%TZ) job $job on $where, restarted $restarts times"

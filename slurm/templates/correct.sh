@@ -1,8 +1,8 @@
 #!/bin/bash
 {{directives}}
 # The corrected light curves.
-{{setup}}
 {{common}}
+{{setup}}
 {{fresh}}
 {{compile}}
 supervise {{launch}}{{command}} correct {{input}} --output {{output}} {{options}}

@@ -1,8 +1,8 @@
 #!/bin/bash
 {{directives}}
 # The image cube of one CCD a task.
-{{setup}}
 {{common}}
+{{setup}}
 ccds=({{ccds}})
 read -r sector camera ccd <<< "${ccds[$task]}"
 {{fresh}}

@@ -1,8 +1,8 @@
 #!/bin/bash
 {{directives}}
 # A summary of the light curves, with pictures, and the page about the run.
-{{setup}}
 {{common}}
+{{setup}}
 supervise {{command}} summary {{input}} --output {{output}} --pictures {{options}}
 summed=$?
 # The page needs the extra `report`: where it is not installed, the log says so and the summary counts.

@@ -1,8 +1,8 @@
 #!/bin/bash
 {{directives}}
 # The light curves of one CCD a task, each with a rank 0 of its own.
-{{setup}}
 {{common}}
+{{setup}}
 ccds=({{ccds}})
 read -r sector camera ccd <<< "${ccds[$task]}"
 {{fresh}}

@@ -1,8 +1,8 @@
 #!/bin/bash
 {{directives}}
 # The work list, if there is none yet.
-{{setup}}
 {{common}}
+{{setup}}
 if [ ! -e {{input}}/todo.sqlite ]; then
     supervise {{command}} todo {{input}} {{options}} || finish $?
 fi

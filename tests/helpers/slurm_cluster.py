@@ -98,7 +98,7 @@ class Cluster:
     """
 
     folder: Path
-    node_timeout: int = 10
+    node_timeout: int = 20
     max_array: int = 1001
     node: str = "node1"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)

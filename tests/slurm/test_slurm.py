@@ -241,6 +241,32 @@ def test_the_warning_reaches_the_program(tmp_path):
         assert "too late" not in done.stdout.partition("ends with")[0]
 
 
+@pytest.mark.parametrize(("signal", "status"), [("USR1", 75), ("TERM", 143)])
+def test_a_signal_before_the_program_starts(tmp_path, signal, status):
+    """SLURM may send its warning up to a minute early: while modules are loaded, or kernels compiled."""
+    command = fake_program(tmp_path, "echo here I am")
+    site = load_site(write(tmp_path, changed(command=command, setup=[f"kill -{signal} $$"])))
+    text = render(site, "publish", tmp_path, tmp_path, 6)
+    text = text.replace("#!/bin/bash", '#!/bin/bash\nscontrol() { echo "scontrol $*"; false; }')
+    done = bash(text, SLURM_JOB_ID="8")
+    assert done.returncode == status
+    assert "here I am" not in done.stdout
+    assert ("scontrol requeue 8" in done.stdout) == (signal == "USR1")
+
+
+@pytest.mark.parametrize("status", [0, 75])
+def test_a_warning_after_the_program_ended(tmp_path, status):
+    """While the task asks for a requeue, or says how it ended."""
+    site = load_site(write(tmp_path, changed(command=fake_program(tmp_path, f"exit {status}"))))
+    text = render(site, "publish", tmp_path, tmp_path, 6)
+    text = text.replace("#!/bin/bash", "#!/bin/bash\nscontrol() { kill -USR1 $$; echo asked; false; }")
+    text = text.replace('echo "$(date -u +%FT%TZ) job $job ends', 'kill -USR1 $$; echo "job $job ends')
+    done = bash(text, SLURM_JOB_ID="8")
+    assert done.returncode == status
+    assert ("asked" in done.stdout) == (status == 75)
+    assert f"job 8 ends with status {status}" in done.stdout
+
+
 def test_a_sites_own_templates_go_first(tmp_path):
     (tmp_path / "own").mkdir()
     site = load_site(write(tmp_path, changed(templates="own")))
