@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ class Outcome:
     totals: RunTotals
     causes: Sequence[Cause]  #: Of the rows that failed or have a warning
     skipped: Sequence[str]  #: Lines about the chosen rows that are skipped
-    repeat: str  #: Options of the command that computes a star again, with a space in front
+    repeat: str  #: Arguments of a run on the same files
 
     @property
     def unit(self) -> str:
@@ -97,8 +96,7 @@ def report_end(options: RunOptions, outcome: Outcome, stop: Stop) -> int:
     if stop:
         print(f"{path}: {stop.reason}; `tasoc-mpi run` continues it", file=sys.stderr)
     elif outcome.problem:
-        method = f" --photometry {shlex.quote(options.method)}" if options.method else ""
-        command = f"tasoc-mpi status {shlex.quote(str(path.parent))}{method}"
+        command = f"tasoc-mpi status {options.shown}"
         print(f"{path}: {outcome.problem}; `{command}` says why", file=sys.stderr)
         return 1
     return stop.exit_status
@@ -129,7 +127,7 @@ def _failures(options: RunOptions, outcome: Outcome) -> Iterator[str]:
     yield "failures and warnings by cause:"
     yield from cause_lines(causes, _CAUSES)
     again = min(causes, key=lambda cause: cause.status == STATUS.WARNING)
-    yield f"to compute one again: {again.command(options.source, outcome.repeat)}"
+    yield f"to compute one again: {again.command(outcome.repeat)}"
 
 
 def write_summary(status: NDArray[np.int8], totals: RunTotals, output: Path, version: int) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import shlex
 from collections.abc import Iterator
 from functools import partial
 
@@ -36,7 +35,7 @@ from .outcome import Outcome, report_end, unit_of, write_summary
 from .plan import plan, plan_values, requirements
 from .queue import BatchSize
 from .refusals import check_needs, check_writable
-from .run_options import RunOptions, repeat_options, run_options
+from .run_options import RunOptions, repeat_arguments, run_options
 from .run_results import RunResults, open_results
 from .run_time import Trial, estimate_time
 from .signals import Stop
@@ -125,14 +124,13 @@ def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, 
     status = _publish(options, ccds, decision)
     record.end(stop.reason or "complete")
     write_summary(status, totals, output, options.version)
-    outcome = Outcome(status[chosen], stars, totals, causes, skipped, repeat_options(args))
+    outcome = Outcome(status[chosen], stars, totals, causes, skipped, repeat_arguments(args, options))
     return report_end(options, outcome, stop)
 
 
 def _skipped(options: RunOptions, worklist: WorkList, by: NDArray[np.int64]) -> list[str]:
     """Lines about the stars that others skip; `by` are the rows of these, -1 for none."""
-    name = f" --photometry {shlex.quote(options.method)}" if options.method else ""
-    return list(skipped_lines(worklist.rows, by, options.source, _SKIPPING, name))
+    return list(skipped_lines(worklist.rows, by, options.shown, _SKIPPING))
 
 
 def _to_compute(results: RunResults, chosen: NDArray[np.bool_], overwrite: bool) -> NDArray[np.bool_]:

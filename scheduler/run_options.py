@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from ..core.methods import choose_method, method_file
 from ..core.settings import input_folder, output_folder
 from ..products.lightcurve import creation_date
 from ..worklist.constraints import Constraints
+from ..worklist.result_files import ResultFiles
 from ..worklist.starid_file import read_starids
-from ..worklist.todo_file import TODO_NAME
 
-__all__ = ["RunOptions", "folders", "published_files", "repeat_options", "run_options"]
+__all__ = ["RunOptions", "folders", "published_files", "repeat_arguments", "run_options"]
 
 #: Smallest and largest values.
 _LIMITS = {
@@ -58,6 +57,8 @@ class RunOptions:
         Print the plan of a dry run as JSON.
     copies : Path or None
         Folder of the copies of cubes; None where cubes are read in place.
+    shown : str
+        The arguments with which another command reads the results.
     """
 
     todo: Path
@@ -72,6 +73,7 @@ class RunOptions:
     method: str = ""
     as_json: bool = False
     copies: Path | None = None
+    shown: str = ""
 
 
 def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
@@ -81,19 +83,15 @@ def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
     return path, options.output, options.todo if options.method else None
 
 
-def repeat_options(args: argparse.Namespace) -> str:
-    """The options, with a space in front of each, with which a run uses the files of another one."""
-    method = choose_method(args.photometry).name
-    output = folders(args, method)[1]
-    default = output_folder(None, input_folder(args.input) / "output", method).resolve()
-    given = {
-        "--output": None if output == default else output,
-        "--todo": args.todo,
-        "--lock-folder": args.lock_folder,
-        "--photometry": args.photometry,
-        "--version": None if args.version == RunOptions.version else args.version,
+def repeat_arguments(args: argparse.Namespace, options: RunOptions) -> str:
+    """The arguments with which a run uses the files of another one, as they are typed in a shell."""
+    more = {
+        # The class itself: a run has to find it.
+        "photometry": args.photometry,
+        "lock_folder": args.lock_folder,
+        "version": None if options.version == RunOptions.version else options.version,
     }
-    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None)
+    return ResultFiles(options.source, args.todo, options.method).arguments(options.output, **more)
 
 
 def _check_whole(args: argparse.Namespace, constraints: Constraints) -> None:
@@ -166,8 +164,9 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     creation_date()  # Raises for all stars at once where the variable for it is wrong.
     method = choose_method(getattr(args, "photometry", None), computes=True).name
     source, output = folders(args, method)
+    results = ResultFiles(source, args.todo, method)
     return RunOptions(
-        todo=Path(args.todo) if args.todo else source / TODO_NAME,
+        todo=results.path,
         source=source,
         output=output,
         constraints=constraints,
@@ -179,4 +178,5 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         method=method,
         as_json=getattr(args, "json", False),
         copies=copies_folder(getattr(args, "cube", "mapped"), getattr(args, "scratch", None)),
+        shown=results.arguments(output),
     )

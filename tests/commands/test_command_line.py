@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -293,3 +294,32 @@ def test_who_skips_a_star_is_said(simulated, tmp_path, capsys):
         assert re.search(rf"{rows} rows of (the work list, of )?{stars} stars", out)
         assert f"`tasoc-mpi status {folder}` names it" in out
     assert re.search(rf"s001-1-1 .* {rows} +{stars}\n", status)
+
+
+def test_named_commands_find_a_list_and_results_elsewhere(simulated, tmp_path, capsys):
+    """Each command that a run, or a command about it, names reads the results of that run."""
+    folder = simulated.copy(tmp_path)
+    todo, output = tmp_path / "other lists" / "bright.sqlite", tmp_path / "light curves"
+    todo.parent.mkdir()
+    (folder / "todo.sqlite").rename(todo)
+    where = ["--todo", str(todo), "--output", str(output)]
+    assert cli.main(["-q", "run", str(folder), *where]) == 0
+    named = set()
+    for command in ("run", "status", "publish", "summary", "report", "cbv"):
+        quiet = ["-q", command] if command == "run" else [command]
+        # Too few stars for vectors.
+        assert cli.main([*quiet, str(folder), *where]) == (1 if command == "cbv" else 0)
+        said = capsys.readouterr()
+        named.update(re.findall(r"`tasoc-mpi ((?:show|status|run) [^`]+)`", said.out))
+        assert command != "cbv" or "no area has enough stars" in said.err
+    page = json.loads((output / "report.json").read_text())
+    assert page["show"].startswith("tasoc-mpi show TIC ")
+    named.add(page["show"].removeprefix("tasoc-mpi ").replace("TIC", str(page["slowest"][0]["starid"]), 1))
+    assert {shlex.split(one)[0] for one in named} == {"show", "status"}
+    for one in named:
+        assert cli.main(shlex.split(one)) == 0, one
+        out = capsys.readouterr().out
+        assert "s001-1-1" in out or f"page: {output}" in out
+    # The folder of a list that is named is that of the data, where none is given.
+    assert cli.main(["status", "--todo", str(todo)]) == 0
+    assert str(output) in capsys.readouterr().out

@@ -25,6 +25,7 @@ from tasoc_mpi.report.live_status import view
 from tasoc_mpi.report.status_snapshot import Rate, Snapshot, SnapshotReader
 from tasoc_mpi.slurm.jobs import active, queue_lines
 from tasoc_mpi.worklist.rank_times import Ranks
+from tasoc_mpi.worklist.result_files import ResultFiles
 from tasoc_mpi.worklist.result_log import log_path
 from tasoc_mpi.worklist.run_record import RunRecord, records_under_way
 
@@ -59,7 +60,7 @@ def screen_of(snapshot: Snapshot) -> str:
 
 
 def test_the_screen_has_the_numbers_of_list_and_record(folder):
-    read = SnapshotReader(folder, "", None, queue_lines, active).read
+    read = SnapshotReader(ResultFiles(folder), queue_lines, active).read
     before = read()
     assert "no run is under way: waiting for one" in screen_of(before)
     with exclusive(log_path(folder / "curves", (1, 1, 1))):
@@ -91,7 +92,7 @@ def test_each_run_stands_beside_its_own_record(folder):
     with exclusive(first), exclusive(second):
         begin_run(folder)
         lock_path(second).write_text("process 1 on another-host\n")
-        text = screen_of(SnapshotReader(folder, "", None, queue_lines, active).read())
+        text = screen_of(SnapshotReader(ResultFiles(folder), queue_lines, active).read())
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "process 1 on another-host" in lines
     assert any(line.startswith(f"process {os.getpid()} on ") and "run, 3 ranks" in line for line in lines)

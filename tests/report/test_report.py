@@ -137,7 +137,7 @@ def test_the_summary_says_the_numbers(tmp_path, capsys):
     quantiles = [f"{q:.0f}" for q in np.percentile([100, 140, 900], [16, 84])]
     counts = ["8", "-", "9", "3", "1", ".", ".", "."]
     assert line.split() == [*counts, "140", *quantiles, "79", "70", "22", "3.5"]
-    assert f"`tasoc-mpi status {tmp_path}` names it" in out
+    assert f"`tasoc-mpi status {tmp_path} --output {tmp_path}/curves` names it" in out
     assert max(map(len, (x for x in out.splitlines() if str(tmp_path) not in x))) <= 110
 
 
@@ -151,8 +151,8 @@ def test_a_work_list_that_was_never_run(tmp_path):
     conn.close()
     run = read_run(tmp_path)
     assert run.output == tmp_path / "output"
-    assert "1 to do" in summary_lines(run)[0]
-    assert summary_lines(run)[-1].endswith("(not there)")
+    assert "1 to do" in summary_lines(run, "sector1")[0]
+    assert summary_lines(run, "sector1")[-1].endswith("(not there)")
     with pytest.raises(InputError, match="no star is OK"):
         draw_pictures(run, tmp_path)
 
@@ -160,7 +160,7 @@ def test_a_work_list_that_was_never_run(tmp_path):
 def test_reading_leaves_the_work_list_as_it_was(tmp_path):
     make_folder(tmp_path)
     before = (tmp_path / "todo.sqlite").read_bytes()
-    summary_lines(read_run(tmp_path))
+    summary_lines(read_run(tmp_path), "sector1")
     assert (tmp_path / "todo.sqlite").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves", "todo.sqlite", "todo.sqlite.lock"]
 

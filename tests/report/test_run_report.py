@@ -91,7 +91,7 @@ def test_injected_variables_count_as_in_the_summary(folder, numbers, monkeypatch
     run = read_run(folder)
     variables = {int(run.stars["starid"][0]): Variable("transit", 1.0, 0.01)}
     monkeypatch.setattr(run_report, "injected_variables", lambda *_: variables)
-    data = run_report.collect_report(run, folder).data
+    data = run_report.collect_report(run, folder, str(folder)).data
     summary = json_values(summary_values(run, variables))
     assert data["injected_variables"] == summary["injected_variables"] == 1
     assert [group | {"ratio": None} for group in data["groups"]] == [

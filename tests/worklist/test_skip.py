@@ -235,7 +235,7 @@ def test_lines_about_skipped_stars_name_a_star_once():
     rows = np.zeros(8, TASK_DTYPE)
     rows["starid"], rows["tmag"] = [1, 1, 4, 2, 2, 3, 5, 3], [7, 7, 8, 9, 9, 10, 11, 10]
     skipped_by = np.array([-1, -1, -1, 0, 1, 0, 2, 2])
-    lines = list(skipped_lines(rows, skipped_by, "sector1", 3, " --photometry halo"))
+    lines = list(skipped_lines(rows, skipped_by, "sector1 --photometry halo", 3))
     assert lines == [
         "SKIPPED: the light of 3 stars is in the light curve of a brighter star",
         "  by TIC 1 (Tmag 7.00): TIC 2, TIC 3",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..scheduler.launch import Program
     from ..worker.supervisor import Supervisor
+    from ..worklist.result_files import ResultFiles
 
 __all__ = [
     "INTERRUPTED",
@@ -24,12 +25,15 @@ __all__ = [
     "add_lock_option",
     "add_output",
     "add_photometry_option",
+    "add_result_files",
     "add_run_files",
     "add_star_options",
     "add_starid_options",
+    "add_todo_option",
     "add_worker_options",
     "chosen_starids",
     "integers",
+    "result_files",
     "words",
     "work_on_stars",
 ]
@@ -110,7 +114,32 @@ def add_run_files(parser: argparse.ArgumentParser, content: str, output: str) ->
     add_input(parser, content)
     add_output(parser, output)
     add_lock_option(parser)
+    add_todo_option(parser)
+
+
+def add_todo_option(parser: argparse.ArgumentParser) -> None:
+    """Add --todo, a work list elsewhere."""
     parser.add_argument("--todo", metavar="FILE", help="work list (default: INPUT/todo.sqlite)")
+
+
+def add_result_files(parser: argparse.ArgumentParser, type: Callable[[str], Any] = str) -> None:
+    """Add what chooses the results of a run: INPUT, --output, --todo and --photometry."""
+    add_input(parser, "the work list")
+    add_output(parser, "that of the last run", type)
+    add_todo_option(parser)
+    add_photometry_option(parser)
+
+
+def result_files(args: argparse.Namespace) -> ResultFiles:
+    """What the options of `add_result_files` choose."""
+    from ..core.methods import choose_method
+    from ..core.settings import input_folder
+    from ..worklist.result_files import ResultFiles
+
+    # The folder of a work list that is named is as good as none of data.
+    beside = os.path.dirname(args.todo) or "." if args.todo else None
+    folder = input_folder(args.input or os.environ.get("TESSPHOT_INPUT") or beside)
+    return ResultFiles(folder, args.todo, choose_method(args.photometry).name, args.output)
 
 
 def add_json_option(parser: argparse.ArgumentParser, what: str = "print JSON in place of text") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import add_ccd_options, add_input, add_lock_option, add_output, add_photometry_option
+from . import add_ccd_options, add_lock_option, add_result_files, result_files
 
 HELP = "make vectors of the systematics that light curves have in common"
 
@@ -18,9 +18,7 @@ EXIT_STATUSES = {1: "an error, or no area has enough stars"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add_input(parser, "the work list")
-    add_output(parser, "that of the last run")
-    add_photometry_option(parser)
+    add_result_files(parser)
     add_ccd_options(parser)
     add("--overwrite", action="store_true", help="make anew what is up to date")
     add("--partial", action="store_true", help="take the light curves of areas that are not finished")
@@ -37,14 +35,12 @@ def main(args: argparse.Namespace) -> int:
 
     def work(ranks: Ranks) -> None:
         # Modules of kernels are imported where the other ranks are told of an error.
-        from ..core.methods import choose_method
-        from ..core.settings import input_folder
         from ..correction.make_vectors import VectorOptions, make_vectors
         from ..report.results import read_run
         from ..worklist.output_folder import check_there
 
-        method = choose_method(args.photometry).name
-        run = read_run(input_folder(args.input), args.output, method)
+        files = result_files(args)
+        run = read_run(files.folder, args.output, files.method, todo=args.todo)
         check_there(run.output)
         memory = None if args.memory is None else args.memory * 1e9
         which = args.sector, args.camera, args.ccd

@@ -6,10 +6,9 @@ Needed after an array of runs, each of some CCDs. It can be done at any time, al
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 
-from . import add_json_option, add_photometry_option, add_run_files
+from . import add_json_option, add_photometry_option, add_run_files, result_files
 
 HELP = "bring the work list up to date with all results so far"
 
@@ -26,18 +25,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.locks import use_folder
-    from ..core.methods import choose_method, method_file
-    from ..core.settings import input_folder
+    from ..core.methods import method_file
     from ..core.tables import counted, json_text
     from ..worklist.output_folder import check_output, check_there, find_output
     from ..worklist.publish import publish
     from ..worklist.skip_lines import skip_hint
-    from ..worklist.todo_file import TODO_NAME
     from ..worklist.work_list import ccd_name, status_counts, status_lines
 
     use_folder(args.lock_folder)
-    todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
-    method = choose_method(args.photometry).name
+    files = result_files(args)
+    todo, method = files.path, files.method
     path = method_file(todo, method)
     output = Path(args.output) if args.output else find_output(path, method=method)
     if args.output or method:
@@ -54,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     rows = counted(len(published.decision.status), "row")
     print(f"{rows} of the work list, of {counted(published.stars, 'star')}")
     if (published.decision.skipped_by >= 0).any():
-        print(skip_hint(todo.parent, f" --photometry {shlex.quote(method)}" if method else ""))
+        print(skip_hint(files.arguments(output)))
     if published.running:
         print(f"still running: {', '.join(map(ccd_name, published.running))}")
     if published.removed:

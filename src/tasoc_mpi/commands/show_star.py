@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_input, add_output, add_photometry_option
+from . import add_result_files
 
 HELP = "write a page about one star: pixels, light curve, power spectrum, neighbours"
 
@@ -15,9 +15,7 @@ __all__ = ["HELP", "configure", "main"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("starid", type=int, metavar="STARID", help="TIC number of the star")
-    add_input(parser, "the work list")
-    add_output(parser, "that of the last run", Path)
-    add_photometry_option(parser)
+    add_result_files(parser, Path)
     forms = ("html", "png", "pdf")
     parser.add_argument("--format", choices=forms, default=forms[0], help="of the page (default: html)")
 
@@ -26,7 +24,7 @@ def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..report.star_page import show, write_page
 
-    facts = show(args.starid, args.input, args.output, args.photometry).facts
+    facts = show(args.starid, args.input, args.output, args.photometry, args.todo).facts
     path = write_page(facts, facts.run.output, args.format)
     print(f"page: {path}", flush=True)
     return 0

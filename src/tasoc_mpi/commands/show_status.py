@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import add_input, add_json_option, add_output, add_photometry_option
+from . import add_json_option, add_result_files, result_files
+
+if TYPE_CHECKING:
+    from ..worklist.result_files import ResultFiles
 
 HELP = "show how far a work list is, while a run is writing it or afterwards"
 
@@ -16,9 +19,7 @@ __all__ = ["HELP", "configure", "main"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_input(parser, "the work list")
-    add_output(parser, "that of the last run")
-    add_photometry_option(parser)
+    add_result_files(parser)
     stars = "how many slowest stars, errors and skipping stars to show (default: %(default)s)"
     parser.add_argument("--stars", type=int, default=5, metavar="N", help=stars)
     watch = "show it in full screen (line by line where there is no terminal) until the run ends, or Ctrl-C"
@@ -31,8 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the tables once, or watch until the run ends."""
     from ..core.errors import UsageError
-    from ..core.methods import choose_method
-    from ..core.settings import input_folder
     from ..report.status_snapshot import SnapshotReader
     from ..slurm.jobs import active, queue_lines
     from ..worklist.output_folder import check_there
@@ -46,10 +45,10 @@ def main(args: argparse.Namespace) -> int:
     # One that is watched may be made by a run that starts later.
     if args.output and not args.watch:
         check_there(args.output)
-    method = choose_method(args.photometry).name
+    files = result_files(args)
     if args.json:
-        return _print_json(input_folder(args.input), method, args.output)
-    read = SnapshotReader(input_folder(args.input), method, args.output, queue_lines, active).read
+        return _print_json(files)
+    read = SnapshotReader(files, queue_lines, active).read
     if args.watch:
         from ..report.live_status import is_screen, live_view
 
@@ -67,13 +66,12 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_json(folder: Path, method: str, output: str | None) -> int:
+def _print_json(files: ResultFiles) -> int:
     from ..core.tables import json_text
     from ..report.run_status import status_values
     from ..worklist.ccd_status import open_status
-    from ..worklist.todo_file import TODO_NAME
 
-    status = open_status(folder / TODO_NAME, method, output)
+    status = open_status(files)
     decision = status.update()
     print(json_text(status_values(status, decision, status.ccds(decision))), flush=True)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import add_input, add_json_option, add_output, add_photometry_option
+from . import add_json_option, add_result_files, result_files
 
 HELP = "write a page about a run: counts, maps, noise, frames, failures, times, inputs"
 
@@ -14,9 +14,7 @@ __all__ = ["HELP", "configure", "main"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    add_input(parser, "the work list")
-    add_output(parser, "that of the last run", Path)
-    add_photometry_option(parser)
+    add_result_files(parser, Path)
     pages = "also write the pages of the N stars that are noisiest for their magnitude (default: none)"
     parser.add_argument("--pages", type=int, default=0, metavar="N", help=pages)
     add_json_option(parser, "print the numbers of the page as JSON in place of the names of its files")
@@ -25,8 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..core.errors import UsageError
-    from ..core.methods import choose_method
-    from ..core.settings import input_folder
     from ..core.tables import json_text
     from ..report.report_page import write_report, write_star_pages
     from ..report.results import read_run
@@ -35,13 +31,12 @@ def main(args: argparse.Namespace) -> int:
 
     if args.pages < 0:
         raise UsageError(f"--pages {args.pages}: must not be negative")
-    folder, method = input_folder(args.input), choose_method(args.photometry).name
-    run = read_run(folder, args.output, method)
+    files = result_files(args)
+    run = read_run(files.folder, args.output, files.method, todo=args.todo)
     check_there(run.output)
-    options = f" --photometry {method}" if method else ""
-    report = collect_report(run, folder, options)
+    report = collect_report(run, files.folder, files.arguments(run.output))
     if args.pages:
-        write_star_pages(report, folder, args.pages)
+        write_star_pages(report, files.folder, args.pages)
     for path in write_report(report, run.output):
         if not args.json:
             print(f"report: {path}", flush=True)

@@ -150,6 +150,7 @@ def read_run(
     output: str | os.PathLike[str] | None = None,
     method: str = "",
     around: int | None = None,
+    todo: str | os.PathLike[str] | None = None,
 ) -> Run:
     """Read the results of a run; nothing is changed.
 
@@ -165,13 +166,15 @@ def read_run(
         list.
     around : int, optional
         TIC number: only the stars of the CCDs that have this star. Default: all stars.
+    todo : path-like, optional
+        The work list. Default: ``todo.sqlite`` in the input folder.
 
     Raises
     ------
     MissingInput, InputError
         If the work list is not there or cannot be used.
     """
-    path = find_list(Path(folder) / TODO_NAME, method)
+    path = find_list(Path(todo) if todo else Path(folder) / TODO_NAME, method)
     with contextlib.closing(open_todo(path)) as conn:
         try:
             conn.execute("BEGIN")  # all tables are of the same moment

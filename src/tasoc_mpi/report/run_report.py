@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ class RunReport:
     data: dict[str, Any]  #: All numbers, of the types of JSON; None where one is not known
 
 
-def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
+def collect_report(run: Run, folder: Path, arguments: str) -> RunReport:
     """Read everything that a report shows.
 
     Parameters
@@ -64,8 +63,8 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
     run : Run
     folder : Path
         The input folder.
-    options : str, optional
-        Options that a command for a star of this run needs, with a space in front.
+    arguments : str
+        With which another command reads the results of this run.
 
     Raises
     ------
@@ -99,7 +98,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
         "methods": _methods(stars),
         "injected_variables": len(variables),
         "groups": groups,
-        "failures": [_failure(cause, folder, options) for cause in causes[:_CAUSES]],
+        "failures": [_failure(cause, arguments) for cause in causes[:_CAUSES]],
         "causes": len(causes),
         "skipped": {
             "stars": int(np.count_nonzero(skipping >= 0)),
@@ -124,7 +123,7 @@ def collect_report(run: Run, folder: Path, options: str = "") -> RunReport:
         ],
         "runs": records,
         "inputs": list(_inputs(run, folder, ccds)),
-        "show": f"tasoc-mpi show TIC {shlex.quote(str(folder))}{options}",
+        "show": f"tasoc-mpi show TIC {arguments}",
         "pages": star_pages(run.output),
     }
     return RunReport(run, ratio, ccds, cells, points, skipping, series, json_values(data))
@@ -148,14 +147,14 @@ def _groups(run: Run, variables: NDArray[np.int64]) -> tuple[list[dict[str, Any]
     return groups, ratio
 
 
-def _failure(cause: Cause, folder: Path, options: str) -> dict[str, Any]:
+def _failure(cause: Cause, arguments: str) -> dict[str, Any]:
     return {
         "status": cause.status.name,
         "cause": cause.text,
         "count": cause.count,
         "stars": cause.stars,
         "message": cause.message,
-        "command": cause.command(folder, options),
+        "command": cause.command(arguments),
     }
 
 

@@ -19,7 +19,7 @@ __all__ = ["status_tables", "status_values"]
 
 
 def status_tables(
-    status: WorkListStatus, decision: Decision, ccds: Sequence[CCDStatus], stars: int
+    status: WorkListStatus, decision: Decision, ccds: Sequence[CCDStatus], stars: int, arguments: str
 ) -> Iterator[str]:
     """Lines for the user.
 
@@ -31,14 +31,16 @@ def status_tables(
     ccds : sequence of CCDStatus
     stars : int
         How many slowest stars and errors.
+    arguments : str
+        With which another command reads the same results.
     """
     rows = status.worklist.rows
     yield from _ccd_table(ccds, len(np.unique(rows["starid"])))
     lines = [f"light curves: {status.output}"] if decision.listed.any() else []
-    lines += [*_corrections(status.corrections(decision)), *_runs(ccds)]
+    lines += [*_corrections(status.corrections(decision)), *_runs(ccds, arguments)]
     yield from [*lines, ""] if lines else []
     yield from _methods(status, decision)
-    skipped = list(skipped_lines(rows, decision.skipped_by, status.worklist.path.parent, stars))
+    skipped = list(skipped_lines(rows, decision.skipped_by, arguments, stars))
     yield from [*skipped, ""] if skipped else []
     yield from _slowest(status, decision, stars)
     yield from _errors(status, decision, stars)
@@ -95,7 +97,7 @@ def _ccd_table(ccds: Sequence[CCDStatus], stars: int) -> Iterator[str]:
     yield from _table(("CCD", *(names[status] for status in shown), "rows", "stars"), rows)
 
 
-def _runs(ccds: Sequence[CCDStatus]) -> Iterator[str]:
+def _runs(ccds: Sequence[CCDStatus], arguments: str) -> Iterator[str]:
     """The runs that are under way, and the rows that are left where there is none."""
     runners: dict[str, list[str]] = {}
     for one in ccds:
@@ -109,7 +111,7 @@ def _runs(ccds: Sequence[CCDStatus]) -> Iterator[str]:
     if again:
         yield f"{again} rows are to be computed again"
     if left and left < sum(one.rows for one in ccds):
-        yield f"{left} rows are to do where no run is under way (`tasoc-mpi run` continues it)"
+        yield f"{left} rows are to do where no run is under way (`tasoc-mpi run {arguments}` continues it)"
 
 
 def _corrections(counts: dict[int, int]) -> Iterator[str]:

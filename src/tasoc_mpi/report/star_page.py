@@ -84,6 +84,7 @@ def show(
     input_folder: str | os.PathLike[str],
     output_folder: str | os.PathLike[str] | None = None,
     photometry: str | None = None,
+    todo: str | os.PathLike[str] | None = None,
 ) -> StarPage:
     """The page of one star of a run: pixels, light curves, power spectra, neighbours, diagnostics.
 
@@ -97,6 +98,8 @@ def show(
         The folder of the light curves. Default: that of the last run.
     photometry : str, optional
         The method of ``run --photometry``. Default: the methods of the work list.
+    todo : path-like, optional
+        The work list. Default: ``todo.sqlite`` in the input folder.
 
     Returns
     -------
@@ -117,7 +120,7 @@ def show(
     tasoc_mpi.core.errors.MissingInput: x: no such folder; name the one that holds the data
     """
     folder = input_folder_of(input_folder)
-    run = read_run(folder, output_folder, choose_method(photometry).name, around=starid)
+    run = read_run(folder, output_folder, choose_method(photometry).name, starid, todo)
     check_there(run.output)
     return StarPage(collect_star(run, folder, starid))
 

@@ -13,8 +13,8 @@ from typing import Any
 from ..core.errors import InputError, MissingInput
 from ..worklist.ccd_status import CCDStatus, WorkListStatus, open_status
 from ..worklist.last_results import Decision
+from ..worklist.result_files import ResultFiles
 from ..worklist.run_record import records_under_way
-from ..worklist.todo_file import TODO_NAME
 from .run_status import status_tables
 
 __all__ = ["Rate", "Snapshot", "SnapshotReader"]
@@ -59,6 +59,7 @@ class Snapshot:
         default_factory=dict
     )  #: By run; one that only begins has none
     rate: float | None = None  #: Results a second
+    arguments: str = ""  #: Of a command on the same files
 
     @property
     def runs(self) -> list[str]:
@@ -92,7 +93,7 @@ class Snapshot:
         """The same as lines of text, with so many of the slowest stars and errors."""
         if self.status is None or self.decision is None:
             return [*self.jobs, f"no work list in {self.title} yet"]
-        lines = list(status_tables(self.status, self.decision, self.ccds, stars))
+        lines = list(status_tables(self.status, self.decision, self.ccds, stars, self.arguments))
         if self.rate is not None:
             lines.append(f"{self.rate:.3g} rows/s")
         return [*lines, *self.jobs]
@@ -103,12 +104,7 @@ class SnapshotReader:
 
     Parameters
     ----------
-    folder : Path
-        The input folder.
-    method : str
-        Name of the method that computed all stars; '' for the work list's own methods.
-    output : str, optional
-        The output folder. Default: that of the last run.
+    results : ResultFiles
     queue_lines : callable
         Of the folder, and counts by CCD: lines about the jobs of a batch system.
     active : callable
@@ -117,13 +113,11 @@ class SnapshotReader:
 
     def __init__(
         self,
-        folder: Path,
-        method: str,
-        output: str | None,
+        results: ResultFiles,
         queue_lines: Callable[..., Iterator[str]],
         active: Callable[[Path], list[str]],
     ) -> None:
-        self.folder, self.method, self.output = folder, method, output
+        self.results = results
         self._queue_lines, self._active = queue_lines, active
         self._status: WorkListStatus | None = None
         self._rate = Rate()
@@ -136,21 +130,22 @@ class SnapshotReader:
         MissingInput, InputError
             If the work list, and a list of jobs, are not there, or a file is damaged.
         """
-        jobs, to_come = list(self._queue_lines(self.folder)), False
+        results, folder = self.results, self.results.folder
+        jobs, to_come = list(self._queue_lines(folder)), False
         if jobs:
             # Where the queue cannot be asked, its lines say so.
             with contextlib.suppress(InputError, MissingInput):
-                to_come = bool(self._active(self.folder))
-        path = self.folder / TODO_NAME
-        if jobs and not path.exists():
-            return Snapshot(str(self.folder), jobs, to_come)
+                to_come = bool(self._active(folder))
+        if jobs and not results.path.exists():
+            return Snapshot(str(folder), jobs, to_come)
         if self._status is None:
-            self._status = open_status(path, self.method, self.output)
+            self._status = open_status(results)
         status = self._status
         decision = status.update()
         ccds = status.ccds(decision)
         if jobs:
-            jobs = list(self._queue_lines(self.folder, {one.ccd: (one.done, one.rows) for one in ccds}))
+            jobs = list(self._queue_lines(folder, {one.ccd: (one.done, one.rows) for one in ccds}))
         records = records_under_way(status.output, {one.runner for one in ccds if one.runner})
         rate = self._rate.add(status.results, time.monotonic())
-        return Snapshot(str(self.folder), jobs, to_come, status, decision, ccds, records, rate)
+        words = results.arguments(status.output)
+        return Snapshot(str(folder), jobs, to_come, status, decision, ccds, records, rate, words)

@@ -153,12 +153,14 @@ def _quantiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(low), float(median), float(high)
 
 
-def summary_lines(run: Run, variables: Collection[int] = ()) -> list[str]:
+def summary_lines(run: Run, arguments: str, variables: Collection[int] = ()) -> list[str]:
     """The summary of a run as lines of text, at most 110 characters wide.
 
     Parameters
     ----------
     run : Run
+    arguments : str
+        Of a command that reads the same results.
     variables : collection of int, optional
         TIC numbers of injected variables.
 
@@ -183,7 +185,7 @@ def summary_lines(run: Run, variables: Collection[int] = ()) -> list[str]:
             f"longest {1e3 * elapsed.max():.1f} ms, all {elapsed.sum():.1f} s"
         )
     if (stars["status"] == STATUS.SKIPPED).any():
-        lines.append(skip_hint(run.path.parent))
+        lines.append(skip_hint(arguments))
     lines += [
         "1-h noise (and its 16% and 84% quantiles), point to point (ptp) and mask: medians of the OK rows.",
         "Expected: photon, sky and read noise of the same magnitudes and masks, and of",

@@ -15,6 +15,7 @@ from .last_results import Decision
 from .method_list import find_list
 from .old_results import read_old_results
 from .output_folder import find_output
+from .result_files import ResultFiles
 from .result_log import LogReader, Reset, ResultGroup, log_path
 from .work_list import CCD, WorkList, load_worklist
 
@@ -156,23 +157,15 @@ class WorkListStatus:
             self.failures[row] = (when, cause_line(text)[:200])
 
 
-def open_status(todo: Path, method: str = "", output: str | None = None) -> WorkListStatus:
+def open_status(results: ResultFiles) -> WorkListStatus:
     """The results of a work list, or of a method that computed all of its stars.
-
-    Parameters
-    ----------
-    todo : Path
-        The work list.
-    method : str, optional
-        Name of the method. Default: the results of the work list's own methods.
-    output : str, optional
-        The output folder. Default: that of the last run.
 
     Raises
     ------
     MissingInput, InputError
         If the list is not there or cannot be used.
     """
-    path = find_list(todo, method)
+    path = find_list(results.path, results.method)
     worklist = load_worklist(path)
-    return WorkListStatus(worklist, Path(output or find_output(path, worklist.output, method)))
+    output = results.output or find_output(path, worklist.output, results.method)
+    return WorkListStatus(worklist, Path(output))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +37,9 @@ class Cause:
     message: str = ""  #: The message of the first star, whole
     stars: list[int] = field(default_factory=list)  #: TIC numbers of the first ones
 
-    def command(self, folder: Path, options: str = "") -> str:
-        """The command that computes one of them again."""
-        return f"tasoc-mpi run {shlex.quote(str(folder))} --starid {self.stars[0]} --overwrite{options}"
+    def command(self, arguments: str) -> str:
+        """The command that computes one of them again, with the arguments that name the files of the run."""
+        return f"tasoc-mpi run {arguments} --starid {self.stars[0]} --overwrite"
 
     @property
     def line(self) -> str:

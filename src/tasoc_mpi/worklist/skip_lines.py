@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator
-from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -19,22 +17,20 @@ __all__ = ["skip_hint", "skipped_lines", "skipped_values"]
 _NAMED = 3
 
 
-def skip_hint(folder: str | PathLike[str], options: str = "") -> str:
-    """One line where the stars are not named.
+def skip_hint(arguments: str) -> str:
+    """One line where the stars are not named; with the arguments of a command that reads these results.
 
     >>> skip_hint("sector1")
     'SKIPPED: the star is in the mask of a brighter one; `tasoc-mpi status sector1` names it'
     """
-    command = f"tasoc-mpi status {shlex.quote(fspath(folder))}{options}"
-    return f"SKIPPED: the star is in the mask of a brighter one; `{command}` names it"
+    return f"SKIPPED: the star is in the mask of a brighter one; `tasoc-mpi status {arguments}` names it"
 
 
 def skipped_lines(
     rows: NDArray[np.void],
     skipped_by: NDArray[np.int64],
-    folder: str | PathLike[str],
+    arguments: str,
     most: int,
-    options: str = "",
 ) -> Iterator[str]:
     """The stars that skip others, those with the most first, and the command that shows one of them.
 
@@ -46,12 +42,10 @@ def skipped_lines(
         The work list.
     skipped_by : ndarray of int64
         Row of the star that skips each row, -1 for none.
-    folder : path-like
-        The input folder.
+    arguments : str
+        Of a command that reads the same results.
     most : int
         How many stars.
-    options : str, optional
-        Options of the command, with a space in front.
     """
     skipped = np.flatnonzero(skipped_by >= 0)
     if not skipped.size or most < 1:
@@ -73,8 +67,7 @@ def skipped_lines(
         left = {star for star, _ in ranked[most:]}
         stars = counted(len({other for star, other in pairs if star in left}), "star")
         yield f"  and {stars} by {counted(len(left), 'other star')}"
-    shown = f"tasoc-mpi show {ranked[0][0]} {shlex.quote(fspath(folder))}{options}"
-    yield f"  `{shown}` shows the first of these stars"
+    yield f"  `tasoc-mpi show {ranked[0][0]} {arguments}` shows the first of these stars"
 
 
 def skipped_values(rows: NDArray[np.void], skipped_by: NDArray[np.int64]) -> list[dict[str, Any]]:
