@@ -142,7 +142,8 @@ def load_site(name: str | os.PathLike[str]) -> Site:
     if not path.is_file():
         packaged = examples()
         if str(name) not in packaged:
-            raise MissingInput(f"{path}: no such site file; write one (examples: {', '.join(packaged)})")
+            what = "a folder, and no site file" if path.is_dir() else "no such site file"
+            raise MissingInput(f"{path}: {what}; write one (examples: {', '.join(packaged)})")
         path = packaged[str(name)]
     values = _mapping(path, read_yaml(path, _WAY_OUT), "")
     given = values.pop("steps", "")

@@ -209,7 +209,7 @@ def _take_result(pho: Any, task: np.void, job: Job) -> _Star:
     status = STATUS(result.status)
     if status not in ENDS:
         raise InputError(
-            f"TIC {task['starid']}: ended with {status.name}; a method gives OK, WARNING or ERROR"
+            f"TIC {task['starid']}: ended with {status.name}; a method gives OK, WARNING, ERROR or ABORT"
         )
     method = job.method_name or result.method_used or job.method_of(task)
     messages, skips = [str(message) for message in result.errors], _skip_list(result, task)

@@ -137,6 +137,8 @@ def test_no_site_file(tmp_path, capsys):
     assert "give --site FILE (`submit --example NAME` prints one: mpiexec, srun, staged)" in error
     assert cli.main(["submit", str(tmp_path), "--site", "nowhere.yaml"]) == 1
     assert "nowhere.yaml: no such site file" in capsys.readouterr().err
+    assert cli.main(["submit", str(tmp_path), "--site", str(tmp_path)]) == 1
+    assert f"{tmp_path}: a folder, and no site file; write one" in capsys.readouterr().err
 
 
 def test_what_the_scripts_ask_for(tmp_path):
