@@ -41,6 +41,8 @@ def _change(rng: Random, conn: sqlite3.Connection) -> str:
         n for (n,) in conn.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
     ]
     filled = [t for t in tables if conn.execute(f'SELECT 1 FROM "{t}"').fetchone()] or tables
+    if not tables:
+        return "no table is left"
     table = rng.choice(filled)
     columns = [row[1] for row in conn.execute(f'PRAGMA table_info("{table}")')]
     column = rng.choice(columns)
