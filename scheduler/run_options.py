@@ -94,14 +94,6 @@ def repeat_arguments(args: argparse.Namespace, options: RunOptions) -> str:
     return ResultFiles(options.source, args.todo, options.method).arguments(options.output, **more)
 
 
-def _check_whole(args: argparse.Namespace, constraints: Constraints) -> None:
-    """Raise UsageError unless the stars of a run are all of those of some CCDs."""
-    if constraints and not constraints.only_ccds:
-        raise UsageError("--correct needs all light curves of an area: choose CCDs, and no stars")
-    if args.todo:
-        raise UsageError("--correct is for the work list of the input folder; leave --todo out")
-
-
 def _constraints(args: argparse.Namespace) -> Constraints:
     """The filters of a command line."""
     filters: dict[str, Any] = {field.name: getattr(args, field.name, None) for field in fields(Constraints)}
@@ -159,8 +151,8 @@ def run_options(args: argparse.Namespace) -> RunOptions:
     if getattr(args, "json", False) and not args.dry_run:
         raise UsageError("--json is for --dry-run; a run writes summary.json")
     constraints = _constraints(args)
-    if getattr(args, "correct", False):
-        _check_whole(args, constraints)
+    if getattr(args, "correct", False) and constraints and not constraints.only_ccds:
+        raise UsageError("--correct needs all light curves of an area: choose CCDs, and no stars")
     creation_date()  # Raises for all stars at once where the variable for it is wrong.
     method = choose_method(getattr(args, "photometry", None), computes=True).name
     source, output = folders(args, method)

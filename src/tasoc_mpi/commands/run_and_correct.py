@@ -34,13 +34,13 @@ def correct_run(run: argparse.Namespace) -> int:
     if status:
         return status
     ccd = {name: getattr(run, name) for name in ("sector", "camera", "ccd")}
-    folders = {"input": run.input, "output": run.output, "lock_folder": run.lock_folder}
+    folders = {name: getattr(run, name) for name in ("input", "output", "todo", "lock_folder")}
     args = _defaults(cbv.configure)
     vars(args).update(folders, photometry=run.photometry, **ccd)
     if status := cbv.main(args):
         return status
     args = _defaults(correct.configure)
-    names = ("input", "output", "lock_folder", "sector", "camera", "ccd", "batch", "memory_limit")
+    names = ("input", "output", "todo", "lock_folder", "sector", "camera", "ccd", "batch", "memory_limit")
     vars(args).update(
         {name: getattr(run, name) for name in (*names, "verbose", "log_file")}, of_method=run.photometry
     )
