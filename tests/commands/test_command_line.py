@@ -192,7 +192,12 @@ def test_a_log_file_has_times_and_ranks(simulated, tmp_path):
     assert lines
     assert all(re.fullmatch(form, line) for line in lines)
     assert "todo.sqlite" in lines[-1]
-    assert cli.main(["status", str(tmp_path), "--log-file", str(tmp_path / "no" / "log")]) == 1
+    # In a process of its own: only there no other log is open.
+    command = [sys.executable, "-m", "tasoc_mpi.cli", "status", str(tmp_path), "--log-file", "no/log"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("tasoc-mpi status: error: no/log: cannot be written")
 
 
 # --- Completion, and what is asked before a run

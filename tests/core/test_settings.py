@@ -113,6 +113,7 @@ def test_zero_point_is_that_of_the_expected_flux(override):
         ("[todo]\nfaint_limit = 15\n  16\n", r"\[todo\] faint_limit is '15.n16' and not a number"),
         ("[k2p2]\nmin_pixels = 4.5\n", r"\[k2p2\] min_pixels is '4.5' and not an integer from 1 to 1000"),
         ("[k2p2]\nmin_pixels = -4\n", r"\[k2p2\] min_pixels is '-4' and not an integer"),
+        (f"[k2p2]\nmin_pixels = {'9' * 400}\n", r"\[k2p2\] min_pixels is '9+.* and not an integer"),
         ("[k2p2]\nmin_pixels = true\n", r"\[k2p2\] min_pixels is 'true' and not an integer"),
         ("[run]\ntarget_timeout = 0\n", r"\[run\] target_timeout is '0' and not a number from 0.1"),
         ("[todo]\nfaintlimit = 15\n", r"no setting \[todo\] faintlimit \(is it faint_limit\?\)"),

@@ -427,6 +427,7 @@ def test_tess_prf_files_are_used(tmp_path, real):
     ("change", "words"),
     [
         ({"frames": 0}, "--frames 0"),
+        ({"frames": 10**400}, "--frames 10+:"),
         ({"camera": 5}, "--camera 5"),
         ({"ccd": 0}, "--ccd 0"),
         ({"sector": 0}, "--sector 0"),

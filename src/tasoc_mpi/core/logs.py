@@ -107,4 +107,6 @@ def terminal_level() -> int:
 
 def to_file(level: int, text: str) -> None:
     """Write a message, which standard error has already, to the file of ``--log-file`` alone."""
-    logging.getLogger(__name__).log(level, "%s", text, extra=FILE_ONLY)
+    # Without handlers, where the file could not be opened, Python's last resort is standard error.
+    if logging.getLogger().handlers:
+        logging.getLogger(__name__).log(level, "%s", text, extra=FILE_ONLY)

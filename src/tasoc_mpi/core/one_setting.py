@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -74,6 +73,6 @@ class Setting:
             value = type(self.default)(text.replace("_", "x") if text.isascii() else "")
         except ValueError:
             raise ValueError(self.values) from None
-        if not (math.isfinite(value) and self.low <= value <= self.high):
+        if not self.low <= value <= self.high:  # nor is NaN
             raise ValueError(self.values)
         return value
