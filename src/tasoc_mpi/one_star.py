@@ -8,13 +8,15 @@ import os
 import re
 import tempfile
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .core.errors import InputError, MissingInput
+from .core.errors import InputError, MissingInput, UsageError, one_line
 from .core.names import catalog_name, cube_name
 from .core.settings import load_settings, mag2flux
 from .core.status import STATUS
+from .core.whole import known_whole
 from .photometry.base import BasePhotometry
 from .photometry.load_sources import keep_ffi
 from .photometry.measurements import SIDES, edge_flux
@@ -105,7 +107,7 @@ def open_star(
     starid : int, optional
         TIC number of the star in a cut-out, whose header has none.
     sector, cadence : int, optional
-        Where there are several; the cadence in seconds.
+        Where there are several; the cadence in seconds. A file has to be of them.
     version : int, optional
         Of the light curve.
 
@@ -121,7 +123,9 @@ def open_star(
     MissingInput
         If there is no such file, or none of the star.
     InputError
-        If the file cannot be used, or there are several of the star.
+        If the file cannot be used or is of another star, sector or cadence, or there are several of the star.
+    UsageError
+        If `star` is neither a file nor a number, or another argument is no whole number.
     ValueError
         If the method makes no usable light curve.
 
@@ -138,14 +142,11 @@ def open_star(
         ...
     tasoc_mpi.core.errors.MissingInput: tess2018206045859-s0001-0000000025155310-0120-s_tp.fits: no such file
     """
-    cube: tempfile.TemporaryDirectory[str] | None = None
-    if (number := _tic_number(star)) is not None:
-        folder = Path(input_folder or os.environ.get("TESSPHOT_INPUT") or ".")
-        starid, where = _find_star(folder, number, sector, cadence)
-    else:
-        starid, where, cube = _open_file(Path(str(star)), starid or 0)
+    wanted = {"starid": starid, "sector": sector, "cadence": cadence}
+    whole_numbers = {name: known_whole(value, name) for name, value in wanted.items()}
+    found, where, cube = _open(star, input_folder, whole_numbers)
     try:
-        pho = tessphot(photometry, starid, output_folder=output_folder, version=version, **where)
+        pho = tessphot(photometry, found, output_folder=output_folder, version=version, **where)
     except BaseException:
         if cube is not None:
             cube.cleanup()
@@ -159,13 +160,27 @@ def open_star(
     return pho
 
 
+def _open(
+    star: object, folder: str | os.PathLike[str] | None, wanted: Mapping[str, int | None]
+) -> tuple[int, dict[str, Any], tempfile.TemporaryDirectory[str] | None]:
+    """Number of a star, the arguments of `BasePhotometry`, and the folder of a cut-out's cube."""
+    if (number := _tic_number(star)) is not None:
+        if wanted["starid"] not in (None, number):
+            raise UsageError(f"star {number} and starid {wanted['starid']} are two stars; name one")
+        place = Path(folder or os.environ.get("TESSPHOT_INPUT") or ".")
+        return *_find_star(place, number, wanted["sector"], wanted["cadence"]), None
+    if isinstance(star, str | os.PathLike) and os.fspath(star):
+        return _open_file(Path(star), wanted)
+    raise UsageError(f"star {one_line(repr(star))[:60]}: name a target pixel file, a cut-out or a TIC number")
+
+
 def _tic_number(star: object) -> int | None:
     """The TIC number that a user names a star with, also as "TIC 25155310"; None for the name of a file.
 
     >>> _tic_number(25155310), _tic_number("tic 25155310"), _tic_number("25155310.fits")
     (25155310, 25155310, None)
     """
-    if isinstance(star, numbers.Integral):
+    if isinstance(star, numbers.Integral) and not isinstance(star, bool):
         return int(star)
     if not isinstance(star, str) or Path(star).exists():
         return None
@@ -187,7 +202,7 @@ def _warn_of_unknown_stars(pho: BasePhotometry) -> None:
 
 
 def _open_file(
-    path: Path, starid: int
+    path: Path, wanted: Mapping[str, int | None]
 ) -> tuple[int, dict[str, Any], tempfile.TemporaryDirectory[str] | None]:
     """Number of the star in a file, the arguments of `BasePhotometry`, and the folder of a cut-out's cube."""
     if not path.exists():
@@ -198,11 +213,12 @@ def _open_file(
             "folder as input"
         )
     if not _is_cutout(path):
-        starid = read_tpf(path, pixels=False, rows=False, any_name=True).starid
-        return starid, {"input_folder": path, "datasource": "tpf"}, None
+        tpf = read_tpf(path, pixels=False, rows=False, any_name=True)
+        _check_wanted(path, wanted, {"starid": tpf.starid, "sector": tpf.sector, "cadence": tpf.cadence})
+        return tpf.starid, {"input_folder": path, "datasource": "tpf"}, None
     cube = tempfile.TemporaryDirectory(prefix="tasoc-mpi-")
     try:
-        starid, where = _import_cutout(path, Path(cube.name), starid)
+        starid, where = _import_cutout(path, Path(cube.name), wanted)
     except BaseException:
         cube.cleanup()
         raise
@@ -259,7 +275,16 @@ def _find_star(
     return starid, {"input_folder": folder, **ccd}
 
 
-def _import_cutout(path: Path, folder: Path, starid: int) -> tuple[int, dict[str, Any]]:
+def _check_wanted(path: Path, wanted: Mapping[str, int | None], there: Mapping[str, int]) -> None:
+    """Raise InputError where a file is of another star, sector or cadence than was asked for."""
+    for name, value in there.items():
+        if wanted[name] not in (None, value):
+            raise InputError(
+                f"{path}: its {name} is {value}, not {wanted[name]}; leave {name} out, or name another file"
+            )
+
+
+def _import_cutout(path: Path, folder: Path, wanted: Mapping[str, int | None]) -> tuple[int, dict[str, Any]]:
     """Make the cube of a cut-out in a folder; number of its star, and the arguments of `BasePhotometry`."""
     # Workers do not need them.
     from .core.compiled import compile_first
@@ -269,6 +294,9 @@ def _import_cutout(path: Path, folder: Path, starid: int) -> tuple[int, dict[str
     compile_first("prepare")
     cube = open_cube(import_file(folder, path, PrepareOptions()).path)
     where = {name: int(cube.attributes[name.upper()]) for name in ("sector", "camera", "ccd")}
+    there = {"sector": where["sector"], "cadence": int(cube.attributes["CADENCE"])}
+    _check_wanted(path, wanted, there)
+    starid = wanted["starid"] or 0
     catalog = _cutout_catalog(path, cube, starid, where)
     if not starid and catalog.only_targets:
         starid = int(catalog.stars["starid"][0])

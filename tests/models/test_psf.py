@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prf_folder import LOWER, RIGHT, UPPER, write_prf, write_prf_folder
 from scipy.optimize import least_squares
 
-from tasoc_mpi.core.errors import InputError, MissingInput
+from tasoc_mpi.core.errors import InputError, MissingInput, UsageError
 from tasoc_mpi.kernels.prf_table import add_table_stars
 from tasoc_mpi.models import psf as module
 from tasoc_mpi.models.effective_prf import start_prf
@@ -360,3 +360,30 @@ def test_effective_response_is_taken_where_it_is_there(tmp_path):
             np.testing.assert_allclose(found[:, 1 + axis], change, atol=1e-4 * abs(change).max())
             assert abs(change).max(axis=(1, 2)).min() > 0.01
         assert not one.design_matrix([np.nan, 400.0], [3.0, 3.0], time, derivatives=True).any()
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"sector": "x"}, "sector 'x': a whole number"),
+        ({"camera": 1.5}, "camera 1.5: a whole number"),
+        ({"stamp": None}, "stamp None: .row_min, row_max"),
+        ({"stamp": (1, 2, 3)}, "stamp .1, 2, 3.: .row_min, row_max"),
+        ({"stamp": (10.5, 20, 60, 70)}, "stamp: 10.5: a whole number"),
+        ({"stamp": (np.nan, 20, 60, 70)}, "stamp: nan: a whole number"),
+    ],
+)
+def test_impossible_arguments_are_named(changed, reason):
+    with pytest.raises(UsageError, match=reason):
+        PSF(**{"sector": 1, "camera": 1, "ccd": 1, "stamp": STAMP, **changed})
+
+
+@pytest.mark.parametrize("radius", [-1.0, np.nan])
+def test_no_star_is_cut_off_by_an_unknown_radius(radius):
+    with pytest.raises(UsageError, match="cutoff_radius"):
+        PSF(1, 1, 1, STAMP).integrate_to_image([[5.0, 5.0, 1.0]], radius)
+
+
+def test_a_plot_has_two_axes():
+    with pytest.raises(UsageError, match="two matplotlib Axes"):
+        PSF(1, 1, 1, STAMP).plot("axes")

@@ -252,3 +252,31 @@ def test_a_number_that_no_star_or_sector_has(tmp_path, cards):
     path = write_tpf(tmp_path / "star.fits", 7, (900, 900), cards=cards)
     with pytest.raises(InputError, match=r"star\.fits: cannot be read as a target pixel file \(TIC"):
         tasoc_mpi.open_star(path)
+
+
+@pytest.mark.parametrize("star", [None, "", 3.5, True, [], float("nan")])
+def test_what_is_neither_a_file_nor_a_number_is_no_star(star):
+    with pytest.raises(UsageError, match="name a target pixel file, a cut-out or a TIC number"):
+        tasoc_mpi.open_star(star)
+
+
+@pytest.mark.parametrize("name", ["starid", "sector", "cadence"])
+def test_a_file_has_to_be_of_the_star_that_is_named(tpf, pho, name):
+    value = getattr(pho, name)
+    with pytest.raises(InputError, match=f"its {name} is {value}, not 7; leave {name} out"):
+        tasoc_mpi.open_star(tpf, **{name: 7})
+    with pytest.raises(UsageError, match=rf"{name} 1\.5: a whole number is needed"):
+        tasoc_mpi.open_star(tpf, **{name: 1.5})
+    with tasoc_mpi.open_star(tpf, **{name: np.float64(value)}) as same:
+        assert same.starid == pho.starid
+
+
+def test_two_stars_are_not_one(simulated, pho):
+    with pytest.raises(UsageError, match="are two stars"):
+        tasoc_mpi.open_star(pho.starid, input_folder=simulated.folder, starid=7)
+
+
+def test_pictures_need_axes(pho):
+    for draw in (pho.plot_lightcurve, pho.plot_stamp):
+        with pytest.raises(UsageError, match="matplotlib Axes are needed, not Figure"):
+            draw(Figure())

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
 from todo_rows import load_todo
@@ -156,10 +157,35 @@ def test_sum_of_a_mask_is_the_sum_of_its_pixels(pho):
     np.testing.assert_allclose(sums.row, (light * rows[mask][:, None]).sum(axis=0) / light.sum(axis=0))
 
 
-@pytest.mark.parametrize("mask", [np.zeros((15, 15), bool), np.ones((3, 3), bool)])
+@pytest.mark.parametrize(
+    "mask",
+    [np.zeros((15, 15), bool), np.ones((3, 3), bool), np.full((15, 15), 0.5), np.ones((15, 15), int), None],
+)
 def test_impossible_masks(pho, mask):
-    with pytest.raises(ValueError, match="mask"):
+    """Weights are no mask."""
+    with pytest.raises(ValueError, match=r"mask: an array of bool of shape \(15, 15\)|the mask has no pixel"):
         pho.sum_mask(mask)
+
+
+@pytest.mark.parametrize("pixels", [1.5, np.nan, "a", True, [1]])
+@pytest.mark.parametrize("name", ["up", "left", "width", "height"])
+def test_stamps_have_whole_pixels(pho, name, pixels):
+    before = pho.stamp
+    with pytest.raises(UsageError, match=f"{name} .*: a whole number is needed"):
+        pho.resize_stamp(**{name: pixels})
+    assert pho.stamp == before
+
+
+@pytest.mark.parametrize("frame", [48, -49, 1.5, np.nan, "a"])
+def test_frames_that_are_not_there(pho, frame):
+    with pytest.raises(UsageError, match="frame"):
+        pho.design_matrix([[1.0, 2.0]], frame)
+
+
+@pytest.mark.parametrize("time", [np.nan, None, "a", [1326.0]])
+def test_a_catalog_is_of_one_known_time(pho, time):
+    with pytest.raises(UsageError, match="one known time is needed"):
+        pho.catalog_attime(time)
 
 
 def test_default_stamp_is_around_the_star(pho):
@@ -375,6 +401,7 @@ def test_a_method_has_to_say_how_it_ended(simulated, stars, tmp_path, answer):
         ("flux", np.ones((48, 2)), "column flux of the light curve"),
         ("flux", np.full(48, "a"), "column flux of the light curve"),
         ("flux", np.full(48, 1j), "column flux of the light curve"),
+        ("flux", u.Quantity(np.ones(48), "mJy"), "column flux of the light curve: its unit is mJy, not elec"),
         ("pos_centroid", np.ones(48), "column pos_centroid of the light curve"),
     ],
 )
@@ -392,6 +419,30 @@ def test_what_a_method_leaves_is_checked(simulated, stars, tmp_path, name, value
         with pytest.raises(ValueError, match=reason):
             pho.photometry()
         assert pho.status is STATUS.ERROR
+
+
+def test_a_column_that_was_removed_is_named(simulated, stars, tmp_path):
+    class Less(Box):
+        def do_photometry(self):
+            status = super().do_photometry()
+            self.lightcurve.remove_column("flux_err")
+            return status
+
+    with (
+        Less(stars[0], simulated.folder, tmp_path, **WHERE) as pho,
+        pytest.raises(UsageError, match="column flux_err of the light curve is missing"),
+    ):
+        pho.photometry()
+
+
+def test_a_report_is_text_and_numbers(simulated, stars, tmp_path):
+    with Box(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        pho.report_details(error=ValueError("no star"), skip_targets=np.array([5, 7]))
+        assert (pho.result.errors, pho.result.skip_targets) == (["no star"], [5, 7])
+        assert "no star" in pho._repr_html_()
+        for wrong in (5, "57", [5.5], ["a"]):
+            with pytest.raises(UsageError, match="skip_targets"):
+                pho.report_details(skip_targets=wrong)
 
 
 def test_masked_fluxes_are_unknown(simulated, stars, tmp_path):
@@ -671,7 +722,7 @@ def test_unknown_method(simulated, stars, tmp_path):
 # --- Bad input ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("datasource", ["", "FFI", "tpf:", "tpf:abc", "tpf:1:2", "cube"])
+@pytest.mark.parametrize("datasource", ["", None, "FFI", "tpf:", "tpf:abc", "tpf:1:2", "cube"])
 def test_unknown_datasource(simulated, stars, datasource):
     with pytest.raises(ValueError, match="datasource"):
         Box(stars[0], simulated.folder, "unused", datasource, **WHERE)
@@ -681,6 +732,31 @@ def test_unknown_datasource(simulated, stars, datasource):
 def test_full_frame_images_need_their_ccd(simulated, stars, missing):
     with pytest.raises(ValueError, match="needs the sector, the camera and the ccd"):
         Box(stars[0], simulated.folder, "unused", **{**WHERE, missing: None})
+
+
+@pytest.mark.parametrize("name", ["starid", "sector", "camera", "ccd", "version"])
+@pytest.mark.parametrize("value", [1.5, "one", np.nan, [1]])
+def test_numbers_of_a_star_are_whole(simulated, stars, name, value):
+    with pytest.raises(UsageError, match=f"{name} .*: a whole number is needed"):
+        Box(
+            **{
+                "starid": stars[0],
+                "input_folder": simulated.folder,
+                "output_folder": "unused",
+                **WHERE,
+                name: value,
+            }
+        )
+
+
+@pytest.mark.parametrize("version", [-1, 100])
+def test_versions_have_two_digits(simulated, stars, version, tmp_path):
+    with pytest.raises(UsageError, match="from 0 to 99"):
+        Box(stars[0], simulated.folder, tmp_path, **WHERE, version=version)
+    with Box(stars[0], simulated.folder, tmp_path, **WHERE) as pho:
+        pho.photometry()
+        with pytest.raises(UsageError, match="from 0 to 99"):
+            pho.save_lightcurve(version=version)
 
 
 def test_unknown_cache(simulated, stars):

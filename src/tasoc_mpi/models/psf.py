@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, UsageError, one_line
 from ..core.logs import rank_name
 from ..core.names import prf_name
+from ..core.whole import whole
 from ..kernels.newton_psf import draw_with_slopes
 from ..kernels.prf_table import add_table_stars, draw_table_star
 from ..products.prf_file import EffectivePRF, read_prf, spline_table
@@ -79,17 +80,22 @@ class PSF:
         prf_folder: str | os.PathLike[str] | None = None,
         input_folder: str | os.PathLike[str] | None = None,
     ) -> None:
+        sector, camera, ccd = whole(sector, "sector"), whole(camera, "camera"), whole(ccd, "ccd")
         if camera not in (1, 2, 3, 4) or ccd not in (1, 2, 3, 4) or sector < 1:
             raise InputError(
                 f"sector {sector}, camera {camera}, CCD {ccd}: there is no such CCD (1 to 4 each)"
             )
-        row_min, row_max, col_min, col_max = stamp
+        if np.size(stamp) != 4:
+            raise UsageError(
+                f"stamp {one_line(repr(stamp))[:60]}: (row_min, row_max, col_min, col_max) are needed"
+            )
+        row_min, row_max, col_min, col_max = (whole(edge, "stamp:") for edge in stamp)
         if row_max <= row_min or col_max <= col_min:
             raise InputError(
                 f"stamp {tuple(stamp)}: no pixels in (row_min, row_max, col_min, col_max), half open"
             )
-        self.sector, self.camera, self.ccd = int(sector), int(camera), int(ccd)
-        self.stamp = (int(row_min), int(row_max), int(col_min), int(col_max))
+        self.sector, self.camera, self.ccd = sector, camera, ccd
+        self.stamp = (row_min, row_max, col_min, col_max)
         self.shape = (self.stamp[1] - self.stamp[0], self.stamp[3] - self.stamp[2])
         self.ref_row = (row_min + row_max - 1) / 2.0
         self.ref_column = (col_min + col_max - 1) / 2.0
@@ -150,7 +156,7 @@ class PSF:
         Raises
         ------
         ValueError
-            If `params` has another shape.
+            If `params` has another shape, or the radius is negative or unknown.
         """
         stars = np.asarray(params, dtype="f8")
         if stars.size == 0:
@@ -161,6 +167,8 @@ class PSF:
         image = np.zeros(self.shape)
         rows, columns, fluxes = np.ascontiguousarray(stars.T)
         cutoff = float(SIZE) if cutoff_radius is None else float(cutoff_radius)
+        if not cutoff >= 0:
+            raise UsageError(f"cutoff_radius {cutoff:g}: a number of pixels from 0 on is needed, or None")
         add_table_stars(image, self.table, SAMPLES, rows, columns, fluxes, cutoff)
         return image
 
@@ -232,6 +240,8 @@ class PSF:
 
         if ax is None:
             ax = Figure(figsize=(10, 4.5), layout="constrained").subplots(1, 2)
+        elif np.size(ax) != 2:
+            raise UsageError(f"ax: two matplotlib Axes are needed, not {type(ax).__name__}; or leave it out")
         pixels = SIZE // SAMPLES
         star, position = np.zeros((pixels, pixels)), np.array([float(pixels // 2)])
         add_table_stars(star, self.table, SAMPLES, position, position, np.ones(1), float(SIZE))

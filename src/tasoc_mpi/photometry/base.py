@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import UsageError
+from ..core.errors import UsageError, one_line
 from ..core.methods import method_name
 from ..core.quality import TESSQualityFlags
 from ..core.status import STATUS
+from ..core.whole import whole
 from ..products.extra_hdu import ExtraHDU
 from ..products.lightcurve import LightCurve, Writer
 from ..products.lightcurve_file import write_lightcurve
@@ -56,7 +57,7 @@ class BasePhotometry(ShownStar):
         ``'basic'`` keeps the source of a CCD and the pixels of the current stamp in memory;
         ``'none'`` reads everything when it is asked for; ``'full'`` holds the whole CCD in memory.
     version : int
-        Version of the light curves, in their headers and file names.
+        Version of the light curves, in their headers and file names, 0 to 99.
 
     Attributes
     ----------
@@ -133,7 +134,7 @@ class BasePhotometry(ShownStar):
         self.output_folder = os.fspath(output_folder)
         self.datasource = datasource
         self.plot = bool(plot)
-        self.version = int(version)
+        self.version = whole(version, "version", 0, 99)
         self.logger = _logger(f"tasoc_mpi.photometry.{type(self).__name__}")
         self.method = method_name(type(self).__name__)
 
@@ -263,21 +264,32 @@ class BasePhotometry(ShownStar):
             if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != shape:
                 raise ValueError(f"{name}: an array of bool of shape {shape} is needed")
 
-    def report_details(self, error: str | None = None, skip_targets: list[int] | None = None) -> None:
+    def report_details(
+        self, error: str | Exception | None = None, skip_targets: Iterable[int] | None = None
+    ) -> None:
         """Add to the report that goes to the scheduler.
 
         Parameters
         ----------
-        error : str, optional
+        error : str or exception, optional
             A message for the diagnostics.
         skip_targets : list of int, optional
             Stars that need no light curve of their own; of no effect for a class whose `skips_neighbours`
             is False.
+
+        Raises
+        ------
+        UsageError
+            If the stars are no numbers.
         """
         if error is not None:
-            self.result.errors.append(error)
+            self.result.errors.append(error if isinstance(error, str) else one_line(error))
         if skip_targets is not None:
-            self.result.skip_targets = [int(starid) for starid in skip_targets]
+            if isinstance(skip_targets, str) or not isinstance(skip_targets, Iterable):
+                raise UsageError(
+                    f"skip_targets {one_line(repr(skip_targets))}: a list of TIC numbers is needed"
+                )
+            self.result.skip_targets = [whole(starid, "skip_targets: TIC") for starid in skip_targets]
 
     def add_hdu(
         self,
@@ -343,7 +355,7 @@ class BasePhotometry(ShownStar):
         """
         self._check_saving()
         folder = self.output_folder if output_folder is None else os.fspath(output_folder)
-        file = self._lightcurve_file(self.version if version is None else int(version))
+        file = self._lightcurve_file(self.version if version is None else whole(version, "version", 0, 99))
         self.result.lightcurve = write_lightcurve(folder, file, self.lightcurve_writer)
         return os.path.join(folder, self.result.lightcurve)
 
@@ -384,4 +396,4 @@ class BasePhotometry(ShownStar):
             reason = "has another stamp than at its photometry; call photometry() again"
         else:
             return
-        raise UsageError(f"TIC {self.starid}: {reason}")
+        raise UsageError(f"{self.star_name}: {reason}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import UsageError
 from ..core.quality import CorrectorQualityFlags, PixelQualityFlags
 from ..kernels.sums import flagged_frames
 from ..products.lightcurve import COLUMNS, FLUX_UNIT
@@ -21,6 +22,8 @@ __all__ = ["Columns", "check_columns", "corrector_flags", "star_columns"]
 
 #: Units of the table, by those of the file.
 _UNITS = {"d": "d", FLUX_UNIT: "electron / s", "pixel": "pix"}
+#: By the names of the columns.
+_TABLE_UNITS = {c.attribute: _UNITS.get(c.unit) for c in COLUMNS}
 #: The attributes of a light curve with their last part; the others exist in the file alone.
 _PARTS = {c.attribute: c.part for c in COLUMNS if c.attribute not in ("", "corrector_quality")}
 
@@ -59,7 +62,7 @@ class Columns:
         if self._table is None:
             from astropy.table import Table
 
-            units = {c.attribute: _UNITS[c.unit] for c in COLUMNS if c.attribute in self._arrays and c.unit}
+            units = {name: _TABLE_UNITS.get(name) for name in self._arrays}
             self._table = Table(self._arrays, copy=False, units=units)
         return self._table
 
@@ -68,11 +71,20 @@ class Columns:
         """The columns as they are now, filled through the table or by `fill`."""
         if self._table is None:
             return self._arrays
-        return {name: _plain(self._table[name]) for name in self._arrays}
+        return {name: _plain(self._table, name) for name in self._arrays}
 
 
-def _plain(column: Any) -> NDArray[Any]:
+def _plain(table: Table, name: str) -> NDArray[Any]:
     """A column of a table without its mask: masked numbers are unknown, masked integers 0."""
+    if name not in table.colnames:
+        raise UsageError(f"column {name} of the light curve is missing; leave those there that it has")
+    column = table[name]
+    # A quantity that a method has put there has a unit of its own.
+    unit, wanted = getattr(column, "unit", None), _TABLE_UNITS[name]
+    if unit is not None and unit != wanted:
+        raise UsageError(
+            f"column {name} of the light curve: its unit is {unit}, not {wanted or 'none'}; convert it"
+        )
     if hasattr(column, "filled"):
         column = column.filled(np.nan if column.dtype.kind == "f" else 0)
     return np.asarray(column)

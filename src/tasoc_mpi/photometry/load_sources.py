@@ -15,6 +15,7 @@ from typing import Any
 from ..core.errors import InputError, MissingInput, UsageError
 from ..core.input_files import modification_time
 from ..core.names import catalog_name, cube_name
+from ..core.whole import known_whole, whole
 from ..products.cube import Cube, open_cube
 from ..products.star_catalog import StarCatalog, catalog_from_tpf, open_catalog
 from ..products.tpf import TPF, read_tpf, tpf_place
@@ -307,8 +308,10 @@ def load_source(
     if datasource == "ffi":
         if sector is None or camera is None or ccd is None:
             raise UsageError(f"TIC {starid}: datasource 'ffi' needs the sector, the camera and the ccd")
-        return load_ffi(folder, int(sector), int(camera), int(ccd), cache)
-    kind, _, owner = datasource.partition(":")
-    if kind != "tpf" or (owner and not owner.isdecimal()) or datasource.endswith(":"):
+        ccd_of = (whole(sector, "sector"), whole(camera, "camera"), whole(ccd, "ccd"))
+        return load_ffi(folder, *ccd_of, cache)
+    kind, _, owner = str(datasource).partition(":")
+    if kind != "tpf" or (owner and not owner.isdecimal()) or str(datasource).endswith(":"):
         raise UsageError(f"TIC {starid}: datasource {datasource!r}: ffi, tpf or tpf:STARID")
+    sector, cadence = known_whole(sector, "sector"), known_whole(cadence, "cadence")
     return load_tpf(Path(folder), int(owner or starid), sector, cadence, cache)

@@ -224,6 +224,9 @@ class ShownStar(StampStars):
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """The given axes, or those of a new figure that notebooks show."""
     if ax is not None:
+        if not hasattr(ax, "imshow"):
+            words = f"ax: matplotlib Axes are needed, not {type(ax).__name__}; leave it out for a new figure"
+            raise UsageError(words)
         return ax
     try:
         import matplotlib.pyplot as plt

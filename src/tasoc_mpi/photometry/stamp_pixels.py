@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, UsageError
+from ..core.whole import known_whole, whole
 from ..products.ffi import SCIENCE_COLUMNS, SCIENCE_ROWS
 from .measurements import SIDES, MaskSums
 from .sources import Source
@@ -113,14 +114,19 @@ class StampPixels:
         ------
         InputError
             If nothing would be left of the stamp.
+        UsageError
+            If a number is no whole one.
         """
+        down, up, left, right = (
+            whole(n or 0, name) for n, name in ((down, "down"), (up, "up"), (left, "left"), (right, "right"))
+        )
         row_min, row_max, col_min, col_max = self._stamp
-        row_min, row_max = row_min - (down or 0), row_max + (up or 0)
-        col_min, col_max = col_min - (left or 0), col_max + (right or 0)
-        if height is not None:
+        row_min, row_max = row_min - down, row_max + up
+        col_min, col_max = col_min - left, col_max + right
+        if (height := known_whole(height, "height")) is not None:
             row_min = round(self.target_pos_row) - height // 2
             row_max = row_min + height
-        if width is not None:
+        if (width := known_whole(width, "width")) is not None:
             col_min = round(self.target_pos_column) - width // 2
             col_max = col_min + width
         stamp = clipped((row_min, row_max, col_min, col_max), self._limits)
@@ -243,12 +249,19 @@ class StampPixels:
         Raises
         ------
         ValueError
-            If the mask is empty or has another shape than the stamp.
+            If the mask is empty, no array of bool or of another shape than the stamp.
         """
         row_min, row_max, col_min, col_max = self._stamp
+        shape = (row_max - row_min, col_max - col_min)
+        # Weights would be taken for a mask.
+        if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != shape:
+            kind = f"{getattr(mask, 'dtype', type(mask).__name__)} of shape {np.shape(mask)}"
+            raise UsageError(
+                f"TIC {self.starid}: mask: an array of bool of shape {shape} is needed, not {kind}"
+            )
+        if not mask.any():
+            raise UsageError(f"TIC {self.starid}: the mask has no pixel")
         rows, columns = mask.nonzero()
-        if mask.shape != (row_max - row_min, col_max - col_min) or not len(rows):
-            raise ValueError(f"TIC {self.starid}: mask of shape {mask.shape} with {int(mask.sum())} pixels")
         row, column = self._source.origin
         rows += row_min - row
         columns += col_min - column

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import configparser
+import math
+import numbers
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.errors import UsageError
 from ..core.quality import TESSQualityFlags
 from ..core.settings import load_settings
+from ..core.whole import whole
 from .columns import star_columns
 from .load_sources import load_source
 from .sources import STAMP_STAR_DTYPE
@@ -50,12 +54,13 @@ class StampStars(StampPixels):
         cache: str,
     ) -> None:
         self.input_folder = os.fspath(input_folder)
-        source = load_source(self.input_folder, int(starid), datasource, *where, cache)
-        i = source.index(int(starid))
+        starid = whole(starid, "starid")
+        source = load_source(self.input_folder, starid, datasource, *where, cache)
+        i = source.index(starid)
         star = source.catalog.stars[i]
         self.target: dict[str, Any] = dict(zip(star.dtype.names, star.item(), strict=True))
         column, row = source.star_positions[i].tolist()
-        super().__init__(source, int(starid), row, column, cache)
+        super().__init__(source, starid, row, column, cache)
         self.sector, self.camera, self.ccd = source.sector, source.camera, source.ccd
         self.cadence, self.header = source.cadence, source.header
         self.data_rel, self.n_readout = (int(source.facts[key] or 0) for key in ("DATA_REL", "NREADOUT"))
@@ -117,10 +122,12 @@ class StampStars(StampPixels):
         Raises
         ------
         ValueError
-            If the time is more than one time step outside of the series.
+            If the time is not known or more than one time step outside of the series.
         """
         table = self.catalog
         positions = np.stack([table["column"], table["row"]], axis=-1)
+        if not isinstance(time, numbers.Real) or not math.isfinite(time):
+            raise UsageError(f"time {time!r}: one known time is needed, BJD - 2457000 in days")
         change = self.MovementKernel.interpolate(float(time), positions)
         for k, name in enumerate(("column", "row")):
             table[name] += change[:, k]
@@ -190,12 +197,14 @@ class StampStars(StampPixels):
         Raises
         ------
         ValueError
-            If `positions` has another shape.
+            If `positions` has another shape, or there is no such frame.
         """
         places = np.asarray(positions, dtype="f8")
         if places.ndim != 2 or places.shape[1] != 2:
             raise ValueError(f"positions of shape {places.shape}: (column, row) of each star are needed")
         time, quality = self._columns.arrays["time"], self._columns.arrays["quality"]
+        if frame is not None and not -len(time) <= (frame := whole(frame, "frame")) < len(time):
+            raise UsageError(f"frame {frame}: there are {len(time)} frames, counted from 0")
         when = time[TESSQualityFlags.filter(quality)] if frame is None else time[frame]
         row_min, _, col_min, _ = self._stamp
         rows, columns = places[:, 1] - row_min, places[:, 0] - col_min

@@ -15,6 +15,7 @@ from ..core.atomic import write_whole
 from ..core.errors import InputError, UsageError
 from ..core.methods import choose_method
 from ..core.settings import input_folder as input_folder_of
+from ..core.whole import whole
 from ..worklist.output_folder import check_there
 from .figures import new_figure
 from .html_page import number, page_file, page_template
@@ -119,7 +120,7 @@ def show(
     Traceback (most recent call last):
     tasoc_mpi.core.errors.MissingInput: x: no such folder; name the one that holds the data
     """
-    folder = input_folder_of(input_folder)
+    starid, folder = whole(starid, "starid"), input_folder_of(input_folder)
     run = read_run(folder, output_folder, choose_method(photometry).name, starid, todo)
     check_there(run.output)
     return StarPage(collect_star(run, folder, starid))
