@@ -4,7 +4,9 @@ import io
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
+from astropy.table import Table
 
 from tasoc_mpi.core.errors import UsageError
 from tasoc_mpi.products.extra_hdu import ExtraHDU, check_card
@@ -77,6 +79,13 @@ def test_tables_without_rows():
         ("MAP", np.zeros(2, [("x", "f8")]), {}, {"y": "s"}, "units of 'y'"),
         ("MAP", np.ones((2, 2)), {"NAXIS1": (3, "")}, {}, "sets it itself"),
         ("MAP", np.ones((2, 2)), {"KEY": 3}, {}, "value, comment"),
+        ("MAP", np.ones((2, 2)), {"BUNIT": ("Jy", "")}, {}, "give it as units="),
+        ("MAP", np.ones((2, 2)), "KEY", {}, "header: a dict is needed, not str"),
+        ("MAP", np.ones((2, 2)), {}, "Jy", "units: a dict is needed, not str"),
+        ("MAP", np.ones((2, 2)), {}, {"": 5}, "unit 5: a text is needed"),
+        ("MAP", np.ones((2, 2)), {}, {"": "\u00c5"}, "printable ASCII"),
+        ("MAP", np.zeros(2, [("x", "f8"), ("X", "f8")]), {}, {}, "two fields 'X'"),
+        ("MAP", np.ma.masked_equal([[1, 2], [3, 4]], 2), {}, {}, "masked int64; fill them"),
     ],
 )
 def test_refused(name, data, header, units, reason):
@@ -91,6 +100,13 @@ def test_refused(name, data, header, units, reason):
         ("A B", (1, "")),
         (7, (1, "")),
         ("END", (1, "")),
+        ("TSCAL1", (2.0, "")),
+        ("TZERO12", (2.0, "")),
+        ("TNULL1", (2, "")),
+        ("THEAP", (2, "")),
+        ("ZIMAGE", (True, "")),
+        ("EPOCH", (2000.0, "")),
+        ("KEY", ("'" * 35, "")),
         ("KEY", (1j, "")),
         ("KEY", ([1], "")),
         ("KEY", ("a\nb", "")),
@@ -103,3 +119,29 @@ def test_refused(name, data, header, units, reason):
 def test_cards_that_are_refused(keyword, entry):
     with pytest.raises(UsageError, match="header card"):
         check_card(keyword, entry)
+
+
+def test_masked_pixels_are_unknown():
+    image = np.ma.masked_equal(np.array([[1.0, 2.0], [3.0, 4.0]]), 2.0)
+    np.testing.assert_array_equal(read(ExtraHDU("MAP", image, {}, {})).data, [[1.0, np.nan], [3.0, 4.0]])
+    table = np.ma.array(np.array([(1, 2.0), (3, 4.0)], [("a", "i4"), ("b", "f4")]), mask=[(0, 1), (0, 0)])
+    found = read(ExtraHDU("MAP", table, {}, {})).data
+    np.testing.assert_array_equal(found["a"], [1, 3])
+    np.testing.assert_array_equal(found["b"], [np.nan, 4.0])
+
+
+def test_units_of_astropy_are_kept():
+    assert read(ExtraHDU("MAP", np.ones((2, 2)) * u.Jy, {}, {})).header["BUNIT"] == "Jy"
+    assert read(ExtraHDU("MAP", np.ones((2, 2)), {}, {"": u.ct / u.s})).header["BUNIT"] == "count s-1"
+    table = Table({"a": [1, 2], "b": [1.0, 2.0] * u.day})
+    columns = read(ExtraHDU("MAP", table, {}, {"a": "pixel"})).columns
+    assert columns.units == ["pixel", "d"]
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u2", "u4", "f2", ">u2"])
+def test_numbers_of_a_table_that_fits_does_not_have(dtype):
+    table = np.zeros(2, [("a", dtype), ("b", dtype, (3,))])
+    table["a"], table["b"] = [1, 100], 7
+    found = read(ExtraHDU("MAP", table, {}, {})).data
+    np.testing.assert_array_equal(found["a"], [1, 100])
+    np.testing.assert_array_equal(found["b"], np.full((2, 3), 7))

@@ -306,12 +306,13 @@ class BasePhotometry(ShownStar):
             EXTNAME: capital letters, digits and underscores.
         data : ndarray
             Numbers or bool of shape (..., R, C) become an image, a structured array of shape (N,) a table
-            whose fields are numbers or arrays of numbers. It is copied. An image of the shape of the stamp
-            gets the world coordinates of the stamp.
+            whose fields are numbers or arrays of numbers. It is copied, masked numbers as NaN. An image of
+            the shape of the stamp gets the world coordinates of the stamp.
         header : mapping, optional
             Further cards: keyword to (value, comment).
         units : mapping, optional
-            Units of the fields of a table by their names; of an image its BUNIT by the name ''.
+            Units of the fields of a table by their names; of an image its BUNIT by the name ''. Those of the
+            FITS standard: e-/s are ``ct/s`` there. A Quantity and a Table of astropy have their own.
 
         Raises
         ------
@@ -323,7 +324,7 @@ class BasePhotometry(ShownStar):
         In `do_photometry`:
 
         >>> def keep(pho, residual):
-        ...     pho.add_hdu("RESIDUAL", residual, {"NPIX": (residual.size, "pixels")}, {"": "e-/s"})
+        ...     pho.add_hdu("RESIDUAL", residual, {"NPIX": (residual.size, "pixels")}, {"": "ct/s"})
         """
         hdu = ExtraHDU(name, data, header or {}, units or {})
         self.additional_hdus[hdu.name] = hdu

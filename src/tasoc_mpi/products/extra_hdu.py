@@ -32,10 +32,15 @@ _OWN_NAMES = ("PRIMARY", "LIGHTCURVE", "SUMIMAGE", "APERTURE")
 #: Cards that describe the structure of the file.
 _STRUCTURE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|NEXTEND|EXTNAME|EXTVER|PCOUNT|GCOUNT|TFIELDS|T(TYPE|FORM|DIM|UNIT)\d+"
-    r"|CHECKSUM|DATASUM|END|COMMENT|HISTORY|CONTINUE|INHERIT|ORIGIN|DATE|CREATOR|NSETTING|SET\d+|BSCALE|BZERO|BLANK"
+    r"|CHECKSUM|DATASUM|END|T(SCAL|ZERO|NULL)\d+|THEAP|GROUPS|BLOCKED|EPOCH|Z(IMAGE|TABLE|CMPTYPE|BITPIX|NAXIS\d*)"
+    r"|COMMENT|HISTORY|CONTINUE|INHERIT|ORIGIN|DATE|CREATOR|NSETTING|SET\d+|BSCALE|BZERO|BLANK"
 )
 #: FITS codes of the columns of tables by numpy's kinds and sizes.
 _CODES = {"b1": "L", "u1": "B", "i2": "I", "i4": "J", "i8": "K", "f4": "E", "f8": "D"}
+#: Types that FITS does not have, and the next that hold all their values.
+_WIDER = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}
+#: Characters of a text of one card, quotation marks twice.
+_LONGEST_TEXT = 68
 #: Types of the values of cards.
 _VALUES = (type(None), bool, int, float, str, np.bool_, np.integer, np.floating)
 _PLAIN = {type(None), bool, int, float, str}
@@ -114,6 +119,9 @@ def _wrong_entry(entry: Any) -> str:
     value, comment = entry
     if not isinstance(value, _VALUES):
         return f"a number, a word or None, not {type(value).__name__}"
+    if isinstance(value, str) and "'" in value and len(value) + value.count("'") > _LONGEST_TEXT:
+        # Programs that read it join long texts in different ways at a quotation mark.
+        return f"a text with quotation marks of more than {_LONGEST_TEXT} characters, each mark counted twice"
     words = comment + value if isinstance(value, str) else comment
     return "" if words.isascii() and words.isprintable() else "only printable ASCII fits into a header"
 
@@ -127,11 +135,12 @@ class ExtraHDU:
         EXTNAME: capital letters, digits and underscores.
     data : ndarray
         Numbers or bool of shape (..., R, C) for an image; a structured array of shape (N,) for a table. It is
-        copied.
+        copied. Masked numbers become NaN.
     header : mapping
         Further cards: keyword to (value, comment).
     units : mapping
-        Units of the fields of a table by their names; of an image by the name ''.
+        Units of the fields of a table by their names; of an image by the name ''. A Quantity and
+        a Table of astropy have their own.
 
     Raises
     ------
@@ -157,17 +166,22 @@ class ExtraHDU:
         if name in _OWN_NAMES:
             raise UsageError(f"HDU {name}: every light curve file has one; choose another name")
         self.name = name
-        array = np.array(data)
+        for what, given in (("header", header), ("units", units)):
+            if not isinstance(given, Mapping):
+                raise UsageError(f"HDU {name}: {what}: a dict is needed, not {type(given).__name__}")
+        array = _unmasked(name, data)
         self._check_shape(array)
         fields = array.dtype.names or ("",)
+        units = {**_own_units(data, fields), **units}
         if extra := set(units) - set(fields):
             raise UsageError(f"HDU {name}: units of {min(extra)!r}, which it does not have")
         cards: list[CardTuple] = []
         for keyword, entry in header.items():
             check_card(keyword, entry)
+            if keyword == "BUNIT":
+                raise UsageError(f"HDU {name}: header card 'BUNIT': give it as units={{'': {entry[0]!r}}}")
             cards.append((keyword, *entry))
-        for unit in units.values():
-            check_card("BUNIT", (unit, ""))
+        units = {field: _unit_text(name, unit) for field, unit in units.items() if unit is not None}
         if array.dtype.names is None:
             self._data = _plain(name, array)
             self._structure = image_cards(name, self._data)
@@ -205,6 +219,54 @@ class ExtraHDU:
         return hdu_bytes(cards, image_bytes(self._data) if is_image else self._data.tobytes())
 
 
+def _unmasked(name: str, data: Any) -> NDArray[Any]:
+    """A copy of the data as a plain array; masked numbers are NaN."""
+    if hasattr(data, "as_array"):
+        data = data.as_array()  # a Table of astropy
+    array = np.array(data)
+    if not isinstance(data, np.ma.MaskedArray):
+        return array
+    masks: NDArray[Any] = np.ma.getmaskarray(data)
+    fields: tuple[Any, ...] = array.dtype.names or (...,)
+    for field in fields:
+        values, mask = array[field], masks[field]
+        if mask.any() and values.dtype.kind != "f":
+            which = "" if field is ... else f"field {field!r}: "
+            raise UsageError(
+                f"HDU {name}: {which}masked {values.dtype}; fill them, or take floats, which have NaN"
+            )
+        if mask.any():
+            values[mask] = np.nan
+    return array
+
+
+def _own_units(data: Any, fields: tuple[str, ...]) -> dict[str, Any]:
+    """The units of a Quantity or of the columns of a Table of astropy."""
+    if hasattr(data, "as_array"):
+        units = {field: getattr(data[field], "unit", None) for field in fields}
+    else:
+        units = {"": getattr(data, "unit", None)}
+    return {field: unit for field, unit in units.items() if unit is not None}
+
+
+def _unit_text(name: str, unit: Any) -> str:
+    """A unit as FITS files have it: a text, or of astropy."""
+    try:
+        text = unit if isinstance(unit, str) else str(unit.to_string("fits"))
+    except (AttributeError, TypeError, ValueError):
+        raise UsageError(f"HDU {name}: unit {one_line(repr(unit))[:60]}: a text is needed") from None
+    if not text.isascii() or not text.isprintable():
+        raise UsageError(
+            f"HDU {name}: unit {one_line(repr(unit))[:60]}: only printable ASCII fits into a header"
+        )
+    return text
+
+
+def _stored(base: np.dtype[Any]) -> np.dtype[Any]:
+    """The type of FITS tables that holds the numbers of another."""
+    return np.dtype(_WIDER.get(f"{base.kind}{base.itemsize}", base))
+
+
 def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """The pixels of an image in one of the types of FITS images."""
     if array.dtype.kind == "b":
@@ -213,22 +275,25 @@ def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:
         return array
     if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
         return array
-    wider = {"i1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}
-    code = wider.get(f"{array.dtype.kind}{array.dtype.itemsize}")
+    code = _WIDER.get(f"{array.dtype.kind}{array.dtype.itemsize}")
     if code is None:
-        raise UsageError(f"HDU {name}: an image of {array.dtype} does not fit into a FITS file")
+        raise UsageError(f"HDU {name}: an image of {array.dtype} does not fit into a FITS file; convert it")
     return array.astype(code)
 
 
 def _packed(name: str, table: NDArray[Any]) -> NDArray[Any]:
     """The rows of a table as FITS has them: big-endian, without gaps, True and False as letters."""
     fields = []
+    names = [field.upper() for field in table.dtype.names or ()]
+    if len(set(names)) < len(names):
+        twice = max(names, key=names.count)
+        raise UsageError(f"HDU {name}: two fields {twice!r}: capitals make no difference; rename one")
     for field in table.dtype.names or ():
-        base, shape = table.dtype[field].base, table.dtype[field].shape
+        base, shape = _stored(table.dtype[field].base), table.dtype[field].shape
         if not _NAME.fullmatch(field.upper()) or f"{base.kind}{base.itemsize}" not in _CODES:
             raise UsageError(
                 f"HDU {name}: field {one_line(repr(field))} of {base}; a field has letters, digits and _ in "
-                f"its name and a type of {', '.join(_CODES)}"
+                f"its name and a type of {', '.join((*_CODES, *_WIDER))}"
             )
         fields.append((field, "u1" if base.kind == "b" else base.newbyteorder(">"), shape))
     out = np.zeros(table.shape, dtype=fields)
@@ -252,7 +317,7 @@ def _table_cards(name: str, table: NDArray[Any], units: Mapping[str, str]) -> li
         ("TFIELDS", len(row.names or ()), "number of table fields"),
     ]
     for i, field in enumerate(row.names or (), start=1):
-        base, shape = table.dtype[field].base, table.dtype[field].shape
+        base, shape = _stored(table.dtype[field].base), table.dtype[field].shape
         repeat = math.prod(shape)
         cards.append((f"TTYPE{i}", field, "column title"))
         cards.append((f"TFORM{i}", f"{repeat if shape else ''}{_CODES[f'{base.kind}{base.itemsize}']}", ""))
