@@ -28,6 +28,7 @@ from tasoc_mpi.report.results import read_run
 from tasoc_mpi.report.star_facts import collect_star
 from tasoc_mpi.report.star_neighbours import pixel_positions
 from tasoc_mpi.report.star_page import StarPage, draw_page
+from tasoc_mpi.report.star_remarks import remarks
 from tasoc_mpi.report.star_signal import fit_sine, folded_medians, power_spectrum
 
 CHROMIUM = shutil.which("chromium")
@@ -117,6 +118,39 @@ def test_neighbours_are_those_of_the_catalog_and_of_the_list(facts):
     assert (first.tmag, first.status, first.signal) == (12.3, "-", None)
     assert second.distance == pytest.approx(5.0)
     assert second.signal.amplitude < 5 * second.signal.error
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, []),
+        ({"edge_flux": 1e4}, ["edge of the stamp hold 20% of the flux"]),
+        ({"contamination": 0.25}, ["25% of the light is of other stars"]),
+        ({"mean_flux": 5e3}, ["The flux is 0.10 of that of a star of Tmag 8.70"]),
+        ({"mean_flux": 7.4e4}, ["The flux is 1.48 of"]),
+        # The others explain the flux.
+        ({"mean_flux": 7.4e4, "contamination": 0.33}, ["33% of the light"]),
+        ({"mean_flux": np.nan, "edge_flux": np.nan, "contamination": np.nan, "tmag": np.nan}, []),
+    ],
+)
+def test_what_may_be_odd_is_said(facts, changed, words):
+    (one,) = facts.curves
+    star = one.star.copy()
+    for name, value in {"tmag": 8.7, "mean_flux": 5e4, "edge_flux": 0, "contamination": 0, **changed}.items():
+        star[name] = value
+    found = remarks(star, one.curve)
+    assert len(found) == len(words)
+    assert all(word in text for word, text in zip(words, found, strict=True))
+
+
+def test_flagged_points_are_counted(facts):
+    (one,) = facts.curves
+    flagged = replace(one.curve, flux=np.where(np.arange(1200) < 300, np.nan, one.curve.flux))
+    assert remarks(one.star, flagged)[-1] == "25% of the points are flagged or have no flux."
+    page = replace(facts, curves=[replace(one, remarks=["Odd <as> it is."])])
+    assert "Odd &lt;as&gt; it is." in html.unescape(StarPage(page)._repr_html_())
+    (text,) = (t for t in draw_page(page).findobj(Text) if "Odd" in t.get_text())
+    assert "Odd <as> it is.\n\n" in text.get_text()
 
 
 def test_positions_are_those_of_the_kernel():

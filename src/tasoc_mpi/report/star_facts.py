@@ -17,6 +17,7 @@ from ..worklist.todo_file import SQLITE_ERRORS, explain, open_todo
 from .noise import expected_noise
 from .results import Curve, Run, read_curve
 from .star_neighbours import Neighbour, catalog_stars, corrected_flux, find_neighbours, status_word
+from .star_remarks import remarks
 from .star_signal import SineFit, Spectrum, fit_sine, power_spectrum, source_offset
 
 __all__ = ["Diagnostic", "ShownCurve", "StarFacts", "collect_star"]
@@ -73,6 +74,7 @@ class ShownCurve:
     neighbours: list[Neighbour]  #: By distance
     diagnostics: list[Diagnostic]
     peers: int  #: Stars of its magnitude
+    remarks: list[str]  #: What may be odd for a reason that the numbers tell
 
     @property
     def epoch(self) -> float:
@@ -232,6 +234,7 @@ def _show(run: Run, folder: Path, star: np.void) -> ShownCurve:
         neighbours=find_neighbours(run, star, (column, row), catalog, period, epoch),
         diagnostics=diagnostics,
         peers=peers,
+        remarks=remarks(star, curve),
     )
 
 

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+import textwrap
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -32,8 +33,10 @@ __all__ = ["FORMATS", "StarPage", "draw_page", "show", "write_page"]
 FORMATS = ("html", "png", "pdf")
 #: Height of a page in a notebook, pixels.
 _NOTEBOOK = 900
-#: Heights of the titles and of the overview of a picture, inches, and neighbours that it lists.
+#: Heights of the titles and of the overview of a picture, inches, and lines of remarks and neighbours.
 _HEADER, _OVERVIEW, _LISTED = 0.5, 3.2, 15
+#: Characters in a line of its texts.
+_COLUMNS = 60
 #: Dots an inch of the points in a PDF.
 _PDF_DPI = 220
 
@@ -179,9 +182,11 @@ def draw_page(facts: StarFacts) -> Figure:
         header.text(0.01, 0.4, title, fontsize=12, va="center", parse_math=False)
         for panel, (name, draw, _, width, _) in zip(panels, PANELS, strict=True):
             if name == "stamp":
+                notes = [line for remark in one.remarks for line in textwrap.wrap(remark, _COLUMNS)]
                 left, panel = panel.subfigures(1, 2, width_ratios=(width, 12 - width))
                 draw(left, one)
-                text = f"{_diagnostics_text(one)}\n\n{_neighbours_text(one)}"
+                neighbours = _neighbours_text(one, max(_LISTED - len(notes), 1))
+                text = "\n".join([_diagnostics_text(one), *([""] if notes else []), *notes, "", neighbours])
                 # A dollar sign would begin a formula.
                 panel.text(0.02, 0.95, text, family="monospace", fontsize=7.5, va="top", parse_math=False)
             else:
@@ -200,9 +205,9 @@ def _diagnostics_text(one: ShownCurve) -> str:
     return "\n".join(lines)
 
 
-def _neighbours_text(one: ShownCurve) -> str:
+def _neighbours_text(one: ShownCurve, most: int) -> str:
     lines = [f"{'TIC':>12}{'Tmag':>7}{'pixels':>8}  {'amplitude (ppm)':>18}"]
-    for near in one.neighbours[:_LISTED]:
+    for near in one.neighbours[:most]:
         signal = near.signal
         sine = (
             "-"
