@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import numbers
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,10 +21,11 @@ from numpy.typing import NDArray
 
 from ..core.atomic import replacing
 from ..core.diagnostics import Diagnostics
-from ..core.errors import InputError, MissingInput
+from ..core.errors import InputError, MissingInput, UsageError, one_line
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from ..core.methods import choose_method, method_file
 from ..core.status import ENDS, STATUS
+from ..core.whole import whole
 from ..worklist.constraints import Constraints
 from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, find_output, note_output
@@ -35,6 +38,12 @@ from .outcome import write_summary
 from .run_results import open_results
 
 __all__ = ["TaskManager"]
+
+#: By what tasks are chosen.
+_FILTERS = (
+    "sector", "camera", "ccd", "cadence", "datasource", "starid", "priority", "method",
+    "tmag_min", "tmag_max",
+)  # fmt: skip
 
 
 class TaskManager:
@@ -113,7 +122,9 @@ class TaskManager:
         elif worklist.has_old_results:
             publish(path, self.output)
             worklist = load_worklist(path)
-        self.version = _version(worklist, self.output) if version is None else version
+        self.version = (
+            _version(worklist, self.output) if version is None else whole(version, "version", 0, 99)
+        )
         with contextlib.ExitStack() as stack:
             anew = worklist.ccds if overwrite else ()
             self._results = open_results(
@@ -154,6 +165,11 @@ class TaskManager:
         **constraints
             `sector`, `camera`, `ccd`, `cadence`, `datasource`, `starid`, `priority`, `method`: a value or
             several; `tmag_min`, `tmag_max`.
+
+        Raises
+        ------
+        UsageError
+            If there is no such constraint or it has an impossible value.
         """
         return int(np.count_nonzero(self._pending(_constraints(constraints))))
 
@@ -182,12 +198,11 @@ class TaskManager:
 
     def start_task(self, priority: int | Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> None:
         """Note that a star (or several) is being computed, so that it is not given out again."""
-        if isinstance(priority, Mapping):
-            priorities = [int(priority["priority"])]
-        elif isinstance(priority, Iterable):
-            priorities = [int(task["priority"]) for task in priority]
-        else:
-            priorities = [int(priority)]
+        several = isinstance(priority, Iterable) and not isinstance(priority, Mapping | str)
+        tasks: Iterable[Any] = priority if several else [priority]  # type: ignore[assignment]
+        priorities = [
+            whole(task["priority"] if isinstance(task, Mapping) else task, "priority") for task in tasks
+        ]
         self._started[self._index(priorities)] = True
 
     def save_result(self, result: Mapping[str, Any]) -> None:
@@ -215,7 +230,7 @@ class TaskManager:
         if not results:
             return
         try:
-            index = self._index([int(result["priority"]) for result in results])
+            index = self._index([whole(result["priority"], "priority") for result in results])
             by_ccd: dict[int, list[Mapping[str, Any]]] = {}
             for ccd, result in zip(self._results.worklist.ccd_of[index].tolist(), results, strict=True):
                 by_ccd.setdefault(ccd, []).append(result)
@@ -281,18 +296,18 @@ class TaskManager:
             ends = ", ".join(one.name for one in ENDS)
             raise InputError(
                 f"{self.path}: the result of priority {result['priority']} has the status"
-                f" {result['status']:d}; give one of {ends}"
+                f" {one_line(format(result['status']))[:60]}; give one of {ends}"
             )
         return STATUS(result["status"])
 
     def _seconds(self, result: Mapping[str, Any], name: str) -> float:
-        seconds = float(result.get(name) or 0.0)
-        if not math.isfinite(seconds):
+        seconds = result.get(name) or 0.0
+        if not isinstance(seconds, numbers.Real) or not math.isfinite(seconds):
             raise InputError(
-                f"{self.path}: the result of priority {result['priority']} has the {name} {seconds};"
-                " give seconds, or leave it out"
+                f"{self.path}: the result of priority {result['priority']} has the {name}"
+                f" {one_line(repr(seconds))[:60]}; give seconds, or leave it out"
             )
-        return seconds
+        return float(seconds)
 
     def _to_results(self, results: list[Mapping[str, Any]]) -> Results:
         numbers = np.zeros(len(results), RESULT_DTYPE)
@@ -302,6 +317,11 @@ class TaskManager:
             details = result.get("details") or {}
             if isinstance(details, Diagnostics):
                 details = {"filepath_lightcurve": getattr(details, "lightcurve", None), **vars(details)}
+            if not isinstance(details, Mapping):
+                raise InputError(
+                    f"{self.path}: the details of priority {result['priority']} are no mapping"
+                    f" ({type(details).__name__}); give the result of its photometry"
+                )
             details = dict(details)
             status = self._status(result)
             row["priority"], row["status"] = result["priority"], status
@@ -321,11 +341,13 @@ class TaskManager:
                 (
                     None if path is None else os.path.relpath(self.output / path, self.output),
                     self._method.name or result.get("method_used") or details.get("method_used") or "",
-                    (messages if isinstance(messages, str) else "\n".join(messages)) or None,
+                    (messages if isinstance(messages, str) else "\n".join(map(str, messages))) or None,
                 )
             )
             starid = int(self._results.worklist.rows["starid"][self._index([int(result["priority"])])[0]])
-            targets = sorted({int(other) for other in details.get("skip_targets") or ()} - {starid})
+            targets = sorted(
+                {whole(other, "skip_targets: TIC") for other in details.get("skip_targets") or ()} - {starid}
+            )
             row["skip_count"] = len(targets)
             skips.extend(targets)
         lightcurves, methods, errors = zip(*strings, strict=True)
@@ -339,10 +361,31 @@ def _version(worklist: WorkList, output: Path) -> int:
 
 
 def _constraints(given: Mapping[str, Any]) -> Constraints:
+    """The filters of a task by their names; one value or several."""
     values: dict[str, Any] = {}
     for name, value in given.items():
-        if value is None or name.startswith("tmag"):
-            values[name] = value
-        else:
-            values[name] = (value,) if isinstance(value, (str, int, np.integer)) else tuple(value)
+        if name not in _FILTERS:
+            raise UsageError(f"no filter {one_line(repr(name))}; a task is chosen by {', '.join(_FILTERS)}")
+        if value is None:
+            continue
+        if name.startswith("tmag"):
+            values[name] = _magnitude(name, value)
+            continue
+        several = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+        words = name in ("datasource", "method")
+        values[name] = tuple(_word(name, one) if words else whole(one, name) for one in several)
     return Constraints(**values)
+
+
+def _magnitude(name: str, value: Any) -> float:
+    if isinstance(value, numbers.Real) and not math.isnan(value):
+        return float(value)
+    raise UsageError(f"{name} {one_line(repr(value))[:60]}: a magnitude is needed")
+
+
+def _word(name: str, value: Any) -> str:
+    known = isinstance(value, str) and (name == "method" or re.fullmatch(r"ffi|tpf(:\d+)?", value))
+    if known:
+        return str(value)
+    needed = "the name of a method" if name == "method" else "ffi, tpf or tpf:STARID"
+    raise UsageError(f"{name} {one_line(repr(value))[:60]}: {needed} is needed")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from run_program import Photometry, call, content, make_input
 
-from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.errors import InputError, UsageError
 from tasoc_mpi.core.messages import unpack_results
 from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.scheduler import run_results
@@ -87,6 +87,33 @@ def test_constraints_and_started_stars(folder):
         assert manager.get_number_tasks() == every
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("tmag_max", "bright", "tmag_max 'bright': a magnitude"),
+        ("tmag_min", float("nan"), "tmag_min nan: a magnitude"),
+        ("starid", 1.5, "starid 1.5: a whole number"),
+        ("camera", [1, "x"], "camera 'x': a whole number"),
+        ("datasource", "cube", "datasource 'cube': ffi, tpf or tpf:STARID"),
+        ("method", 5, "method 5: the name of a method"),
+        ("tmag", 5, "no filter 'tmag'; a task is chosen by sector,"),
+    ],
+)
+def test_a_task_that_no_star_can_be_is_not_none(folder, name, value, reason):
+    """A loop over tasks would end at once, as if all were done."""
+    with TaskManager(folder) as manager:
+        for find in (manager.get_task, manager.get_number_tasks):
+            with pytest.raises(UsageError, match=reason):
+                find(**{name: value})
+        assert manager.get_task(ccd="2")["ccd"] == manager.get_task(ccd=2.0)["ccd"] == 2
+
+
+@pytest.mark.parametrize("wrong", [{"version": 100}, {"version": 1.5}, {"photometry": Photometry}])
+def test_impossible_versions_and_methods(folder, wrong):
+    with pytest.raises(UsageError, match=r"version .*: a whole number|method .*: name it as a text"):
+        TaskManager(folder, **wrong)
+
+
 def test_a_backup_and_a_summary_at_any_time(folder):
     with TaskManager(folder) as manager:
         tasks = [manager.get_task(priority=priority) for priority in (1, 2, 3)]
@@ -109,6 +136,18 @@ def test_wrong_results_are_refused(folder):
         for name in ("time", "worker_wait_time"):
             with pytest.raises(InputError, match=f"priority 1 has the {name} nan;"):
                 manager.save_result({"priority": 1, "status": 2, name: float("nan")})
+        for wrong, reason in (
+            ({"priority": 1.5}, "priority 1.5: a whole number"),
+            ({"status": "fine"}, "the status fine;"),
+            ({"time": "x"}, "has the time 'x';"),
+            ({"details": 5}, r"priority 1 are no mapping \(int\)"),
+            ({"details": {"skip_targets": [3.5]}}, "skip_targets: TIC 3.5"),
+        ):
+            with pytest.raises((InputError, UsageError), match=reason):
+                manager.save_result({"priority": 1, "status": 1, **wrong})
+        for wrong_task in (None, "x", {"priority": 1.5}, [{"priority": None}]):
+            with pytest.raises(UsageError, match=r"priority .*: a whole number is needed"):
+                manager.start_task(wrong_task)
         assert manager.get_number_tasks() == 120
         manager.save_result({"priority": 2, "status": 2, "time": 1.0, "worker_wait_time": None})
     with TaskManager(folder) as manager:

@@ -85,6 +85,11 @@ def choose_method(text: str | None, computes: bool = False) -> ChosenMethod:
     """
     if not text:
         return ChosenMethod("", "")
+    if not isinstance(text, str):
+        raise UsageError(
+            f"method {one_line(repr(text))[:100]}: name it as a text, FILE.py:CLASS or MODULE:CLASS for one"
+            " of your own"
+        )
     shown = one_line(text)[:100]
     home, colon, class_name = text.rpartition(":")
     if not colon:
