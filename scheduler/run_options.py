@@ -26,6 +26,8 @@ _LIMITS = {
     # What libraries need.
     "memory_limit": (0.5, 1e6),
     "target_timeout": (1e-3, 1e9),
+    "tmag_min": (-100, 100),
+    "tmag_max": (-100, 100),
 }
 
 

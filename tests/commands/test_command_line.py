@@ -245,6 +245,26 @@ def refusal(capsys, *words) -> str:
     return line
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run INPUT --tmag-max nan",
+        "correct INPUT --tmag-min inf",
+        "cbv INPUT --memory nan",
+        "cbv INPUT --memory 0",
+        "prepare INPUT --memory -1",
+        "catalog INPUT --from x.csv --faint-limit nan",
+        "catalog INPUT --from x.csv --buffer nan",
+        "todo INPUT --overwrite --faint-limit inf",
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_at_once(simulated, capsys, words):
+    *_, option, value = words.split()
+    line = refusal(capsys, *words.replace("INPUT", str(simulated.folder)).split())
+    assert option.strip("-").replace("-", " ") in line.replace("-", " ")
+    assert value in line
+
+
 @unprivileged
 def test_a_dry_run_refuses_what_the_run_refuses(simulated, tmp_path, monkeypatch, capsys):
     (tmp_path / "input").mkdir()

@@ -159,6 +159,7 @@ def test_stars_of_ten_digits_are_chosen():
     for index, starid in enumerate(large):
         assert np.flatnonzero(Constraints(starid=(starid,)).mask(rows)).tolist() == [index]
     assert Constraints(priority=(2**62,)).mask(rows).sum() == 0
+    assert Constraints(method=("\u0663",), datasource=("tpf:\u0663",)).mask(rows).sum() == 0
 
 
 def test_constraints_are_true_if_there_are_any():

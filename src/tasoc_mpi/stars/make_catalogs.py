@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ def make_catalogs(folder: str | os.PathLike[str], options: CatalogOptions) -> It
         raise UsageError(f"a buffer of {options.buffer} degrees: give one between 0 and 10")
     if options.reference_time is not None and not 2400000 < options.reference_time < 2500000:
         raise UsageError(f"reference time {options.reference_time}: give a Julian date, such as 2458338.5")
+    if options.tmag_max is not None and not math.isfinite(options.tmag_max):
+        raise UsageError(f"a faint limit of {options.tmag_max}: give a magnitude")
     fields = _fields(folder, options)
     for field in fields:
         path = folder / catalog_name(field.sector, field.camera, field.ccd)

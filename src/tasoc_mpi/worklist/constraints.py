@@ -65,4 +65,7 @@ class Constraints:
 
 def _comparable(accepted: object, column: np.dtype[Any]) -> NDArray[Any]:
     """Accepted values as an array of numbers, or of texts of the kind of the column (bytes or str)."""
-    return np.asarray(accepted, dtype=column.kind if column.kind in "SU" else None)
+    if column.kind in "SU":
+        texts = np.asarray(accepted, dtype=np.str_)
+        return np.char.encode(texts, "utf-8") if column.kind == "S" else texts
+    return np.asarray(accepted)
