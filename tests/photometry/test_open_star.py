@@ -1,5 +1,6 @@
 """One star: from a file of any name or from a folder to a light curve that shows itself."""
 
+import itertools
 import logging
 import shutil
 from pathlib import Path
@@ -280,3 +281,18 @@ def test_pictures_need_axes(pho):
     for draw in (pho.plot_lightcurve, pho.plot_stamp):
         with pytest.raises(UsageError, match="matplotlib Axes are needed, not Figure"):
             draw(Figure())
+
+
+def test_numbers_of_a_short_time_do_not_overlap(pho):
+    figure = Figure(figsize=(10, 4))
+    axes = pho.plot_lightcurve(figure.subplots(1, 2)[0])
+    axes.set_xlim(1325.295, 1325.301)
+    figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    boxes = [
+        label.get_window_extent()
+        for label, place in zip(axes.get_xticklabels(), axes.get_xticks(), strict=True)
+        if low <= place <= high
+    ]
+    assert len(boxes) > 1
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))

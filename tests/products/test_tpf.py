@@ -342,3 +342,14 @@ def test_times_that_cannot_be_true(tmp_path, name, value):
         hdus[1].data[name][2] = value
     with pytest.raises(InputError, match=f"{path.name}: {name} has values over .* d; fetch it again"):
         read_tpf(path)
+
+
+@pytest.mark.parametrize("value", [1325.0, 1324.0])
+def test_times_that_do_not_increase(tmp_path, value):
+    path = write_tpf(tmp_path / tpf_name(9), 9, (100, 200))
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].data["TIME"][2] = value
+    with pytest.raises(
+        InputError, match=f"{path.name}: TIME does not increase from row to row; fetch it again"
+    ):
+        read_tpf(path)

@@ -362,6 +362,9 @@ class BasePhotometry(ShownStar):
 
     def _lightcurve_file(self, version: int) -> LightCurve:
         source, columns = self._source, self._columns.arrays
+        for name, hdu in self.additional_hdus.items():
+            if not isinstance(hdu, ExtraHDU):
+                raise UsageError(f"additional_hdus[{name!r}]: {type(hdu).__name__}; add it by add_hdu()")
         cards = primary_cards(source, self.target, self.method, version, self.additional_headers)
         aperture = self.aperture.copy()
         for mask, bit in ((self.final_phot_mask, 2), (self.final_position_mask, 8)):

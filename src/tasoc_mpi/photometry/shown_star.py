@@ -112,6 +112,8 @@ class ShownStar(StampStars):
             if chosen.any():
                 ax.plot(time[chosen], flux[chosen], ".", color=colour, markersize=size, label=name)
         ax.ticklabel_format(useOffset=False, style="plain")
+        # Times of a few minutes have long numbers.
+        ax.locator_params(axis="x", nbins=5)
         ax.set_xlabel("time (BJD $-$ 2457000, days)")
         ax.set_ylabel(f"flux ({SHOWN_FLUX_UNIT})")
         ax.set_title(f"{self.star_name}, sector {self.sector}, {self.method}", loc="left", fontsize=11)

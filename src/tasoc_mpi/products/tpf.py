@@ -170,7 +170,7 @@ def read_tpf(
         If there is no such file.
     InputError
         If the file is truncated or corrupt, has not the extensions and columns of a target pixel file,
-        or no row with a time.
+        no row with a time, or times that do not increase.
     """
     return read_file(Path(path), lambda reader: _read(reader, pixels, rows, any_name))
 
@@ -240,6 +240,8 @@ def _read_rows(reader: FITSReader, table: HDU, with_pixels: bool, with_rows: boo
     for word, largest in _LARGEST.items():
         if np.any(np.abs(rows[word]) > largest):
             raise InputError(f"{reader.path}: {word} has values over {largest:g} d; {WAY_OUT}")
+    if not (np.diff(rows["TIME"][:, 0]) > 0).all():
+        raise InputError(f"{reader.path}: TIME does not increase from row to row; {WAY_OUT}")
     return rows
 
 
