@@ -296,3 +296,9 @@ def test_numbers_of_a_short_time_do_not_overlap(pho):
     ]
     assert len(boxes) > 1
     assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
+def test_light_on_the_edge_of_the_stamp_is_shown(pho):
+    share = pho.result.edge_flux / pho.result.mean_flux
+    assert pho.facts()["flux on the edge"] == f"{pho.result.edge_flux:,.2f} e-/s ({share:.1%})"
+    assert "flux on the edge" in pho._repr_html_()

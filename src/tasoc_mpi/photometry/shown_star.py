@@ -28,6 +28,12 @@ def _number(value: float, digits: int = 1, unit: str = "") -> str:
     return f"{value:,.{digits}f}{unit}" if math.isfinite(value) else "-"
 
 
+def _edge(result: PhotometryResult) -> str:
+    """The flux in pixels of the mask on the edge of the stamp, and its share of all flux."""
+    share = result.edge_flux / result.mean_flux if result.mean_flux > 0 else math.nan
+    return f"{_number(result.edge_flux, 2, ' e-/s')} ({share:.1%})" if math.isfinite(share) else "-"
+
+
 class ShownStar(StampStars):
     """What a photometry object says and draws of itself; see `BasePhotometry`."""
 
@@ -61,6 +67,8 @@ class ShownStar(StampStars):
             "stamp": f"rows {row_min} to {row_max - 1}, columns {col_min} to {col_max - 1} (from 0)",
             "mask": "-" if mask is None else counted(int(mask.sum()), "pixel"),
             "median flux": _number(result.mean_flux, 2, " e-/s"),
+            # Where it is much, light is missing and the motion of the star changes the flux.
+            "flux on the edge": _edge(result),
             "1-hour noise": _number(result.rms_hour * 1e6, 1, " ppm"),
             "point-to-point noise": _number(result.ptp * 1e6, 1, " ppm"),
             "contamination": _number(result.contamination, 4),
