@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
 
-from tasoc_mpi.core.errors import InputError
+from tasoc_mpi.core.errors import InputError, UsageError
 from tasoc_mpi.kernels.warp import warp_moments
 from tasoc_mpi.models import motion
 from tasoc_mpi.models.align import prepare_image
@@ -304,3 +304,25 @@ def test_moments_agree_with_plain_numpy(dx, dy, angle, seed):
     expected = np.array(vectors).T @ np.array(vectors)
     assert moments[-1, -1] == len(vectors)
     assert moments == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("xy", [None, 5.0, [1.0, 2.0, 3.0], [[1.0], [2.0]], []])
+def test_positions_have_a_column_and_a_row(xy):
+    kernel = ImageMovementKernel("translation")
+    kernel.load_series([0.0, 1.0], np.zeros((2, 2)))
+    for move in (lambda: kernel.interpolate(0.5, xy), lambda: kernel.apply_kernel(xy, [0.0, 0.0])):
+        with pytest.raises(UsageError, match=r"positions of shape .*: \(column, row\) of each"):
+            move()
+
+
+@pytest.mark.parametrize(("warpmode", "n"), [("translation", 2), ("euclidian", 3), ("affine", 6)])
+def test_kernels_have_the_parameters_of_their_kind(warpmode, n):
+    for wrong in (n - 1, n + 1):
+        with pytest.raises(UsageError, match=f"{warpmode} has {n} parameters"):
+            ImageMovementKernel(warpmode).apply_kernel(XY, np.zeros(wrong))
+
+
+def test_a_reference_is_an_image():
+    for wrong in (5, np.zeros(9), np.zeros((2, 3, 3))):
+        with pytest.raises(UsageError, match="an image has rows and columns"):
+            ImageMovementKernel("euclidian", image_ref=wrong)

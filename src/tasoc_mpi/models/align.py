@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import UsageError
 from ..kernels.warp import warp_moments
 
 __all__ = ["align", "prepare_image"]
@@ -49,9 +50,11 @@ def prepare_image(image: NDArray[Any]) -> NDArray[np.float32]:
     from scipy import ndimage
 
     image = np.asarray(image, dtype="f8")
+    if image.ndim != 2:
+        raise UsageError(f"image of shape {image.shape}: an image has rows and columns")
     out = np.full(image.shape, np.nan, dtype="f4")
     known = np.isfinite(image)
-    if image.ndim != 2 or not known.any():
+    if not known.any():
         return out
     sky = np.median(image[known])
     noise = 1.4826 * np.median(np.abs(image[known] - sky))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import InputError
+from ..core.errors import InputError, UsageError
 from ..products.frame_wcs import FrameWCS
 from .align import align, prepare_image
 
@@ -58,7 +58,7 @@ class ImageMovementKernel:
     Raises
     ------
     ValueError
-        If `warpmode` is not one of these.
+        If `warpmode` is not one of these, or `image_ref` no image.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class ImageMovementKernel:
         origin: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         if warpmode not in WARPMODES:
-            raise ValueError(f"warpmode {warpmode!r}: it is one of {', '.join(WARPMODES)}")
+            raise UsageError(f"warpmode {warpmode!r}: it is one of {', '.join(WARPMODES)}")
         self.warpmode = warpmode
         self.n_params = WARPMODES[warpmode]
         self.wcs_ref = wcs_ref
@@ -202,6 +202,10 @@ class ImageMovementKernel:
         [[1.0, 0.0, 0.2], [0.0, 1.0, -0.1]]
         """
         kernels = np.asarray(kernels, dtype="f8")
+        if self.n_params > 1 and kernels.shape[-1:] != (self.n_params,):
+            raise UsageError(
+                f"kernels of shape {kernels.shape}: {self.warpmode} has {self.n_params} parameters"
+            )
         out = np.zeros((*kernels.shape[:-1], 2, 3))
         out[..., 0, 0] = out[..., 1, 1] = 1.0
         if self.warpmode == "affine":
@@ -234,7 +238,7 @@ class ImageMovementKernel:
         >>> ImageMovementKernel("euclidian").apply_kernel((3.0, 0.0), quarter_turn).round(12).tolist()
         [0.0, 3.0]
         """
-        xy = np.asarray(xy, dtype="f8")
+        xy = _positions(xy)
         if self.warpmode != "wcs":
             m = self.matrices(kernel)
             return xy @ m[:, :2].T + m[:, 2]
@@ -266,7 +270,7 @@ class ImageMovementKernel:
         InputError
             If a time is further outside of the series than its median time step (a ValueError).
         """
-        time, xy = np.asarray(time, dtype="f8"), np.asarray(xy, dtype="f8")
+        time, xy = np.asarray(time, dtype="f8"), _positions(xy)
         if self.warpmode == "unchanged" or self.series_times is None:
             if self.warpmode != "unchanged":
                 raise InputError("image movement: no series of kernels is loaded; see load_series")
@@ -434,3 +438,11 @@ class ImageMovementKernel:
             return later
         weight = (time - frames[before]) / (frames[after] - frames[before])
         return later * weight + self.apply_kernel(xy, kernels[self._good[before]]) * (1.0 - weight)
+
+
+def _positions(xy: ArrayLike) -> NDArray[np.float64]:
+    """Positions (column, row) as an array."""
+    places = np.asarray(xy, dtype="f8")
+    if places.shape[-1:] != (2,):
+        raise UsageError(f"positions of shape {places.shape}: (column, row) of each are needed")
+    return places
