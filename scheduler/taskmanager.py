@@ -26,6 +26,7 @@ from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results, pack_results
 from ..core.methods import choose_method, method_file
 from ..core.status import ENDS, STATUS
 from ..core.whole import whole
+from ..products.star_values import LARGEST_STARID
 from ..worklist.constraints import Constraints
 from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, find_output, note_output
@@ -346,7 +347,11 @@ class TaskManager:
             )
             starid = int(self._results.worklist.rows["starid"][self._index([int(result["priority"])])[0]])
             targets = sorted(
-                {whole(other, "skip_targets: TIC") for other in details.get("skip_targets") or ()} - {starid}
+                {
+                    whole(other, "skip_targets: TIC", 0, LARGEST_STARID)
+                    for other in details.get("skip_targets") or ()
+                }
+                - {starid}
             )
             row["skip_count"] = len(targets)
             skips.extend(targets)

@@ -397,6 +397,9 @@ def test_a_method_has_to_say_how_it_ended(simulated, stars, tmp_path, answer):
         ("final_position_mask", np.ones((2, 2)), "final_position_mask: an array of bool"),
         ("failed_frames", np.zeros(3, bool), "failed_frames: an array of bool"),
         ("flux", np.inf, "infinite"),
+        ("contamination", "high", "contamination 'high': a share, or NaN"),
+        ("contamination", None, "contamination None: a share, or NaN"),
+        ("contamination", np.inf, "contamination inf: a share, or NaN"),
         ("flux_err", -1.0, "negative"),
         ("flux", np.ones((48, 2)), "column flux of the light curve"),
         ("flux", np.full(48, "a"), "column flux of the light curve"),
@@ -440,7 +443,7 @@ def test_a_report_is_text_and_numbers(simulated, stars, tmp_path):
         pho.report_details(error=ValueError("no star"), skip_targets=np.array([5, 7]))
         assert (pho.result.errors, pho.result.skip_targets) == (["no star"], [5, 7])
         assert "no star" in pho._repr_html_()
-        for wrong in (5, "57", [5.5], ["a"]):
+        for wrong in (5, "57", [5.5], ["a"], [-1], [2**63]):
             with pytest.raises(UsageError, match="skip_targets"):
                 pho.report_details(skip_targets=wrong)
 

@@ -142,6 +142,7 @@ def test_wrong_results_are_refused(folder):
             ({"time": "x"}, "has the time 'x';"),
             ({"details": 5}, r"priority 1 are no mapping \(int\)"),
             ({"details": {"skip_targets": [3.5]}}, "skip_targets: TIC 3.5"),
+            ({"details": {"skip_targets": [2**63]}}, "skip_targets: TIC 9223372036854775808: a whole number"),
         ):
             with pytest.raises((InputError, UsageError), match=reason):
                 manager.save_result({"priority": 1, "status": 1, **wrong})

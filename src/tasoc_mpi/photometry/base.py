@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import numbers
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +22,7 @@ from ..core.whole import whole
 from ..products.extra_hdu import ExtraHDU
 from ..products.lightcurve import LightCurve, Writer
 from ..products.lightcurve_file import write_lightcurve
+from ..products.star_values import LARGEST_STARID
 from .columns import check_columns, corrector_flags
 from .header import primary_cards, table_cards, wcs_cards
 from .measurements import edge_flux, fill_statistics
@@ -243,6 +246,8 @@ class BasePhotometry(ShownStar):
         good = TESSQualityFlags.filter(columns["quality"])
         time, flux, error = columns["time"], columns["flux"], columns["flux_err"]
         fill_statistics(result, time, flux, error, columns["pos_centroid"], good)
+        if not isinstance(self.contamination, numbers.Real) or math.isinf(self.contamination):
+            raise UsageError(f"contamination {one_line(repr(self.contamination))[:60]}: a share, or NaN")
         result.contamination = float(self.contamination)
         if self.final_phot_mask is not None:
             result.mask_size = int(np.count_nonzero(self.final_phot_mask))
@@ -289,7 +294,9 @@ class BasePhotometry(ShownStar):
                 raise UsageError(
                     f"skip_targets {one_line(repr(skip_targets))}: a list of TIC numbers is needed"
                 )
-            self.result.skip_targets = [whole(starid, "skip_targets: TIC") for starid in skip_targets]
+            self.result.skip_targets = [
+                whole(starid, "skip_targets: TIC", 0, LARGEST_STARID) for starid in skip_targets
+            ]
 
     def add_hdu(
         self,
