@@ -140,6 +140,23 @@ def test_read_only_input(launcher, folder, tmp_path, options):
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize(
+    ("note", "words"), [(b"\0", "todo.output: names no folder"), (None, "no input folder")]
+)
+def test_correct_names_a_wrong_input_once(launcher, tmp_path, note: bytes | None, words: str):
+    """The files are looked for before the ranks know of each other."""
+    options = []
+    if note is not None:
+        (tmp_path / "todo.output").write_bytes(note)
+        options = [str(tmp_path)]
+    variables = {key: value for key, value in environment(launcher).items() if key != "TESSPHOT_INPUT"}
+    command = [*mpiexec(3, launcher), sys.executable, "-m", "tasoc_mpi.cli", "correct", *options]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stderr
+    (line,) = lines_of(done)
+    assert words in line
+
+
 def test_read_only_output(launcher, folder, tmp_path):
     output = tmp_path / "output"
     output.mkdir()

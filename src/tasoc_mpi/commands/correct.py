@@ -7,6 +7,7 @@ The light curves get their corrected columns; all else in them stays. Co-trendin
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_STAR) -> int:
     """Be rank 0, a worker, or both; `function` (MODULE:FUNCTION or a function) corrects one star."""
-    import os
+    from ..core.errors import TasocError
+    from ..core.mpi import fail_first, world
+
+    def load_program() -> Program:
+        from ..scheduler.correction_run import correct
+
+        return correct
+
+    try:
+        _find_files(args)
+    except TasocError as error:
+        return fail_first(world(), "correct", error)
+    return work_on_stars("correct", args, load_program, function, {"todo": os.path.abspath(args.todo)})
+
+
+def _find_files(args: argparse.Namespace) -> None:
+    """Replace the options of the work list and of the output folder by those of the run."""
     from pathlib import Path
 
     from ..core.methods import choose_method, method_file
@@ -55,14 +72,8 @@ def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_
     from ..worklist.output_folder import find_output
     from ..worklist.todo_file import TODO_NAME
 
-    def load_program() -> Program:
-        from ..scheduler.correction_run import correct
-
-        return correct
-
     name = choose_method(args.of_method).name
     path = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
     # The results of a method have a list and an output folder of their own.
     args.rows, args.todo = (path if name else None), method_file(path, name)
     args.output = args.output or find_output(args.todo, method=name)
-    return work_on_stars("correct", args, load_program, function, {"todo": os.path.abspath(args.todo)})

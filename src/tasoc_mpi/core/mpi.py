@@ -18,6 +18,7 @@ __all__ = [
     "check_first",
     "check_ranks",
     "check_start",
+    "fail_first",
     "is_terminal",
     "nodes",
     "places",
@@ -259,6 +260,38 @@ def check_first(comm: Any | None, check: Callable[[], Any]) -> tuple[int, Any]:
     if failed is not None:
         raise failed
     return status, value
+
+
+def fail_first(comm: Any | None, command: str, error: TasocError) -> int:
+    """`check_first` on a rank that has found an error before it.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+        None for a single process.
+    command : str
+        Name of the command.
+    error : TasocError
+        Usually all ranks have it, and rank 0 alone writes it. A rank that is alone with it ends all ranks.
+
+    Returns
+    -------
+    int
+        On ranks other than 0, the status with which they are to exit.
+
+    Raises
+    ------
+    TasocError
+        On rank 0, the error.
+    """
+
+    def fail() -> NoReturn:
+        raise error
+
+    status, _ = check_first(comm, fail)
+    if not status:
+        abort(comm, command, error)
+    return status
 
 
 def abort(comm: Any, command: str, error: BaseException) -> NoReturn:
