@@ -128,6 +128,8 @@ def _failures(options: RunOptions, outcome: Outcome) -> Iterator[str]:
     yield from cause_lines(causes, _CAUSES)
     again = min(causes, key=lambda cause: cause.status == STATUS.WARNING)
     yield f"to compute one again: {again.command(outcome.repeat)}"
+    if np.count_nonzero(np.isin(outcome.status, _FAILED)) > 1:
+        yield f"to compute all that failed again: tasoc-mpi run {outcome.repeat} --failed"
 
 
 def write_summary(status: NDArray[np.int8], totals: RunTotals, output: Path, version: int) -> Path:

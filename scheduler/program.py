@@ -20,7 +20,7 @@ from ..core.progress import Progress
 from ..core.status import STATUS
 from ..core.tables import counted, json_text
 from ..products.tpf_files import write_tpf_list
-from ..worklist.failures import logged_causes
+from ..worklist.failures import Cause, logged_causes
 from ..worklist.last_results import Decision
 from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, note_output
@@ -100,22 +100,22 @@ def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, 
         worklist = load_worklist(path, check_write=True)
     record = RunRecord("run", args, output, ranks)
     with _opened(options, worklist, chosen) as results:
+        chosen = _failed(options, results, chosen)
+        if not chosen.any():
+            print("Nothing to do: none of the chosen stars is an ERROR or an ABORT.")
+            return 0
         wanted = chosen.copy()
-        if options.overwrite:
+        if options.again:
             wanted |= _compute_again(results, chosen, options.version)
         needed = _to_compute(results, wanted, False)
         needs = requirements(results, needed, output, ranks.node)
         check_needs(options, results, needed, needs, ranks.node)
-        # Not before: the results of a run that is refused are still those of the one before.
-        note_output(path, output)
-        if (needed & worklist.in_file).any():
-            write_tpf_list(options.source, output)
+        _note_files(options, (needed & worklist.in_file).any())
         size = BatchSize(max(1, len(ranks) - 1), options.batch)
         announce = partial(_announce, options=options, ranks=len(ranks), record=record)
         totals = schedule(results, wanted, computer, size, announce, stop, options.max_errors, record)
         decision = results.last.decide()
-        named = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT, STATUS.WARNING))
-        causes = logged_causes(output, worklist, named) if named.any() else []
+        causes = _causes(options, worklist, chosen, decision)
         stars = len(distinct(worklist.rows["starid"][chosen]))
         skipped = _skipped(options, worklist, np.where(chosen, decision.skipped_by, -1))
     # Publishing reads everything anew: both at once would be too much memory.
@@ -128,9 +128,34 @@ def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, 
     return report_end(options, outcome, stop)
 
 
+def _note_files(options: RunOptions, has_tpfs: np.bool_) -> None:
+    """Note where results are, and, for stars of target pixel files, the files of the input.
+
+    Only once nothing can be refused any more: until then the results are still those of the run before.
+    """
+    note_output(method_file(options.todo, options.method), options.output)
+    if has_tpfs:
+        write_tpf_list(options.source, options.output)
+
+
+def _causes(
+    options: RunOptions, worklist: WorkList, chosen: NDArray[np.bool_], decision: Decision
+) -> list[Cause]:
+    """Causes of the failures and warnings of the chosen rows."""
+    named = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT, STATUS.WARNING))
+    return logged_causes(options.output, worklist, named) if named.any() else []
+
+
 def _skipped(options: RunOptions, worklist: WorkList, by: NDArray[np.int64]) -> list[str]:
     """Lines about the stars that others skip; `by` are the rows of these, -1 for none."""
     return list(skipped_lines(worklist.rows, by, options.shown, _SKIPPING))
+
+
+def _failed(options: RunOptions, results: RunResults, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The chosen rows; of a run of what has failed those of them."""
+    if not options.failed:
+        return chosen
+    return chosen & np.isin(results.last.decide().status, (STATUS.ERROR, STATUS.ABORT))
 
 
 def _to_compute(results: RunResults, chosen: NDArray[np.bool_], overwrite: bool) -> NDArray[np.bool_]:
@@ -143,7 +168,8 @@ def _dry_run(
 ) -> None:
     """Print what would be done; no file of the input or of the output changes."""
     with _opened(options, worklist, chosen) as results:
-        wanted = _to_compute(results, chosen, options.overwrite)
+        chosen = _failed(options, results, chosen)
+        wanted = _to_compute(results, chosen, options.again)
         needs = requirements(results, wanted, options.output, node)
         run_time = estimate_time(results, wanted, options.method, node, trial)
         if options.as_json:
@@ -164,7 +190,7 @@ def _opened(options: RunOptions, worklist: WorkList, chosen: NDArray[np.bool_]) 
     chosen_stars = np.bincount(worklist.ccd_of[chosen], minlength=len(worklist.ccds))
     ccds = [ccd for ccd, some in zip(worklist.ccds, chosen_stars > 0, strict=True) if some]
     whole = [ccd for ccd, every in zip(worklist.ccds, chosen_stars == stars, strict=True) if every]
-    anew = whole if options.overwrite else ()
+    anew = whole if options.overwrite and not options.failed else ()
     with contextlib.ExitStack() as stack:
         yield open_results(stack, worklist, options.output, ccds, options.version, anew, options.dry)
 

@@ -47,6 +47,8 @@ class RunOptions:
         Of the light curves.
     overwrite : bool
         Compute stars again that have a result.
+    failed : bool
+        Compute again the stars that failed, and no others.
     batch : int or None
         Stars to hand out at once; None: by their cost.
     max_errors : int
@@ -69,6 +71,7 @@ class RunOptions:
     constraints: Constraints
     version: int = 6
     overwrite: bool = False
+    failed: bool = False
     batch: int | None = None
     max_errors: int = 0
     dry: bool = False
@@ -76,6 +79,11 @@ class RunOptions:
     as_json: bool = False
     copies: Path | None = None
     shown: str = ""
+
+    @property
+    def again(self) -> bool:
+        """Whether stars that have a result are computed."""
+        return self.overwrite or self.failed
 
 
 def published_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
@@ -166,6 +174,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         constraints=constraints,
         version=getattr(args, "version", 0),
         overwrite=args.overwrite,
+        failed=getattr(args, "failed", False),
         batch=args.batch,
         max_errors=1 if args.fail_fast else args.max_errors or 0,
         dry=args.dry_run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -319,6 +320,38 @@ def test_who_skips_a_star_is_said(simulated, tmp_path, capsys):
         assert re.search(rf"{rows} rows of (the work list, of )?{stars} stars", out)
         assert f"`tasoc-mpi status {folder}` names it" in out
     assert re.search(rf"s001-1-1 .* {rows} +{stars}\n", status)
+
+
+def test_stars_that_failed_are_computed_again(simulated, tmp_path, monkeypatch, capsys):
+    """With the result of a run in which nothing failed."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+
+    def result(folder):
+        files = (folder / "output").rglob("*.fits.gz")
+        with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+            statuses = conn.execute("SELECT status FROM todolist ORDER BY priority").fetchall()
+        return {path.name: path.read_bytes() for path in files}, statuses
+
+    folders = [simulated.copy(tmp_path / name) for name in "ab" if not (tmp_path / name).mkdir()]
+    assert cli.main(["-q", "run", str(folders[0])]) == 0
+    folder = folders[1]
+    cube = next(folder.glob("*.hdf5"))
+    cube.rename(tmp_path / "away")
+    assert cli.main(["-q", "run", str(folder)]) == 1
+    failed = [status for (status,) in result(folder)[1]].count(2)
+    assert failed > 1
+    command = re.search(
+        r"^to compute all that failed again: tasoc-mpi (.*)", capsys.readouterr().out, re.MULTILINE
+    )[1]
+    (tmp_path / "away").rename(cube)
+    assert cli.main(["-q", "run", str(folder)]) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert cli.main(["-q", *shlex.split(command), "--dry-run"]) == 0
+    assert f"{failed} of {len(result(folder)[1])} rows ({failed} fulfil" in capsys.readouterr().out
+    assert cli.main(["-q", *shlex.split(command)]) == 0
+    assert result(folder) == result(folders[0])
+    assert cli.main(["-q", *shlex.split(command)]) == 0
+    assert "none of the chosen stars is an ERROR or an ABORT" in capsys.readouterr().out
 
 
 def test_named_commands_find_a_list_and_results_elsewhere(simulated, tmp_path, capsys):

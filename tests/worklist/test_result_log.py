@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tracemalloc
 
 import numpy as np
@@ -100,6 +101,28 @@ def entries(path, rows):
         bounds = zip(entry.bundle.starts.tolist(), entry.bundle.ends.tolist(), strict=True)
         found += [("results", rows.priority[entry.index[a:b]].tolist()) for a, b in bounds]
     return found, reader
+
+
+@pytest.mark.parametrize("moved", ["results", "results/s001-1-1.log"])
+def test_a_log_that_has_been_moved_gets_no_more_results(rows, tmp_path, moved):
+    """Light curves are written where it was: it would name those that are not beside it."""
+    output = tmp_path / "output"
+    with contextlib.closing(open_writer(rows, output)) as writer:
+        writer.append([(100.0, message([1]))])
+        before = writer.path.read_bytes()
+        (output / moved).rename(tmp_path / "elsewhere")
+        for another in (False, True):
+            if another:
+                writer.path.parent.mkdir(exist_ok=True)
+                writer.path.write_bytes(before)
+            with pytest.raises(InputError, match=r"s001-1-1.log: has been moved or replaced meanwhile"):
+                writer.append([(101.0, message([3]))])
+        shutil.rmtree(output / moved, ignore_errors=True)
+        (output / moved).unlink(missing_ok=True)
+        (tmp_path / "elsewhere").rename(output / moved)
+        assert writer.path.read_bytes() == before
+        writer.append([(102.0, message([3]))])
+    assert entries(log_path(output, CCD), rows)[0] == [("results", [1]), ("results", [3])]
 
 
 def test_what_is_appended_is_read(written, rows):

@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--photometry", metavar="METHOD", help=method)
     flag: Any = {"action": "store_true"}
     add("--overwrite", **flag, help="compute again what is already done")
+    add("--failed", **flag, help="compute again the stars that are an ERROR or an ABORT, and no others")
     add("--packed", **flag, help="pack light curves, one HDF5 file a worker (see `tasoc-mpi unpack`)")
     add("--dry-run", **flag, help="only say what would run, where, how long, and what it needs")
     add_json_option(parser, "print the plan of --dry-run as JSON")

@@ -381,8 +381,9 @@ class LogWriter:
         Raises
         ------
         InputError
-            If they cannot be written; then nothing of them is there.
+            If they cannot be written, or the log is no longer where it was; then nothing of them is there.
         """
+        self._check_place()
         data = bytearray()
         for when, payload in records:
             data += pack_record(kind, when, payload)
@@ -398,6 +399,15 @@ class LogWriter:
                     self._cut()
                 raise
         self._end += len(data)
+
+    def _check_place(self) -> None:
+        """Raise InputError where the log, or a folder above it, has been moved: light curves are there."""
+        try:
+            here = os.path.samestat(os.lstat(self.path), os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            here = False
+        if not here:
+            raise InputError(f"{self.path}: has been moved or replaced meanwhile; put it back, and run again")
 
     def reset(self, priorities: NDArray[np.int64], version: int) -> None:
         """Note, durably, that stars are to be computed again."""
