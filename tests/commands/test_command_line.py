@@ -201,6 +201,17 @@ def test_a_log_file_has_times_and_ranks(simulated, tmp_path):
     assert line.startswith("tasoc-mpi status: error: no/log: cannot be written")
 
 
+@pytest.mark.parametrize("words", ["prepare nowhere", "prf nowhere", "cbv nowhere", "import . nowhere.fits"])
+def test_nothing_is_compiled_for_input_that_is_not_there(tmp_path, words):
+    command = [sys.executable, "-m", "tasoc_mpi.cli", *words.split()]
+    variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "nowhere" in line
+    assert not list(tmp_path.rglob("*.nbi"))
+
+
 # --- Completion, and what is asked before a run
 
 

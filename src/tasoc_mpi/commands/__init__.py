@@ -32,6 +32,7 @@ __all__ = [
     "add_todo_option",
     "add_worker_options",
     "chosen_starids",
+    "compile_for",
     "integers",
     "result_files",
     "words",
@@ -140,6 +141,14 @@ def result_files(args: argparse.Namespace) -> ResultFiles:
     beside = os.path.dirname(args.todo) or "." if args.todo else None
     folder = input_folder(args.input or os.environ.get("TESSPHOT_INPUT") or beside)
     return ResultFiles(folder, args.todo, choose_method(args.photometry).name, args.output)
+
+
+def compile_for(command: str, place: str | os.PathLike[str] | None) -> None:
+    """Compile the kernels of a command, unless its input is not there, which the command says at once."""
+    from ..core.compiled import compile_first
+
+    if place and os.path.exists(place):
+        compile_first(command)
 
 
 def add_json_option(parser: argparse.ArgumentParser, what: str = "print JSON in place of text") -> None:

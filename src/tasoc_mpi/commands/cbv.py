@@ -7,8 +7,9 @@ date are kept.
 from __future__ import annotations
 
 import argparse
+import os
 
-from . import add_ccd_options, add_lock_option, add_result_files, result_files
+from . import add_ccd_options, add_lock_option, add_result_files, compile_for, result_files
 
 HELP = "make vectors of the systematics that light curves have in common"
 
@@ -30,7 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
-    from ..core.compiled import compile_first
     from ..core.ranks import Ranks, run_on_ranks
 
     def work(ranks: Ranks) -> None:
@@ -55,5 +55,5 @@ def main(args: argparse.Namespace) -> int:
             for path in paths:
                 draw_vectors(path)
 
-    compile_first("cbv")
+    compile_for("cbv", args.input or os.environ.get("TESSPHOT_INPUT"))
     return run_on_ranks("cbv", args.lock_folder, work)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import compile_for
+
 HELP = "make image cubes from other programs' cubes and cut-outs"
 
 
@@ -22,11 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..core.compiled import compile_first
     from ..cubes.prepare import PrepareOptions
     from ..imports.convert import import_files
 
     options = PrepareOptions(memory=args.memory, overwrite=args.overwrite, spice=args.spice)
-    compile_first("prepare")
+    compile_for("prepare", args.files[0])
     import_files(args.input, args.files, options)
     return 0

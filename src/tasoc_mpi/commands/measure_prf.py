@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from . import add_ccd_options, add_input, add_lock_option
+from . import add_ccd_options, add_input, add_lock_option, compile_for
 
 HELP = "measure the pixel response of each CCD from its cube"
 
@@ -20,7 +21,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
-    from ..core.compiled import compile_first
     from ..core.ranks import Ranks, run_on_ranks
     from ..core.settings import input_folder
     from ..cubes.make_prf import make_prfs
@@ -33,5 +33,5 @@ def main(args: argparse.Namespace) -> int:
             if args.pictures:
                 print(draw_prf(path))
 
-    compile_first("prf")
+    compile_for("prf", args.input or os.environ.get("TESSPHOT_INPUT"))
     return run_on_ranks("prf", args.lock_folder, work)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from . import add_ccd_options, add_input, add_lock_option
+from . import add_ccd_options, add_input, add_lock_option, compile_for
 
 HELP = "make image cubes from full frame images"
 
@@ -29,7 +30,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command, alone or as one rank of several."""
-    from ..core.compiled import compile_first
     from ..core.ranks import Ranks, run_on_ranks
 
     def work(ranks: Ranks) -> None:
@@ -42,5 +42,5 @@ def main(args: argparse.Namespace) -> int:
         options = {field.name: getattr(args, field.name) for field in fields(PrepareOptions)}
         prepare_folder(input_folder(args.input), PrepareOptions(**options), ranks)
 
-    compile_first("prepare")
+    compile_for("prepare", args.input or os.environ.get("TESSPHOT_INPUT"))
     return run_on_ranks("prepare", args.lock_folder, work)
