@@ -18,7 +18,7 @@ from ..core.locks import exclusive
 from ..core.methods import choose_method
 from ..core.names import CBV_FOLDER, cbv_name, find_cbv
 from ..core.progress import Progress
-from ..core.status import STATUS
+from ..core.status import FAILED, STATUS
 from ..core.streams import print_report
 from ..core.tables import counted
 from ..worklist.corrections import (
@@ -159,7 +159,7 @@ def _check_disk(options: RunOptions, count: int) -> None:
 
 def _causes(output: Path, task: _Task, results: RunResults) -> list[Cause]:
     """Why light curves are not, or not wholly, corrected."""
-    incomplete = np.isin(results.last.own_status, (STATUS.ERROR, STATUS.ABORT, STATUS.WARNING))
+    incomplete = np.isin(results.last.own_status, (*FAILED, STATUS.WARNING))
     return logged_causes(output, task.worklist, task.chosen & incomplete, correction_log_path)
 
 

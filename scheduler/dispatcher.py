@@ -23,7 +23,7 @@ from ..core.messages import (
 )
 from ..core.mpi import Mailbox
 from ..core.progress import Progress
-from ..core.status import STATUS
+from ..core.status import FAILED
 from ..core.tables import counted
 from ..worklist.failures import cause_line
 from ..worklist.run_record import RunRecord
@@ -122,7 +122,7 @@ def schedule(
             record.add(bundle, ranks)
         size.learn_stars(heads["elaptime"], worklist.in_file[index])
         totals.add(heads)
-        failed = np.flatnonzero(np.isin(heads["status"], (STATUS.ERROR, STATUS.ABORT)))
+        failed = np.flatnonzero(np.isin(heads["status"], FAILED))
         progress.update(len(heads), len(failed), float(heads["elaptime"].sum()))
         if len(failed) and max_errors and progress.errors >= max_errors:
             starid = worklist.rows["starid"][index[failed[-1]]]

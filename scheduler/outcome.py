@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.atomic import open_regular, write_whole
 from ..core.methods import method_file
-from ..core.status import STATUS
+from ..core.status import FAILED, STATUS
 from ..core.streams import print_report
 from ..core.tables import counted
 from ..worklist.failures import Cause, cause_lines
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 #: Causes of failures that a run prints.
 _CAUSES = 5
-_FAILED = (STATUS.ERROR, STATUS.ABORT)
 
 
 def unit_of(rows: int, stars: int) -> str:
@@ -52,7 +51,7 @@ def too_few(status: NDArray[np.int8]) -> tuple[int, int] | None:
     (1, 3)
     """
     good = int(np.count_nonzero(np.isin(status, (STATUS.OK, STATUS.WARNING))))
-    tried = good + int(np.count_nonzero(np.isin(status, _FAILED)))
+    tried = good + int(np.count_nonzero(np.isin(status, FAILED)))
     return (good, tried) if 2 * good < tried else None
 
 
@@ -128,7 +127,7 @@ def _failures(options: RunOptions, outcome: Outcome) -> Iterator[str]:
     yield from cause_lines(causes, _CAUSES)
     again = min(causes, key=lambda cause: cause.status == STATUS.WARNING)
     yield f"to compute one again: {again.command(outcome.repeat)}"
-    if np.count_nonzero(np.isin(outcome.status, _FAILED)) > 1:
+    if np.count_nonzero(np.isin(outcome.status, FAILED)) > 1:
         yield f"to compute all that failed again: tasoc-mpi run {outcome.repeat} --failed"
 
 

@@ -17,7 +17,7 @@ from ..core.locks import holder
 from ..core.methods import method_file
 from ..core.names import cube_name
 from ..core.progress import Progress
-from ..core.status import STATUS
+from ..core.status import FAILED, STATUS
 from ..core.tables import counted, json_text
 from ..products.tpf_files import write_tpf_list
 from ..worklist.failures import Cause, logged_causes
@@ -142,7 +142,7 @@ def _causes(
     options: RunOptions, worklist: WorkList, chosen: NDArray[np.bool_], decision: Decision
 ) -> list[Cause]:
     """Causes of the failures and warnings of the chosen rows."""
-    named = chosen & np.isin(decision.status, (STATUS.ERROR, STATUS.ABORT, STATUS.WARNING))
+    named = chosen & np.isin(decision.status, (*FAILED, STATUS.WARNING))
     return logged_causes(options.output, worklist, named) if named.any() else []
 
 
@@ -155,7 +155,7 @@ def _failed(options: RunOptions, results: RunResults, chosen: NDArray[np.bool_])
     """The chosen rows; of a run of what has failed those of them."""
     if not options.failed:
         return chosen
-    return chosen & np.isin(results.last.decide().status, (STATUS.ERROR, STATUS.ABORT))
+    return chosen & np.isin(results.last.decide().status, FAILED)
 
 
 def _to_compute(results: RunResults, chosen: NDArray[np.bool_], overwrite: bool) -> NDArray[np.bool_]:

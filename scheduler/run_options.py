@@ -12,7 +12,7 @@ from ..core.errors import UsageError
 from ..core.methods import choose_method, method_file
 from ..core.settings import input_folder, output_folder
 from ..products.lightcurve import creation_date
-from ..worklist.constraints import Constraints
+from ..worklist.constraints import Constraints, is_datasource
 from ..worklist.result_files import ResultFiles
 from ..worklist.starid_file import read_starids
 
@@ -150,7 +150,7 @@ def run_options(args: argparse.Namespace) -> RunOptions:
         if value is not None and not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')} {value}: must be from {least} to {most}")
     for value in args.datasource or ():
-        if not (value in ("ffi", "tpf") or (value.startswith("tpf:") and value[4:].isdecimal())):
+        if not is_datasource(value):
             raise UsageError(f"--datasource {value}: must be ffi, tpf or tpf:STARID")
     if args.tmag_min is not None and args.tmag_max is not None and args.tmag_min > args.tmag_max:
         raise UsageError(

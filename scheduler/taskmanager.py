@@ -10,9 +10,9 @@ import contextlib
 import math
 import numbers
 import os
-import re
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..core.methods import choose_method, method_file
 from ..core.status import ENDS, STATUS
 from ..core.whole import whole
 from ..products.star_values import LARGEST_STARID
-from ..worklist.constraints import Constraints
+from ..worklist.constraints import Constraints, is_datasource
 from ..worklist.method_list import refresh_list
 from ..worklist.output_folder import check_output, claim_output, find_output, note_output
 from ..worklist.publish import publish
@@ -40,11 +40,8 @@ from .run_results import open_results
 
 __all__ = ["TaskManager"]
 
-#: By what tasks are chosen.
-_FILTERS = (
-    "sector", "camera", "ccd", "cadence", "datasource", "starid", "priority", "method",
-    "tmag_min", "tmag_max",
-)  # fmt: skip
+#: By what tasks are chosen; a cone is one of command lines alone.
+_FILTERS = tuple(field.name for field in fields(Constraints) if field.name != "in_cone")
 
 
 class TaskManager:
@@ -389,8 +386,7 @@ def _magnitude(name: str, value: Any) -> float:
 
 
 def _word(name: str, value: Any) -> str:
-    known = isinstance(value, str) and (name == "method" or re.fullmatch(r"ffi|tpf(:\d+)?", value))
-    if known:
-        return str(value)
+    if isinstance(value, str) and (name == "method" or is_datasource(value)):
+        return value
     needed = "the name of a method" if name == "method" else "ffi, tpf or tpf:STARID"
     raise UsageError(f"{name} {one_line(repr(value))[:60]}: {needed} is needed")

@@ -144,9 +144,13 @@ def result_files(args: argparse.Namespace) -> ResultFiles:
 
 
 def compile_for(command: str, place: str | os.PathLike[str] | None) -> None:
-    """Compile the kernels of a command, unless its input is not there, which the command says at once."""
+    """Compile the kernels of a command, unless its input is not there, which the command says at once.
+
+    None is the input folder of TESSPHOT_INPUT.
+    """
     from ..core.compiled import compile_first
 
+    place = place or os.environ.get("TESSPHOT_INPUT")
     if place and os.path.exists(place):
         compile_first(command)
 

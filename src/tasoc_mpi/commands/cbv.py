@@ -7,7 +7,6 @@ date are kept.
 from __future__ import annotations
 
 import argparse
-import os
 
 from . import add_ccd_options, add_lock_option, add_result_files, compile_for, result_files
 
@@ -55,5 +54,5 @@ def main(args: argparse.Namespace) -> int:
             for path in paths:
                 draw_vectors(path)
 
-    compile_for("cbv", args.input or os.environ.get("TESSPHOT_INPUT"))
+    compile_for("cbv", args.input)
     return run_on_ranks("cbv", args.lock_folder, work)

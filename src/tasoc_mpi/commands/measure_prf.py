@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from . import add_ccd_options, add_input, add_lock_option, compile_for
 
@@ -33,5 +32,5 @@ def main(args: argparse.Namespace) -> int:
             if args.pictures:
                 print(draw_prf(path))
 
-    compile_for("prf", args.input or os.environ.get("TESSPHOT_INPUT"))
+    compile_for("prf", args.input)
     return run_on_ranks("prf", args.lock_folder, work)

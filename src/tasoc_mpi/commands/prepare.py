@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from . import add_ccd_options, add_input, add_lock_option, compile_for
@@ -42,5 +41,5 @@ def main(args: argparse.Namespace) -> int:
         options = {field.name: getattr(args, field.name) for field in fields(PrepareOptions)}
         prepare_folder(input_folder(args.input), PrepareOptions(**options), ranks)
 
-    compile_for("prepare", args.input or os.environ.get("TESSPHOT_INPUT"))
+    compile_for("prepare", args.input)
     return run_on_ranks("prepare", args.lock_folder, work)

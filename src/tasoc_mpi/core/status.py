@@ -2,7 +2,7 @@
 
 import enum
 
-__all__ = ["ENDS", "STATUS"]
+__all__ = ["ENDS", "FAILED", "STATUS"]
 
 
 class STATUS(enum.IntEnum):
@@ -41,3 +41,5 @@ class STATUS(enum.IntEnum):
 
 #: The statuses of results. A star is SKIPPED by the results of others, and the rest mean that there is none.
 ENDS = (STATUS.OK, STATUS.ERROR, STATUS.WARNING, STATUS.ABORT)
+#: Those of them without a light curve.
+FAILED = (STATUS.ERROR, STATUS.ABORT)

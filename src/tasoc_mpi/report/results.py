@@ -28,8 +28,9 @@ from ..products.fits_table import read_table, table_columns
 from ..products.lightcurve import COLUMNS, below, check_star
 from ..worklist.listed_lightcurves import read_lightcurve
 from ..worklist.method_list import find_list
+from ..worklist.result_files import ResultFiles
 from ..worklist.schema import columns_of, has_corrections
-from ..worklist.todo_file import SQLITE_ERRORS, TODO_NAME, explain, open_todo
+from ..worklist.todo_file import SQLITE_ERRORS, explain, open_todo
 from ..worklist.work_list import CCD, read_published
 
 __all__ = ["RESULT_DTYPE", "Curve", "Run", "ccds_of", "read_curve", "read_run", "sky_level"]
@@ -174,7 +175,7 @@ def read_run(
     MissingInput, InputError
         If the work list is not there or cannot be used.
     """
-    path = find_list(Path(todo) if todo else Path(folder) / TODO_NAME, method)
+    path = find_list(ResultFiles(Path(folder), todo).path, method)
     with contextlib.closing(open_todo(path)) as conn:
         try:
             conn.execute("BEGIN")  # all tables are of the same moment

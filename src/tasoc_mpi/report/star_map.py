@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.status import STATUS
+from ..core.status import FAILED, STATUS
 
 __all__ = ["CELL", "CELL_QUANTITIES", "FIRST_COLUMN", "QUANTITIES", "cell_index", "map_cells", "map_points"]
 
@@ -37,7 +37,7 @@ CELL_QUANTITIES = {
 _SHARES = {
     "status": (STATUS.OK,),
     "warning": (STATUS.WARNING,),
-    "failed": (STATUS.ERROR, STATUS.ABORT),
+    "failed": FAILED,
     "skipped": (STATUS.SKIPPED,),
     "todo": (STATUS.UNKNOWN, STATUS.STARTED),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.locks import holder
-from ..core.status import STATUS
+from ..core.status import FAILED, STATUS
 from .corrections import LastCorrections, PhotometryResults, correction_log_path
 from .failures import cause_line
 from .last_results import Decision
@@ -22,7 +22,6 @@ from .work_list import CCD, WorkList, load_worklist
 __all__ = ["CCDStatus", "WorkListStatus", "open_status"]
 
 _NUMBERS = ("elaptime", "worker_wait_time", "stamp_height", "stamp_width")
-_FAILED = (STATUS.ERROR, STATUS.ABORT)
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class WorkListStatus:
         if self.failures:
             for row in set(index.tolist()) & self.failures.keys():
                 del self.failures[row]
-        failed = np.flatnonzero(np.isin(numbers["status"], _FAILED))
+        failed = np.flatnonzero(np.isin(numbers["status"], FAILED))
         times = group.times[group.bundle.message[failed]].tolist()
         texts = group.bundle.strings(failed)[2]
         for row, when, text in zip(index[failed].tolist(), times, texts, strict=True):

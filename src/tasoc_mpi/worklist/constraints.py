@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Constraints"]
+__all__ = ["Constraints", "is_datasource"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,15 @@ class Constraints:
         """Whether nothing but sectors, cameras and CCDs is named."""
         named = {field.name for field in fields(self) if getattr(self, field.name) not in (None, ())}
         return bool(named) and named <= {"sector", "camera", "ccd"}
+
+
+def is_datasource(text: str) -> bool:
+    """Whether a row can have this source of its pixels.
+
+    >>> is_datasource("ffi"), is_datasource("tpf:25155310"), is_datasource("tpf:")
+    (True, True, False)
+    """
+    return text in ("ffi", "tpf") or (text.startswith("tpf:") and text[4:].isdecimal())
 
 
 def _comparable(accepted: object, column: np.dtype[Any]) -> NDArray[Any]:

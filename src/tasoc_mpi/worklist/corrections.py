@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..core.diagnostics import CORRECTED_LIGHTCURVE, CORRECTION_SOURCE
 from ..core.errors import InputError, MissingInput
 from ..core.messages import pack_results, unpack_many, unpack_results
-from ..core.status import STATUS
+from ..core.status import FAILED, STATUS
 from .last_results import LastResults
 from .lightcurve_digest import DIGESTED, lightcurve_digest
 from .result_log import LogReader, ResultGroup
@@ -110,7 +110,7 @@ class LastCorrections(LastResults):
         return [self._with_digests(message) for message in messages]
 
     def _with_digests(self, message: bytes | bytearray) -> bytes | bytearray:
-        failed = np.isin(unpack_many([message]).heads["status"], (STATUS.ERROR, STATUS.ABORT))
+        failed = np.isin(unpack_many([message]).heads["status"], FAILED)
         if not failed.any():
             return message
         results = unpack_results(message)

@@ -18,7 +18,7 @@ class ResultFiles:
     """The results of a run, as a command line names them."""
 
     folder: Path  #: The input folder
-    todo: str | None = None  #: The work list; None for that of the input folder
+    todo: str | os.PathLike[str] | None = None  #: The work list; None for that of the input folder
     method: str = ""  #: Name of the method that computed all stars; '' for the work list's own methods
     output: str | os.PathLike[str] | None = None  #: The output folder; None for that of the last run
 
