@@ -82,6 +82,8 @@ class Outcome:
         if found is None:
             return None
         good, tried = found
+        if tried == 1:
+            return f"the computed {self.unit.removesuffix('s')} has no light curve"
         if not good:
             return f"none of the {tried} computed {self.unit} has a light curve"
         return f"only {good} of the {tried} computed {self.unit} have a light curve"

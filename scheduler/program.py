@@ -200,10 +200,8 @@ def _compute_again(results: RunResults, chosen: NDArray[np.bool_], version: int)
     before = results.last.decide()
     has_lightcurve = np.isin(before.status, (STATUS.OK, STATUS.WARNING))
     again = results.reset(chosen, version)
-    logger.info(
-        "%s will be replaced, each when its successor is there",
-        counted(int(np.count_nonzero(chosen & has_lightcurve)), "light curve"),
-    )
+    if replaced := int(np.count_nonzero(chosen & has_lightcurve)):
+        logger.info("%s will be replaced, each when its successor is there", counted(replaced, "light curve"))
     return again
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import time
@@ -32,6 +33,8 @@ __all__ = [
     "flush_lightcurves",
     "join_results",
 ]
+
+logger = logging.getLogger(__name__)
 
 #: Errors of the output folder's file system when nothing more can be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -200,6 +203,7 @@ def _one_star(task: np.void, job: Job, photometry: Photometry) -> _Star:
         reason = traceback.format_exc().rstrip()
     except Exception:  # noqa: BLE001 - the star's boundary: any exception of one star is that star's ERROR
         reason = traceback.format_exc().rstrip()
+        logger.debug("TIC %d: %s", task["starid"], reason)
     return _Star(STATUS.ERROR, method, [reason])
 
 

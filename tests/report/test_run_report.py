@@ -24,7 +24,7 @@ from tasoc_mpi.report.noise_picture import running_quantiles
 from tasoc_mpi.report.results import read_run
 from tasoc_mpi.report.summary import summary_values
 from tasoc_mpi.report.variables import Variable
-from tasoc_mpi.worklist.failures import cause_of, group_causes
+from tasoc_mpi.worklist.failures import cause_line, cause_of, group_causes
 from tasoc_mpi.worklist.rank_times import Ranks, RankTimes
 from tasoc_mpi.worklist.run_record import RunRecord, read_records, records_folder
 
@@ -232,6 +232,20 @@ def test_failures_are_grouped_by_their_cause():
     ]
     assert causes[0].stars == [1, 2, 3, 4, 5]
     assert cause_of("first\nsecond") == "first"
+
+
+def test_cause_of_an_exception_tells_the_line_of_the_method():
+    """Not that of the library which raised it, nor a file that the message names."""
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "/opt/worker/compute.py", line 176, in _one_star\n    pho = photometry(\n'
+        '  File "/home/me/circle.py", line 12, in do_photometry\n    w = np.average(x, weights=y)\n'
+        '  File "/opt/numpy/function_base.py", line 550, in average\n    raise\n'
+        "ZeroDivisionError: weights sum to zero"
+    )
+    assert cause_line(text) == "ZeroDivisionError: weights sum to zero (circle.py, line 12)"
+    assert cause_line(text.replace("do_photometry", "go")).endswith("(function_base.py, line 550)")
+    assert cause_line(f"wrong\n{text}") == "wrong"
 
 
 def test_running_ratio_of_noise_as_expected_is_one():

@@ -305,7 +305,7 @@ def test_only_errors_are_an_error(blank, expected, tmp_path, capsys):
     # Failures by cause with their counts; each names a star, and the command computes it again.
     lines = said.out[said.out.index("failures and warnings by cause:") :].splitlines()[1:]
     found = [re.fullmatch(r" *ERROR +(\d+)  TIC (\d+): (.*)", line) for line in lines if "ERROR" in line]
-    raised, own = "ValueError: star 0 is bad", "chance 0"
+    raised, own = "ValueError: star 0 is bad (run_program.py, line 0)", "chance 0"
     shown = {re.sub(r"\d+", "0", one[3]): int(one[1]) for one in found}
     assert sum(shown.values()) == len(bad)
     assert raised in shown
@@ -315,7 +315,7 @@ def test_only_errors_are_an_error(blank, expected, tmp_path, capsys):
     words = shlex.split(command)
     assert words[:2] == ["tasoc-mpi", "run"]
     assert call(words[2:]) == 1
-    assert "none of the 1 computed stars has a light curve" in capsys.readouterr().err
+    assert "the computed star has no light curve" in capsys.readouterr().err
     # Half of them is enough, one of three is not.
     good = [str(row[1]) for row in expected["todolist"] if row[9] == 1]
     assert call([str(folder), "--overwrite", "--starid", f"{bad[0]},{good[0]}"]) == 0

@@ -43,7 +43,7 @@ def test_the_time_left_is_that_of_the_work_and_not_of_the_number_of_stars(monkey
     now = 101.0
     shown.update(10, 1, 2.5)
     assert caplog.text == ""
-    assert shown.line() == "10/1010 stars  10 stars/s  1 s left (the rest is faster)  1 errors"
+    assert shown.line() == "10/1010 stars  10 stars/s  1 s left (the rest is faster)  1 error"
     now = 110.5
     shown.show()
     assert "10 s left" in caplog.text

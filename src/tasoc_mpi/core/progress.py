@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from .mpi import is_terminal
+from .tables import counted
 
 __all__ = ["Progress", "duration", "progress"]
 
@@ -105,7 +106,7 @@ class Progress:
             text += " (the rest is slower)" if left > _OTHER * by_number else ""
             text += " (the rest is faster)" if left * _OTHER < by_number else ""
         text = f"{self.title}: {text}" if self.title else text
-        text += f"  {self.errors} errors" if self.errors else ""
+        text += f"  {counted(self.errors, 'error')}" if self.errors else ""
         if not self._terminal:
             return text
         # A line that is longer than the terminal is wide could not be written over.

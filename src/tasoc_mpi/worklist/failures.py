@@ -25,6 +25,8 @@ __all__ = ["Cause", "cause_line", "cause_lines", "cause_of", "logged_causes", "r
 _EXAMPLES = 5
 _NUMBER = re.compile(r"[-+]?(?<![A-Za-z_])\d+(\.\d+)?([eE][-+]?\d+)?")
 _STAR = re.compile(r"\bTIC \d+")
+#: A place in a traceback: path, line, function.
+_PLACE = re.compile(r'  File "(.+)", line (\d+)(?:, in (\w+))?')
 
 
 @dataclass
@@ -48,19 +50,25 @@ class Cause:
 
 
 def cause_line(message: str | None) -> str:
-    """The line of the exception of a traceback, or else the first line.
+    """The line of the exception of a traceback and its place in the method, or else the first line.
 
     >>> cause_line('Traceback (most recent call last):\\n  File "a.py", line 3\\n    c\\nKeyError: d\\nmore')
-    'KeyError: d'
+    'KeyError: d (a.py, line 3)'
     """
     lines = (message or "").strip().splitlines()
     if not lines:
         return "no message"
-    if lines[0].startswith("Traceback"):
-        # Behind the last place in the code; the message of an exception may have several lines.
-        last = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=0)
-        lines = [line for line in lines[last + 1 :] if not line.startswith(" ")] or lines[-1:]
-    return one_line(lines[0])
+    if not lines[0].startswith("Traceback"):
+        return one_line(lines[0])
+    places = {i: found for i, line in enumerate(lines) if (found := _PLACE.match(line))}
+    # Behind the last place in the code; the message of an exception may have several lines.
+    behind = lines[max(places, default=0) + 1 :]
+    text = one_line(next((line for line in behind if not line.startswith(" ")), lines[-1]))
+    # An exception may come from deep in a library: the author of a method knows the lines of the method.
+    of_method = [place for place in places.values() if place[3] == "do_photometry"]
+    if not (place := (of_method or list(places.values()) or [None])[-1]):
+        return text
+    return f"{text} ({Path(place[1]).name}, line {place[2]})"
 
 
 def cause_of(message: str | None) -> str:
