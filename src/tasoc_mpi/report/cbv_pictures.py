@@ -44,7 +44,7 @@ def _shapes(vectors: Vectors) -> Figure:
     """Slow parts and spikes in time, and the explained variance."""
     count = min(_MOST, vectors.count)
     figure = new_figure(11, 1.3 * count + 2.2)
-    from matplotlib.ticker import LogFormatter
+    from matplotlib.ticker import LogFormatter, MaxNLocator
 
     axes = figure.subplots(count + 1, 1, gridspec_kw={"height_ratios": [1] * count + [1.4]})
     good = vectors.good
@@ -66,9 +66,12 @@ def _shapes(vectors: Vectors) -> Figure:
     # 6 and not 6 x 10^0.
     bars.yaxis.set_major_formatter(LogFormatter())
     bars.yaxis.set_minor_formatter(LogFormatter())
+    bars.set_xlim(0.4, vectors.count + 0.6)
+    bars.xaxis.set_major_locator(MaxNLocator(integer=True))
     bars.set_xlabel("vector")
     bars.set_ylabel("explained variance (%)")
-    figure.suptitle(f"{_title(vectors)}: slow parts (lines) and spikes (points)")
+    unused = "" if vectors.significant >= count else "; the method map leaves out those marked noise"
+    figure.suptitle(f"{_title(vectors)}: slow parts (lines) and spikes (points) of the vectors{unused}")
     return figure
 
 
@@ -92,7 +95,7 @@ def _weights(vectors: Vectors) -> Figure:
         )
         axis.set_title(f"vector {k + 1}", fontsize=9)
         axis.set_aspect("equal")
-        figure.colorbar(points, ax=axis, shrink=0.8)
+        figure.colorbar(points, ax=axis, shrink=0.8, label="weight")
     figure.suptitle(f"{_title(vectors)}: weights at column (across) and row (up), counted from 0")
     return figure
 
@@ -118,6 +121,6 @@ def _stars(vectors: Vectors) -> Figure:
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     magnitude.set_yscale("log")
     magnitude.set_xlabel("Tmag")
-    magnitude.set_ylabel("coefficient of vector 1 (ppm)")
+    magnitude.set_ylabel("size of the coefficient of vector 1 (ppm)")
     figure.suptitle(f"{_title(vectors)}: stars")
     return figure
