@@ -141,9 +141,10 @@ def draw_folded(
     values = values[known]
     phase = (time[known] - epoch) / period % 1.0
     low, high = _PHASES
-    for turn in (-1, 0, 1):
-        shown = (phase + turn >= low) & (phase + turn <= high)
-        draw_points(axes, phase[shown] + turn, values[shown], color=COLOURS["grey"])
+    turned = np.concatenate([phase - 1, phase, phase + 1])
+    shown = (turned >= low) & (turned <= high)
+    # At once: the size of the points depends on their number.
+    draw_points(axes, turned[shown], np.tile(values, 3)[shown], color=COLOURS["grey"])
     medians = folded_medians(time[known], values, period, epoch)
     middles = (np.arange(len(medians)) + 0.5) / len(medians)
     x = np.concatenate([middles - 1, middles, middles + 1])
