@@ -16,6 +16,7 @@ from ..core.messages import Results
 from ..core.progress import duration
 from ..core.status import STATUS
 from ..core.tables import counted
+from ..worklist.failures import cause_line
 from .run_results import RunResults
 
 __all__ = ["RunTime", "StarTime", "Trial", "estimate_time"]
@@ -203,7 +204,7 @@ def _try(results: RunResults, candidates: list[NDArray[np.int64]], trial: Trial)
     ):
         if status not in (STATUS.OK, STATUS.WARNING):
             starid = rows["starid"][results.worklist.find(np.array([priority]))[0]]
-            reason = one_line((message or "").strip().splitlines()[-1] if message else "no message")
+            reason = cause_line(message)
             if len(reason) > _LONGEST:
                 reason = f"{reason[:_LONGEST]} ..."
             return tried, f"failed: TIC {starid}: {reason}"
