@@ -143,7 +143,7 @@ def test_pictures_take_axes_and_give_them_back(pho):
     assert points == len(pho.lightcurve)
     names = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (first, second)]
     good = TESSQualityFlags.filter(pho.lightcurve["quality"])
-    assert names[0] == ["flagged"] * (not good.all()) + ["good"]
+    assert names[0] == ["good"] + ["flagged"] * (not good.all())
     assert names[1][0] == "mask"
     assert names[1][-1] == "the star"
     assert second.get_xlabel() == "column (full frame image pixel, from 0)"

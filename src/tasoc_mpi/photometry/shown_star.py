@@ -92,7 +92,7 @@ class ShownStar(StampStars):
         return f"<table>{rows}</table>"
 
     def plot_lightcurve(self, ax: Axes | None = None) -> Axes:
-        """Draw the flux against time: all finite points, those of good quality on top.
+        """Draw the flux against time: all finite points, flagged ones on top.
 
         Parameters
         ----------
@@ -115,10 +115,13 @@ class ShownStar(StampStars):
         time, flux, quality = (self._columns.arrays[name] for name in ("time", "flux", "quality"))
         good = TESSQualityFlags.filter(quality)
         known = np.isfinite(flux)
-        size = 3.0 if len(time) > 200 else 7.0
-        for chosen, colour, name in ((known & ~good, "#56B4E9", "flagged"), (known & good, "black", "good")):
+        size = 7.0 if len(time) <= 200 else 3.0 if len(time) <= 5000 else 1.5
+        for chosen, style in (
+            (known & good, {"color": "black", "markersize": size, "label": "good"}),
+            (known & ~good, {"color": "#56B4E9", "markersize": max(size, 4.0), "label": "flagged"}),
+        ):
             if chosen.any():
-                ax.plot(time[chosen], flux[chosen], ".", color=colour, markersize=size, label=name)
+                ax.plot(time[chosen], flux[chosen], ".", **style)
         ax.ticklabel_format(useOffset=False, style="plain")
         # Times of a few minutes have long numbers.
         ax.locator_params(axis="x", nbins=5)
