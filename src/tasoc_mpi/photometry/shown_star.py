@@ -116,12 +116,12 @@ class ShownStar(StampStars):
         good = TESSQualityFlags.filter(quality)
         known = np.isfinite(flux)
         size = 7.0 if len(time) <= 200 else 3.0 if len(time) <= 5000 else 1.5
-        for chosen, style in (
-            (known & good, {"color": "black", "markersize": size, "label": "good"}),
-            (known & ~good, {"color": "#56B4E9", "markersize": max(size, 4.0), "label": "flagged"}),
+        for chosen, colour, points, name in (
+            (known & good, "black", size, "good"),
+            (known & ~good, "#56B4E9", max(size, 4.0), "flagged"),
         ):
             if chosen.any():
-                ax.plot(time[chosen], flux[chosen], ".", **style)
+                ax.plot(time[chosen], flux[chosen], ".", color=colour, markersize=points, label=name)
         ax.ticklabel_format(useOffset=False, style="plain")
         # Times of a few minutes have long numbers.
         ax.locator_params(axis="x", nbins=5)

@@ -66,9 +66,8 @@ def cause_line(message: str | None) -> str:
     text = one_line(next((line for line in behind if not line.startswith(" ")), lines[-1]))
     # An exception may come from deep in a library: the author of a method knows the lines of the method.
     of_method = [place for place in places.values() if place[3] == "do_photometry"]
-    if not (place := (of_method or list(places.values()) or [None])[-1]):
-        return text
-    return f"{text} ({Path(place[1]).name}, line {place[2]})"
+    shown = of_method or list(places.values())
+    return f"{text} ({Path(shown[-1][1]).name}, line {shown[-1][2]})" if shown else text
 
 
 def cause_of(message: str | None) -> str:
