@@ -119,10 +119,10 @@ def correct(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ran
         if options.overwrite:
             results.reset(task.chosen, 0)
         task.worklist.rows["method"] = args.correction.encode()
-        size = BatchSize(max(1, len(ranks) - 1), options.batch)
+        size = BatchSize(len(ranks.workers), options.batch)
         totals = schedule(
             results, task.chosen, computer, size,
-            lambda rows: _announce(rows, output, len(ranks), record), stop, options.max_errors, record,
+            lambda rows: _announce(rows, output, ranks, record), stop, options.max_errors, record,
         )  # fmt: skip
         status, causes = results.last.own_status[task.chosen], _causes(output, task, results)
     publish(path, output, args.rows)
@@ -290,9 +290,8 @@ def _open_results(stack: contextlib.ExitStack, options: RunOptions, task: _Task)
     return results
 
 
-def _announce(rows: NDArray[np.void], output: Path, ranks: int, record: RunRecord) -> Progress:
-    on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
-    logger.info("%s to correct on %s, in %s", counted(len(rows), "light curve"), on, output)
+def _announce(rows: NDArray[np.void], output: Path, ranks: Ranks, record: RunRecord) -> Progress:
+    logger.info("%s to correct on %s, in %s", counted(len(rows), "light curve"), ranks, output)
     record.begin(len(rows))
     return Progress(len(rows), "light curves")
 

@@ -111,8 +111,8 @@ def run(args: argparse.Namespace, computer: Computer, stop: Stop, ranks: Ranks, 
         needs = requirements(results, needed, output, ranks.node)
         check_needs(options, results, needed, needs, ranks.node)
         _note_files(options, (needed & worklist.in_file).any())
-        size = BatchSize(max(1, len(ranks) - 1), options.batch)
-        announce = partial(_announce, options=options, ranks=len(ranks), record=record)
+        size = BatchSize(len(ranks.workers), options.batch)
+        announce = partial(_announce, options=options, ranks=ranks, record=record)
         totals = schedule(results, wanted, computer, size, announce, stop, options.max_errors, record)
         decision = results.last.decide()
         causes = _causes(options, worklist, chosen, decision)
@@ -220,15 +220,14 @@ def _publish(options: RunOptions, ccds: list[CCD], decision: Decision) -> NDArra
     return publish(path, options.output, options.todo if options.method else None).decision.status
 
 
-def _announce(rows: NDArray[np.void], options: RunOptions, ranks: int, record: RunRecord) -> Progress:
+def _announce(rows: NDArray[np.void], options: RunOptions, ranks: Ranks, record: RunRecord) -> Progress:
     """Log the number of stars, CCDs and workers, and the cubes that are missing; begin the record."""
     ccds = distinct(rows[["sector", "camera", "ccd"]])
-    on = "1 process" if ranks == 1 else f"{ranks - 1} of {ranks} ranks"
     stars = len(distinct(rows["starid"]))
     text = counted(stars, "star")
     text = f"{counted(len(rows), 'row')} of {text}" if stars < len(rows) else text
     on_ccds = counted(len(ccds), "CCD")
-    logger.info("%s of %s on %s; light curves in %s", text, on_ccds, on, options.output)
+    logger.info("%s of %s on %s; light curves in %s", text, on_ccds, ranks, options.output)
     of_images = distinct(rows[rows["datasource"] == b"ffi"][["sector", "camera", "ccd"]])
     names = [cube_name(*ccd) for ccd in of_images.tolist()]
     missing = [name for name in names if not (options.source / name).is_file()]

@@ -64,7 +64,7 @@ class WorkListStatus:
     method : ndarray of str objects
         The method of each row's last result.
     failures : dict of int to (float, str)
-        Of the rows that have failed: the time (Unix, 0 if unknown) and the last line of the message.
+        Of the rows that have failed: the time (Unix, 0 if unknown) and the line that names the cause.
     results : int
         How many results have been read from logs.
     """

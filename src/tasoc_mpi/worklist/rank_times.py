@@ -28,6 +28,8 @@ class Ranks:
     range(1, 3)
     >>> Ranks([0], ["n1"]).workers
     range(0, 1)
+    >>> str(Ranks([0, 0, 1], ["n1", "n1", "n2"])), str(Ranks([0], ["n1"]))
+    ('2 of 3 ranks', '1 process')
     """
 
     node: list[int]  #: Number of each rank's node
@@ -39,6 +41,9 @@ class Ranks:
 
     def __len__(self) -> int:
         return len(self.node)
+
+    def __str__(self) -> str:
+        return "1 process" if len(self) == 1 else f"{len(self.workers)} of {len(self)} ranks"
 
     @property
     def workers(self) -> range:
