@@ -20,8 +20,12 @@ __all__ = ["Preparation"]
 logger = logging.getLogger(__name__)
 
 #: Libraries that functions import when they are first called: for all stars (numba asks numpy.ma for the type
-#: of an array), and for target pixel files.
-_LIBRARIES, _TPF_LIBRARIES = ("erfa", "numpy.ma"), ("astropy.io.fits", "astropy.wcs", "scipy.interpolate")
+#: of an array), for target pixel files, and for users' methods, which fill the light curve as a table.
+_LIBRARIES = {
+    "all": ("erfa", "numpy.ma"),
+    "tpf": ("astropy.io.fits", "astropy.wcs", "scipy.interpolate"),
+    "own": ("astropy.table",),
+}
 
 
 class Preparation:
@@ -45,7 +49,7 @@ class Preparation:
         if self._of == "tasoc_mpi.one_star":
             name = self._method if self._method in METHODS else "aperture"
             if is_compiled(name):
-                self._load({name})
+                self._load({name, "all"})
             program_version()
 
     def before(self, tasks: NDArray[np.void]) -> None:
@@ -61,24 +65,29 @@ class Preparation:
         new = needed - self._done
         self._done |= new
         try:
-            for name in sorted(new - {"tpf"}):
+            for name in sorted(new - _LIBRARIES.keys()):
                 _load_kernels(name)
-            for library in (*_LIBRARIES, *_TPF_LIBRARIES) if "tpf" in new else _LIBRARIES if new else ():
-                importlib.import_module(library)
+            for name in sorted(new & _LIBRARIES.keys()):
+                for library in _LIBRARIES[name]:
+                    importlib.import_module(library)
         except Exception as error:  # noqa: BLE001 - a star that needs it reports it
             logger.debug("not loaded before the first star: %s", error)
 
     def _needed(self, tasks: NDArray[np.void]) -> set[str]:
-        """Names in the list of kernels, and "tpf" if target pixel files are read."""
+        """Names in the list of kernels and in that of libraries."""
         if self._of == "tasoc_mpi.correction.corrected_star":
-            return {"correct"}
+            return {"correct", "all"}
         if self._of != "tasoc_mpi.one_star":
             return set()
         listed = [self._method.encode()] if self._method else distinct(tasks["method"])
         methods = {name.decode() for name in listed}
-        # A user's method reads pixels and makes light curves as the aperture does.
-        needed = {name if name in METHODS else "aperture" for name in methods}
-        return needed | ({"tpf"} if np.any(tasks["datasource"] != b"ffi") else set())
+        needed = {"all"} | (methods & METHODS.keys())
+        if others := methods - METHODS.keys():
+            # A user's method reads pixels and makes light curves as the aperture does.
+            needed |= {"aperture", "own"} if others != {""} else {"aperture"}
+        if np.any(tasks["datasource"] != b"ffi"):
+            needed.add("tpf")
+        return needed
 
 
 def _load_kernels(name: str) -> None:

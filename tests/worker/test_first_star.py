@@ -20,6 +20,9 @@ preparation = Preparation("", tasoc_mpi.tessphot)
 preparation.before(tasks)
 from tasoc_mpi.kernels.sums import sum_pixels
 print(len(sum_pixels.signatures), "erfa" in sys.modules, "astropy.io.fits" in sys.modules)
+print("astropy.table" in sys.modules)
+Preparation("circle", tasoc_mpi.tessphot).before(tasks)
+print("astropy.table" in sys.modules)
 tasks["datasource"][1] = b"tpf"
 preparation.before(tasks)
 print("astropy.io.fits" in sys.modules)
@@ -27,6 +30,6 @@ print("astropy.io.fits" in sys.modules)
 
 
 def test_kernels_and_libraries_are_loaded_before_the_first_star() -> None:
-    """Nothing for other functions; astropy only where target pixel files are read."""
+    """Nothing for other functions; astropy only for target pixel files, its tables for a user's method."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["False False", "1 True False", "True"]
+    assert done.stdout.splitlines() == ["False False", "1 True False", "False", "True", "True"]
