@@ -172,16 +172,23 @@ def test_polygons_that_are_none():
 
 
 @settings(max_examples=30, deadline=None)
-@given(ra=st.floats(0, 360), dec=st.floats(-90, 90), width=st.floats(0.01, 12), seed=st.integers(0, 1000))
-def test_cones_cover_the_field(ra, dec, width, seed):
+@given(
+    ra=st.floats(0, 360),
+    dec=st.floats(-90, 90),
+    width=st.floats(0.01, 12),
+    buffer=st.sampled_from([0.2, 3.0]),
+    seed=st.integers(0, 1000),
+)
+def test_cones_cover_the_field(ra, dec, width, buffer, seed):
+    """And the sky around it, also where that is wider than a cone."""
     middle = SkyCoord(ra, dec, unit="deg")
     corners = middle.directional_offset_by([0, 90, 180, 270] * units.deg, width * units.deg)
     corners = np.stack([corners.ra.deg, corners.dec.deg], axis=-1)
     rng = np.random.default_rng(seed)
-    angle, distance = rng.uniform(0, 360, 200), rng.uniform(0, width + 1, 200)
+    angle, distance = rng.uniform(0, 360, 200), rng.uniform(0, width + 1.5 * buffer, 200)
     points = middle.directional_offset_by(angle * units.deg, distance * units.deg)
-    inside = points[in_polygon(points.ra.deg, points.dec.deg, corners, 0.2)]
-    centres = unit_vectors(*cone_centres(corners, 0.2, 1.0).T)
+    inside = points[in_polygon(points.ra.deg, points.dec.deg, corners, buffer)]
+    centres = unit_vectors(*cone_centres(corners, buffer, 1.0).T)
     nearest = (unit_vectors(inside.ra.deg, inside.dec.deg) @ centres.T).max(axis=1)
     assert (nearest >= np.cos(np.deg2rad(1.0))).all()
 
