@@ -54,6 +54,9 @@ _WITH_SETTINGS = (
     *("simulate", "download", "catalog", "import", "todo", "star", "summary", "report", "show", "submit"),
 )
 
+#: Commands that share their work among the ranks of a launcher; all others are one process.
+_WITH_RANKS = ("compile", "prepare", "prf", "run", "cbv", "correct")
+
 #: New objects after which Python looks for garbage among them.
 _GARBAGE = 10_000
 
@@ -131,6 +134,10 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
 
+    def print_help(self, file: Any = None) -> None:
+        if rank_name() == "0":
+            super().print_help(file)
+
     def error(self, message: str) -> NoReturn:
         if wrong := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
             import difflib
@@ -150,7 +157,8 @@ class _ShowVersion(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        print(f"{parser.prog} {program_version()}")
+        if rank_name() == "0":
+            print(f"{parser.prog} {program_version()}")
         parser.exit()
 
 
@@ -200,6 +208,14 @@ def main(options: Sequence[str] | None = None) -> int:
         # The reader of a help may have ended.
         print_report(())
         raise
+    if args.command not in _WITH_RANKS and rank_name() != "0":
+        # Ranks that did the same would write each other's files, and say everything several times.
+        if rank_name() == "1":
+            print(
+                f"WARNING: tasoc-mpi {args.command}: one process; rank 0 runs it, all others end",
+                file=sys.stderr,
+            )
+        return 0
     args.debug, args.verbose = bool(args.debug), bool(args.verbose or args.debug)
     level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
     with contextlib.ExitStack() as stack:

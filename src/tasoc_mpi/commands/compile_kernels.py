@@ -26,9 +26,11 @@ def main(args: argparse.Namespace) -> int:
     import time
 
     from ..core.compiled import cache_folder
+    from ..core.logs import rank_name
     from ..worker.kernel_list import compile_kernels
 
     begin = time.monotonic()
     count = compile_kernels(args.only or list(_NAMES))
-    print(f"{count} kernels are compiled in {cache_folder()} ({time.monotonic() - begin:.1f} s)")
+    if rank_name() == "0":
+        print(f"{count} kernels are compiled in {cache_folder()} ({time.monotonic() - begin:.1f} s)")
     return 0

@@ -209,7 +209,7 @@ def _check_disk(folder: Path, scene: Scene, tpfs: int) -> None:
     logger.info("%s needs %s; %s are free", folder, size_text(need), size_text(free))
     if need > free:
         raise InputError(
-            f"{folder}: {need / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB free; "
+            f"{folder}: {size_text(need)} are needed and {size_text(free)} free; "
             "ask for fewer --frames, --rows, --columns or --tpfs, or take another disk"
         )
 
