@@ -162,7 +162,7 @@ def _draw_stars(axes: Axes, pho: BasePhotometry) -> None:
         handles.insert(0, Line2D([], [], color=COLOURS["orange"], linewidth=2.2, label="mask"))
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(handles), fontsize=8,
-        frameon=False, handletextpad=1.1,
+        frameon=False, handletextpad=1.1, handleheight=(_LEGEND + 2.0) / 8,
     )  # fmt: skip
 
 
