@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import InputError, TasocError
+from ..core.errors import InputError, TasocError, system_error
 from ..core.messages import DIAGNOSTICS, RESULT_DTYPE, Results
 from ..core.status import ENDS, STATUS
 from ..products.packed import pack_writer
@@ -37,7 +37,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 #: Errors of the output folder's file system when nothing more can be written.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 #: Characters of the messages of a star at most.
 _LONGEST = 20_000
@@ -199,7 +199,8 @@ def _one_star(task: np.void, job: Job, photometry: Photometry) -> _Star:
     except OSError as error:
         if error.errno in _NO_ROOM:
             # Not this star's fault, and it would be every other star's.
-            raise InputError(f"{job.output_folder}: {error.strerror}; make room and run again") from error
+            full = OSError(error.errno, error.strerror, job.output_folder)
+            raise InputError(system_error(full)) from error
         reason = traceback.format_exc().rstrip()
     except Exception:  # noqa: BLE001 - the star's boundary: any exception of one star is that star's ERROR
         reason = traceback.format_exc().rstrip()

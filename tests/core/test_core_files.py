@@ -7,6 +7,8 @@ import gzip
 import io
 import os
 import socket
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -175,6 +177,13 @@ def test_content_can_be_limited(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "name", "path", "expected"),
     [
+        (
+            errno.ENAMETOOLONG,
+            "/x/" + "a" * 300,
+            None,
+            "/x/" + "a" * 300 + ": File name too long; take another name",
+        ),
+        (errno.EFBIG, "/x/a.fits", None, "/x/a.fits: File too large; raise the limit of files (`ulimit -f`)"),
         (errno.ENOSPC, None, "/x/a.fits", "/x/a.fits: No space left on device; make room and run again"),
         (errno.EROFS, "/x/.a.png.12.part", None, "/x: Read-only file system; change its permissions, or"),
         (errno.EACCES, b"/x/a\xff\n.fits", None, "/x/a? .fits: Permission denied; change its permissions"),
@@ -190,3 +199,28 @@ def test_errors_of_the_system_have_a_file_and_a_way_out(number, name, path, expe
 def test_words_of_a_damaged_file_stay_in_one_line():
     assert one_line("a\x1b[31m\nb\0c") == "a?[31m b?c"
     assert len(one_line("x" * 10**6)) < 1100
+
+
+def test_a_disk_without_inodes_is_told_from_a_full_one(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys; from pathlib import Path; from tasoc_mpi.core.errors import system_error\n"
+        "folder, options = Path(sys.argv[1]), sys.argv[2]\n"
+        "subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'none', folder], check=True)\n"
+        "try:\n"
+        "    for n in range(100): (folder / str(n)).write_bytes(bytes(50_000))\n"
+        "except OSError as error: print(system_error(error))"
+    )
+    for options, words in (("size=200k", "make room"), ("nr_inodes=9", "for no more files; remove files")):
+        try:
+            done = subprocess.run(
+                ["unshare", "-rm", sys.executable, "-c", program, str(tmp_path), options],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        except FileNotFoundError:
+            pytest.skip("needs unshare")
+        if done.returncode:
+            pytest.skip(f"needs a namespace with a tmpfs: {done.stderr.strip().splitlines()[-1]}")
+        assert words in done.stdout

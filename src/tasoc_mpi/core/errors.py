@@ -71,8 +71,29 @@ def system_error(error: OSError, path: object = None) -> str:
         # A file that would have got its name when it was whole.
         name = folder or "."
     place = f"{name}: " if name else ""
+    if error.errno == errno.ENOSPC and _has_too_many_files(name):
+        return one_line(
+            f"{place}its disk has room for bytes, but for no more files; remove files and run again"
+        )
+    if error.errno == errno.EFBIG:
+        return one_line(f"{place}{error.strerror}; raise the limit of files (`ulimit -f`) and run again")
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return one_line(f"{place}{error.strerror}; take another name")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return one_line(f"{place}{error.strerror}; make room and run again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return one_line(f"{place}{error.strerror}; change its permissions, or take another folder")
     return one_line(f"{place}{error.strerror or error}; look after the disk, and run again")
+
+
+def _has_too_many_files(name: str) -> bool:
+    """Whether the file system of a file has free bytes, but no inodes."""
+    path = os.path.abspath(name)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    try:
+        state = os.statvfs(path)
+    except OSError:
+        return False
+    # Some file systems count no inodes.
+    return state.f_files > 0 and state.f_favail == 0 and state.f_bavail > 0
