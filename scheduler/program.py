@@ -15,7 +15,7 @@ from ..core.distinct import distinct
 from ..core.errors import InputError
 from ..core.locks import holder
 from ..core.methods import method_file
-from ..core.names import cube_name
+from ..core.names import catalog_name, cube_name
 from ..core.progress import Progress
 from ..core.status import FAILED, STATUS
 from ..core.tables import counted, json_text
@@ -221,7 +221,7 @@ def _publish(options: RunOptions, ccds: list[CCD], decision: Decision) -> NDArra
 
 
 def _announce(rows: NDArray[np.void], options: RunOptions, ranks: Ranks, record: RunRecord) -> Progress:
-    """Log the number of stars, CCDs and workers, and the cubes that are missing; begin the record."""
+    """Log the number of stars, CCDs and workers, and the files that are missing; begin the record."""
     ccds = distinct(rows[["sector", "camera", "ccd"]])
     stars = len(distinct(rows["starid"]))
     text = counted(stars, "star")
@@ -229,15 +229,17 @@ def _announce(rows: NDArray[np.void], options: RunOptions, ranks: Ranks, record:
     on_ccds = counted(len(ccds), "CCD")
     logger.info("%s of %s on %s; light curves in %s", text, on_ccds, ranks, options.output)
     of_images = distinct(rows[rows["datasource"] == b"ffi"][["sector", "camera", "ccd"]])
-    names = [cube_name(*ccd) for ccd in of_images.tolist()]
-    missing = [name for name in names if not (options.source / name).is_file()]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        logger.warning(
-            "%s: no %s%s; stars of these images will be errors (make them with `tasoc-mpi prepare`)",
-            options.source,
-            ", ".join(missing[:3]),
-            more,
-        )
+    for name_of, command in ((cube_name, "prepare"), (catalog_name, "catalog")):
+        names = [name_of(*ccd) for ccd in of_images.tolist()]
+        missing = [name for name in names if not (options.source / name).is_file()]
+        if missing:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            logger.warning(
+                "%s: no %s%s; stars of these images will be errors (make them with `tasoc-mpi %s`)",
+                options.source,
+                ", ".join(missing[:3]),
+                more,
+                command,
+            )
     record.begin(len(rows))
     return Progress(len(rows), unit_of(len(rows), stars))

@@ -103,10 +103,12 @@ def test_same_light_curves_after_a_kill(blank, expected, tmp_path):
 def test_stars_without_a_cube_are_errors_with_the_reason(blank, tmp_path, capfd):
     folder = fresh(blank, tmp_path, link=True)
     (folder / "sector001_camera1_ccd1.hdf5").unlink()
+    (folder / "catalog_sector001_camera1_ccd1.sqlite").unlink()
     # Most stars are of the cube.
     assert subprocess.run(command(1, folder), timeout=200, check=False).returncode == 1
     said = capfd.readouterr()
     assert said.err.count("no sector001_camera1_ccd1.hdf5") == 1
+    assert said.err.count("no catalog_sector001_camera1_ccd1.sqlite") == 1
     assert "computed rows have a light curve" in said.err
     assert "sector001_camera1_ccd1.hdf5" in said.out[said.out.index("failures and warnings by cause") :]
     found = content(folder)

@@ -202,8 +202,8 @@ def _make(request: _Request, ranks: Ranks, options: VectorOptions) -> Path:
             logger.warning("%s", error)
     if request.quiet.sum() < FEWEST_STARS:
         raise _NoVectors(
-            f"{request.todo}: {_name(area)} and its neighbours have {request.quiet.sum()} usable stars,"
-            f" {_WITHOUT}"
+            f"{request.todo}: {_name(area)} and its neighbours have "
+            f"{counted(request.quiet.sum(), 'usable star')}, {_WITHOUT}"
         )
     if len(request.areas) > 1:
         others = ", ".join(str(a.number) for a in request.areas[1:])
