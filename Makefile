@@ -17,7 +17,7 @@ help:
 	@echo "make fuzz   damage every kind of file that the program reads, 1,000 times each (30 minutes on 2 cores)"
 	@echo "make lint   check style and types"
 	@echo "make docs   build the documentation as a site, docs/_build/html/index.html, and execute its notebooks (1 minute)"
-	@echo "make package  build the package, and run README's commands in empty environments (2 minutes for each Python)"
+	@echo "make package  build the package, and run README's commands in empty environments, one with the oldest libraries (2 minutes each)"
 	@echo "make bench  measure speed and precision (15 minutes, 15 GB; PRF=FOLDER of TESS PRF files: PSF fluxes, too)"
 
 $(BIN)/python:

@@ -83,6 +83,17 @@ def check_results(folder: Path) -> None:
     assert list((folder / "lightcurves").glob("*.png"))
 
 
+def pack(folder: Path) -> None:
+    """The light curves of a packed run are those of the one before."""
+    call(folder, "tasoc-mpi", "run", "sector1", "--output", "packs", "--packed", "--overwrite")
+    call(folder, "tasoc-mpi", "unpack", "packs", "--todo", "sector1/todo.sqlite")
+    files, unpacked = (
+        sorted(path.name for path in (folder / output).rglob("*_lc.fits.gz"))
+        for output in ("lightcurves", "packs")
+    )
+    assert unpacked == files
+
+
 def one_star(folder: Path) -> None:
     """The light curve of a star from a target pixel file of any name, in one command."""
     real = os.environ.get("TASOC_MPI_REAL_DATA")
@@ -164,6 +175,7 @@ def main(folder: Path, short: bool = False) -> None:
             run_block(block, folder, starid, LONG if short else set())
     one_star(folder)
     check_results(folder)
+    pack(folder)
     if not short:
         download(folder)
         read_with_others(folder)
