@@ -134,10 +134,6 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
 
-    def print_help(self, file: Any = None) -> None:
-        if rank_name() == "0":
-            super().print_help(file)
-
     def error(self, message: str) -> NoReturn:
         if wrong := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
             import difflib
@@ -157,8 +153,7 @@ class _ShowVersion(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        if rank_name() == "0":
-            print(f"{parser.prog} {program_version()}")
+        print(f"{parser.prog} {program_version()}")
         parser.exit()
 
 
@@ -208,14 +203,13 @@ def main(options: Sequence[str] | None = None) -> int:
         # The reader of a help may have ended.
         print_report(())
         raise
-    if args.command not in _WITH_RANKS and rank_name() != "0":
-        # Ranks that did the same would write each other's files, and say everything several times.
-        if rank_name() == "1":
-            print(
-                f"WARNING: tasoc-mpi {args.command}: one process; rank 0 runs it, all others end",
-                file=sys.stderr,
-            )
-        return 0
+    if args.command not in _WITH_RANKS and rank_name() == "1":
+        # They may be meant to: a launcher also starts programs that have nothing to do with each other.
+        print(
+            f"WARNING: tasoc-mpi {args.command}: one process; each rank runs it by itself, start it without"
+            " mpiexec to run it once",
+            file=sys.stderr,
+        )
     args.debug, args.verbose = bool(args.debug), bool(args.verbose or args.debug)
     level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
     with contextlib.ExitStack() as stack:
