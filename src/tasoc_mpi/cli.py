@@ -54,8 +54,8 @@ _WITH_SETTINGS = (
     *("simulate", "download", "catalog", "import", "todo", "star", "summary", "report", "show", "submit"),
 )
 
-#: Commands that share their work among the ranks of a launcher; all others are one process.
-_WITH_RANKS = ("compile", "prepare", "prf", "run", "cbv", "correct")
+#: Commands whose ranks meet in MPI. Of the others, the ranks of a launcher know nothing of each other.
+_WITH_MPI = ("prepare", "prf", "run", "cbv", "correct")
 
 #: New objects after which Python looks for garbage among them.
 _GARBAGE = 10_000
@@ -203,7 +203,8 @@ def main(options: Sequence[str] | None = None) -> int:
         # The reader of a help may have ended.
         print_report(())
         raise
-    if args.command not in _WITH_RANKS and rank_name() == "1":
+    # Kernels are compiled once, whoever asks for them.
+    if args.command not in (*_WITH_MPI, "compile") and rank_name() == "1":
         # They may be meant to: a launcher also starts programs that have nothing to do with each other.
         print(
             f"WARNING: tasoc-mpi {args.command}: one process; each rank runs it by itself, start it without"
@@ -214,8 +215,13 @@ def main(options: Sequence[str] | None = None) -> int:
     level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(logs(level, args.log_file))
-            return _run(args)
+            try:
+                stack.enter_context(logs(level, args.log_file))
+                return _run(args)
+            except (TasocError, OSError) as error:
+                if args.command not in _WITH_MPI or "mpi4py.MPI" in sys.modules:
+                    raise
+                return _end_ranks(args.command, error)
         except TasocError as error:
             if args.debug:
                 raise
@@ -240,11 +246,21 @@ def main(options: Sequence[str] | None = None) -> int:
             # A second SIGTERM that ends a run at once has its own status.
             return getattr(error, "exit_status", 130)
         except Exception as error:
-            if "mpi4py.MPI" in sys.modules:
+            if args.command in _WITH_MPI:
                 from .core.mpi import abort_all
 
                 abort_all(args.command, error)
             raise
+
+
+def _end_ranks(command: str, error: TasocError | OSError) -> int:
+    """End all ranks where one has an error before they have met: alone it would leave the others waiting.
+
+    Returns the exit status of ranks other than 0; on rank 0 the error is raised again.
+    """
+    from .core.mpi import fail_first, world
+
+    return fail_first(world(), command, error)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -157,6 +157,23 @@ def test_correct_names_a_wrong_input_once(launcher, tmp_path, note: bytes | None
     assert words in line
 
 
+@pytest.mark.parametrize("ranks", ["all", "the first", "the last"])
+@pytest.mark.parametrize("command", ["run", "prepare"])
+def test_an_error_before_the_ranks_have_met(launcher, folder, command, ranks):
+    """A log file that cannot be opened, on all nodes or on one: no rank waits for one that has ended."""
+    well = [sys.executable, "-m", "tasoc_mpi.cli", command, str(folder)]
+    bad = [*well, "--log-file", str(folder / "nowhere" / "log")]
+    programs = {"all": [bad, bad], "the first": [bad, well], "the last": [well, bad]}[ranks]
+    words = [*mpiexec(2, launcher), *programs[0], ":", "-n", "1", *programs[1]]
+    done = subprocess.run(
+        words, env=environment(launcher), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = lines_of(done)
+    assert "log: cannot be written" in line
+    assert ("rank 2 ends the run" in line) == (ranks == "the last")
+
+
 def test_read_only_output(launcher, folder, tmp_path):
     output = tmp_path / "output"
     output.mkdir()

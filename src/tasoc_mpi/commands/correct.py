@@ -48,18 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_STAR) -> int:
     """Be rank 0, a worker, or both; `function` (MODULE:FUNCTION or a function) corrects one star."""
-    from ..core.errors import TasocError
-    from ..core.mpi import fail_first, world
 
     def load_program() -> Program:
         from ..scheduler.correction_run import correct
 
         return correct
 
-    try:
-        _find_files(args)
-    except TasocError as error:
-        return fail_first(world(), "correct", error)
+    _find_files(args)
     return work_on_stars("correct", args, load_program, function, {"todo": os.path.abspath(args.todo)})
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TextIO
 
-from .errors import InputError, MissingInput, TasocError, UsageError
+from .errors import InputError, MissingInput, TasocError, UsageError, system_error
 from .launcher import is_launched
 
 __all__ = [
@@ -234,7 +234,7 @@ def check_first(comm: Any | None, check: Callable[[], Any]) -> tuple[int, Any]:
     comm : mpi4py.MPI.Comm or None
         None for a single process.
     check : callable
-        Raises a TasocError where something is wrong.
+        Raises a TasocError or OSError where something is wrong.
 
     Returns
     -------
@@ -245,15 +245,15 @@ def check_first(comm: Any | None, check: Callable[[], Any]) -> tuple[int, Any]:
 
     Raises
     ------
-    TasocError
+    TasocError, OSError
         On rank 0, that of the check.
     """
     failed, status, value = None, 0, None
     if comm is None or comm.Get_rank() == 0:
         try:
             value = check()
-        except TasocError as error:
-            failed, status = error, error.exit_status
+        except (TasocError, OSError) as error:
+            failed, status = error, getattr(error, "exit_status", 1)
     if comm is not None:
         _meet(comm)
         status, value = comm.bcast((status, value))
@@ -262,7 +262,7 @@ def check_first(comm: Any | None, check: Callable[[], Any]) -> tuple[int, Any]:
     return status, value
 
 
-def fail_first(comm: Any | None, command: str, error: TasocError) -> int:
+def fail_first(comm: Any | None, command: str, error: TasocError | OSError) -> int:
     """`check_first` on a rank that has found an error before it.
 
     Parameters
@@ -271,7 +271,7 @@ def fail_first(comm: Any | None, command: str, error: TasocError) -> int:
         None for a single process.
     command : str
         Name of the command.
-    error : TasocError
+    error : TasocError or OSError
         Usually all ranks have it, and rank 0 alone writes it. A rank that is alone with it ends all ranks.
 
     Returns
@@ -281,7 +281,7 @@ def fail_first(comm: Any | None, command: str, error: TasocError) -> int:
 
     Raises
     ------
-    TasocError
+    TasocError, OSError
         On rank 0, the error.
     """
 
@@ -290,7 +290,7 @@ def fail_first(comm: Any | None, command: str, error: TasocError) -> int:
 
     status, _ = check_first(comm, fail)
     if not status:
-        abort(comm, command, error)
+        abort(comm, command, error if isinstance(error, TasocError) else InputError(system_error(error)))
     return status
 
 
