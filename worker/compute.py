@@ -7,6 +7,7 @@ import errno
 import logging
 import math
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -202,7 +203,10 @@ def _one_star(task: np.void, job: Job, photometry: Photometry) -> _Star:
             full = OSError(error.errno, error.strerror, job.output_folder)
             raise InputError(system_error(full)) from error
         reason = traceback.format_exc().rstrip()
-    except Exception:  # noqa: BLE001 - the star's boundary: any exception of one star is that star's ERROR
+    except BaseException as error:
+        # A compute process ignores signals: there a method itself has called `sys.exit`, or interrupts.
+        if not isinstance(error, Exception) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            raise
         reason = traceback.format_exc().rstrip()
         logger.debug("TIC %d: %s", task["starid"], reason)
     return _Star(STATUS.ERROR, method, [reason])

@@ -75,6 +75,14 @@ def _raise(*_):
     raise ValueError("a star that raises")
 
 
+def _exit(*_):
+    sys.exit("no good")
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
 def _eat(*_):
     hoard = []
     while True:
@@ -120,7 +128,7 @@ def _once(output_folder, starid):
 
 
 def _leave(*_):
-    raise SystemExit(3)
+    os._exit(3)
 
 
 def _write_and_crash(output_folder, starid):

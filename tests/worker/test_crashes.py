@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from supervised import supervisor, tasks, wait
 
 from tasoc_mpi.core.errors import TasocError
+from tasoc_mpi.core.status import STATUS
 from tasoc_mpi.worker.process_exit import explain_exit, oom_kills
 
 pytestmark = pytest.mark.timeout(300)
@@ -135,6 +136,21 @@ def test_a_star_that_ends_its_process_does_so_alone_before_it_is_condemned(
     )
     assert ["1002"] in begun(tmp_path / "log")
     assert not list((tmp_path / "output").rglob(".*1002*"))
+
+
+def test_a_method_that_exits_or_interrupts_fails_for_its_star(tmp_path, monkeypatch):
+    """These are no exceptions for Python, and the process goes on."""
+    monkeypatch.setenv("FAULTY_STARS", "exit:1001 interrupt:1003")
+    monkeypatch.setenv("FAULTY_LOG", str(tmp_path / "log"))
+    (tmp_path / "log").mkdir()
+    with supervisor(tmp_path) as computer:
+        computer.submit(tasks(*range(1000, 1005)))
+        results = wait(computer)
+    reasons = dict(zip(statuses(results), results.errors, strict=True))
+    for star, reason in ((1001, "SystemExit: no good"), (1003, "KeyboardInterrupt")):
+        assert reasons[star].endswith(reason)
+        assert statuses(results)[star] == STATUS.ERROR
+    assert len(begun(tmp_path / "log")) == 1
 
 
 def test_a_crash_that_does_not_come_again_costs_a_process_and_no_star(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import compile_for
+
 HELP = "the light curve of one star, from a file around it"
 EXIT_STATUSES = {1: "an error, or the star has no light curve"}
 
@@ -28,7 +30,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..core.compiled import compile_first
     from ..core.errors import InputError
     from ..core.methods import METHODS
     from ..one_star import open_star
@@ -39,7 +40,8 @@ def main(args: argparse.Namespace) -> int:
         args.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{args.output}: cannot be made ({error.strerror}); name another --output") from None
-    compile_first(args.photometry if args.photometry in METHODS else "aperture")
+    place = args.input or "." if args.star.isdecimal() else args.star
+    compile_for(args.photometry if args.photometry in METHODS else "aperture", place)
     pho = open_star(
         args.star,
         args.photometry,

@@ -86,6 +86,8 @@ def check_todo(path: Path) -> None:
     """Raise MissingInput where there is no work list, or not even its folder."""
     if not path.parent.is_dir():
         raise MissingInput(f"{path.parent}: no such folder; name the one that holds the data")
+    if path.is_dir():
+        raise MissingInput(f"{path}: a folder; name the work list in it ({path / TODO_NAME})")
     if not path.is_file():
         raise MissingInput(f"{path}: no work list here; make one with `{making_command(path)}`")
 
