@@ -53,7 +53,7 @@ class Photometry:
             pathlib.Path(begun).touch()
         time.sleep(float(os.environ.get("RUN_PROGRAM_SECONDS", "0")))
         if starid == int(os.environ.get("RUN_PROGRAM_EXIT", "-1")):
-            os._exit(3)
+            raise SystemExit(3)
         if starid == int(os.environ.get("RUN_PROGRAM_KILL", "-1")):
             os.kill(os.getpid(), signal.SIGKILL)
         if starid == int(os.environ.get("RUN_PROGRAM_FULL", "-1")):
