@@ -117,6 +117,16 @@ def test_a_run_under_way_is_published_and_left_alone(blank, tmp_path):
     assert (load_todo(folder / "todo.sqlite")["status"] > 0).all()
 
 
+@pytest.mark.parametrize("command", ["catalog --from tic.csv", "prepare", "prf"])
+def test_what_a_run_reads_is_not_replaced(folder, capsys, command):
+    """Its stars would come from two versions of the data."""
+    before = everything_below(folder)
+    with exclusive(folder / "output" / "results" / "s001-1-1.log"):
+        assert cli.main([*command.split(), "--overwrite", str(folder)]) == 1
+    assert f"in use by a run (process {os.getpid()}" in capsys.readouterr().err
+    assert everything_below(folder) == before
+
+
 def test_runs_of_ccds_and_of_all_follow_each_other(blank, expected, tmp_path):
     folder = fresh(blank, tmp_path)
     assert call([str(folder), "--ccd", "1", "--tmag-max", "8"]) == 0

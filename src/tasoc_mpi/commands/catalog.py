@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from . import add_ccd_options, add_input
 
@@ -38,9 +37,13 @@ def main(args: argparse.Namespace) -> int:
     from ..core.settings import input_folder
     from ..core.tables import counted
     from ..stars.make_catalogs import CatalogOptions, make_catalogs
+    from ..worklist.todo_file import TODO_NAME, refuse_during_run
 
     options = CatalogOptions(**{field.name: getattr(args, field.name) for field in fields(CatalogOptions)})
-    for made in make_catalogs(Path(input_folder(args.input)), options):
+    folder = input_folder(args.input)
+    if options.overwrite:
+        refuse_during_run(folder / TODO_NAME)
+    for made in make_catalogs(folder, options):
         stars = counted(made.stars, "star")
         print(f"{made.field.name}: {stars} at epoch {made.epoch:.3f} in {made.path}", flush=True)
     return 0

@@ -24,11 +24,15 @@ def main(args: argparse.Namespace) -> int:
     from ..core.settings import input_folder
     from ..cubes.make_prf import make_prfs
     from ..report.prf_pictures import draw_prf
+    from ..worklist.todo_file import TODO_NAME, refuse_during_run
 
     which = args.sector, args.camera, args.ccd, args.overwrite
 
     def work(ranks: Ranks) -> None:
-        for path in make_prfs(input_folder(args.input), ranks, *which):
+        folder = input_folder(args.input)
+        if args.overwrite:
+            refuse_during_run(folder / TODO_NAME)
+        for path in make_prfs(folder, ranks, *which):
             if args.pictures:
                 print(draw_prf(path))
 

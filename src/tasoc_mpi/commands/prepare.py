@@ -37,9 +37,13 @@ def main(args: argparse.Namespace) -> int:
 
         from ..core.settings import input_folder
         from ..cubes.prepare import PrepareOptions, prepare_folder
+        from ..worklist.todo_file import TODO_NAME, refuse_during_run
 
         options = {field.name: getattr(args, field.name) for field in fields(PrepareOptions)}
-        prepare_folder(input_folder(args.input), PrepareOptions(**options), ranks)
+        folder = input_folder(args.input)
+        if args.overwrite:
+            refuse_during_run(folder / TODO_NAME)
+        prepare_folder(folder, PrepareOptions(**options), ranks)
 
     compile_for("prepare", args.input)
     return run_on_ranks("prepare", args.lock_folder, work)

@@ -15,10 +15,21 @@ from numpy.typing import NDArray
 from ..core.atomic import remove_unfinished, replacing
 from ..core.errors import InputError, MissingInput
 from ..core.locks import exclusive, holder
+from ..core.settings import input_folder
 from .output_folder import find_output
 from .schema import TABLES, TODO_DTYPE, check_schema, indices, making_command
 
-__all__ = ["SQLITE_ERRORS", "TODO_NAME", "check_todo", "create_todo", "explain", "new_todo", "open_todo"]
+__all__ = [
+    "SQLITE_ERRORS",
+    "TODO_NAME",
+    "check_todo",
+    "create_todo",
+    "explain",
+    "named_todo",
+    "new_todo",
+    "open_todo",
+    "refuse_during_run",
+]
 
 #: Name of the work list in the input folder.
 TODO_NAME = "todo.sqlite"
@@ -80,6 +91,17 @@ def open_todo(path: str | os.PathLike[str], *, check_write: bool = False) -> sql
         conn.close()
         raise
     return conn
+
+
+def named_todo(todo: str | os.PathLike[str] | None, folder: str | os.PathLike[str] | None) -> Path:
+    """The work list that a command line names: a file, else that of the input folder, see `input_folder`.
+
+    Examples
+    --------
+    >>> named_todo("elsewhere.sqlite", None).name
+    'elsewhere.sqlite'
+    """
+    return Path(todo) if todo else input_folder(folder) / TODO_NAME
 
 
 def check_todo(path: Path) -> None:
@@ -201,7 +223,7 @@ def create_todo(
     tiles = np.full(len(rows), -1) if tiles is None else tiles
     names = TODO_DTYPE.names or ()
     with exclusive(path), new_todo(path) as conn:
-        _refuse_during_run(path)
+        refuse_during_run(path)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             conn.executemany(
@@ -211,7 +233,8 @@ def create_todo(
             )
 
 
-def _refuse_during_run(path: Path) -> None:
+def refuse_during_run(path: Path) -> None:
+    """Raise InputError while stars of a work list, or of one for a single method beside it, are computed."""
     lists = [path, *path.parent.glob(f"{glob.escape(path.stem)}-*{path.suffix}")]
     for listed in lists if path.exists() else ():
         for log in (find_output(listed) / "results").glob("*.log"):
