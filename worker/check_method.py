@@ -6,14 +6,13 @@ import argparse
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from ..core.copy_space import copies_folder
 from ..core.errors import InputError, TasocError
 from ..core.locks import use_folder
 from ..core.methods import METHODS, ChosenMethod, choose_method
-from ..core.settings import input_folder, load_settings
-from ..worklist.todo_file import TODO_NAME
+from ..core.settings import load_settings
+from ..worklist.todo_file import named_todo
 from ..worklist.work_list import listed_methods
 from .compute_options import ComputeOptions, compute_environment
 
@@ -63,7 +62,7 @@ def kernels_of_run(command: str, args: argparse.Namespace, function: object | No
         return []
     if args.photometry:
         return [args.photometry if args.photometry in METHODS else "aperture"]
-    todo = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
+    todo = named_todo(args.todo, args.input)
     try:
         listed = listed_methods(todo)
     except TasocError:

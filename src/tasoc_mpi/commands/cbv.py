@@ -34,13 +34,12 @@ def main(args: argparse.Namespace) -> int:
 
     def work(ranks: Ranks) -> None:
         # Modules of kernels are imported where the other ranks are told of an error.
-        from ..core.errors import UsageError
+        from ..core.resources import check_gigabytes
         from ..correction.make_vectors import VectorOptions, make_vectors
         from ..report.results import read_run
         from ..worklist.output_folder import check_there
 
-        if args.memory is not None and not 0 < args.memory < 1e6:
-            raise UsageError(f"--memory {args.memory}: give gigabytes, more than 0")
+        check_gigabytes(args.memory)
         files = result_files(args)
         run = read_run(files.folder, args.output, files.method, todo=args.todo)
         check_there(run.output)

@@ -60,15 +60,12 @@ def main(args: argparse.Namespace, function: Callable[..., Any] | str = CORRECT_
 
 def _find_files(args: argparse.Namespace) -> None:
     """Replace the options of the work list and of the output folder by those of the run."""
-    from pathlib import Path
-
     from ..core.methods import choose_method, method_file
-    from ..core.settings import input_folder
     from ..worklist.output_folder import find_output
-    from ..worklist.todo_file import TODO_NAME
+    from ..worklist.todo_file import named_todo
 
     name = choose_method(args.of_method).name
-    path = Path(args.todo) if args.todo else input_folder(args.input) / TODO_NAME
+    path = named_todo(args.todo, args.input)
     # The results of a method have a list and an output folder of their own.
     args.rows, args.todo = (path if name else None), method_file(path, name)
     args.output = args.output or find_output(args.todo, method=name)

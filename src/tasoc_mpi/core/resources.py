@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .errors import UsageError
+
 __all__ = [
     "available_memory",
+    "check_gigabytes",
     "control_groups",
     "free_memory",
     "limit_memory",
@@ -118,6 +121,20 @@ def memory_share(ranks: int) -> int | None:
     """
     available = available_memory()
     return None if available is None else max(int(_PART * available / max(ranks, 1)), _LEAST)
+
+
+def check_gigabytes(memory: float | None) -> None:
+    """Raise UsageError for a --memory that is none.
+
+    Examples
+    --------
+    >>> check_gigabytes(float("nan"))
+    Traceback (most recent call last):
+        ...
+    tasoc_mpi.core.errors.UsageError: --memory nan: give gigabytes, more than 0
+    """
+    if memory is not None and not 0 < memory < 1e6:
+        raise UsageError(f"--memory {memory}: give gigabytes, more than 0")
 
 
 def private_memory(pid: int | None = None, proc: Path = _PROC) -> float:

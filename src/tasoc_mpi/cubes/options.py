@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..core.errors import MissingInput, UsageError
 from ..core.names import Choice
+from ..core.resources import check_gigabytes
 
 __all__ = ["MOVEMENT_KERNELS", "PrepareOptions"]
 
@@ -50,8 +51,7 @@ class PrepareOptions:
         Traceback (most recent call last):
         tasoc_mpi.core.errors.UsageError: --memory -1: give gigabytes, more than 0
         """
-        if self.memory is not None and not 0 < self.memory < 1e6:
-            raise UsageError(f"--memory {self.memory}: give gigabytes, more than 0")
+        check_gigabytes(self.memory)
         if self.movement_kernel not in (None, *MOVEMENT_KERNELS):
             raise UsageError(
                 f"--movement-kernel {self.movement_kernel}: one of {', '.join(MOVEMENT_KERNELS)}"

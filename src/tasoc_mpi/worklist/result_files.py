@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.settings import output_folder
-from .todo_file import TODO_NAME
+from .todo_file import named_todo
 
 __all__ = ["ResultFiles"]
 
@@ -25,7 +25,7 @@ class ResultFiles:
     @property
     def path(self) -> Path:
         """The work list."""
-        return Path(self.todo) if self.todo else self.folder / TODO_NAME
+        return named_todo(self.todo, self.folder)
 
     def arguments(self, output: Path, **options: object) -> str:
         """The arguments of a command on the same files, quoted as a shell needs them.
