@@ -22,8 +22,8 @@ _WAY_OUT = re.compile(r";|\?|expected |must be|must hold|did you mean|known are|
 _TEMPORARY = re.compile(r"\..*|.*\.(tmp|part|state|lock)|.*-(journal|wal|shm)|.*~")
 _ERROR = re.compile(r"^tasoc-mpi( [\w-]+)?: error: ", re.MULTILINE)
 _NO_STAR = re.compile(
-    r"((none|only \d+) of the \d+ computed (star|row)s ha(s|ve) a|the computed (star|row) has no) light curve;"
-    r" .* says why$"
+    r"((none|only \d+) of the \d+ computed (star|row)s ha(s|ve) a|the computed (star|row) has no)"
+    r" light curve; .* says why$"
 )
 _WARNING = re.compile(r"^.*: \w*Warning: ", re.MULTILINE)
 _OURS = re.compile(
