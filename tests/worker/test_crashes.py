@@ -103,6 +103,15 @@ def aborts(*batches) -> dict[int, str]:
     }
 
 
+def logged_faults(folder: Path, monkeypatch, faults: str) -> Path:
+    """Set the stars that fail (see `faulty`); the folder in which processes log what they begin."""
+    log = folder / "log"
+    log.mkdir()
+    monkeypatch.setenv("FAULTY_STARS", faults)
+    monkeypatch.setenv("FAULTY_LOG", str(log))
+    return log
+
+
 def begun(log: Path) -> list[list[str]]:
     """The stars that each process has begun."""
     files = sorted(log.iterdir(), key=lambda path: path.stat().st_mtime_ns)
@@ -121,9 +130,7 @@ def begun(log: Path) -> list[list[str]]:
 def test_a_star_that_ends_its_process_does_so_alone_before_it_is_condemned(
     tmp_path, monkeypatch, fault, reason
 ):
-    monkeypatch.setenv("FAULTY_STARS", f"{fault}:1002")
-    monkeypatch.setenv("FAULTY_LOG", str(tmp_path / "log"))
-    (tmp_path / "log").mkdir()
+    log = logged_faults(tmp_path, monkeypatch, f"{fault}:1002")
     with supervisor(tmp_path) as computer:
         computer.submit(tasks(*range(1000, 1006)))
         computer.submit(tasks(1010, 1011))
@@ -134,15 +141,13 @@ def test_a_star_that_ends_its_process_does_so_alone_before_it_is_condemned(
     assert aborts(first)[1002].startswith(
         "TIC 1002: its process was ended again when it ran alone: " + reason
     )
-    assert ["1002"] in begun(tmp_path / "log")
+    assert ["1002"] in begun(log)
     assert not list((tmp_path / "output").rglob(".*1002*"))
 
 
 def test_a_method_that_exits_or_interrupts_fails_for_its_star(tmp_path, monkeypatch):
     """These are no exceptions for Python, and the process goes on."""
-    monkeypatch.setenv("FAULTY_STARS", "exit:1001 interrupt:1003")
-    monkeypatch.setenv("FAULTY_LOG", str(tmp_path / "log"))
-    (tmp_path / "log").mkdir()
+    log = logged_faults(tmp_path, monkeypatch, "exit:1001 interrupt:1003")
     with supervisor(tmp_path) as computer:
         computer.submit(tasks(*range(1000, 1005)))
         results = wait(computer)
@@ -150,20 +155,18 @@ def test_a_method_that_exits_or_interrupts_fails_for_its_star(tmp_path, monkeypa
     for star, reason in ((1001, "SystemExit: no good"), (1003, "KeyboardInterrupt")):
         assert reasons[star].endswith(reason)
         assert statuses(results)[star] == STATUS.ERROR
-    assert len(begun(tmp_path / "log")) == 1
+    assert len(begun(log)) == 1
 
 
 def test_a_crash_that_does_not_come_again_costs_a_process_and_no_star(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAULTY_STARS", "once:1001,1004")
-    monkeypatch.setenv("FAULTY_LOG", str(tmp_path / "log"))
-    (tmp_path / "log").mkdir()
+    log = logged_faults(tmp_path, monkeypatch, "once:1001,1004")
     with supervisor(tmp_path) as computer:
         computer.submit(tasks(*range(1000, 1006)))
         results = wait(computer)
     assert sorted(statuses(results)) == list(range(1000, 1006))
     assert aborts(results) == {}
     # Nobody else in the process of a suspect.
-    assert [stars for stars in begun(tmp_path / "log") if stars[0] in ("1001", "1004")] == [
+    assert [stars for stars in begun(log) if stars[0] in ("1001", "1004")] == [
         ["1001"],
         ["1004"],
     ]
